@@ -1,0 +1,163 @@
+"""The members of a root filesystem, as a stream: from an engine's tar or from a folder, in one deterministic order.
+
+Everything after the engine (filters, normalising, packing) is a function from members to members. So owners need no
+root, a tree of any size needs no memory, and a test needs nothing but a list.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+from pathlib import Path
+from typing import IO
+
+from rootfs.errors import BadTree
+
+XATTR = "SCHILY.xattr."  # GNU tar's and star's pax keyword for extended attributes
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One file, folder, link or device of a tree.
+
+    `path` is relative, without a leading `./` or a trailing slash, undecodable bytes as surrogates; the tree's root is
+    `"."`. `kind` is the tar type flag. `link` is a symbolic link's target as it stands, or a hard link's path in the
+    tree. `content` is read once, in order, before the next member is asked for.
+    """
+
+    path: str
+    kind: bytes = tarfile.REGTYPE
+    mode: int = 0o644
+    uid: int = 0
+    gid: int = 0
+    mtime: int = 0
+    size: int = 0
+    link: str = ""
+    device: tuple[int, int] = (0, 0)
+    xattrs: dict[str, bytes] = field(default_factory=dict)
+    content: IO[bytes] | None = None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a regular file with content of its own."""
+        return self.kind == tarfile.REGTYPE
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder."""
+        return self.kind == tarfile.DIRTYPE
+
+    def holding(self, data: bytes) -> Member:
+        """The same member with other content."""
+        return replace(self, size=len(data), content=BytesIO(data))
+
+
+Members = Iterable[Member]
+
+
+def from_tar(stream: IO[bytes]) -> Iterator[Member]:
+    """The members of an uncompressed tar, as they come.
+
+    Raises BadTree where the stream is not a tar or ends in the middle of one.
+    """
+    try:
+        with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 20, errors="surrogateescape") as archive:
+            for info in archive:
+                yield _from_info(archive, info)
+                archive.members = []  # tarfile keeps every header it has read: a leak in a stream
+    except tarfile.TarError as error:
+        raise BadTree(f"the engine's tar cannot be read: {error}") from error
+
+
+def _from_info(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Member:
+    kind = tarfile.REGTYPE if info.isreg() else info.type
+    return Member(
+        path=_relative(info.name),
+        kind=kind,
+        mode=info.mode & 0o7777,
+        uid=info.uid,
+        gid=info.gid,
+        mtime=int(info.mtime),
+        size=info.size if kind == tarfile.REGTYPE else 0,
+        link=_relative(info.linkname) if kind == tarfile.LNKTYPE else info.linkname,
+        device=(info.devmajor, info.devminor) if info.isdev() else (0, 0),
+        xattrs={
+            name[len(XATTR) :]: value.encode(errors="surrogateescape")
+            for name, value in info.pax_headers.items()
+            if name.startswith(XATTR)
+        },
+        content=archive.extractfile(info) if kind == tarfile.REGTYPE else None,
+    )
+
+
+def _relative(name: str) -> str:
+    path = name.removeprefix("./").strip("/")
+    return path or "."
+
+
+def from_tree(tree: Path) -> Iterator[Member]:
+    """The members of a folder: each folder before what is in it, the entries of a folder sorted by bytes.
+
+    A file with several names is stored under the first, the others are hard links to that. Sockets are left out, as tar
+    does.
+    """
+    seen: dict[tuple[int, int], str] = {}
+    yield from _walk(os.fsencode(tree), b".", seen)
+
+
+def _walk(root: bytes, relative: bytes, seen: dict[tuple[int, int], str]) -> Iterator[Member]:
+    place = os.path.join(root, relative)
+    status = os.lstat(place)
+    if stat.S_ISSOCK(status.st_mode):
+        return
+    member = _from_status(place, os.fsdecode(relative), status, seen)
+    if member.is_file:
+        with open(place, "rb") as content:  # noqa: PTH123 - a bytes path, which pathlib does not take
+            yield replace(member, content=content)
+        return
+    yield member
+    if member.is_folder:
+        for name in sorted(os.listdir(place)):
+            yield from _walk(root, name if relative == b"." else os.path.join(relative, name), seen)
+
+
+KINDS = {
+    stat.S_IFREG: tarfile.REGTYPE,
+    stat.S_IFDIR: tarfile.DIRTYPE,
+    stat.S_IFLNK: tarfile.SYMTYPE,
+    stat.S_IFCHR: tarfile.CHRTYPE,
+    stat.S_IFBLK: tarfile.BLKTYPE,
+    stat.S_IFIFO: tarfile.FIFOTYPE,
+}
+
+
+def _from_status(place: bytes, path: str, status: os.stat_result, seen: dict[tuple[int, int], str]) -> Member:
+    kind, link = KINDS[stat.S_IFMT(status.st_mode)], ""
+    if kind == tarfile.SYMTYPE:
+        link = os.fsdecode(os.readlink(place))
+    elif kind != tarfile.DIRTYPE and status.st_nlink > 1:
+        first = seen.setdefault((status.st_dev, status.st_ino), path)
+        if first != path:
+            kind, link = tarfile.LNKTYPE, first
+    is_device = kind in (tarfile.CHRTYPE, tarfile.BLKTYPE)
+    return Member(
+        path=path,
+        kind=kind,
+        mode=stat.S_IMODE(status.st_mode),
+        uid=status.st_uid,
+        gid=status.st_gid,
+        mtime=int(status.st_mtime),
+        size=status.st_size if kind == tarfile.REGTYPE else 0,
+        link=link,
+        device=(os.major(status.st_rdev), os.minor(status.st_rdev)) if is_device else (0, 0),
+        xattrs={} if kind == tarfile.LNKTYPE else _xattrs(place),
+    )
+
+
+def _xattrs(place: bytes) -> dict[str, bytes]:
+    names = os.listxattr(place, follow_symlinks=False)
+    return {name: os.getxattr(place, name, follow_symlinks=False) for name in sorted(names)}

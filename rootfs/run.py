@@ -1,0 +1,227 @@
+"""The one door to programs: argv lists, a clean environment, and no process left behind.
+
+Every program runs in a session of its own and dies with us (`setpriv --pdeathsig`). A *contained* one also gets its own
+mount and process namespaces, so that whatever it mounts or starts is gone the moment it is, however it ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from rootfs.errors import ProgramFailed, ProgramMissing, ProgramTimedOut
+
+Log = Callable[[str], None]
+
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+TAIL = 200  # lines of standard error kept for the error message
+
+CONTAINED = ("unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a program ended: its exit status (negative: the signal) and what it printed."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment every program gets: nothing of the user's but the proxies, so that results do not depend on it."""
+    kept = {name: os.environ[name] for name in PROXIES if name in os.environ}
+    fixed = {"PATH": SYSTEM_PATH, "HOME": os.environ.get("HOME", "/"), "LC_ALL": "C", "TZ": "UTC"}
+    return {**kept, **fixed, **(extra or {})}
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: bytes | None = None,
+    timeout: float | None = None,
+    check: bool = True,
+    contained: bool = False,
+    log: Log | None = None,
+) -> Outcome:
+    """Run a program to its end and return what it printed; `log` sees each line of its standard error as it comes.
+
+    Raises ProgramMissing, ProgramTimedOut (after `timeout` seconds) and, unless `check` is False, ProgramFailed.
+    """
+    with _started(argv, env=env, cwd=cwd, contained=contained, log=log, piped=stdin is not None) as program:
+        if stdin is not None:
+            program.feed(stdin)
+        out = program.read_all(timeout)
+        status = program.wait(timeout)
+    if check and status != 0:
+        raise ProgramFailed(program.name, status, program.tail() or out.decode(errors="replace"))
+    return Outcome(status, out.decode(errors="replace"), program.tail())
+
+
+@contextlib.contextmanager
+def stream(
+    argv: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout: float | None = None,
+    contained: bool = False,
+    log: Log | None = None,
+) -> Iterator[IO[bytes]]:
+    """A program's standard output as a stream. Leaving the block waits for its end and raises as `run` does.
+
+    The program's own failure comes before an error of the reader: a truncated stream is its consequence.
+    """
+    with _started(argv, env=env, cwd=cwd, contained=contained, log=log) as program:
+        watchdog = threading.Timer(timeout, program.expire) if timeout else None
+        if watchdog:
+            watchdog.daemon = True
+            watchdog.start()
+        try:
+            yield program.stdout
+        except Exception:
+            program.give_up()
+            raise
+        finally:
+            if watchdog:
+                watchdog.cancel()
+        _drain(program.stdout)
+        status = program.wait(timeout)
+    if status != 0:
+        raise ProgramFailed(program.name, status, program.tail())
+
+
+def _drain(pipe: IO[bytes]) -> None:
+    while pipe.read(1 << 20):
+        pass
+
+
+class _Program:
+    """One running program, its process group and the end of its standard error."""
+
+    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Log | None) -> None:
+        self.name, self.process, self.log = name, process, log
+        self.expired: float | None = None
+        self._started = time.monotonic()
+        self._lines: deque[str] = deque(maxlen=TAIL)
+        self._reader = threading.Thread(target=self._read_errors, daemon=True)
+        self._reader.start()
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        assert self.process.stdout is not None  # noqa: S101 - always piped
+        return self.process.stdout
+
+    def _read_errors(self) -> None:
+        assert self.process.stderr is not None  # noqa: S101 - always piped
+        for raw in self.process.stderr:
+            line = raw.decode(errors="replace").rstrip("\r\n")
+            self._lines.append(line)
+            if self.log:
+                self.log(line)
+
+    def tail(self) -> str:
+        self._reader.join(timeout=GRACE)
+        return "\n".join(self._lines)
+
+    def feed(self, data: bytes) -> None:
+        assert self.process.stdin is not None  # noqa: S101 - the caller asked for a pipe
+        with contextlib.suppress(BrokenPipeError), self.process.stdin as pipe:
+            pipe.write(data)
+
+    def read_all(self, timeout: float | None) -> bytes:
+        timer = threading.Timer(timeout, self.expire) if timeout else None
+        if timer:
+            timer.daemon = True
+            timer.start()
+        try:
+            return self.stdout.read()
+        finally:
+            if timer:
+                timer.cancel()
+
+    def expire(self) -> None:
+        """Time is up: end the program; `wait` then says so."""
+        self.expired = time.monotonic() - self._started
+        self.end()
+
+    def wait(self, timeout: float | None) -> int:
+        """The exit status; ProgramTimedOut when `expire` ended it or it outlives `timeout` after closing its output."""
+        try:
+            status = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.expire()
+            status = self.process.wait()
+        if self.expired is not None:
+            raise ProgramTimedOut(self.name, timeout or self.expired, self.tail())
+        return status
+
+    def give_up(self) -> None:
+        """The reader failed: if the program had failed on its own, that is the error to show."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            status = self.process.wait(timeout=0.5)
+            if self.expired is not None:
+                raise ProgramTimedOut(self.name, self.expired, self.tail())
+            if status > 0:
+                raise ProgramFailed(self.name, status, self.tail())
+
+    def end(self) -> None:
+        """End the whole process group: SIGTERM, a few seconds of grace, SIGKILL."""
+        if self._signal(signal.SIGTERM):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(GRACE)
+            self._signal(signal.SIGKILL)
+        self.process.wait()
+
+    def _signal(self, number: signal.Signals) -> bool:
+        try:
+            os.killpg(self.process.pid, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+
+@contextlib.contextmanager
+def _started(
+    argv: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None,
+    cwd: Path | None,
+    contained: bool,
+    log: Log | None,
+    piped: bool = False,
+) -> Iterator[_Program]:
+    words = [str(word) for word in argv]
+    environment = clean_environment(env)
+    if shutil.which(words[0], path=environment["PATH"]) is None:
+        raise ProgramMissing(words[0])
+    leash = ["setpriv", "--pdeathsig", "KILL", *(CONTAINED if contained else ())]
+    process = subprocess.Popen(
+        [*leash, *words],
+        env=environment,
+        cwd=cwd,
+        stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    program = _Program(Path(words[0]).name, process, log)
+    try:
+        yield program
+    finally:
+        program.end()
+        program.stdout.close()

@@ -1,0 +1,106 @@
+"""Path filters: which members of a tree are left out. The rules are data files in `rootfs/filters/`."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import IO, Literal, cast
+
+from rootfs.members import Member, Members
+
+FILTERS = Path(__file__).parent / "filters"
+
+Action = Literal["exclude", "include"]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Rules in order; the last that matches a path decides, as with dpkg's `path-exclude` and `path-include`."""
+
+    steps: tuple[tuple[Action, re.Pattern[str]], ...]
+
+    @classmethod
+    def named(cls, names: Iterable[str]) -> Rules:
+        """The lists of these names in `rootfs/filters/`, one after the other."""
+        return cls.parse(line for name in names for line in (FILTERS / f"{name}.list").read_text().splitlines())
+
+    @classmethod
+    def parse(cls, lines: Iterable[str]) -> Rules:
+        """Rules from lines `exclude GLOB` and `include GLOB`; `#` begins a comment line."""
+        split = [line.split(None, 1) for line in lines if line.strip() and not line.startswith("#")]
+        runs = groupby(split, key=lambda words: words[0])
+        return cls(tuple((cast(Action, action), _union(glob.strip() for _, glob in run)) for action, run in runs))
+
+    def keeps(self, path: str) -> bool:
+        """Whether a member stays; `path` is relative to the tree's root."""
+        place = f"/{path}"
+        for action, pattern in reversed(self.steps):
+            if pattern.match(place):
+                return action == "include"
+        return True
+
+
+def _union(globs: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(fnmatch.translate(glob) for glob in globs))
+
+
+def filtered(members: Members, rules: Rules) -> Iterator[Member]:
+    """The members that the rules keep.
+
+    A folder that is excluded still comes when something below it is kept, and a hard link whose first name is excluded
+    becomes the file itself: contents that are left out are kept aside in a temporary file for that.
+    """
+    with tempfile.TemporaryFile() as spool:
+        yield from _Filter(rules, spool).run(members)
+
+
+class _Filter:
+    """The state of one pass: folders that wait for a kept member, contents that wait for a kept link."""
+
+    def __init__(self, rules: Rules, spool: IO[bytes]) -> None:
+        self._rules, self._spool = rules, spool
+        self._folders: dict[str, Member] = {}
+        self._left_out: dict[str, tuple[Member, int]] = {}
+        self._moved: dict[str, str] = {}
+
+    def run(self, members: Members) -> Iterator[Member]:
+        for member in members:
+            if self._rules.keeps(member.path):
+                yield from self._parents(member.path)
+                yield self._linked(member)
+            elif member.is_folder:
+                self._folders[member.path] = member
+            elif member.is_file:
+                self._put_aside(member)
+
+    def _parents(self, path: str) -> Iterator[Member]:
+        """Folders above a kept member that were held back, outermost first."""
+        above = [path[:index] for index, letter in enumerate(path) if letter == "/"] if self._folders else []
+        for folder in above:
+            if folder in self._folders:
+                yield self._folders.pop(folder)
+
+    def _put_aside(self, member: Member) -> None:
+        start = self._spool.seek(0, 2)
+        while member.content and (data := member.content.read(1 << 20)):
+            self._spool.write(data)
+        self._left_out[member.path] = (member, start)
+
+    def _linked(self, member: Member) -> Member:
+        """A hard link to what was left out: the first becomes the file, later ones point to it."""
+        if member.kind != tarfile.LNKTYPE:
+            return member
+        if member.link in self._moved:
+            return replace(member, link=self._moved[member.link])
+        if member.link not in self._left_out:
+            return member
+        file, start = self._left_out[member.link]
+        self._moved[member.link] = member.path
+        self._spool.seek(start)
+        return replace(file, path=member.path, content=self._spool)
