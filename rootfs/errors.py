@@ -101,3 +101,128 @@ class DiskFull(BuildError):
 
     def __init__(self, folder: object) -> None:
         super().__init__(f"no space is left in {folder}", mend="Free some, or name another folder (see `baseforge doctor`).")
+
+
+# Archives
+
+
+class NetworkFailure(BuildError):
+    """Something on the network did not answer as it should: the only kind of error that trying again can help."""
+
+
+class ArchiveUnreachable(NetworkFailure):
+    """An archive does not answer, or breaks off."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(
+            f"the archive does not answer: {reason}",
+            where=address,
+            mend="Check the network and the proxy settings, or name a mirror: [mirrors] in baseforge.toml.",
+        )
+
+
+class ArchiveMoved(NetworkFailure):
+    """The archive changed between our look at it and the engine's."""
+
+    def __init__(self, suite: str) -> None:
+        super().__init__(f"the archive published a new {suite} while the tree was being made", mend="Build again.")
+
+
+class UnknownSuite(InputError):
+    """No distribution has a suite of this name."""
+
+    def __init__(self, suite: str, known: Iterable[str]) -> None:
+        hint = nearest(suite, known) or "`baseforge doctor` lists the suites known here (from distro-info-data)."
+        super().__init__(f"no distribution has a suite {suite!r}", mend=hint)
+
+
+class SuiteMissing(InputError):
+    """The archive does not have the suite."""
+
+    def __init__(self, suite: str, address: str) -> None:
+        super().__init__(
+            f"the archive has no suite {suite!r}",
+            where=address,
+            mend="Check `suite` in the recipe; an old release may have moved to an archive of old releases ([mirrors]).",
+        )
+
+
+class PackageMissing(InputError):
+    """The archive has no such package."""
+
+    def __init__(self, package: str, suite: str, components: Iterable[str]) -> None:
+        super().__init__(
+            f"{suite} ({', '.join(components)}) has no package {package!r}",
+            mend="Check the name in `include`, or add the component that has it to `components`.",
+        )
+
+
+class KeyringMissing(MachineError):
+    """The file that a distribution's signatures are checked with is not there."""
+
+    def __init__(self, distribution: str, path: object) -> None:
+        super().__init__(
+            f"there is no keyring for {distribution} at {path}",
+            mend=f"Install {distribution}'s archive keyring (`./baseforge setup` does), or name one under [keyrings].",
+        )
+
+
+class UnsignedRelease(BuildError):
+    """A Release file is not signed by a key of the keyring: the archive is not who it says it is."""
+
+    def __init__(self, address: str, keyring: object, unknown: list[str]) -> None:
+        by = f" (it is signed by {', '.join(unknown)})" if unknown else ""
+        super().__init__(
+            f"the signature is not one of {keyring}{by}; nothing was built from it",
+            where=address,
+            mend="If the archive has a new key, update the keyring's package; otherwise do not trust this mirror.",
+        )
+
+
+class InvalidRelease(BuildError):
+    """A Release file is signed, but not one to build from."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(
+            f"the Release file cannot be used: {reason}", where=address, mend="Check the mirror and this machine's clock."
+        )
+
+
+# Engines
+
+
+class ToolsMissing(MachineError):
+    """Packages of this machine that a recipe is built with are not installed."""
+
+    def __init__(self, packages: list[str]) -> None:
+        super().__init__(
+            f"not installed: {', '.join(packages)}", mend=f"sudo apt-get install --no-install-recommends {' '.join(packages)}"
+        )
+
+
+class NeedsRoot(MachineError):
+    """The engine works only as root."""
+
+    def __init__(self, engine: str) -> None:
+        super().__init__(f"the engine {engine} needs root", mend="Run with sudo, or use `engine: mmdebstrap`.")
+
+
+# Settings
+
+
+class InvalidSetting(InputError):
+    """A setting is unknown or has a wrong value."""
+
+
+# Prefect
+
+
+class ServerFailed(MachineError):
+    """The local Prefect server did not start."""
+
+    def __init__(self, log: str) -> None:
+        super().__init__(
+            "the local Prefect server did not start",
+            mend="`baseforge doctor` says where its folder is; PREFECT_API_URL names another server.",
+            output=log,
+        )

@@ -218,6 +218,7 @@ def _started(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        umask=0o022,
     )
     program = _Program(Path(words[0]).name, process, log)
     try:
@@ -225,3 +226,11 @@ def _started(
     finally:
         program.end()
         program.stdout.close()
+
+
+def detached(argv: Sequence[str], env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """Start a program that is meant to outlive us, printing to a file."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            argv, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )

@@ -1,0 +1,1 @@
+"""From a layer to a published image: the flows, and what they string together."""

@@ -1,0 +1,131 @@
+"""The local Prefect server: started once, in the background, and used by every later run.
+
+An ephemeral server would cost each command 6 s; this one answers in milliseconds. A server named by `PREFECT_API_URL` is
+used instead. Prefect reads its settings when it is imported, so `connect` comes before that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from flows.settings import data_folder
+from rootfs.errors import ServerFailed
+from rootfs.run import detached
+
+START = 90.0  # seconds a server may take for its first start, which makes its database
+
+QUIET = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+    "PREFECT_CLI_PROMPT": "false",
+    "DO_NOT_TRACK": "1",
+}
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running local server: its process and port."""
+
+    pid: int
+    port: int
+
+    @property
+    def address(self) -> str:
+        """The base address of its API."""
+        return f"http://127.0.0.1:{self.port}/api"
+
+    def answers(self) -> bool:
+        """Whether it is up."""
+        try:
+            return httpx.get(f"{self.address}/health", timeout=5, trust_env=False).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+
+def folder() -> Path:
+    """The server's own folder: its database, log and state file."""
+    return data_folder() / "prefect"
+
+
+def connect() -> str:
+    """Make Prefect use the server named by `PREFECT_API_URL`, else the local one, started if need be.
+
+    Returns its address. Raises ServerFailed with the end of its log.
+    """
+    os.environ.update(QUIET)
+    if address := os.environ.get("PREFECT_API_URL"):
+        return address
+    os.environ["PREFECT_HOME"] = str(folder())
+    server = running() or start()
+    os.environ["PREFECT_API_URL"] = server.address
+    return server.address
+
+
+def running() -> Server | None:
+    """The local server, if one answers."""
+    try:
+        server = Server(**json.loads((folder() / "server.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+    return server if server.answers() else None
+
+
+def start() -> Server:
+    """Start the local server on a free port and wait until it answers; whoever comes second uses the first one's."""
+    folder().mkdir(parents=True, exist_ok=True)
+    with _only_one():
+        if server := running():
+            return server
+        server = _launch()
+        (folder() / "server.json").write_text(json.dumps({"pid": server.pid, "port": server.port}))
+        return server
+
+
+@contextlib.contextmanager
+def _only_one() -> Iterator[None]:
+    with (folder() / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _launch() -> Server:
+    """A server in a session of its own, so that it outlives us: the one program that is meant to."""
+    port, log = _free_port(), folder() / "server.log"
+    environment = {**os.environ, **QUIET, "PREFECT_HOME": str(folder())}
+    argv = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    log.unlink(missing_ok=True)
+    process = detached(argv, environment, log)
+    server, deadline = Server(process.pid, port), time.monotonic() + START
+    while time.monotonic() < deadline and process.poll() is None:
+        if server.answers():
+            process.returncode = 0  # it is not ours to wait for: no warning when the object goes
+            return server
+        time.sleep(0.1)
+    raise ServerFailed(log.read_text()[-2000:])
+
+
+def stop() -> bool:
+    """Stop the local server; whether there was one."""
+    server = running()
+    if server is None:
+        return False
+    os.kill(server.pid, 15)
+    (folder() / "server.json").unlink(missing_ok=True)
+    return True

@@ -1,0 +1,120 @@
+"""What a site decides: `baseforge.toml` beside the recipes, then `BASEFORGE_*` in the environment, then options."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+import rootfs
+from rootfs.archive import Site
+from rootfs.errors import InvalidSetting, nearest
+
+FILE = "baseforge.toml"
+SHELF = Path(rootfs.__file__).parent.parent / "recipes"  # in a clone and in a wheel alike
+
+
+def data_folder() -> Path:
+    """Where the factory keeps what it must not lose: `BASEFORGE_HOME`, else the user's data folder."""
+    if home := os.environ.get("BASEFORGE_HOME"):
+        return Path(home)
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "baseforge"
+
+
+class Settings(BaseSettings):
+    """Every setting, with its default. In the environment nested ones are JSON, as `BASEFORGE_MIRRORS='{"…": "…"}'`."""
+
+    model_config = SettingsConfigDict(env_prefix="BASEFORGE_", frozen=True, extra="forbid")
+
+    recipes: Path = Field(SHELF, description="the folder of recipes; default ./recipes, else the shelf that comes along")
+    store: str = Field("", description="where images are kept: a folder or s3://bucket/prefix")
+    s3_endpoint: str = Field("", description="address of an S3-compatible server; default AWS")
+    s3_region: str = Field("", description="region of the bucket")
+    registry: str = Field("", description="registry to push to, as host[:port][/prefix]")
+    registry_insecure: bool = Field(False, description="whether the registry speaks plain http")
+    local_name: str = Field("baseforge", description="images get the name LOCAL_NAME/IMAGE:latest in the engine")
+    work: Path = Field(Path(tempfile.gettempdir()), description="where work folders are made")
+    mirrors: dict[str, str] = Field({}, description="archive address (or the start of one) = mirror to fetch from")
+    keyrings: dict[str, Path] = Field({}, description="distribution = keyring file to check its signatures with")
+    nightly_cron: str = Field("0 2 * * *", description="when `baseforge serve` runs the nightly flow")
+    timezone: str = Field("UTC", description="the time zone of nightly_cron")
+
+    @field_validator("store")
+    @classmethod
+    def _default_store(cls, value: str) -> str:
+        return value or str(data_folder() / "store")
+
+    @property
+    def site(self) -> Site:
+        """What concerns archives."""
+        return Site(self.mirrors, self.keyrings)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment comes before what is handed in, which is the file's content."""
+        return env_settings, init_settings
+
+
+def load(recipes: Path | None = None) -> Settings:
+    """The settings in force. Raises InvalidSetting with the file and line, or the variable."""
+    folder = recipes or Path(os.environ.get("BASEFORGE_RECIPES") or _default_recipes())
+    file = folder.absolute().parent / FILE
+    values = _read(file)
+    try:
+        settings = Settings(**{"store": "", **values})
+    except ValidationError as error:
+        raise _explained(error, file) from None
+    return settings.model_copy(update={"recipes": folder})
+
+
+def _default_recipes() -> Path:
+    here = Path("recipes")
+    return here if here.is_dir() else SHELF
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        return {}
+    try:
+        return tomllib.loads(file.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidSetting(str(error), where=str(file)) from None
+
+
+def _explained(error: ValidationError, file: Path) -> InvalidSetting:
+    first = error.errors()[0]
+    name = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        return InvalidSetting(f"unknown setting {name!r}", where=_line(file, name), mend=nearest(name, Settings.model_fields))
+    variable = f"BASEFORGE_{name.upper()}"
+    where = variable if variable in os.environ else _line(file, name)
+    return InvalidSetting(f"{name}: {first['msg']}", where=where)
+
+
+def _line(file: Path, name: str) -> str:
+    lines = file.read_text().splitlines() if file.is_file() else []
+    numbers = [number for number, line in enumerate(lines, 1) if re.match(rf"\s*\[?\"?{re.escape(name)}\b", line)]
+    return f"{file}:{numbers[0]}:1" if numbers else str(file)
+
+
+def origins(settings: Settings) -> dict[str, str]:
+    """Where each setting comes from: `default`, the file, or the variable."""
+    file = settings.recipes.absolute().parent / FILE
+    named = _read(file)
+    return {
+        name: variable if (variable := f"BASEFORGE_{name.upper()}") in os.environ else str(file) if name in named else "default"
+        for name in Settings.model_fields
+    }
