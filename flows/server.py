@@ -58,12 +58,13 @@ def folder() -> Path:
     return data_folder() / "prefect"
 
 
-def connect() -> str:
+def connect(quiet: bool = True) -> str:
     """Make Prefect use the server named by `PREFECT_API_URL`, else the local one, started if need be.
 
-    Returns its address. Raises ServerFailed with the end of its log.
+    With `quiet` Prefect keeps its own log lines from the terminal. Returns the server's address. Raises ServerFailed with
+    the end of its log.
     """
-    os.environ.update(QUIET)
+    os.environ.update(QUIET | ({"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"} if quiet else {}))
     if address := os.environ.get("PREFECT_API_URL"):
         return address
     os.environ["PREFECT_HOME"] = str(folder())
@@ -129,3 +130,13 @@ def stop() -> bool:
     os.kill(server.pid, 15)
     (folder() / "server.json").unlink(missing_ok=True)
     return True
+
+
+@contextlib.contextmanager
+def connected(quiet: bool = True) -> Iterator[str]:
+    """Flows run inside this block: a server answers, and no flow waits for a heartbeat thread to end its nap of 1 s."""
+    address = connect(quiet)
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield address

@@ -6,7 +6,7 @@ Exit statuses: 1 a build or a check failed, 2 the user's input is wrong, 3 the m
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class Problem(Exception):
@@ -56,7 +56,7 @@ class MachineError(Problem):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """`Did you mean …?` with the nearest known word, or an empty string when none is near."""
-    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.4)
     return f"Did you mean {match[0]!r}?" if match else ""
 
 
@@ -226,3 +226,307 @@ class ServerFailed(MachineError):
             mend="`baseforge doctor` says where its folder is; PREFECT_API_URL names another server.",
             output=log,
         )
+
+
+# Work folders
+
+
+class WorkFolderFailed(MachineError):
+    """No work folder can be made."""
+
+    def __init__(self, parent: object, reason: str) -> None:
+        super().__init__(
+            f"no work folder can be made in {parent}: {reason}", mend="Name another: `work` in baseforge.toml or BASEFORGE_WORK."
+        )
+
+
+# Store
+
+
+class InvalidStore(InputError):
+    """The address of a store is not one."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(
+            f"this is not a store's address: {reason}",
+            where=address,
+            mend="Name a folder, `file:///FOLDER` or `s3://BUCKET/PREFIX`.",
+        )
+
+
+class InvalidKey(InputError):
+    """A name that cannot be a document's or a blob's, such as one that leads out of the store."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"{key!r} is not a name the store can hold", mend="Names have letters, digits and `._+:@-`.")
+
+
+class StoreUnreachable(NetworkFailure, MachineError):
+    """The store's server does not answer, or breaks off. `endpoint` is the address that was asked."""
+
+    def __init__(self, address: str, endpoint: str, reason: str) -> None:
+        super().__init__(
+            f"the store does not answer at {endpoint}: {reason}",
+            where=address,
+            mend="Check the endpoint, the network and the proxy settings, and that the server runs.",
+        )
+
+
+class StoreRefused(MachineError):
+    """The store is there but does not let us: permissions, credentials, or something it cannot do."""
+
+    def __init__(self, address: str, reason: str, mend: str) -> None:
+        super().__init__(f"the store cannot be used: {reason}", where=address, mend=mend)
+
+
+class BlobMissing(BuildError):
+    """The store does not have a blob."""
+
+    def __init__(self, address: str, digest: str) -> None:
+        super().__init__(f"there is no blob {digest}", where=address, mend="Check that this is the store it was kept in.")
+
+
+class BlobDamaged(BuildError):
+    """What the store gives for a blob is not what was kept in it."""
+
+    def __init__(self, address: str, digest: str, found: str) -> None:
+        super().__init__(
+            f"blob {digest} is damaged: what is kept there has {found}",
+            where=address,
+            mend="Take the blob out of the store and build again; check the disk under it.",
+        )
+
+
+class BlobRefused(BuildError):
+    """Bytes were to be kept under a digest that they do not have; nothing was kept."""
+
+    def __init__(self, address: str, digest: str, found: str) -> None:
+        super().__init__(
+            f"blob {digest} was not kept: what was read has {found}", where=address, mend="Something changed it: build again."
+        )
+
+
+class Conflict(BuildError):
+    """Somebody else was faster in writing a document; theirs stands."""
+
+    def __init__(self, address: str, key: str) -> None:
+        super().__init__(f"{key} was written by somebody else meanwhile", where=address, mend="Look again, then try again.")
+
+
+# Images and builds
+
+
+class ImageMissing(InputError):
+    """The store has no such image."""
+
+    def __init__(self, image: str, hint: str) -> None:
+        super().__init__(f"the store has no image {image!r}", mend=hint or "`baseforge list` shows what it has.")
+
+
+class BuildMissing(InputError):
+    """The image has no such build."""
+
+    def __init__(self, image: str, build: str) -> None:
+        super().__init__(f"{image} has no build {build!r}", mend=f"`baseforge show {image}` shows its newest.")
+
+
+# Layers and images
+
+
+class UnknownArchitecture(InputError):
+    """An architecture that has no name in the OCI's specifications."""
+
+    def __init__(self, architecture: str, known: Iterable[str]) -> None:
+        super().__init__(f"images cannot be made for the architecture {architecture!r}", mend=nearest(architecture, known))
+
+
+class LayerDamaged(BuildError):
+    """A layer does not unpack to what its image says."""
+
+    def __init__(self, digest: str, reason: str) -> None:
+        super().__init__(f"layer {digest} is damaged: {reason}", mend="Build again; if it stays so, check the disk.")
+
+
+class UnknownFormat(InputError):
+    """The ending of a file's name says nothing about what to export."""
+
+    def __init__(self, path: object) -> None:
+        super().__init__(
+            "the file's ending does not say what to export",
+            where=str(path),
+            mend="Use .tar.zst (root filesystem, compressed), .tar (plain) or .oci.tar (image for `docker load`, `podman load`).",
+        )
+
+
+class ExportRefused(InputError):
+    """The file to export to cannot be written."""
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(f"cannot be written: {reason}", where=str(path), mend="Name a file in a folder you may write to.")
+
+
+# Container engine and builders
+
+
+class ContextMissing(InputError):
+    """The docker context in force is not there, or not one for an engine."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(
+            f"the docker context {name!r} cannot be used: {reason}",
+            mend="`docker context ls` lists them, `docker context use NAME` selects one; DOCKER_CONTEXT comes before that.",
+        )
+
+
+class EngineUnreachable(MachineError):
+    """No container engine answers."""
+
+    def __init__(self, endpoint: str, reason: str) -> None:
+        super().__init__(
+            f"the container engine does not answer: {reason}",
+            where=endpoint,
+            mend="Start it, or choose another with `docker context use` or DOCKER_HOST; `./baseforge doctor` says more.",
+        )
+
+
+class EngineLost(MachineError):
+    """The container engine answered before, and stopped doing so in the middle of something."""
+
+    def __init__(self, endpoint: str, doing: str, reason: str) -> None:
+        super().__init__(
+            f"the container engine broke off while {doing}: {reason}",
+            where=endpoint,
+            mend="See the engine's own log for why, start it again, then build again.",
+        )
+
+
+class EngineRefused(BuildError):
+    """The container engine said no."""
+
+    def __init__(self, endpoint: str, doing: str, reason: str) -> None:
+        super().__init__(
+            f"the container engine refused {doing}: {reason}",
+            where=endpoint,
+            mend="See the engine's own log; `./baseforge doctor` says which engine this is.",
+        )
+
+
+class DigestMismatch(BuildError):
+    """What came back from a builder is not what went in."""
+
+    def __init__(self, builder: str, expected: str, found: str) -> None:
+        super().__init__(
+            f"the builder {builder!r} changed the image: {expected} went in, {found} came back",
+            mend="It was not kept. Use another builder, and find out what this one does to images.",
+        )
+
+
+# Smoke tests
+
+
+class SmokeFailed(BuildError):
+    """The image does not do what its recipe says it must; nothing is published."""
+
+    def __init__(self, failed: int, count: int, output: str) -> None:
+        super().__init__(f"{failed} of {count} smoke checks failed; nothing was published", output=output)
+
+
+# Registries
+
+
+class RegistryUnreachable(NetworkFailure):
+    """The registry does not answer, or breaks off."""
+
+    def __init__(self, registry: str, reason: str) -> None:
+        super().__init__(
+            f"the registry does not answer: {reason}",
+            where=registry,
+            mend="Check `registry` in baseforge.toml, the network and the proxy settings.",
+        )
+
+
+class RegistrySpeaksHttp(InputError):
+    """The registry speaks plain http, which only a setting allows."""
+
+    def __init__(self, registry: str) -> None:
+        super().__init__(
+            "the registry speaks plain http",
+            where=registry,
+            mend="If that is meant to be so, set `registry_insecure = true` in baseforge.toml.",
+        )
+
+
+class RegistryDenied(BuildError):
+    """The registry does not accept the credentials, or there are none."""
+
+    def __init__(self, registry: str) -> None:
+        super().__init__(
+            "the registry denies access",
+            where=registry,
+            mend=f"Log in with `skopeo login {registry.partition('/')[0]}` as an account that may push there.",
+        )
+
+
+class RegistryFailed(BuildError):
+    """The registry does not take the image, for a reason of its own."""
+
+    def __init__(self, registry: str, output: str) -> None:
+        super().__init__("the registry did not take the image", where=registry, output=output)
+
+
+class RegistryChanged(BuildError):
+    """The registry has something else than was pushed."""
+
+    def __init__(self, reference: str, expected: str, found: str) -> None:
+        super().__init__(
+            f"the registry has another image: {expected} went in, {found} is there",
+            where=reference,
+            mend="Somebody else pushes to this name, or the registry rewrites images: neither can be trusted.",
+        )
+
+
+class NightFailed(BuildError):
+    """Some images of a night failed; `night` is the whole night as JSON."""
+
+    def __init__(self, images: list[str], night: str) -> None:
+        super().__init__(f"failed: {', '.join(images)}", mend="`baseforge log IMAGE` shows what each printed.")
+        self.night = night
+
+
+# Recipes
+
+
+class RecipeInvalid(InputError):
+    """A recipe cannot be read or says what no recipe can; `problems` are (file:line:column, sentence), at least one."""
+
+    SHOWN = 10
+    problems: tuple[tuple[str, str], ...] = ()
+
+    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
+        self.problems = tuple(problems)
+        (where, what), *others = problems
+        more = [f"{place}: {sentence}" for place, sentence in others[: self.SHOWN - 1]]
+        rest = [f"… and {len(problems) - self.SHOWN} more"] if len(problems) > self.SHOWN else []
+        super().__init__("\n".join([what, *more, *rest]), where=where)
+
+
+class UnknownRecipe(InputError):
+    """There is no recipe of this name."""
+
+    def __init__(self, name: str, folder: object, known: Sequence[str]) -> None:
+        there = f"There are: {', '.join(known)}." if known else "`--recipes DIR` names another folder."
+        super().__init__(f"there is no recipe {name!r} in {folder}", mend=nearest(name, known) or there)
+
+
+class FileNotMade(BuildError):
+    """A scratch recipe's commands did not make a file that the image is to have."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(f"`build` did not make {source!r}", mend="Check the commands in `build` and the names in `from`.")
+
+
+class EngineUnfit(InputError):
+    """The chosen engine does not know the recipe's variant."""
+
+    def __init__(self, image: str, engine: str, variant: str) -> None:
+        super().__init__(f"{image}: engine {engine} has no variant {variant!r}", mend="Leave `--engine` out, or change `variant`.")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
-from typing import Any
 
 import zstandard
 from pydantic import BaseModel, ConfigDict
 
-from rootfs.archive import Release, Site, Source, read_releases, sources
+from rootfs.archive import Release, Site, Source, sources
+from rootfs.digests import digest_of
 from rootfs.errors import ToolsMissing
 from rootfs.recipe import DebootstrapRecipe, Recipe, ScratchRecipe
 from rootfs.run import run
@@ -43,21 +41,6 @@ def recipe_sources(recipe: Recipe, architecture: str, site: Site) -> tuple[Sourc
     if isinstance(recipe, ScratchRecipe):
         return ()
     return sources(recipe.suite, recipe.pockets, recipe.components, architecture, site)
-
-
-def resolve(wanted: tuple[Source, ...]) -> Lock:
-    """The lock of today."""
-    return Lock(releases=read_releases(wanted))
-
-
-def canonical(value: Any) -> bytes:  # noqa: ANN401 - whatever JSON can say
-    """Canonical JSON: sorted keys, no white space, UTF-8."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def digest_of(value: Any) -> str:  # noqa: ANN401 - whatever JSON can say
-    """`sha256:HEX` of a value's canonical JSON."""
-    return f"sha256:{hashlib.sha256(canonical(value)).hexdigest()}"
 
 
 def input_digest(recipe_digest: str, lock: Lock, architecture: str, tools: Mapping[str, str]) -> str:

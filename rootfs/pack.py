@@ -57,6 +57,8 @@ def pack(members: Members, path: Path) -> Layer:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull(path.parent) from error
         raise
+    except tarfile.TarError as error:  # from the content of a member that comes out of a tar
+        raise BadTree(f"the engine's tar cannot be read: {error}") from error
     return Layer(path, packed.digest, tar.digest, packed.size, tar.size)
 
 

@@ -29,6 +29,8 @@ GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 TAIL = 200  # lines of standard error kept for the error message
 
 CONTAINED = ("unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
+AS_USER = "--map-root-user"  # an ordinary user gets namespaces only inside one of users
+WITHOUT_NETWORK = "--net"
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,15 @@ def run(
     timeout: float | None = None,
     check: bool = True,
     contained: bool = False,
+    network: bool = True,
     log: Log | None = None,
 ) -> Outcome:
     """Run a program to its end and return what it printed; `log` sees each line of its standard error as it comes.
 
-    Raises ProgramMissing, ProgramTimedOut (after `timeout` seconds) and, unless `check` is False, ProgramFailed.
+    `network=False` leaves a contained program only a loopback that is down. Raises ProgramMissing, ProgramTimedOut (after `timeout` seconds) and, unless `check` is False, ProgramFailed.
     """
-    with _started(argv, env=env, cwd=cwd, contained=contained, log=log, piped=stdin is not None) as program:
+    leash = _leash(contained, network)
+    with _started(argv, leash, env=env, cwd=cwd, log=log, piped=stdin is not None) as program:
         if stdin is not None:
             program.feed(stdin)
         out = program.read_all(timeout)
@@ -77,7 +81,6 @@ def stream(
     argv: Sequence[str | Path],
     *,
     env: Mapping[str, str] | None = None,
-    cwd: Path | None = None,
     timeout: float | None = None,
     contained: bool = False,
     log: Log | None = None,
@@ -86,7 +89,7 @@ def stream(
 
     The program's own failure comes before an error of the reader: a truncated stream is its consequence.
     """
-    with _started(argv, env=env, cwd=cwd, contained=contained, log=log) as program:
+    with _started(argv, _leash(contained), env=env, log=log) as program:
         watchdog = threading.Timer(timeout, program.expire) if timeout else None
         if watchdog:
             watchdog.daemon = True
@@ -187,6 +190,13 @@ class _Program:
             self._signal(signal.SIGKILL)
         self.process.wait()
 
+    def close(self) -> None:
+        """Let go of its output; standard error only once its reader is done, as a stray child may still hold it."""
+        self.stdout.close()
+        self._reader.join(timeout=GRACE)
+        if self.process.stderr and not self._reader.is_alive():
+            self.process.stderr.close()
+
     def _signal(self, number: signal.Signals) -> bool:
         try:
             os.killpg(self.process.pid, number)
@@ -195,21 +205,27 @@ class _Program:
         return True
 
 
+def _leash(contained: bool, network: bool = True) -> list[str]:
+    """What a program is started through, so that it dies with us and, contained, leaves nothing."""
+    user = [] if os.geteuid() == 0 else [AS_USER]
+    inside = [*CONTAINED, *user, *([] if network else [WITHOUT_NETWORK])]
+    return ["setpriv", "--pdeathsig", "KILL", *(inside if contained else [])]
+
+
 @contextlib.contextmanager
 def _started(
     argv: Sequence[str | Path],
+    leash: Sequence[str],
     *,
     env: Mapping[str, str] | None,
-    cwd: Path | None,
-    contained: bool,
     log: Log | None,
+    cwd: Path | None = None,
     piped: bool = False,
 ) -> Iterator[_Program]:
     words = [str(word) for word in argv]
     environment = clean_environment(env)
     if shutil.which(words[0], path=environment["PATH"]) is None:
         raise ProgramMissing(words[0])
-    leash = ["setpriv", "--pdeathsig", "KILL", *(CONTAINED if contained else ())]
     process = subprocess.Popen(
         [*leash, *words],
         env=environment,
@@ -225,7 +241,7 @@ def _started(
         yield program
     finally:
         program.end()
-        program.stdout.close()
+        program.close()
 
 
 def detached(argv: Sequence[str], env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:

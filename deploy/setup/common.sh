@@ -1,0 +1,121 @@
+# shellcheck shell=sh
+# What ./baseforge and tests/run share: words to the user, folders, and the set-up as a whole.
+# The script that reads this file sets `here`, the clone's folder.
+: "${here:?}"
+
+PATH=$PATH:/usr/sbin:/sbin # dockerd is there, which an ordinary user's PATH may lack
+if [ -z "${HOME:-}" ]; then
+    HOME=$(getent passwd "$(id -u)" | cut -d: -f6)
+    export HOME
+fi
+cache=${BASEFORGE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/baseforge}
+state=${BASEFORGE_HOME:-${XDG_DATA_HOME:-$HOME/.local/share}/baseforge}
+log=$state/setup.log
+
+# say LINE...: the first as ours, the others indented below it.
+say() {
+    printf 'baseforge: %s\n' "$1" >&2
+    shift
+    for line in "$@"; do printf '  %s\n' "$line" >&2; done
+}
+
+# fail WHAT [MEND...]: the machine lacks something.
+fail() {
+    say "$@"
+    exit 3
+}
+
+# logged COMMAND...: its output goes to the log.
+logged() {
+    printf '\n$ %s\n' "$*" >>"$log"
+    "$@" </dev/null >>"$log" 2>&1 9>&-
+}
+
+# fail_with_log WHAT [FILE]: and the end of what was printed.
+fail_with_log() {
+    say "$1; ${2:-$log} ends with"
+    tail -n 15 "${2:-$log}" | sed 's/^/  | /' >&2
+    exit 3
+}
+
+# shellcheck source=deploy/setup/packages.sh
+. "$here/deploy/setup/packages.sh"
+# shellcheck source=deploy/setup/engine.sh
+. "$here/deploy/setup/engine.sh"
+# shellcheck source=deploy/setup/python.sh
+. "$here/deploy/setup/python.sh"
+
+# survey MACHINE GROUPS [PACKAGE...]: what is missing, found out without changing anything; true when nothing is.
+# Sets `wanted_packages`, and to yes or nothing: `wanted_scripts` (of debootstrap), `wanted_engine`, `wanted_python`.
+survey() {
+    machine=$1 groups=$2
+    shift 2
+    wanted_engine='' wanted_python='' wanted_scripts=''
+    if [ "$machine" = yes ]; then
+        # shellcheck disable=SC2086 # a list of names
+        set -- "$@" $MACHINE_PACKAGES
+        if ! engine_answers; then
+            wanted_engine=yes
+            engine_installed || set -- "$@" docker.io
+        fi
+        suite_scripts || wanted_scripts=yes
+    fi
+    if ! python_ready "$groups"; then
+        wanted_python=yes
+        find_uv || set -- "$@" python3-venv ca-certificates
+    fi
+    wanted_packages=$(missing_packages "$@")
+    [ -z "$wanted_packages$wanted_engine$wanted_python$wanted_scripts" ]
+}
+
+# set_up MACHINE GROUPS [PACKAGE...]: MACHINE is yes for what builds need, GROUPS main or dev (Python), PACKAGE what is
+# wanted besides. Quick when nothing is missing; one run at a time; what an interrupted one left the next one does.
+set_up() {
+    survey "$@" && return
+    [ -z "$wanted_engine" ] || engine_is_ours
+    needs_root && ask_for_root
+    if ! mkdir -p "$cache" "$state" 2>/dev/null || [ ! -w "$cache" ] || [ ! -w "$state" ]; then
+        fail "$cache or $state cannot be written" "Name other folders: BASEFORGE_CACHE, BASEFORGE_HOME."
+    fi
+    exec 9>"$cache/setup.lock"
+    if ! flock --nonblock 9; then
+        say "another set-up is running; waiting for it"
+        flock 9
+    fi
+    survey "$@" || mend # what is still missing now that we are alone
+    exec 9>&-
+}
+
+mend() {
+    : >"$log"
+    [ -z "$wanted_packages$wanted_scripts" ] || install_packages
+    [ -z "$wanted_engine" ] || start_engine
+    [ -z "$wanted_python" ] || make_python "$groups"
+}
+
+# Whether we lack the rights for what is missing.
+needs_root() {
+    [ "$(id -u)" != 0 ] || return 1
+    [ -n "$wanted_packages$wanted_engine$wanted_scripts" ] || ! python_writable
+}
+
+# The one line that mends all that needs root.
+ask_for_root() {
+    lacks=$wanted_packages line=''
+    case $0 in *[!A-Za-z0-9_./-]*) setup="sudo '$0' setup" ;; *) setup="sudo $0 setup" ;; esac
+    [ -z "$wanted_scripts" ] || lacks="$lacks a newer debootstrap"
+    [ -z "$wanted_python" ] || python_writable || lacks="$lacks a Python environment in $here"
+    [ -z "$lacks" ] || line=$setup
+    if [ -n "$wanted_engine" ]; then
+        lacks="${lacks:+$lacks and }a Docker engine that answers you"
+        engine_refuses_us || line=$setup
+        if in_engine_group; then
+            [ -n "$line" ] || line="newgrp docker" # they are, but were not yet when they logged in
+        else
+            line="${line:+$line && }sudo usermod --append --groups docker $(id -un) && newgrp docker"
+        fi
+    fi
+    say "this machine lacks ${lacks# }; run this once, then try again:"
+    printf '%s\n' "$line" >&2
+    exit 3
+}

@@ -1,0 +1,95 @@
+# shellcheck shell=sh disable=SC2154 # the parts share their variables
+# The Docker engine: whether one answers, and how ours is started where none does.
+
+ENGINE_SOCKET=/var/run/docker.sock
+ENGINE_WAIT=60 # seconds until it must answer
+
+# Whether the engine behind the current docker context answers. Where there is no docker command, a socket is asked
+# itself; what is neither is for the command line to find out.
+engine_answers() {
+    if command -v docker >/dev/null; then
+        timeout 10 docker version --format '{{.Server.Version}}' >/dev/null 2>&1
+        return
+    fi
+    case ${DOCKER_HOST:-unix://$ENGINE_SOCKET} in
+    unix://*) ping_engine "${DOCKER_HOST:-unix://$ENGINE_SOCKET}" ;;
+    esac
+}
+
+# perl-base is on every Debian and Ubuntu; curl and python3 are not.
+ping_engine() {
+    [ -S "${1#unix://}" ] && perl -MIO::Socket::UNIX -e '
+        alarm 10;
+        my $engine = IO::Socket::UNIX->new(Peer => shift) or exit 1;
+        print $engine "GET /_ping HTTP/1.0\r\n\r\n";
+        exit(<$engine> =~ m{^HTTP/1\.\d 200} ? 0 : 1)' "${1#unix://}" 2>/dev/null
+}
+
+engine_installed() { command -v dockerd >/dev/null; }
+
+# An engine somewhere else that the user chose is not ours to start, and one here would not stand in for it.
+engine_is_ours() {
+    if [ -n "${DOCKER_HOST:-}" ] && [ "$DOCKER_HOST" != "unix://$ENGINE_SOCKET" ]; then
+        fail "the Docker engine at $DOCKER_HOST (DOCKER_HOST) does not answer" "Start it, or unset DOCKER_HOST to use this machine's own."
+    fi
+    config=${DOCKER_CONFIG:-$HOME/.docker}/config.json context=${DOCKER_CONTEXT:-}
+    [ -n "$context" ] || [ ! -e "$config" ] || context=$(sed -n 's/.*"currentContext": *"\([^"]*\)".*/\1/p' "$config")
+    if [ -z "${DOCKER_HOST:-}" ] && [ "${context:-default}" != default ]; then
+        fail "the Docker engine of the context $context does not answer" "Start it, or go back to this machine's own: docker context use default"
+    fi
+}
+
+# Whether an engine is there that only root may use.
+engine_refuses_us() { [ -S "$ENGINE_SOCKET" ] && [ ! -w "$ENGINE_SOCKET" ]; }
+
+in_engine_group() { case " $(id -nG "$(id -un)") " in *" docker "*) ;; *) return 1 ;; esac; }
+
+start_engine() {
+    engine_answers && return # its package started it
+    say "starting the Docker engine"
+    if [ -d /run/systemd/system ]; then
+        if logged systemctl start docker && wait_for_engine; then return; fi
+        logged journalctl --no-pager --lines 15 --unit docker
+        fail_with_log "the Docker engine did not start"
+    fi
+    # Somebody else's that is just coming up would refuse a second one.
+    if runs "$(cat /var/run/docker.pid 2>/dev/null)" && wait_for_engine; then return; fi
+    mkdir -p "$state/engine"
+    setsid dockerd </dev/null >"$state/engine/dockerd.log" 2>&1 9>&- &
+    echo $! >"$state/engine/dockerd.pid"
+    wait_for_engine $! || fail_with_log "the Docker engine did not start" "$state/engine/dockerd.log"
+}
+
+# wait_for_engine [PID]: until it answers, or its process has ended, or the time is up.
+wait_for_engine() {
+    tries=$((ENGINE_WAIT * 5))
+    until engine_answers; do
+        tries=$((tries - 1))
+        [ $tries -gt 0 ] || return 1
+        [ -z "${1:-}" ] || runs "$1" || return 1
+        sleep 0.2
+    done
+}
+
+# runs PID: whether the process is there and not merely waiting to be reaped.
+runs() {
+    [ -n "$1" ] && stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
+    case $stat in *') Z '*) return 1 ;; esac
+}
+
+# Stops the engine that start_engine started.
+stop_engine() {
+    if [ -d /run/systemd/system ]; then
+        systemctl stop docker.service docker.socket 2>/dev/null || true
+        return
+    fi
+    pid=$(cat "$state/engine/dockerd.pid" 2>/dev/null) || return 0
+    [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = dockerd ] || return 0
+    kill "$pid" 2>/dev/null || true
+    tries=100
+    while runs "$pid" && [ $tries -gt 0 ]; do
+        tries=$((tries - 1))
+        sleep 0.2
+    done
+    rm -f "$state/engine/dockerd.pid"
+}

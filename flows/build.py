@@ -1,0 +1,91 @@
+"""The flow that makes one image: from its recipe to a tested, published digest."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.flows import Flow
+from prefect.runtime import flow_run
+
+from flows.builders import Builder, engine
+from flows.builders.docker import Docker
+from flows.image import importer
+from flows.publish.record import Record
+from flows.session import current, new_run, session
+from flows.settings import load
+from flows.smoke import remove_leftovers
+from flows.tasks import (
+    Choice,
+    already_built,
+    assemble,
+    describe,
+    import_image,
+    make_tree,
+    pack_tree,
+    publish,
+    record,
+    resolve,
+    smoke,
+)
+from flows.work import sweep, work_folder
+from rootfs.errors import ArchiveMoved, Problem
+
+
+def clean_up(_flow: Flow[..., Any], run: FlowRun, _state: State[Any]) -> None:
+    """After a cancel or a crash, perhaps in another process: nothing of this run stays on the machine."""
+    sweep(load().work)
+    with engine.connect() as reached:
+        remove_leftovers(reached, str(run.id))
+
+
+@flow(name="build", flow_run_name="{image} · build", on_cancellation=[clean_up], on_crashed=[clean_up])
+def build(image: str, choice: Choice = Choice()) -> Record:  # noqa: B008 - frozen
+    """One image, from its recipe to a published digest."""
+    with session(), new_run(image):
+        try:
+            done = make(image, choice)
+        except ArchiveMoved:
+            current().forget_releases()
+            done = make(image, choice)
+        table(done)
+        return done
+
+
+def make(image: str, choice: Choice) -> Record:
+    """The steps in order; a digest is the only link from one to the next."""
+    wanted = resolve(image, choice)
+    if not choice.force and (known := already_built(wanted)):
+        return known
+    run_id = str(flow_run.id)
+    with work_folder(current().settings.work, run_id) as folder, engine.connect() as reached, ExitStack() as undo:
+        with ExitStack() as running:
+            members = make_tree(wanted, folder, running)
+            packed = pack_tree(wanted, members, folder, running)
+        made = assemble(wanted, packed, folder / "layout")
+        builder: Builder = Docker(reached)
+        imported = import_image(made, builder)
+        if not imported.present_before:
+            undo.callback(importer.drop, reached, imported.image_id)  # which keeps an image that has got a name
+        verdict = smoke(wanted, imported, builder, run_id)
+        done = describe(wanted, made, packed, builder, verdict)
+        if not choice.publish:
+            return done.model_copy(update={"status": "built"})
+        return record(done, publish(made, imported, builder), packed)
+
+
+def attempt(image: str, choice: Choice) -> Record:
+    """Build an image; a failure is a record too, so that the next image gets its turn. It is kept nowhere but in the log."""
+    try:
+        return build(image, choice)
+    except Problem as problem:
+        return Record(image=image, status="failed", reason=str(problem), exit_status=problem.status)
+
+
+def table(done: Record) -> None:
+    """The build in Prefect's pages."""
+    rows = [[name, str(value)] for name, value in done.model_dump(mode="json").items() if value and name != "lock"]
+    create_table_artifact([dict(zip(("what", "value"), row, strict=True)) for row in rows], key=f"build-{done.image}")

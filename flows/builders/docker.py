@@ -1,0 +1,53 @@
+"""The `docker` driver: straight into the engine, over its API."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from flows.builders.engine import Engine
+from flows.image.archive import docker_archive, oci_archive
+from flows.image.oci import Image
+from rootfs.errors import EngineLost, EngineRefused
+
+LOADED = re.compile(r"^Loaded image(?: ID)?: (\S+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Docker:
+    """The builder that every engine brings along, named as its docker context."""
+
+    engine: Engine
+    name: str = "default"
+    driver: str = "docker"
+
+    def import_image(self, image: Image) -> str:
+        """Load the image into the engine, without a name; the engine's content addresses make a second time free.
+
+        Engines with containerd's store get the layout as it is, all others the plain tar: before version 23 they cannot
+        read zstd. Raises EngineLost, EngineRefused and LayerDamaged.
+        """
+        if self.engine.inspect(expected := self.engine.image_id(image)):
+            return expected
+        stream = oci_archive(image) if self.engine.containerd else docker_archive(image)
+        loaded = self._load(stream, f"loading {image.name}")
+        details = self.engine.inspect(loaded)
+        return str(details["Id"]) if details else loaded
+
+    def _load(self, stream: Iterable[bytes], doing: str) -> str:
+        """Stream an archive in and return the id or name that the engine gave it.
+
+        Progress is asked for, though nobody reads it: silence then means that the engine is stuck.
+        """
+        said = ""
+        with self.engine.during(doing):
+            answer: Iterable[dict[str, Any]] = self.engine.client.api.load_image(stream, quiet=False)  # type: ignore[no-untyped-call]
+            for line in answer:
+                if "error" in line:
+                    raise EngineRefused(self.engine.endpoint, doing, line["error"])
+                said += line.get("stream", "")
+        if not (match := LOADED.search(said)):
+            raise EngineLost(self.engine.endpoint, doing, "it did not say what it loaded")
+        return match[1]

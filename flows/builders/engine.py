@@ -1,0 +1,115 @@
+"""The container engine behind the current docker context."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+from docker import DockerClient
+from docker.context import ContextAPI
+from docker.context.config import get_current_context_name
+from docker.errors import APIError, DockerException, ImageNotFound, StreamParseError
+from docker.utils import kwargs_from_env
+from requests import RequestException
+from urllib3.exceptions import HTTPError
+
+from flows.image.oci import Image
+from rootfs.errors import ContextMissing, EngineLost, EngineRefused, EngineUnreachable
+
+REACH = 10  # seconds in which an engine answers at all
+SILENCE = 120  # seconds without a byte from a working engine before it counts as lost
+
+CONTAINERD_STORE = ["driver-type", "io.containerd.snapshotter.v1"]  # a pair in `docker info`'s DriverStatus
+
+# The SDK lets the errors of the libraries below it through.
+FAULTS = (DockerException, StreamParseError, RequestException, HTTPError, OSError)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A connection to an engine; close it, or use it as a context manager.
+
+    `containerd` says whether it keeps images in containerd's store: such an engine reads zstd layers, and its image ids
+    are manifest digests instead of config digests.
+    """
+
+    client: DockerClient
+    endpoint: str
+    version: str
+    containerd: bool
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.client.close()
+
+    @contextlib.contextmanager
+    def during(self, doing: str) -> Iterator[None]:
+        """Translate what goes wrong in the block: EngineRefused where the engine said no, EngineLost where it is gone."""
+        try:
+            yield
+        except APIError as error:
+            raise EngineRefused(self.endpoint, doing, error.explanation or str(error)) from error
+        except FAULTS as error:
+            raise EngineLost(self.endpoint, doing, _reason(error)) from error
+
+    def image_id(self, image: Image) -> str:
+        """The id this engine must give the image."""
+        return image.manifest_digest if self.containerd else image.config_digest
+
+    def inspect(self, reference: str) -> dict[str, Any] | None:
+        """What the engine says of an image, by name or id; None where it has none. Raises EngineLost, EngineRefused."""
+        with self.during(f"looking for {reference}"):
+            try:
+                return self.client.images.get(reference).attrs
+            except ImageNotFound:
+                return None
+
+
+def connect() -> Engine:
+    """The engine that DOCKER_HOST, DOCKER_CONTEXT or the selected docker context names, in this order, as for `docker`.
+
+    Raises EngineUnreachable and ContextMissing.
+    """
+    arguments = _arguments()
+    endpoint = str(arguments.get("base_url"))
+    try:
+        client = DockerClient(timeout=REACH, **arguments)
+        version, info = client.version(), client.info()
+    except FAULTS as error:
+        raise EngineUnreachable(endpoint, _reason(error)) from error
+    client.api.timeout = SILENCE
+    return Engine(client, endpoint, version["Version"], CONTAINERD_STORE in info.get("DriverStatus", []))
+
+
+def _arguments() -> dict[str, Any]:
+    """The SDK's arguments for the engine. Its own `from_env` falls back to another engine where a context is missing."""
+    try:
+        arguments: dict[str, Any] = kwargs_from_env()
+    except DockerException as error:
+        raise EngineUnreachable(os.environ.get("DOCKER_HOST", ""), str(error)) from error
+    if "base_url" in arguments:
+        return arguments
+    name = os.environ.get("DOCKER_CONTEXT") or get_current_context_name() or "default"
+    try:
+        context = ContextAPI.kwargs_from_context(name)
+    except Exception as error:  # the SDK raises no narrower type for a file it cannot read
+        raise ContextMissing(name, str(error)) from error
+    if not context:
+        raise ContextMissing(name, "it does not exist, or has no address of an engine")
+    return arguments | context
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause, which says what happened without the layers above it."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

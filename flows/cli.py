@@ -1,0 +1,189 @@
+"""The command line: a thin door. Options in, one line or one JSON document out, an exit status that means something."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Literal
+
+import click
+import typer
+
+from flows import report, server
+from flows.progress import Progress
+from flows.publish import publication
+from flows.settings import Settings, load
+from flows.store import Store, open_store
+from rootfs.errors import InputError, Problem
+
+app = typer.Typer(
+    name="baseforge",
+    help="A base-image factory: from a recipe to a tested, published image.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Recipes = Annotated[Path | None, typer.Option("--recipes", metavar="DIR", help="the folder of recipes")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON document on standard output")]
+Engine = Annotated[Literal["mmdebstrap", "debootstrap"] | None, typer.Option(help="make the tree with this engine")]
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: ends as Ctrl-C does."""
+
+
+@app.command()
+def build(
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE…", help="names of recipes")],
+    engine: Engine = None,
+    force: Annotated[bool, typer.Option("--force", help="build even what is unchanged")] = False,
+    no_publish: Annotated[bool, typer.Option("--no-publish", help="make and test the image, keep nothing")] = False,
+    recipes: Recipes = None,
+    as_json: Json = False,
+) -> None:
+    """Build images: make, import, smoke-test and publish each one whose inputs have changed."""
+    from rootfs.recipe import find, read
+
+    settings = load(recipes)
+    for image in images:
+        read(find(image, settings.recipes))
+    with server.connected():
+        from flows.build import Choice, attempt
+        from flows.session import session
+
+        choice = Choice(engine=engine, force=force, publish=not no_publish)
+        with session(settings, Progress()) as here:
+            records = [attempt(image, choice) for image in images]
+            _end(report.builds(records, here.settings, here.progress, as_json))
+
+
+@app.command()
+def nightly(
+    only: Annotated[list[str] | None, typer.Option("--only", metavar="IMAGE", help="only this image; repeatable")] = None,
+    recipes: Recipes = None,
+    as_json: Json = False,
+) -> None:
+    """Build every recipe whose inputs have changed; one that fails does not stop the others."""
+    settings = load(recipes)
+    with server.connected():
+        from flows.nightly import night
+        from flows.session import session
+
+        with session(settings, Progress()) as here:
+            _end(report.night(night(tuple(only or ())), here.progress, as_json))
+
+
+@app.command()
+def validate(
+    images: Annotated[list[str] | None, typer.Argument(metavar="[IMAGE…]")] = None, recipes: Recipes = None
+) -> None:
+    """Check recipes without building anything."""
+    from rootfs.recipe import find, read, read_all
+
+    folder = load(recipes).recipes
+    found = [read(find(image, folder)) for image in images] if images else read_all(folder)
+    for recipe in found:
+        typer.echo(f"{recipe.name}: valid ({recipe.kind})")
+
+
+@app.command("list")
+def list_(recipes: Recipes = None, as_json: Json = False) -> None:
+    """The images in the store, each with its newest build."""
+    store = _store(load(recipes))
+    records = [record for image in publication.images(store) if (record := publication.latest(store, image))]
+    report.listing(records, as_json)
+
+
+@app.command()
+def show(reference: Annotated[str, typer.Argument(metavar="IMAGE[@BUILD]")], recipes: Recipes = None, as_json: Json = False) -> None:
+    """One build: its digests, sizes, seconds and smoke test."""
+    report.one(publication.build_of(_store(load(recipes)), reference), as_json)
+
+
+@app.command()
+def log(reference: Annotated[str, typer.Argument(metavar="IMAGE[@BUILD]")], recipes: Recipes = None) -> None:
+    """What the programs of a build printed; without a build, of the newest run, failed ones too."""
+    report.log(_store(load(recipes)), reference)
+
+
+@app.command()
+def export(
+    reference: Annotated[str, typer.Argument(metavar="IMAGE[@BUILD]")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="NAME.tar.zst, NAME.tar or NAME.oci.tar")],
+    recipes: Recipes = None,
+) -> None:
+    """Write a build to a file: its rootfs (.tar.zst, .tar), or an OCI archive (.oci.tar) for docker load and podman load."""
+    from flows.image.export import export as write
+
+    store = _store(load(recipes))
+    record = publication.build_of(store, reference)
+    write(store, record.manifest_digest, file, reference=f"{record.image}:{record.build}")
+    typer.echo(f"{file}: {record.image}@{record.build}", err=True)
+
+
+@app.command()
+def doctor(recipes: Recipes = None, as_json: Json = False) -> None:
+    """What this machine has and lacks, with the mend for each, and the settings in force."""
+    from flows.doctor import report as examine
+
+    settings = load(recipes)
+    _end(report.doctor(examine(settings.work), settings, as_json))
+
+
+@app.command()
+def serve(recipes: Recipes = None) -> None:
+    """Run the local server with the nightly schedule, and take orders from its pages and `prefect deployment run`."""
+    settings = load(recipes)
+    with server.connected(quiet=False) as address:
+        from flows.serve import run
+
+        run(settings, address)
+
+
+@app.command()
+def stop() -> None:
+    """Stop the local Prefect server that builds started in the background."""
+    typer.echo("stopped" if server.stop() else "no local server was running", err=True)
+
+
+def _store(settings: Settings) -> Store:
+    return open_store(settings.store, endpoint=settings.s3_endpoint or None, region=settings.s3_region or None)
+
+
+def _end(status: int) -> None:
+    if status:
+        raise typer.Exit(status)
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line; every error a user can make ends in a few lines and an exit status, not a traceback."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(_run([word for word in words if word != "--debug"], debug))
+
+
+def _run(words: list[str], debug: bool) -> int:
+    try:
+        return int(app(words, prog_name="baseforge", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        return InputError.status
+    except Problem as problem:
+        if debug:
+            raise
+        typer.echo(f"baseforge: {problem}", err=True)
+        return problem.status
+    except Terminated:
+        return 143
+    except (KeyboardInterrupt, click.Abort):
+        typer.echo("baseforge: interrupted; nothing was published", err=True)
+        return 130

@@ -1,0 +1,152 @@
+"""An image as a file to take away: its root filesystem, or the whole image for any engine."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import tarfile
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from flows.image.archive import (
+    Blobs,
+    Entry,
+    archive,
+    blob_name,
+    docker_manifest,
+    header,
+    packed,
+    padding,
+    read_blob,
+    unpacked,
+)
+from flows.image.oci import LAYOUT_FILE, index
+from rootfs.errors import DiskFull, ExportRefused, UnknownFormat
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What an image consists of, as its manifest and config say."""
+
+    blobs: Blobs
+    reference: str
+    manifest: bytes
+    manifest_digest: str
+    config: bytes
+
+    @property
+    def config_digest(self) -> str:
+        return str(json.loads(self.manifest)["config"]["digest"])
+
+    @property
+    def layer(self) -> dict[str, Any]:
+        (descriptor,) = json.loads(self.manifest)["layers"]
+        return dict(descriptor)
+
+    @property
+    def diff_id(self) -> str:
+        (diff_id,) = json.loads(self.config)["rootfs"]["diff_ids"]
+        return str(diff_id)
+
+    def tar(self) -> Iterator[bytes]:
+        return unpacked(self.blobs, self.layer["digest"], self.diff_id)
+
+
+def export(blobs: Blobs, manifest_digest: str, destination: Path, *, reference: str) -> None:
+    """Write an image to a file, which is there whole or not at all; a file of that name is replaced.
+
+    The ending decides: `.tar.zst` the layer as it is kept, `.tar` the same unpacked, `.oci.tar` the image, which loads
+    under the name `reference` (`NAME:TAG`). Raises UnknownFormat, ExportRefused, DiskFull, LayerDamaged and what the blobs'
+    place raises.
+    """
+    write = _writer(destination)
+    manifest = read_blob(blobs, manifest_digest)
+    config = read_blob(blobs, json.loads(manifest)["config"]["digest"])
+    with _whole_file(destination) as file:
+        write(_Parts(blobs, reference, manifest, manifest_digest, config), file)
+
+
+def _writer(destination: Path) -> Callable[[_Parts, BinaryIO], None]:
+    for ending, writer in ((".oci.tar", _write_image), (".tar.zst", _write_packed), (".tar", _write_tar)):
+        if destination.name.endswith(ending):
+            return writer
+    raise UnknownFormat(destination)
+
+
+@contextlib.contextmanager
+def _whole_file(destination: Path) -> Iterator[BinaryIO]:
+    """A file that takes the destination's name when the block ends well and is gone when it does not."""
+    draft = destination.with_name(f".{destination.name}.{uuid.uuid4().hex}")
+    try:
+        if destination.is_dir():
+            raise ExportRefused(destination, "it is a folder")
+        with draft.open("xb") as file:
+            yield file
+        draft.replace(destination)
+    except OSError as error:
+        if error.filename and Path(error.filename) == draft:
+            raise ExportRefused(destination, error.strerror or str(error)) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(destination.parent) from error
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+
+
+def _copy(pieces: Iterable[bytes], file: BinaryIO) -> int:
+    """The pieces into the file; returns their length in bytes."""
+    return sum(file.write(piece) for piece in pieces)
+
+
+def _write_packed(parts: _Parts, file: BinaryIO) -> None:
+    _copy(packed(parts.blobs, parts.layer["digest"]), file)
+
+
+def _write_tar(parts: _Parts, file: BinaryIO) -> None:
+    _copy(parts.tar(), file)
+
+
+def _write_image(parts: _Parts, file: BinaryIO) -> None:
+    """The plain tar first: its length is known only when it is written, and then its header is filled in."""
+    name = blob_name(parts.diff_id)
+    file.seek(tarfile.BLOCKSIZE)
+    size = _copy(parts.tar(), file)
+    file.write(padding(size))
+    _copy(archive(*_small_entries(parts), _layer_entry(parts)), file)
+    file.seek(0)
+    file.write(header(name, size))
+
+
+def _layer_entry(parts: _Parts) -> Entry:
+    digest = parts.layer["digest"]
+    return Entry(blob_name(digest), parts.layer["size"], packed(parts.blobs, digest))
+
+
+def _small_entries(parts: _Parts) -> Iterator[Entry]:
+    config = json.loads(parts.config)
+    platform = {key: config[key] for key in ("architecture", "os", "variant") if key in config}
+    names = {
+        "io.containerd.image.name": _with_registry(parts.reference),
+        "org.opencontainers.image.ref.name": parts.reference,
+    }
+    contents = {
+        "oci-layout": LAYOUT_FILE,
+        "index.json": index(parts.manifest, platform, names),
+        "manifest.json": docker_manifest(parts.config_digest, blob_name(parts.diff_id), name=parts.reference),
+        blob_name(parts.manifest_digest): parts.manifest,
+        blob_name(parts.config_digest): parts.config,
+    }
+    return (Entry(name, len(data), [data]) for name, data in contents.items())
+
+
+def _with_registry(reference: str) -> str:
+    """The full form of a name, as containerd wants it (`normalizeImageName` of the reference library)."""
+    registry, _, rest = reference.partition("/")
+    if rest and ("." in registry or ":" in registry or registry == "localhost"):
+        return reference
+    return f"docker.io/{reference}" if rest else f"docker.io/library/{reference}"

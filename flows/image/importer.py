@@ -1,0 +1,87 @@
+"""An image into an engine, through a builder that is checked, not trusted; its name there, and its way out again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from docker.errors import APIError, ImageNotFound
+
+from flows.builders import Builder
+from flows.builders.engine import Engine
+from flows.image.oci import Image
+from rootfs.errors import DigestMismatch, Problem
+
+
+@dataclass(frozen=True)
+class Imported:
+    """An image in an engine, without a name yet. `present_before` says that it was there already."""
+
+    image_id: str
+    present_before: bool
+
+
+def import_image(image: Image, builder: Builder) -> Imported:
+    """Send the image through the builder and compare what came back.
+
+    What came in is removed again when this fails or is interrupted, unless it was there before. Raises DigestMismatch, and
+    what the builder raises.
+    """
+    engine = builder.engine
+    expected = engine.image_id(image)
+    before = _images(engine)
+    try:
+        found = builder.import_image(image)
+    except BaseException:
+        _discard(engine, {expected} - before)
+        raise
+    if found != expected:
+        _discard(engine, {found, expected} - before)
+        raise DigestMismatch(builder.name, expected, found)
+    return Imported(expected, expected in before)
+
+
+def tag(engine: Engine, image_id: str, name: str) -> None:
+    """Give the image a name such as `baseforge/noble:latest`; the image that had it goes if nothing else uses it.
+
+    Raises EngineLost and EngineRefused.
+    """
+    previous = engine.inspect(name)
+    with engine.during(f"naming {name}"):
+        repository, _, version = name.rpartition(":")
+        engine.client.api.tag(image_id, repository, version)
+    if previous and previous["Id"] != image_id:
+        drop(engine, previous["Id"])
+
+
+def drop(engine: Engine, image_id: str) -> bool:
+    """Remove an image that has no name and no container; returns whether it is gone. Raises EngineLost."""
+    details = engine.inspect(image_id)
+    if details is None:
+        return True
+    if details.get("RepoTags") or details.get("RepoDigests"):
+        return False
+    with engine.during(f"removing {image_id}"):
+        try:
+            engine.client.api.remove_image(image_id)
+        except ImageNotFound:
+            return True
+        except APIError as error:
+            if error.status_code == 409:  # a container uses it
+                return False
+            raise
+    return True
+
+
+def _images(engine: Engine) -> set[str]:
+    with engine.during("listing its images"):
+        return set(engine.client.api.images(quiet=True, all=True))
+
+
+def _discard(engine: Engine, image_ids: Iterable[str]) -> None:
+    """Clean up after an error, which stays the one to report."""
+    for image_id in image_ids:
+        try:
+            drop(engine, image_id)
+        except Problem:
+            return

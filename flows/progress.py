@@ -1,0 +1,85 @@
+"""What a person sees while a build runs: its steps, their seconds, what came out. Live on a terminal, lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.progress import Progress as Bars
+from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+
+@dataclass
+class Step:
+    """A running step; `note` is what its closing line will say."""
+
+    title: str
+    note: str = ""
+
+
+@dataclass
+class Timeline:
+    """The seconds each step of one build took, in order."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class Progress:
+    """Shows steps on standard error; standard output belongs to results."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False)
+        self._step = Step("")
+        self._bars = Bars(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[detail]}"),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+
+    @contextlib.contextmanager
+    def step(self, title: str, timeline: Timeline) -> Iterator[None]:
+        """One step: shown while it runs, closed with its seconds and its note, or marked as failed."""
+        self._step, began = Step(title), time.monotonic()
+        self._bars.start()
+        bar = self._bars.add_task(title, total=None, detail="")
+        mark = "[red]✗[/]"
+        try:
+            yield
+            mark = "[green]✓[/]"
+        finally:
+            self._bars.remove_task(bar)
+            self._bars.stop()
+            took = time.monotonic() - began
+            word = title.split()[0]
+            timeline.seconds[word] = round(timeline.seconds.get(word, 0) + took, 3)
+            self.console.print(f"{mark} {title:<28} {took:6.1f} s  [dim]{self._step.note}[/]", soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """What the closing line of the running step will say."""
+        self._step.note = text
+
+    def detail(self, line: str) -> None:
+        """The newest line of the program that is running."""
+        for bar in self._bars.task_ids:
+            self._bars.update(bar, detail=line[:80].replace("[", r"\["))
+
+    def say(self, text: str) -> None:
+        """A line of its own."""
+        self.console.print(text, soft_wrap=True, markup=False)
+
+
+def size(count: int) -> str:
+    """A number of bytes for people, in powers of 1000."""
+    amount, unit = float(count), "B"
+    for bigger in ("kB", "MB", "GB"):
+        if amount < 1000:
+            break
+        amount, unit = amount / 1000, bigger
+    return f"{amount:.1f} {unit}" if unit != "B" else f"{count} B"

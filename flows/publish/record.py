@@ -1,0 +1,71 @@
+"""A build's record: the one JSON document that says what was made, of what, by what, and how it was tested."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from rootfs.lock import Lock
+
+Status = Literal["published", "unchanged", "built", "failed"]
+
+
+class Frozen(BaseModel):
+    """A part of a record."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class UsedBuilder(Frozen):
+    """The builder an image came through."""
+
+    name: str
+    driver: str
+
+
+class Smoke(Frozen):
+    """How many of the recipe's smoke checks held."""
+
+    passed: int
+    failed: int
+
+
+class Record(Frozen):
+    """One build of one image. Sizes are bytes, `seconds` is wall time by step, `packages` counts what is installed.
+
+    `status` is `published` (in the store), `built` (asked not to publish), `unchanged` (the build named in `build`
+    has the same inputs) or `failed` (`reason` says why). `registry` is what was pushed, by digest;
+    `example` are the arguments of a `docker run` that shows it working.
+    """
+
+    image: str
+    build: str = ""
+    status: Status
+    platforms: tuple[str, ...] = ()
+    input_digest: str = ""
+    recipe_digest: str = ""
+    lock: Lock = Lock()
+    tools: dict[str, str] = {}
+    manifest_digest: str = ""
+    config_digest: str = ""
+    layer_digest: str = ""
+    diff_id: str = ""
+    size: int = 0
+    unpacked: int = 0
+    packages: int = 0
+    inventory: str = ""
+    log: str = ""
+    builder: UsedBuilder | None = None
+    seconds: dict[str, float] = {}
+    smoke: Smoke | None = None
+    registry: str = ""
+    created: str = ""
+    example: tuple[str, ...] = ()
+    reason: str = ""
+    exit_status: int = 0
+
+    @property
+    def key(self) -> str:
+        """Its place in the store."""
+        return f"images/{self.image}/builds/{self.build}.json"

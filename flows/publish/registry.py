@@ -1,0 +1,135 @@
+"""Into a registry and back to the digest: pushed by digest, looked at, and only then named.
+
+skopeo does the talking: it finds credentials where `skopeo login`, `podman login` and `docker login` keep them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flows.image.oci import Image, digest_of
+from rootfs.errors import (
+    Problem,
+    ProgramFailed,
+    ProgramTimedOut,
+    RegistryChanged,
+    RegistryDenied,
+    RegistryFailed,
+    RegistrySpeaksHttp,
+    RegistryUnreachable,
+)
+from rootfs.run import Log, run
+
+PUSH_TIME = 3600.0  # seconds for a whole image
+ASK_TIME = 120.0  # seconds for a manifest
+
+# Where credentials and certificate authorities are, if not in the usual places (containers-auth.json(5), Go's crypto/x509).
+PASSED = ("REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+# What skopeo says, in lower case, and what it means; the first that matches counts.
+HTTP = ("server gave http response to https client",)
+DENIED = (
+    "unauthorized",
+    "authentication required",
+    "invalid username/password",
+    "resource is denied",
+    "access denied",
+    "denied: ",
+    "forbidden",
+)
+NETWORK = (
+    "connection refused",
+    "connection reset",
+    "no such host",
+    "network is unreachable",
+    "no route to host",
+    "server misbehaving",
+    "timeout",
+    "deadline exceeded",
+    "broken pipe",
+    "eof",
+    "toomanyrequests",
+    "too many requests",
+    "internal server error",
+    "bad gateway",
+    "service unavailable",
+    "status: 50",
+    "status 50",
+)
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Where images go: `address` is HOST[:PORT][/PREFIX]. Plain http only where `insecure` allows it."""
+
+    address: str
+    insecure: bool = False
+
+    def repository(self, name: str) -> str:
+        """The image's full name there, without tag and digest."""
+        return f"{self.address.rstrip('/')}/{name}"
+
+
+def push(image: Image, registry: Registry, *, log: Log | None = None) -> str:
+    """Push the image by its digest, look whether that is what is there, and return its name with the digest.
+
+    Raises RegistryUnreachable (trying again can help), RegistrySpeaksHttp, RegistryDenied, RegistryChanged and
+    RegistryFailed.
+    """
+    reference = f"{registry.repository(image.name)}@{image.manifest_digest}"
+    _copy(f"oci:{image.layout}", reference, registry, PUSH_TIME, log)
+    _check(reference, image.manifest_digest, registry)
+    return reference
+
+
+def tag(reference: str, registry: Registry, tags: Sequence[str], *, log: Log | None = None) -> None:
+    """Let the tags mean the image of `reference` (a name with a digest), in this order. Raises as `push` does."""
+    repository, _, digest = reference.partition("@")
+    for name in tags:
+        _copy(f"docker://{reference}", f"{repository}:{name}", registry, ASK_TIME, log)
+        _check(f"{repository}:{name}", digest, registry)
+
+
+def _copy(source: str, target: str, registry: Registry, timeout: float, log: Log | None) -> None:
+    """One image to one name. Both ends are held to a digest by us, so the machine's signature policy has no say."""
+    flags = ["--preserve-digests", f"--dest-tls-verify={_flag(not registry.insecure)}"]
+    if source.startswith("docker://"):
+        flags.append(f"--src-tls-verify={_flag(not registry.insecure)}")
+    _skopeo(["copy", *flags, source, f"docker://{target}"], target, timeout, log)
+
+
+def _check(reference: str, digest: str, registry: Registry) -> None:
+    """Raises RegistryChanged unless the registry's manifest has the digest."""
+    flags = ["--raw", f"--tls-verify={_flag(not registry.insecure)}"]
+    manifest = _skopeo(["inspect", *flags, f"docker://{reference}"], reference, ASK_TIME, None)
+    if (found := digest_of(manifest.encode())) != digest:
+        raise RegistryChanged(reference, digest, found)
+
+
+def _flag(value: bool) -> str:
+    return str(value).lower()
+
+
+def _skopeo(words: Sequence[str], reference: str, timeout: float, log: Log | None) -> str:
+    """Run skopeo and return its standard output; what it says of a failure decides which one it is."""
+    env = {name: os.environ[name] for name in PASSED if name in os.environ}
+    try:
+        return run(["skopeo", "--insecure-policy", *words], env=env, timeout=timeout, log=log).stdout
+    except ProgramTimedOut as error:
+        raise RegistryUnreachable(reference, f"no end within {timeout:g} s") from error
+    except ProgramFailed as error:
+        raise _failure(reference, error.output) from error
+
+
+def _failure(reference: str, output: str) -> Problem:
+    """skopeo's words as an error of ours."""
+    said = output.lower()
+    if any(words in said for words in HTTP):
+        return RegistrySpeaksHttp(reference)
+    if any(words in said for words in DENIED):
+        return RegistryDenied(reference)
+    if any(words in said for words in NETWORK):
+        return RegistryUnreachable(reference, output.strip().splitlines()[-1])
+    return RegistryFailed(reference, output)

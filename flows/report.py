@@ -1,0 +1,152 @@
+"""What commands print: tables and sentences for people, one JSON document for programs."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from flows.progress import Progress, size
+from flows.publish import publication
+from flows.publish.record import Record
+from flows.session import newest_log
+from flows.settings import Settings, origins
+from flows.store import Store
+from rootfs.errors import BuildMissing
+
+if TYPE_CHECKING:
+    from flows.doctor import Finding
+    from flows.nightly import Night
+
+
+def print_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can say
+    """The one document on standard output."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def as_dict(record: Record) -> dict[str, Any]:
+    """A record as JSON has it."""
+    return record.model_dump(mode="json")
+
+
+def builds(records: Sequence[Record], settings: Settings, progress: Progress, as_json: bool) -> int:
+    """How builds ended, and the exit status that says so."""
+    for record in records:
+        progress.say(ending(record))
+        if record.status in ("published", "built"):
+            progress.say(f"try it: {try_it(record, settings)}")
+    if as_json:
+        print_json([as_dict(record) for record in records])
+    failed = {record.exit_status for record in records if record.status == "failed"}
+    return failed.pop() if len(failed) == 1 else int(bool(failed))
+
+
+def ending(record: Record) -> str:
+    """One build in one line (a failed one in a few)."""
+    if record.status == "failed":
+        return f"{record.image}: failed: {record.reason}"
+    if record.status == "unchanged":
+        return f"{record.image}: unchanged, build {record.build} has these inputs ({record.manifest_digest})"
+    seconds = sum(record.seconds.values())
+    return (
+        f"{record.image}: {record.status} {record.manifest_digest} as build {record.build}"
+        f" ({record.packages} packages, {size(record.size)}, {seconds:.1f} s)"
+    )
+
+
+def try_it(record: Record, settings: Settings) -> str:
+    """The command that runs the image as its first smoke check does."""
+    return shlex.join(["docker", "run", "--rm", f"{settings.local_name}/{record.image}", *record.example])
+
+
+def night(done: Night, progress: Progress, as_json: bool) -> int:
+    """How a night ended."""
+    for record in done.builds:
+        progress.say(ending(record))
+    progress.say("night: " + ", ".join(f"{count} {status}" for status, count in sorted(done.summary.items())))
+    if as_json:
+        print_json({"summary": done.summary, "builds": [as_dict(record) for record in done.builds]})
+    return int("failed" in done.summary)
+
+
+def listing(records: Sequence[Record], as_json: bool) -> None:
+    """The newest build of each image."""
+    if as_json:
+        print_json([as_dict(record) for record in records])
+        return
+    table = Table("IMAGE", "BUILD", "PLATFORM", "PACKAGES", "SIZE", "MANIFEST DIGEST", box=None, pad_edge=False)
+    for record in records:
+        cells = (record.image, record.build, ", ".join(record.platforms), str(record.packages), size(record.size))
+        table.add_row(*cells, record.manifest_digest)
+    _print(table)
+
+
+def one(record: Record, as_json: bool) -> None:
+    """One build, line by line."""
+    if as_json:
+        print_json(as_dict(record))
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in as_dict(record).items():
+        if value not in ("", None, [], {}):
+            table.add_row(name, _text(name, value))
+    _print(table)
+
+
+def _text(name: str, value: Any) -> str:  # noqa: ANN401
+    if name in ("size", "unpacked"):
+        return size(value)
+    if name == "lock":
+        return "\n".join(f"{release['suite']} {release['sha256'][:16]}… by {release['signer']}" for release in value["releases"])
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def log(store: Store, reference: str) -> None:
+    """The log of a build: this machine's own file for a run that failed or is newest, else the store's."""
+    image, _, build = reference.partition("@")
+    if local := newest_log(image, build):
+        typer.echo(local.read_text(), nl=False)
+        return
+    record = publication.build_of(store, reference)
+    if not record.log:
+        raise BuildMissing(image, build)
+    with store.open_blob(record.log) as stream:
+        typer.echo(stream.read().decode(errors="replace"), nl=False)
+
+
+def doctor(findings: Sequence[Finding], settings: Settings, as_json: bool) -> int:
+    """What was found, and the settings in force; status 3 when something needed is missing."""
+    where = origins(settings)
+    values = {name: {"value": value, "from": where[name]} for name, value in settings.model_dump(mode="json").items()}
+    if as_json:
+        print_json({"machine": [vars(finding) for finding in findings], "settings": values})
+    else:
+        _findings(findings)
+        table = Table("SETTING", "VALUE", "FROM", box=None, pad_edge=False)
+        for name, entry in values.items():
+            table.add_row(name, str(entry["value"]), str(entry["from"]))
+        _print(table)
+    return 3 if any(finding.needed and not finding.ok for finding in findings) else 0
+
+
+def _findings(findings: Sequence[Finding]) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for finding in findings:
+        mark = "ok" if finding.ok else "MISSING" if finding.needed else "no"
+        table.add_row(mark, finding.name, finding.found if finding.ok else f"{finding.found}\n{finding.mend}")
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    """A table on standard output; not folded where that is not a terminal, so that programs can read its lines."""
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, markup=False, width=250)
+    console.print(table)

@@ -1,0 +1,34 @@
+"""`baseforge serve`: the nightly schedule, and flows that a person can start from Prefect's pages or command line."""
+
+from __future__ import annotations
+
+import os
+
+import prefect
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.deployments.runner import EntrypointType, RunnerDeployment
+
+from flows.build import build
+from flows.nightly import nightly
+from flows.progress import Progress
+from flows.settings import Settings
+
+
+def deployments(settings: Settings) -> tuple[RunnerDeployment, RunnerDeployment]:
+    """`build/build` and `nightly/nightly`, as in `deploy/prefect.yaml`."""
+    schedule = CronSchedule(cron=settings.nightly_cron, timezone=settings.timezone)
+    by_hand = build.to_deployment("build", tags=["baseforge"], entrypoint_type=EntrypointType.MODULE_PATH)
+    by_night = nightly.to_deployment(
+        "nightly", schedule=schedule, tags=["baseforge"], entrypoint_type=EntrypointType.MODULE_PATH, concurrency_limit=1
+    )
+    return by_hand, by_night
+
+
+def run(settings: Settings, address: str) -> None:
+    """Serve until interrupted; one flow run at a time, as a build uses the whole machine."""
+    os.environ["BASEFORGE_RECIPES"] = str(settings.recipes.absolute())
+    show = Progress().say
+    show(f"pages: {address.removesuffix('/api')}")
+    show(f"nightly: {settings.nightly_cron} ({settings.timezone})")
+    show(f"by hand: PREFECT_API_URL={address} prefect deployment run build/build --param image=noble")
+    prefect.serve(*deployments(settings), pause_on_shutdown=False, print_starting_message=False, limit=1)

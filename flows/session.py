@@ -1,0 +1,106 @@
+"""What the steps of a run share: settings, the store, the terminal, the run's own log and seconds."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from flows.progress import Progress, Timeline
+from flows.settings import Settings, data_folder, load
+from flows.store import Store, open_store
+from rootfs.archive import Release, Source, read_releases
+
+
+@dataclass(frozen=True)
+class Session:
+    """One command, or one night: what is opened once for all its images."""
+
+    settings: Settings
+    store: Store
+    progress: Progress
+    _releases: dict[Source, Release] = field(default_factory=dict)
+
+    def releases(self, wanted: tuple[Source, ...]) -> tuple[Release, ...]:
+        """The Release files of these suites; each is read once in a session."""
+        missing = tuple(source for source in wanted if source not in self._releases)
+        self._releases.update(zip(missing, read_releases(missing), strict=True) if missing else ())
+        return tuple(self._releases[source] for source in wanted)
+
+    def forget_releases(self) -> None:
+        """Read the Release files anew: the archive has moved on."""
+        self._releases.clear()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One build of one image: its build id, log and timeline."""
+
+    image: str
+    build: str
+    log_file: Path
+    log_stream: IO[str]
+    progress: Progress
+    timeline: Timeline = field(default_factory=Timeline)
+
+    def log(self, line: str) -> None:
+        """Keep a line of a program's output, and show it while it is the newest."""
+        print(line, file=self.log_stream, flush=True)  # noqa: T201 - a file, not the terminal
+        self.progress.detail(line)
+
+
+_session: contextvars.ContextVar[Session] = contextvars.ContextVar("session")
+_run: contextvars.ContextVar[Run] = contextvars.ContextVar("run")
+
+
+def current() -> Session:
+    """The session in force."""
+    return _session.get()
+
+
+def current_run() -> Run:
+    """The build that is running."""
+    return _run.get()
+
+
+@contextlib.contextmanager
+def session(settings: Settings | None = None, progress: Progress | None = None) -> Iterator[Session]:
+    """The session in force, or a new one for the block where there is none (a flow that a worker starts)."""
+    if (known := _session.get(None)) and settings is None:
+        yield known
+        return
+    settings = settings or load()
+    store = open_store(settings.store, endpoint=settings.s3_endpoint or None, region=settings.s3_region or None)
+    token = _session.set(Session(settings, store, progress or Progress()))
+    try:
+        yield _session.get()
+    finally:
+        _session.reset(token)
+
+
+@contextlib.contextmanager
+def new_run(image: str) -> Iterator[Run]:
+    """A build of its own: an id that sorts by time, and a log under the data folder that outlives a failure."""
+    build = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+    log_file = _logs(image) / f"{build}.log"
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    with log_file.open("w") as stream:
+        token = _run.set(Run(image, build, log_file, stream, current().progress))
+        try:
+            yield _run.get()
+        finally:
+            _run.reset(token)
+
+
+def _logs(image: str) -> Path:
+    return data_folder() / "logs" / image
+
+
+def newest_log(image: str, build: str = "") -> Path | None:
+    """The newest log of an image's runs on this machine, or of the run whose id begins with `build`."""
+    return max(_logs(image).glob(f"{build}*.log"), default=None)

@@ -1,0 +1,93 @@
+"""The smoke test: what must hold of an image before it is published, found out by running it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from flows.builders.engine import Engine
+from flows.smoke.container import LABEL, Ran, remove, run_once
+from rootfs.errors import SmokeFailed
+from rootfs.recipe import SmokeCheck
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one check went: `problems` says what was expected and what came instead, and is empty where all was well."""
+
+    command: tuple[str, ...]
+    ran: Ran
+    problems: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """The check as a terminal would show it."""
+        output = [line for text in (self.ran.stdout, self.ran.stderr) for line in text.splitlines()]
+        verdict = self.problems or (f"ok after {self.ran.seconds:.1f} s",)
+        return [f"$ {shlex.join(self.command)}", *output, *(f"=> {line}" for line in verdict)]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How all checks of an image went."""
+
+    results: tuple[Result, ...]
+
+    @property
+    def failed(self) -> int:
+        """How many checks failed."""
+        return sum(bool(result.problems) for result in self.results)
+
+    @property
+    def passed(self) -> int:
+        """How many checks passed."""
+        return len(self.results) - self.failed
+
+    def require(self) -> None:
+        """Raises SmokeFailed, with the output of the checks that failed, unless all passed."""
+        if self.failed:
+            lines = [line for result in self.results if result.problems for line in result.lines()]
+            raise SmokeFailed(self.failed, len(self.results), "\n".join(lines))
+
+
+def smoke_test(
+    image_id: str, checks: Iterable[SmokeCheck], engine: Engine, *, run_label: str, log: Log | None = None
+) -> Verdict:
+    """Run each check in a container of its own and judge it; `log` sees commands and output.
+
+    The containers carry the label `baseforge.run=RUN_LABEL` and are removed whatever happens. Raises EngineLost, and
+    EngineRefused where the engine does not have the image.
+    """
+    return Verdict(tuple(_one(image_id, check, engine, run_label, log) for check in checks))
+
+
+def remove_leftovers(engine: Engine, run_label: str) -> int:
+    """Remove every container that a run left behind, as when it was killed; returns how many there were."""
+    with engine.during("looking for containers that were left behind"):
+        found = engine.client.api.containers(quiet=True, all=True, filters={"label": f"{LABEL}={run_label}"})
+    for container in found:
+        remove(engine, container["Id"])
+    return len(found)
+
+
+def _one(image_id: str, check: SmokeCheck, engine: Engine, run_label: str, log: Log | None) -> Result:
+    ran = run_once(engine, image_id, check.run, timeout=check.timeout, run_label=run_label)
+    result = Result(check.run, ran, tuple(_problems(check, ran)))
+    for line in result.lines() if log else ():
+        log(line)
+    return result
+
+
+def _problems(check: SmokeCheck, ran: Ran) -> Iterable[str]:
+    """What was expected and did not come; of a command that did not come to its end, only that."""
+    if ran.broken:
+        yield ran.broken
+        return
+    if ran.status != check.status:
+        yield f"exit status {ran.status}, expected {check.status}" + (" (out of memory)" if ran.out_of_memory else "")
+    for name, pattern, text in (("output", check.stdout, ran.stdout), ("standard error", check.stderr, ran.stderr)):
+        if pattern is not None and not re.search(pattern, text):
+            yield f"standard {name}".replace("standard standard", "standard") + f" does not match {pattern!r}"

@@ -1,0 +1,85 @@
+"""Streams whose bytes must have a digest, checked as they pass."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, Protocol
+
+from rootfs.errors import Problem
+
+CHUNK = 1 << 20
+
+Read = Callable[[int], bytes]
+
+
+class Checked(io.RawIOBase):
+    """A stream that raises at its end where the bytes do not have the digest.
+
+    `read` gives up to so many bytes of the source, none at its end; `wrong` makes the error from what was found.
+    """
+
+    def __init__(self, read: Read, digest: str, wrong: Callable[[str], Problem]) -> None:
+        self._read, self._digest, self._wrong = read, digest, wrong
+        self._hash, self._size = hashlib.sha256(), 0
+
+    def readable(self) -> bool:  # noqa: D102 - as in io
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # noqa: D102 - as in io
+        data = self._take(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def finish(self) -> None:
+        """Read what is left, also where the stream was closed, so that every byte is checked."""
+        while self._take(CHUNK):
+            pass
+
+    def _take(self, size: int) -> bytes:
+        data = self._read(size)
+        self._hash.update(data)
+        self._size += len(data)
+        if not data:
+            self._check()
+        return data
+
+    def _check(self) -> None:
+        found = f"sha256:{self._hash.hexdigest()}"
+        if found != self._digest:
+            raise self._wrong(f"{found} ({self._size} bytes)")
+
+
+@contextlib.contextmanager
+def checked(read: Read, digest: str, wrong: Callable[[str], Problem]) -> Iterator[BinaryIO]:
+    """A buffered stream of the source; leaving the block reads and checks the rest.
+
+    A reader that failed on wrong bytes gets the error of the wrong bytes: its own is only the consequence.
+    """
+    source = Checked(read, digest, wrong)
+    try:
+        yield io.BufferedReader(source, CHUNK)
+    except Problem:
+        raise
+    except Exception:
+        source.finish()
+        raise
+    source.finish()
+
+
+class Sink(Protocol):
+    """What bytes can be written to."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take all of the bytes."""
+
+
+def copy(source: BinaryIO, sink: Sink) -> str:
+    """Copy a stream to its end and return the digest of what passed."""
+    seen = hashlib.sha256()
+    while chunk := source.read(CHUNK):
+        seen.update(chunk)
+        sink.write(chunk)
+    return f"sha256:{seen.hexdigest()}"

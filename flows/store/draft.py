@@ -1,0 +1,88 @@
+"""Files that nobody sees before they are whole."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import BinaryIO
+
+from rootfs.errors import DiskFull
+
+Errors = Callable[[], AbstractContextManager[None]]  # a block that turns an OSError into an error of ours
+
+
+class Draft:
+    """A file that is being written; gone again unless kept."""
+
+    def __init__(self, path: Path, file: BinaryIO, errors: Errors) -> None:
+        self._path, self._file, self._errors = path, file, errors
+
+    def write(self, data: bytes) -> None:
+        """Add to the file."""
+        with self._errors():
+            self._file.write(data)
+
+    def keep(self, target: Path) -> None:
+        """Give the file its name, in place of what had it."""
+        with self._errors():
+            self._file.flush()
+            self._path.replace(target)
+
+    def keep_for_good(self, target: Path) -> None:
+        """Give the file its name, and return only when it would be there after a power cut."""
+        with self._errors():
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            _make(target.parent)
+            self._path.replace(target)
+            _sync(target.parent)
+
+
+@contextlib.contextmanager
+def draft(folder: Path, errors: Errors, mode: int = 0o666) -> Iterator[Draft]:
+    """Begin a file in the folder, which must be on the file system of its later name. `errors` sees to OSErrors."""
+    path = folder / f".{secrets.token_hex(8)}.partial"
+    with contextlib.ExitStack() as stack:
+        with errors():
+            stack.callback(path.unlink, missing_ok=True)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            file = os.fdopen(descriptor, "wb")
+            stack.callback(_close, file)
+        yield Draft(path, file, errors)
+
+
+@contextlib.contextmanager
+def disk_full(folder: Path) -> Iterator[None]:
+    """A block whose OSErrors are DiskFull where they say that the folder's disk, or the user's share of it, is."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(folder) from error
+        raise
+
+
+def _close(file: BinaryIO) -> None:
+    # What a full disk kept from being written fails once more here; it has been told already.
+    with contextlib.suppress(OSError):
+        file.close()
+
+
+def _make(folder: Path) -> None:
+    if not folder.is_dir():
+        _make(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync(folder.parent)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

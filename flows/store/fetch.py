@@ -1,0 +1,20 @@
+"""A blob to a file, out of any store."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from flows.store import Store
+from flows.store.checked import copy
+from flows.store.draft import disk_full, draft
+
+
+def fetch(store: Store, digest: str, path: Path) -> None:
+    """Write the blob to `path`, whole and checked or not at all; not synced, as the store still has it.
+
+    Raises what the store's `open_blob` does, DiskFull, and OSError where `path` cannot be written.
+    """
+    with store.open_blob(digest) as stream, draft(path.parent, partial(disk_full, path.parent)) as new:
+        copy(stream, new)
+        new.keep(path)

@@ -1,0 +1,165 @@
+"""A store in a folder: one file a blob, one file a document, one lock for all changes of documents."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from flows.store import Document
+from flows.store.checked import checked, copy
+from flows.store.draft import disk_full, draft
+from flows.store.fetch import fetch
+from flows.store.names import blob_key, document_key, is_plain
+from rootfs.errors import BlobDamaged, BlobMissing, BlobRefused, Conflict, StoreRefused
+
+LOCK = ".lock"
+READ_ONLY = 0o444  # a blob never changes; the umask takes away from this
+
+
+class FolderStore:
+    """The store in a local or mounted folder, which is made on the first write. See `flows.store.Store`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def address(self) -> str:
+        """The folder as a `file://` address."""
+        return self.folder.as_uri()
+
+    def put_blob(self, source: Path | BinaryIO, digest: str | None = None) -> str:
+        """Keep a file's or a stream's bytes; hashed and copied in one pass."""
+        if digest is not None and self.has_blob(digest):
+            return digest
+        if isinstance(source, Path):
+            with source.open("rb") as stream:
+                return self._put(stream, digest)
+        return self._put(source, digest)
+
+    def _put(self, source: BinaryIO, digest: str | None) -> str:
+        self._make()
+        with draft(self.folder, self._errors, READ_ONLY) as new:
+            found = copy(source, new)
+            if digest is not None and found != digest:
+                raise BlobRefused(self.address, digest, found)
+            if not self.has_blob(found):
+                new.keep_for_good(self._path(blob_key(found)))
+        return found
+
+    def has_blob(self, digest: str) -> bool:
+        """Whether the blob is there."""
+        with self._errors():
+            return self._path(blob_key(digest)).is_file()
+
+    def blob_size(self, digest: str) -> int:
+        """The blob's length in bytes."""
+        with self._blob_errors(digest):
+            return self._path(blob_key(digest)).stat().st_size
+
+    @contextlib.contextmanager
+    def open_blob(self, digest: str) -> Iterator[BinaryIO]:
+        """The blob as a stream that is checked."""
+        with self._blob_errors(digest):
+            file = self._path(blob_key(digest)).open("rb", buffering=0)
+
+        def read(size: int) -> bytes:
+            with self._errors():
+                return file.read(size)
+
+        with file, checked(read, digest, partial(BlobDamaged, self.address, digest)) as stream:
+            yield stream
+
+    def fetch_blob(self, digest: str, path: Path) -> None:
+        """Write the blob to a file."""
+        fetch(self, digest, path)
+
+    def read_document(self, key: str) -> Document | None:
+        """The document as it is now; its version is the digest of its bytes."""
+        path = self._path(document_key(key))
+        with self._errors():
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:
+                return None
+        return Document(data, _version(data))
+
+    def create_document(self, key: str, data: bytes) -> str:
+        """Write a document that must not be there yet."""
+        return self._write(key, data, None)
+
+    def replace_document(self, key: str, data: bytes, version: str) -> str:
+        """Write a document over the version that was read."""
+        return self._write(key, data, version)
+
+    def _write(self, key: str, data: bytes, expected: str | None) -> str:
+        path = self._path(document_key(key))
+        self._make()
+        with draft(self.folder, self._errors) as new:
+            new.write(data)
+            with self._locked():
+                now = self.read_document(key)
+                if (now.version if now else None) != expected:
+                    raise Conflict(self.address, key)
+                new.keep_for_good(path)
+        return _version(data)
+
+    def list_documents(self, folder: str) -> list[str]:
+        """The keys of all documents below a folder, sorted."""
+        top = self._path(document_key(folder))
+        with self._errors():
+            paths = [Path(at, name) for at, _, names in os.walk(top, onerror=_fail) for name in names]
+        keys = (path.relative_to(self.folder).as_posix() for path in paths)
+        return sorted(key for key in keys if is_plain(key))
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key
+
+    def _make(self) -> None:
+        with self._errors():
+            self.folder.mkdir(parents=True, exist_ok=True)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        # One lock for the whole store: changes are few and small, and no lock files pile up beside the documents.
+        with self._errors():
+            descriptor = os.open(self._path(LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            with self._errors():
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def _blob_errors(self, digest: str) -> Iterator[None]:
+        with self._errors():
+            try:
+                yield
+            except FileNotFoundError as error:
+                raise BlobMissing(self.address, digest) from error
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            with disk_full(self.folder):
+                yield
+        except OSError as error:
+            reason = f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
+            mend = f"Check that {self.folder} is a folder this user can write in, or name another as the store."
+            raise StoreRefused(self.address, reason, mend) from error
+
+
+def _version(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _fail(error: OSError) -> None:
+    # os.walk would pass over what it cannot read; only a folder that is not there is an empty one.
+    if not isinstance(error, FileNotFoundError):
+        raise error

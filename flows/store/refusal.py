@@ -1,0 +1,72 @@
+"""What boto3's errors mean to a user."""
+
+from __future__ import annotations
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
+)
+
+from rootfs.errors import Problem, StoreRefused, StoreUnreachable
+
+_NETWORK = (HTTPClientError, ConnectionError, IncompleteReadError)
+_NO_CREDENTIALS = (
+    CredentialRetrievalError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
+)
+_BUSY = ("RequestTimeout", "SlowDown", "ServiceUnavailable", "Throttling", "InternalError")
+
+_CREDENTIALS = "Give credentials as boto3 takes them: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."
+_RIGHTS = "Check the credentials, this machine's clock, and that they may get, put and list in this bucket."
+_REGION = "Name the bucket's region and endpoint in the settings."
+_BUCKET = "Create the bucket, or correct its name."
+_SERVER = "See what the server logged; it must know `If-Match` and `If-None-Match` on writes."
+
+
+def status(error: ClientError) -> int:
+    """The HTTP status of the server's answer."""
+    return error.response["ResponseMetadata"]["HTTPStatusCode"]
+
+
+def code(error: ClientError) -> str:
+    """S3's name for the error, such as `NoSuchBucket`."""
+    return error.response["Error"].get("Code", "")
+
+
+def refusal(error: ClientError | BotoCoreError, address: str, endpoint: str) -> Problem:
+    """The error to show: StoreUnreachable where trying again can help, else StoreRefused."""
+    if isinstance(error, ClientError):
+        return _answer(error, address, endpoint)
+    if isinstance(error, _NETWORK):
+        return StoreUnreachable(address, endpoint, str(error))
+    mend = _CREDENTIALS if isinstance(error, _NO_CREDENTIALS) else _SERVER
+    return StoreRefused(address, str(error), mend)
+
+
+def _answer(error: ClientError, address: str, endpoint: str) -> Problem:
+    said = f"{code(error)}: {error.response['Error'].get('Message', '')}"
+    if (status(error) >= 500 and status(error) != 501) or code(error) in _BUSY:
+        return StoreUnreachable(address, endpoint, said)
+    if code(error) == "NoSuchBucket":
+        return StoreRefused(address, "there is no such bucket", _BUCKET)
+    if status(error) in (401, 403):
+        return StoreRefused(address, said, _RIGHTS)
+    if 300 <= status(error) < 400 or code(error) in (
+        "AuthorizationHeaderMalformed",
+        "IllegalLocationConstraintException",
+    ):
+        return StoreRefused(address, said, _REGION)
+    return StoreRefused(address, said, _SERVER)

@@ -1,0 +1,204 @@
+"""A store in an S3 bucket: any server that honours `If-Match` and `If-None-Match` on writes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+import boto3
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError
+
+from flows.store import Document
+from flows.store.checked import CHUNK, Checked, checked, copy
+from flows.store.draft import disk_full
+from flows.store.fetch import fetch
+from flows.store.names import blob_key, document_key, is_plain
+from flows.store.refusal import code, refusal, status
+from rootfs.errors import BlobDamaged, BlobMissing, BlobRefused, Conflict, InvalidStore
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import PutObjectOutputTypeDef
+
+CONNECT, READ = 5.0, 30.0  # seconds without an answer, for one attempt
+ATTEMPTS = 4  # boto3 waits between them, and tries again only what can be
+PART = 8 << 20  # bytes of one part of an upload: at most 10,000 parts make 80 GB the largest blob
+PARALLEL = 3  # parts on their way at once; with as many waiting they are what an upload holds in memory
+
+TAKEN = (409, 412)  # a condition on a write did not hold
+
+
+class S3Store:
+    """The store below a prefix of a bucket, which must be there. See `flows.store.Store`."""
+
+    def __init__(self, bucket: str, prefix: str, *, endpoint: str | None = None, region: str | None = None) -> None:
+        self.bucket, self.prefix = bucket, f"{prefix}/" if prefix else ""
+        if not bucket or (prefix and not is_plain(prefix)):
+            raise InvalidStore(self.address, "a bucket and an optional prefix of plain names are needed")
+        self._client = self._connect(endpoint, region)
+
+    def _connect(self, endpoint: str | None, region: str | None) -> S3Client:
+        retries = Config(
+            connect_timeout=CONNECT, read_timeout=READ, retries={"mode": "standard", "total_max_attempts": ATTEMPTS}
+        )
+        try:
+            # A session of our own: boto3's default one must not be used by several threads at once.
+            session = boto3.session.Session(region_name=region)
+            return session.client("s3", endpoint_url=endpoint, config=retries)
+        except ValueError as error:
+            raise InvalidStore(self.address, str(error)) from error
+        except BotoCoreError as error:
+            raise refusal(error, self.address, endpoint or "its server") from error
+
+    @property
+    def address(self) -> str:
+        """The bucket and prefix as an `s3://` address; the endpoint and region are not in it."""
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+    def put_blob(self, source: Path | BinaryIO, digest: str | None = None) -> str:
+        """Keep a file's or a stream's bytes; where no digest is given they are hashed first, for that is their key."""
+        if digest is None:
+            with _hashed(source) as (stream, found):
+                return self.put_blob(stream, found)
+        if not self.has_blob(digest):
+            with source.open("rb") if isinstance(source, Path) else contextlib.nullcontext(source) as stream:
+                self._upload(stream, digest)
+        return digest
+
+    def _upload(self, source: BinaryIO, digest: str) -> None:
+        # The stream raises at its end where the bytes are not those promised, before the upload is complete, and boto3
+        # takes its parts back. On the wire boto3 guards each request with a checksum; S3 has no SHA-256 over all parts.
+        promised = io.BufferedReader(Checked(source.read, digest, partial(BlobRefused, self.address, digest)), CHUNK)
+        with self._errors():
+            self._client.upload_fileobj(promised, self.bucket, self._key(blob_key(digest)), Config=_transfer())
+
+    def has_blob(self, digest: str) -> bool:
+        """Whether the blob is there."""
+        return self._size(digest) is not None
+
+    def blob_size(self, digest: str) -> int:
+        """The blob's length in bytes."""
+        size = self._size(digest)
+        if size is None:
+            raise BlobMissing(self.address, digest)
+        return size
+
+    def _size(self, digest: str) -> int | None:
+        key = self._key(blob_key(digest))
+        with self._errors():
+            try:
+                return self._client.head_object(Bucket=self.bucket, Key=key)["ContentLength"]
+            except ClientError as error:
+                if status(error) == 404:
+                    return None
+                raise
+
+    @contextlib.contextmanager
+    def open_blob(self, digest: str) -> Iterator[BinaryIO]:
+        """The blob as a stream that is checked."""
+        key = self._key(blob_key(digest))
+        with self._errors():
+            try:
+                body = self._client.get_object(Bucket=self.bucket, Key=key)["Body"]
+            except self._client.exceptions.NoSuchKey as error:
+                raise BlobMissing(self.address, digest) from error
+
+        def read(size: int) -> bytes:
+            with self._errors():
+                try:
+                    return body.read(size)
+                except FlexibleChecksumError as error:
+                    raise BlobDamaged(self.address, digest, "another checksum") from error
+
+        with contextlib.closing(body), checked(read, digest, partial(BlobDamaged, self.address, digest)) as stream:
+            yield stream
+
+    def fetch_blob(self, digest: str, path: Path) -> None:
+        """Write the blob to a file."""
+        fetch(self, digest, path)
+
+    def read_document(self, key: str) -> Document | None:
+        """The document as it is now; its version is its ETag."""
+        full = self._key(document_key(key))
+        with self._errors():
+            try:
+                answer = self._client.get_object(Bucket=self.bucket, Key=full)
+            except self._client.exceptions.NoSuchKey:
+                return None
+            with contextlib.closing(answer["Body"]) as body:
+                return Document(body.read(), answer["ETag"])
+
+    def create_document(self, key: str, data: bytes) -> str:
+        """Write a document that must not be there yet."""
+        put = partial(self._client.put_object, Bucket=self.bucket, Key=self._key(document_key(key)), Body=data)
+        return self._write(key, data, partial(put, ContentType="application/json", IfNoneMatch="*"))
+
+    def replace_document(self, key: str, data: bytes, version: str) -> str:
+        """Write a document over the version that was read."""
+        put = partial(self._client.put_object, Bucket=self.bucket, Key=self._key(document_key(key)), Body=data)
+        return self._write(key, data, partial(put, ContentType="application/json", IfMatch=version))
+
+    def _write(self, key: str, data: bytes, put: Callable[[], PutObjectOutputTypeDef]) -> str:
+        with self._errors():
+            try:
+                return put()["ETag"]
+            except ClientError as error:
+                if status(error) not in TAKEN and code(error) != "NoSuchKey":
+                    raise
+                return self._own(key, data, error)
+
+    def _own(self, key: str, data: bytes, error: ClientError) -> str:
+        # boto3 sends a write again when its answer was lost: what stands in our way is then our own first attempt.
+        if error.response["ResponseMetadata"].get("RetryAttempts", 0):
+            now = self.read_document(key)
+            if now is not None and now.data == data:
+                return now.version
+        raise Conflict(self.address, key) from error
+
+    def list_documents(self, folder: str) -> list[str]:
+        """The keys of all documents below a folder, sorted."""
+        prefix = self._key(document_key(folder)) + "/"
+        with self._errors():
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+            found = [item["Key"].removeprefix(self.prefix) for page in pages for item in page.get("Contents", [])]
+        return sorted(key for key in found if is_plain(key))
+
+    def _key(self, key: str) -> str:
+        return self.prefix + key
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (ClientError, BotoCoreError) as error:
+            raise refusal(error, self.address, self._client.meta.endpoint_url) from error
+
+
+def _transfer() -> TransferConfig:
+    config = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=PARALLEL)
+    config.max_in_memory_upload_chunks = PARALLEL  # boto3's is 10, and not among its arguments
+    return config
+
+
+@contextlib.contextmanager
+def _hashed(source: Path | BinaryIO) -> Iterator[tuple[BinaryIO, str]]:
+    """The source at its beginning, and its digest: a stream goes by way of memory or, if large, of a temporary file."""
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            file.seek(0)
+            yield file, f"sha256:{digest}"
+        return
+    with tempfile.SpooledTemporaryFile(max_size=PART) as spool:
+        with disk_full(Path(tempfile.gettempdir())):
+            found = copy(source, spool)
+        spool.seek(0)
+        yield cast(BinaryIO, spool), found

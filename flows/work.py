@@ -1,0 +1,72 @@
+"""Work folders: one a run, locked while its run lives, so that what a killed run left behind is known and removed."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from rootfs.errors import WorkFolderFailed
+from rootfs.run import run
+
+PREFIX = "baseforge-"
+
+
+@contextlib.contextmanager
+def work_folder(parent: Path, run_id: str) -> Iterator[Path]:
+    """An empty folder for one run, gone when the block ends, however it ends. Raises WorkFolderFailed."""
+    folder = parent / f"{PREFIX}{run_id}"
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        lock = _locked(_lock_of(folder))
+        folder.mkdir(mode=0o755)
+    except OSError as error:
+        raise WorkFolderFailed(parent, error.strerror or str(error)) from error
+    with lock:
+        try:
+            yield folder
+        finally:
+            _remove(folder)
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")
+
+
+def _locked(path: Path) -> IO[str]:
+    """The lock file, held; made anew when a sweep took it away between opening and locking it."""
+    while True:
+        lock = path.open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if path.exists() and os.path.samestat(path.stat(), os.fstat(lock.fileno())):
+            return lock
+        lock.close()
+
+
+def _remove(folder: Path) -> None:
+    for place in reversed(_mounts_below(folder)):
+        run(["umount", "--lazy", place], check=False)
+    shutil.rmtree(folder, ignore_errors=True)
+    _lock_of(folder).unlink(missing_ok=True)
+
+
+def _mounts_below(folder: Path) -> list[str]:
+    """Mount points under a folder, as the kernel lists them (proc(5), mountinfo, fifth field)."""
+    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return [point for point in points if point.startswith(f"{folder}/")]
+
+
+def sweep(parent: Path) -> list[str]:
+    """Remove the work folders of runs that are no longer alive; returns their run ids."""
+    swept = []
+    for path in parent.glob(f"{PREFIX}*.lock"):
+        with contextlib.suppress(OSError), path.open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove(path.with_suffix(""))
+            swept.append(path.stem.removeprefix(PREFIX))
+    return swept
+

@@ -1,0 +1,56 @@
+"""The folder beside a recipe: the files that the recipe names, as they go into its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from rootfs.errors import RecipeInvalid
+
+
+def contents(folder: Path) -> list[dict[str, str | bool]]:
+    """Each file and link below a folder, sorted by the bytes of its path: what it is called, holds and may do."""
+    return [_entry(path, folder) for path in _walk(folder)]
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there; also for a path that no file could have."""
+    try:
+        return path.is_file()
+    except OSError:  # such as a name that is too long
+        return False
+
+
+def strays(folder: Path) -> Iterator[tuple[Path, str]]:
+    """What a recipe's folder must not have, since the recipe's digest could not speak for it, and why."""
+    for path in _walk(folder):
+        if path.is_symlink() and not _leads_inside(path, folder):
+            yield path, "is a link that leads out of the recipe's folder"
+        elif not path.is_symlink() and not path.is_file():
+            yield path, "is neither a file nor a folder"
+
+
+def _walk(folder: Path) -> list[Path]:
+    below = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+    return sorted(below, key=lambda path: os.fsencode(path.relative_to(folder)))
+
+
+def _leads_inside(link: Path, folder: Path) -> bool:
+    try:
+        return link.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # a link to itself
+        return False
+
+
+def _entry(path: Path, folder: Path) -> dict[str, str | bool]:
+    name = os.fsencode(path.relative_to(folder)).decode(errors="backslashreplace")
+    try:
+        if path.is_symlink():
+            return {"path": name, "link": str(path.readlink())}
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return {"path": name, "sha256": digest, "executable": bool(os.fstat(file.fileno()).st_mode & 0o100)}
+    except OSError as error:
+        raise RecipeInvalid([(f"{path}:1:1", f"the file cannot be read: {error.strerror}")]) from None

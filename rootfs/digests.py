@@ -1,0 +1,17 @@
+"""Digests of values: sha256 of canonical JSON, the first links of the chain of digests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+
+def canonical(value: Any) -> bytes:  # noqa: ANN401 - whatever JSON can say
+    """Canonical JSON: sorted keys, no white space, UTF-8."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def digest_of(value: Any) -> str:  # noqa: ANN401 - whatever JSON can say
+    """`sha256:HEX` of a value's canonical JSON."""
+    return f"sha256:{hashlib.sha256(canonical(value)).hexdigest()}"

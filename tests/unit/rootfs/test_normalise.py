@@ -1,0 +1,70 @@
+"""Normalising: the traces of a build go, everything else stays as it is."""
+
+import io
+import tarfile
+
+import pytest
+
+from rootfs.members import Member
+from rootfs.normalise import clamp_shadow, normalised
+
+EPOCH = 1_700_000_000
+
+
+def file(path, data=b"x", mtime=0):
+    return Member(path, size=len(data), mtime=mtime, content=io.BytesIO(data))
+
+
+GONE = [
+    "var/log/dpkg.log", "var/log/apt/history.log", "var/log/bootstrap.log", "var/cache/ldconfig/aux-cache",
+    "var/cache/apt/pkgcache.bin", "var/cache/apt/archives/a.deb", "var/lib/apt/lists/x_InRelease", "etc/passwd-", "etc/shadow-",
+    "var/lib/dpkg/status-old", "var/lib/dpkg/lock", "run/lock/x", "dev/null", "proc/1", "sys/x", "tmp/x",
+    "etc/resolv.conf", "etc/hostname", "etc/.pwd.lock", "var/cache/debconf/config.dat-old",
+]  # fmt: skip
+STAYS = [
+    "etc/passwd", "var/log/lastlog", "var/lib/dpkg/status", "etc/hosts", "usr/share/doc/a/copyright", "var/cache/debconf/config.dat",
+    "dev", "run", "tmp", "var/lib/apt/lists", "var/log/apt", "var/cache/apt", "etc/fstab",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", GONE)
+def test_traces_go(path):
+    assert list(normalised([file(path)], EPOCH)) == []
+
+
+@pytest.mark.parametrize("path", STAYS)
+def test_the_rest_stays(path):
+    assert [member.path for member in normalised([file(path)], EPOCH)] == [path]
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 0), (EPOCH, EPOCH), (EPOCH + 1, EPOCH)])
+def test_times_after_the_epoch_are_clamped(before, after):
+    [member] = normalised([file("a", mtime=before)], EPOCH)
+    assert member.mtime == after
+
+
+def test_the_machine_id_is_emptied_and_the_sources_are_the_archives_own():
+    members = [file("etc/machine-id", b"abc\n"), file("etc/apt/sources.list", b"deb http://mirror x\n")]
+    one, two = normalised(members, EPOCH, "deb http://archive x main\n")
+    assert (one.size, one.content.read()) == (0, b"")
+    assert two.content.read() == b"deb http://archive x main\n"
+    assert two.mtime == EPOCH
+
+
+SHADOW = [
+    (b"root:*:19000:0:99999:7:::\n", b"root:*:19000:0:99999:7:::\n"),
+    (b"root:*:20000:0:99999:7:::\n", b"root:*:19675:0:99999:7:::\n"),
+    (b"a:!::0:::::\n", b"a:!::0:::::\n"),
+    (b"", b""),
+    (b"strange\nb:x:30000:", b"strange\nb:x:19675:"),
+]
+
+
+@pytest.mark.parametrize(("before", "after"), SHADOW)
+def test_dates_of_password_changes_are_clamped(before, after):
+    assert clamp_shadow(before, EPOCH // 86_400) == after
+
+
+def test_links_and_folders_pass():
+    members = [Member("bin", kind=tarfile.SYMTYPE, link="usr/bin"), Member("etc", kind=tarfile.DIRTYPE)]
+    assert [member.path for member in normalised(members, EPOCH)] == ["bin", "etc"]

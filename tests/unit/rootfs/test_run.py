@@ -1,0 +1,95 @@
+"""The door to programs: what they get, what they leave, how they end."""
+
+import os
+import threading
+import time
+
+import pytest
+
+from rootfs.errors import ProgramFailed, ProgramMissing, ProgramTimedOut
+from rootfs.run import run, stream
+
+
+def alive(marker):
+    """Whether a process with this word on its command line runs."""
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            try:
+                with open(f"/proc/{entry.name}/cmdline", "rb") as line:
+                    if marker.encode() in line.read().split(b"\0"):
+                        return True
+            except OSError:
+                continue
+    return False
+
+
+def gone(marker, seconds=5):
+    deadline = time.monotonic() + seconds
+    while alive(marker) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not alive(marker)
+
+
+def test_output_and_status_come_back():
+    done = run(["sh", "-c", "cat; echo err >&2; exit 3"], stdin=b"in", check=False)
+    assert (done.status, done.stdout, done.stderr) == (3, "in", "err")
+
+
+def test_the_environment_is_clean(monkeypatch):
+    monkeypatch.setenv("SECRET", "x")
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    seen = dict(line.split("=", 1) for line in run(["env"], env={"MINE": "1"}).stdout.splitlines())
+    assert "SECRET" not in seen
+    assert (seen["LC_ALL"], seen["TZ"], seen["MINE"], seen["https_proxy"]) == ("C", "UTC", "1", "http://127.0.0.1:1")
+
+
+def test_the_umask_is_ours():
+    previous = os.umask(0o077)
+    try:
+        assert run(["sh", "-c", "umask"]).stdout == "0022\n"
+    finally:
+        os.umask(previous)
+
+
+def test_a_failure_shows_what_was_printed():
+    with pytest.raises(ProgramFailed, match="exit status 7") as caught:
+        run(["sh", "-c", "echo why >&2; exit 7"])
+    assert "why" in str(caught.value)
+
+
+def test_a_missing_program_is_named():
+    with pytest.raises(ProgramMissing, match="no-such-program"):
+        run(["no-such-program"])
+
+
+def test_time_out_ends_the_program_and_its_children():
+    began = time.monotonic()
+    with pytest.raises(ProgramTimedOut):
+        run(["sh", "-c", "sleep 4711.1 & sleep 4711.1"], timeout=0.3)
+    assert time.monotonic() - began < 3
+    assert gone("4711.1")
+
+
+def test_leaving_a_stream_early_ends_the_program():
+    with pytest.raises(KeyError), stream(["sh", "-c", "echo x; sleep 4712.1"]) as out:
+        assert out.readline() == b"x\n"
+        raise KeyError
+    assert gone("4712.1")
+
+
+def test_a_stream_reports_the_programs_failure_not_the_readers():
+    with pytest.raises(ProgramFailed, match="exit status 4"), stream(["sh", "-c", "echo half; exit 4"]) as out:
+        out.read()
+        raise ValueError("half a tar")
+
+
+def test_a_stream_that_hangs_is_stopped():
+    with pytest.raises(ProgramTimedOut), stream(["sh", "-c", "sleep 4713.1"], timeout=0.3) as out:
+        out.read()
+
+
+def test_lines_are_seen_as_they_come():
+    seen = threading.Event()
+    run(["sh", "-c", "echo hello >&2"], log=lambda line: seen.set() if line == "hello" else None)
+    assert seen.is_set()

@@ -1,0 +1,494 @@
+"""What holds for every store. `tests/unit/store` runs it on a folder, `tests/engine/store` on a real S3 server."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import io
+import itertools
+import json
+import multiprocessing
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from flows.store import Document, Store
+from rootfs.errors import BlobDamaged, BlobMissing, BlobRefused, Conflict, InvalidKey
+
+Opener = Callable[[], Store]  # opens the same store again; can be sent to another process
+
+SPAWN = multiprocessing.get_context("spawn")
+LARGE = 20 << 20  # bytes: several parts of a multi-part upload
+ABSENT = f"sha256:{'0' * 64}"
+WRITERS = 6
+
+same_store = functools.partial(settings, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fresh = itertools.count()
+
+
+def digest_of(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def pattern(size: int) -> bytes:
+    """Bytes that differ in every chunk, so that chunks in the wrong order are noticed."""
+    return random.Random(size).randbytes(size)
+
+
+class Breaking(io.RawIOBase):
+    """A stream that gives some bytes and then raises."""
+
+    def __init__(self, data: bytes, error: BaseException) -> None:
+        self._data, self._error = io.BytesIO(data), error
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        data = self._data.read(len(buffer))
+        if not data:
+            raise self._error
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class Unread(io.RawIOBase):
+    """A stream that nobody may read."""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        raise AssertionError("read")
+
+
+class Slow(io.RawIOBase):
+    """An endless stream that says when much of it has been read."""
+
+    def __init__(self, much: Callable[[], object]) -> None:
+        self._seen, self._much = 0, much
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        self._seen += len(buffer)
+        if self._seen > LARGE:
+            self._much()
+            time.sleep(60)
+        return len(buffer)
+
+
+# What runs in other threads and processes.
+
+
+def put(opener: Opener, data: bytes) -> str:
+    return opener().put_blob(io.BytesIO(data), digest_of(data))
+
+
+def create(opener: Opener, key: str, data: bytes) -> bool:
+    try:
+        opener().create_document(key, data)
+    except Conflict:
+        return False
+    return True
+
+
+def replace(opener: Opener, key: str, data: bytes, version: str) -> bool:
+    try:
+        opener().replace_document(key, data, version)
+    except Conflict:
+        return False
+    return True
+
+
+def count_up(opener: Opener, key: str, times: int) -> None:
+    store = opener()
+    done = 0
+    while done < times:
+        now = store.read_document(key)
+        assert now
+        with contextlib.suppress(Conflict):
+            store.replace_document(key, b"%d" % (int(now.data) + 1), now.version)
+            done += 1
+
+
+def put_until_killed(opener: Opener, digest: str, much: Callable[[], object]) -> None:
+    opener().put_blob(io.BufferedReader(Slow(much)), digest)
+
+
+def threads() -> Executor:
+    return ThreadPoolExecutor(WRITERS)
+
+
+def processes() -> Executor:
+    return ProcessPoolExecutor(2, mp_context=SPAWN)
+
+
+together = pytest.mark.parametrize("workers", [threads, processes])
+
+
+class StoreSuite:
+    """Fixtures a subclass gives: `opener`, `spoil` (a blob's bytes, changed behind the store's back), `halves`."""
+
+    @pytest.fixture
+    def store(self, opener: Opener) -> Store:
+        return opener()
+
+    # Blobs
+
+    @same_store(max_examples=25)
+    @given(data=st.binary(max_size=1 << 16), named=st.booleans(), from_file=st.booleans())
+    def test_blobs_come_back(self, store: Store, tmp_path: Path, data: bytes, named: bool, from_file: bool) -> None:
+        path = tmp_path / "source"
+        path.write_bytes(data)
+        digest = store.put_blob(path if from_file else io.BytesIO(data), digest_of(data) if named else None)
+        assert digest == digest_of(data)
+        assert store.has_blob(digest)
+        assert store.blob_size(digest) == len(data)
+        with store.open_blob(digest) as stream:
+            assert stream.read() == data
+
+    @pytest.mark.parametrize("named", [True, False])
+    @pytest.mark.parametrize("from_file", [True, False])
+    def test_a_large_blob_comes_back(self, store: Store, tmp_path: Path, named: bool, from_file: bool) -> None:
+        data = pattern(LARGE)
+        path = tmp_path / "source"
+        path.write_bytes(data)
+        digest = store.put_blob(path if from_file else io.BytesIO(data), digest_of(data) if named else None)
+        store.fetch_blob(digest, tmp_path / "copy")
+        assert (tmp_path / "copy").read_bytes() == data
+
+    def test_a_stream_is_taken_from_where_it_stands(self, store: Store) -> None:
+        stream = io.BytesIO(b"head body")
+        stream.seek(5)
+        assert store.put_blob(stream) == digest_of(b"body")
+
+    def test_a_short_reading_stream_is_taken_whole(self, store: Store, halves: Callable[[], list[str]]) -> None:
+        data = pattern(LARGE)
+
+        class Pipe(io.BytesIO):
+            def read(self, size: int | None = -1, /) -> bytes:
+                return super().read(min(size or -1, 4096) if size else size)
+
+        store.put_blob(Pipe(data), digest_of(data))
+        with store.open_blob(digest_of(data)) as stream:
+            assert stream.read() == data
+
+    def test_a_blob_that_is_there_is_not_read_again(self, store: Store) -> None:
+        digest = store.put_blob(io.BytesIO(b"once"))
+        assert store.put_blob(io.BufferedReader(Unread()), digest) == digest
+        assert store.put_blob(io.BytesIO(b"once")) == digest
+
+    def test_an_absent_blob(self, store: Store, tmp_path: Path) -> None:
+        assert not store.has_blob(ABSENT)
+        with pytest.raises(BlobMissing, match=ABSENT):
+            store.blob_size(ABSENT)
+        with pytest.raises(BlobMissing, match=ABSENT), store.open_blob(ABSENT):
+            pass
+        with pytest.raises(BlobMissing, match=ABSENT):
+            store.fetch_blob(ABSENT, tmp_path / "copy")
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("size", [0, 10, LARGE])
+    @pytest.mark.parametrize("from_file", [True, False])
+    def test_other_bytes_than_promised_are_refused(
+        self, store: Store, tmp_path: Path, halves: Callable[[], list[str]], size: int, from_file: bool
+    ) -> None:
+        data = pattern(size)
+        path = tmp_path / "source"
+        path.write_bytes(data)
+        with pytest.raises(BlobRefused, match=digest_of(data)):
+            store.put_blob(path if from_file else io.BytesIO(data), ABSENT)
+        assert not store.has_blob(ABSENT)
+        assert not store.has_blob(digest_of(data))
+        assert halves() == []
+
+    @pytest.mark.parametrize(
+        "digest", ["", "0" * 64, "sha256:", f"sha256:{'A' * 64}", "sha256:../../x", f"sha1:{'0' * 40}"]
+    )
+    def test_what_is_no_digest(self, store: Store, tmp_path: Path, digest: str) -> None:
+        for ask in (store.has_blob, store.blob_size, functools.partial(store.put_blob, io.BytesIO(b""))):
+            with pytest.raises(InvalidKey):
+                ask(digest)
+        with pytest.raises(InvalidKey), store.open_blob(digest):
+            pass
+
+    # Damage
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            pytest.param(lambda data: data[:-1], id="truncated"),
+            pytest.param(lambda data: b"", id="emptied"),
+            pytest.param(lambda data: data + b"x", id="longer"),
+            pytest.param(lambda data: bytes([data[0] ^ 1]) + data[1:], id="first-bit"),
+            pytest.param(lambda data: data[:-1] + bytes([data[-1] ^ 1]), id="last-bit"),
+        ],
+    )
+    @pytest.mark.parametrize("size", [100, LARGE])
+    def test_damage_is_noticed(
+        self,
+        store: Store,
+        tmp_path: Path,
+        spoil: Callable[[str, Callable[[bytes], bytes]], None],
+        change: Callable[[bytes], bytes],
+        size: int,
+    ) -> None:
+        digest = store.put_blob(io.BytesIO(pattern(size)))
+        spoil(digest, change)
+        with pytest.raises(BlobDamaged, match=digest), store.open_blob(digest) as stream:
+            stream.read()
+        with pytest.raises(BlobDamaged, match=digest), store.open_blob(digest) as stream:
+            stream.read(10)
+        (tmp_path / "old").write_bytes(b"old")
+        for target in ("old", "new"):
+            with pytest.raises(BlobDamaged, match=digest):
+                store.fetch_blob(digest, tmp_path / target)
+        assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("old", b"old")]
+
+    def test_damage_explains_the_readers_error(
+        self, store: Store, spoil: Callable[[str, Callable[[bytes], bytes]], None]
+    ) -> None:
+        def parse(stream: BinaryIO) -> None:
+            with io.TextIOWrapper(stream) as text:  # closes the stream
+                json.loads(text.read(5))
+
+        digest = store.put_blob(io.BytesIO(b'{"a": 1}'))
+        spoil(digest, lambda data: b"#" + data[1:])
+        with pytest.raises(BlobDamaged, match=digest), store.open_blob(digest) as stream:
+            parse(stream)
+
+    def test_a_readers_own_error_is_its_own(self, store: Store) -> None:
+        digest = store.put_blob(io.BytesIO(b"fine"))
+        with pytest.raises(ZeroDivisionError), store.open_blob(digest):
+            raise ZeroDivisionError
+
+    def test_a_reader_may_stop_early_and_close(self, store: Store) -> None:
+        digest = store.put_blob(io.BytesIO(pattern(LARGE)))
+        with store.open_blob(digest) as stream:
+            stream.read(1)
+            stream.close()
+
+    def test_fetch_replaces_a_file(self, store: Store, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(b"old")
+        store.fetch_blob(store.put_blob(io.BytesIO(b"new")), tmp_path / "file")
+        assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"new")]
+
+    # Interruption
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt("stop"), OSError("the pipe broke"), ValueError("odd")])
+    @pytest.mark.parametrize("size", [10, LARGE])
+    @pytest.mark.parametrize("named", [True, False])
+    def test_an_interrupted_write_leaves_nothing(
+        self, store: Store, halves: Callable[[], list[str]], error: BaseException, size: int, named: bool
+    ) -> None:
+        data = pattern(size)
+        with pytest.raises(type(error), match=str(error)):
+            store.put_blob(io.BufferedReader(Breaking(data, error)), digest_of(data) if named else None)
+        assert not store.has_blob(digest_of(data))
+        assert halves() == []
+
+    def test_a_killed_writer_leaves_nothing_to_see(self, opener: Opener, store: Store) -> None:
+        digest = digest_of(pattern(LARGE))
+        much = SPAWN.Event()
+        writer = SPAWN.Process(target=put_until_killed, args=(opener, digest, much.set))
+        writer.start()
+        assert writer.pid
+        assert much.wait(30)
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.join()
+        assert not store.has_blob(digest)
+        with pytest.raises(BlobMissing), store.open_blob(digest):
+            pass
+        assert store.list_documents("images") == []
+
+    # Documents
+
+    def test_a_document_comes_back(self, store: Store) -> None:
+        assert store.read_document("inputs/one.json") is None
+        version = store.create_document("inputs/one.json", b'{"a": "\xc3\xa9"}')
+        assert store.read_document("inputs/one.json") == Document(b'{"a": "\xc3\xa9"}', version)
+        second = store.replace_document("inputs/one.json", b"{}", version)
+        assert store.read_document("inputs/one.json") == Document(b"{}", second)
+
+    @pytest.mark.parametrize("data", [b"{}", b"other"])
+    def test_create_never_replaces(self, store: Store, data: bytes) -> None:
+        store.create_document("inputs/one.json", b"{}")
+        with pytest.raises(Conflict, match=r"inputs/one\.json"):
+            store.create_document("inputs/one.json", data)
+        now = store.read_document("inputs/one.json")
+        assert now
+        assert now.data == b"{}"
+
+    def test_replace_wants_the_version_that_is_there(self, store: Store) -> None:
+        first = store.create_document("inputs/one.json", b"1")
+        with pytest.raises(Conflict, match=r"inputs/two\.json"):
+            store.replace_document("inputs/two.json", b"2", first)
+        assert store.read_document("inputs/two.json") is None
+        store.replace_document("inputs/one.json", b"2", first)
+        with pytest.raises(Conflict, match=r"inputs/one\.json"):
+            store.replace_document("inputs/one.json", b"3", first)
+        now = store.read_document("inputs/one.json")
+        assert now
+        assert now.data == b"2"
+
+    @same_store(max_examples=15)
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from(["create", "replace", "replace old"]),
+                st.sampled_from(["builds/a.json", "builds/b.json", "channels/a.json"]),
+                st.binary(max_size=200),
+            ),
+            max_size=12,
+        )
+    )
+    def test_documents_are_as_in_a_model(self, store: Store, steps: list[tuple[str, str, bytes]]) -> None:
+        top = f"images/{next(fresh)}"
+        model: dict[str, list[tuple[bytes, str]]] = {}
+        for step, name, data in steps:
+            key = f"{top}/{name}"
+            history = model.get(key, [])
+            with contextlib.suppress(Conflict):
+                if step == "create":
+                    version = store.create_document(key, data)
+                    assert not history
+                else:
+                    last = history[0 if step == "replace old" else -1][1] if history else "none"
+                    version = store.replace_document(key, data, last)
+                    assert history
+                    assert last == history[-1][1]
+                model[key] = [*history, (data, version)]
+        assert store.list_documents(top) == sorted(model)
+        for key, history in model.items():
+            assert store.read_document(key) == Document(*history[-1])
+
+    def test_documents_are_listed_by_folder(self, store: Store) -> None:
+        keys = ["images/noble/builds/2.json", "images/noble/builds/1.json", "images/noble/channels/x.json"]
+        others = ["images/noble-slim/builds/3.json", "inputs/noble.json", "inputs/Z.json", "inputs/a.json"]
+        for key in keys + others:
+            store.create_document(key, b"{}")
+        store.put_blob(io.BytesIO(b"blob"))
+        assert store.list_documents("images/noble/builds") == sorted(keys[:2])
+        assert store.list_documents("images/noble") == sorted(keys)
+        assert store.list_documents("images") == sorted([*keys, others[0]])
+        assert store.list_documents("inputs") == ["inputs/Z.json", "inputs/a.json", "inputs/noble.json"]
+        assert store.list_documents("images/nob") == []
+        assert store.list_documents("images/none") == []
+
+    @pytest.mark.parametrize(
+        "key",
+        [
+            "",
+            "/etc/passwd",
+            "..",
+            "../x.json",
+            "a/../b.json",
+            "a/./b",
+            "a//b",
+            "a/",
+            ".lock",
+            "a/.b",
+            "blobs",
+            "blobs/a.json",
+        ]
+        + ["a\0b", "a b", "a\\b", "a\n", "é.json", "a" * 300, "/".join(["a" * 100] * 9), "a*", "~/x", "-x"],
+    )
+    def test_what_is_no_key(self, store: Store, key: str) -> None:
+        for ask in (
+            store.read_document,
+            store.list_documents,
+            functools.partial(store.create_document, data=b""),
+            functools.partial(store.replace_document, data=b"", version="1"),
+        ):
+            with pytest.raises(InvalidKey, match="not a name"):
+                ask(key)
+
+    @pytest.mark.parametrize(
+        "key",
+        ["a", "images/noble_1.2-x/builds/20261123T020000Z-1a2b3c4d.json", "inputs/sha256:00.json", "_/c++@1.json"],
+    )
+    def test_what_is_a_key(self, store: Store, key: str) -> None:
+        store.create_document(key, b"1")
+        assert store.read_document(key)
+
+    # At once
+
+    @together
+    @pytest.mark.parametrize("size", [10, LARGE])
+    def test_one_blob_from_many_writers(
+        self,
+        opener: Opener,
+        store: Store,
+        halves: Callable[[], list[str]],
+        workers: Callable[[], Executor],
+        size: int,
+    ) -> None:
+        data = pattern(size)
+        with workers() as pool:
+            puts = [pool.submit(put, opener, data) for _ in range(WRITERS)]
+            assert {done.result() for done in puts} == {digest_of(data)}
+        with store.open_blob(digest_of(data)) as stream:
+            assert stream.read() == data
+        assert halves() == []
+
+    @together
+    def test_one_creator_wins(self, opener: Opener, store: Store, workers: Callable[[], Executor]) -> None:
+        with workers() as pool:
+            for name in range(5):
+                key = f"inputs/{name}.json"
+                tries = [pool.submit(create, opener, key, b"%d" % number) for number in range(WRITERS)]
+                won = [number for number, done in enumerate(tries) if done.result()]
+                now = store.read_document(key)
+                assert now
+                assert [now.data] == [b"%d" % number for number in won]
+
+    @together
+    def test_one_replacer_wins(self, opener: Opener, store: Store, workers: Callable[[], Executor]) -> None:
+        version = store.create_document("inputs/one.json", b"first")
+        with workers() as pool:
+            tries = [
+                pool.submit(replace, opener, "inputs/one.json", b"%d" % number, version) for number in range(WRITERS)
+            ]
+        won = [number for number, done in enumerate(tries) if done.result()]
+        now = store.read_document("inputs/one.json")
+        assert now
+        assert [now.data] == [b"%d" % number for number in won]
+
+    @together
+    def test_no_change_is_lost(self, opener: Opener, store: Store, workers: Callable[[], Executor]) -> None:
+        store.create_document("inputs/count.json", b"0")
+        with workers() as pool:
+            for done in [pool.submit(count_up, opener, "inputs/count.json", 5) for _ in range(4)]:
+                done.result()
+        now = store.read_document("inputs/count.json")
+        assert now
+        assert now.data == b"20"
+
+    def test_a_reader_never_sees_a_document_half_written(self, opener: Opener, store: Store) -> None:
+        version = store.create_document("inputs/one.json", b"a" * 50_000)
+        ended = threading.Event()
+
+        def look() -> Iterator[bytes]:
+            while not ended.is_set():
+                now = opener().read_document("inputs/one.json")
+                yield now.data if now else b""
+
+        with ThreadPoolExecutor(1) as pool:
+            seen = pool.submit(lambda: {(len(data), len(set(data))) for data in look()})
+            for letter in b"bcdefghij":
+                version = store.replace_document("inputs/one.json", bytes([letter]) * 50_000, version)
+            ended.set()
+            assert seen.result() == {(50_000, 1)}

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import functools
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flows.store import open_store
+from flows.store.folder import FolderStore
+from rootfs.errors import InvalidStore, StoreRefused
+from tests.unit.store.suite import Opener, StoreSuite, digest_of
+
+
+def blob_in(folder: Path, digest: str) -> Path:
+    return folder / "blobs/sha256" / digest.removeprefix("sha256:")
+
+
+class TestFolder(StoreSuite):
+    @pytest.fixture
+    def folder(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return tmp_path_factory.mktemp("folder") / "some" / "store"
+
+    @pytest.fixture
+    def opener(self, folder: Path) -> Opener:
+        return functools.partial(open_store, folder.as_uri())
+
+    @pytest.fixture
+    def spoil(self, folder: Path) -> Callable[[str, Callable[[bytes], bytes]], None]:
+        def change(digest: str, how: Callable[[bytes], bytes]) -> None:
+            blob = blob_in(folder, digest)
+            data = how(blob.read_bytes())
+            blob.unlink()
+            blob.write_bytes(data)
+
+        return change
+
+    @pytest.fixture
+    def halves(self, folder: Path) -> Callable[[], list[str]]:
+        return lambda: [path.name for path in folder.rglob("*.partial")]
+
+    def test_a_blob_is_read_only_and_not_written_again(self, opener: Opener, folder: Path) -> None:
+        digest = opener().put_blob(io.BytesIO(b"once"))
+        before = blob_in(folder, digest).stat()
+        assert before.st_mode & 0o222 == 0
+        assert opener().put_blob(io.BytesIO(b"once")) == digest
+        assert blob_in(folder, digest).stat().st_ino == before.st_ino
+
+    def test_others_may_read_what_the_umask_lets_them(self, opener: Opener, folder: Path) -> None:
+        before = os.umask(0o022)
+        try:
+            digest = opener().put_blob(io.BytesIO(b"blob"))
+            opener().create_document("inputs/a.json", b"{}")
+        finally:
+            os.umask(before)
+        assert blob_in(folder, digest).stat().st_mode & 0o777 == 0o444
+        assert (folder / "inputs/a.json").stat().st_mode & 0o777 == 0o644
+
+    def test_reading_makes_nothing(self, opener: Opener, folder: Path) -> None:
+        assert opener().list_documents("images") == []
+        assert opener().read_document("inputs/a.json") is None
+        assert not opener().has_blob(digest_of(b""))
+        assert not folder.parent.exists()
+
+    def test_foreign_files_are_no_documents(self, opener: Opener, folder: Path) -> None:
+        opener().create_document("inputs/a.json", b"{}")
+        (folder / "inputs/.a.json.swp").touch()
+        (folder / "inputs/a copy.json").touch()
+        assert opener().list_documents("inputs") == ["inputs/a.json"]
+
+    def test_a_file_where_the_folder_should_be(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(b"")
+        for path in (tmp_path / "file", tmp_path / "file" / "below"):
+            store = FolderStore(path)
+            with pytest.raises(StoreRefused, match="another as the store"):
+                store.put_blob(io.BytesIO(b"x"))
+            with pytest.raises(StoreRefused, match="another as the store"):
+                store.create_document("inputs/a.json", b"{}")
+
+    def test_an_absent_source_is_not_the_stores_fault(self, opener: Opener, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError):
+            opener().put_blob(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("address", "folder"),
+    [
+        ("/srv/store", "/srv/store"),
+        ("file:///srv/store", "/srv/store"),
+        ("file:///srv/a%20b", "/srv/a b"),
+        ("file://localhost/srv/store", "/srv/store"),
+        ("store", str(Path.cwd() / "store")),
+        ("~/store", str(Path.home() / "store")),
+    ],
+)
+def test_addresses_of_folders(address: str, folder: str) -> None:
+    store = open_store(address)
+    assert isinstance(store, FolderStore)
+    assert store.folder == Path(folder)
+    again = open_store(store.address)
+    assert again.address == store.address
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "file:srv", "file://srv/store", "file:///srv?x=1", "http://127.0.0.1/store", "s3:///x", "s3://", "gs://x"],
+)
+def test_what_is_no_address(address: str) -> None:
+    with pytest.raises(InvalidStore, match="not a store's address"):
+        open_store(address)
+
+
+@pytest.mark.parametrize("prefix", ["../x", "a//b", "a/.b", "a b"])
+def test_what_is_no_prefix(prefix: str) -> None:
+    with pytest.raises(InvalidStore, match="plain names"):
+        open_store(f"s3://bucket/{prefix}")
+
+
+def test_a_folder_needs_no_boto3() -> None:
+    code = "import sys; from flows.store import open_store; open_store('/x'); sys.exit('boto3' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
