@@ -40,10 +40,8 @@ def _complaint(detail: ErrorDetails, document: Document, schema: dict[str, Any])
         case "value_error":
             sentence = str(detail["ctx"]["error"])
         case "literal_error" if isinstance(detail["input"], str):
-            choices = _choices(_at(schema, loc))
-            sentence = (
-                f"{detail['input']!r} is not one of {', '.join(choices)}. {nearest(detail['input'], choices)}".rstrip()
-            )
+            word, choices = detail["input"], _choices(_at(schema, loc))
+            sentence = f"{word!r} is not one of {', '.join(choices)}. {nearest(word, choices)}".rstrip()
         case kind if kind.endswith("_type") or kind == "literal_error":
             sentence = f"expected {_expected(_at(schema, loc), schema)}, found {_found(detail['input'])}"
         case _:
@@ -56,8 +54,8 @@ def _at(schema: dict[str, Any], loc: Loc) -> dict[str, Any]:
     node = schema
     for step in loc:
         inner = node.get("items") if isinstance(step, int) else node.get("properties", {}).get(step)
-        values = node.get("additionalProperties") or next(iter(node.get("patternProperties", {}).values()), {})
-        node = _resolved(inner or values, schema)
+        named = node.get("patternProperties", {}).values()  # of a mapping with keys of the writer's choice
+        node = _resolved(inner or next(iter(named), {}), schema)
     return node
 
 

@@ -337,7 +337,7 @@ class UnknownArchitecture(InputError):
     """An architecture that has no name in the OCI's specifications."""
 
     def __init__(self, architecture: str, known: Iterable[str]) -> None:
-        super().__init__(f"images cannot be made for the architecture {architecture!r}", mend=nearest(architecture, known))
+        super().__init__(f"no image can be made for architecture {architecture!r}", mend=nearest(architecture, known))
 
 
 class LayerDamaged(BuildError):
@@ -354,7 +354,7 @@ class UnknownFormat(InputError):
         super().__init__(
             "the file's ending does not say what to export",
             where=str(path),
-            mend="Use .tar.zst (root filesystem, compressed), .tar (plain) or .oci.tar (image for `docker load`, `podman load`).",
+            mend="Use .tar.zst (root filesystem, compressed), .tar (plain) or .oci.tar (image, for `docker load`).",
         )
 
 
@@ -362,7 +362,7 @@ class ExportRefused(InputError):
     """The file to export to cannot be written."""
 
     def __init__(self, path: object, reason: str) -> None:
-        super().__init__(f"cannot be written: {reason}", where=str(path), mend="Name a file in a folder you may write to.")
+        super().__init__(f"cannot be written: {reason}", where=str(path), mend="Name a file where you may write.")
 
 
 # Container engine and builders
@@ -374,7 +374,7 @@ class ContextMissing(InputError):
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(
             f"the docker context {name!r} cannot be used: {reason}",
-            mend="`docker context ls` lists them, `docker context use NAME` selects one; DOCKER_CONTEXT comes before that.",
+            mend="`docker context ls` lists them, `docker context use NAME` selects one, DOCKER_CONTEXT overrules that.",
         )
 
 
@@ -385,7 +385,7 @@ class EngineUnreachable(MachineError):
         super().__init__(
             f"the container engine does not answer: {reason}",
             where=endpoint,
-            mend="Start it, or choose another with `docker context use` or DOCKER_HOST; `./baseforge doctor` says more.",
+            mend="Start it, or choose another by `docker context use` or DOCKER_HOST; `./baseforge doctor` says more.",
         )
 
 
@@ -437,11 +437,23 @@ class SmokeFailed(BuildError):
 class RegistryUnreachable(NetworkFailure):
     """The registry does not answer, or breaks off."""
 
-    def __init__(self, registry: str, reason: str) -> None:
+    def __init__(self, registry: str, reason: str, output: str = "") -> None:
         super().__init__(
             f"the registry does not answer: {reason}",
             where=registry,
             mend="Check `registry` in baseforge.toml, the network and the proxy settings.",
+            output=output,
+        )
+
+
+class InvalidRegistry(InputError):
+    """The registry's address, or a tag, is not one."""
+
+    def __init__(self, reference: str) -> None:
+        super().__init__(
+            "this is not a name that a registry can have",
+            where=reference,
+            mend="`registry` in baseforge.toml is HOST[:PORT][/PREFIX], in lower case and without https://.",
         )
 
 

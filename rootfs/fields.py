@@ -84,9 +84,16 @@ def _inside(value: str) -> str:
     return value
 
 
+def _target(value: str) -> str:
+    if not value:
+        raise ValueError("a link has to point somewhere")
+    return value
+
+
 FolderPath = Annotated[str, AfterValidator(_absolute)]
 FilePath = Annotated[str, AfterValidator(_file_path)]
 Inside = Annotated[str, AfterValidator(_inside)]
+Target = Annotated[str, AfterValidator(_target)]
 
 
 def _regex(value: str) -> str:

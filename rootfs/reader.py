@@ -113,7 +113,8 @@ class _Walk:
         return Document(self._file, values, self._places, self._keys)
 
     def _value(self, node: Node, loc: Loc) -> Any:  # noqa: ANN401 - whatever YAML can say
-        self._places[loc] = self._where(node)
+        empty = node.start_mark.index == node.end_mark.index  # `key:` and no more, which ends at the next line
+        self._places[loc] = self._keys[loc] if empty and loc in self._keys else self._where(node)
         if node.anchor is not None:
             return self._refuse(node, "anchors and aliases are not used in recipes: write the value out")
         if isinstance(node, SequenceNode) and node.tag == TAG + "seq":
@@ -124,7 +125,7 @@ class _Walk:
             return self._readable(node)
         if isinstance(node, ScalarNode) and node.tag in NUMBERS_AND_SUCH:
             return self._scalar(node)
-        return self._refuse(node, f"tags are not used in recipes: remove {node.tag.replace(TAG, '!!')}")
+        return self._refuse(node, f"tags are not used in recipes: remove {str(node.tag).replace(TAG, '!!')}")
 
     def _mapping(self, node: MappingNode, loc: Loc) -> dict[str, Any]:
         values: dict[str, Any] = {}

@@ -27,34 +27,42 @@ class _Model(BaseModel):
 class ImageSettings(_Model):
     """What a container of the image starts with, as in the OCI image configuration."""
 
-    cmd: tuple[str, ...] = Field((), description="the command, or the arguments of the entry point, as a list of words")
-    entrypoint: tuple[str, ...] = Field((), description="the program that always runs, as a list of words")
-    env: dict[fields.EnvName, str] = Field({}, description="environment variables; PATH is added where it is missing")
-    user: fields.User = Field(
-        "", description="the user it runs as: NAME, NUMBER or USER:GROUP; root where none is said"
+    cmd: tuple[str, ...] = Field(
+        default=(), description="the command, or the arguments of the entry point, as a list of words"
     )
-    workdir: fields.FolderPath = Field("", description="the folder it starts in, an absolute path")
-    labels: dict[fields.Label, str] = Field({}, description="labels of the image")
-    expose: tuple[fields.Port, ...] = Field((), description="ports it listens on: 80, 80/tcp, 53/udp")
-    volumes: tuple[fields.FolderPath, ...] = Field((), description="folders that hold data, absolute paths")
-    stop_signal: fields.StopSignal = Field("", description="the signal that stops it: SIGTERM, SIGRTMIN+3 or a number")
+    entrypoint: tuple[str, ...] = Field(default=(), description="the program that always runs, as a list of words")
+    env: dict[fields.EnvName, str] = Field(
+        default={}, description="environment variables; PATH is added where it is missing"
+    )
+    user: fields.User = Field(
+        default="", description="the user it runs as: NAME, NUMBER or USER:GROUP; root where none is said"
+    )
+    workdir: fields.FolderPath = Field(default="", description="the folder it starts in, an absolute path")
+    labels: dict[fields.Label, str] = Field(default={}, description="labels of the image")
+    expose: tuple[fields.Port, ...] = Field(default=(), description="ports it listens on: 80, 80/tcp, 53/udp")
+    volumes: tuple[fields.FolderPath, ...] = Field(default=(), description="folders that hold data, absolute paths")
+    stop_signal: fields.StopSignal = Field(
+        default="", description="the signal that stops it: SIGTERM, SIGRTMIN+3 or a number"
+    )
 
 
 class SmokeCheck(_Model):
     """One command that runs in a fresh container of the image, and what must be true of its end."""
 
     run: fields.Command = Field(description="the command, as a list of words")
-    status: int = Field(0, ge=0, le=255, description="the exit status it must have")
-    stdout: fields.Regex | None = Field(None, description="a regular expression found in its standard output")
-    stderr: fields.Regex | None = Field(None, description="a regular expression found in its standard error")
-    timeout: float = Field(60.0, gt=0, le=3600, allow_inf_nan=False, description="seconds it may take")
+    status: int = Field(default=0, ge=0, le=255, description="the exit status it must have")
+    stdout: fields.Regex | None = Field(default=None, description="a regular expression found in its standard output")
+    stderr: fields.Regex | None = Field(default=None, description="a regular expression found in its standard error")
+    timeout: float = Field(default=60.0, gt=0, le=3600, allow_inf_nan=False, description="seconds it may take")
 
 
 class _Common(_Model):
     name: fields.Name = Field(description="the image's name: the file's name without .yaml")
-    description: str = Field("", description="what the image is for, in a sentence; not part of the digest")
-    image: ImageSettings = Field(ImageSettings(), description="what a container of the image starts with")
-    smoke: tuple[SmokeCheck, ...] = Field((), description="commands that must work before the image is published")
+    description: str = Field(default="", description="what the image is for, in a sentence; not part of the digest")
+    image: ImageSettings = Field(default_factory=ImageSettings, description="what a container of the image starts with")
+    smoke: tuple[SmokeCheck, ...] = Field(
+        default=(), description="commands that must work before the image is published"
+    )
 
 
 class DebootstrapRecipe(_Common):
@@ -63,18 +71,21 @@ class DebootstrapRecipe(_Common):
     kind: Literal["debootstrap"] = Field(description="a tree of packages from a Debian or Ubuntu archive")
     suite: fields.Suite = Field(description="the distribution's code name: noble, trixie, …")
     pockets: Annotated[tuple[Literal["updates", "security"], ...], *fields.Distinct] = Field(
-        ("updates", "security"), description="suites with newer packages that come with it"
+        default=("updates", "security"), description="suites with newer packages that come with it"
     )
     components: Annotated[tuple[fields.Component, ...], *fields.Distinct, *fields.NotEmpty] = Field(
-        ("main",), description="parts of the archive that packages may come from"
+        default=("main",), description="parts of the archive that packages may come from"
     )
-    engine: Literal["mmdebstrap", "debootstrap"] = Field("mmdebstrap", description="the program that makes the tree")
+    engine: Literal["mmdebstrap", "debootstrap"] = Field(
+        default="mmdebstrap", description="the program that makes the tree"
+    )
     variant: Literal["essential", "apt", "minbase", "buildd", "important", "standard"] = Field(
-        "minbase", description="how many packages to begin with, few to many; engine debootstrap knows only three"
+        default="minbase",
+        description="how many packages to begin with, few to many; engine debootstrap knows only three",
     )
-    include: Annotated[tuple[fields.Package, ...], *fields.Distinct] = Field((), description="further packages")
+    include: Annotated[tuple[fields.Package, ...], *fields.Distinct] = Field(default=(), description="further packages")
     slim: Annotated[tuple[Literal["docs", "man", "locales"], ...], *fields.Distinct] = Field(
-        (), description="files to leave out: documentation (copyright files stay), manual pages, translations"
+        default=(), description="files to leave out: documentation (copyright files stay), manual pages, translations"
     )
 
     @field_validator("variant")
@@ -90,12 +101,14 @@ class FileEntry(_Model):
 
     path: fields.FilePath = Field(description="where it is in the image, an absolute path")
     source: fields.Inside | None = Field(
-        None, alias="from", description="a file of the recipe's folder, or one that `build` makes"
+        default=None, alias="from", description="a file of the recipe's folder, or one that `build` makes"
     )
-    content: str | None = Field(None, description="the text of the file")
-    link: Annotated[str, Field(min_length=1)] | None = Field(None, description="where a symbolic link points")
-    mode: fields.Mode | None = Field(None, description="permissions, as '0644'; 0755 for what can be run, else 0644")
-    owner: fields.Owner = Field("0:0", description="UID:GID in numbers")
+    content: str | None = Field(default=None, description="the text of the file")
+    link: fields.Target | None = Field(default=None, description="where a symbolic link points")
+    mode: fields.Mode | None = Field(
+        default=None, description="permissions, as '0644'; 0755 for what can be run, else 0644"
+    )
+    owner: fields.Owner = Field(default="0:0", description="UID:GID in numbers")
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -112,22 +125,23 @@ class ScratchRecipe(_Common):
     kind: Literal["scratch"] = Field(description="an image of nothing but the files named here")
     files: Annotated[tuple[FileEntry, ...], *fields.NotEmpty] = Field(description="the files of the image")
     build: tuple[fields.Command, ...] = Field(
-        (), description="commands, lists of words, run in a copy of the recipe's folder to make files"
+        default=(), description="commands, lists of words, run in a copy of the recipe's folder to make files"
     )
     tools: Annotated[tuple[fields.Package, ...], *fields.Distinct] = Field(
-        (), description="Debian packages of the machine that `build` needs; their versions are part of the input digest"
+        default=(),
+        description="Debian packages of the machine that `build` needs; their versions are part of the input digest",
     )
 
     @field_validator("files")
     @classmethod
     def _possible_together(cls, files: tuple[FileEntry, ...]) -> tuple[FileEntry, ...]:
-        paths = [entry.path for entry in files]
-        if twice := [path for index, path in enumerate(paths) if path in paths[:index]]:
-            raise ValueError(f"{twice[0]} is there twice")
-        if below := [
-            path for path in paths if not {str(above) for above in PurePosixPath(path).parents}.isdisjoint(paths)
-        ]:
-            raise ValueError(f"{below[0]} is below another file, which is no folder")
+        seen: set[PurePosixPath] = set()
+        for path in sorted(PurePosixPath(entry.path) for entry in files):
+            if path in seen:
+                raise ValueError(f"{path} is there twice")
+            if above := seen.intersection(path.parents):
+                raise ValueError(f"{path} cannot be below {above.pop()}, which is no folder")
+            seen.add(path)
         return files
 
 
@@ -168,7 +182,8 @@ def read(path: Path) -> Recipe:
 
 def read_all(folder: Path) -> list[Recipe]:
     """Every recipe of a folder, by name. Raises RecipeInvalid with what is wrong in any of them."""
-    recipes, wrong = [], []
+    recipes: list[Recipe] = []
+    wrong: list[tuple[str, str]] = []
     for path in _recipes(folder):
         try:
             recipes.append(read(path))

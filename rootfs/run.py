@@ -142,6 +142,10 @@ class _Program:
         return "\n".join(self._lines)
 
     def feed(self, data: bytes) -> None:
+        """Write its standard input while its output is read: a program may write before it has read everything."""
+        threading.Thread(target=self._feed, args=(data,), daemon=True).start()
+
+    def _feed(self, data: bytes) -> None:
         assert self.process.stdin is not None  # noqa: S101 - the caller asked for a pipe
         with contextlib.suppress(BrokenPipeError), self.process.stdin as pipe:
             pipe.write(data)

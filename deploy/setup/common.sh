@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # What ./baseforge and tests/run share: words to the user, folders, and the set-up as a whole.
-# The script that reads this file sets `here`, the clone's folder.
-: "${here:?}"
+# The script that reads this file sets `here`, the clone's folder, and `as_root`, its arguments when root must run it.
+: "${here:?}" "${as_root=}"
 
 PATH=$PATH:/usr/sbin:/sbin # dockerd is there, which an ordinary user's PATH may lack
 if [ -z "${HOME:-}" ]; then
@@ -51,14 +51,14 @@ survey() {
     machine=$1 groups=$2
     shift 2
     wanted_engine='' wanted_python='' wanted_scripts=''
-    if [ "$machine" = yes ]; then
+    if [ "$machine" != no ]; then
         # shellcheck disable=SC2086 # a list of names
         set -- "$@" $MACHINE_PACKAGES
-        if ! engine_answers; then
-            wanted_engine=yes
-            engine_installed || set -- "$@" docker.io
-        fi
         suite_scripts || wanted_scripts=yes
+    fi
+    if [ "$machine" = yes ] && ! engine_answers; then
+        wanted_engine=yes
+        engine_installed || engine_refuses_us || set -- "$@" docker.io
     fi
     if ! python_ready "$groups"; then
         wanted_python=yes
@@ -68,8 +68,9 @@ survey() {
     [ -z "$wanted_packages$wanted_engine$wanted_python$wanted_scripts" ]
 }
 
-# set_up MACHINE GROUPS [PACKAGE...]: MACHINE is yes for what builds need, GROUPS main or dev (Python), PACKAGE what is
-# wanted besides. Quick when nothing is missing; one run at a time; what an interrupted one left the next one does.
+# set_up MACHINE GROUPS [PACKAGE...]: MACHINE is yes for all that builds need, packages for all but the engine, or no;
+# GROUPS main or dev (Python); PACKAGE what is wanted besides. Quick when nothing is missing; one run at a time; what an
+# interrupted one left to do the next one does.
 set_up() {
     survey "$@" && return
     [ -z "$wanted_engine" ] || engine_is_ours
@@ -102,9 +103,11 @@ needs_root() {
 # The one line that mends all that needs root.
 ask_for_root() {
     lacks=$wanted_packages line=''
-    case $0 in *[!A-Za-z0-9_./-]*) setup="sudo '$0' setup" ;; *) setup="sudo $0 setup" ;; esac
+    case $0 in *[!A-Za-z0-9_./-]*) setup="sudo '$0' $as_root" ;; *) setup="sudo $0 $as_root" ;; esac
     [ -z "$wanted_scripts" ] || lacks="$lacks a newer debootstrap"
     [ -z "$wanted_python" ] || python_writable || lacks="$lacks a Python environment in $here"
+    # They may have an engine that root does not know of.
+    if [ "$as_root" = setup ] && [ -z "$wanted_engine" ] && engine_answers; then setup="$setup --no-engine"; fi
     [ -z "$lacks" ] || line=$setup
     if [ -n "$wanted_engine" ]; then
         lacks="${lacks:+$lacks and }a Docker engine that answers you"

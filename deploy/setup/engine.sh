@@ -4,39 +4,45 @@
 ENGINE_SOCKET=/var/run/docker.sock
 ENGINE_WAIT=60 # seconds until it must answer
 
-# Whether the engine behind the current docker context answers. Where there is no docker command, a socket is asked
-# itself; what is neither is for the command line to find out.
+# Sets `endpoint`, as the docker command would choose it: an address, or context:NAME.
+engine_endpoint() {
+    config=${DOCKER_CONFIG:-$HOME/.docker}/config.json context=${DOCKER_CONTEXT:-}
+    [ -n "$context" ] || [ ! -e "$config" ] || context=$(sed -n 's/.*"currentContext": *"\([^"]*\)".*/\1/p' "$config")
+    case ${DOCKER_HOST:-} in
+    ?*) endpoint=$DOCKER_HOST ;;
+    *) if [ "${context:-default}" = default ]; then endpoint=unix://$ENGINE_SOCKET; else endpoint=context:$context; fi ;;
+    esac
+}
+
+# Whether the engine behind the current docker context answers. A socket is asked itself: a docker command may be
+# missing, or too new for the engine. What neither can ask is for the command line to find out.
 engine_answers() {
-    if command -v docker >/dev/null; then
-        timeout 10 docker version --format '{{.Server.Version}}' >/dev/null 2>&1
-        return
-    fi
-    case ${DOCKER_HOST:-unix://$ENGINE_SOCKET} in
-    unix://*) ping_engine "${DOCKER_HOST:-unix://$ENGINE_SOCKET}" ;;
+    engine_endpoint
+    case $endpoint in
+    unix://*) ping_engine "${endpoint#unix://}" ;;
+    *) ! command -v docker >/dev/null || timeout 10 docker version >/dev/null 2>&1 ;;
     esac
 }
 
 # perl-base is on every Debian and Ubuntu; curl and python3 are not.
 ping_engine() {
-    [ -S "${1#unix://}" ] && perl -MIO::Socket::UNIX -e '
+    [ -S "$1" ] && perl -MIO::Socket::UNIX -e '
         alarm 10;
         my $engine = IO::Socket::UNIX->new(Peer => shift) or exit 1;
         print $engine "GET /_ping HTTP/1.0\r\n\r\n";
-        exit(<$engine> =~ m{^HTTP/1\.\d 200} ? 0 : 1)' "${1#unix://}" 2>/dev/null
+        exit(<$engine> =~ m{^HTTP/1\.\d 200} ? 0 : 1)' "$1" 2>/dev/null
 }
 
 engine_installed() { command -v dockerd >/dev/null; }
 
 # An engine somewhere else that the user chose is not ours to start, and one here would not stand in for it.
 engine_is_ours() {
-    if [ -n "${DOCKER_HOST:-}" ] && [ "$DOCKER_HOST" != "unix://$ENGINE_SOCKET" ]; then
-        fail "the Docker engine at $DOCKER_HOST (DOCKER_HOST) does not answer" "Start it, or unset DOCKER_HOST to use this machine's own."
-    fi
-    config=${DOCKER_CONFIG:-$HOME/.docker}/config.json context=${DOCKER_CONTEXT:-}
-    [ -n "$context" ] || [ ! -e "$config" ] || context=$(sed -n 's/.*"currentContext": *"\([^"]*\)".*/\1/p' "$config")
-    if [ -z "${DOCKER_HOST:-}" ] && [ "${context:-default}" != default ]; then
-        fail "the Docker engine of the context $context does not answer" "Start it, or go back to this machine's own: docker context use default"
-    fi
+    engine_endpoint
+    case $endpoint in
+    "unix://$ENGINE_SOCKET" | unix:///run/docker.sock) ;;
+    context:*) fail "the Docker engine of $endpoint does not answer" "Start it, or use this machine's: docker context use default" ;;
+    *) fail "the Docker engine at $endpoint does not answer" "Start it, or unset DOCKER_HOST to use this machine's." ;;
+    esac
 }
 
 # Whether an engine is there that only root may use.

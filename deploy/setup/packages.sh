@@ -16,18 +16,16 @@ missing_packages() {
     printf '%s' "${lacking# }"
 }
 
-# Whether debootstrap, if it is there, knows the newest suites on the shelf.
+# Whether debootstrap, if it is there, knows noble. Debian 12's does not, its backports' does; Ubuntu has no newer ones.
 suite_scripts() {
-    for suite in noble trixie; do
-        [ -e "/usr/share/debootstrap/scripts/$suite" ] || [ ! -d /usr/share/debootstrap/scripts ] || return 1
-    done
+    [ -e /usr/share/debootstrap/scripts/noble ] || [ ! -d /usr/share/debootstrap/scripts ] ||
+        ! grep --quiet '^ID=debian$' /etc/os-release
 }
 
 # Installs $wanted_packages, and a newer debootstrap where this one does not know our suites.
 install_packages() {
     export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 LC_ALL=C
-    # An interrupted dpkg left work to do: apt refuses to go on before that is done.
-    [ -z "$(ls /var/lib/dpkg/updates 2>/dev/null)" ] || logged dpkg --configure -a || true
+    finish_dpkg
     now='' later='' updated=''
     if [ -n "$wanted_packages" ]; then
         lists_are_fresh || update_lists
@@ -42,6 +40,17 @@ install_packages() {
     suite_scripts || later="${later:+$later }debootstrap"
     # shellcheck disable=SC2086 # a list of names
     [ -z "$later" ] || install_later $later
+}
+
+# An interrupted dpkg left work to do: apt refuses to go on before that is done. It may even be at work still.
+finish_dpkg() {
+    tries=120
+    [ -n "$(ls /var/lib/dpkg/updates 2>/dev/null)" ] || return 0
+    until logged dpkg --configure -a; do
+        tail -n 4 "$log" | grep --quiet 'database lock' && [ $tries -gt 0 ] || return 0
+        tries=$((tries - 1))
+        sleep 1
+    done
 }
 
 # Sorts the missing packages into `now` (the machine's own archives have them) and `later` (they do not).
@@ -107,5 +116,5 @@ install_later() (
     # shellcheck disable=SC2046 # a list of names
     apt_install -o "Dir::State::Lists=$private/lists" -o "Dir::Etc::SourceList=$private/all.list" -o "Dir::Cache=$private/cache" \
         $(printf "%s/$release-backports " "$@") || fail_with_log "apt-get could not install them"
-    suite_scripts || fail "the debootstrap of $release-backports does not know noble and trixie" "Install a newer one by hand."
+    suite_scripts || fail "the debootstrap of $release-backports does not know noble" "Install a newer one by hand."
 )

@@ -40,12 +40,12 @@ fetch_uv() {
     rm -rf "$uv.new"
 }
 
-# The machine's own Python if it is new enough, else any that uv finds or can fetch.
+# The machine's own Python if it is new enough, else one that uv finds or fetches.
 choose_python() {
     for python in /usr/bin/python3 /usr/bin/python3.1[1-9]; do
         "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && return
     done
-    python='>=3.11'
+    python=3.13
 }
 
 # make_python GROUPS
@@ -63,7 +63,7 @@ make_python() {
 }
 
 python_failed() {
-    [ "$python" != '>=3.11' ] || say "this machine has no Python 3.11 or later; if uv cannot fetch one, install it by hand"
+    [ "$python" != 3.13 ] || say "no Python 3.11 or later is here, and uv could not fetch one; a package: sudo apt-get install python3.11"
     fail_with_log "the Python environment could not be made"
 }
 

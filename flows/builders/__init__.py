@@ -28,4 +28,4 @@ class Builder(Protocol):
         """The engine that has the image afterwards."""
 
     def import_image(self, image: Image) -> str:
-        """Send the image through the builder into the engine, without a name, and return its id as the engine says it."""
+        """Send the image through into the engine, without a name, and return its id as the engine says it."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from flows.builders.engine import Engine
+from flows.builders.engine import Engine, unbroken
 from flows.image.archive import docker_archive, oci_archive
 from flows.image.oci import Image
 from rootfs.errors import EngineLost, EngineRefused
@@ -32,7 +33,7 @@ class Docker:
         if self.engine.inspect(expected := self.engine.image_id(image)):
             return expected
         stream = oci_archive(image) if self.engine.containerd else docker_archive(image)
-        loaded = self._load(stream, f"loading {image.name}")
+        loaded = unbroken(lambda given_up: self._load(_until(given_up, stream), f"loading {image.name}"))
         details = self.engine.inspect(loaded)
         return str(details["Id"]) if details else loaded
 
@@ -51,3 +52,11 @@ class Docker:
         if not (match := LOADED.search(said)):
             raise EngineLost(self.engine.endpoint, doing, "it did not say what it loaded")
         return match[1]
+
+
+def _until(given_up: threading.Event, stream: Iterable[bytes]) -> Iterator[bytes]:
+    """The stream, broken off when nobody wants the answer any more."""
+    for piece in stream:
+        if given_up.is_set():
+            raise InterruptedError
+        yield piece

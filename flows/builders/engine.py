@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from docker import DockerClient
 from docker.context import ContextAPI
@@ -18,6 +20,8 @@ from urllib3.exceptions import HTTPError
 
 from flows.image.oci import Image
 from rootfs.errors import ContextMissing, EngineLost, EngineRefused, EngineUnreachable
+
+Answer = TypeVar("Answer")
 
 REACH = 10  # seconds in which an engine answers at all
 SILENCE = 120  # seconds without a byte from a working engine before it counts as lost
@@ -53,7 +57,7 @@ class Engine:
 
     @contextlib.contextmanager
     def during(self, doing: str) -> Iterator[None]:
-        """Translate what goes wrong in the block: EngineRefused where the engine said no, EngineLost where it is gone."""
+        """Translate what goes wrong: EngineRefused where the engine said no, EngineLost where it is gone."""
         try:
             yield
         except APIError as error:
@@ -90,10 +94,25 @@ def connect() -> Engine:
     return Engine(client, endpoint, version["Version"], CONTAINERD_STORE in info.get("DriverStatus", []))
 
 
+def unbroken(ask: Callable[[threading.Event], Answer]) -> Answer:
+    """Ask the engine in a thread of its own: an interrupt then waits for the answer, and `ask` sees the event.
+
+    The engine ends what it has begun even when nobody listens any more; whoever cleans up must come after that.
+    """
+    given_up = threading.Event()
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        answer = pool.submit(ask, given_up)
+        try:
+            return answer.result()
+        except BaseException:
+            given_up.set()
+            raise
+
+
 def _arguments() -> dict[str, Any]:
-    """The SDK's arguments for the engine. Its own `from_env` falls back to another engine where a context is missing."""
+    """The SDK's arguments for the engine. Its own `from_env` takes another engine where a context is missing."""
     try:
-        arguments: dict[str, Any] = kwargs_from_env()
+        arguments = {**kwargs_from_env()}
     except DockerException as error:
         raise EngineUnreachable(os.environ.get("DOCKER_HOST", ""), str(error)) from error
     if "base_url" in arguments:
@@ -105,7 +124,7 @@ def _arguments() -> dict[str, Any]:
         raise ContextMissing(name, str(error)) from error
     if not context:
         raise ContextMissing(name, "it does not exist, or has no address of an engine")
-    return arguments | context
+    return {**arguments, **context}
 
 
 def _reason(error: BaseException) -> str:

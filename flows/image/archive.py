@@ -1,8 +1,9 @@
 """An image as one stream or file: what engines load, and what users take away.
 
-A docker-archive (`manifest.json`, moby's image/spec/v1.2) holds the plain tar and is read by every engine; an OCI archive is
-the layout as a tar. The exported file is both at once, as `docker save` writes it since Docker 25, so that each program
-finds the one it knows: engines before 23 cannot read a zstd layer, and skopeo keeps the manifest's digest only from a layout.
+A docker-archive (`manifest.json`, moby's image/spec/v1.2) holds the plain tar and is read by every engine; an OCI
+archive is the layout as a tar. The exported file is both at once, as `docker save` writes it since Docker 25, so that
+each program finds the one it knows: engines before 23 cannot read zstd layers, and only a layout keeps the manifest's
+digest.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Entry:
 
 
 def docker_archive(image: Image) -> Iterator[bytes]:
-    """The image as a docker-archive without a name, in pieces; the layer is unpacked on the way. Raises LayerDamaged."""
+    """The image as a docker-archive without a name, in pieces, its layer unpacked. Raises LayerDamaged."""
     config = read_blob(image, image.config_digest)
     layer = blob_name(image.layer.diff_id)
     listing = docker_manifest(image.config_digest, layer, name=None)
@@ -75,7 +76,7 @@ def archive(*entries: Entry) -> Iterator[bytes]:
 
 
 def header(name: str, size: int) -> bytes:
-    """One tar header block, the same on every day and for every user. GNU's form says sizes over 8 GiB in that block."""
+    """One tar header block, the same on every day and for every user; GNU's form has room for sizes over 8 GiB."""
     member = tarfile.TarInfo(name)
     member.size = size
     return member.tobuf(tarfile.GNU_FORMAT)
@@ -92,7 +93,7 @@ def blob_name(digest: str) -> str:
 
 
 def docker_manifest(config_digest: str, layer: str, *, name: str | None) -> bytes:
-    """The manifest.json of a docker-archive; `layer` is the name of the plain tar in it, `name` what the image is called."""
+    """The manifest.json of a docker-archive: `layer` is the plain tar's name in it, `name` the image's, if any."""
     listed = {"Config": blob_name(config_digest), "RepoTags": [name] if name else None, "Layers": [layer]}
     return json.dumps([listed]).encode()
 

@@ -60,8 +60,8 @@ def export(blobs: Blobs, manifest_digest: str, destination: Path, *, reference: 
     """Write an image to a file, which is there whole or not at all; a file of that name is replaced.
 
     The ending decides: `.tar.zst` the layer as it is kept, `.tar` the same unpacked, `.oci.tar` the image, which loads
-    under the name `reference` (`NAME:TAG`). Raises UnknownFormat, ExportRefused, DiskFull, LayerDamaged and what the blobs'
-    place raises.
+    under the name `reference` (`NAME:TAG`). Raises UnknownFormat, ExportRefused, DiskFull, LayerDamaged and what
+    `open_blob` raises.
     """
     write = _writer(destination)
     manifest = read_blob(blobs, manifest_digest)

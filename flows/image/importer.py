@@ -24,8 +24,8 @@ class Imported:
 def import_image(image: Image, builder: Builder) -> Imported:
     """Send the image through the builder and compare what came back.
 
-    What came in is removed again when this fails or is interrupted, unless it was there before. Raises DigestMismatch, and
-    what the builder raises.
+    What came in is removed again when this fails or is interrupted, unless it was there before. Raises DigestMismatch
+    and what the builder raises.
     """
     engine = builder.engine
     expected = engine.image_id(image)

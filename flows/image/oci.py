@@ -30,7 +30,7 @@ LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+zstd"
 LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
 
 # Debian's architectures as GOARCH and variant: dpkg's cputable against `go tool dist list`; the variants are the
-# baselines of Debian's ports. arm64 has none: v8 is what the absence of a variant means (containerd's platforms package).
+# baselines of Debian's ports. arm64 has none, as containerd's platforms package leaves v8 out.
 PLATFORMS = {
     "amd64": ("amd64", ""),
     "arm64": ("arm64", ""),
@@ -74,7 +74,7 @@ class Image:
         return blob_path(self.layout, digest).open("rb")
 
 
-def assemble(
+def assemble(  # noqa: PLR0913 - each is a fact of the image
     layer: Layer, settings: ImageSettings, *, name: str, architecture: str, epoch: int, folder: Path
 ) -> Image:
     """Write the OCI layout to `folder`, which must not be there yet, and take the layer in without copying it.
@@ -103,7 +103,7 @@ def assemble(
 
 
 def platform_of(architecture: str) -> dict[str, str]:
-    """Debian's name of an architecture as an OCI platform, in the order of its Go struct. Raises UnknownArchitecture."""
+    """Debian's name of an architecture as an OCI platform, its keys in Go's order. Raises UnknownArchitecture."""
     if architecture not in PLATFORMS:
         raise UnknownArchitecture(architecture, PLATFORMS)
     machine, variant = PLATFORMS[architecture]

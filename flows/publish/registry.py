@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from flows.image.oci import Image, digest_of
 from rootfs.errors import (
+    InvalidRegistry,
     Problem,
     ProgramFailed,
     ProgramTimedOut,
@@ -25,10 +26,11 @@ from rootfs.run import Log, run
 PUSH_TIME = 3600.0  # seconds for a whole image
 ASK_TIME = 120.0  # seconds for a manifest
 
-# Where credentials and certificate authorities are, if not in the usual places (containers-auth.json(5), Go's crypto/x509).
+# Where credentials and authorities are, if not in the usual places (containers-auth.json(5), Go's crypto/x509).
 PASSED = ("REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 # What skopeo says, in lower case, and what it means; the first that matches counts.
+INVALID = ("invalid reference format", "invalid destination name")
 HTTP = ("server gave http response to https client",)
 DENIED = (
     "unauthorized",
@@ -75,8 +77,8 @@ class Registry:
 def push(image: Image, registry: Registry, *, log: Log | None = None) -> str:
     """Push the image by its digest, look whether that is what is there, and return its name with the digest.
 
-    Raises RegistryUnreachable (trying again can help), RegistrySpeaksHttp, RegistryDenied, RegistryChanged and
-    RegistryFailed.
+    Raises RegistryUnreachable (trying again can help), InvalidRegistry, RegistrySpeaksHttp, RegistryDenied,
+    RegistryChanged and RegistryFailed.
     """
     reference = f"{registry.repository(image.name)}@{image.manifest_digest}"
     _copy(f"oci:{image.layout}", reference, registry, PUSH_TIME, log)
@@ -126,10 +128,13 @@ def _skopeo(words: Sequence[str], reference: str, timeout: float, log: Log | Non
 def _failure(reference: str, output: str) -> Problem:
     """skopeo's words as an error of ours."""
     said = output.lower()
+    if any(words in said for words in INVALID):
+        return InvalidRegistry(reference)
     if any(words in said for words in HTTP):
         return RegistrySpeaksHttp(reference)
     if any(words in said for words in DENIED):
         return RegistryDenied(reference)
-    if any(words in said for words in NETWORK):
-        return RegistryUnreachable(reference, output.strip().splitlines()[-1])
+    for words in NETWORK:
+        if words in said:
+            return RegistryUnreachable(reference, words, output)
     return RegistryFailed(reference, output)

@@ -76,8 +76,9 @@ def remove_leftovers(engine: Engine, run_label: str) -> int:
 def _one(image_id: str, check: SmokeCheck, engine: Engine, run_label: str, log: Log | None) -> Result:
     ran = run_once(engine, image_id, check.run, timeout=check.timeout, run_label=run_label)
     result = Result(check.run, ran, tuple(_problems(check, ran)))
-    for line in result.lines() if log else ():
-        log(line)
+    if log:
+        for line in result.lines():
+            log(line)
     return result
 
 
@@ -88,6 +89,6 @@ def _problems(check: SmokeCheck, ran: Ran) -> Iterable[str]:
         return
     if ran.status != check.status:
         yield f"exit status {ran.status}, expected {check.status}" + (" (out of memory)" if ran.out_of_memory else "")
-    for name, pattern, text in (("output", check.stdout, ran.stdout), ("standard error", check.stderr, ran.stderr)):
+    for name, pattern, text in (("output", check.stdout, ran.stdout), ("error", check.stderr, ran.stderr)):
         if pattern is not None and not re.search(pattern, text):
-            yield f"standard {name}".replace("standard standard", "standard") + f" does not match {pattern!r}"
+            yield f"standard {name} does not match {pattern!r}"

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from docker.errors import APIError
-from docker.types import CancellableStream, LogConfig
+from docker.types import LogConfig
 
-from flows.builders.engine import FAULTS, Engine
+from flows.builders.engine import FAULTS, SILENCE, Engine, unbroken
+
+if TYPE_CHECKING:
+    from docker.types import CancellableStream
+
+    Stream = CancellableStream[tuple[bytes | None, bytes | None]]  # generic in its stubs alone
 
 LABEL = "baseforge.run"
 MEMORY = "512m"
@@ -60,79 +65,93 @@ class _Kept:
 
 
 class _Output:
-    """What a container prints, read as it comes, its two streams apart."""
+    """What a container prints, its two streams apart. Leaving the block reads on to the end, no longer than GRACE."""
 
-    def __init__(self, stream: CancellableStream[tuple[bytes | None, bytes | None]]) -> None:
+    def __init__(self) -> None:
         self.stdout, self.stderr = _Kept(), _Kept()
-        self._stream = stream
+        self._stream: Stream | None = None
         self._reader = threading.Thread(target=self._read, daemon=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def follow(self, stream: Stream) -> None:
+        """Begin to read what a container prints."""
+        self._stream = stream
         self._reader.start()
 
     def _read(self) -> None:
-        for out, err in self._stream:
-            self.stdout.add(out or b"")
-            self.stderr.add(err or b"")
+        with contextlib.suppress(*FAULTS, ValueError):  # closed under our hands, by the engine or by us
+            for out, err in self._stream or ():
+                self.stdout.add(out or b"")
+                self.stderr.add(err or b"")
 
-    def finish(self) -> None:
-        """Read to the end, which comes with the container's; an engine that does not send it is not waited for."""
-        self._reader.join(GRACE)
-        with contextlib.suppress(OSError):  # already closed by the engine
-            self._stream.close()
-        self._stream._response.close()  # type: ignore[attr-defined] # the SDK closes the socket, but not what holds it
-        self._reader.join(GRACE)
+    def __exit__(self, *_: object) -> None:
+        if self._stream:
+            self._reader.join(GRACE)
+            with contextlib.suppress(OSError):  # already closed by the engine
+                self._stream.close()
+            self._reader.join(GRACE)
+            # The SDK closes the socket, but not the response that holds it.
+            self._stream._response.close()  # type: ignore[attr-defined]
 
 
 def run_once(engine: Engine, image_id: str, command: Sequence[str], *, timeout: float, run_label: str) -> Ran:
-    """Run a command (the image's entry point, if any, comes before it) and return how it went, after `timeout` s at most.
+    """Run a command, after the image's entry point if it has one, for `timeout` seconds at most; say how it went.
 
     Raises EngineLost and EngineRefused.
     """
-    with engine.during("running a smoke test"), _container(engine, image_id, command, run_label) as container:
-        output = _Output(engine.client.api.attach(container, stream=True, demux=True))
-        try:
-            ended = _run(engine, container, timeout)
-        finally:
-            remove(engine, container)
-            output.finish()
-        return Ran(stdout=output.stdout.text(), stderr=output.stderr.text(), **ended)
+    container = _container(engine, image_id, command, run_label)
+    with engine.during("running a smoke test"), _Output() as output, container as name:
+        output.follow(engine.client.api.attach(name, stream=True, demux=True))
+        ended = _run(engine, name, timeout)
+    return Ran(stdout=output.stdout.text(), stderr=output.stderr.text(), **ended)
 
 
 def _run(engine: Engine, container: str, timeout: float) -> dict[str, Any]:
-    """Start the container and wait; a command that outlives its time is killed."""
-    api, started, expired = engine.client.api, time.monotonic(), threading.Event()
-
-    def kill() -> None:
-        expired.set()
-        with contextlib.suppress(*FAULTS):  # it ended by itself just now, or the engine is gone, which the wait will say
-            api.kill(container)
-
-    timer = threading.Timer(timeout, kill)
+    """Start the container and wait for its end; says how it ended."""
+    api, started = engine.client.api, time.monotonic()
     try:
         api.start(container)
-        timer.start()
-        status = api.wait(container, timeout=timeout + api.timeout)["StatusCode"]
-        state = api.inspect_container(container)["State"]
     except APIError as error:
         return {"status": None, "seconds": 0.0, "broken": f"it could not be started: {error.explanation}"}
-    finally:
-        timer.cancel()
+    with _killed_after(timeout, engine, container) as expired:
+        status = api.wait(container, timeout=math.ceil(timeout) + SILENCE)["StatusCode"]
     seconds = time.monotonic() - started
     if expired.is_set():
         return {"status": None, "seconds": seconds, "broken": f"it did not end within {timeout:g} s and was stopped"}
-    return {"status": status, "seconds": seconds, "out_of_memory": state["OOMKilled"]}
+    out_of_memory = api.inspect_container(container)["State"]["OOMKilled"]
+    return {"status": status, "seconds": seconds, "out_of_memory": out_of_memory}
+
+
+@contextlib.contextmanager
+def _killed_after(timeout: float, engine: Engine, container: str) -> Iterator[threading.Event]:
+    """Kill the container when the block takes longer; the event says that this happened.
+
+    A clock of our own, as the engine's answer to a wait begins at once and so does not run into the client's.
+    """
+    expired = threading.Event()
+
+    def kill() -> None:
+        expired.set()
+        with contextlib.suppress(*FAULTS):  # it has just ended, or the engine is gone: the wait will say so
+            engine.client.api.kill(container)
+
+    timer = threading.Timer(timeout, kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield expired
+    finally:
+        timer.cancel()
 
 
 @contextlib.contextmanager
 def _container(engine: Engine, image_id: str, command: Sequence[str], run_label: str) -> Iterator[str]:
-    """A container that is gone when the block ends, and also when the block is never reached.
-
-    It is created in a thread: an interrupt then still waits for the engine's answer, so that what is to be removed is
-    there to be removed.
-    """
+    """A container that is gone when the block ends, and also when an interrupt comes before the block begins."""
     name = f"baseforge-smoke-{uuid.uuid4().hex}"
     try:
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            pool.submit(_create, engine, image_id, command, name, run_label).result()
+        unbroken(lambda _: _create(engine, image_id, command, name, run_label))
         yield name
     finally:
         remove(engine, name)
@@ -155,8 +174,8 @@ def _create(engine: Engine, image_id: str, command: Sequence[str], name: str, ru
 
 
 def remove(engine: Engine, container: str) -> None:
-    """Remove a container and its volumes, running or not. One that is gone, or going, or whose engine is gone is no error:
-    this runs on the way out, and `remove_leftovers` finds by label what it could not remove.
+    """Remove a container and its volumes, running or not. That it or its engine is gone already is no error: this runs
+    on the way out, and `remove_leftovers` finds by label what could not be removed.
     """
     with contextlib.suppress(*FAULTS):
         engine.client.api.remove_container(container, force=True, v=True)

@@ -35,6 +35,11 @@ def test_output_and_status_come_back():
     assert (done.status, done.stdout, done.stderr) == (3, "in", "err")
 
 
+def test_input_larger_than_a_pipe_goes_in_while_output_comes_out():
+    data = b"x" * 1_000_000
+    assert run(["cat"], stdin=data, timeout=20).stdout == data.decode()
+
+
 def test_the_environment_is_clean(monkeypatch):
     monkeypatch.setenv("SECRET", "x")
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")

@@ -73,8 +73,8 @@ class Unread(io.RawIOBase):
         raise AssertionError("read")
 
 
-class Slow(io.RawIOBase):
-    """An endless stream that says when much of it has been read."""
+class Endless(io.RawIOBase):
+    """A stream without an end, slow once much of it has been read, which it tells."""
 
     def __init__(self, much: Callable[[], object]) -> None:
         self._seen, self._much = 0, much
@@ -86,7 +86,7 @@ class Slow(io.RawIOBase):
         self._seen += len(buffer)
         if self._seen > LARGE:
             self._much()
-            time.sleep(60)
+            time.sleep(0.05)
         return len(buffer)
 
 
@@ -124,8 +124,9 @@ def count_up(opener: Opener, key: str, times: int) -> None:
             done += 1
 
 
-def put_until_killed(opener: Opener, digest: str, much: Callable[[], object]) -> None:
-    opener().put_blob(io.BufferedReader(Slow(much)), digest)
+def put_until_stopped(opener: Opener, much: Callable[[], object]) -> None:
+    with contextlib.suppress(KeyboardInterrupt):
+        opener().put_blob(io.BufferedReader(Endless(much)), ABSENT)
 
 
 def threads() -> Executor:
@@ -288,7 +289,7 @@ class StoreSuite:
 
     # Interruption
 
-    @pytest.mark.parametrize("error", [KeyboardInterrupt("stop"), OSError("the pipe broke"), ValueError("odd")])
+    @pytest.mark.parametrize("error", [OSError("the pipe broke"), ValueError("odd")])
     @pytest.mark.parametrize("size", [10, LARGE])
     @pytest.mark.parametrize("named", [True, False])
     def test_an_interrupted_write_leaves_nothing(
@@ -300,19 +301,22 @@ class StoreSuite:
         assert not store.has_blob(digest_of(data))
         assert halves() == []
 
-    def test_a_killed_writer_leaves_nothing_to_see(self, opener: Opener, store: Store) -> None:
-        digest = digest_of(pattern(LARGE))
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+    def test_a_stopped_writer_leaves_nothing_to_see(
+        self, opener: Opener, store: Store, halves: Callable[[], list[str]], number: signal.Signals
+    ) -> None:
         much = SPAWN.Event()
-        writer = SPAWN.Process(target=put_until_killed, args=(opener, digest, much.set))
+        writer = SPAWN.Process(target=put_until_stopped, args=(opener, much.set))
         writer.start()
         assert writer.pid
         assert much.wait(30)
-        os.kill(writer.pid, signal.SIGKILL)
-        writer.join()
-        assert not store.has_blob(digest)
-        with pytest.raises(BlobMissing), store.open_blob(digest):
-            pass
+        os.kill(writer.pid, number)
+        writer.join(15)
+        assert writer.exitcode == (0 if number == signal.SIGINT else -number)
+        assert not store.has_blob(ABSENT)
         assert store.list_documents("images") == []
+        if number == signal.SIGINT:
+            assert halves() == []
 
     # Documents
 
@@ -403,8 +407,17 @@ class StoreSuite:
             "a/.b",
             "blobs",
             "blobs/a.json",
-        ]
-        + ["a\0b", "a b", "a\\b", "a\n", "é.json", "a" * 300, "/".join(["a" * 100] * 9), "a*", "~/x", "-x"],
+            "a\x00b",
+            "a b",
+            "a\\b",
+            "a\n",
+            "é.json",
+            "a" * 300,
+            "/".join(["a" * 100] * 9),
+            "a*",
+            "~/x",
+            "-x",
+        ],
     )
     def test_what_is_no_key(self, store: Store, key: str) -> None:
         for ask in (

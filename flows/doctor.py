@@ -1,0 +1,172 @@
+"""What this machine has and lacks for building, with the mend for each."""
+
+from __future__ import annotations
+
+import errno
+import getpass
+import os
+import platform
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from flows.builders.engine import connect
+from rootfs.archive import Site, suites
+from rootfs.engines import is_root
+from rootfs.errors import Problem
+from rootfs.lock import package_versions
+from rootfs.run import run
+
+SCRIPTS = Path("/usr/share/debootstrap/scripts")
+STATUS = Path("/proc/self/status")
+MEMORY = Path("/proc/meminfo")
+SUBUIDS = Path("/etc/subuid")
+
+CAP_SYS_ADMIN = 21  # capabilities(7): may mount
+DISK = 2 << 30  # bytes: a tree, its layer and its tar, with some to spare
+MEMORY_NEEDED = 512 << 20  # bytes: apt's and the compressor's, two builds at once
+
+SETUP = "sudo ./baseforge setup"
+
+# Debian packages: what each is for, and whether every build needs it.
+PACKAGES = {
+    "apt": ("every image of packages", True),
+    "mmdebstrap": ("every image of packages", True),
+    "gpgv": ("checking the archives' signatures", True),
+    "distro-info-data": ("the names of the suites", True),
+    "debootstrap": ("recipes with `engine: debootstrap`", False),
+    "skopeo": ("pushing to a registry", False),
+    "gcc": ("recipes that compile C, as hello does", False),
+    "libc6-dev": ("recipes that compile C, as hello does", False),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: what was found, whether it will do, whether every build needs it, and what to do if not."""
+
+    name: str
+    found: str
+    ok: bool
+    needed: bool
+    mend: str
+
+
+def report(work: Path, site: Site | None = None) -> list[Finding]:
+    """Look at everything; `work` is the folder that builds work in, `site` may name other keyrings. Never raises."""
+    return [
+        _python(),
+        Finding("Prefect", version("prefect"), True, True, ""),
+        _engine(),
+        *(_package(name, use, needed) for name, (use, needed) in PACKAGES.items()),
+        *_distributions(site or Site()),
+        _scripts(),
+        _rights(),
+        _namespaces(),
+        _disk(work),
+        _memory(),
+    ]
+
+
+def _python() -> Finding:
+    return Finding("Python", f"{platform.python_version()} ({platform.machine()})", True, True, "")
+
+
+def _engine() -> Finding:
+    try:
+        with connect() as engine:
+            images = "containerd's image store" if engine.containerd else "classic image store"
+            return Finding("Docker engine", f"{engine.version} at {engine.endpoint}, {images}", True, True, "")
+    except Problem as problem:
+        found = f"{problem.where}: {problem.what}" if problem.where else problem.what
+        mend = f"{SETUP} starts this machine's; DOCKER_HOST or `docker context use` names another."
+        if os.strerror(errno.EACCES) in problem.what:
+            mend = f"sudo usermod --append --groups docker {_user()} && newgrp docker"
+        return Finding("Docker engine", found, False, True, mend)
+
+
+def _package(name: str, use: str, needed: bool) -> Finding:
+    try:
+        return Finding(name, package_versions((name,))[name], True, needed, "")
+    except Problem:
+        return Finding(name, "not installed", False, needed, f"For {use}: {SETUP}")
+
+
+def _distributions(site: Site) -> Iterator[Finding]:
+    """A distribution's keyring, and which of its suites are known by name."""
+    for name in ("debian", "ubuntu"):
+        known = [suite for suite in suites(name) if suite not in ("sid", "experimental")]
+        found = f"{len(known)} known, the newest {known[-1]}" if known else "none known"
+        yield Finding(f"{name} suites", found, bool(known), False, f"Their names are in distro-info-data: {SETUP}")
+        try:
+            yield Finding(f"{name} keyring", str(site.keyring(name)), True, False, "")
+        except Problem as problem:
+            yield Finding(f"{name} keyring", problem.what, False, False, f"For {name}'s suites: {SETUP}")
+
+
+def _scripts() -> Finding:
+    """Whether debootstrap knows the suites of the shelf: Debian 12's own does not know noble."""
+    lacking = [suite for suite in ("noble", "trixie") if not (SCRIPTS / suite).exists()]
+    found = f"without {', '.join(lacking)}" if lacking else "noble, trixie and older"
+    mend = f"`engine: mmdebstrap` needs no script; on Debian {SETUP} brings a newer debootstrap."
+    return Finding("debootstrap scripts", found, not lacking, False, mend)
+
+
+def _rights() -> Finding:
+    """Root must be able to mount; an ordinary user gets that in a user namespace."""
+    if not is_root():
+        mend = "Only `engine: debootstrap` needs root: run with sudo for it."
+        return Finding("root", f"no, {_user()} (uid {os.geteuid()})", False, False, mend)
+    capabilities = re.search(r"^CapEff:\s*([0-9a-f]+)$", STATUS.read_text(), re.MULTILINE)
+    if capabilities and int(capabilities[1], 16) >> CAP_SYS_ADMIN & 1:
+        return Finding("root", "yes, with CAP_SYS_ADMIN", True, True, "")
+    mend = "Builds mount: give this container CAP_SYS_ADMIN, or run as an ordinary user with user namespaces."
+    return Finding("root", "yes, but without CAP_SYS_ADMIN", False, True, mend)
+
+
+def _namespaces() -> Finding:
+    """What a build is contained in, tried out; an ordinary user needs subordinate ids besides (subuid(5))."""
+    try:
+        run(["true"], contained=True, timeout=10)
+    except Problem as problem:
+        mend = "Run with sudo, or allow them (sysctl user.max_user_namespaces and kernel.*unprivileged_userns*)."
+        return Finding("namespaces", " ".join(str(problem).split()), False, True, mend)
+    if is_root() or _has_subuids():
+        return Finding("namespaces", "mounts and processes of a build are its own", True, True, "")
+    ids = f"sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {_user()}"
+    return Finding("namespaces", "no subordinate ids, or no newuidmap", False, True, f"{SETUP} && {ids}")
+
+
+def _user() -> str:
+    """Our name, or the number of one without a name, as in many a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.geteuid())
+
+
+def _has_subuids() -> bool:
+    owners = {line.split(":")[0] for line in SUBUIDS.read_text().splitlines()} if SUBUIDS.exists() else set()
+    return bool(owners & {_user(), str(os.geteuid())}) and shutil.which("newuidmap") is not None
+
+
+def _disk(work: Path) -> Finding:
+    there = next(folder for folder in (work, *work.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    mend = "Free some, or set `work` in baseforge.toml (BASEFORGE_WORK) to a folder with more."
+    return Finding("work folder", f"{_size(free)} free in {work}", free >= DISK, False, mend)
+
+
+def _memory() -> Finding:
+    line = re.search(r"^MemAvailable:\s*(\d+) kB$", MEMORY.read_text(), re.MULTILINE)
+    free = int(line[1]) << 10 if line else 0
+    return Finding(
+        "memory", f"{_size(free)} available", free >= MEMORY_NEEDED, False, "Builds may be killed: free some."
+    )
+
+
+def _size(number: int) -> str:
+    return f"{number / (1 << 30):.1f} GiB"

@@ -1,0 +1,116 @@
+"""The start script on machines that lack something, or whose set-up was cut off. Needs root."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NOT_CLONED = shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*_cache", ".hypothesis", "tests")
+STRANGER = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+WITHOUT_RUN = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /run && exec "$@"', "sh"]
+
+
+@pytest.fixture(scope="module")
+def clone():
+    """A clone that is not set up, where everybody may read it."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        Path(folder).chmod(0o755)
+        yield shutil.copytree(ROOT, Path(folder) / "baseforge", ignore=NOT_CLONED)
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """A user's environment without an engine of their choice, and with a home and a cache of its own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DOCKER_", "BASEFORGE_"))}
+    home = {"HOME": str(tmp_path), "BASEFORGE_CACHE": str(tmp_path / "cache"), "BASEFORGE_HOME": str(tmp_path / "home")}
+    return {**kept, **home, "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")}
+
+
+def stub(folder, name, script):
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
+def call(*argv, env, timeout=120):
+    return subprocess.run(argv, env=env, text=True, capture_output=True, timeout=timeout, check=False)
+
+
+def sudo_lines(text):
+    return [line for line in text.splitlines() if line.startswith("sudo ")]
+
+
+def test_without_root_one_line_says_it_all(clone, environment):
+    path = stub(clone / "stubs", "dpkg-query", "exit 1")  # nothing is installed
+    done = call(*STRANGER, clone / "baseforge", "build", "hello", env={**environment, "PATH": path})
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "mmdebstrap" in done.stderr
+    (line,) = sudo_lines(done.stderr)
+    assert line.startswith(f"sudo {clone}/baseforge setup && sudo usermod")
+
+
+def test_help_asks_for_nothing_of_the_machine(clone, environment, tmp_path):
+    done = call(clone / "baseforge", "setup", "--help", env={**environment, "PATH": stub(tmp_path, "perl", "exit 1")})
+    assert (done.returncode, done.stdout) == (0, "")
+    assert call(clone / "baseforge", "setup", "all", env=environment).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("choice", "named"),
+    [
+        ({"DOCKER_HOST": "unix:///nowhere.sock"}, "unix:///nowhere.sock"),
+        ({"DOCKER_CONTEXT": "nowhere"}, "context:nowhere"),
+    ],
+)
+def test_an_engine_of_the_users_choice_is_not_replaced(clone, environment, tmp_path, choice, named):
+    path = stub(tmp_path / "stubs", "docker", "exit 1")
+    done = call(clone / "baseforge", "build", "hello", env={**environment, **choice, "PATH": path})
+    assert (done.returncode, done.stdout) == (3, "")
+    assert named in done.stderr
+    assert not (tmp_path / "home").exists()
+
+
+def test_an_engine_that_does_not_start_shows_why(clone, environment, tmp_path):
+    path = stub(tmp_path / "stubs", "dockerd", "echo failed to mount the moon >&2; exit 1")
+    before = time.monotonic()
+    done = call(*WITHOUT_RUN, clone / "baseforge", "setup", env={**environment, "PATH": path})
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "failed to mount the moon" in done.stderr
+    assert time.monotonic() - before < 30
+
+
+def test_folders_that_cannot_be_written(clone, environment):
+    done = call(clone / "baseforge", "list", env={**environment, "BASEFORGE_CACHE": "/proc/cache"})
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "BASEFORGE_CACHE" in done.stderr
+
+
+def test_an_interrupted_set_up_is_carried_on_by_two_at_once(clone, environment):
+    script = [clone / "baseforge", "list", "--json"]
+    with subprocess.Popen(script, env=environment, text=True, stderr=subprocess.PIPE, start_new_session=True) as first:
+        assert any("making the Python environment" in line for line in first.stderr)
+        time.sleep(0.5)
+        os.killpg(first.pid, signal.SIGKILL)
+    pair = [subprocess.Popen(script, env=environment, stdout=subprocess.PIPE) for _ in range(2)]
+    assert [(one.communicate(timeout=300)[0], one.returncode) for one in pair] == [(b"[]\n", 0)] * 2
+
+    before = time.monotonic()
+    again = call(*script, env=environment)
+    assert (again.returncode, again.stdout, again.stderr) == (0, "[]\n", "")
+    assert time.monotonic() - before < 3
+
+
+def test_a_clone_that_was_moved_is_set_up_again(clone, environment):
+    moved = clone.rename(clone.with_name("elsewhere"))
+    try:
+        done = call(moved / "baseforge", "list", "--json", env=environment, timeout=300)
+    finally:
+        moved.rename(clone)
+    assert (done.returncode, done.stdout) == (0, "[]\n")

@@ -1,0 +1,101 @@
+"""The recipes that come along, and their schema for editors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+from ruamel.yaml import YAML
+
+from rootfs import recipe, schema
+from rootfs.recipe import DebootstrapRecipe, ScratchRecipe, folder_of, read, read_all
+
+SHELF = Path(__file__).parents[3] / "recipes"
+FILES = sorted(SHELF.glob("*.yaml"))
+SCHEMA = SHELF / "recipe.schema.json"
+VALIDATOR = jsonschema.Draft202012Validator(schema.schema())
+
+
+def plain(text: str) -> object:
+    return YAML(typ="safe", pure=True).load(text)
+
+
+def test_the_shelf_has_what_it_should():
+    assert {"hello", "noble", "trixie", "trixie-slim"} <= {each.name for each in read_all(SHELF)}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_each_recipe_is_an_example(path):
+    found = read(path)
+    assert found.description
+    assert found.image.cmd or found.image.entrypoint
+    assert found.smoke, "an image is published because something was seen to work"
+    assert path.read_text().startswith("# yaml-language-server: $schema=recipe.schema.json\n")
+    assert found == type(found).model_validate({**plain_tuples(path), "name": path.stem})
+
+
+def plain_tuples(path: Path) -> dict[str, object]:
+    """An independent reading of the same file."""
+
+    def convert(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: convert(inner) for key, inner in value.items()}
+        return tuple(map(convert, value)) if isinstance(value, list) else value
+
+    made = convert(plain(path.read_text()))
+    assert isinstance(made, dict)
+    return made
+
+
+def test_trixie_slim_is_trixie_made_slim():
+    trixie, slim = read(SHELF / "trixie.yaml"), read(SHELF / "trixie-slim.yaml")
+    assert isinstance(trixie, DebootstrapRecipe)
+    assert slim == trixie.model_copy(
+        update={"name": "trixie-slim", "description": slim.description, "slim": ("docs", "man", "locales")}
+    )
+
+
+def test_each_folder_belongs_to_a_scratch_recipe():
+    owners = {folder_of(path).name for path in FILES if isinstance(read(path), ScratchRecipe)}
+    assert {path.name for path in SHELF.iterdir() if path.is_dir()} <= owners
+
+
+def test_the_schema_is_the_models():
+    assert SCHEMA.read_text() == schema.text(), "python -m rootfs.schema > recipes/recipe.schema.json"
+    jsonschema.Draft202012Validator.check_schema(json.loads(SCHEMA.read_text()))
+
+
+def test_every_key_is_explained():
+    for name, model in schema.schema()["$defs"].items():
+        for key, value in model["properties"].items():
+            assert value.get("description"), f"{name}.{key}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_shelf_keeps_to_the_schema(path):
+    VALIDATOR.validate(plain(path.read_text()))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "kind: debootstrap",
+        "{kind: debootstrap, suite: trixie, sweet: x}",
+        "{kind: debootstrap, suite: trixie, name: x}",
+        "{kind: debootstrap, suite: trixie, files: []}",
+        "{kind: debootstrap, suite: trixie, variant: huge}",
+        "{kind: debootstrap, suite: trixie, include: curl}",
+        "{kind: debootstrap, suite: trixie, image: {cmd: bash}}",
+        "{kind: debootstrap, suite: trixie, smoke: [{}]}",
+        "{kind: scratch, files: []}",
+        "{kind: other}",
+    ],
+)
+def test_the_schema_refuses_what_the_reader_refuses(text, tmp_path):
+    assert not VALIDATOR.is_valid(plain(text))
+    path = tmp_path / "noble.yaml"
+    path.write_text(text)
+    with pytest.raises(recipe.RecipeInvalid):
+        read(path)

@@ -1,0 +1,147 @@
+"""The facts of `baseforge doctor`, on machines that lack this or that."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from flows import doctor
+from rootfs.archive import Site
+from rootfs.errors import EngineUnreachable, ProgramFailed, ProgramMissing, ToolsMissing
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch):
+    """A machine that has everything, whatever this one has."""
+
+    def unreachable():
+        raise EngineUnreachable("unix:///nowhere/docker.sock", os.strerror(2))
+
+    monkeypatch.setattr(doctor, "connect", unreachable)
+    monkeypatch.setattr(doctor, "package_versions", lambda names: dict.fromkeys(names, "1.0"))
+    monkeypatch.setattr(doctor, "suites", lambda _: ("old", "new", "sid", "experimental"))
+    monkeypatch.setattr(doctor, "run", lambda *_, **__: None)
+    monkeypatch.setattr(doctor, "is_root", lambda: True)
+
+
+def find(name, work=Path("/tmp"), site=None):
+    return next(finding for finding in doctor.report(work, site) if finding.name == name)
+
+
+def test_every_finding_that_is_not_fine_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(doctor, "package_versions", lambda names: (_ for _ in ()).throw(ToolsMissing(list(names))))
+    monkeypatch.setattr(doctor, "suites", lambda _: ())
+    monkeypatch.setattr(doctor, "is_root", lambda: False)
+    findings = doctor.report(Path("/tmp"), Site(keyrings={"debian": Path("/no"), "ubuntu": Path("/no")}))
+    assert [finding.name for finding in findings if not finding.ok and not finding.mend] == []
+    assert len({finding.name for finding in findings}) == len(findings)
+    lacking = {finding.name for finding in findings if not finding.ok}
+    assert {*doctor.PACKAGES, "debian suites", "ubuntu keyring", "Docker engine", "root"} <= lacking
+
+
+def test_an_engine_that_does_not_answer_is_needed_and_named():
+    finding = find("Docker engine")
+    assert (finding.ok, finding.needed) == (False, True)
+    assert "unix:///nowhere/docker.sock" in finding.found
+    assert "baseforge setup" in finding.mend
+
+
+def test_an_engine_that_refuses_us_asks_for_the_group(monkeypatch):
+    def refused():
+        raise EngineUnreachable("unix:///var/run/docker.sock", os.strerror(13))
+
+    monkeypatch.setattr(doctor, "connect", refused)
+    assert "usermod" in find("Docker engine").mend
+
+
+@pytest.mark.parametrize(
+    ("package", "needed"), [("mmdebstrap", True), ("gpgv", True), ("debootstrap", False), ("skopeo", False)]
+)
+def test_a_missing_package(monkeypatch, package, needed):
+    def versions(names):
+        if package in names:
+            raise ToolsMissing(list(names))
+        return dict.fromkeys(names, "1.0")
+
+    monkeypatch.setattr(doctor, "package_versions", versions)
+    finding = find(package)
+    assert (finding.ok, finding.needed) == (False, needed)
+    assert find("apt").ok
+
+
+def test_a_machine_without_dpkg(monkeypatch):
+    def versions(_):
+        raise ProgramMissing("dpkg-query")
+
+    monkeypatch.setattr(doctor, "package_versions", versions)
+    assert not find("apt").ok
+
+
+def test_suites_are_counted_without_those_that_are_not_released():
+    assert find("debian suites").found == "2 known, the newest new"
+
+
+def test_a_keyring_that_the_site_names(tmp_path):
+    keyring = tmp_path / "keyring.gpg"
+    keyring.touch()
+    assert find("debian keyring", site=Site(keyrings={"debian": keyring})).found == str(keyring)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "ok"),
+    [("000001ffffffffff", True), ("0000000000200000", True), ("00000000a80425fb", False), ("0000000000000000", False)],
+)
+def test_root_needs_the_right_to_mount(monkeypatch, tmp_path, capabilities, ok):
+    """The third set is what an engine gives a container by default."""
+    status = tmp_path / "status"
+    status.write_text(f"Name:\tx\nCapInh:\t0000000000000000\nCapEff:\t{capabilities}\nCapBnd:\t{capabilities}\n")
+    monkeypatch.setattr(doctor, "STATUS", status)
+    finding = find("root")
+    assert (finding.ok, finding.needed) == (ok, True)
+
+
+@pytest.mark.parametrize(
+    ("lines", "ok"),
+    [("me:100000:65536\n", True), ("4711:100000:65536\n", True), ("you:100000:65536\n", False), (None, False)],
+)
+def test_an_ordinary_user_needs_subordinate_ids(monkeypatch, tmp_path, lines, ok):
+    subuids = tmp_path / "subuid"
+    if lines is not None:
+        subuids.write_text(lines)
+    monkeypatch.setattr(doctor, "SUBUIDS", subuids)
+    monkeypatch.setattr(doctor, "is_root", lambda: False)
+    monkeypatch.setattr(doctor.getpass, "getuser", lambda: "me")
+    monkeypatch.setattr(doctor.os, "geteuid", lambda: 4711)
+    monkeypatch.setattr(doctor.shutil, "which", lambda _: "/usr/bin/newuidmap")
+    finding = find("namespaces")
+    assert (finding.ok, finding.needed) == (ok, True)
+    assert find("root").needed is False
+
+
+def test_namespaces_that_are_forbidden(monkeypatch):
+    def refused(*_, **__):
+        raise ProgramFailed("unshare", 1, "unshare: unshare failed: Operation not permitted")
+
+    monkeypatch.setattr(doctor, "run", refused)
+    finding = find("namespaces")
+    assert not finding.ok
+    assert "Operation not permitted" in finding.found
+    assert "\n" not in finding.found
+
+
+def test_a_work_folder_that_is_not_there_yet(tmp_path):
+    assert find("work folder", tmp_path / "a/b").found.endswith(f"free in {tmp_path}/a/b")
+
+
+@pytest.mark.parametrize(("free", "ok"), [(doctor.DISK, True), (doctor.DISK - 1, False)])
+def test_a_full_disk(monkeypatch, free, ok):
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: doctor.shutil._ntuple_diskusage(free * 2, free, free))
+    assert find("work folder").ok is ok
+
+
+@pytest.mark.parametrize(("kilobytes", "ok"), [(doctor.MEMORY_NEEDED // 1024, True), (1024, False)])
+def test_little_memory(monkeypatch, tmp_path, kilobytes, ok):
+    memory = tmp_path / "meminfo"
+    memory.write_text(f"MemTotal:       99999999 kB\nMemAvailable:   {kilobytes} kB\n")
+    monkeypatch.setattr(doctor, "MEMORY", memory)
+    assert find("memory").ok is ok

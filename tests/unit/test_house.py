@@ -1,0 +1,205 @@
+"""The rules of the house. Each is a function from one file to what breaks it, and is shown able to fail."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+MODULE_LINES = 250
+FUNCTION_LINES = 25
+CATALOGUES = {"rootfs/errors.py"}  # a list of every error there is: one thing, however long
+DOOR = "rootfs/run.py"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file: its path in the clone, and its text."""
+
+    path: str
+    text: str
+
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        return list(ast.walk(ast.parse(self.text)))
+
+    @property
+    def imports(self) -> Iterator[tuple[int, str]]:
+        """(line, module) of each import, wherever it stands; `from a import b` counts as `a.b`."""
+        for node in self.nodes:
+            if isinstance(node, ast.Import):
+                yield from ((node.lineno, name.name) for name in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                base = "." * node.level + (node.module or "")
+                yield from ((node.lineno, f"{base}.{name.name}") for name in node.names)
+
+
+Rule = Callable[[Source], Iterator[str]]
+
+
+def of(module: str, *packages: str) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+def prefect_only_in_flows(source: Source) -> Iterator[str]:
+    if re.fullmatch(r"flows/\w+\.py", source.path):
+        return
+    for line, module in source.imports:
+        if of(module, "prefect"):
+            yield f"{line}: imports {module}; only files directly in flows/ may"
+
+
+def rootfs_knows_no_flows(source: Source) -> Iterator[str]:
+    if not source.path.startswith("rootfs/"):
+        return
+    for line, module in source.imports:
+        if of(module, "flows", "docker", "python_on_whales"):
+            yield f"{line}: imports {module}; rootfs/ knows no flows and no Docker"
+
+
+STARTERS = re.compile(r"os\.(system|popen|exec\w+|spawn\w+|posix_spawn\w*|fork|forkpty)|asyncio\.create_subprocess_\w+")
+
+
+def programs_only_through_the_door(source: Source) -> Iterator[str]:
+    if source.path == DOOR:
+        return
+    for line, module in source.imports:
+        if of(module, "subprocess", "pty", "multiprocessing") or STARTERS.fullmatch(module):
+            yield f"{line}: imports {module}; programs are started only through {DOOR}"
+    for node in source.nodes:
+        if isinstance(node, ast.Attribute) and STARTERS.fullmatch(ast.unparse(node)):
+            yield f"{node.lineno}: uses {ast.unparse(node)}; programs are started only through {DOOR}"
+
+
+def modules_are_short(source: Source) -> Iterator[str]:
+    lines = len(source.text.splitlines())
+    if lines > MODULE_LINES and source.path not in CATALOGUES:
+        yield f"{lines} lines; past {MODULE_LINES} a module is two things"
+
+
+def functions_are_short(source: Source) -> Iterator[str]:
+    for node in source.nodes:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+            lines = body[-1].end_lineno - body[0].lineno + 1 if body and body[-1].end_lineno else 0
+            if lines > FUNCTION_LINES:
+                yield f"{node.lineno}: {node.name} has {lines} lines; past {FUNCTION_LINES} a function is two things"
+
+
+def modules_say_what_they_are(source: Source) -> Iterator[str]:
+    if not ast.get_docstring(ast.parse(source.text)):
+        yield "1: has no docstring"
+
+
+HOSTS = re.compile(
+    r"\b(?:[\w-]+\.)*(?:deb|security|archive|ports|snapshot|cdn-aws|https?|ftp|mirrors?|old-releases)\.(?:[a-z]{2}\.)?"
+    r"(?:debian|ubuntu)\.(?:org|com|net)\b"
+    r"|\b(?:index|registry|registry-1|auth|hub)\.docker\.(?:io|com)\b|\bdocker\.io/"
+    r"|\b(?:ghcr|quay|gcr)\.io\b|\bmcr\.microsoft\.com\b|\bpublic\.ecr\.aws\b|\bregistry\.(?:k8s\.io|access\.redhat\.com)\b"
+)
+
+
+# The domain that a short image name is completed with, as engines do: part of a name, not an address that we ask.
+COMPLETES_NAMES = {"flows/image/export.py"}
+
+
+def no_host_is_written_down(source: Source) -> Iterator[str]:
+    for number, line in enumerate(source.text.splitlines(), 1):
+        found = HOSTS.search(line)
+        if found and not (found[0] == "docker.io/" and source.path in COMPLETES_NAMES):
+            yield f"{number}: {found[0]} is the address of an archive or a registry; those are settings"
+
+
+def files(*patterns: str) -> list[Source]:
+    found = {path for pattern in patterns for path in ROOT.glob(pattern) if path.is_file()}
+    return [
+        Source(str(path.relative_to(ROOT)), path.read_text())
+        for path in sorted(found)
+        if "__pycache__" not in path.parts
+    ]
+
+
+CODE = files("flows/**/*.py", "rootfs/**/*.py")
+DATA = files("rootfs/**/*.list", "recipes/**/*", "baseforge")
+
+RULES: dict[Rule, list[Source]] = {
+    prefect_only_in_flows: CODE,
+    rootfs_knows_no_flows: CODE,
+    programs_only_through_the_door: CODE,
+    modules_are_short: CODE,
+    functions_are_short: CODE,
+    modules_say_what_they_are: CODE,
+    no_host_is_written_down: CODE + DATA,
+}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_house_keeps(rule: Rule) -> None:
+    assert RULES[rule], "nothing was looked at"
+    broken = [f"{source.path}: {what}" for source in RULES[rule] for what in rule(source)]
+    assert not broken, "\n".join(broken)
+
+
+def lines(count: int) -> str:
+    return "".join(f"    a{number} = {number}\n" for number in range(count))
+
+
+BAD: list[tuple[Rule, str, str]] = [
+    (prefect_only_in_flows, "flows/store/s3.py", "from prefect import task"),
+    (prefect_only_in_flows, "flows/store/s3.py", "def late():\n    import prefect.client as client"),
+    (prefect_only_in_flows, "rootfs/pack.py", "import os, prefect"),
+    (rootfs_knows_no_flows, "rootfs/pack.py", "import flows.store"),
+    (rootfs_knows_no_flows, "rootfs/engines/scratch.py", "from flows import store"),
+    (rootfs_knows_no_flows, "rootfs/pack.py", "from docker import DockerClient"),
+    (programs_only_through_the_door, "flows/build.py", "import subprocess"),
+    (programs_only_through_the_door, "rootfs/pack.py", "from subprocess import run as go"),
+    (programs_only_through_the_door, "rootfs/pack.py", "import os\nos.system('true')"),
+    (programs_only_through_the_door, "rootfs/pack.py", "import os\nos.execvp('sh', ['sh'])"),
+    (programs_only_through_the_door, "rootfs/pack.py", "from os import posix_spawn"),
+    (programs_only_through_the_door, "rootfs/pack.py", "import asyncio\nasyncio.create_subprocess_exec('sh')"),
+    (modules_are_short, "flows/build.py", lines(MODULE_LINES + 1)),
+    (functions_are_short, "flows/build.py", f"def f():\n    'Says what.'\n{lines(FUNCTION_LINES + 1)}"),
+    (functions_are_short, "flows/build.py", f"class A:\n  async def f(self):\n{lines(FUNCTION_LINES + 1)}"),
+    (modules_say_what_they_are, "flows/build.py", "import os"),
+    (no_host_is_written_down, "recipes/noble.yaml", "mirror: http://archive.{}.com/ubuntu".format("ubuntu")),
+    (no_host_is_written_down, "flows/build.py", "# see https://deb.{}.org/debian".format("debian")),
+    (no_host_is_written_down, "flows/build.py", "A = 'ftp.de.{}.org'".format("debian")),
+    (no_host_is_written_down, "flows/build.py", "A = '{}/library/x'".format("docker.io")),
+    (no_host_is_written_down, "flows/build.py", "A = '{}.io/x/y'".format("ghcr")),
+]
+
+GOOD: list[tuple[Rule, str, str]] = [
+    (prefect_only_in_flows, "flows/build.py", "from prefect import flow"),
+    (prefect_only_in_flows, "flows/store/s3.py", "import prefecture\nfrom flows.prefect import x"),
+    (rootfs_knows_no_flows, "flows/build.py", "import flows.store"),
+    (rootfs_knows_no_flows, "rootfs/pack.py", "import rootfs.flows"),
+    (programs_only_through_the_door, DOOR, "import subprocess"),
+    (programs_only_through_the_door, "rootfs/pack.py", "import os\nos.path.exists('/')\nfrom rootfs.run import run"),
+    (modules_are_short, "flows/build.py", lines(MODULE_LINES)),
+    (modules_are_short, "rootfs/errors.py", lines(MODULE_LINES + 1)),
+    (functions_are_short, "flows/build.py", f"def f():\n    '''Says\n{lines(30)}'''\n{lines(FUNCTION_LINES)}"),
+    (functions_are_short, "flows/build.py", "def f():\n    'Says what.'"),
+    (modules_say_what_they_are, "flows/build.py", "'What it is.'"),
+    (
+        no_host_is_written_down,
+        "rootfs/slim.py",
+        "apt = ['docker.io']  # the package; Debian Policy, manpages.debian.org",
+    ),
+]
+
+
+@pytest.mark.parametrize(("rule", "path", "text"), BAD, ids=lambda value: getattr(value, "__name__", ""))
+def test_each_rule_can_fail(rule: Rule, path: str, text: str) -> None:
+    assert len(list(rule(Source(path, text)))) == 1
+
+
+@pytest.mark.parametrize(("rule", "path", "text"), GOOD, ids=lambda value: getattr(value, "__name__", ""))
+def test_each_rule_can_hold(rule: Rule, path: str, text: str) -> None:
+    assert list(rule(Source(path, text))) == []
