@@ -9,17 +9,17 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
-from prefect.runtime import flow_run
+from prefect.runtime import flow_run as this_run
 
 from flows.builders import Builder, engine
 from flows.builders.docker import Docker
+from flows.choice import Choice
 from flows.image import importer
 from flows.publish.record import Record
 from flows.session import current, new_run, session
 from flows.settings import load
 from flows.smoke import remove_leftovers
 from flows.tasks import (
-    Choice,
     already_built,
     assemble,
     describe,
@@ -35,11 +35,11 @@ from flows.work import sweep, work_folder
 from rootfs.errors import ArchiveMoved, Problem
 
 
-def clean_up(_flow: Flow[..., Any], run: FlowRun, _state: State[Any]) -> None:
+def clean_up(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - names are Prefect's
     """After a cancel or a crash, perhaps in another process: nothing of this run stays on the machine."""
     sweep(load().work)
     with engine.connect() as reached:
-        remove_leftovers(reached, str(run.id))
+        remove_leftovers(reached, str(flow_run.id))
 
 
 @flow(name="build", flow_run_name="{image} · build", on_cancellation=[clean_up], on_crashed=[clean_up])
@@ -60,7 +60,7 @@ def make(image: str, choice: Choice) -> Record:
     wanted = resolve(image, choice)
     if not choice.force and (known := already_built(wanted)):
         return known
-    run_id = str(flow_run.id)
+    run_id = str(this_run.id)
     with work_folder(current().settings.work, run_id) as folder, engine.connect() as reached, ExitStack() as undo:
         with ExitStack() as running:
             members = make_tree(wanted, folder, running)
@@ -78,7 +78,7 @@ def make(image: str, choice: Choice) -> Record:
 
 
 def attempt(image: str, choice: Choice) -> Record:
-    """Build an image; a failure is a record too, so that the next image gets its turn. It is kept nowhere but in the log."""
+    """Build an image; a failure is a record too, so that the next image gets its turn, but one that is not kept."""
     try:
         return build(image, choice)
     except Problem as problem:

@@ -52,7 +52,8 @@ def build(
     for image in images:
         read(find(image, settings.recipes))
     with server.connected():
-        from flows.build import Choice, attempt
+        from flows.build import attempt
+        from flows.choice import Choice
         from flows.session import session
 
         choice = Choice(engine=engine, force=force, publish=not no_publish)
@@ -63,7 +64,9 @@ def build(
 
 @app.command()
 def nightly(
-    only: Annotated[list[str] | None, typer.Option("--only", metavar="IMAGE", help="only this image; repeatable")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="IMAGE", help="only this image; repeatable")
+    ] = None,
     recipes: Recipes = None,
     as_json: Json = False,
 ) -> None:
@@ -99,7 +102,9 @@ def list_(recipes: Recipes = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def show(reference: Annotated[str, typer.Argument(metavar="IMAGE[@BUILD]")], recipes: Recipes = None, as_json: Json = False) -> None:
+def show(
+    reference: Annotated[str, typer.Argument(metavar="IMAGE[@BUILD]")], recipes: Recipes = None, as_json: Json = False
+) -> None:
     """One build: its digests, sizes, seconds and smoke test."""
     report.one(publication.build_of(_store(load(recipes)), reference), as_json)
 
@@ -116,7 +121,7 @@ def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="NAME.tar.zst, NAME.tar or NAME.oci.tar")],
     recipes: Recipes = None,
 ) -> None:
-    """Write a build to a file: its rootfs (.tar.zst, .tar), or an OCI archive (.oci.tar) for docker load and podman load."""
+    """Write a build to a file: its rootfs (.tar.zst, .tar) or its image (.oci.tar, for docker load and podman load)."""
     from flows.image.export import export as write
 
     store = _store(load(recipes))

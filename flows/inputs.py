@@ -32,7 +32,9 @@ class Inputs:
     @property
     def platform(self) -> str:
         """As registries write it."""
-        return "/".join(filter(None, (self._platform["os"], self._platform["architecture"], self._platform.get("variant"))))
+        return "/".join(
+            filter(None, (self._platform["os"], self._platform["architecture"], self._platform.get("variant")))
+        )
 
     @property
     def _platform(self) -> dict[str, str]:

@@ -8,7 +8,8 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 from pydantic import BaseModel, ConfigDict
 
-from flows.build import Choice, attempt
+from flows.build import attempt
+from flows.choice import Choice
 from flows.publish.record import Record
 from flows.session import current, session
 from rootfs.errors import NightFailed
@@ -48,7 +49,7 @@ def night(only: tuple[str, ...]) -> Night:
 
 
 def _images(only: tuple[str, ...]) -> list[str]:
-    """The images of tonight by their files' names: a recipe that cannot be read fails in its own turn, not the night."""
+    """The images of tonight by their files' names: one that cannot be read fails in its own turn, not the night."""
     folder = current().settings.recipes
     return [find(name, folder).stem for name in only] or sorted(path.stem for path in folder.glob("*.yaml"))
 
@@ -59,4 +60,6 @@ def _table(done: Night) -> None:
         | {"seconds": round(sum(record.seconds.values()), 1), "reason": record.reason}
         for record in done.builds
     ]
-    create_table_artifact(rows, key="nightly", description=", ".join(f"{n} {status}" for status, n in done.summary.items()))
+    create_table_artifact(
+        rows, key="nightly", description=", ".join(f"{n} {status}" for status, n in done.summary.items())
+    )

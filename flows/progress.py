@@ -1,4 +1,4 @@
-"""What a person sees while a build runs: its steps, their seconds, what came out. Live on a terminal, lines elsewhere."""
+"""What a person sees of a build: its steps, their seconds, what came out. Live on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Progress:
             self._bars.remove_task(bar)
             self._bars.stop()
             took = time.monotonic() - began
-            word = title.split()[0]
+            word = title.split(maxsplit=1)[0]
             timeline.seconds[word] = round(timeline.seconds.get(word, 0) + took, 3)
             self.console.print(f"{mark} {title:<28} {took:6.1f} s  [dim]{self._step.note}[/]", soft_wrap=True)
 

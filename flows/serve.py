@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from typing import cast
 
 import prefect
-from prefect.client.schemas.schedules import CronSchedule
-from prefect.deployments.runner import EntrypointType, RunnerDeployment
+from prefect.deployments.runner import RunnerDeployment
+from prefect.schedules import Cron
+from prefect.types.entrypoint import EntrypointType
 
 from flows.build import build
 from flows.nightly import nightly
@@ -16,12 +18,16 @@ from flows.settings import Settings
 
 def deployments(settings: Settings) -> tuple[RunnerDeployment, RunnerDeployment]:
     """`build/build` and `nightly/nightly`, as in `deploy/prefect.yaml`."""
-    schedule = CronSchedule(cron=settings.nightly_cron, timezone=settings.timezone)
+    schedule = Cron(settings.nightly_cron, timezone=settings.timezone, slug="nightly")
     by_hand = build.to_deployment("build", tags=["baseforge"], entrypoint_type=EntrypointType.MODULE_PATH)
     by_night = nightly.to_deployment(
-        "nightly", schedule=schedule, tags=["baseforge"], entrypoint_type=EntrypointType.MODULE_PATH, concurrency_limit=1
+        "nightly",
+        schedule=schedule,
+        tags=["baseforge"],
+        entrypoint_type=EntrypointType.MODULE_PATH,
+        concurrency_limit=1,
     )
-    return by_hand, by_night
+    return cast(tuple[RunnerDeployment, RunnerDeployment], (by_hand, by_night))  # not a coroutine: we are not in one
 
 
 def run(settings: Settings, address: str) -> None:

@@ -1,7 +1,7 @@
 """The local Prefect server: started once, in the background, and used by every later run.
 
-An ephemeral server would cost each command 6 s; this one answers in milliseconds. A server named by `PREFECT_API_URL` is
-used instead. Prefect reads its settings when it is imported, so `connect` comes before that.
+An ephemeral server would cost each command 6 s; this one answers in milliseconds. A server named by `PREFECT_API_URL`
+is used instead. Prefect reads its settings when it is imported, so `connect` comes before that.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def folder() -> Path:
 def connect(quiet: bool = True) -> str:
     """Make Prefect use the server named by `PREFECT_API_URL`, else the local one, started if need be.
 
-    With `quiet` Prefect keeps its own log lines from the terminal. Returns the server's address. Raises ServerFailed with
-    the end of its log.
+    With `quiet` Prefect keeps its own log lines from the terminal. Returns the server's address. Raises ServerFailed
+    with the end of its log.
     """
     os.environ.update(QUIET | ({"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"} if quiet else {}))
     if address := os.environ.get("PREFECT_API_URL"):

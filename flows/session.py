@@ -50,7 +50,7 @@ class Run:
 
     def log(self, line: str) -> None:
         """Keep a line of a program's output, and show it while it is the newest."""
-        print(line, file=self.log_stream, flush=True)  # noqa: T201 - a file, not the terminal
+        print(line, file=self.log_stream, flush=True)
         self.progress.detail(line)
 
 

@@ -32,7 +32,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="BASEFORGE_", frozen=True, extra="forbid")
 
-    recipes: Path = Field(SHELF, description="the folder of recipes; default ./recipes, else the shelf that comes along")
+    recipes: Path = Field(
+        SHELF, description="the folder of recipes; default ./recipes, else the shelf that comes along"
+    )
     store: str = Field("", description="where images are kept: a folder or s3://bucket/prefix")
     s3_endpoint: str = Field("", description="address of an S3-compatible server; default AWS")
     s3_region: str = Field("", description="region of the bucket")
@@ -58,11 +60,11 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic's
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment comes before what is handed in, which is the file's content."""
         return env_settings, init_settings
@@ -98,7 +100,9 @@ def _explained(error: ValidationError, file: Path) -> InvalidSetting:
     first = error.errors()[0]
     name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
-        return InvalidSetting(f"unknown setting {name!r}", where=_line(file, name), mend=nearest(name, Settings.model_fields))
+        return InvalidSetting(
+            f"unknown setting {name!r}", where=_line(file, name), mend=nearest(name, Settings.model_fields)
+        )
     variable = f"BASEFORGE_{name.upper()}"
     where = variable if variable in os.environ else _line(file, name)
     return InvalidSetting(f"{name}: {first['msg']}", where=where)
@@ -115,6 +119,10 @@ def origins(settings: Settings) -> dict[str, str]:
     file = settings.recipes.absolute().parent / FILE
     named = _read(file)
     return {
-        name: variable if (variable := f"BASEFORGE_{name.upper()}") in os.environ else str(file) if name in named else "default"
+        name: variable
+        if (variable := f"BASEFORGE_{name.upper()}") in os.environ
+        else str(file)
+        if name in named
+        else "default"
         for name in Settings.model_fields
     }

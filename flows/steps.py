@@ -22,7 +22,7 @@ TRIES = 3
 
 
 def step(title: str, *, network: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Make a function a step. `title` may name parameters, as in `pack {recipe.name}`; its first word keeps the seconds.
+    """Make a function a step. `title` may name parameters, as in `pack {recipe.name}`; seconds go by its first word.
 
     A step of the network is tried three times when it ends in a NetworkFailure; no other failure gets better by
     repeating it. Results are neither cached nor kept by Prefect: what is built is decided by digests alone.
@@ -36,7 +36,7 @@ def step(title: str, *, network: bool = False) -> Callable[[Callable[P, R]], Cal
                 return function(*args, **kwargs)
 
         made: Task[P, R] = task(
-            name=title.split()[0],
+            name=title.split(maxsplit=1)[0],
             task_run_name=title,
             cache_policy=NO_CACHE,
             persist_result=False,

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from tempfile import mkdtemp
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict
 
 from flows import inputs
 from flows.builders import Builder
+from flows.choice import Choice
 from flows.image import importer, oci
 from flows.image.importer import Imported
 from flows.inputs import Inputs
@@ -39,16 +37,6 @@ class Packed:
 
     layer: Layer
     packages: dict[str, str]
-
-
-class Choice(BaseModel):
-    """What a person may choose for one build; the rest the recipe and the site decide."""
-
-    model_config = ConfigDict(frozen=True)
-
-    engine: Literal["mmdebstrap", "debootstrap"] | None = None
-    force: bool = False
-    publish: bool = True
 
 
 @step("resolve {image}", network=True)
@@ -87,7 +75,7 @@ def make_tree(wanted: Inputs, folder: Path, running: ExitStack) -> Members:
         lock=wanted.lock,
         sources=wanted.sources,
         architecture=wanted.architecture,
-        folder=Path(mkdtemp(prefix="tree-", dir=folder)),
+        folder=empty_folder(folder / "tree"),
         log=current_run().log,
     )
     with ExitStack() as engine_run:
@@ -95,6 +83,14 @@ def make_tree(wanted: Inputs, folder: Path, running: ExitStack) -> Members:
         first = list(islice(members, 1))  # an engine that fails does so before its first member
         running.push(engine_run.pop_all())
     return chain(first, members)
+
+
+def empty_folder(folder: Path) -> Path:
+    """The folder without what an earlier try may have left in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    folder.chmod(0o755)
+    return folder
 
 
 @step("pack {wanted.recipe.name}/{wanted.architecture}")
@@ -153,8 +149,6 @@ def publish(made: oci.Image, imported: Imported, builder: Builder) -> str:
         registry.tag(pushed, where, [run.build, "latest"], log=run.log)
     importer.tag(builder.engine, imported.image_id, f"{here.settings.local_name}/{made.name}:latest")
     return pushed
-
-
 
 
 @step("record {done.image}", network=True)

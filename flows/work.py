@@ -23,7 +23,8 @@ def work_folder(parent: Path, run_id: str) -> Iterator[Path]:
     try:
         parent.mkdir(parents=True, exist_ok=True)
         lock = _locked(_lock_of(folder))
-        folder.mkdir(mode=0o755)
+        folder.mkdir()
+        folder.chmod(0o755)  # whatever the umask: apt fetches as a user of its own
     except OSError as error:
         raise WorkFolderFailed(parent, error.strerror or str(error)) from error
     with lock:
@@ -69,4 +70,3 @@ def sweep(parent: Path) -> list[str]:
             _remove(path.with_suffix(""))
             swept.append(path.stem.removeprefix(PREFIX))
     return swept
-

@@ -164,9 +164,7 @@ def check_release(signed: bytes, source: Source, address: str) -> Release:
 
     Only the text inside the signature is read (gpgv's own output), never the file around it.
     """
-    result = run(
-        ["gpgv", "--status-fd=2", f"--keyring={source.keyring}", "--output=-", "-"], stdin=signed, check=False
-    )
+    result = run(["gpgv", "--status-fd=2", f"--keyring={source.keyring}", "--output=-", "-"], stdin=signed, check=False)
     signers = re.findall(r"^\[GNUPG:\] VALIDSIG (\S+)", result.stderr, re.MULTILINE)
     if not signers or "[GNUPG:] BADSIG" in result.stderr:
         raise UnsignedRelease(address, source.keyring, re.findall(r"NO_PUBKEY (\S+)", result.stderr))

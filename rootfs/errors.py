@@ -67,7 +67,9 @@ class ProgramMissing(MachineError):
     """A program is not installed."""
 
     def __init__(self, program: str) -> None:
-        super().__init__(f"{program} is not installed", mend="`./baseforge doctor` says what is missing and how to get it.")
+        super().__init__(
+            f"{program} is not installed", mend="`./baseforge doctor` says what is missing and how to get it."
+        )
 
 
 class ProgramFailed(BuildError):
@@ -100,7 +102,9 @@ class DiskFull(BuildError):
     """No space is left where a file was being written; nothing half-written is left."""
 
     def __init__(self, folder: object) -> None:
-        super().__init__(f"no space is left in {folder}", mend="Free some, or name another folder (see `baseforge doctor`).")
+        super().__init__(
+            f"no space is left in {folder}", mend="Free some, or name another folder (see `baseforge doctor`)."
+        )
 
 
 # Archives
@@ -143,7 +147,7 @@ class SuiteMissing(InputError):
         super().__init__(
             f"the archive has no suite {suite!r}",
             where=address,
-            mend="Check `suite` in the recipe; an old release may have moved to an archive of old releases ([mirrors]).",
+            mend="Check `suite` in the recipe; an old release may have moved to another archive ([mirrors]).",
         )
 
 
@@ -184,7 +188,9 @@ class InvalidRelease(BuildError):
 
     def __init__(self, address: str, reason: str) -> None:
         super().__init__(
-            f"the Release file cannot be used: {reason}", where=address, mend="Check the mirror and this machine's clock."
+            f"the Release file cannot be used: {reason}",
+            where=address,
+            mend="Check the mirror and this machine's clock.",
         )
 
 
@@ -196,7 +202,8 @@ class ToolsMissing(MachineError):
 
     def __init__(self, packages: list[str]) -> None:
         super().__init__(
-            f"not installed: {', '.join(packages)}", mend=f"sudo apt-get install --no-install-recommends {' '.join(packages)}"
+            f"not installed: {', '.join(packages)}",
+            mend=f"sudo apt-get install --no-install-recommends {' '.join(packages)}",
         )
 
 
@@ -236,7 +243,8 @@ class WorkFolderFailed(MachineError):
 
     def __init__(self, parent: object, reason: str) -> None:
         super().__init__(
-            f"no work folder can be made in {parent}: {reason}", mend="Name another: `work` in baseforge.toml or BASEFORGE_WORK."
+            f"no work folder can be made in {parent}: {reason}",
+            mend="Name another: `work` in baseforge.toml or BASEFORGE_WORK.",
         )
 
 
@@ -283,7 +291,9 @@ class BlobMissing(BuildError):
     """The store does not have a blob."""
 
     def __init__(self, address: str, digest: str) -> None:
-        super().__init__(f"there is no blob {digest}", where=address, mend="Check that this is the store it was kept in.")
+        super().__init__(
+            f"there is no blob {digest}", where=address, mend="Check that this is the store it was kept in."
+        )
 
 
 class BlobDamaged(BuildError):
@@ -302,7 +312,9 @@ class BlobRefused(BuildError):
 
     def __init__(self, address: str, digest: str, found: str) -> None:
         super().__init__(
-            f"blob {digest} was not kept: what was read has {found}", where=address, mend="Something changed it: build again."
+            f"blob {digest} was not kept: what was read has {found}",
+            where=address,
+            mend="Something changed it: build again.",
         )
 
 
@@ -310,7 +322,9 @@ class Conflict(BuildError):
     """Somebody else was faster in writing a document; theirs stands."""
 
     def __init__(self, address: str, key: str) -> None:
-        super().__init__(f"{key} was written by somebody else meanwhile", where=address, mend="Look again, then try again.")
+        super().__init__(
+            f"{key} was written by somebody else meanwhile", where=address, mend="Look again, then try again."
+        )
 
 
 # Images and builds
@@ -374,7 +388,7 @@ class ContextMissing(InputError):
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(
             f"the docker context {name!r} cannot be used: {reason}",
-            mend="`docker context ls` lists them, `docker context use NAME` selects one, DOCKER_CONTEXT overrules that.",
+            mend="`docker context ls` lists them, `docker context use NAME` selects one; DOCKER_CONTEXT comes first.",
         )
 
 
@@ -534,11 +548,15 @@ class FileNotMade(BuildError):
     """A scratch recipe's commands did not make a file that the image is to have."""
 
     def __init__(self, source: str) -> None:
-        super().__init__(f"`build` did not make {source!r}", mend="Check the commands in `build` and the names in `from`.")
+        super().__init__(
+            f"`build` did not make {source!r}", mend="Check the commands in `build` and the names in `from`."
+        )
 
 
 class EngineUnfit(InputError):
     """The chosen engine does not know the recipe's variant."""
 
     def __init__(self, image: str, engine: str, variant: str) -> None:
-        super().__init__(f"{image}: engine {engine} has no variant {variant!r}", mend="Leave `--engine` out, or change `variant`.")
+        super().__init__(
+            f"{image}: engine {engine} has no variant {variant!r}", mend="Leave `--engine` out, or change `variant`."
+        )

@@ -67,7 +67,9 @@ def package_versions(packages: tuple[str, ...]) -> dict[str, str]:
     """The installed versions of Debian packages on this machine. Raises ToolsMissing for those that are not."""
     if not packages:
         return {}
-    shown = run(["dpkg-query", "--show", "--showformat=${db:Status-Status} ${Package} ${Version}\n", *packages], check=False)
+    shown = run(
+        ["dpkg-query", "--show", "--showformat=${db:Status-Status} ${Package} ${Version}\n", *packages], check=False
+    )
     lines = [line.split() for line in shown.stdout.splitlines()]
     found = {words[1]: words[2] for words in lines if words[0] == "installed"}
     if missing := [package for package in packages if package not in found]:

@@ -1,3 +1,4 @@
+# ruff: noqa: PTH115, PTH118, PTH208 - paths are bytes here, which pathlib does not take
 """The members of a root filesystem, as a stream: from an engine's tar or from a folder, in one deterministic order.
 
 Everything after the engine (filters, normalising, packing) is a function from members to members. So owners need no
@@ -68,7 +69,7 @@ def from_tar(stream: IO[bytes]) -> Iterator[Member]:
         with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 20, errors="surrogateescape") as archive:
             for info in archive:
                 yield _from_info(archive, info)
-                archive.members = []  # tarfile keeps every header it has read: a leak in a stream
+                archive.members = []  # type: ignore[attr-defined]  # tarfile keeps every header it has read: a leak in a stream
     except tarfile.TarError as error:
         raise BadTree(f"the engine's tar cannot be read: {error}") from error
 
@@ -116,7 +117,7 @@ def _walk(root: bytes, relative: bytes, seen: dict[tuple[int, int], str]) -> Ite
         return
     member = _from_status(place, os.fsdecode(relative), status, seen)
     if member.is_file:
-        with open(place, "rb") as content:  # noqa: PTH123 - a bytes path, which pathlib does not take
+        with open(place, "rb") as content:  # noqa: PTH123
             yield replace(member, content=content)
         return
     yield member

@@ -13,7 +13,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol, cast
 
 import zstandard
 
@@ -50,7 +50,7 @@ def pack(members: Members, path: Path) -> Layer:
         with _no_half_file(path), path.open("wb") as file:
             packed = _Hashed(file)
             compressor = zstandard.ZstdCompressor(level=LEVEL, threads=WORKERS, write_checksum=True)
-            with compressor.stream_writer(packed, closefd=False) as squeezed:
+            with compressor.stream_writer(cast(IO[bytes], packed), closefd=False) as squeezed:
                 tar = _Hashed(squeezed)
                 write_tar(members, tar)
     except OSError as error:
@@ -71,10 +71,17 @@ def _no_half_file(path: Path) -> Iterator[None]:
         raise
 
 
+class Sink(Protocol):
+    """What bytes can be written to."""
+
+    def write(self, data: bytes, /) -> int:
+        """Take the bytes."""
+
+
 class _Hashed:
     """A stream that hashes and counts what passes through it."""
 
-    def __init__(self, sink: IO[bytes] | zstandard.ZstdCompressionWriter) -> None:
+    def __init__(self, sink: Sink) -> None:
         self._sink, self._hash, self.size = sink, hashlib.sha256(), 0
 
     def write(self, data: bytes) -> int:
@@ -105,7 +112,7 @@ def write_tar(members: Members, sink: _Hashed) -> None:
 
 
 def _copy(member: Member, pending: bytearray, sink: _Hashed) -> bytearray:
-    """The content behind what is pending; returns what is still pending. Raises BadTree where the size is not as said."""
+    """The content behind what is pending; returns what is still pending. Raises BadTree where it ends early."""
     assert member.content is not None  # noqa: S101 - a regular file
     left = member.size
     while left:
@@ -130,7 +137,12 @@ def header(member: Member) -> bytes:
         records[b"path"] = path
     if len(link) > tarfile.LENGTH_LINK:
         records[b"linkpath"] = link
-    numbers = {b"size": (member.size, 12), b"uid": (member.uid, 8), b"gid": (member.gid, 8), b"mtime": (member.mtime, 12)}
+    numbers = {
+        b"size": (member.size, 12),
+        b"uid": (member.uid, 8),
+        b"gid": (member.gid, 8),
+        b"mtime": (member.mtime, 12),
+    }
     records |= {key: b"%d" % number for key, (number, width) in numbers.items() if not 0 <= number < 8 ** (width - 1)}
     return (_pax(records) if records else b"") + _ustar(member, path, link)
 
@@ -180,4 +192,3 @@ def _record(key: bytes, value: bytes) -> bytes:
     if len(str(length)) > len(str(rest)):
         length += 1
     return b"%d %s=%s\n" % (length, key, value)
-

@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ Log = Callable[[str], None]
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+CHUNK = 1 << 20
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 TAIL = 200  # lines of standard error kept for the error message
 
@@ -43,7 +43,7 @@ class Outcome:
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment every program gets: nothing of the user's but the proxies, so that results do not depend on it."""
+    """The environment every program gets: of the user's only the proxies, so that results do not depend on it."""
     kept = {name: os.environ[name] for name in PROXIES if name in os.environ}
     fixed = {"PATH": SYSTEM_PATH, "HOME": os.environ.get("HOME", "/"), "LC_ALL": "C", "TZ": "UTC"}
     return {**kept, **fixed, **(extra or {})}
@@ -63,14 +63,15 @@ def run(
 ) -> Outcome:
     """Run a program to its end and return what it printed; `log` sees each line of its standard error as it comes.
 
-    `network=False` leaves a contained program only a loopback that is down. Raises ProgramMissing, ProgramTimedOut (after `timeout` seconds) and, unless `check` is False, ProgramFailed.
+    `network=False` leaves a contained program only a loopback that is down. Raises ProgramMissing, ProgramTimedOut
+    (after `timeout` seconds) and, unless `check` is False, ProgramFailed.
     """
     leash = _leash(contained, network)
-    with _started(argv, leash, env=env, cwd=cwd, log=log, piped=stdin is not None) as program:
+    with _started(argv, leash, env=env, cwd=cwd, log=log, timeout=timeout, piped=stdin is not None) as program:
         if stdin is not None:
             program.feed(stdin)
-        out = program.read_all(timeout)
-        status = program.wait(timeout)
+        out = program.stdout.read()
+        status = program.wait()
     if check and status != 0:
         raise ProgramFailed(program.name, status, program.tail() or out.decode(errors="replace"))
     return Outcome(status, out.decode(errors="replace"), program.tail())
@@ -89,40 +90,32 @@ def stream(
 
     The program's own failure comes before an error of the reader: a truncated stream is its consequence.
     """
-    with _started(argv, _leash(contained), env=env, log=log) as program:
-        watchdog = threading.Timer(timeout, program.expire) if timeout else None
-        if watchdog:
-            watchdog.daemon = True
-            watchdog.start()
+    with _started(argv, _leash(contained), env=env, log=log, timeout=timeout) as program:
         try:
             yield program.stdout
         except Exception:
             program.give_up()
             raise
-        finally:
-            if watchdog:
-                watchdog.cancel()
-        _drain(program.stdout)
-        status = program.wait(timeout)
+        while program.stdout.read(CHUNK):
+            pass
+        status = program.wait()
     if status != 0:
         raise ProgramFailed(program.name, status, program.tail())
-
-
-def _drain(pipe: IO[bytes]) -> None:
-    while pipe.read(1 << 20):
-        pass
 
 
 class _Program:
     """One running program, its process group and the end of its standard error."""
 
-    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Log | None) -> None:
+    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Log | None, timeout: float | None) -> None:
         self.name, self.process, self.log = name, process, log
-        self.expired: float | None = None
-        self._started = time.monotonic()
+        self._expired, self._timeout = False, timeout or 0.0
         self._lines: deque[str] = deque(maxlen=TAIL)
         self._reader = threading.Thread(target=self._read_errors, daemon=True)
         self._reader.start()
+        self._watchdog = threading.Timer(self._timeout, self._expire)
+        self._watchdog.daemon = True
+        if timeout:
+            self._watchdog.start()
 
     @property
     def stdout(self) -> IO[bytes]:
@@ -150,41 +143,28 @@ class _Program:
         with contextlib.suppress(BrokenPipeError), self.process.stdin as pipe:
             pipe.write(data)
 
-    def read_all(self, timeout: float | None) -> bytes:
-        timer = threading.Timer(timeout, self.expire) if timeout else None
-        if timer:
-            timer.daemon = True
-            timer.start()
-        try:
-            return self.stdout.read()
-        finally:
-            if timer:
-                timer.cancel()
-
-    def expire(self) -> None:
+    def _expire(self) -> None:
         """Time is up: end the program; `wait` then says so."""
-        self.expired = time.monotonic() - self._started
+        self._expired = True
         self.end()
 
-    def wait(self, timeout: float | None) -> int:
-        """The exit status; ProgramTimedOut when `expire` ended it or it outlives `timeout` after closing its output."""
-        try:
-            status = self.process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            self.expire()
-            status = self.process.wait()
-        if self.expired is not None:
-            raise ProgramTimedOut(self.name, timeout or self.expired, self.tail())
+    def wait(self) -> int:
+        """The exit status. Raises ProgramTimedOut when its time was up."""
+        status = self.process.wait()
+        if self._expired:
+            raise ProgramTimedOut(self.name, self._timeout, self.tail())
         return status
 
     def give_up(self) -> None:
         """The reader failed: if the program had failed on its own, that is the error to show."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        try:
             status = self.process.wait(timeout=0.5)
-            if self.expired is not None:
-                raise ProgramTimedOut(self.name, self.expired, self.tail())
-            if status > 0:
-                raise ProgramFailed(self.name, status, self.tail())
+        except subprocess.TimeoutExpired:
+            return
+        if self._expired:
+            raise ProgramTimedOut(self.name, self._timeout, self.tail())
+        if status > 0:
+            raise ProgramFailed(self.name, status, self.tail())
 
     def end(self) -> None:
         """End the whole process group: SIGTERM, a few seconds of grace, SIGKILL."""
@@ -196,6 +176,7 @@ class _Program:
 
     def close(self) -> None:
         """Let go of its output; standard error only once its reader is done, as a stray child may still hold it."""
+        self._watchdog.cancel()
         self.stdout.close()
         self._reader.join(timeout=GRACE)
         if self.process.stderr and not self._reader.is_alive():
@@ -223,6 +204,7 @@ def _started(
     *,
     env: Mapping[str, str] | None,
     log: Log | None,
+    timeout: float | None,
     cwd: Path | None = None,
     piped: bool = False,
 ) -> Iterator[_Program]:
@@ -240,7 +222,7 @@ def _started(
         start_new_session=True,
         umask=0o022,
     )
-    program = _Program(Path(words[0]).name, process, log)
+    program = _Program(Path(words[0]).name, process, log, timeout)
     try:
         yield program
     finally:

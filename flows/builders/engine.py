@@ -88,7 +88,7 @@ def connect() -> Engine:
     try:
         client = DockerClient(timeout=REACH, **arguments)
         version, info = client.version(), client.info()
-    except FAULTS as error:
+    except (*FAULTS, KeyError, ValueError) as error:  # the last two where something else than an engine answers
         raise EngineUnreachable(endpoint, _reason(error)) from error
     client.api.timeout = SILENCE
     return Engine(client, endpoint, version["Version"], CONTAINERD_STORE in info.get("DriverStatus", []))
@@ -129,6 +129,6 @@ def _arguments() -> dict[str, Any]:
 
 def _reason(error: BaseException) -> str:
     """The innermost cause, which says what happened without the layers above it."""
-    while inner := error.__cause__ or error.__context__:
+    while isinstance(inner := error.__cause__ or error.__context__, FAULTS):
         error = inner
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

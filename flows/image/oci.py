@@ -74,7 +74,7 @@ class Image:
         return blob_path(self.layout, digest).open("rb")
 
 
-def assemble(  # noqa: PLR0913 - each is a fact of the image
+def assemble(
     layer: Layer, settings: ImageSettings, *, name: str, architecture: str, epoch: int, folder: Path
 ) -> Image:
     """Write the OCI layout to `folder`, which must not be there yet, and take the layer in without copying it.

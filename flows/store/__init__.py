@@ -83,12 +83,12 @@ def open_store(address: str, *, endpoint: str | None = None, region: str | None 
     """
     if address.startswith("s3://"):
         # boto3 takes half a second to import, and a folder needs none of it.
-        from flows.store.s3 import S3Store  # noqa: PLC0415
+        from flows.store.s3 import S3Store
 
         bucket, _, prefix = address.removeprefix("s3://").partition("/")
         return S3Store(bucket, prefix.strip("/"), endpoint=endpoint, region=region)
 
-    from flows.store.folder import FolderStore  # noqa: PLC0415 - it imports this module
+    from flows.store.folder import FolderStore
 
     return FolderStore(_folder(address))
 

@@ -7,6 +7,7 @@ from botocore.exceptions import (
     ClientError,
     ConnectionError,
     CredentialRetrievalError,
+    FlexibleChecksumError,
     HTTPClientError,
     IncompleteReadError,
     NoCredentialsError,
@@ -33,6 +34,7 @@ _CREDENTIALS = "Give credentials as boto3 takes them: AWS_ACCESS_KEY_ID and AWS_
 _RIGHTS = "Check the credentials, this machine's clock, and that they may get, put and list in this bucket."
 _REGION = "Name the bucket's region and endpoint in the settings."
 _BUCKET = "Create the bucket, or correct its name."
+_DAMAGED = "Try again; if it stays so, a document is damaged: check the disk under the server."
 _SERVER = "See what the server logged; it must know `If-Match` and `If-None-Match` on writes."
 
 
@@ -52,8 +54,9 @@ def refusal(error: ClientError | BotoCoreError, address: str, endpoint: str) -> 
         return _answer(error, address, endpoint)
     if isinstance(error, _NETWORK):
         return StoreUnreachable(address, endpoint, str(error))
-    mend = _CREDENTIALS if isinstance(error, _NO_CREDENTIALS) else _SERVER
-    return StoreRefused(address, str(error), mend)
+    if isinstance(error, FlexibleChecksumError):
+        return StoreRefused(address, str(error), _DAMAGED)
+    return StoreRefused(address, str(error), _CREDENTIALS if isinstance(error, _NO_CREDENTIALS) else _SERVER)
 
 
 def _answer(error: ClientError, address: str, endpoint: str) -> Problem:

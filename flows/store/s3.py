@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -12,16 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import boto3
-from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError
 
 from flows.store import Document
-from flows.store.checked import CHUNK, Checked, checked, copy
+from flows.store.checked import checked, copy
 from flows.store.draft import disk_full
 from flows.store.fetch import fetch
 from flows.store.names import blob_key, document_key, is_plain
 from flows.store.refusal import code, refusal, status
+from flows.store.upload import PART, upload
 from rootfs.errors import BlobDamaged, BlobMissing, BlobRefused, Conflict, InvalidStore
 
 if TYPE_CHECKING:
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
 
 CONNECT, READ = 5.0, 30.0  # seconds without an answer, for one attempt
 ATTEMPTS = 4  # boto3 waits between them, and tries again only what can be
-PART = 8 << 20  # bytes of one part of an upload: at most 10,000 parts make 80 GB the largest blob
-PARALLEL = 3  # parts on their way at once; with as many waiting they are what an upload holds in memory
-
 TAKEN = (409, 412)  # a condition on a write did not hold
 
 
@@ -74,11 +70,9 @@ class S3Store:
         return digest
 
     def _upload(self, source: BinaryIO, digest: str) -> None:
-        # The stream raises at its end where the bytes are not those promised, before the upload is complete, and boto3
-        # takes its parts back. On the wire boto3 guards each request with a checksum; S3 has no SHA-256 over all parts.
-        promised = io.BufferedReader(Checked(source.read, digest, partial(BlobRefused, self.address, digest)), CHUNK)
         with self._errors():
-            self._client.upload_fileobj(promised, self.bucket, self._key(blob_key(digest)), Config=_transfer())
+            key = self._key(blob_key(digest))
+            upload(self._client, self.bucket, key, source, digest, partial(BlobRefused, self.address, digest))
 
     def has_blob(self, digest: str) -> bool:
         """Whether the blob is there."""
@@ -180,12 +174,6 @@ class S3Store:
             yield
         except (ClientError, BotoCoreError) as error:
             raise refusal(error, self.address, self._client.meta.endpoint_url) from error
-
-
-def _transfer() -> TransferConfig:
-    config = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=PARALLEL)
-    config.max_in_memory_upload_chunks = PARALLEL  # boto3's is 10, and not among its arguments
-    return config
 
 
 @contextlib.contextmanager

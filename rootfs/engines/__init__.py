@@ -43,7 +43,11 @@ class Job:
     @property
     def environment(self) -> dict[str, str]:
         """What an engine's programs see besides the clean environment."""
-        return {"SOURCE_DATE_EPOCH": str(self.lock.epoch), "TMPDIR": str(self.folder), "DEBIAN_FRONTEND": "noninteractive"}
+        return {
+            "SOURCE_DATE_EPOCH": str(self.lock.epoch),
+            "TMPDIR": str(self.folder),
+            "DEBIAN_FRONTEND": "noninteractive",
+        }
 
 
 class Engine(Protocol):
@@ -75,7 +79,7 @@ def check_releases(job: Job) -> None:
 
 
 @contextmanager
-def explained(recipe: DebootstrapRecipe, sources: tuple[Source, ...]) -> Iterator[None]:
+def explained(recipe: DebootstrapRecipe) -> Iterator[None]:
     """Turn the failures of apt that have a known cause into errors that name it."""
     try:
         yield

@@ -1,4 +1,4 @@
-"""debootstrap: the classic. It makes the suite's base on disk; apt inside then brings updates, security and packages."""
+"""debootstrap: the classic. It makes a suite's base on disk; apt inside then brings updates, security and packages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from rootfs.run import run
 
 # `$1` is the tree, the rest a command in it. Mounts live in the command's own mount namespace and go with it.
 INSIDE = 'mount -t proc proc "$1/proc" && mount -t tmpfs tmpfs "$1/run" && exec chroot "$@"'
-NO_DAEMONS = "#!/bin/sh\nexit 101\n"  # invoke-rc.d's policy: start nothing
+NO_DAEMONS = b"#!/bin/sh\nexit 101\n"  # invoke-rc.d's policy: start nothing
+KEYRING = "etc/apt/baseforge.gpg"  # while the tree is being made
 VARIANTS = {"important": "-", "minbase": "minbase", "buildd": "buildd"}
 
 
@@ -27,7 +28,7 @@ def tree(job: Job) -> Iterator[Members]:
     if not is_root():
         raise NeedsRoot("debootstrap")
     root = job.folder / "tree"
-    with explained(recipe, job.sources):
+    with explained(recipe):
         run(_command(job, recipe, root), env=job.environment, contained=True, timeout=TIMEOUT, log=job.log)
         _complete(job, recipe, root)
     check_releases(job)
@@ -51,13 +52,11 @@ def _command(job: Job, recipe: DebootstrapRecipe, root: Path) -> list[str | Path
 
 def _complete(job: Job, recipe: DebootstrapRecipe, root: Path) -> None:
     """Bring the base to what the lock says: newer packages of the other suites, then what the recipe includes."""
-    policy = root / "usr/sbin/policy-rc.d"
-    policy.write_text(NO_DAEMONS)
-    policy.chmod(0o755)
-    keyring = root / "etc/apt/baseforge.gpg"
-    shutil.copyfile(job.sources[0].keyring, keyring)
-    lines = [source.line.replace(str(source.keyring), "/etc/apt/baseforge.gpg") for source in job.sources]
-    (root / "etc/apt/sources.list").write_text("\n".join(lines) + "\n")
+    keyring = root / KEYRING
+    lines = [source.line.replace(str(source.keyring), f"/{KEYRING}") for source in job.sources]
+    _put(root / "usr/sbin/policy-rc.d", NO_DAEMONS, 0o755)
+    _put(keyring, job.sources[0].keyring.read_bytes(), 0o644)
+    _put(root / "etc/apt/sources.list", "\n".join([*lines, ""]).encode(), 0o644)
     _apt(job, root, "update", "--error-on=any")
     _apt(job, root, "dist-upgrade")
     if recipe.include:
@@ -65,6 +64,12 @@ def _complete(job: Job, recipe: DebootstrapRecipe, root: Path) -> None:
     for path in (root / "var/lib/apt/lists").glob("*_InRelease"):
         shutil.copy(path, job.releases)
     keyring.unlink()
+
+
+def _put(path: Path, data: bytes, mode: int) -> None:
+    """A file in the tree whose mode does not depend on the user's umask."""
+    path.write_bytes(data)
+    path.chmod(mode)
 
 
 APT = ("apt-get", "--yes", "--quiet", "--option=APT::Install-Recommends=false", "--option=Acquire::Languages=none")

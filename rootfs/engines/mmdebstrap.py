@@ -13,7 +13,7 @@ from rootfs.members import Members, from_tar
 from rootfs.recipe import DebootstrapRecipe
 from rootfs.run import stream
 
-# The lists are still in the tree when the last hooks run; a hook is a shell command, and this one holds no value of ours.
+# The lists are still in the tree when the last hooks run. A hook is a shell command; this one holds no value of ours.
 KEEP_RELEASES = 'cp "$1"/var/lib/apt/lists/*_InRelease "$BASEFORGE_RELEASES"'
 
 
@@ -23,7 +23,7 @@ def tree(job: Job) -> Iterator[Members]:
     recipe = job.recipe
     assert isinstance(recipe, DebootstrapRecipe)  # noqa: S101 - engine_for chose
     environment = {**job.environment, "BASEFORGE_RELEASES": str(job.releases)}
-    with explained(recipe, job.sources):
+    with explained(recipe):
         with stream(
             _command(job, recipe), env=environment, contained=is_root(), timeout=TIMEOUT, log=job.log
         ) as archive:

@@ -16,15 +16,42 @@ def file(path, data=b"x", mtime=0):
 
 
 GONE = [
-    "var/log/dpkg.log", "var/log/apt/history.log", "var/log/bootstrap.log", "var/cache/ldconfig/aux-cache",
-    "var/cache/apt/pkgcache.bin", "var/cache/apt/archives/a.deb", "var/lib/apt/lists/x_InRelease", "etc/passwd-", "etc/shadow-",
-    "var/lib/dpkg/status-old", "var/lib/dpkg/lock", "run/lock/x", "dev/null", "proc/1", "sys/x", "tmp/x",
-    "etc/resolv.conf", "etc/hostname", "etc/.pwd.lock", "var/cache/debconf/config.dat-old",
-]  # fmt: skip
+    "var/log/dpkg.log",
+    "var/log/apt/history.log",
+    "var/log/bootstrap.log",
+    "var/cache/ldconfig/aux-cache",
+    "var/cache/apt/pkgcache.bin",
+    "var/cache/apt/archives/a.deb",
+    "var/lib/apt/lists/x_InRelease",
+    "etc/passwd-",
+    "etc/shadow-",
+    "var/lib/dpkg/status-old",
+    "var/lib/dpkg/lock",
+    "run/lock/x",
+    "dev/null",
+    "proc/1",
+    "sys/x",
+    "tmp/x",
+    "etc/resolv.conf",
+    "etc/hostname",
+    "etc/.pwd.lock",
+    "var/cache/debconf/config.dat-old",
+]
 STAYS = [
-    "etc/passwd", "var/log/lastlog", "var/lib/dpkg/status", "etc/hosts", "usr/share/doc/a/copyright", "var/cache/debconf/config.dat",
-    "dev", "run", "tmp", "var/lib/apt/lists", "var/log/apt", "var/cache/apt", "etc/fstab",
-]  # fmt: skip
+    "etc/passwd",
+    "var/log/lastlog",
+    "var/lib/dpkg/status",
+    "etc/hosts",
+    "usr/share/doc/a/copyright",
+    "var/cache/debconf/config.dat",
+    "dev",
+    "run",
+    "tmp",
+    "var/lib/apt/lists",
+    "var/log/apt",
+    "var/cache/apt",
+    "etc/fstab",
+]
 
 
 @pytest.mark.parametrize("path", GONE)

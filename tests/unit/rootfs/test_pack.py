@@ -96,7 +96,9 @@ def test_a_folder_gives_the_same_bytes_in_whatever_order_it_was_made(tmp_path):
         for letter in order:
             (tmp_path / name / letter).mkdir(parents=True)
             (tmp_path / name / letter / "f").write_text(letter)
-    layers = [pack((Member(**fields(m)) for m in from_tree(tmp_path / name)), tmp_path / f"{name}.zst") for name in "ab"]
+    layers = [
+        pack((Member(**fields(m)) for m in from_tree(tmp_path / name)), tmp_path / f"{name}.zst") for name in "ab"
+    ]
     assert layers[0].digest == layers[1].digest
 
 

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -15,9 +16,8 @@ def alive(marker):
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             try:
-                with open(f"/proc/{entry.name}/cmdline", "rb") as line:
-                    if marker.encode() in line.read().split(b"\0"):
-                        return True
+                if marker.encode() in Path(f"/proc/{entry.name}/cmdline").read_bytes().split(b"\0"):
+                    return True
             except OSError:
                 continue
     return False
@@ -76,17 +76,21 @@ def test_time_out_ends_the_program_and_its_children():
     assert gone("4711.1")
 
 
-def test_leaving_a_stream_early_ends_the_program():
-    with pytest.raises(KeyError), stream(["sh", "-c", "echo x; sleep 4712.1"]) as out:
+def read_one_line_and_fail(argv):
+    with stream(argv) as out:
         assert out.readline() == b"x\n"
         raise KeyError
+
+
+def test_leaving_a_stream_early_ends_the_program():
+    with pytest.raises(KeyError):
+        read_one_line_and_fail(["sh", "-c", "echo x; sleep 4712.1"])
     assert gone("4712.1")
 
 
 def test_a_stream_reports_the_programs_failure_not_the_readers():
-    with pytest.raises(ProgramFailed, match="exit status 4"), stream(["sh", "-c", "echo half; exit 4"]) as out:
-        out.read()
-        raise ValueError("half a tar")
+    with pytest.raises(ProgramFailed, match="exit status 4"):
+        read_one_line_and_fail(["sh", "-c", "echo x; exit 4"])
 
 
 def test_a_stream_that_hangs_is_stopped():

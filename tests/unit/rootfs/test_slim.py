@@ -34,13 +34,23 @@ def test_the_last_rule_that_matches_decides():
 
 def test_a_folder_stays_when_something_below_it_is_kept():
     rules = ["exclude /usr/share/doc/*", "include /usr/share/doc/*/copyright"]
-    paths = ("usr/share/doc/", "usr/share/doc/a/", "usr/share/doc/a/README", "usr/share/doc/a/copyright", "usr/share/doc/b/")
+    paths = (
+        "usr/share/doc/",
+        "usr/share/doc/a/",
+        "usr/share/doc/a/README",
+        "usr/share/doc/a/copyright",
+        "usr/share/doc/b/",
+    )
     assert left(rules, *paths) == ["usr/share/doc", "usr/share/doc/a", "usr/share/doc/a/copyright"]
 
 
 def test_a_hard_link_to_an_excluded_file_becomes_the_file():
-    members = {m.path: (m.kind, m.link, m.content and m.content.read(m.size)) for m in filtered(
-        tree("drop/x", "drop/y", "keep/y=drop/y", "keep/z=drop/y", "q"), Rules.parse(["exclude /drop/*"]))}
+    members = {
+        m.path: (m.kind, m.link, m.content and m.content.read(m.size))
+        for m in filtered(
+            tree("drop/x", "drop/y", "keep/y=drop/y", "keep/z=drop/y", "q"), Rules.parse(["exclude /drop/*"])
+        )
+    }
     assert members["keep/y"] == (tarfile.REGTYPE, "", b"drop/y")
     assert members["keep/z"][:2] == (L, "keep/y")
     assert list(members) == ["keep/y", "keep/z", "q"]

@@ -1,0 +1,17 @@
+"""What a person may choose for one build; the rest the recipe and the site decide."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Choice(BaseModel):
+    """`engine` instead of the recipe's own, `force` to build what is unchanged, `publish` or only make and test."""
+
+    model_config = ConfigDict(frozen=True)
+
+    engine: Literal["mmdebstrap", "debootstrap"] | None = None
+    force: bool = False
+    publish: bool = True
