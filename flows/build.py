@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from prefect import flow
@@ -37,9 +38,15 @@ from rootfs.errors import ArchiveMoved, Problem
 
 def clean_up(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - names are Prefect's
     """After a cancel or a crash, perhaps in another process: nothing of this run stays on the machine."""
-    sweep(load().work)
-    with engine.connect() as reached:
-        remove_leftovers(reached, str(flow_run.id))
+    clear_away(load().work, str(flow_run.id))
+
+
+def clear_away(work: Path, *run_ids: str) -> None:
+    """Remove what runs that are no longer alive have left: work folders, and the containers of their smoke tests."""
+    if dead := {*sweep(work), *run_ids}:
+        with engine.connect() as reached:
+            for run_id in dead:
+                remove_leftovers(reached, run_id)
 
 
 @flow(name="build", flow_run_name="{image} · build", on_cancellation=[clean_up], on_crashed=[clean_up])
@@ -60,8 +67,9 @@ def make(image: str, choice: Choice) -> Record:
     wanted = resolve(image, choice)
     if not choice.force and (known := already_built(wanted)):
         return known
-    run_id = str(this_run.id)
-    with work_folder(current().settings.work, run_id) as folder, engine.connect() as reached, ExitStack() as undo:
+    run_id, work = str(this_run.id), current().settings.work
+    clear_away(work)
+    with work_folder(work, run_id) as folder, engine.connect() as reached, ExitStack() as undo:
         with ExitStack() as running:
             members = make_tree(wanted, folder, running)
             packed = pack_tree(wanted, members, folder, running)

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated, Literal
 
-import click
 import typer
 
 from flows import report, server
@@ -17,7 +16,9 @@ from flows.progress import Progress
 from flows.publish import publication
 from flows.settings import Settings, load
 from flows.store import Store, open_store
-from rootfs.errors import InputError, Problem
+from rootfs.errors import Problem
+
+INTERRUPTED = 130  # what typer makes of KeyboardInterrupt: 128 + SIGINT, as shells have it
 
 app = typer.Typer(
     name="baseforge",
@@ -25,15 +26,12 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    rich_markup_mode=None,
 )
 
 Recipes = Annotated[Path | None, typer.Option("--recipes", metavar="DIR", help="the folder of recipes")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document on standard output")]
 Engine = Annotated[Literal["mmdebstrap", "debootstrap"] | None, typer.Option(help="make the tree with this engine")]
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: ends as Ctrl-C does."""
 
 
 @app.command()
@@ -164,31 +162,32 @@ def _end(status: int) -> None:
         raise typer.Exit(status)
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise Terminated
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; every error a user can make ends in a few lines and an exit status, not a traceback."""
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, _interrupt)  # ends as Ctrl-C does
     sys.exit(_run([word for word in words if word != "--debug"], debug))
 
 
 def _run(words: list[str], debug: bool) -> int:
     try:
-        return int(app(words, prog_name="baseforge", standalone_mode=False) or 0)
-    except click.ClickException as error:
-        error.show()
-        return InputError.status
+        app(words, prog_name="baseforge")
+    except SystemExit as end:
+        status = int(end.code or 0)
     except Problem as problem:
         if debug:
             raise
         typer.echo(f"baseforge: {problem}", err=True)
         return problem.status
-    except Terminated:
-        return 143
-    except (KeyboardInterrupt, click.Abort):
+    if status == INTERRUPTED:
         typer.echo("baseforge: interrupted; nothing was published", err=True)
-        return 130
+    return status
+
+
+if __name__ == "__main__":
+    main()

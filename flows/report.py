@@ -93,7 +93,7 @@ def one(record: Record, as_json: bool) -> None:
         return
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in as_dict(record).items():
-        if value not in ("", None, [], {}):
+        if value not in ("", None, 0, [], {}):
             table.add_row(name, _text(name, value))
     _print(table)
 

@@ -1,4 +1,4 @@
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2034 # the parts and the scripts share their variables
 # What ./baseforge and tests/run share: words to the user, folders, and the set-up as a whole.
 # The script that reads this file sets `here`, the clone's folder, and `as_root`, its arguments when root must run it.
 : "${here:?}" "${as_root=}"
@@ -90,7 +90,8 @@ set_up() {
 mend() {
     : >"$log"
     [ -z "$wanted_packages$wanted_scripts" ] || install_packages
-    [ -z "$wanted_engine" ] || start_engine
+    case " $wanted_packages " in *" docker.io "*) engine_started=yes ;; esac # its package starts it where it can
+    [ -z "$wanted_engine" ] || engine_answers || start_engine
     [ -z "$wanted_python" ] || make_python "$groups"
 }
 

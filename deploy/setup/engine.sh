@@ -1,8 +1,9 @@
-# shellcheck shell=sh disable=SC2154 # the parts share their variables
+# shellcheck shell=sh disable=SC2034,SC2154 # the parts share their variables
 # The Docker engine: whether one answers, and how ours is started where none does.
 
 ENGINE_SOCKET=/var/run/docker.sock
 ENGINE_WAIT=60 # seconds until it must answer
+engine_started='' # yes once this run started it
 
 # Sets `endpoint`, as the docker command would choose it: an address, or context:NAME.
 engine_endpoint() {
@@ -51,15 +52,15 @@ engine_refuses_us() { [ -S "$ENGINE_SOCKET" ] && [ ! -w "$ENGINE_SOCKET" ]; }
 in_engine_group() { case " $(id -nG "$(id -un)") " in *" docker "*) ;; *) return 1 ;; esac; }
 
 start_engine() {
-    engine_answers && return # its package started it
+    # Somebody else's that is just coming up would refuse a second one.
+    if runs "$(cat /var/run/docker.pid 2>/dev/null)" && wait_for_engine; then return; fi
     say "starting the Docker engine"
+    engine_started=yes
     if [ -d /run/systemd/system ]; then
         if logged systemctl start docker && wait_for_engine; then return; fi
         logged journalctl --no-pager --lines 15 --unit docker
         fail_with_log "the Docker engine did not start"
     fi
-    # Somebody else's that is just coming up would refuse a second one.
-    if runs "$(cat /var/run/docker.pid 2>/dev/null)" && wait_for_engine; then return; fi
     mkdir -p "$state/engine"
     setsid dockerd </dev/null >"$state/engine/dockerd.log" 2>&1 9>&- &
     echo $! >"$state/engine/dockerd.pid"

@@ -113,8 +113,7 @@ install_later() (
     cat /etc/apt/sources.list "$private/backports.list" >"$private/all.list" 2>/dev/null || true
     logged apt-get --quiet=2 -o "Dir::State::Lists=$private/lists" -o "Dir::Etc::SourceList=$private/backports.list" \
         -o Dir::Etc::SourceParts=- -o APT::Get::List-Cleanup=false update || fail_with_log "apt-get could not read $release-backports"
-    # shellcheck disable=SC2046 # a list of names
     apt_install -o "Dir::State::Lists=$private/lists" -o "Dir::Etc::SourceList=$private/all.list" -o "Dir::Cache=$private/cache" \
-        $(printf "%s/$release-backports " "$@") || fail_with_log "apt-get could not install them"
+        --target-release "$release-backports" "$@" || fail_with_log "apt-get could not install them"
     suite_scripts || fail "the debootstrap of $release-backports does not know noble" "Install a newer one by hand."
 )

@@ -43,6 +43,6 @@ install_go() {
         say "installing golang-go"
         apt_install golang-go ca-certificates || fail_with_log "apt-get could not install it"
     else
-        install_later golang-go ca-certificates
+        install_later golang-go
     fi
 }

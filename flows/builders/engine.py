@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 from docker import DockerClient
+from docker.constants import DEFAULT_DOCKER_API_VERSION
 from docker.context import ContextAPI
 from docker.context.config import get_current_context_name
 from docker.errors import APIError, DockerException, ImageNotFound, StreamParseError
@@ -86,12 +87,23 @@ def connect() -> Engine:
     arguments = _arguments()
     endpoint = str(arguments.get("base_url"))
     try:
-        client = DockerClient(timeout=REACH, **arguments)
-        version, info = client.version(), client.info()
+        version = _client(arguments, DEFAULT_DOCKER_API_VERSION).version(api_version=False)
+        client = _client(arguments, version["ApiVersion"])
+        info = client.info()
     except (*FAULTS, KeyError, ValueError) as error:  # the last two where something else than an engine answers
         raise EngineUnreachable(endpoint, _reason(error)) from error
     client.api.timeout = SILENCE
     return Engine(client, endpoint, version["Version"], CONTAINERD_STORE in info.get("DriverStatus", []))
+
+
+def _client(arguments: dict[str, Any], version: str) -> DockerClient:
+    """A client that takes its certificates and its way from the context alone.
+
+    requests lets REQUESTS_CA_BUNDLE overrule a context's authority, and HTTP_PROXY come between us and an engine.
+    """
+    client = DockerClient(version=version, timeout=REACH, **arguments)
+    client.api.trust_env = False
+    return client
 
 
 def unbroken(ask: Callable[[threading.Event], Answer]) -> Answer:

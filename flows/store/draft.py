@@ -49,7 +49,7 @@ def draft(folder: Path, errors: Errors, mode: int = 0o666) -> Iterator[Draft]:
     path = folder / f".{secrets.token_hex(8)}.partial"
     with contextlib.ExitStack() as stack:
         with errors():
-            stack.callback(path.unlink, missing_ok=True)
+            stack.callback(_discard, path)
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
             file = os.fdopen(descriptor, "wb")
             stack.callback(_close, file)
@@ -71,6 +71,12 @@ def _close(file: BinaryIO) -> None:
     # What a full disk kept from being written fails once more here; it has been told already.
     with contextlib.suppress(OSError):
         file.close()
+
+
+def _discard(path: Path) -> None:
+    # Kept, it has another name by now; else the error that ends the draft is the one to tell, not that of a dead disk.
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def _make(folder: Path) -> None:

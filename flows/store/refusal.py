@@ -11,31 +11,35 @@ from botocore.exceptions import (
     HTTPClientError,
     IncompleteReadError,
     NoCredentialsError,
+    ParamValidationError,
     PartialCredentialsError,
     ProfileNotFound,
     SSOError,
     TokenRetrievalError,
 )
 
-from rootfs.errors import Problem, StoreRefused, StoreUnreachable
+from rootfs.errors import InvalidStore, Problem, StoreRefused, StoreUnreachable
 
 _NETWORK = (HTTPClientError, ConnectionError, IncompleteReadError)
 _NO_CREDENTIALS = (
     CredentialRetrievalError,
     NoCredentialsError,
+    ParamValidationError,
     PartialCredentialsError,
     ProfileNotFound,
     SSOError,
     TokenRetrievalError,
 )
-_BUSY = ("RequestTimeout", "SlowDown", "ServiceUnavailable", "Throttling", "InternalError")
+_BUSY = ("RequestTimeout", "SlowDown", "TooManyRequests")
 
 _CREDENTIALS = "Give credentials as boto3 takes them: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."
 _RIGHTS = "Check the credentials, this machine's clock, and that they may get, put and list in this bucket."
 _REGION = "Name the bucket's region and endpoint in the settings."
 _BUCKET = "Create the bucket, or correct its name."
 _DAMAGED = "Try again; if it stays so, a document is damaged: check the disk under the server."
-_SERVER = "See what the server logged; it must know `If-Match` and `If-None-Match` on writes."
+_SERVER = (
+    "Check the endpoint, the credentials and the server's log; it must know `If-Match` and `If-None-Match` on writes."
+)
 
 
 def status(error: ClientError) -> int:
@@ -49,11 +53,13 @@ def code(error: ClientError) -> str:
 
 
 def refusal(error: ClientError | BotoCoreError, address: str, endpoint: str) -> Problem:
-    """The error to show: StoreUnreachable where trying again can help, else StoreRefused."""
+    """The error to show: StoreUnreachable where trying again can help, else StoreRefused or InvalidStore."""
     if isinstance(error, ClientError):
         return _answer(error, address, endpoint)
     if isinstance(error, _NETWORK):
         return StoreUnreachable(address, endpoint, str(error))
+    if isinstance(error, ParamValidationError):
+        return InvalidStore(address, str(error))
     if isinstance(error, FlexibleChecksumError):
         return StoreRefused(address, str(error), _DAMAGED)
     return StoreRefused(address, str(error), _CREDENTIALS if isinstance(error, _NO_CREDENTIALS) else _SERVER)

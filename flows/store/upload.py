@@ -24,8 +24,8 @@ def upload(
 ) -> None:
     """Upload the stream, whose bytes must have the digest; `wrong` makes the error where they have another.
 
-    On any error, and when interrupted, nothing becomes visible and boto3 takes back the parts that are there already. It
-    guards each request with a checksum of its own; S3 has no SHA-256 over all parts of an object.
+    On any error, and when interrupted, nothing becomes visible and boto3 takes back the parts that are there already.
+    It guards each request with a checksum of its own; S3 has no SHA-256 over all parts of an object.
     """
     stopped = threading.Event()
 

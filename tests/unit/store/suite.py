@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import io
 import itertools
 import json
@@ -13,7 +12,6 @@ import os
 import random
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -25,25 +23,26 @@ from hypothesis import strategies as st
 
 from flows.store import Document, Store
 from rootfs.errors import BlobDamaged, BlobMissing, BlobRefused, Conflict, InvalidKey
+from tests.unit.store.workers import ABSENT, Opener, count_up, create, digest_of, put, put_until_stopped, replace
 
-Opener = Callable[[], Store]  # opens the same store again; can be sent to another process
+Crew = tuple[Executor, Opener]
 
 SPAWN = multiprocessing.get_context("spawn")
-LARGE = 20 << 20  # bytes: several parts of a multi-part upload
-ABSENT = f"sha256:{'0' * 64}"
 WRITERS = 6
 
 same_store = functools.partial(settings, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 fresh = itertools.count()
 
 
-def digest_of(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
 def pattern(size: int) -> bytes:
     """Bytes that differ in every chunk, so that chunks in the wrong order are noticed."""
     return random.Random(size).randbytes(size)
+
+
+def current(store: Store, key: str) -> bytes:
+    now = store.read_document(key)
+    assert now
+    return now.data
 
 
 class Breaking(io.RawIOBase):
@@ -73,79 +72,27 @@ class Unread(io.RawIOBase):
         raise AssertionError("read")
 
 
-class Endless(io.RawIOBase):
-    """A stream without an end, slow once much of it has been read, which it tells."""
-
-    def __init__(self, much: Callable[[], object]) -> None:
-        self._seen, self._much = 0, much
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        self._seen += len(buffer)
-        if self._seen > LARGE:
-            self._much()
-            time.sleep(0.05)
-        return len(buffer)
-
-
-# What runs in other threads and processes.
-
-
-def put(opener: Opener, data: bytes) -> str:
-    return opener().put_blob(io.BytesIO(data), digest_of(data))
-
-
-def create(opener: Opener, key: str, data: bytes) -> bool:
-    try:
-        opener().create_document(key, data)
-    except Conflict:
-        return False
-    return True
-
-
-def replace(opener: Opener, key: str, data: bytes, version: str) -> bool:
-    try:
-        opener().replace_document(key, data, version)
-    except Conflict:
-        return False
-    return True
-
-
-def count_up(opener: Opener, key: str, times: int) -> None:
-    store = opener()
-    done = 0
-    while done < times:
-        now = store.read_document(key)
-        assert now
-        with contextlib.suppress(Conflict):
-            store.replace_document(key, b"%d" % (int(now.data) + 1), now.version)
-            done += 1
-
-
-def put_until_stopped(opener: Opener, much: Callable[[], object]) -> None:
-    with contextlib.suppress(KeyboardInterrupt):
-        opener().put_blob(io.BufferedReader(Endless(much)), ABSENT)
-
-
-def threads() -> Executor:
-    return ThreadPoolExecutor(WRITERS)
-
-
-def processes() -> Executor:
-    return ProcessPoolExecutor(2, mp_context=SPAWN)
-
-
-together = pytest.mark.parametrize("workers", [threads, processes])
-
-
 class StoreSuite:
     """Fixtures a subclass gives: `opener`, `spoil` (a blob's bytes, changed behind the store's back), `halves`."""
+
+    large = 3 << 20  # bytes: more than is read at once
+
+    def _bytes(self, large: bool) -> bytes:
+        return pattern(self.large if large else 10)
 
     @pytest.fixture
     def store(self, opener: Opener) -> Store:
         return opener()
+
+    @pytest.fixture(params=["threads", "processes"])
+    def crew(self, request: pytest.FixtureRequest, opener: Opener, store: Store) -> Iterator[Crew]:
+        """Writers at once: threads that share one store, or processes with one each."""
+        if request.param == "threads":
+            with ThreadPoolExecutor(WRITERS) as pool:
+                yield pool, lambda: store
+        else:
+            with ProcessPoolExecutor(2, mp_context=SPAWN) as pool:
+                yield pool, opener
 
     # Blobs
 
@@ -164,7 +111,7 @@ class StoreSuite:
     @pytest.mark.parametrize("named", [True, False])
     @pytest.mark.parametrize("from_file", [True, False])
     def test_a_large_blob_comes_back(self, store: Store, tmp_path: Path, named: bool, from_file: bool) -> None:
-        data = pattern(LARGE)
+        data = self._bytes(large=True)
         path = tmp_path / "source"
         path.write_bytes(data)
         digest = store.put_blob(path if from_file else io.BytesIO(data), digest_of(data) if named else None)
@@ -176,12 +123,12 @@ class StoreSuite:
         stream.seek(5)
         assert store.put_blob(stream) == digest_of(b"body")
 
-    def test_a_short_reading_stream_is_taken_whole(self, store: Store, halves: Callable[[], list[str]]) -> None:
-        data = pattern(LARGE)
+    def test_a_short_reading_stream_is_taken_whole(self, store: Store) -> None:
+        data = self._bytes(large=True)
 
         class Pipe(io.BytesIO):
             def read(self, size: int | None = -1, /) -> bytes:
-                return super().read(min(size or -1, 4096) if size else size)
+                return super().read(4096 if size is None or size < 0 else min(size, 4096))
 
         store.put_blob(Pipe(data), digest_of(data))
         with store.open_blob(digest_of(data)) as stream:
@@ -202,12 +149,12 @@ class StoreSuite:
             store.fetch_blob(ABSENT, tmp_path / "copy")
         assert list(tmp_path.iterdir()) == []
 
-    @pytest.mark.parametrize("size", [0, 10, LARGE])
+    @pytest.mark.parametrize("large", [False, True])
     @pytest.mark.parametrize("from_file", [True, False])
     def test_other_bytes_than_promised_are_refused(
-        self, store: Store, tmp_path: Path, halves: Callable[[], list[str]], size: int, from_file: bool
+        self, store: Store, tmp_path: Path, halves: Callable[[], list[str]], large: bool, from_file: bool
     ) -> None:
-        data = pattern(size)
+        data = self._bytes(large)
         path = tmp_path / "source"
         path.write_bytes(data)
         with pytest.raises(BlobRefused, match=digest_of(data)):
@@ -238,16 +185,16 @@ class StoreSuite:
             pytest.param(lambda data: data[:-1] + bytes([data[-1] ^ 1]), id="last-bit"),
         ],
     )
-    @pytest.mark.parametrize("size", [100, LARGE])
+    @pytest.mark.parametrize("large", [False, True])
     def test_damage_is_noticed(
         self,
         store: Store,
         tmp_path: Path,
         spoil: Callable[[str, Callable[[bytes], bytes]], None],
         change: Callable[[bytes], bytes],
-        size: int,
+        large: bool,
     ) -> None:
-        digest = store.put_blob(io.BytesIO(pattern(size)))
+        digest = store.put_blob(io.BytesIO(self._bytes(large)))
         spoil(digest, change)
         with pytest.raises(BlobDamaged, match=digest), store.open_blob(digest) as stream:
             stream.read()
@@ -277,7 +224,7 @@ class StoreSuite:
             raise ZeroDivisionError
 
     def test_a_reader_may_stop_early_and_close(self, store: Store) -> None:
-        digest = store.put_blob(io.BytesIO(pattern(LARGE)))
+        digest = store.put_blob(io.BytesIO(self._bytes(large=True)))
         with store.open_blob(digest) as stream:
             stream.read(1)
             stream.close()
@@ -290,12 +237,12 @@ class StoreSuite:
     # Interruption
 
     @pytest.mark.parametrize("error", [OSError("the pipe broke"), ValueError("odd")])
-    @pytest.mark.parametrize("size", [10, LARGE])
+    @pytest.mark.parametrize("large", [False, True])
     @pytest.mark.parametrize("named", [True, False])
     def test_an_interrupted_write_leaves_nothing(
-        self, store: Store, halves: Callable[[], list[str]], error: BaseException, size: int, named: bool
+        self, store: Store, halves: Callable[[], list[str]], error: BaseException, large: bool, named: bool
     ) -> None:
-        data = pattern(size)
+        data = self._bytes(large)
         with pytest.raises(type(error), match=str(error)):
             store.put_blob(io.BufferedReader(Breaking(data, error)), digest_of(data) if named else None)
         assert not store.has_blob(digest_of(data))
@@ -332,9 +279,7 @@ class StoreSuite:
         store.create_document("inputs/one.json", b"{}")
         with pytest.raises(Conflict, match=r"inputs/one\.json"):
             store.create_document("inputs/one.json", data)
-        now = store.read_document("inputs/one.json")
-        assert now
-        assert now.data == b"{}"
+        assert current(store, "inputs/one.json") == b"{}"
 
     def test_replace_wants_the_version_that_is_there(self, store: Store) -> None:
         first = store.create_document("inputs/one.json", b"1")
@@ -344,9 +289,7 @@ class StoreSuite:
         store.replace_document("inputs/one.json", b"2", first)
         with pytest.raises(Conflict, match=r"inputs/one\.json"):
             store.replace_document("inputs/one.json", b"3", first)
-        now = store.read_document("inputs/one.json")
-        assert now
-        assert now.data == b"2"
+        assert current(store, "inputs/one.json") == b"2"
 
     @same_store(max_examples=15)
     @given(
@@ -439,69 +382,55 @@ class StoreSuite:
 
     # At once
 
-    @together
-    @pytest.mark.parametrize("size", [10, LARGE])
+    @pytest.mark.parametrize("large", [False, True])
     def test_one_blob_from_many_writers(
-        self,
-        opener: Opener,
-        store: Store,
-        halves: Callable[[], list[str]],
-        workers: Callable[[], Executor],
-        size: int,
+        self, store: Store, crew: Crew, halves: Callable[[], list[str]], large: bool
     ) -> None:
-        data = pattern(size)
-        with workers() as pool:
-            puts = [pool.submit(put, opener, data) for _ in range(WRITERS)]
-            assert {done.result() for done in puts} == {digest_of(data)}
+        data = self._bytes(large)
+        pool, opener = crew
+        puts = [pool.submit(put, opener, data) for _ in range(WRITERS)]
+        assert {done.result() for done in puts} == {digest_of(data)}
         with store.open_blob(digest_of(data)) as stream:
             assert stream.read() == data
         assert halves() == []
 
-    @together
-    def test_one_creator_wins(self, opener: Opener, store: Store, workers: Callable[[], Executor]) -> None:
-        with workers() as pool:
-            for name in range(5):
-                key = f"inputs/{name}.json"
-                tries = [pool.submit(create, opener, key, b"%d" % number) for number in range(WRITERS)]
-                won = [number for number, done in enumerate(tries) if done.result()]
-                now = store.read_document(key)
-                assert now
-                assert [now.data] == [b"%d" % number for number in won]
+    @pytest.mark.parametrize("number", range(3))
+    def test_one_creator_wins(self, store: Store, crew: Crew, number: int) -> None:
+        pool, opener = crew
+        tries = [pool.submit(create, opener, "inputs/one.json", b"%d" % writer) for writer in range(WRITERS)]
+        won = [b"%d" % writer for writer, done in enumerate(tries) if done.result()]
+        assert won == [current(store, "inputs/one.json")]
 
-    @together
-    def test_one_replacer_wins(self, opener: Opener, store: Store, workers: Callable[[], Executor]) -> None:
+    def test_one_replacer_wins(self, store: Store, crew: Crew) -> None:
         version = store.create_document("inputs/one.json", b"first")
-        with workers() as pool:
-            tries = [
-                pool.submit(replace, opener, "inputs/one.json", b"%d" % number, version) for number in range(WRITERS)
-            ]
-        won = [number for number, done in enumerate(tries) if done.result()]
-        now = store.read_document("inputs/one.json")
-        assert now
-        assert [now.data] == [b"%d" % number for number in won]
+        pool, opener = crew
+        tries = [pool.submit(replace, opener, "inputs/one.json", b"%d" % writer, version) for writer in range(WRITERS)]
+        won = [b"%d" % writer for writer, done in enumerate(tries) if done.result()]
+        assert won == [current(store, "inputs/one.json")]
 
-    @together
-    def test_no_change_is_lost(self, opener: Opener, store: Store, workers: Callable[[], Executor]) -> None:
+    def test_no_change_is_lost(self, store: Store, crew: Crew) -> None:
         store.create_document("inputs/count.json", b"0")
-        with workers() as pool:
-            for done in [pool.submit(count_up, opener, "inputs/count.json", 5) for _ in range(4)]:
-                done.result()
-        now = store.read_document("inputs/count.json")
-        assert now
-        assert now.data == b"20"
+        pool, opener = crew
+        for done in [pool.submit(count_up, opener, "inputs/count.json", 5) for _ in range(4)]:
+            done.result()
+        assert current(store, "inputs/count.json") == b"20"
 
     def test_a_reader_never_sees_a_document_half_written(self, opener: Opener, store: Store) -> None:
         version = store.create_document("inputs/one.json", b"a" * 50_000)
-        ended = threading.Event()
+        ended, reader = threading.Event(), opener()
 
-        def look() -> Iterator[bytes]:
+        def look() -> set[tuple[int, int]]:
+            seen = set()
             while not ended.is_set():
-                now = opener().read_document("inputs/one.json")
-                yield now.data if now else b""
+                data = current(reader, "inputs/one.json")
+                seen.add((len(data), len(set(data))))
+            return seen
 
         with ThreadPoolExecutor(1) as pool:
-            seen = pool.submit(lambda: {(len(data), len(set(data))) for data in look()})
-            for letter in b"bcdefghij":
-                version = store.replace_document("inputs/one.json", bytes([letter]) * 50_000, version)
-            ended.set()
-            assert seen.result() == {(50_000, 1)}
+            looking = pool.submit(look)
+            try:
+                for letter in b"bcdefghijklmno":
+                    version = store.replace_document("inputs/one.json", bytes([letter]) * 50_000, version)
+            finally:
+                ended.set()
+            assert looking.result() == {(50_000, 1)}

@@ -13,7 +13,8 @@ import pytest
 from flows.store import open_store
 from flows.store.folder import FolderStore
 from rootfs.errors import InvalidStore, StoreRefused
-from tests.unit.store.suite import Opener, StoreSuite, digest_of
+from tests.unit.store.suite import StoreSuite
+from tests.unit.store.workers import Opener, digest_of
 
 
 def blob_in(folder: Path, digest: str) -> Path:

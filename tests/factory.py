@@ -1,0 +1,119 @@
+"""The command line as a user runs it, in a place of its own, and a look at what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+SHELF = Path(__file__).parent.parent / "recipes"
+BASEFORGE = Path(sys.executable).with_name("baseforge")
+LABEL = "baseforge.run"
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        """The one document on standard output."""
+        return json.loads(self.stdout)
+
+
+@dataclass(frozen=True)
+class Factory:
+    """A site: its own recipes, store and work folder; data folder and Prefect server are the test session's."""
+
+    folder: Path
+    settings: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def recipes(self) -> Path:
+        return self.folder / "recipes"
+
+    @property
+    def work(self) -> Path:
+        return self.folder / "work"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        own = {"BASEFORGE_STORE": str(self.folder / "store"), "BASEFORGE_WORK": str(self.work)}
+        return {**os.environ, **own, **self.settings}
+
+    def recipe(self, name: str, text: str, **files: str) -> None:
+        """Write a recipe, and files for its folder (`hello_c="…"` becomes hello.c)."""
+        self.recipes.mkdir(exist_ok=True)
+        (self.recipes / f"{name}.yaml").write_text(text)
+        for file, content in files.items():
+            (self.recipes / name).mkdir(exist_ok=True)
+            (self.recipes / name / file.replace("_", ".")).write_text(content)
+
+    def shelf(self, *names: str) -> None:
+        """Copy recipes that come along."""
+        for name in names:
+            self.recipes.mkdir(exist_ok=True)
+            shutil.copy(SHELF / f"{name}.yaml", self.recipes)
+            if (SHELF / name).is_dir():
+                shutil.copytree(SHELF / name, self.recipes / name)
+
+    def start(self, *words: str, **more: Any) -> subprocess.Popen[str]:
+        """Start the command line; the recipes are this site's."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return subprocess.Popen(
+            [BASEFORGE, *words],
+            cwd=self.folder,
+            env={**self.environment, **more.pop("env", {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            **more,
+        )
+
+    def run(self, *words: str, timeout: float = 900, **more: Any) -> Done:
+        """Run it to its end."""
+        with self.start(*words, **more) as process:
+            try:
+                stdout, stderr = process.communicate(timeout=timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        return Done(process.returncode, stdout, stderr)
+
+    def builds(self) -> list[str]:
+        """What the store has: `IMAGE@BUILD`."""
+        return sorted(f"{path.parts[-3]}@{path.stem}" for path in self.folder.glob("store/images/*/builds/*.json"))
+
+    def leftovers(self) -> list[str]:
+        """Whatever a run of this site may have left: work folders, mounts, processes, containers."""
+        folders = [str(path) for path in self.work.glob("*")] if self.work.is_dir() else []
+        mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(self.work) in line]
+        shown = subprocess.run(
+            ["docker", "ps", "--all", "--filter", f"label={LABEL}", "--format", "{{.Names}} {{.Labels}}"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return folders + mounts + _processes(str(self.work)) + shown.stdout.splitlines()
+
+
+def _processes(word: str) -> list[str]:
+    """The command lines that name this place."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if word in line:
+                found.append(line)
+    return found
