@@ -87,7 +87,8 @@ def connect() -> Engine:
     arguments = _arguments()
     endpoint = str(arguments.get("base_url"))
     try:
-        version = _client(arguments, DEFAULT_DOCKER_API_VERSION).version(api_version=False)
+        with contextlib.closing(_client(arguments, DEFAULT_DOCKER_API_VERSION)) as first:
+            version = first.version(api_version=False)
         client = _client(arguments, version["ApiVersion"])
         info = client.info()
     except (*FAULTS, KeyError, ValueError) as error:  # the last two where something else than an engine answers

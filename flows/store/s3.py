@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 CONNECT, READ = 5.0, 30.0  # seconds without an answer, for one attempt
 ATTEMPTS = 4  # boto3 waits between them, and tries again only what can be
+CONNECTIONS = 32  # kept open for the threads of a run that share a store
 TAKEN = (409, 412)  # a condition on a write did not hold
 
 
@@ -42,13 +43,16 @@ class S3Store:
         self._client = self._connect(endpoint, region)
 
     def _connect(self, endpoint: str | None, region: str | None) -> S3Client:
-        retries = Config(
-            connect_timeout=CONNECT, read_timeout=READ, retries={"mode": "standard", "total_max_attempts": ATTEMPTS}
+        patience = Config(
+            connect_timeout=CONNECT,
+            read_timeout=READ,
+            retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+            max_pool_connections=CONNECTIONS,
         )
         try:
             # A session of our own: boto3's default one must not be used by several threads at once.
             session = boto3.session.Session(region_name=region)
-            return session.client("s3", endpoint_url=endpoint, config=retries)
+            return session.client("s3", endpoint_url=endpoint, config=patience)
         except ValueError as error:
             raise InvalidStore(self.address, str(error)) from error
         except BotoCoreError as error:

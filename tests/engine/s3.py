@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import secrets
 import shutil
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING
 
 import boto3
 import pytest
+
+from rootfs.run import run
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -44,6 +47,7 @@ class S3Server:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
+    @functools.cached_property
     def client(self) -> S3Client:
         """A client of the test's own, to look from outside."""
         return boto3.session.Session(self.access, self.secret, region_name=REGION).client(
@@ -53,20 +57,23 @@ class S3Server:
     def make_bucket(self) -> str:
         """A new, empty bucket; returns its name."""
         name = f"bucket-{secrets.token_hex(6)}"
-        self.client().create_bucket(Bucket=name)
+        self.client.create_bucket(Bucket=name)
         return name
 
 
 @contextlib.contextmanager
-def serve_s3(folder: Path) -> Iterator[S3Server]:
-    """Start a server that keeps its data below `folder`; it is gone when the block ends, or we do."""
+def serve_s3(folder: Path, *, tls: bool = False) -> Iterator[S3Server]:
+    """Start a server that keeps its data below `folder`; it is gone when the block ends, or we do.
+
+    With `tls` it is https, with the certificate `folder/certificate`, which nobody trusts yet.
+    """
     program = shutil.which("versitygw")
     assert program, "versitygw is not on PATH: `tests/run` builds it from tests/engine/tools"
     data = folder / "data"
     data.mkdir(parents=True)
     # Metadata go in extended attributes: with `--sidecar` a reader can get one write's ETag with another's bytes.
     access, secret, port = secrets.token_hex(8), secrets.token_hex(16), _free_port()
-    argv = [program, "--quiet", "--port", f"127.0.0.1:{port}", "--region", REGION, "posix", data]
+    argv = [program, "--quiet", "--port", f"127.0.0.1:{port}", "--region", REGION, *_tls(folder, tls), "posix", data]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", *argv],
@@ -77,7 +84,7 @@ def serve_s3(folder: Path) -> Iterator[S3Server]:
         )
     try:
         _wait(process, port, folder / "log")
-        yield S3Server(f"http://127.0.0.1:{port}", access, secret, data, process)
+        yield S3Server(f"http{'s' if tls else ''}://127.0.0.1:{port}", access, secret, data, process)
     finally:
         process.kill()
         process.wait()
@@ -88,6 +95,16 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """One server for all tests of a session."""
     with serve_s3(tmp_path_factory.mktemp("s3")) as server:
         yield server
+
+
+def _tls(folder: Path, wanted: bool) -> list[str | Path]:
+    if not wanted:
+        return []
+    certificate, key = folder / "certificate", folder / "key"
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
+    run([*request, "-keyout", key, "-out", certificate])
+    return ["--cert", certificate, "--key", key]
 
 
 def _free_port() -> int:

@@ -24,6 +24,7 @@ from flows.image.oci import Image, blob_path, digest_of
 from rootfs.errors import DigestMismatch, EngineLost, EngineRefused, EngineUnreachable, LayerDamaged
 from rootfs.recipe import ImageSettings
 from tests.engine.dockerd import dockerd
+from tests.engine.relay import relay
 from tests.unit.image.samples import image_of
 
 NAME = f"baseforge-test-{uuid.uuid4().hex[:8]}"
@@ -210,6 +211,7 @@ def test_an_interrupted_import_leaves_nothing(
     assert engine.inspect(engine.image_id(image)) is None
 
 
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # the SDK's, where it cannot connect
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_an_engine_that_stops_in_the_middle(
     number: signal.Signals, tmp_path: Path, probe: bytes, monkeypatch: pytest.MonkeyPatch
@@ -243,11 +245,10 @@ def test_a_context_with_tls(tmp_path: Path, probe: bytes, monkeypatch: pytest.Mo
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "config"))
     (tmp_path / "config").mkdir()
     good = tmp_path / "good"
-    port = "23761"
-    options = [f"--host=tcp://127.0.0.1:{port}", "--tlsverify", f"--tlscacert={good}/ca.pem"]
+    options = ["--host=tcp://127.0.0.1:2376", "--tlsverify", f"--tlscacert={good}/ca.pem"]
     options += [f"--tlscert={good}/cert.pem", f"--tlskey={good}/key.pem"]
     image = image_of({"probe": probe}, tmp_path / "made")
-    with dockerd(options):
+    with dockerd(options) as daemon, relay(daemon.process.pid, 2376) as port:
         for name in ("good", "bad"):
             files = {key: tmp_path / name / f"{key}.pem" for key in ("ca", "cert", "key")}
             endpoint = ",".join([f"host=tcp://127.0.0.1:{port}", *(f"{key}={path}" for key, path in files.items())])

@@ -47,7 +47,7 @@ class TestS3(StoreSuite):
     @pytest.fixture
     def halves(self, s3_server: S3Server, bucket: str) -> Callable[[], list[str]]:
         return lambda: [
-            upload["Key"] for upload in s3_server.client().list_multipart_uploads(Bucket=bucket).get("Uploads", [])
+            upload["Key"] for upload in s3_server.client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
         ]
 
 
@@ -72,10 +72,25 @@ def test_two_prefixes_are_two_stores(s3_server: S3Server, bucket: str) -> None:
 
 def test_more_documents_than_one_page_lists(s3_server: S3Server, bucket: str) -> None:
     keys = [f"inputs/{number:04}.json" for number in range(1001)]
-    client = s3_server.client()
+    client = s3_server.client
     for key in keys:
         client.put_object(Bucket=bucket, Key=key, Body=b"{}")
     assert open_store(f"s3://{bucket}", endpoint=s3_server.endpoint).list_documents("inputs") == keys
+
+
+def test_https(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: None) -> None:
+    with serve_s3(tmp_path / "server", tls=True) as server:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(StoreUnreachable, match="certificate"):
+            open_store("s3://any", endpoint=server.endpoint).list_documents("inputs")
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "server" / "certificate"))
+        store = open_store(f"s3://{server.make_bucket()}", endpoint=server.endpoint)
+        digest = store.put_blob(io.BytesIO(pattern(LARGE)))
+        store.fetch_blob(digest, tmp_path / "copy")
+        version = store.create_document("inputs/a.json", b"1")
+        store.replace_document("inputs/a.json", b"2", version)
+        assert current(store, "inputs/a.json") == b"2"
 
 
 # What can be wrong. Each thing that a store does ends in the same error.
@@ -103,7 +118,7 @@ def test_no_such_bucket(s3_server: S3Server, bucket: str) -> None:
 
 def test_a_wrong_secret(s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    refused(f"s3://{bucket}", s3_server.endpoint, StoreRefused, "(?s)SignatureDoesNotMatch.*credentials")
+    refused(f"s3://{bucket}", s3_server.endpoint, StoreRefused, "(?s)(SignatureDoesNotMatch|403).*credentials")
 
 
 def test_an_unknown_user(s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
