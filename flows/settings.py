@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tempfile
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 import rootfs
 from rootfs.archive import Site
@@ -79,6 +80,8 @@ def load(recipes: Path | None = None) -> Settings:
         settings = Settings(**{"store": "", **values})
     except ValidationError as error:
         raise _explained(error, file) from None
+    except SettingsError:  # only variables of tables can be unreadable; the error names theirs in prose alone
+        raise InvalidSetting("not a JSON object", where=_unreadable()) from None
     return settings.model_copy(update={"recipes": folder})
 
 
@@ -106,6 +109,16 @@ def _explained(error: ValidationError, file: Path) -> InvalidSetting:
     variable = f"BASEFORGE_{name.upper()}"
     where = variable if variable in os.environ else _line(file, name)
     return InvalidSetting(f"{name}: {first['msg']}", where=where)
+
+
+def _unreadable() -> str:
+    """The first variable of a table that holds no JSON."""
+    for variable in ("BASEFORGE_MIRRORS", "BASEFORGE_KEYRINGS"):
+        try:
+            json.loads(os.environ.get(variable, "{}"))
+        except ValueError:
+            return variable
+    return "BASEFORGE_*"
 
 
 def _line(file: Path, name: str) -> str:

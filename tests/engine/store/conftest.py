@@ -10,7 +10,7 @@ pytest.register_assert_rewrite("tests.unit.store.suite")
 
 
 @pytest.fixture
-def bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+def bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:  # noqa: F811 - the fixture
     """A new bucket, with the environment that boto3 finds its credentials in."""
     for name, value in s3_server.environment().items():
         monkeypatch.setenv(name, value)

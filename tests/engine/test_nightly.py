@@ -1,0 +1,85 @@
+"""A night, and the flows that others start: through the API of a served deployment."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.factory import Factory
+
+BROKEN = "kind: scratch\nfiles:\n  - {path: /x, from: x}\nbuild:\n  - [sh, -c, 'echo no compiler >&2; exit 9']\n"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Factory:
+    factory = Factory(tmp_path, {"BASEFORGE_LOCAL_NAME": "baseforge-night"})
+    factory.shelf("hello")
+    return factory
+
+
+def test_a_night_goes_on_when_one_fails_and_skips_what_is_unchanged(site):
+    site.recipe("broken", BROKEN)
+    site.recipe("wrong", "kind: scratch\nfile: []\n")
+    one = site.run("nightly", "--json")
+    assert one.status == 1
+    assert one.json["summary"] == {"failed": 2, "published": 1}
+    reasons = {record["image"]: record["reason"] for record in one.json["builds"]}
+    assert "no compiler" in reasons["broken"]
+    assert "wrong.yaml:2:1" in reasons["wrong"]
+    assert site.run("nightly", "--json").json["summary"] == {"failed": 2, "unchanged": 1}
+    only = site.run("nightly", "--only", "hello")
+    assert (only.status, only.stdout) == (0, "")
+    assert "night: 1 unchanged" in only.stderr
+    assert site.leftovers() == []
+
+
+@pytest.fixture
+def served(site: Factory) -> Iterator[str]:
+    """The address of the server while `baseforge serve` runs."""
+    with site.start("serve") as process:
+        assert process.stderr
+        for line in process.stderr:
+            if found := re.search(r"PREFECT_API_URL=(\S+)", line):
+                break
+        yield found[1]
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+
+def _deployment(address: str, name: str) -> dict[str, object]:
+    for _ in range(100):
+        answer = httpx.get(f"{address}/deployments/name/{name}")
+        if answer.status_code == httpx.codes.OK:
+            found: dict[str, object] = answer.json()
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"there is no deployment {name}")
+
+
+def test_a_person_starts_a_build_through_the_api_and_the_night_is_scheduled(site, served):
+    deployment = _deployment(served, "build/build")
+    [schedule] = _deployment(served, "nightly/nightly")["schedules"]
+    assert (schedule["schedule"]["cron"], schedule["schedule"]["timezone"], schedule["active"]) == (
+        "0 2 * * *",
+        "UTC",
+        True,
+    )
+    body = {"parameters": {"image": "hello"}}
+    run = httpx.post(f"{served}/deployments/{deployment['id']}/create_flow_run", json=body).json()
+    for _ in range(300):
+        state = httpx.get(f"{served}/flow_runs/{run['id']}").json()["state"]
+        if state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
+            break
+        time.sleep(0.2)
+    assert state["type"] == "COMPLETED", state
+    assert [build.split("@")[0] for build in site.builds()] == ["hello"]
+    tasks = httpx.post(f"{served}/task_runs/filter", json={"flow_runs": {"id": {"any_": [run["id"]]}}}).json()
+    assert {"pack hello/amd64", "smoke hello", "record hello"} <= {task["name"] for task in tasks}
+    artifacts = httpx.post(f"{served}/artifacts/filter", json={"artifacts": {"key": {"any_": ["build-hello"]}}}).json()
+    assert artifacts[0]["type"] == "table"

@@ -1,0 +1,49 @@
+"""Progress: lines where there is no terminal, sizes for people."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from flows.progress import Progress, Timeline, size
+
+
+@pytest.fixture
+def out():
+    return io.StringIO()
+
+
+def fail():
+    raise KeyError("why")
+
+
+def test_a_step_is_one_plain_line_with_seconds_and_note(out):
+    progress, timeline = Progress(Console(file=out, highlight=False)), Timeline()
+    with progress.step("pack noble/amd64", timeline):
+        progress.detail("E: [weird] line")
+        progress.note("75 MB to 24 MB")
+    assert out.getvalue() == "✓ pack noble/amd64                0.0 s  75 MB to 24 MB\n"
+    assert list(timeline.seconds) == ["pack"]
+
+
+def test_a_step_that_fails_is_marked(out):
+    progress = Progress(Console(file=out, highlight=False))
+    with pytest.raises(KeyError, match="why"), progress.step("smoke noble", Timeline()):
+        fail()
+    assert out.getvalue().startswith("✗ smoke noble")
+
+
+def test_a_terminal_sees_the_running_step_and_its_newest_line(out):
+    progress = Progress(Console(file=out, force_terminal=True, width=100))
+    with progress.step("tree noble/amd64", Timeline()):
+        progress.detail("I: downloading [packages]")
+        progress._bars.refresh()
+    assert "I: downloading [packages]" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (36_400_000, "36.4 MB"), (5_000_000_000, "5.0 GB")],
+)
+def test_sizes_are_in_powers_of_1000(count, text):
+    assert size(count) == text
