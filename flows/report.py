@@ -38,7 +38,7 @@ def builds(records: Sequence[Record], settings: Settings, progress: Progress, as
     """How builds ended, and the exit status that says so."""
     for record in records:
         progress.say(ending(record))
-        if record.status in ("published", "built"):
+        if record.status == "published":
             progress.say(f"try it: {try_it(record, settings)}")
     if as_json:
         print_json([as_dict(record) for record in records])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import chain, islice
 from pathlib import Path
 
@@ -44,7 +45,10 @@ def resolve(image: str, choice: Choice) -> Inputs:
     """The recipe, and what it means today."""
     file = find(image, current().settings.recipes)
     recipe = read(file)
-    return inputs.gather(chosen_engine(recipe, choice), file)
+    wanted = inputs.gather(chosen_engine(recipe, choice), file)
+    if wanted.lock.releases:
+        current().progress.note(f"archive of {datetime.fromtimestamp(wanted.lock.epoch, UTC):%Y-%m-%d %H:%M} UTC")
+    return wanted
 
 
 def chosen_engine(recipe: Recipe, choice: Choice) -> Recipe:

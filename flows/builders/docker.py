@@ -42,13 +42,14 @@ class Docker:
 
         Progress is asked for, though nobody reads it: silence then means that the engine is stuck.
         """
-        said = ""
+        said = refusal = ""
         with self.engine.during(doing):
             answer: Iterable[dict[str, Any]] = self.engine.client.api.load_image(stream, quiet=False)  # type: ignore[no-untyped-call]
-            for line in answer:
-                if "error" in line:
-                    raise EngineRefused(self.engine.endpoint, doing, line["error"])
+            for line in answer:  # to its end, so that the connection can be used again
                 said += line.get("stream", "")
+                refusal = line.get("error", refusal)
+        if refusal:
+            raise EngineRefused(self.engine.endpoint, doing, refusal)
         if not (match := LOADED.search(said)):
             raise EngineLost(self.engine.endpoint, doing, "it did not say what it loaded")
         return match[1]

@@ -74,9 +74,7 @@ class Image:
         return blob_path(self.layout, digest).open("rb")
 
 
-def assemble(
-    layer: Layer, settings: ImageSettings, *, name: str, architecture: str, epoch: int, folder: Path
-) -> Image:
+def assemble(layer: Layer, settings: ImageSettings, *, name: str, architecture: str, epoch: int, folder: Path) -> Image:
     """Write the OCI layout to `folder`, which must not be there yet, and take the layer in without copying it.
 
     `architecture` is Debian's name, `epoch` the image's creation time in seconds since 1970. The index, which makes the
