@@ -133,7 +133,7 @@ def _namespaces() -> Finding:
         run(["true"], contained=True, timeout=10)
     except Problem as problem:
         mend = "Run with sudo, or allow them (sysctl user.max_user_namespaces and kernel.*unprivileged_userns*)."
-        return Finding("namespaces", " ".join(str(problem).split()), False, True, mend)
+        return Finding("namespaces", " ".join((problem.output or problem.what).split()), False, True, mend)
     if is_root() or _has_subuids():
         return Finding("namespaces", "mounts and processes of a build are its own", True, True, "")
     ids = f"sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {_user()}"

@@ -6,6 +6,7 @@ import os
 from typing import cast
 
 import prefect
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
 from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
@@ -14,6 +15,9 @@ from flows.build import build
 from flows.nightly import nightly
 from flows.progress import Progress
 from flows.settings import Settings
+
+# A night that is still running when the next is due is let finish.
+ONE = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
 
 
 def deployments(settings: Settings) -> tuple[RunnerDeployment, RunnerDeployment]:
@@ -25,7 +29,7 @@ def deployments(settings: Settings) -> tuple[RunnerDeployment, RunnerDeployment]
         schedule=schedule,
         tags=["baseforge"],
         entrypoint_type=EntrypointType.MODULE_PATH,
-        concurrency_limit=1,
+        concurrency_limit=ONE,
     )
     return cast(tuple[RunnerDeployment, RunnerDeployment], (by_hand, by_night))  # not a coroutine: we are not in one
 

@@ -94,26 +94,35 @@ class Factory:
         """What the store has: `IMAGE@BUILD`."""
         return sorted(f"{path.parts[-3]}@{path.stem}" for path in self.folder.glob("store/images/*/builds/*.json"))
 
+    def images(self) -> list[str]:
+        """What the engine has: names, and ids of images that have none."""
+        return sorted(_docker("images", "--all", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"))
+
     def leftovers(self) -> list[str]:
         """Whatever a run of this site may have left: work folders, mounts, processes, containers."""
         folders = [str(path) for path in self.work.glob("*")] if self.work.is_dir() else []
-        mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(self.work) in line]
-        shown = subprocess.run(
-            ["docker", "ps", "--all", "--filter", f"label={LABEL}", "--format", "{{.Names}} {{.Labels}}"],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        return folders + mounts + _processes(str(self.work)) + shown.stdout.splitlines()
+        points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+        mounts = [point for point in points if point.startswith(f"{self.work}/")]
+        containers = _docker("ps", "--all", "--filter", f"label={LABEL}", "--format", "{{.Names}} {{.Labels}}")
+        return folders + mounts + _processes(str(self.work)) + containers
 
 
-def _processes(word: str) -> list[str]:
-    """The command lines that name this place."""
+def _docker(*words: str) -> list[str]:
+    shown = subprocess.run(["docker", *words], capture_output=True, text=True, check=True)
+    return shown.stdout.splitlines()
+
+
+def _processes(place: str) -> list[str]:
+    """The command lines of processes that work below this place: by their arguments, temporary folder, cwd or root."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                said = [line, str((entry / "cwd").readlink()), str((entry / "root").readlink())]
+                said.append((entry / "environ").read_bytes().partition(b"TMPDIR=")[2].split(b"\0")[0].decode())
             except OSError:
                 continue
-            if word in line:
+            if any(f"{place}/" in text for text in said):
                 found.append(line)
     return found

@@ -37,6 +37,7 @@ _RIGHTS = "Check the credentials, this machine's clock, and that they may get, p
 _REGION = "Name the bucket's region and endpoint in the settings."
 _BUCKET = "Create the bucket, or correct its name."
 _DAMAGED = "Try again; if it stays so, a document is damaged: check the disk under the server."
+_SPACE = "Free space on the server's disk, or name another store."
 _SERVER = (
     "Check the endpoint, the credentials and the server's log; it must know `If-Match` and `If-None-Match` on writes."
 )
@@ -67,6 +68,8 @@ def refusal(error: ClientError | BotoCoreError, address: str, endpoint: str) -> 
 
 def _answer(error: ClientError, address: str, endpoint: str) -> Problem:
     said = f"{code(error)}: {error.response['Error'].get('Message', '')}"
+    if status(error) == 507:
+        return StoreRefused(address, said, _SPACE)
     if (status(error) >= 500 and status(error) != 501) or code(error) in _BUSY:
         return StoreUnreachable(address, endpoint, said)
     if code(error) == "NoSuchBucket":

@@ -19,7 +19,7 @@ WITHOUT_RUN = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /run && e
 @pytest.fixture(scope="module")
 def clone():
     """A clone that is not set up, where everybody may read it."""
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+    with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield shutil.copytree(ROOT, Path(folder) / "baseforge", ignore=NOT_CLONED)
 

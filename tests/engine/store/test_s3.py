@@ -225,7 +225,7 @@ def test_the_servers_disk_is_full(
             monkeypatch.setenv(name, value)
         store = open_store(f"s3://{server.make_bucket()}", endpoint=server.endpoint)
         data = pattern(LARGE)
-        with pytest.raises(Problem, match="s3://"):
+        with pytest.raises(StoreRefused, match="Free space"):
             store.put_blob(io.BytesIO(data))
         assert not store.has_blob(digest_of(data))
 

@@ -28,6 +28,7 @@ from rootfs.errors import Problem, StoreRefused, StoreUnreachable
         (500, "InternalError", StoreUnreachable, "network"),
         (501, "NotImplemented", StoreRefused, "If-None-Match"),
         (503, "SlowDown", StoreUnreachable, "network"),
+        (507, "InsufficientStorage", StoreRefused, "Free space"),
     ],
 )
 def test_what_a_server_can_answer(status: int, code: str, kind: type[Problem], mend: str) -> None:

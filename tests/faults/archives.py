@@ -1,0 +1,140 @@
+"""Archives that do not do what they should: local servers, some of which pass on what the real archive says."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import httpx
+
+from rootfs.archive import Site, Source, sources
+
+SUITE = "trixie"
+CUT_AFTER = 2000  # bytes
+
+Damage = Callable[[str, bytes], bytes]  # what becomes of the file at a path
+
+
+@dataclass(frozen=True)
+class Silent:
+    """A server that takes calls and never says a word."""
+
+    address: str
+    called: threading.Event = field(default_factory=threading.Event)
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[Silent]:
+    """A silent server on a free loopback port; `called` is set when somebody has connected."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = Silent(f"127.0.0.1:{listener.getsockname()[1]}")
+        kept: list[socket.socket] = []
+
+        def take() -> None:
+            with contextlib.suppress(OSError):  # the listener has been shut down
+                while True:
+                    kept.append(listener.accept()[0])
+                    server.called.set()
+
+        thread = threading.Thread(target=take)
+        thread.start()
+        try:
+            yield server
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+            for connection in kept:
+                connection.close()
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """A mirror of the suite's own archive: its address, the setting that makes it used, and the paths it was asked."""
+
+    address: str
+    asked: list[str]
+
+    @property
+    def setting(self) -> dict[str, str]:
+        """The environment in which everything is fetched from this mirror."""
+        return mirrored(self.address)
+
+
+def mirrored(address: str) -> dict[str, str]:
+    """The environment in which this address stands for the suite's own archive."""
+    return {"BASEFORGE_MIRRORS": json.dumps({own().address: address})}
+
+
+def own() -> Source:
+    """The suite at the distribution's own archive."""
+    [source] = sources(SUITE, (), ("main",), "amd64", Site())
+    return source
+
+
+def broken_off(path: str, body: bytes) -> bytes:
+    """A `.deb` comes only in part."""
+    return body[:CUT_AFTER] if path.endswith(".deb") else body
+
+
+@contextlib.contextmanager
+def mirror(damage: Damage) -> Iterator[Mirror]:
+    """A mirror that has what the real archive has, but for the damage; a file that becomes shorter breaks off."""
+    asked: list[str] = []
+    with httpx.Client(base_url=own().address, timeout=60) as upstream:
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                asked.append(self.path)
+                answer = upstream.get(self.path)
+                body = damage(self.path, answer.content)
+                self.send_response(answer.status_code)
+                self.send_header("Content-Length", str(len(answer.content)))
+                self.end_headers()
+                self.wfile.write(body)
+                self.close_connection = len(body) < len(answer.content)
+
+            def log_message(self, *_: object) -> None:
+                """Not on the test's terminal."""
+
+        with _serving(Handler) as address:
+            yield Mirror(address, asked)
+
+
+@contextlib.contextmanager
+def empty() -> Iterator[str]:
+    """The address of an archive that has nothing at all."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(404)
+
+        def log_message(self, *_: object) -> None:
+            """Not on the test's terminal."""
+
+    with _serving(Handler) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def _serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_: object) -> None:
+            """A client that hangs up is what these tests are about."""
+
+    with Server(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()

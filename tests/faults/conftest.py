@@ -1,0 +1,58 @@
+"""What tests of faults share: a site that has one build, and must have just that and nothing else afterwards."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.factory import Factory
+
+LOCAL_NAME = "baseforge-faults"
+SETTLED = 5.0  # seconds a killed process may take to go
+PROBE = Path(__file__).parents[1] / "engine/probe.c"
+TINY = "kind: scratch\nfiles: [{path: /motd, content: hello}]\n"
+
+
+@pytest.fixture(scope="session")
+def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A static program that does what it is told."""
+    binary = tmp_path_factory.mktemp("probe") / "probe"
+    subprocess.run(["gcc", "-static", "-O1", "-s", "-o", binary, PROBE], check=True)
+    return binary
+
+
+@pytest.fixture(scope="session")
+def seed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
+    """A site with one build of a tiny image."""
+    factory = Factory(tmp_path_factory.mktemp("seed"), {"BASEFORGE_LOCAL_NAME": LOCAL_NAME})
+    factory.recipe("tiny", TINY)
+    done = factory.run("build", "tiny")
+    assert done.status == 0, done.stderr
+    yield factory
+    subprocess.run(["docker", "rmi", f"{LOCAL_NAME}/tiny"], check=True, capture_output=True)
+
+
+@pytest.fixture
+def site(seed: Factory, tmp_path: Path) -> Iterator[Factory]:
+    """A site as the seed left it. What a test does to it may not change what it has published, nor leave anything."""
+    factory = Factory(tmp_path / "site", seed.settings)
+    shutil.copytree(seed.folder / "store", factory.folder / "store")
+    shutil.copytree(seed.recipes, factory.recipes)
+    before = factory.builds(), factory.images()
+    assert before[0]
+    yield factory
+    assert _settled(factory) == []
+    assert (factory.builds(), factory.images()) == before
+    assert [path for path in (factory.folder / "store").rglob("*.partial")] == []
+
+
+def _settled(factory: Factory) -> list[str]:
+    until = time.monotonic() + SETTLED
+    while (left := factory.leftovers()) and time.monotonic() < until:
+        time.sleep(0.2)
+    return left

@@ -1,0 +1,49 @@
+"""The deployments of `serve`, and the same ones for a shared server in deploy/prefect.yaml."""
+
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from flows.serve import deployments
+from flows.settings import Settings
+
+FILE = Path(__file__).parents[3] / "deploy/prefect.yaml"
+
+
+@pytest.fixture(scope="module")
+def written():
+    return {entry["name"]: entry for entry in YAML(typ="safe").load(FILE)["deployments"]}
+
+
+@pytest.fixture(scope="module")
+def served():
+    return {deployment.name: deployment for deployment in deployments(Settings(store=""))}
+
+
+def test_both_have_the_same_flows(written, served):
+    assert written.keys() == served.keys() == {"build", "nightly"}
+    for name, entry in written.items():
+        path, _, function = entry["entrypoint"].partition(":")
+        assert served[name].entrypoint == f"{path.removesuffix('.py').replace('/', '.')}.{function}"
+        assert served[name].tags == entry["tags"]
+
+
+def test_the_night_has_one_schedule_with_a_slug_and_never_runs_twice_at_once(written, served):
+    [planned], [there] = written["nightly"]["schedules"], served["nightly"].schedules
+    assert (planned["cron"], planned["timezone"], planned["slug"]) == ("0 2 * * *", "UTC", "nightly")
+    assert (there.schedule.cron, there.schedule.timezone, there.slug) == ("0 2 * * *", "UTC", "nightly")
+    limit = written["nightly"]["concurrency_limit"]
+    options = served["nightly"].concurrency_options
+    assert (served["nightly"].concurrency_limit, options.collision_strategy) == (
+        limit["limit"],
+        limit["collision_strategy"],
+    )
+
+
+def test_cron_and_zone_are_settings():
+    _, nightly = deployments(Settings(store="", nightly_cron="30 4 * * 1", timezone="Europe/Berlin"))
+    assert (nightly.schedules[0].schedule.cron, nightly.schedules[0].schedule.timezone) == (
+        "30 4 * * 1",
+        "Europe/Berlin",
+    )
