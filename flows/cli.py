@@ -134,7 +134,7 @@ def doctor(recipes: Recipes = None, as_json: Json = False) -> None:
     from flows.doctor import report as examine
 
     settings = load(recipes)
-    _end(report.doctor(examine(settings.work), settings, as_json))
+    _end(report.doctor(examine(settings.work, settings.site), settings, as_json))
 
 
 @app.command()

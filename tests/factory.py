@@ -120,7 +120,8 @@ def _processes(place: str) -> list[str]:
             try:
                 line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                 said = [line, str((entry / "cwd").readlink()), str((entry / "root").readlink())]
-                said.append((entry / "environ").read_bytes().partition(b"TMPDIR=")[2].split(b"\0")[0].decode())
+                variables = (entry / "environ").read_bytes().decode(errors="replace").split("\0")
+                said += [variable for variable in variables if variable.startswith("TMPDIR=")]
             except OSError:
                 continue
             if any(f"{place}/" in text for text in said):

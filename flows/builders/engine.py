@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -112,14 +112,24 @@ def unbroken(ask: Callable[[threading.Event], Answer]) -> Answer:
 
     The engine ends what it has begun even when nobody listens any more; whoever cleans up must come after that.
     """
-    given_up = threading.Event()
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        answer = pool.submit(ask, given_up)
+    asking, given_up = threading.Event(), threading.Event()
+    answer: Future[Answer] = Future()
+
+    def work() -> None:
+        asking.set()
         try:
-            return answer.result()
-        except BaseException:
-            given_up.set()
-            raise
+            answer.set_result(ask(given_up))
+        except BaseException as error:  # raised again where it is waited for
+            answer.set_exception(error)
+
+    try:
+        threading.Thread(target=work).start()
+        return answer.result()
+    except BaseException:
+        given_up.set()
+        if asking.wait(1):  # an interrupt may come before the thread has begun
+            wait([answer])
+        raise
 
 
 def _arguments() -> dict[str, Any]:

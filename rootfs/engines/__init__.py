@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,13 +31,6 @@ class Job:
     architecture: str
     folder: Path
     log: Log
-
-    @property
-    def releases(self) -> Path:
-        """Where an engine leaves the InRelease files it used."""
-        path = self.folder / "releases"
-        path.mkdir(exist_ok=True)
-        return path
 
     @property
     def environment(self) -> dict[str, str]:
@@ -70,10 +62,9 @@ def is_root() -> bool:
     return os.geteuid() == 0
 
 
-def check_releases(job: Job) -> None:
-    """Raises ArchiveMoved when the engine saw another state of the archive than the lock says."""
-    seen = {hashlib.sha256(path.read_bytes()).hexdigest() for path in job.releases.iterdir()}
-    for release in job.lock.releases:
+def check_releases(lock: Lock, seen: Iterable[str]) -> None:
+    """Raises ArchiveMoved when the InRelease files an engine saw (their sha256) are not those that the lock says."""
+    for release in lock.releases:
         if release.sha256 not in seen:
             raise ArchiveMoved(release.suite)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +31,8 @@ def tree(job: Job) -> Iterator[Members]:
     with explained(recipe):
         run(_command(job, recipe, root), env=job.environment, contained=True, timeout=TIMEOUT, log=job.log)
         _complete(job, recipe, root)
-    check_releases(job)
+    lists = (root / "var/lib/apt/lists").glob("*_InRelease")
+    check_releases(job.lock, [hashlib.sha256(path.read_bytes()).hexdigest() for path in lists])
     yield from_tree(root)
 
 
@@ -61,8 +62,6 @@ def _complete(job: Job, recipe: DebootstrapRecipe, root: Path) -> None:
     _apt(job, root, "dist-upgrade")
     if recipe.include:
         _apt(job, root, "install", *recipe.include)
-    for path in (root / "var/lib/apt/lists").glob("*_InRelease"):
-        shutil.copy(path, job.releases)
     keyring.unlink()
 
 

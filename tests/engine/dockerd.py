@@ -18,14 +18,14 @@ SLOWEST_START = 60.0  # seconds
 
 @dataclass(frozen=True)
 class Daemon:
-    """A running engine: where it listens, and its process, which is the leader of its group."""
+    """A running engine: where it listens, and its process id."""
 
     address: str
-    process: subprocess.Popen[bytes]
+    pid: int
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to the engine alone (its containerd is a child of it)."""
-        self.process.send_signal(number)
+        """Send the engine a signal."""
+        os.kill(self.pid, number)
 
 
 @contextlib.contextmanager
@@ -37,23 +37,20 @@ def dockerd(options: Sequence[str] = ()) -> Iterator[Daemon]:
     socket = folder / "d.sock"
     places = [f"--data-root={folder}/data", f"--exec-root={folder}/exec", f"--pidfile={folder}/pid"]
     network = ["--bridge=none", "--iptables=false", "--ip6tables=false"]
-    # In a network namespace of its own: with --bridge=none an engine deletes the docker0 of whoever else has one.
-    argv = ["unshare", "--net", program, f"--host=unix://{socket}", *places, *network, *options]
+    # With --bridge=none an engine deletes the docker0 of whoever else has one in its network namespace; and when it is
+    # killed, its containers and mounts are gone only with the other two.
+    apart = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
+    argv = [*apart, program, f"--host=unix://{socket}", *places, *network, *options]
     with (folder / "dockerd.log").open("wb") as log:
         process = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
     try:
         _await(socket, process, folder / "dockerd.log")
-        yield Daemon(f"unix://{socket}", process)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        yield Daemon(f"unix://{socket}", int(children.read_text()))
     finally:
-        process.send_signal(signal.SIGCONT)
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(15)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait()
-        _unmount_below(folder)
-        shutil.rmtree(folder)
+        _remove(folder)
 
 
 def _await(socket: Path, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -65,8 +62,9 @@ def _await(socket: Path, process: subprocess.Popen[bytes], log: Path) -> None:
         time.sleep(0.1)
 
 
-def _unmount_below(folder: Path) -> None:
-    """A killed engine leaves mounts behind."""
-    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    for point in sorted((point for point in points if point.startswith(f"{folder}/")), reverse=True):
-        subprocess.run(["umount", "--lazy", point], check=False)
+def _remove(folder: Path) -> None:
+    """The last process of the namespaces may take a moment to go, and its mounts with it."""
+    until = time.monotonic() + SLOWEST_START
+    while folder.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        assert time.monotonic() < until, f"{folder} cannot be removed"

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 USER, PASSWORD = "pusher", "correct horse"
 # The registry takes bcrypt alone: `htpasswd -nbB pusher 'correct horse'`.
 HTPASSWD = "pusher:$2b$05$5nwu1W0161WfUMyzF/8XsuOOp1m7V7IHU4u8MPsGq/Nv7s.oyeJIC\n"
+SLOWEST_START = 15.0  # seconds
+LISTENING = re.compile(r"listening on (127\.0\.0\.1:\d+)")
 
 
 def free_port() -> int:
@@ -31,20 +32,24 @@ def registry(folder: Path, *, login: bool = False) -> Iterator[str]:
     program = shutil.which("docker-registry")
     assert program, "docker-registry is not installed: apt-get install docker-registry"
     folder.mkdir(parents=True, exist_ok=True)
-    address = f"127.0.0.1:{free_port()}"
-    config = folder / "config.json"
-    config.write_text(json.dumps(_config(folder, address, login)))
-    with (folder / "registry.log").open("wb") as log, _running([program, "serve", str(config)], log) as process:
-        _await(address, process)
-        yield address
+    config, log = folder / "config.json", folder / "registry.log"
+    config.write_text(json.dumps(_config(folder, login)))
+    with log.open("wb") as output:
+        # It would take every REGISTRY_… of ours as a setting of its own.
+        process = subprocess.Popen([program, "serve", config], env={}, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        yield _address(process, log)
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
-def _config(folder: Path, address: str, login: bool) -> dict[str, object]:
+def _config(folder: Path, login: bool) -> dict[str, object]:
     config: dict[str, object] = {
         "version": 0.1,
-        "log": {"level": "warn"},
+        "log": {"level": "info"},
         "storage": {"filesystem": {"rootdirectory": str(folder / "data")}},
-        "http": {"addr": address},
+        "http": {"addr": "127.0.0.1:0"},
     }
     if login:
         (folder / "htpasswd").write_text(HTPASSWD)
@@ -52,27 +57,11 @@ def _config(folder: Path, address: str, login: bool) -> dict[str, object]:
     return config
 
 
-@contextlib.contextmanager
-def _running(argv: list[str], log: object) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(argv, stdout=log, stderr=subprocess.STDOUT)  # type: ignore[call-overload]
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def _await(address: str, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 15
-    while True:
-        assert process.poll() is None, "the registry ended at once"
-        try:
-            urllib.request.urlopen(f"http://{address}/v2/", timeout=5).close()
-        except urllib.error.HTTPError as error:
-            error.close()
-            return  # it wants a login: it is there
-        except OSError:
-            assert time.monotonic() < until, "the registry did not start"
-            time.sleep(0.05)
-        else:
-            return
+def _address(process: subprocess.Popen[bytes], log: Path) -> str:
+    """The port that the registry chose, as it says itself."""
+    until = time.monotonic() + SLOWEST_START
+    while not (said := LISTENING.search(log.read_text())):
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < until, log.read_text()
+        time.sleep(0.05)
+    return said[1]

@@ -16,7 +16,7 @@ from tests.engine.s3 import serve_s3
 from tests.factory import Done, Factory
 
 SHELF = ("noble", "trixie", "trixie-slim", "hello")
-DEBIAN = ("noble", "trixie-slim")
+DEBIAN = ("noble", "trixie", "trixie-slim")
 FIELDS = [
     "image",
     "build",

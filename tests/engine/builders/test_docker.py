@@ -248,7 +248,7 @@ def test_a_context_with_tls(tmp_path: Path, probe: bytes, monkeypatch: pytest.Mo
     options = ["--host=tcp://127.0.0.1:2376", "--tlsverify", f"--tlscacert={good}/ca.pem"]
     options += [f"--tlscert={good}/cert.pem", f"--tlskey={good}/key.pem"]
     image = image_of({"probe": probe}, tmp_path / "made")
-    with dockerd(options) as daemon, relay(daemon.process.pid, 2376) as port:
+    with dockerd(options) as daemon, relay(daemon.pid, 2376) as port:
         for name in ("good", "bad"):
             files = {key: tmp_path / name / f"{key}.pem" for key in ("ca", "cert", "key")}
             endpoint = ",".join([f"host=tcp://127.0.0.1:{port}", *(f"{key}={path}" for key, path in files.items())])

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from flows.image.oci import Image, digest_of
 from flows.store.folder import FolderStore
 from rootfs.errors import BlobDamaged, DiskFull
 from rootfs.recipe import ImageSettings
+from tests.engine.podman import LIMITS, podman
 from tests.unit.image.samples import image_of
 
 NAME = f"baseforge-test-{uuid.uuid4().hex[:8]}/readers:latest"
@@ -80,22 +80,13 @@ def test_docker_load(image: Image, file: Path, engine: Engine) -> None:
         output("docker", "rmi", NAME)
 
 
-@pytest.fixture
-def podman(tmp_path: Path) -> Iterator[list[str]]:
-    """podman with everything it keeps in the test's folder."""
-    places = ["--root", tmp_path / "podman", "--runroot", tmp_path / "podrun", "--tmpdir", tmp_path / "podtmp"]
-    yield ["podman", *map(str, places), "--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=file"]
-    shutil.rmtree(tmp_path / "podman", ignore_errors=True)
-
-
-def test_podman_load(image: Image, file: Path, podman: list[str]) -> None:
-    assert NAME in output(*podman, "load", "--input", file)
-    (details,) = json.loads(output(*podman, "image", "inspect", NAME))
-    assert f"sha256:{details['Id']}" == image.config_digest
-    assert details["Digest"] == image.manifest_digest
-    # Without the right to raise limits podman cannot set its defaults.
-    limits = ["--ulimit=nofile=1000:1000", "--ulimit=nproc=1000:1000"]
-    assert output(*podman, "run", "--rm", "--network=none", *limits, NAME) == "hello\n"
+def test_podman_load(image: Image, file: Path) -> None:
+    with podman() as run:
+        assert NAME in run("load", "--input", file)
+        (details,) = json.loads(run("image", "inspect", NAME))
+        assert f"sha256:{details['Id']}" == image.config_digest
+        assert details["Digest"] == image.manifest_digest
+        assert run("run", "--rm", "--network=none", *LIMITS, NAME) == "hello\n"
 
 
 def test_the_root_filesystem_is_a_tar(image: Image, probe: bytes, tmp_path: Path) -> None:

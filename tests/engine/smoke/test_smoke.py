@@ -182,6 +182,7 @@ def test_an_interrupt_leaves_nothing(
         threading.Timer(2, interrupt).start()
     with pytest.raises(KeyboardInterrupt):
         smoke_test(image_id, [SmokeCheck(run=("sleep", "60"))], engine, run_label=label)
+    time.sleep(1)
     assert left(engine, label) == []
 
 
@@ -225,7 +226,7 @@ def test_an_engine_that_stops_in_the_middle(
             imported = import_image(image_of({"probe": probe}, tmp_path), Docker(reached))
             threading.Timer(1.5, daemon.send, (number,)).start()
             started = time.monotonic()
+            checks = [SmokeCheck(run=("/probe", "sleep", "60"), timeout=5)]
             with pytest.raises(EngineLost, match="running a smoke test"):
-                checks = [SmokeCheck(run=("/probe", "sleep", "60"), timeout=5)]
                 smoke_test(imported.image_id, checks, reached, run_label=label)
             assert time.monotonic() - started < 20

@@ -1,0 +1,89 @@
+"""What a user can get wrong in words: nothing is made, and the message says where and what to write instead."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults import archives
+from tests.faults.outcome import complains
+
+PACKAGES = f"kind: debootstrap\nsuite: {archives.SUITE}\npockets: []\n"
+WRONG = {
+    "unknown key": (
+        "kind: debootstrap\nsuite: trixie\nincldue: [bc]\n",
+        ("wrong.yaml:3:1: unknown key 'incldue'", "Did you mean 'include'?"),
+    ),
+    "wrong type": (
+        "kind: debootstrap\nsuite: trixie\ninclude: bc\n",
+        ("wrong.yaml:3:10: expected a list of strings, found a string",),
+    ),
+    "not YAML": ("kind: [scratch\n", ("wrong.yaml:",)),
+    "unknown suite": (
+        "kind: debootstrap\nsuite: trixy\n",
+        ("no distribution has a suite 'trixy'", "Did you mean 'trixie'?"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("recipe", "words"), WRONG.values(), ids=WRONG)
+def test_a_recipe_that_is_wrong(site, recipe, words):
+    site.recipe("wrong", recipe)
+    complains(site.run("build", "wrong"), 2, *words)
+
+
+def test_an_unknown_recipe(site):
+    complains(site.run("build", "tinny"), 2, "there is no recipe 'tinny'", "Did you mean 'tiny'?")
+
+
+def test_one_wrong_name_among_right_ones_ends_it_before_anything_is_made(site):
+    done = site.run("build", "tiny", "tinny", "--force")
+    complains(done, 2, "there is no recipe 'tinny'")
+    assert "✓" not in done.stderr
+
+
+def test_json_has_the_failure_too(site):
+    site.recipe("wrong", "kind: debootstrap\nsuite: trixy\n")
+    done = site.run("build", "wrong", "--json")
+    assert (done.status, done.json[0]["status"]) == (2, "failed")
+    assert "no distribution has a suite 'trixy'" in done.json[0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("build", "tiny", "--engine", "debbootstrap"), "--engine"),
+        (("build", "tiny", "--forse"), "--force"),
+        (("build",), "IMAGE"),
+        (("bild", "tiny"), "bild"),
+    ],
+)
+def test_a_wrong_option(site, words, named):
+    done = site.run(*words)
+    assert done.status == 2
+    assert named in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_setting(site):
+    (site.folder / "baseforge.toml").write_text('# ours\nstorre = "/srv/images"\n')
+    complains(site.run("build", "tiny"), 2, "baseforge.toml:2:1: unknown setting 'storre'", "Did you mean 'store'?")
+
+
+@pytest.mark.parametrize(("name", "value"), [("BASEFORGE_MIRRORS", "http://127.0.0.1"), ("BASEFORGE_STORE", "ftp://x")])
+def test_a_setting_with_a_wrong_value(site, name, value):
+    complains(site.run("build", "tiny", env={name: value}), 2)
+
+
+def test_a_suite_that_the_archive_lacks(site):
+    site.recipe("packages", PACKAGES)
+    with archives.empty() as address:
+        done = site.run("build", "packages", env=archives.mirrored(address))
+    complains(done, 2, f"{address}/dists/trixie/InRelease: the archive has no suite 'trixie'", "Check `suite`")
+    assert done.stderr.count("✗ resolve") == 1
+
+
+def test_a_package_that_does_not_exist(site):
+    site.recipe("packages", PACKAGES + "include: [no-such-thing]\n")
+    done = site.run("build", "packages")
+    complains(done, 2, "trixie (main) has no package 'no-such-thing'", "Check the name in `include`")
+    assert done.stderr.count("✗ tree") == 1
