@@ -403,6 +403,17 @@ class EngineUnreachable(MachineError):
         )
 
 
+class EngineForbidden(MachineError):
+    """The container engine's socket is not open to this user."""
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(
+            "this user may not use the container engine",
+            where=endpoint,
+            mend="Run with sudo, or have `sudo usermod --append --groups docker $USER` run, and log in again.",
+        )
+
+
 class EngineLost(MachineError):
     """The container engine answered before, and stopped doing so in the middle of something."""
 

@@ -20,7 +20,7 @@ from requests import RequestException
 from urllib3.exceptions import HTTPError
 
 from flows.image.oci import Image
-from rootfs.errors import ContextMissing, EngineLost, EngineRefused, EngineUnreachable
+from rootfs.errors import ContextMissing, EngineForbidden, EngineLost, EngineRefused, EngineUnreachable
 
 Answer = TypeVar("Answer")
 
@@ -82,7 +82,7 @@ class Engine:
 def connect() -> Engine:
     """The engine that DOCKER_HOST, DOCKER_CONTEXT or the selected docker context names, in this order, as for `docker`.
 
-    Raises EngineUnreachable and ContextMissing.
+    Raises EngineUnreachable, EngineForbidden and ContextMissing.
     """
     arguments = _arguments()
     endpoint = str(arguments.get("base_url"))
@@ -92,6 +92,8 @@ def connect() -> Engine:
         client = _client(arguments, version["ApiVersion"])
         info = client.info()
     except (*FAULTS, KeyError, ValueError) as error:  # the last two where something else than an engine answers
+        if isinstance(_cause(error), PermissionError):
+            raise EngineForbidden(endpoint) from error
         raise EngineUnreachable(endpoint, _reason(error)) from error
     client.api.timeout = SILENCE
     return Engine(client, endpoint, version["Version"], CONTAINERD_STORE in info.get("DriverStatus", []))
@@ -150,8 +152,13 @@ def _arguments() -> dict[str, Any]:
     return {**arguments, **context}
 
 
-def _reason(error: BaseException) -> str:
+def _cause(error: BaseException) -> BaseException:
     """The innermost cause, which says what happened without the layers above it."""
     while isinstance(inner := error.__cause__ or error.__context__, FAULTS):
         error = inner
+    return error
+
+
+def _reason(error: BaseException) -> str:
+    error = _cause(error)
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import hashlib
 import json
@@ -15,7 +16,7 @@ import pytest
 
 from flows.builders import engine as module
 from flows.builders.engine import connect
-from rootfs.errors import ContextMissing, EngineLost, EngineRefused, EngineUnreachable
+from rootfs.errors import ContextMissing, EngineForbidden, EngineLost, EngineRefused, EngineUnreachable
 from tests.unit.builders.fake import engine, failing
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -115,6 +116,16 @@ def test_an_engine_that_is_not_there(host: str, said: str, monkeypatch: pytest.M
     assert caught.value.status == 3
     assert "baseforge doctor" in caught.value.mend
     assert len(str(caught.value).splitlines()) <= 3
+
+
+def test_an_engine_that_is_not_for_this_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("docker.transport.unixconn.UnixHTTPConnection.connect", refuse)
+    with pytest.raises(EngineForbidden, match="sudo") as caught:
+        connect()
+    assert caught.value.status == 3
 
 
 def test_certificates_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
