@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from flows.tasks import (
     smoke,
 )
 from flows.work import sweep, work_folder
-from rootfs.errors import ArchiveMoved, Problem
+from rootfs.errors import ArchiveMoved, Problem, Unexpected
 
 
 def clean_up(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - names are Prefect's
@@ -87,10 +88,23 @@ def make(image: str, choice: Choice) -> Record:
 
 def attempt(image: str, choice: Choice) -> Record:
     """Build an image; a failure is a record too, so that the next image gets its turn, but one that is not kept."""
-    try:
-        return build(image, choice)
-    except Problem as problem:
-        return Record(image=image, status="failed", reason=str(problem), exit_status=problem.status)
+    with session(), new_run(image) as run:
+        try:
+            return build(image, choice)
+        except Problem as error:
+            problem = error
+        except Exception as bug:  # one that one image meets must not cost the others their night
+            traceback.print_exc(file=run.log_stream)
+            problem = Unexpected(image, bug)
+        run.log(str(problem))
+        return Record(
+            image=image,
+            build=run.build,
+            status="failed",
+            reason=str(problem),
+            exit_status=problem.status,
+            seconds=run.timeline.seconds,
+        )
 
 
 def table(done: Record) -> None:

@@ -85,7 +85,10 @@ def session(settings: Settings | None = None, progress: Progress | None = None) 
 
 @contextlib.contextmanager
 def new_run(image: str) -> Iterator[Run]:
-    """A build of its own: an id that sorts by time, and a log under the data folder that outlives a failure."""
+    """The image's build in force, or a new one: an id that sorts by time, a log that outlives a failure."""
+    if (known := _run.get(None)) and known.image == image:
+        yield known
+        return
     build = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
     log_file = _logs(image) / f"{build}.log"
     log_file.parent.mkdir(parents=True, exist_ok=True)

@@ -54,6 +54,15 @@ class MachineError(Problem):
     status = 3
 
 
+class Unexpected(BuildError):
+    """A bug of ours: an error that no user can mend."""
+
+    def __init__(self, image: str, bug: Exception) -> None:
+        super().__init__(
+            f"a bug: {type(bug).__name__}: {bug}", mend=f"`baseforge log {image}` has the traceback. Please report it."
+        )
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """`Did you mean …?` with the nearest known word, or an empty string when none is near."""
     match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.4)
@@ -119,7 +128,7 @@ class ArchiveUnreachable(NetworkFailure):
 
     def __init__(self, address: str, reason: str) -> None:
         super().__init__(
-            f"the archive does not answer: {reason}",
+            f"the archive does not answer as it should: {reason}",
             where=address,
             mend="Check the network and the proxy settings, or name a mirror: [mirrors] in baseforge.toml.",
         )

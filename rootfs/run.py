@@ -61,16 +61,18 @@ def run(
     network: bool = True,
     log: Log | None = None,
 ) -> Outcome:
-    """Run a program to its end and return what it printed; `log` sees each line of its standard error as it comes.
+    """Run a program to its end and return what it printed. With a `log`, which sees each line as it comes, its two
+    outputs are one, in the order in which it printed them, and that is `stderr`.
 
     `network=False` leaves a contained program only a loopback that is down. Raises ProgramMissing, ProgramTimedOut
     (after `timeout` seconds) and, unless `check` is False, ProgramFailed.
     """
     leash = _leash(contained, network)
-    with _started(argv, leash, env=env, cwd=cwd, log=log, timeout=timeout, piped=stdin is not None) as program:
+    piped, merged = stdin is not None, log is not None
+    with _started(argv, leash, env=env, cwd=cwd, log=log, timeout=timeout, piped=piped, merged=merged) as program:
         if stdin is not None:
             program.feed(stdin)
-        out = program.stdout.read()
+        out = b"" if merged else program.stdout.read()
         status = program.wait()
     if check and status != 0:
         raise ProgramFailed(program.name, status, program.tail() or out.decode(errors="replace"))
@@ -104,13 +106,13 @@ def stream(
 
 
 class _Program:
-    """One running program, its process group and the end of its standard error."""
+    """One running program, its process group and the end of what it said: its standard error, or all its output."""
 
     def __init__(self, name: str, process: subprocess.Popen[bytes], log: Log | None, timeout: float | None) -> None:
         self.name, self.process, self.log = name, process, log
         self._expired, self._timeout = False, timeout or 0.0
         self._lines: deque[str] = deque(maxlen=TAIL)
-        self._reader = threading.Thread(target=self._read_errors, daemon=True)
+        self._reader = threading.Thread(target=self._read_lines, daemon=True)
         self._reader.start()
         self._watchdog = threading.Timer(self._timeout, self._expire)
         self._watchdog.daemon = True
@@ -122,9 +124,8 @@ class _Program:
         assert self.process.stdout is not None  # noqa: S101 - always piped
         return self.process.stdout
 
-    def _read_errors(self) -> None:
-        assert self.process.stderr is not None  # noqa: S101 - always piped
-        for raw in self.process.stderr:
+    def _read_lines(self) -> None:
+        for raw in self.process.stderr or self.stdout:
             line = raw.decode(errors="replace").rstrip("\r\n")
             self._lines.append(line)
             if self.log:
@@ -175,12 +176,13 @@ class _Program:
         self.process.wait()
 
     def close(self) -> None:
-        """Let go of its output; standard error only once its reader is done, as a stray child may still hold it."""
+        """Let go of its output; what lines are read from only once that is done, as a stray child may still hold it."""
         self._watchdog.cancel()
-        self.stdout.close()
+        if self.process.stderr:
+            self.stdout.close()
         self._reader.join(timeout=GRACE)
-        if self.process.stderr and not self._reader.is_alive():
-            self.process.stderr.close()
+        if not self._reader.is_alive():
+            (self.process.stderr or self.stdout).close()
 
     def _signal(self, number: signal.Signals) -> bool:
         try:
@@ -207,6 +209,7 @@ def _started(
     timeout: float | None,
     cwd: Path | None = None,
     piped: bool = False,
+    merged: bool = False,
 ) -> Iterator[_Program]:
     words = [str(word) for word in argv]
     environment = clean_environment(env)
@@ -218,7 +221,7 @@ def _started(
         cwd=cwd,
         stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=subprocess.STDOUT if merged else subprocess.PIPE,
         start_new_session=True,
         umask=0o022,
     )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rootfs.archive import Source
 from rootfs.engines import TIMEOUT, Job, check_releases, explained, is_root
-from rootfs.errors import NeedsRoot
+from rootfs.errors import ArchiveUnreachable, NeedsRoot, ProgramFailed
 from rootfs.members import Members, from_tree
 from rootfs.recipe import DebootstrapRecipe
 from rootfs.run import run
@@ -17,6 +19,12 @@ from rootfs.run import run
 INSIDE = 'mount -t proc proc "$1/proc" && mount -t tmpfs tmpfs "$1/run" && exec chroot "$@"'
 NO_DAEMONS = b"#!/bin/sh\nexit 101\n"  # invoke-rc.d's policy: start nothing
 KEYRING = "etc/apt/baseforge.gpg"  # while the tree is being made
+# wget would try each file 20 times with longer and longer naps, and wait 15 minutes for a byte: hours, with an archive
+# that breaks off. The step as a whole is tried again.
+WGETRC = "tries = 3\nwaitretry = 0\ntimeout = 30\n"
+UNFETCHED = re.compile(
+    r"^E: (?:Couldn't download (?:packages: )?|Failed getting release (?:signature )?file )(.+)", re.M
+)
 VARIANTS = {"important": "-", "minbase": "minbase", "buildd": "buildd"}
 
 
@@ -29,15 +37,28 @@ def tree(job: Job) -> Iterator[Members]:
         raise NeedsRoot("debootstrap")
     root = job.folder / "tree"
     with explained(recipe):
-        run(_command(job, recipe, root), env=job.environment, contained=True, timeout=TIMEOUT, log=job.log)
+        _base(job, recipe, root)
         _complete(job, recipe, root)
     lists = (root / "var/lib/apt/lists").glob("*_InRelease")
     check_releases(job.lock, [hashlib.sha256(path.read_bytes()).hexdigest() for path in lists])
     yield from_tree(root)
 
 
-def _command(job: Job, recipe: DebootstrapRecipe, root: Path) -> list[str | Path]:
+def _base(job: Job, recipe: DebootstrapRecipe, root: Path) -> None:
+    """What debootstrap itself makes. Raises ArchiveUnreachable when it could not fetch something."""
     base = next(source for source in job.sources if source.suite == recipe.suite)
+    settings = job.folder / "wgetrc"
+    settings.write_text(WGETRC)
+    environment = {**job.environment, "WGETRC": str(settings)}
+    try:
+        run(_command(job, recipe, root, base), env=environment, contained=True, timeout=TIMEOUT, log=job.log)
+    except ProgramFailed as error:
+        if broken := UNFETCHED.search(error.output):
+            raise ArchiveUnreachable(base.mirror, f"these could not be fetched: {broken[1].strip()}") from error
+        raise
+
+
+def _command(job: Job, recipe: DebootstrapRecipe, root: Path, base: Source) -> list[str | Path]:
     return [
         "debootstrap",
         f"--variant={VARIANTS[recipe.variant]}",

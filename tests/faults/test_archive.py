@@ -68,7 +68,8 @@ def test_an_archive_that_breaks_off_at_once(packages):
 def test_an_archive_that_breaks_off_half_way(packages, engine):
     with archives.mirror(archives.broken_off) as mirror:
         done = packages.run("build", "packages", "--engine", engine, env=mirror.setting)
-    complains(done, 1, ".deb", mirror.address)
+    complains(done, 1, f"{mirror.address}", "the archive does not answer as it should", "[mirrors]")
+    assert done.stderr.count("✗ tree") == 3
     assert "✓ look-up" in done.stderr
     assert any(path.endswith(".deb") for path in mirror.asked)
 

@@ -1,7 +1,6 @@
 """The door to programs: what they get, what they leave, how they end."""
 
 import os
-import threading
 import time
 from pathlib import Path
 
@@ -98,7 +97,20 @@ def test_a_stream_that_hangs_is_stopped():
         out.read()
 
 
-def test_lines_are_seen_as_they_come():
-    seen = threading.Event()
-    run(["sh", "-c", "echo hello >&2"], log=lambda line: seen.set() if line == "hello" else None)
-    assert seen.is_set()
+def test_lines_of_both_outputs_are_seen_in_order():
+    seen = []
+    done = run(["sh", "-c", "echo one; echo two >&2; echo three"], log=seen.append)
+    assert (seen, done.stderr) == (["one", "two", "three"], "one\ntwo\nthree")
+
+
+def test_a_failure_shows_both_outputs_when_they_are_logged():
+    with pytest.raises(ProgramFailed) as caught:
+        run(["sh", "-c", "echo what; echo why >&2; exit 7"], log=lambda _: None)
+    assert caught.value.output == "what\nwhy"
+
+
+def test_a_streams_errors_are_logged_and_not_its_output():
+    seen = []
+    with stream(["sh", "-c", "echo data; echo why >&2"], log=seen.append) as out:
+        assert out.read() == b"data\n"
+    assert seen == ["why"]

@@ -1,0 +1,36 @@
+"""Runs: an id that sorts by time, and a log that outlives a failure."""
+
+import re
+
+import pytest
+
+from flows.session import new_run, newest_log, session
+from flows.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def opened(tmp_path, monkeypatch):
+    monkeypatch.setenv("BASEFORGE_HOME", str(tmp_path))
+    with session(Settings(store=str(tmp_path / "store"))) as here:
+        yield here
+
+
+def test_a_build_id_sorts_by_time_and_the_newest_log_is_found():
+    with new_run("noble") as run:
+        run.log("I: hello")
+    assert re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{8}", run.build)
+    assert newest_log("noble") == newest_log("noble", run.build[:10]) == run.log_file
+    assert run.log_file.read_text() == "I: hello\n"
+    assert newest_log("noble", "1999") is None
+    assert newest_log("other") is None
+
+
+def test_a_run_in_force_is_used_again_for_its_image_alone():
+    with new_run("noble") as run, new_run("noble") as same, new_run("trixie") as other:
+        assert same is run
+        assert other.build != run.build
+
+
+def test_a_session_in_force_is_used_again(opened):
+    with session() as again:
+        assert again is opened
