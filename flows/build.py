@@ -13,6 +13,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
 from prefect.runtime import flow_run as this_run
 
+from flows import interrupt
 from flows.builders import Builder, engine
 from flows.builders.docker import Docker
 from flows.choice import Choice
@@ -33,7 +34,7 @@ from flows.tasks import (
     resolve,
     smoke,
 )
-from flows.work import sweep, work_folder
+from flows.work import note_image, sweep, work_folder
 from rootfs.errors import ArchiveMoved, Problem, Unexpected
 
 
@@ -43,11 +44,13 @@ def clean_up(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None
 
 
 def clear_away(work: Path, *run_ids: str) -> None:
-    """Remove what runs that are no longer alive have left: work folders, and the containers of their smoke tests."""
-    if dead := {*sweep(work), *run_ids}:
+    """Remove what dead runs have left: work folders, containers of smoke tests, and images that never got a name."""
+    swept = sweep(work)
+    if dead := {*swept, *run_ids}:
         with engine.connect() as reached:
             for run_id in dead:
                 remove_leftovers(reached, run_id)
+            importer.discard(reached, filter(None, swept.values()))
 
 
 @flow(name="build", flow_run_name="{image} · build", on_cancellation=[clean_up], on_crashed=[clean_up])
@@ -76,9 +79,10 @@ def make(image: str, choice: Choice) -> Record:
             packed = pack_tree(wanted, members, folder, running)
         made = assemble(wanted, packed, folder / "layout")
         builder: Builder = Docker(reached)
+        if reached.inspect(image_id := reached.image_id(made)) is None:
+            note_image(folder, image_id)
+            undo.callback(importer.discard, reached, [image_id])  # which keeps an image that has got a name
         imported = import_image(made, builder)
-        if not imported.present_before:
-            undo.callback(importer.drop, reached, imported.image_id)  # which keeps an image that has got a name
         verdict = smoke(wanted, imported, builder, run_id)
         done = describe(wanted, made, packed, builder, verdict)
         if not choice.publish:
@@ -91,11 +95,12 @@ def attempt(image: str, choice: Choice) -> Record:
     with session(), new_run(image) as run:
         try:
             return build(image, choice)
-        except Problem as error:
-            problem = error
-        except Exception as bug:  # one that one image meets must not cost the others their night
-            traceback.print_exc(file=run.log_stream)
-            problem = Unexpected(image, bug)
+        except Exception as error:  # a bug that one image meets must not cost the others their night
+            if interrupt.came():
+                raise KeyboardInterrupt from error
+            if not isinstance(error, Problem):
+                traceback.print_exc(file=run.log_stream)
+            problem = error if isinstance(error, Problem) else Unexpected(image, error)
         run.log(str(problem))
         return Record(
             image=image,

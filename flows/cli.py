@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Literal
 
 import typer
 
-from flows import report, server
+from flows import interrupt, report, server
 from flows.progress import Progress
 from flows.publish import publication
 from flows.settings import Settings, load
@@ -162,16 +160,14 @@ def _end(status: int) -> None:
         raise typer.Exit(status)
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; every error a user can make ends in a few lines and an exit status, not a traceback."""
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
-    signal.signal(signal.SIGTERM, _interrupt)  # ends as Ctrl-C does
-    sys.exit(_run([word for word in words if word != "--debug"], debug))
+    interrupt.watch()
+    status = _run([word for word in words if word != "--debug"], debug)
+    interrupt.ignore()
+    sys.exit(status)
 
 
 def _run(words: list[str], debug: bool) -> int:
@@ -184,8 +180,12 @@ def _run(words: list[str], debug: bool) -> int:
             raise
         typer.echo(f"baseforge: {problem}", err=True)
         return problem.status
+    except Exception:
+        if debug or not interrupt.came():
+            raise
+        status = INTERRUPTED
     if status == INTERRUPTED:
-        typer.echo("baseforge: interrupted; nothing was published", err=True)
+        typer.echo("baseforge: interrupted; `baseforge list` shows what is published", err=True)
     return status
 
 

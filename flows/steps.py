@@ -12,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task, exponential_backoff
 
+from flows import interrupt
 from flows.session import current, current_run
 from rootfs.errors import NetworkFailure
 
@@ -31,6 +32,7 @@ def step(title: str, *, network: bool = False) -> Callable[[Callable[P, R]], Cal
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def timed(*args: P.args, **kwargs: P.kwargs) -> R:
+            interrupt.heed()
             bound = inspect.signature(function).bind(*args, **kwargs)
             with current().progress.step(title.format(**bound.arguments), current_run().timeline):
                 return function(*args, **kwargs)

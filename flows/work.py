@@ -14,6 +14,7 @@ from rootfs.errors import WorkFolderFailed
 from rootfs.run import run
 
 PREFIX = "baseforge-"
+IMAGE = "image"  # a file in a work folder: the id of the image that the run brings into the engine
 
 
 @contextlib.contextmanager
@@ -61,12 +62,18 @@ def _mounts_below(folder: Path) -> list[str]:
     return [point for point in points if point.startswith(f"{folder}/")]
 
 
-def sweep(parent: Path) -> list[str]:
-    """Remove the work folders of runs that are no longer alive; returns their run ids."""
-    swept = []
+def note_image(folder: Path, image_id: str) -> None:
+    """Say which image a run brings into the engine, for whoever clears away after it."""
+    (folder / IMAGE).write_text(image_id)
+
+
+def sweep(parent: Path) -> dict[str, str]:
+    """Remove the work folders of runs that are no longer alive; returns their run ids, each with the image it noted."""
+    swept = {}
     for path in parent.glob(f"{PREFIX}*.lock"):
         with contextlib.suppress(OSError), path.open("r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            note = path.with_suffix("") / IMAGE
+            swept[path.stem.removeprefix(PREFIX)] = note.read_text() if note.is_file() else ""
             _remove(path.with_suffix(""))
-            swept.append(path.stem.removeprefix(PREFIX))
     return swept

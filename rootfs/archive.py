@@ -6,12 +6,12 @@ distro-info); a site may name mirrors and keyrings instead.
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import functools
 import hashlib
 import re
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -141,14 +141,20 @@ def read_releases(wanted: tuple[Source, ...]) -> tuple[Release, ...]:
 
     Raises ArchiveUnreachable (try again), SuiteMissing, UnsignedRelease, InvalidRelease.
     """
-    with httpx.Client(timeout=TIMEOUT, follow_redirects=True) as client, ThreadPoolExecutor(8) as pool:
-        return tuple(pool.map(lambda source: _read_release(client, source), wanted))
+    addresses = [f"{source.mirror}/dists/{source.suite}/InRelease" for source in wanted]
+    signed = asyncio.run(_fetch_all(wanted, addresses))
+    return tuple(map(check_release, signed, wanted, addresses))
 
 
-def _read_release(client: httpx.Client, source: Source) -> Release:
-    address = f"{source.mirror}/dists/{source.suite}/InRelease"
+async def _fetch_all(wanted: Iterable[Source], addresses: Iterable[str]) -> list[bytes]:
+    """All at once, and not in threads: an interrupt would have to wait for those."""
+    async with httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=True) as client:
+        return await asyncio.gather(*(_fetch(client, *pair) for pair in zip(wanted, addresses, strict=True)))
+
+
+async def _fetch(client: httpx.AsyncClient, source: Source, address: str) -> bytes:
     try:
-        answer = client.get(address)
+        answer = await client.get(address)
         if answer.status_code == httpx.codes.NOT_FOUND:
             raise SuiteMissing(source.suite, address)
         answer.raise_for_status()
@@ -156,7 +162,7 @@ def _read_release(client: httpx.Client, source: Source) -> Release:
         raise ArchiveUnreachable(address, str(error) or type(error).__name__) from error
     except httpx.InvalidURL as error:
         raise ArchiveUnreachable(address, str(error)) from error
-    return check_release(answer.content, source, address)
+    return answer.content
 
 
 def check_release(signed: bytes, source: Source, address: str) -> Release:

@@ -33,10 +33,10 @@ def import_image(image: Image, builder: Builder) -> Imported:
     try:
         found = builder.import_image(image)
     except BaseException:
-        _discard(engine, {expected} - before)
+        discard(engine, {expected} - before)
         raise
     if found != expected:
-        _discard(engine, {found, expected} - before)
+        discard(engine, {found, expected} - before)
         raise DigestMismatch(builder.name, expected, found)
     return Imported(expected, expected in before)
 
@@ -78,8 +78,8 @@ def _images(engine: Engine) -> set[str]:
         return set(engine.client.api.images(quiet=True, all=True))
 
 
-def _discard(engine: Engine, image_ids: Iterable[str]) -> None:
-    """Clean up after an error, which stays the one to report."""
+def discard(engine: Engine, image_ids: Iterable[str]) -> None:
+    """Drop images on the way out: an error that is already under way stays the one to report."""
     for image_id in image_ids:
         try:
             drop(engine, image_id)

@@ -65,7 +65,9 @@ class _Kept:
 
 
 class _Output:
-    """What a container prints, its two streams apart. Leaving the block reads on to the end, no longer than GRACE."""
+    """What a container prints, its two streams apart. Leaving the block reads on to the end, no longer than GRACE; not
+    after an error, as a container that never started does not end its streams.
+    """
 
     def __init__(self) -> None:
         self.stdout, self.stderr = _Kept(), _Kept()
@@ -86,9 +88,10 @@ class _Output:
                 self.stdout.add(out or b"")
                 self.stderr.add(err or b"")
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: object, *_: object) -> None:
         if self._stream:
-            self._reader.join(GRACE)
+            if error is None:
+                self._reader.join(GRACE)
             with contextlib.suppress(OSError):  # already closed by the engine
                 self._stream.close()
             self._reader.join(GRACE)

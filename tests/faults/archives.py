@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import socket
 import threading
@@ -85,26 +86,32 @@ def broken_off(path: str, body: bytes) -> bytes:
 def mirror(damage: Damage) -> Iterator[Mirror]:
     """A mirror that has what the real archive has, but for the damage; a file that becomes shorter breaks off."""
     asked: list[str] = []
-    with httpx.Client(base_url=own().address, timeout=60) as upstream:
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
 
-            def do_GET(self) -> None:
-                asked.append(self.path)
-                answer = upstream.get(self.path)
-                body = damage(self.path, answer.content)
-                self.send_response(answer.status_code)
-                self.send_header("Content-Length", str(len(answer.content)))
-                self.end_headers()
-                self.wfile.write(body)
-                self.close_connection = len(body) < len(answer.content)
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            status, content = _upstream(self.path)
+            body = damage(self.path, content)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(body)
+            self.close_connection = len(body) < len(content)
 
-            def log_message(self, *_: object) -> None:
-                """Not on the test's terminal."""
+        def log_message(self, *_: object) -> None:
+            """Not on the test's terminal."""
 
-        with _serving(Handler) as address:
-            yield Mirror(address, asked)
+    with _serving(Handler) as address:
+        yield Mirror(address, asked)
+
+
+@functools.lru_cache(maxsize=128)
+def _upstream(path: str) -> tuple[int, bytes]:
+    """What the real archive has there."""
+    answer = httpx.get(f"{own().address}{path}", timeout=60, follow_redirects=True)
+    return answer.status_code, answer.content
 
 
 @contextlib.contextmanager

@@ -48,7 +48,7 @@ def site(seed: Factory, tmp_path: Path) -> Iterator[Factory]:
     yield factory
     assert _settled(factory) == []
     assert (factory.builds(), factory.images()) == before
-    assert [path for path in (factory.folder / "store").rglob("*.partial")] == []
+    assert list((factory.folder / "store").rglob("*.partial")) == []
 
 
 def _settled(factory: Factory) -> list[str]:

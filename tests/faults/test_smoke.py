@@ -17,7 +17,7 @@ def test_a_check_that_fails(site, probe):
 
 
 def test_a_check_that_hangs(site, probe):
-    recipes.checked(site, "slow", probe, "{run: [/probe, spam, 1000000], timeout: 2}", "{run: [/probe, say, done]}")
+    recipes.checked(site, "slow", probe, "{run: [/probe, spam, '1000000'], timeout: 2}", "{run: [/probe, say, done]}")
     done = site.run("build", "slow", timeout=60)
     complains(done, 1, "1 of 2 smoke checks failed", "it did not end within 2 s and was stopped", "| y")
 
@@ -28,7 +28,7 @@ def test_a_check_whose_command_is_not_there(site, probe):
 
 
 def test_a_failure_as_json(site, probe):
-    recipes.checked(site, "bad", probe, "{run: [/probe, exit, 3]}")
+    recipes.checked(site, "bad", probe, "{run: [/probe, exit, '3']}")
     done = site.run("build", "bad", "tiny", "--json")
     assert done.status == 1
     assert [record["status"] for record in done.json] == ["failed", "unchanged"]
@@ -39,7 +39,7 @@ def test_a_command_of_the_recipe_that_fails(site):
     recipes.commands(site, "bad", "echo first > made", "echo what; echo why >&2; exit 9")
     done = site.run("build", "bad")
     complains(done, 1, "sh failed with exit status 9", "| what", "| why")
-    assert site.run("log", "bad").stdout.splitlines() == ["what", "why"]
+    assert site.run("log", "bad").stdout.splitlines()[:2] == ["what", "why"]
 
 
 def test_a_command_that_does_not_make_its_file(site):

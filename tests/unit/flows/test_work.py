@@ -23,24 +23,26 @@ def test_a_living_runs_folder_is_not_swept(tmp_path):
     with work_folder(tmp_path, "alive") as folder:
         script = "import sys; from pathlib import Path; from flows.work import sweep; print(sweep(Path(sys.argv[1])))"
         seen = subprocess.run([sys.executable, "-c", script, tmp_path], check=True, capture_output=True, text=True)
-        assert seen.stdout == "[]\n"
+        assert seen.stdout == "{}\n"
         assert folder.is_dir()
 
 
 def test_a_killed_runs_folder_is_swept(tmp_path):
     script = (
-        "import os, sys; from pathlib import Path; from flows.work import work_folder\n"
-        "with work_folder(Path(sys.argv[1]), 'dead'): os.kill(os.getpid(), 9)"
+        "import os, sys; from pathlib import Path; from flows.work import note_image, work_folder\n"
+        "with work_folder(Path(sys.argv[1]), 'dead') as folder:\n"
+        "    note_image(folder, 'sha256:1')\n"
+        "    os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", script, tmp_path], check=False)
     assert (tmp_path / "baseforge-dead").is_dir()
-    assert sweep(tmp_path) == ["dead"]
+    assert sweep(tmp_path) == {"dead": "sha256:1"}
     assert list(tmp_path.iterdir()) == []
 
 
 def test_other_files_are_left_alone(tmp_path):
     (tmp_path / "baseforge-notes").mkdir()
-    assert sweep(tmp_path) == []
+    assert sweep(tmp_path) == {}
     assert (tmp_path / "baseforge-notes").is_dir()
 
 

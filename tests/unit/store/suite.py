@@ -37,7 +37,7 @@ NO_KEYS = (
 )
 KEYS = ("a", "images/noble_1.2-x/builds/20261123T020000Z-1a2b3c4d.json", "inputs/sha256:00.json", "_/c++@1.json")
 
-# One session runs the suite against every kind of store: that is meant, and examples of one are not replayed on another.
+# One session runs the suite against every kind of store: that is meant; no example of one is replayed on another.
 same_store = functools.partial(
     settings,
     deadline=None,
