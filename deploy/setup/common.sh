@@ -59,6 +59,7 @@ survey() {
     if [ "$machine" = yes ] && ! engine_answers; then
         wanted_engine=yes
         engine_installed || engine_refuses_us || set -- "$@" docker.io
+        engine_refuses_us || ! lacks_capability || set -- "$@" jq
     fi
     if ! python_ready "$groups"; then
         wanted_python=yes

@@ -36,6 +36,13 @@ ping_engine() {
 
 engine_installed() { command -v dockerd >/dev/null; }
 
+# Whether an engine that we start cannot run privileged containers as it is: they get every capability, and a machine that
+# is a container itself may lack CAP_SYS_RESOURCE, which is bit 24 of the set that bounds all others.
+lacks_capability() {
+    [ ! -d /run/systemd/system ] && bounding=$(awk '$1 == "CapBnd:" {print $2}' /proc/self/status) &&
+        [ $((0x$bounding >> 24 & 1)) = 0 ]
+}
+
 # An engine somewhere else that the user chose is not ours to start, and one here would not stand in for it.
 engine_is_ours() {
     engine_endpoint
@@ -62,7 +69,12 @@ start_engine() {
         fail_with_log "the Docker engine did not start"
     fi
     mkdir -p "$state/engine"
-    setsid dockerd </dev/null >"$state/engine/dockerd.log" 2>&1 9>&- &
+    set --
+    if lacks_capability; then # in a place of its own, as the engine may outlive this clone
+        cp "$here/deploy/setup/runc-available-caps" "$state/engine/"
+        set -- --add-runtime "available-caps=$state/engine/runc-available-caps" --default-runtime available-caps
+    fi
+    setsid dockerd "$@" </dev/null >"$state/engine/dockerd.log" 2>&1 9>&- &
     echo $! >"$state/engine/dockerd.pid"
     wait_for_engine $! || fail_with_log "the Docker engine did not start" "$state/engine/dockerd.log"
 }
