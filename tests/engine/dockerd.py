@@ -52,7 +52,7 @@ def dockerd(options: Sequence[str] = ()) -> Iterator[Daemon]:
     finally:
         process.kill()
         process.wait()
-        _remove(folder)
+        remove(folder)
 
 
 def _runtime() -> list[str]:
@@ -73,7 +73,7 @@ def _await(socket: Path, process: subprocess.Popen[bytes], log: Path) -> None:
         time.sleep(0.1)
 
 
-def _remove(folder: Path) -> None:
+def remove(folder: Path) -> None:
     """The last process of the namespaces may take a moment to go, and its mounts with it."""
     until = time.monotonic() + SLOWEST_START
     while folder.exists():
