@@ -580,3 +580,38 @@ class EngineUnfit(InputError):
         super().__init__(
             f"{image}: engine {engine} has no variant {variant!r}", mend="Leave `--engine` out, or change `variant`."
         )
+
+
+# buildx
+
+
+class BuildxMissing(MachineError):
+    """The docker command has no buildx."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the docker command has no buildx, which all drivers but `docker` need",
+            mend="Install docker-buildx (or docker-buildx-plugin), or put it into ~/.docker/cli-plugins.",
+        )
+
+
+class BuilderFailed(BuildError):
+    """A builder, or buildx for it, did not do what it was asked for."""
+
+    def __init__(self, name: str, driver: str, doing: str, reason: str) -> None:
+        super().__init__(
+            f"{doing} failed: {reason}",
+            where=f"builder {name} ({driver})",
+            mend="The build's log has all that buildx and the builder printed.",
+        )
+
+
+class BuilderUnreachable(NetworkFailure, MachineError):
+    """A remote builder does not answer, or one side does not accept the other's certificate."""
+
+    def __init__(self, endpoint: str, reason: str) -> None:
+        super().__init__(
+            f"the builder does not answer as it should: {reason}",
+            where=endpoint,
+            mend="Check the address, that buildkitd runs there, and the certificates: authority, dates, host name.",
+        )

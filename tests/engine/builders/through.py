@@ -1,0 +1,72 @@
+"""What every driver must do, whichever it is."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from flows.builders import Builder, buildx
+from flows.builders.buildx import Buildx
+from flows.builders.docker import Docker
+from flows.builders.engine import Engine
+from flows.image.importer import drop, import_image
+from flows.image.oci import Image
+from rootfs.errors import DigestMismatch
+from rootfs.recipe import ImageSettings
+from tests.unit.image.samples import image_of
+
+SETTINGS = ImageSettings(
+    cmd=("-c", "<&>"),
+    entrypoint=("/bin/sh",),
+    env={"B": "ü", "A": "1"},
+    user="1000:1000",
+    workdir="/srv",
+    labels={"z": "<&>", "a": "b"},
+    expose=("53/udp", "80"),
+    volumes=("/data", "/cache"),
+    stop_signal="SIGINT",
+)
+
+
+def samples(folder: Path, hello: Path) -> list[Image]:
+    """One small program with a command; and some thousand files, with every setting there is."""
+    tree = {f"usr/share/{number % 50}/{number}": b"%d\n" % number * (number % 97) * 40 for number in range(5000)}
+    small = image_of({"hello": hello.read_bytes()}, folder / "hello", ImageSettings(cmd=("/hello",)), "hello")
+    return [small, image_of(tree, folder / "tree", SETTINGS, "tree.slim-1")]
+
+
+def passes_unchanged(builder: Builder, images: list[Image]) -> None:
+    """Each image comes through with its digest, and is the one that the driver `docker` makes of the same layout."""
+    for image in images:
+        straight = import_image(image, Docker(builder.engine))
+        assert drop(builder.engine, straight.image_id)
+        through = import_image(image, builder)
+        assert (through, through.present_before) == (straight, False)
+        assert list(image.layout.parent.glob("through-*")) == []
+        assert drop(builder.engine, through.image_id)
+
+
+def tampering_is_caught(builder: Buildx, image: Image, monkeypatch: pytest.MonkeyPatch, dockerfile: str) -> None:
+    """What a builder adds is seen by the digest, and does not reach the engine."""
+    monkeypatch.setattr(buildx, "DOCKERFILE", dockerfile)
+    before = builder.engine.client.api.images(quiet=True, all=True)
+    with pytest.raises(DigestMismatch) as caught:
+        import_image(image, builder)
+    assert f"{image.manifest_digest} went in, sha256:" in caught.value.what
+    assert caught.value.what.count("sha256:") == 2
+    assert builder.engine.client.api.images(quiet=True, all=True) == before
+    assert list(image.layout.parent.glob("through-*")) == []
+
+
+def builds_the_example(engine: Engine, builder: str, context: Path) -> None:
+    """Docker's own example, built by its own command into the engine, where it runs."""
+    name = f"example/{builder}:latest"
+    build = ["docker", "buildx", "build", "--builder", builder, "--load", "--provenance=false", "--tag", name, context]
+    subprocess.run(build, check=True, capture_output=True, timeout=120)
+    said = subprocess.run(
+        ["docker", "run", "--rm", "--network=none", name], check=True, capture_output=True, timeout=60
+    )
+    assert said.stdout.startswith(b"Hello from")
+    engine.client.api.remove_image(name)
