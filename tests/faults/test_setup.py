@@ -86,6 +86,16 @@ def test_an_engine_that_does_not_start_shows_why(clone, environment, tmp_path):
     assert time.monotonic() - before < 30
 
 
+def test_an_engine_without_every_capability_gets_a_runtime_that_asks_for_less(clone, environment, tmp_path):
+    stub(tmp_path / "stubs", "dpkg-query", 'for name; do printf "installed=%s " "$name"; done')
+    path = stub(tmp_path / "stubs", "dockerd", 'echo "$@" >&2; exit 1')
+    lacking = ["setpriv", "--bounding-set=-sys_resource"]
+    done = call(*WITHOUT_RUN, *lacking, clone / "baseforge", "setup", env={**environment, "PATH": path})
+    runtime = tmp_path / "home/engine/runc-available-caps"
+    assert f"--add-runtime available-caps={runtime} --default-runtime available-caps" in done.stderr
+    assert os.access(runtime, os.X_OK)
+
+
 def test_folders_that_cannot_be_written(clone, environment):
     done = call(clone / "baseforge", "list", env={**environment, "BASEFORGE_CACHE": "/proc/cache"})
     assert (done.returncode, done.stdout) == (3, "")

@@ -1,0 +1,77 @@
+"""Whether a remote builder answers at all, found out before buildx waits for it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from flows.builders import remote as module
+from flows.builders.engine import Engine
+from flows.builders.remote import Tls, remote
+from rootfs.errors import BuilderUnreachable
+
+
+@pytest.fixture
+def listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    monkeypatch.setattr(module, "REACH", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+def answering(listener: socket.socket, answer: bytes) -> str:
+    """The address of something that says this to whoever comes."""
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1 << 10)
+            connection.sendall(answer)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def refused(address: str, said: str, tls: Tls | None = None) -> None:
+    with (
+        pytest.raises(BuilderUnreachable, match=said) as caught,
+        remote(cast(Engine, None), "run", address, tls=tls, log=print),
+    ):
+        pass
+    assert caught.value.where == address
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"", "does not speak HTTP/2, or only with TLS"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not speak HTTP/2"),
+        (b"\x15\x03\x01\x00\x02\x02\x16", "does not speak HTTP/2"),  # a TLS alert
+    ],
+)
+def test_what_is_no_builder(answer: bytes, said: str, listener: socket.socket) -> None:
+    refused(answering(listener, answer), said)
+
+
+def test_what_never_answers(listener: socket.socket) -> None:
+    refused(f"tcp://127.0.0.1:{listener.getsockname()[1]}", "timed out")
+
+
+def test_where_nothing_listens(listener: socket.socket) -> None:
+    address = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+    listener.close()
+    refused(address, "refused")
+
+
+def test_certificates_that_are_not_there(listener: socket.socket, tmp_path: Path) -> None:
+    refused(answering(listener, b""), "No such file", Tls(tmp_path / "ca.pem"))
+
+
+def test_the_driver_s_options_are_what_is_known() -> None:
+    assert Tls(Path("a")).options == {"cacert": "a"}
+    every = Tls(Path("a"), Path("b"), Path("c"), "d")
+    assert every.options == {"cacert": "a", "cert": "b", "key": "c", "servername": "d"}
