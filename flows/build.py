@@ -82,12 +82,12 @@ def make(image: str, choice: Choice) -> Record:
         if reached.inspect(image_id := reached.image_id(made)) is None:
             note_image(folder, image_id)
             undo.callback(importer.discard, reached, [image_id])  # which keeps an image that has got a name
-        imported = import_image(made, builder)
-        verdict = smoke(wanted, imported, builder, run_id)
+        import_image(made, builder)
+        verdict = smoke(wanted, image_id, builder, run_id)
         done = describe(wanted, made, packed, builder, verdict)
         if not choice.publish:
             return done.model_copy(update={"status": "built"})
-        return record(done, publish(made, imported, builder), packed)
+        return record(done, publish(made, image_id, builder), packed)
 
 
 def attempt(image: str, choice: Choice) -> Record:

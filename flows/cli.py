@@ -187,7 +187,3 @@ def _run(words: list[str], debug: bool) -> int:
     if status == INTERRUPTED:
         typer.echo("baseforge: interrupted; `baseforge list` shows what is published", err=True)
     return status
-
-
-if __name__ == "__main__":
-    main()

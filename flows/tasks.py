@@ -13,7 +13,6 @@ from flows import inputs
 from flows.builders import Builder
 from flows.choice import Choice
 from flows.image import importer, oci
-from flows.image.importer import Imported
 from flows.inputs import Inputs
 from flows.progress import size
 from flows.publish import publication, registry
@@ -126,23 +125,23 @@ def assemble(wanted: Inputs, packed: Packed, folder: Path) -> oci.Image:
 
 
 @step("import {made.name} ({builder.driver})")
-def import_image(made: oci.Image, builder: Builder) -> Imported:
+def import_image(made: oci.Image, builder: Builder) -> str:
     """Through the builder into the engine; what arrives must have the digest that was sent."""
     return importer.import_image(made, builder)
 
 
 @step("smoke {wanted.recipe.name}")
-def smoke(wanted: Inputs, imported: Imported, builder: Builder, run_id: str) -> Verdict:
+def smoke(wanted: Inputs, image_id: str, builder: Builder, run_id: str) -> Verdict:
     """Run the recipe's checks; a failure ends the build before anything is published."""
     log = current_run().log
-    verdict = smoke_test(imported.image_id, wanted.recipe.smoke, builder.engine, run_label=run_id, log=log)
+    verdict = smoke_test(image_id, wanted.recipe.smoke, builder.engine, run_label=run_id, log=log)
     current().progress.note(f"{verdict.passed} passed, {verdict.failed} failed")
     verdict.require()
     return verdict
 
 
 @step("publish {made.name}", network=True)
-def publish(made: oci.Image, imported: Imported, builder: Builder) -> str:
+def publish(made: oci.Image, image_id: str, builder: Builder) -> str:
     """Blobs to the store, the image to the registry by digest, and then the names; returns what was pushed."""
     here, run = current(), current_run()
     publication.keep_blobs(here.store, made)
@@ -151,7 +150,7 @@ def publish(made: oci.Image, imported: Imported, builder: Builder) -> str:
         where = registry.Registry(here.settings.registry, here.settings.registry_insecure)
         pushed = registry.push(made, where, log=run.log)
         registry.tag(pushed, where, [run.build, "latest"], log=run.log)
-    importer.tag(builder.engine, imported.image_id, f"{here.settings.local_name}/{made.name}:latest")
+    importer.tag(builder.engine, image_id, f"{here.settings.local_name}/{made.name}:latest")
     return pushed
 
 

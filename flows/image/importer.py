@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from docker.errors import APIError, ImageNotFound
 
@@ -13,16 +12,8 @@ from flows.image.oci import Image
 from rootfs.errors import DigestMismatch, Problem
 
 
-@dataclass(frozen=True)
-class Imported:
-    """An image in an engine, without a name yet. `present_before` says that it was there already."""
-
-    image_id: str
-    present_before: bool
-
-
-def import_image(image: Image, builder: Builder) -> Imported:
-    """Send the image through the builder and compare what came back.
+def import_image(image: Image, builder: Builder) -> str:
+    """Send the image through the builder and compare what came back; returns its id in the engine.
 
     What came in is removed again when this fails or is interrupted, unless it was there before. Raises DigestMismatch
     and what the builder raises.
@@ -38,7 +29,7 @@ def import_image(image: Image, builder: Builder) -> Imported:
     if found != expected:
         discard(engine, {found, expected} - before)
         raise DigestMismatch(builder.name, expected, found)
-    return Imported(expected, expected in before)
+    return expected
 
 
 def tag(engine: Engine, image_id: str, name: str) -> None:

@@ -71,16 +71,15 @@ def test_the_engine_is_the_one_the_docker_command_speaks_to(engine: Engine) -> N
 def test_an_image_has_the_id_that_was_computed(make: Maker, engine: Engine) -> None:
     image = make()
     imported = import_image(image, Docker(engine))
-    assert imported.image_id == engine.image_id(image)
-    assert not imported.present_before
-    details = engine.inspect(imported.image_id)
+    assert imported == engine.image_id(image)
+    details = engine.inspect(imported)
     assert details
     assert details["Id"] == engine.image_id(image)
     assert details["RepoTags"] == []
     assert details["RootFS"]["Layers"] == [image.layer.diff_id]
-    said = docker_cli("run", "--rm", "--network=none", imported.image_id)
+    said = docker_cli("run", "--rm", "--network=none", imported)
     assert said == "hello"
-    assert import_image(image, Docker(engine)) == replace(imported, present_before=True)
+    assert import_image(image, Docker(engine)) == imported
 
 
 def test_all_settings_arrive(make: Maker, engine: Engine) -> None:
@@ -95,7 +94,7 @@ def test_all_settings_arrive(make: Maker, engine: Engine) -> None:
         volumes=("/data",),
         stop_signal="SIGINT",
     )
-    details = engine.inspect(import_image(make(settings=settings), Docker(engine)).image_id)
+    details = engine.inspect(import_image(make(settings=settings), Docker(engine)))
     assert details
     config = details["Config"]
     assert config["Env"][1:] == ["A=<&>"]
@@ -108,7 +107,7 @@ def test_all_settings_arrive(make: Maker, engine: Engine) -> None:
 
 def test_a_name_moves_and_the_image_that_had_it_goes(make: Maker, engine: Engine) -> None:
     name = f"{NAME}/move:latest"
-    first, second = (import_image(make(), Docker(engine)).image_id for _ in range(2))
+    first, second = (import_image(make(), Docker(engine)) for _ in range(2))
     tag(engine, first, name)
     tag(engine, first, name)
     assert engine.inspect(name) == engine.inspect(first)
@@ -124,7 +123,7 @@ def test_a_name_moves_and_the_image_that_had_it_goes(make: Maker, engine: Engine
 
 def test_an_image_with_another_name_or_a_container_stays(make: Maker, engine: Engine) -> None:
     name, other = f"{NAME}/stay:latest", f"{NAME}/stay:other"
-    first, second, third = (import_image(make(), Docker(engine)).image_id for _ in range(3))
+    first, second, third = (import_image(make(), Docker(engine)) for _ in range(3))
     tag(engine, first, name)
     tag(engine, first, other)
     tag(engine, second, name)
@@ -255,7 +254,7 @@ def test_a_context_with_tls(tmp_path: Path, probe: bytes, monkeypatch: pytest.Mo
             docker_cli("context", "create", name, "--docker", endpoint)
         docker_cli("context", "use", "good")
         with connect() as reached:
-            assert import_image(image, Docker(reached)).image_id == image.config_digest
+            assert import_image(image, Docker(reached)) == image.config_digest
         monkeypatch.setenv("DOCKER_CONTEXT", "bad")
         with pytest.raises(EngineUnreachable, match=f"127.0.0.1:{port}"):
             connect()

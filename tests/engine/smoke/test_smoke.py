@@ -33,7 +33,7 @@ def image_id(tmp_path_factory: pytest.TempPathFactory, probe: bytes) -> Iterator
     files = {"probe": probe, "unique": uuid.uuid4().hex.encode()}
     image = image_of(files, tmp_path_factory.mktemp("smoke"), settings)
     with connect() as reached:
-        yield import_image(image, Docker(reached)).image_id
+        yield import_image(image, Docker(reached))
         drop(reached, reached.image_id(image))
 
 
@@ -125,11 +125,11 @@ def test_processes_are_limited(check) -> None:
 def test_a_program_that_is_not_there(engine: Engine, tmp_path: Path, probe: bytes, label: str) -> None:
     image = image_of({"probe": probe, "unique": uuid.uuid4().hex.encode()}, tmp_path)
     imported = import_image(image, Docker(engine))
-    (result,) = smoke_test(imported.image_id, [SmokeCheck(run=("/absent",))], engine, run_label=label).results
+    (result,) = smoke_test(imported, [SmokeCheck(run=("/absent",))], engine, run_label=label).results
     assert result.problems[0].startswith("it could not be started: ")
     assert "/absent" in result.problems[0]
     assert left(engine, label) == []
-    drop(engine, imported.image_id)
+    drop(engine, imported)
 
 
 @pytest.mark.parametrize("verb", ["sleep", "hide"])
@@ -228,5 +228,5 @@ def test_an_engine_that_stops_in_the_middle(
             started = time.monotonic()
             checks = [SmokeCheck(run=("/probe", "sleep", "60"), timeout=5)]
             with pytest.raises(EngineLost, match="running a smoke test"):
-                smoke_test(imported.image_id, checks, reached, run_label=label)
+                smoke_test(imported, checks, reached, run_label=label)
             assert time.monotonic() - started < 20

@@ -131,4 +131,4 @@ def test_an_image_that_is_there_is_not_sent(image: Image, tmp_path: Path, monkey
         f"/images/{image.config_digest}/json": lambda request: here,
     }
     with builder(tmp_path, monkeypatch, refuse, **answers) as made:
-        assert import_image(image, made).present_before
+        assert import_image(image, made) == made.engine.image_id(image)

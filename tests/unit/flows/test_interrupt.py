@@ -1,5 +1,6 @@
 """Interrupts: one counts, is remembered, and those that follow it closely do not."""
 
+import signal
 import subprocess
 import sys
 
@@ -41,3 +42,19 @@ def test_a_late_one_counts_again():
 def test_at_the_end_none_counts():
     done = run("SIGINT", "interrupt.ignore(); os.kill(os.getpid(), signal.SIGTERM); print('earned')")
     assert (done.returncode, done.stdout) == (0, "cleaned up True\nearned\n")
+
+
+LOADING = """
+import os, signal, sys
+class Late:
+    def find_spec(self, name, *_):
+        if name == "flows.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Late())
+import flows.__main__
+"""
+
+
+def test_an_interrupt_while_the_command_line_loads_ends_it_without_a_traceback():
+    done = subprocess.run([sys.executable, "-c", LOADING], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
