@@ -73,15 +73,18 @@ def buildkitd(options: Sequence[str] = ()) -> Iterator[Buildkitd]:
     log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(argv, stdout=output, stderr=output, start_new_session=True)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     try:
         until = time.monotonic() + SLOWEST_START
         while not Buildkitd(port, 0).answers:
             assert process.poll() is None, log.read_text()[-2000:]
             assert time.monotonic() < until, log.read_text()[-2000:]
             time.sleep(0.1)
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         yield Buildkitd(port, int(children.read_text()))
     finally:
+        ours = [Path(f"/proc/{child}") for child in (children.read_text().split() if children.exists() else [])]
         process.kill()
         process.wait()
+        while any(child.exists() for child in ours):  # it dies with its parent, but not at once
+            time.sleep(0.02)
         remove(folder)
