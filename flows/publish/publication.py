@@ -48,9 +48,10 @@ def build_of(store: Store, reference: str) -> Record:
     Raises ImageMissing with the nearest name, BuildMissing.
     """
     image, _, build = reference.partition("@")
-    keys = store.list_documents(f"images/{image}/builds") if image in images(store) else []
+    names = images(store)
+    keys = store.list_documents(f"images/{image}/builds") if image in names else []
     if not keys:
-        raise ImageMissing(image, nearest(image, images(store)))
+        raise ImageMissing(image, nearest(image, names))
     matching = [key for key in keys if key.rsplit("/", 1)[1].startswith(build)]
     record = _read(store, matching[-1]) if matching else None
     if record is None:
