@@ -12,8 +12,8 @@ import typer
 from flows import interrupt, report, server
 from flows.progress import Progress
 from flows.publish import publication
-from flows.settings import Settings, load
-from flows.store import Store, open_store
+from flows.session import session, store_of
+from flows.settings import load
 from rootfs.errors import Problem
 
 INTERRUPTED = 130  # what typer makes of KeyboardInterrupt: 128 + SIGINT, as shells have it
@@ -50,7 +50,6 @@ def build(
     with server.connected():
         from flows.build import attempt
         from flows.choice import Choice
-        from flows.session import session
 
         choice = Choice(engine=engine, force=force, publish=not no_publish)
         with session(settings, Progress()) as here:
@@ -70,7 +69,6 @@ def nightly(
     settings = load(recipes)
     with server.connected():
         from flows.nightly import night
-        from flows.session import session
 
         with session(settings, Progress()) as here:
             _end(report.night(night(tuple(only or ())), here.progress, as_json))
@@ -92,7 +90,7 @@ def validate(
 @app.command("list")
 def list_(recipes: Recipes = None, as_json: Json = False) -> None:
     """The images in the store, each with its newest build."""
-    store = _store(load(recipes))
+    store = store_of(load(recipes))
     records = [record for image in publication.images(store) if (record := publication.latest(store, image))]
     report.listing(records, as_json)
 
@@ -102,13 +100,13 @@ def show(
     reference: Annotated[str, typer.Argument(metavar="IMAGE[@BUILD]")], recipes: Recipes = None, as_json: Json = False
 ) -> None:
     """One build: its digests, sizes, seconds and smoke test."""
-    report.one(publication.build_of(_store(load(recipes)), reference), as_json)
+    report.one(publication.build_of(store_of(load(recipes)), reference), as_json)
 
 
 @app.command()
 def log(reference: Annotated[str, typer.Argument(metavar="IMAGE[@BUILD]")], recipes: Recipes = None) -> None:
     """What the programs of a build printed; without a build, of the newest run, failed ones too."""
-    report.log(_store(load(recipes)), reference)
+    report.log(store_of(load(recipes)), reference)
 
 
 @app.command()
@@ -120,7 +118,7 @@ def export(
     """Write a build to a file: its rootfs (.tar.zst, .tar) or its image (.oci.tar, for docker load and podman load)."""
     from flows.image.export import export as write
 
-    store = _store(load(recipes))
+    store = store_of(load(recipes))
     record = publication.build_of(store, reference)
     write(store, record.manifest_digest, file, reference=f"{record.image}:{record.build}")
     typer.echo(f"{file}: {record.image}@{record.build}", err=True)
@@ -149,10 +147,6 @@ def serve(recipes: Recipes = None) -> None:
 def stop() -> None:
     """Stop the local Prefect server that builds started in the background."""
     typer.echo("stopped" if server.stop() else "no local server was running", err=True)
-
-
-def _store(settings: Settings) -> Store:
-    return open_store(settings.store, endpoint=settings.s3_endpoint or None, region=settings.s3_region or None)
 
 
 def _end(status: int) -> None:

@@ -13,14 +13,6 @@ from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 
 @dataclass
-class Step:
-    """A running step; `note` is what its closing line will say."""
-
-    title: str
-    note: str = ""
-
-
-@dataclass
 class Timeline:
     """The seconds each step of one build took, in order."""
 
@@ -32,7 +24,7 @@ class Progress:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False)
-        self._step = Step("")
+        self._note = ""
         self._bars = Bars(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -46,7 +38,7 @@ class Progress:
     @contextlib.contextmanager
     def step(self, title: str, timeline: Timeline) -> Iterator[None]:
         """One step: shown while it runs, closed with its seconds and its note, or marked as failed."""
-        self._step, began = Step(title), time.monotonic()
+        self._note, began = "", time.monotonic()
         self._bars.start()
         bar = self._bars.add_task(title, total=None, detail="")
         mark = "[red]✗[/]"
@@ -59,11 +51,11 @@ class Progress:
             took = time.monotonic() - began
             word = title.split(maxsplit=1)[0]
             timeline.seconds[word] = round(timeline.seconds.get(word, 0) + took, 3)
-            self.console.print(f"{mark} {title:<28} {took:6.1f} s  [dim]{self._step.note}[/]", soft_wrap=True)
+            self.console.print(f"{mark} {title:<28} {took:6.1f} s  [dim]{self._note}[/]", soft_wrap=True)
 
     def note(self, text: str) -> None:
         """What the closing line of the running step will say."""
-        self._step.note = text
+        self._note = text
 
     def detail(self, line: str) -> None:
         """The newest line of the program that is running."""

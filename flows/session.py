@@ -58,6 +58,11 @@ _session: contextvars.ContextVar[Session] = contextvars.ContextVar("session")
 _run: contextvars.ContextVar[Run] = contextvars.ContextVar("run")
 
 
+def store_of(settings: Settings) -> Store:
+    """The store that the settings name; nothing is asked of it yet."""
+    return open_store(settings.store, endpoint=settings.s3_endpoint or None, region=settings.s3_region or None)
+
+
 def current() -> Session:
     """The session in force."""
     return _session.get()
@@ -75,8 +80,7 @@ def session(settings: Settings | None = None, progress: Progress | None = None) 
         yield known
         return
     settings = settings or load()
-    store = open_store(settings.store, endpoint=settings.s3_endpoint or None, region=settings.s3_region or None)
-    token = _session.set(Session(settings, store, progress or Progress()))
+    token = _session.set(Session(settings, store_of(settings), progress or Progress()))
     try:
         yield _session.get()
     finally:
