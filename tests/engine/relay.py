@@ -35,12 +35,11 @@ def _serve(listener: socket.socket, process: int, port: int) -> None:
     with contextlib.suppress(OSError):  # the listener has been shut down
         while True:
             outside, _ = listener.accept()
-            inside = socket.create_connection(("127.0.0.1", port))
-            threading.Thread(target=_connection, args=(outside, inside), daemon=True).start()
+            threading.Thread(target=_connection, args=(outside, port), daemon=True).start()  # of the same namespace
 
 
-def _connection(outside: socket.socket, inside: socket.socket) -> None:
-    with outside, inside:
+def _connection(outside: socket.socket, port: int) -> None:
+    with outside, contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)) as inside:
         back = threading.Thread(target=_copy, args=(inside, outside), daemon=True)
         back.start()
         _copy(outside, inside)

@@ -43,7 +43,11 @@ def layer_of(files: dict[str, bytes], path: Path) -> Layer:
 
 
 def image_of(
-    files: dict[str, bytes], folder: Path, settings: ImageSettings | None = None, name: str = "sample"
+    files: dict[str, bytes],
+    folder: Path,
+    settings: ImageSettings | None = None,
+    name: str = "sample",
+    architecture: str = "amd64",
 ) -> Image:
     """An image of these files in `folder`/layout."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +56,7 @@ def image_of(
         layer,
         settings or ImageSettings(),
         name=name,
-        architecture="amd64",
+        architecture=architecture,
         epoch=EPOCH,
         folder=folder / "layout",
     )
