@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import traceback
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 from prefect import flow
@@ -14,19 +13,19 @@ from prefect.flows import Flow
 from prefect.runtime import flow_run as this_run
 
 from flows import interrupt
-from flows.builders import Builder, engine
-from flows.builders.docker import Docker
+from flows.builders import engine
+from flows.builders.choose import choose
 from flows.choice import Choice
 from flows.image import importer
+from flows.leftovers import clear_away
+from flows.lifecycle import builders, through
 from flows.publish.record import Record
 from flows.session import current, new_run, session
 from flows.settings import load
-from flows.smoke import remove_leftovers
 from flows.tasks import (
     already_built,
     assemble,
     describe,
-    import_image,
     make_tree,
     pack_tree,
     publish,
@@ -34,23 +33,13 @@ from flows.tasks import (
     resolve,
     smoke,
 )
-from flows.work import note_image, sweep, work_folder
+from flows.work import note_image, work_folder
 from rootfs.errors import ArchiveMoved, Problem, Unexpected
 
 
 def clean_up(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - names are Prefect's
     """After a cancel or a crash, perhaps in another process: nothing of this run stays on the machine."""
     clear_away(load().work, str(flow_run.id))
-
-
-def clear_away(work: Path, *run_ids: str) -> None:
-    """Remove what dead runs have left: work folders, containers of smoke tests, and images that never got a name."""
-    swept = sweep(work)
-    if dead := {*swept, *run_ids}:
-        with engine.connect() as reached:
-            for run_id in dead:
-                remove_leftovers(reached, run_id)
-            importer.discard(reached, filter(None, swept.values()))
 
 
 @flow(name="build", flow_run_name="{image} · build", on_cancellation=[clean_up], on_crashed=[clean_up])
@@ -71,6 +60,7 @@ def make(image: str, choice: Choice) -> Record:
     wanted = resolve(image, choice)
     if not choice.force and (known := already_built(wanted)):
         return known
+    chosen = choose(choice.builder, wanted.recipe.builder, current().settings)
     run_id, work = str(this_run.id), current().settings.work
     clear_away(work)
     with work_folder(work, run_id) as folder, engine.connect() as reached, ExitStack() as undo:
@@ -78,16 +68,16 @@ def make(image: str, choice: Choice) -> Record:
             members = make_tree(wanted, folder, running)
             packed = pack_tree(wanted, members, folder, running)
         made = assemble(wanted, packed, folder / "layout")
-        builder: Builder = Docker(reached)
         if reached.inspect(image_id := reached.image_id(made)) is None:
             note_image(folder, image_id)
             undo.callback(importer.discard, reached, [image_id])  # which keeps an image that has got a name
-        import_image(made, builder)
-        verdict = smoke(wanted, image_id, builder, run_id)
-        done = describe(wanted, made, packed, builder, verdict)
+        with builders(run_id) as held_by:
+            used = through(made, chosen, held_by, reached)
+        verdict = smoke(wanted, image_id, reached, run_id)
+        done = describe(wanted, made, packed, used, verdict)
         if not choice.publish:
             return done.model_copy(update={"status": "built"})
-        return record(done, publish(made, image_id, builder), packed)
+        return record(done, publish(made, image_id, reached), packed)
 
 
 def attempt(image: str, choice: Choice) -> Record:

@@ -8,10 +8,11 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Choice(BaseModel):
-    """`engine` instead of the recipe's own, `force` to build what is unchanged, `publish` or only make and test."""
+    """Builder and engine instead of the recipe's own, `force` to build what is unchanged, `publish` or only test."""
 
     model_config = ConfigDict(frozen=True)
 
+    builder: str = ""
     engine: Literal["mmdebstrap", "debootstrap"] | None = None
     force: bool = False
     publish: bool = True

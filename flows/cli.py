@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows import interrupt, report, server
+from flows import commands, interrupt, report, server
 from flows.progress import Progress
 from flows.publish import publication
 from flows.session import session, store_of
@@ -26,15 +26,18 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
+app.add_typer(commands.app, name="builder")
 
 Recipes = Annotated[Path | None, typer.Option("--recipes", metavar="DIR", help="the folder of recipes")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document on standard output")]
+Builder = Annotated[str, typer.Option("--builder", metavar="NAME", help="import through this builder")]
 Engine = Annotated[Literal["mmdebstrap", "debootstrap"] | None, typer.Option(help="make the tree with this engine")]
 
 
 @app.command()
 def build(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE…", help="names of recipes")],
+    builder: Builder = "",
     engine: Engine = None,
     force: Annotated[bool, typer.Option("--force", help="build even what is unchanged")] = False,
     no_publish: Annotated[bool, typer.Option("--no-publish", help="make and test the image, keep nothing")] = False,
@@ -51,7 +54,7 @@ def build(
         from flows.build import attempt
         from flows.choice import Choice
 
-        choice = Choice(engine=engine, force=force, publish=not no_publish)
+        choice = Choice(builder=builder, engine=engine, force=force, publish=not no_publish)
         with session(settings, Progress()) as here:
             records = [attempt(image, choice) for image in images]
             _end(report.builds(records, here.settings, here.progress, as_json))
@@ -62,16 +65,18 @@ def nightly(
     only: Annotated[
         list[str] | None, typer.Option("--only", metavar="IMAGE", help="only this image; repeatable")
     ] = None,
+    builder: Builder = "",
     recipes: Recipes = None,
     as_json: Json = False,
 ) -> None:
     """Build every recipe whose inputs have changed; one that fails does not stop the others."""
     settings = load(recipes)
     with server.connected():
+        from flows.choice import Choice
         from flows.nightly import night
 
         with session(settings, Progress()) as here:
-            _end(report.night(night(tuple(only or ())), here.progress, as_json))
+            _end(report.night(night(tuple(only or ()), Choice(builder=builder)), here.progress, as_json))
 
 
 @app.command()
@@ -130,7 +135,18 @@ def doctor(recipes: Recipes = None, as_json: Json = False) -> None:
     from flows.doctor import report as examine
 
     settings = load(recipes)
-    _end(report.doctor(examine(settings.work, settings.site), settings, as_json))
+    _end(report.doctor(examine(settings), settings, as_json))
+
+
+@app.command()
+def gc(recipes: Recipes = None, as_json: Json = False) -> None:
+    """Remove what runs that were killed have left: builders, containers, work folders."""
+    settings = load(recipes)
+    with server.connected():
+        from flows.housekeeping import housekeeping
+
+        with session(settings, Progress()):
+            report.removed(housekeeping(), as_json)
 
 
 @app.command()

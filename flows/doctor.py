@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from flows.builders.choose import choose
+from flows.builders.command import buildx
 from flows.builders.engine import connect
+from flows.settings import Settings
 from rootfs.archive import Site, suites
 from rootfs.engines import is_root
 from rootfs.errors import Problem
@@ -55,18 +58,20 @@ class Finding:
     mend: str
 
 
-def report(work: Path, site: Site | None = None) -> list[Finding]:
-    """Look at everything; `work` is the folder that builds work in, `site` may name other keyrings. Never raises."""
+def report(settings: Settings) -> list[Finding]:
+    """Look at everything that builds need with these settings. Never raises."""
     return [
         _python(),
         Finding("Prefect", version("prefect"), True, True, ""),
         _engine(),
+        _buildx(),
+        _builder(settings),
         *(_package(name, use, needed) for name, (use, needed) in PACKAGES.items()),
-        *_distributions(site or Site()),
+        *_distributions(settings.site),
         _scripts(),
         _rights(),
         _namespaces(),
-        _disk(work),
+        _disk(settings.work),
         _memory(),
     ]
 
@@ -81,11 +86,34 @@ def _engine() -> Finding:
             images = "containerd's image store" if engine.containerd else "classic image store"
             return Finding("Docker engine", f"{engine.version} at {engine.endpoint}, {images}", True, True, "")
     except Problem as problem:
-        found = f"{problem.where}: {problem.what}" if problem.where else problem.what
         mend = f"{SETUP} starts this machine's; DOCKER_HOST or `docker context use` names another."
         if os.strerror(errno.EACCES) in problem.what:
             mend = f"sudo usermod --append --groups docker {_user()} && newgrp docker"
-        return Finding("Docker engine", found, False, True, mend)
+        return Finding("Docker engine", _sentence(problem), False, True, mend)
+
+
+def _buildx() -> Finding:
+    mend = "For all builders but the engine itself: install docker-buildx, or put it into ~/.docker/cli-plugins."
+    try:
+        words = buildx("version").split()
+    except Problem as problem:
+        return Finding("buildx", problem.what, False, False, mend)
+    return Finding("buildx", words[1] if len(words) > 1 else "there", True, False, mend)
+
+
+def _builder(settings: Settings) -> Finding:
+    """The one that images go through where neither the command line nor the recipe names another."""
+    try:
+        chosen = choose("", None, settings)
+    except Problem as problem:
+        mend = problem.mend or "`baseforge builder list` shows all builders and what is wrong with them."
+        return Finding("builder", _sentence(problem), False, True, mend)
+    kind = f"{chosen.driver}, {chosen.plan.lifecycle}"
+    return Finding("builder", f"{chosen.title} ({kind}): {chosen.why}", True, True, "")
+
+
+def _sentence(problem: Problem) -> str:
+    return f"{problem.where}: {problem.what}" if problem.where else problem.what
 
 
 def _package(name: str, use: str, needed: bool) -> Finding:

@@ -6,44 +6,53 @@ from collections import Counter
 
 from prefect import flow
 from prefect.artifacts import create_table_artifact
+from prefect.runtime import flow_run as this_run
 from pydantic import BaseModel, ConfigDict
 
-from flows.build import attempt
+from flows.build import attempt, clean_up
 from flows.choice import Choice
+from flows.housekeeping import housekeeping
+from flows.lifecycle import builders
 from flows.publish.record import Record
 from flows.session import current, session
+from flows.work import work_folder
 from rootfs.errors import NightFailed
 from rootfs.recipe import find
 
 
 class Night(BaseModel):
-    """What a night did: a record an image, and how many ended in which status."""
+    """What a night did: a record an image, how many ended in which status, and seconds of steps for all of them."""
 
     model_config = ConfigDict(frozen=True)
 
     builds: tuple[Record, ...]
     summary: dict[str, int]
+    seconds: dict[str, float] = {}
 
 
-@flow(name="nightly", flow_run_name="nightly")
-def nightly(only: tuple[str, ...] = ()) -> Night:
-    """Build what has changed: every recipe, or those named in `only`.
+@flow(name="nightly", flow_run_name="nightly", on_cancellation=[clean_up], on_crashed=[clean_up])
+def nightly(only: tuple[str, ...] = (), choice: Choice = Choice()) -> Night:  # noqa: B008 - frozen
+    """Build what has changed: every recipe, or those named in `only`. A builder is acquired once for all of them.
 
     Raises NightFailed at the end when an image failed, so that the run counts as failed; it carries the Night.
     """
-    with session():
-        records = tuple(attempt(image, Choice()) for image in _images(only))
-    done = Night(builds=records, summary=dict(Counter(record.status for record in records)))
+    run_id = str(this_run.id)
+    with session() as here:
+        housekeeping()
+        with work_folder(here.settings.work, run_id), builders(run_id):
+            records = tuple(attempt(image, choice) for image in _images(only))
+        seconds = dict(here.timeline.seconds)
+    done = Night(builds=records, summary=dict(Counter(record.status for record in records)), seconds=seconds)
     _table(done)
     if failed := [record.image for record in records if record.status == "failed"]:
         raise NightFailed(failed, done.model_dump_json())
     return done
 
 
-def night(only: tuple[str, ...]) -> Night:
+def night(only: tuple[str, ...], choice: Choice) -> Night:
     """Run the flow here; the Night, whether or not an image failed."""
     try:
-        return nightly(only)
+        return nightly(only, choice)
     except NightFailed as failed:
         return Night.model_validate_json(failed.night)
 

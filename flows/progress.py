@@ -51,7 +51,7 @@ class Progress:
             took = time.monotonic() - began
             word = title.split(maxsplit=1)[0]
             timeline.seconds[word] = round(timeline.seconds.get(word, 0) + took, 3)
-            self.console.print(f"{mark} {title:<28} {took:6.1f} s  [dim]{self._note}[/]", soft_wrap=True)
+            self.console.print(f"{mark} {title:<31} {took:6.1f} s  [dim]{self._note}[/]", soft_wrap=True)
 
     def note(self, text: str) -> None:
         """What the closing line of the running step will say."""

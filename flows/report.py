@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from flows.progress import Progress, size
@@ -17,6 +16,7 @@ from flows.publish.record import Record
 from flows.session import newest_log
 from flows.settings import Settings, origins
 from flows.store import Store
+from flows.tables import show
 from rootfs.errors import BuildMissing
 
 if TYPE_CHECKING:
@@ -70,8 +70,19 @@ def night(done: Night, progress: Progress, as_json: bool) -> int:
         progress.say(ending(record))
     progress.say("night: " + ", ".join(f"{count} {status}" for status, count in sorted(done.summary.items())))
     if as_json:
-        print_json({"summary": done.summary, "builds": [as_dict(record) for record in done.builds]})
+        records = [as_dict(record) for record in done.builds]
+        print_json({"summary": done.summary, "seconds": done.seconds, "builds": records})
     return int("failed" in done.summary)
+
+
+def removed(run_ids: Sequence[str], as_json: bool) -> None:
+    """Whose leftovers are gone."""
+    if as_json:
+        print_json({"runs": list(run_ids)})
+        return
+    for run_id in run_ids:
+        typer.echo(f"removed what run {run_id} had left", err=True)
+    typer.echo(f"{len(run_ids)} runs had left something", err=True)
 
 
 def listing(records: Sequence[Record], as_json: bool) -> None:
@@ -83,7 +94,7 @@ def listing(records: Sequence[Record], as_json: bool) -> None:
     for record in records:
         cells = (record.image, record.build, ", ".join(record.platforms), str(record.packages), size(record.size))
         table.add_row(*cells, record.manifest_digest)
-    _print(table)
+    show(table)
 
 
 def one(record: Record, as_json: bool) -> None:
@@ -95,7 +106,7 @@ def one(record: Record, as_json: bool) -> None:
     for name, value in as_dict(record).items():
         if value not in ("", None, 0, [], {}):
             table.add_row(name, _text(name, value))
-    _print(table)
+    show(table)
 
 
 def _text(name: str, value: Any) -> str:  # noqa: ANN401
@@ -134,7 +145,7 @@ def doctor(findings: Sequence[Finding], settings: Settings, as_json: bool) -> in
         table = Table("SETTING", "VALUE", "FROM", box=None, pad_edge=False)
         for name, entry in values.items():
             table.add_row(name, str(entry["value"]), str(entry["from"]))
-        _print(table)
+        show(table)
     return 3 if any(finding.needed and not finding.ok for finding in findings) else 0
 
 
@@ -143,12 +154,4 @@ def _findings(findings: Sequence[Finding]) -> None:
     for finding in findings:
         mark = "ok" if finding.ok else "MISSING" if finding.needed else "no"
         table.add_row(mark, finding.name, finding.found if finding.ok else f"{finding.found}\n{finding.mend}")
-    _print(table)
-
-
-def _print(table: Table) -> None:
-    """A table on standard output; not folded where that is not a terminal, so that programs can read its lines."""
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=250)
-    console.print(table)
+    show(table)

@@ -12,6 +12,7 @@ from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
 
 from flows.build import build
+from flows.housekeeping import housekeeping
 from flows.nightly import nightly
 from flows.progress import Progress
 from flows.settings import Settings
@@ -20,8 +21,8 @@ from flows.settings import Settings
 ONE = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
 
 
-def deployments(settings: Settings) -> tuple[RunnerDeployment, RunnerDeployment]:
-    """`build/build` and `nightly/nightly`, as in `deploy/prefect.yaml`."""
+def deployments(settings: Settings) -> tuple[RunnerDeployment, ...]:
+    """`build/build`, `nightly/nightly` and `housekeeping/housekeeping`, as in `deploy/prefect.yaml`."""
     schedule = Cron(settings.nightly_cron, timezone=settings.timezone, slug="nightly")
     by_hand = build.to_deployment("build", tags=["baseforge"], entrypoint_type=EntrypointType.MODULE_PATH)
     by_night = nightly.to_deployment(
@@ -31,7 +32,13 @@ def deployments(settings: Settings) -> tuple[RunnerDeployment, RunnerDeployment]
         entrypoint_type=EntrypointType.MODULE_PATH,
         concurrency_limit=ONE,
     )
-    return cast(tuple[RunnerDeployment, RunnerDeployment], (by_hand, by_night))  # not a coroutine: we are not in one
+    hourly = housekeeping.to_deployment(
+        "housekeeping",
+        schedule=Cron("30 * * * *", slug="housekeeping"),
+        tags=["baseforge"],
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
+    return cast(tuple[RunnerDeployment, ...], (by_hand, by_night, hourly))  # not a coroutine: we are not in one
 
 
 def run(settings: Settings, address: str) -> None:

@@ -15,6 +15,7 @@ from flows.progress import Progress, Timeline
 from flows.settings import Settings, data_folder, load
 from flows.store import Store, open_store
 from rootfs.archive import Release, Source, read_releases
+from rootfs.run import Log
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Session:
     settings: Settings
     store: Store
     progress: Progress
+    timeline: Timeline = field(default_factory=Timeline)
     _releases: dict[Source, Release] = field(default_factory=dict)
 
     def releases(self, wanted: tuple[Source, ...]) -> tuple[Release, ...]:
@@ -71,6 +73,18 @@ def current() -> Session:
 def current_run() -> Run:
     """The build that is running."""
     return _run.get()
+
+
+def timeline() -> Timeline:
+    """Where a step's seconds go: to the build that is running, else to the session."""
+    run = _run.get(None)
+    return run.timeline if run else current().timeline
+
+
+def logger() -> Log:
+    """Where lines of a program's output go: into the log of the build that is running, if one is, and past a person."""
+    run = _run.get(None)
+    return run.log if run else current().progress.detail
 
 
 @contextlib.contextmanager

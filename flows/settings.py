@@ -14,7 +14,9 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 import rootfs
+from rootfs import fields
 from rootfs.archive import Site
+from rootfs.builder import BuilderPlan
 from rootfs.errors import InvalidSetting, nearest
 
 FILE = "baseforge.toml"
@@ -45,6 +47,8 @@ class Settings(BaseSettings):
     work: Path = Field(Path(tempfile.gettempdir()), description="where work folders are made")
     mirrors: dict[str, str] = Field({}, description="archive address (or the start of one) = mirror to fetch from")
     keyrings: dict[str, Path] = Field({}, description="distribution = keyring file to check its signatures with")
+    builder: str = Field("", description="the builder that images are imported through; default the selected one")
+    builders: dict[fields.BuilderName, BuilderPlan] = Field({}, description="name = what this builder shall be")
     nightly_cron: str = Field("0 2 * * *", description="when `baseforge serve` runs the nightly flow")
     timezone: str = Field("UTC", description="the time zone of nightly_cron")
 
@@ -52,6 +56,18 @@ class Settings(BaseSettings):
     @classmethod
     def _default_store(cls, value: str) -> str:
         return value or str(data_folder() / "store")
+
+    @field_validator("builders", mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        """One that is kept is called as its table, where it has no other name."""
+        if not isinstance(value, dict):
+            return value
+        kept = ("existing", "persistent")
+        return {
+            name: {"name": name, **plan} if isinstance(plan, dict) and plan.get("lifecycle") in kept else plan
+            for name, plan in value.items()
+        }
 
     @property
     def site(self) -> Site:
@@ -100,20 +116,21 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _explained(error: ValidationError, file: Path) -> InvalidSetting:
-    first = error.errors()[0]
-    name = str(first["loc"][0])
-    if first["type"] == "extra_forbidden":
-        return InvalidSetting(
-            f"unknown setting {name!r}", where=_line(file, name), mend=nearest(name, Settings.model_fields)
-        )
+    found = error.errors()
+    first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])  # else a key that it replaces
+    names = [str(step) for step in first["loc"]]
+    name, last, full = names[0], names[-1], ".".join(names).removesuffix(".[key]")
     variable = f"BASEFORGE_{name.upper()}"
-    where = variable if variable in os.environ else _line(file, name)
-    return InvalidSetting(f"{name}: {first['msg']}", where=where)
+    where = variable if variable in os.environ else _line(file, names)
+    if first["type"] == "extra_forbidden":
+        known = Settings.model_fields if last == name else BuilderPlan.model_fields
+        return InvalidSetting(f"unknown setting {full!r}", where=where, mend=nearest(last, known))
+    return InvalidSetting(f"{full}: {first['msg'].removeprefix('Value error, ')}", where=where)
 
 
 def _unreadable() -> str:
     """The first variable of a table that holds no JSON."""
-    for variable in ("BASEFORGE_MIRRORS", "BASEFORGE_KEYRINGS"):
+    for variable in ("BASEFORGE_MIRRORS", "BASEFORGE_KEYRINGS", "BASEFORGE_BUILDERS"):
         try:
             json.loads(os.environ.get(variable, "{}"))
         except ValueError:
@@ -121,10 +138,14 @@ def _unreadable() -> str:
     return "BASEFORGE_*"
 
 
-def _line(file: Path, name: str) -> str:
+def _line(file: Path, names: list[str]) -> str:
+    """The line of the last of these nested names that is found; what is in one line with others has theirs."""
     lines = file.read_text().splitlines() if file.is_file() else []
-    numbers = [number for number, line in enumerate(lines, 1) if re.match(rf"\s*\[?\"?{re.escape(name)}\b", line)]
-    return f"{file}:{numbers[0]}:1" if numbers else str(file)
+    number = 0
+    for name in names:
+        pattern = re.compile(rf"\s*\[?[\w.\"]*?{re.escape(name)}\b")
+        number = next((at for at, line in enumerate(lines, 1) if at >= number and pattern.match(line)), number)
+    return f"{file}:{number}:1" if number else str(file)
 
 
 def origins(settings: Settings) -> dict[str, str]:

@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task, exponential_backoff
 
 from flows import interrupt
-from flows.session import current, current_run
+from flows.session import current, timeline
 from rootfs.errors import NetworkFailure
 
 P = ParamSpec("P")
@@ -22,19 +22,21 @@ R = TypeVar("R")
 TRIES = 3
 
 
-def step(title: str, *, network: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def step(title: str, *, network: bool = False, last: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a function a step. `title` may name parameters, as in `pack {recipe.name}`; seconds go by its first word.
 
     A step of the network is tried three times when it ends in a NetworkFailure; no other failure gets better by
-    repeating it. Results are neither cached nor kept by Prefect: what is built is decided by digests alone.
+    repeating it. One of the `last` steps, which give back what was taken, runs even after an interrupt. Results are
+    neither cached nor kept by Prefect: what is built is decided by digests alone.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def timed(*args: P.args, **kwargs: P.kwargs) -> R:
-            interrupt.heed()
+            if not last:
+                interrupt.heed()
             bound = inspect.signature(function).bind(*args, **kwargs)
-            with current().progress.step(title.format(**bound.arguments), current_run().timeline):
+            with current().progress.step(title.format(**bound.arguments), timeline()):
                 return function(*args, **kwargs)
 
         made: Task[P, R] = task(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from flows import inputs
 from flows.builders import Builder
+from flows.builders.engine import Engine
 from flows.choice import Choice
 from flows.image import importer, oci
 from flows.inputs import Inputs
@@ -131,17 +132,17 @@ def import_image(made: oci.Image, builder: Builder) -> str:
 
 
 @step("smoke {wanted.recipe.name}")
-def smoke(wanted: Inputs, image_id: str, builder: Builder, run_id: str) -> Verdict:
+def smoke(wanted: Inputs, image_id: str, engine: Engine, run_id: str) -> Verdict:
     """Run the recipe's checks; a failure ends the build before anything is published."""
     log = current_run().log
-    verdict = smoke_test(image_id, wanted.recipe.smoke, builder.engine, run_label=run_id, log=log)
+    verdict = smoke_test(image_id, wanted.recipe.smoke, engine, run_label=run_id, log=log)
     current().progress.note(f"{verdict.passed} passed, {verdict.failed} failed")
     verdict.require()
     return verdict
 
 
 @step("publish {made.name}", network=True)
-def publish(made: oci.Image, image_id: str, builder: Builder) -> str:
+def publish(made: oci.Image, image_id: str, engine: Engine) -> str:
     """Blobs to the store, the image to the registry by digest, and then the names; returns what was pushed."""
     here, run = current(), current_run()
     publication.keep_blobs(here.store, made)
@@ -150,7 +151,7 @@ def publish(made: oci.Image, image_id: str, builder: Builder) -> str:
         where = registry.Registry(here.settings.registry, here.settings.registry_insecure)
         pushed = registry.push(made, where, log=run.log)
         registry.tag(pushed, where, [run.build, "latest"], log=run.log)
-    importer.tag(builder.engine, image_id, f"{here.settings.local_name}/{made.name}:latest")
+    importer.tag(engine, image_id, f"{here.settings.local_name}/{made.name}:latest")
     return pushed
 
 
@@ -169,7 +170,7 @@ def record(done: Record, pushed: str, packed: Packed) -> Record:
     return published
 
 
-def describe(wanted: Inputs, made: oci.Image, packed: Packed, builder: Builder, verdict: Verdict) -> Record:
+def describe(wanted: Inputs, made: oci.Image, packed: Packed, used: UsedBuilder, verdict: Verdict) -> Record:
     """What there is to say of a build that went well."""
     run, recipe = current_run(), wanted.recipe
     return Record(
@@ -188,7 +189,7 @@ def describe(wanted: Inputs, made: oci.Image, packed: Packed, builder: Builder, 
         size=made.size,
         unpacked=packed.layer.unpacked,
         packages=len(packed.packages),
-        builder=UsedBuilder(name=builder.name, driver=builder.driver),
+        builder=used,
         seconds=dict(run.timeline.seconds),
         smoke=Smoke(passed=verdict.passed, failed=verdict.failed),
         example=recipe.smoke[0].run if recipe.smoke else (),

@@ -67,6 +67,18 @@ def note_image(folder: Path, image_id: str) -> None:
     (folder / IMAGE).write_text(image_id)
 
 
+def alive(parent: Path, run_id: str) -> bool:
+    """Whether a run of this machine is at work: its folder's lock is held."""
+    try:
+        with _lock_of(parent / f"{PREFIX}{run_id}").open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def sweep(parent: Path) -> dict[str, str]:
     """Remove the work folders of runs that are no longer alive; returns their run ids, each with the image it noted."""
     swept = {}

@@ -595,6 +595,33 @@ class BuildxMissing(MachineError):
         )
 
 
+class BuildxTooOld(MachineError):
+    """buildx lacks an option."""
+
+    def __init__(self, command: str, option: str) -> None:
+        super().__init__(
+            f"this buildx does not know {option} yet",
+            where=f"docker buildx {command}",
+            mend="Install a newer docker-buildx (docker-buildx-plugin), or put one into ~/.docker/cli-plugins.",
+        )
+
+
+class BuildxFailed(BuildError):
+    """A buildx command failed, or took too long."""
+
+    def __init__(self, command: str, reason: str) -> None:
+        super().__init__(reason.strip() or "it failed without a word", where=f"docker buildx {command}")
+
+
+class UnknownBuilder(InputError):
+    """There is no builder of this name."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        hint = nearest(name, known) or f"There are {', '.join(known)}."
+        super().__init__(f"there is no builder {name!r}", mend=f"{hint} `baseforge builder list` shows them all.")
+
+
 class BuilderFailed(BuildError):
     """A builder, or buildx for it, did not do what it was asked for."""
 
@@ -614,4 +641,104 @@ class BuilderUnreachable(NetworkFailure, MachineError):
             f"the builder does not answer as it should: {reason}",
             where=endpoint,
             mend="Check the address, that buildkitd runs there, and the certificates: authority, dates, host name.",
+        )
+
+
+class ClusterUnreachable(NetworkFailure, MachineError):
+    """There is no Kubernetes cluster for a builder: none is named, or it does not answer."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(
+            f"there is no Kubernetes cluster to be reached: {reason}",
+            where=where,
+            mend="Name it in ~/.kube/config or by KUBECONFIG, and check the network, as with `kubectl cluster-info`.",
+        )
+
+
+class BuilderRefused(InputError):
+    """buildx does not make a builder as it is described: an unknown option, a wrong value."""
+
+    def __init__(self, name: str, driver: str, reason: str) -> None:
+        super().__init__(
+            f"it cannot be created: {reason}",
+            where=f"builder {name} ({driver})",
+            mend="Correct its description: `driver`, `options`, `endpoint`, `config`, `flags`, `platforms`.",
+        )
+
+
+class BuilderDiffers(InputError):
+    """A persistent builder is there, but is not what the site or the recipe says."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            "it is there, with another driver or other options than are asked for",
+            where=f"builder {name}",
+            mend=f"After `baseforge builder rm {name}` a build makes it anew; `baseforge builder inspect` shows it.",
+        )
+
+
+class OtherContext(InputError):
+    """A builder is the engine of another docker context than the current one."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the builder {name!r} is the engine of another docker context",
+            mend=f"Select that first: `docker context use {name}`, or DOCKER_CONTEXT={name}.",
+        )
+
+
+class BuilderTooOld(MachineError):
+    """A builder's BuildKit lacks what an import needs."""
+
+    def __init__(self, name: str, driver: str, version: str, oldest: str) -> None:
+        super().__init__(
+            f"its BuildKit is {version}; {oldest} is the oldest that will do",
+            where=f"builder {name} ({driver})",
+            mend="Give it a newer image (driver option `image`), or update the daemon.",
+        )
+
+
+class InvalidBuilder(InputError):
+    """What the command line says of a builder cannot be; nothing was created or changed."""
+
+    def __init__(self, what: str, mend: str = "") -> None:
+        super().__init__(what, mend=mend or "`baseforge builder create --help` says what can be given.")
+
+
+class EngineItself(InputError):
+    """A builder that comes with a docker context can be neither created nor removed; nothing was done."""
+
+    def __init__(self, name: str, doing: str) -> None:
+        super().__init__(
+            f"the builder {name!r} is the engine of a docker context itself: it cannot be {doing}",
+            mend="Its context brings it along and takes it away: see `docker context ls`.",
+        )
+
+
+class BuilderAsleep(BuildError):
+    """Only a builder that runs can be asked for its cache."""
+
+    def __init__(self, name: str, status: str) -> None:
+        super().__init__(
+            f"it does not run: its status is {status or 'unknown'}",
+            where=f"builder {name}",
+            mend=f"`baseforge builder inspect --bootstrap {name}` starts it.",
+        )
+
+
+class BuilderNotStarted(BuildError):
+    """A builder that was to be started does not come up."""
+
+    def __init__(self, name: str, reason: str, mend: str) -> None:
+        super().__init__(f"it does not start: {reason.strip()}", where=f"builder {name}", mend=mend)
+
+
+class BuilderFailing(BuildError):
+    """A builder cannot be removed with all that it has; nothing was removed."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(
+            f"it was not removed: what it runs on does not answer ({reason})",
+            where=f"builder {name}",
+            mend="`--force` forgets it all the same; its container and its cache stay where they are, then.",
         )

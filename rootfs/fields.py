@@ -51,6 +51,11 @@ Package = Annotated[str, *_like(r"[a-z0-9][a-z0-9+.-]+", "a Debian package name"
 # As in Release files; never a space, a slash or a leading dash, since they become words of commands and of sources.
 Suite = Annotated[str, *_like(r"[a-z0-9][a-z0-9.-]*", "a suite's name")]
 Component = Annotated[str, *_like(r"[a-z0-9][a-z0-9.-]*", "a component's name")]
+# As buildx has it: what becomes a container's name, a label of a deployment and a file's name.
+BuilderName = Annotated[str, *_like(r"([A-Za-z0-9][A-Za-z0-9_.-]*)?", "a builder's name")]
+DriverOption = Annotated[str, *_like(r"[A-Za-z0-9][A-Za-z0-9_.-]*", "a name of a driver's option")]
+# containerd's platforms: OS/ARCHITECTURE[/VARIANT].
+Platform = Annotated[str, *_like(r"[a-z0-9]+/[a-z0-9]+(/[a-z0-9.]+)?", "a platform: write linux/amd64 or linux/arm/v7")]
 # POSIX.1, 8.1: what programs and shells can read.
 EnvName = Annotated[str, *_like(r"[A-Za-z_][A-Za-z0-9_]*", "a name of an environment variable")]
 Label = Annotated[str, *_like(r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?", "a name of a label")]

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from rootfs import fields, reader
+from rootfs.builder import NamedOrPlanned
 from rootfs.complaints import complaints
 from rootfs.contents import contents, is_file, strays
 from rootfs.digests import digest_of
@@ -62,6 +63,10 @@ class _Common(_Model):
     image: ImageSettings = Field(default_factory=ImageSettings, description="what a container of the image starts with")
     smoke: tuple[SmokeCheck, ...] = Field(
         default=(), description="commands that must work before the image is published"
+    )
+    builder: NamedOrPlanned | None = Field(
+        default=None,
+        description="the builder to import the image through: a name, or what it shall be; not part of the digest",
     )
 
 
@@ -197,10 +202,10 @@ def read_all(folder: Path) -> list[Recipe]:
 def digest(recipe: Recipe, folder: Path) -> str:
     """`sha256:HEX` of what a recipe says, defaults included, and of the files in its `folder` (see `folder_of`).
 
-    The description does not count: a better sentence makes no other image. Raises RecipeInvalid for a file that cannot
-    be read.
+    The description and the builder do not count: a better sentence makes no other image, nor does another builder.
+    Raises RecipeInvalid for a file that cannot be read.
     """
-    said = recipe.model_dump(mode="json", by_alias=True, exclude={"description"})
+    said = recipe.model_dump(mode="json", by_alias=True, exclude={"description", "builder"})
     files = contents(folder) if isinstance(recipe, ScratchRecipe) else []
     return digest_of({"recipe": said, "files": files})
 

@@ -90,6 +90,11 @@ class Factory:
                 raise
         return Done(process.returncode, stdout, stderr)
 
+    def server_port(self) -> int:
+        """Where the Prefect server of the test session listens."""
+        said = json.loads((Path(self.environment["BASEFORGE_HOME"]) / "prefect/server.json").read_text())
+        return int(said["port"])
+
     def builds(self) -> list[str]:
         """What the store has: `IMAGE@BUILD`."""
         return sorted(f"{path.parts[-3]}@{path.stem}" for path in self.folder.glob("store/images/*/builds/*.json"))

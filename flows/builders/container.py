@@ -1,52 +1,72 @@
-"""The `docker-container` driver: BuildKit in a container of the engine, made for one run."""
+"""The `docker-container` driver: BuildKit in a container of the engine behind the current docker context."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
 
-from flows.builders.buildx import Buildx, created, driver_options, name_of
-from flows.builders.engine import FAULTS, Engine
-from rootfs.run import Log
+from flows.builders.engine import FAULTS, LABEL, Engine, connect
+from rootfs.builder import BuilderPlan
+from rootfs.errors import Problem
 
-DRIVER = "docker-container"
+NODE = "buildx_buildkit_"  # what buildx puts before a node's name
+STATE = "_state"  # and after it, for the volume
 LATE = 2.0  # seconds in which an engine may still finish a container that nobody waits for any more
+PROBE, STARTED = "/bin/true", 1.0  # what buildx starts to see whether an engine has GPUs, and seconds until it has
 
 
-@contextlib.contextmanager
-def container(engine: Engine, run_id: str, *, options: Mapping[str, str], log: Log) -> Iterator[Buildx]:
-    """A builder of the engine behind the current docker context, gone with its cache when the block ends.
+def reach(plan: BuilderPlan) -> None:
+    """The engine is at hand already."""
 
-    `options` are those of the driver, such as image, network and memory; without an image buildx has its own default.
-    Raises BuildxMissing and BuilderFailed.
+
+def prepared(plan: BuilderPlan, run_id: str) -> BuilderPlan:
+    """With the run's id. The driver has no labels for containers; BuildKit's worker has, and `inspect` shows them."""
+    labels = (f"--oci-worker-labels={LABEL}={run_id}",) if run_id else ()
+    return plan.model_copy(update={"flags": (*plan.flags, *labels)})
+
+
+def explain(name: str, plan: BuilderPlan) -> str:  # noqa: ARG001 - as for the other drivers
+    """buildx says it all."""
+    return ""
+
+
+def remove_leftovers(prefix: str, *, late: bool = False) -> None:
+    """Remove containers and volumes of builders whose name begins so, where buildx could not, as when it was killed.
+
+    An engine goes on making a container that it was asked for: where it may be `late`, look again for a while.
     """
-    builder = Buildx(engine, name_of(run_id), DRIVER, log)
-    ready = False
-    try:
-        with created(builder, *driver_options(options)):
-            ready = True
-            yield builder
-    finally:
-        remove_leftovers(engine, run_id, wait=0 if ready else LATE)
+    until = time.monotonic() + (LATE if late else 0)
+    with contextlib.suppress(Problem), connect() as engine:
+        while not _removed(engine, f"{NODE}{prefix}") and time.monotonic() < until:
+            time.sleep(0.2)
+        _remove_probes(engine)
 
 
-def remove_leftovers(engine: Engine, run_id: str, *, wait: float = 0) -> None:
-    """Remove the container and the volume of a run's builder where buildx could not, as when it was killed.
+def _removed(engine: Engine, prefix: str) -> bool:
+    """Whether there was a container of such a name; it is gone now, and the volumes are."""
+    api = engine.client.api
+    found = False
+    for container in api.containers(all=True, filters={"name": f"^/{prefix}"}):
+        found = True
+        with contextlib.suppress(*FAULTS):
+            api.remove_container(container["Id"], force=True, v=True)
+    for volume in api.volumes(filters={"name": prefix})["Volumes"] or []:
+        if volume["Name"].startswith(prefix):
+            with contextlib.suppress(*FAULTS):
+                api.remove_volume(volume["Name"], force=True)
+    return found
 
-    An engine goes on making a container that it was asked for: with `wait`, look again for so many seconds.
+
+def _remove_probes(engine: Engine) -> None:
+    """Remove containers that a killed buildx made to see whether the engine has GPUs, and did not come to start.
+
+    They have neither a name nor a label of ours (hasGPUCapability in buildx's driver/docker-container/driver.go).
     """
-    node = f"buildx_buildkit_{name_of(run_id)}0"  # as buildx calls a builder's first
-    until = time.monotonic() + wait
-    while not _removed(engine, node) and time.monotonic() < until:
-        time.sleep(0.2)
-    with contextlib.suppress(*FAULTS):
-        engine.client.api.remove_volume(f"{node}_state", force=True)
-
-
-def _removed(engine: Engine, name: str) -> bool:
-    try:
-        engine.client.api.remove_container(name, force=True, v=True)
-    except FAULTS:
-        return False
-    return True
+    api = engine.client.api
+    with engine.during("looking for what buildx has left"):
+        for container in api.containers(all=True, filters={"status": "created"}):
+            if container["Command"] == PROBE and time.time() - container["Created"] > STARTED:
+                with contextlib.suppress(*FAULTS):
+                    asked = api.inspect_container(container["Id"])["HostConfig"]
+                    if asked["AutoRemove"] and asked["DeviceRequests"]:
+                        api.remove_container(container["Id"], v=True)

@@ -29,6 +29,8 @@ SILENCE = 120  # seconds without a byte from a working engine before it counts a
 
 CONTAINERD_STORE = ["driver-type", "io.containerd.snapshotter.v1"]  # a pair in `docker info`'s DriverStatus
 
+LABEL = "baseforge.run"  # what a run makes in an engine or a cluster carries its id, where that is possible
+
 # The SDK lets the errors of the libraries below it through.
 FAULTS = (DockerException, StreamParseError, RequestException, HTTPError, OSError)
 
@@ -99,6 +101,13 @@ def connect() -> Engine:
     return Engine(client, endpoint, version["Version"], CONTAINERD_STORE in info.get("DriverStatus", []))
 
 
+def context_name() -> str:
+    """The docker context in force, which is also the name of the builder that its engine brings along."""
+    if os.environ.get("DOCKER_HOST"):
+        return "default"
+    return os.environ.get("DOCKER_CONTEXT") or get_current_context_name() or "default"
+
+
 def _client(arguments: dict[str, Any], version: str) -> DockerClient:
     """A client that takes its certificates and its way from the context alone.
 
@@ -142,7 +151,7 @@ def _arguments() -> dict[str, Any]:
         raise EngineUnreachable(os.environ.get("DOCKER_HOST", ""), str(error)) from error
     if "base_url" in arguments:
         return arguments
-    name = os.environ.get("DOCKER_CONTEXT") or get_current_context_name() or "default"
+    name = context_name()
     try:
         context = ContextAPI.kwargs_from_context(name)
     except Exception as error:  # the SDK raises no narrower type for a file it cannot read

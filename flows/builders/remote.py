@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import ssl
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
-from flows.builders.buildx import Buildx, created, driver_options, name_of
-from flows.builders.engine import Engine
+from rootfs.builder import BuilderPlan
 from rootfs.errors import BuilderUnreachable
-from rootfs.run import Log
 
-DRIVER = "remote"
 PORT = 1234  # BuildKit's, as in its own examples
 REACH = 10.0  # seconds in which it answers at all
 
@@ -25,62 +18,48 @@ GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + SETTINGS + bytes(5)
 FRAME = 9  # bytes
 
 
-@dataclass(frozen=True)
-class Tls:
-    """PEM files: the authority that the daemon is checked with, and what we show it, where it asks for that.
+def reach(plan: BuilderPlan) -> None:
+    """See that the daemon answers and that both sides accept each other: buildx would only say that its time was up.
 
-    `server_name` is the one in the daemon's certificate, where that is not the address's.
+    Raises BuilderUnreachable with the reason.
     """
-
-    ca: Path
-    cert: Path | None = None
-    key: Path | None = None
-    server_name: str = ""
-
-    @property
-    def options(self) -> dict[str, str]:
-        """As the driver names them."""
-        named = {"cacert": self.ca, "cert": self.cert, "key": self.key, "servername": self.server_name}
-        return {key: str(value) for key, value in named.items() if value}
-
-
-@contextlib.contextmanager
-def remote(engine: Engine, run_id: str, endpoint: str, *, tls: Tls | None = None, log: Log) -> Iterator[Buildx]:
-    """buildx's entry for the daemon at `endpoint` (`tcp://HOST:PORT`), gone when the block ends; the daemon stays.
-
-    Raises BuilderUnreachable with the reason, BuildxMissing and BuilderFailed.
-    """
-    _greet(endpoint, tls)
-    builder = Buildx(engine, name_of(run_id), DRIVER, log)
-    with created(builder, *driver_options(tls.options if tls else {}), endpoint):
-        yield builder
-
-
-def _greet(endpoint: str, tls: Tls | None) -> None:
-    """See that it answers and that both sides accept each other: buildx would only say that its time was up."""
-    address = urlsplit(endpoint)
+    address = urlsplit(plan.endpoint)
     if address.scheme != "tcp":
         return
-    where = (address.hostname or "", address.port or PORT)
+    where, secure = (address.hostname or "", address.port or PORT), "cacert" in plan.options
     try:
-        with socket.create_connection(where, timeout=REACH) as plain, _secured(plain, where[0], tls) as way:
-            if tls is None:
+        with socket.create_connection(where, timeout=REACH) as plain, _secured(plain, where[0], plan) as way:
+            if not secure:
                 way.sendall(GREETING)  # not through TLS: sending to who has just refused us would lose their reason
             if way.recv(FRAME)[3:4] != SETTINGS:
-                raise ConnectionError("it does not speak HTTP/2" + ("" if tls else ", or only with TLS"))
+                raise ConnectionError("it does not speak HTTP/2" + ("" if secure else ", or only with TLS"))
     except OSError as error:
-        raise BuilderUnreachable(endpoint, _reason(error)) from error
+        raise BuilderUnreachable(plan.endpoint, _reason(error)) from error
 
 
-def _secured(plain: socket.socket, host: str, tls: Tls | None) -> socket.socket:
-    if tls is None:
+def prepared(plan: BuilderPlan, run_id: str) -> BuilderPlan:  # noqa: ARG001 - as for the other drivers
+    """As it is: the daemon is somebody else's, and nothing of ours is put on it."""
+    return plan
+
+
+def explain(name: str, plan: BuilderPlan) -> str:  # noqa: ARG001 - as for the other drivers
+    """buildx says it all."""
+    return ""
+
+
+def remove_leftovers(prefix: str, *, late: bool = False) -> None:
+    """There is nothing but buildx's entry."""
+
+
+def _secured(plain: socket.socket, host: str, plan: BuilderPlan) -> socket.socket:
+    if "cacert" not in plan.options:
         return plain
-    context = ssl.create_default_context(cafile=str(tls.ca))
+    context = ssl.create_default_context(cafile=plan.options["cacert"])
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # BuildKit's own client is no stricter either
-    if tls.cert:
-        context.load_cert_chain(tls.cert, tls.key)
+    if "cert" in plan.options:
+        context.load_cert_chain(plan.options["cert"], plan.options.get("key"))
     context.set_alpn_protocols(["h2"])
-    return context.wrap_socket(plain, server_hostname=tls.server_name or host)
+    return context.wrap_socket(plain, server_hostname=plan.options.get("servername", host))
 
 
 def _reason(error: OSError) -> str:

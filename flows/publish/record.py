@@ -18,10 +18,12 @@ class Frozen(BaseModel):
 
 
 class UsedBuilder(Frozen):
-    """The builder an image came through."""
+    """The builder an image came through, why that one, and the version of its BuildKit where it is not the engine."""
 
     name: str
     driver: str
+    why: str = ""
+    buildkit: str = ""
 
 
 class Smoke(Frozen):

@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from flows.builders.engine import Engine
-from flows.smoke.container import LABEL, Ran, remove, run_once
+from flows.builders.engine import LABEL, Engine
+from flows.smoke.container import Ran, remove, run_once
 from rootfs.errors import SmokeFailed
 from rootfs.recipe import SmokeCheck
 

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any, Self
 from docker.errors import APIError
 from docker.types import LogConfig
 
-from flows.builders.engine import FAULTS, SILENCE, Engine, unbroken
+from flows.builders.engine import FAULTS, LABEL, SILENCE, Engine, unbroken
 
 if TYPE_CHECKING:
     from docker.types import CancellableStream
 
     Stream = CancellableStream[tuple[bytes | None, bytes | None]]  # generic in its stubs alone
 
-LABEL = "baseforge.run"
 MEMORY = "512m"
 PIDS = 256
 KEPT = 64 << 10  # bytes kept of each stream

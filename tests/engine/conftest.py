@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from flows.builders.engine import Engine, connect
+from tests.engine.kubernetes import cluster  # noqa: F401 - fixtures, as are the next
+from tests.engine.workshop import address, workshop  # noqa: F401
 
 
 @pytest.fixture

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from flows import doctor
-from rootfs.archive import Site
-from rootfs.errors import EngineUnreachable, ProgramFailed, ProgramMissing, ToolsMissing
+from flows.builders.choose import Chosen
+from flows.settings import Settings
+from rootfs.builder import named
+from rootfs.errors import BuildxMissing, EngineUnreachable, ProgramFailed, ProgramMissing, ToolsMissing, UnknownBuilder
 
 
 @pytest.fixture(autouse=True)
@@ -22,17 +24,19 @@ def machine(monkeypatch):
     monkeypatch.setattr(doctor, "suites", lambda _: ("old", "new", "sid", "experimental"))
     monkeypatch.setattr(doctor, "run", lambda *_, **__: None)
     monkeypatch.setattr(doctor, "is_root", lambda: True)
+    monkeypatch.setattr(doctor, "buildx", lambda _: "github.com/docker/buildx v0.38.2 0a1b")
+    monkeypatch.setattr(doctor, "choose", lambda *_: Chosen(named("big"), "kubernetes", "the setting `builder`"))
 
 
-def find(name, work=Path("/tmp"), site=None):
-    return next(finding for finding in doctor.report(work, site) if finding.name == name)
+def find(name, **settings):
+    return next(finding for finding in doctor.report(Settings(store="", **settings)) if finding.name == name)
 
 
 def test_every_finding_that_is_not_fine_says_what_to_do(monkeypatch):
     monkeypatch.setattr(doctor, "package_versions", lambda names: (_ for _ in ()).throw(ToolsMissing(list(names))))
     monkeypatch.setattr(doctor, "suites", lambda _: ())
     monkeypatch.setattr(doctor, "is_root", lambda: False)
-    findings = doctor.report(Path("/tmp"), Site(keyrings={"debian": Path("/no"), "ubuntu": Path("/no")}))
+    findings = doctor.report(Settings(store="", keyrings={"debian": Path("/no"), "ubuntu": Path("/no")}))
     assert [finding.name for finding in findings if not finding.ok and not finding.mend] == []
     assert len({finding.name for finding in findings}) == len(findings)
     lacking = {finding.name for finding in findings if not finding.ok}
@@ -44,6 +48,25 @@ def test_an_engine_that_does_not_answer_is_needed_and_named():
     assert (finding.ok, finding.needed) == (False, True)
     assert "unix:///nowhere/docker.sock" in finding.found
     assert "baseforge setup" in finding.mend
+
+
+def test_the_builder_and_why():
+    assert find("buildx").found == "v0.38.2"
+    assert find("builder").found == "big (kubernetes, existing): the setting `builder`"
+
+
+def test_no_buildx_is_no_fault_but_a_builder_that_is_not_there_is(monkeypatch):
+    def missing(*_):
+        raise BuildxMissing
+
+    def unknown(*_):
+        raise UnknownBuilder("bog", ["big"])
+
+    monkeypatch.setattr(doctor, "buildx", missing)
+    monkeypatch.setattr(doctor, "choose", unknown)
+    buildx, builder = find("buildx"), find("builder")
+    assert (buildx.ok, buildx.needed, builder.ok, builder.needed) == (False, False, False, True)
+    assert "big" in builder.mend
 
 
 def test_an_engine_that_refuses_us_asks_for_the_group(monkeypatch):
@@ -84,7 +107,7 @@ def test_suites_are_counted_without_those_that_are_not_released():
 def test_a_keyring_that_the_site_names(tmp_path):
     keyring = tmp_path / "keyring.gpg"
     keyring.touch()
-    assert find("debian keyring", site=Site(keyrings={"debian": keyring})).found == str(keyring)
+    assert find("debian keyring", keyrings={"debian": keyring}).found == str(keyring)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +153,7 @@ def test_namespaces_that_are_forbidden(monkeypatch):
 
 
 def test_a_work_folder_that_is_not_there_yet(tmp_path):
-    assert find("work folder", tmp_path / "a/b").found.endswith(f"free in {tmp_path}/a/b")
+    assert find("work folder", work=tmp_path / "a/b").found.endswith(f"free in {tmp_path}/a/b")
 
 
 @pytest.mark.parametrize(("free", "ok"), [(doctor.DISK, True), (doctor.DISK - 1, False)])

@@ -1,53 +1,15 @@
-"""A place where builders can be made: an engine that has BuildKit's image, and buildx with a folder of its own."""
+"""What tests of builders share."""
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from flows.builders.engine import Engine, connect
-from tests.engine.buildkit import build_image, tool
-from tests.engine.dockerd import dockerd
+from tests.engine.workshop import Workshop  # noqa: F401 - for the tests here
 
 HELLO = Path(__file__).parents[3] / "recipes/hello/hello.c"
-
-
-@dataclass(frozen=True)
-class Workshop:
-    """The engine, and where buildx keeps its builders."""
-
-    engine: Engine
-    buildx: Path
-
-    def leftovers(self) -> list[str]:
-        """Containers, volumes, and builders that buildx knows."""
-        api = self.engine.client.api
-        containers = [each["Names"][0] for each in api.containers(all=True)]
-        volumes = [each["Name"] for each in api.volumes()["Volumes"] or []]
-        return containers + volumes + [path.name for path in (self.buildx / "instances").glob("*")]
-
-
-@pytest.fixture(scope="session")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where an engine listens that can run privileged containers and has the image that builders are made of."""
-    with dockerd() as daemon:
-        build_image(tmp_path_factory.mktemp("buildkit"), daemon.address)
-        yield daemon.address
-
-
-@pytest.fixture
-def workshop(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
-    plugins = tmp_path / "docker/cli-plugins"
-    plugins.mkdir(parents=True)
-    (plugins / "docker-buildx").symlink_to(tool("buildx"))
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
-    monkeypatch.setenv("DOCKER_HOST", address)
-    with connect() as engine:
-        yield Workshop(engine, tmp_path / "docker/buildx")
 
 
 @pytest.fixture(scope="session")

@@ -10,13 +10,14 @@ import uuid
 from pathlib import Path
 
 import pytest
+from docker.types import DeviceRequest
 
-from flows.builders.buildx import Buildx
-from flows.builders.container import container, remove_leftovers
-from rootfs.errors import BuilderFailed, BuildxMissing
-from tests.engine.builders.conftest import Workshop
-from tests.engine.builders.through import builds_the_example, passes_unchanged, samples, tampering_is_caught
+from flows.builders import container, life
+from rootfs.builder import BuilderPlan
+from rootfs.errors import BuilderFailed, BuilderRefused, BuildxMissing
+from tests.engine.builders.through import builds_the_example, ephemeral, passes_unchanged, samples, tampering_is_caught
 from tests.engine.buildkit import IMAGE
+from tests.engine.workshop import Workshop
 
 OPTIONS = {"image": IMAGE, "network": "none", "env.COMMAS": 'a,b "c"'}
 TAMPERING = ["FROM base\nLABEL added=1\n", "FROM base\nCOPY Dockerfile /\n", "FROM scratch\nCOPY Dockerfile /\n"]
@@ -26,8 +27,8 @@ def test_an_image_comes_back_as_it_went_in(
     workshop: Workshop, tmp_path: Path, example: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_id, log = str(uuid.uuid4()), list[str]()
-    with container(workshop.engine, run_id, options=OPTIONS, log=log.append) as builder:
-        assert (builder.name, builder.driver) == (f"baseforge-{run_id}", "docker-container")
+    with ephemeral(workshop.engine, run_id, log.append, options=OPTIONS) as builder:
+        assert (builder.name, builder.driver) == (f"baseforge-{run_id}-1x", "docker-container")
         (node,) = workshop.engine.client.api.containers()
         details = workshop.engine.client.api.inspect_container(node["Id"])
         assert 'COMMAS=a,b "c"' in details["Config"]["Env"]
@@ -49,7 +50,7 @@ def test_a_builder_that_fails_is_removed(workshop: Workshop) -> None:
     made = list[str]()
 
     def fail() -> None:
-        with container(workshop.engine, "fails", options=OPTIONS, log=print):
+        with ephemeral(workshop.engine, "fails", print, options=OPTIONS):
             made.extend(workshop.leftovers())
             raise ZeroDivisionError
 
@@ -63,37 +64,55 @@ def test_a_builder_that_fails_is_removed(workshop: Workshop) -> None:
 def test_an_interrupt_leaves_nothing(seconds: float, workshop: Workshop) -> None:
     timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
-    with (
-        pytest.raises(KeyboardInterrupt),
-        container(workshop.engine, "interrupted", options=OPTIONS, log=print),
-    ):
+    with pytest.raises(KeyboardInterrupt), ephemeral(workshop.engine, "interrupted", print, options=OPTIONS):
         time.sleep(20)
     assert workshop.leftovers() == []
 
 
-def test_what_a_killed_run_left_is_found_by_its_id(workshop: Workshop) -> None:
-    builder = Buildx(workshop.engine, "baseforge-killed", "docker-container", print)
-    builder.call("creating", "create", "--name", builder.name, "--driver-opt", f"image={IMAGE},network=none", wait=60)
-    builder.call("starting", "inspect", "--bootstrap", builder.name, wait=60)
-    remove_leftovers(workshop.engine, "killed")
-    assert workshop.leftovers() == [builder.name]
-    builder.call("removing", "rm", "--force", builder.name, wait=60)
+def test_what_buildx_left_where_it_was_killed_while_it_looked_for_gpus(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It makes a container for that, without a name, and starts it a moment later."""
+    api = workshop.engine.client.api
+    asking = {"auto_remove": True, "device_requests": [DeviceRequest(count=-1, capabilities=[["gpu"]])]}
+    for command, options in (("/bin/true", asking), ("/bin/false", asking), ("/bin/true", {"auto_remove": True})):
+        host = api.create_host_config(network_mode="none", **options)
+        api.create_container(IMAGE, entrypoint=command, host_config=host)
+    container.remove_leftovers("baseforge-none-")
+    assert len(api.containers(all=True)) == 3  # it may still be started
+    monkeypatch.setattr(container, "STARTED", -1.0)
+    container.remove_leftovers("baseforge-none-")
+    others = api.containers(all=True)
+    assert sorted(each["Command"] for each in others) == ["/bin/false", "/bin/true"]
+    for each in others:
+        api.remove_container(each["Id"], v=True)
+    assert workshop.leftovers() == []
+
+
+def test_what_a_killed_run_left_is_found_by_its_name(workshop: Workshop) -> None:
+    """buildx still has an entry then, which only buildx removes."""
+    plan = BuilderPlan(lifecycle="ephemeral", options=OPTIONS)
+    taken = life.take(plan, plan.driver, "killed", 1, print)
+    life.start(taken, print)
+    container.remove_leftovers("baseforge-killed-")
+    assert workshop.leftovers() == [taken.name]
+    life.remove(taken.name, taken.driver)
+    assert workshop.leftovers() == []
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "refusal", "said"),
     [
-        ({"image": "localhost:1/nothing"}, "starting failed:.*localhost:1"),
-        ({"image": IMAGE, "network": "nonesuch"}, "starting failed:.*nonesuch"),
-        ({"colour": "red"}, "creating failed:.*colour"),
+        ({"image": "localhost:1/nothing"}, BuilderFailed, "starting failed:.*localhost:1"),
+        ({"image": IMAGE, "network": "nonesuch"}, BuilderFailed, "starting failed:.*nonesuch"),
+        ({"colour": "red"}, BuilderRefused, "cannot be created:.*colour"),
     ],
 )
-def test_a_builder_that_cannot_start_says_why(options: dict[str, str], said: str, workshop: Workshop) -> None:
+def test_a_builder_that_cannot_start_says_why(
+    options: dict[str, str], refusal: type[Exception], said: str, workshop: Workshop
+) -> None:
     started = time.monotonic()
-    with (
-        pytest.raises(BuilderFailed, match=said) as caught,
-        container(workshop.engine, "bad", options=options, log=print),
-    ):
+    with pytest.raises(refusal, match=said) as caught, ephemeral(workshop.engine, "bad", print, options=options):
         pass
     assert time.monotonic() - started < 15
     assert len(str(caught.value).splitlines()) <= 3
@@ -104,7 +123,7 @@ def test_a_docker_command_without_buildx(workshop: Workshop, tmp_path: Path) -> 
     (tmp_path / "docker/cli-plugins/docker-buildx").unlink()
     with (
         pytest.raises(BuildxMissing, match="no buildx") as caught,
-        container(workshop.engine, "missing", options=OPTIONS, log=print),
+        ephemeral(workshop.engine, "missing", print, options=OPTIONS),
     ):
         pass
     assert caught.value.status == 3

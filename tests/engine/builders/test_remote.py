@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
 from flows.builders import buildx
-from flows.builders.remote import Tls, remote
+from flows.builders.buildx import Buildx
 from rootfs.errors import BuilderFailed, BuilderUnreachable
-from tests.engine.builders.conftest import Workshop
-from tests.engine.builders.through import builds_the_example, passes_unchanged, samples, tampering_is_caught
+from rootfs.run import Log
+from tests.engine.builders.through import builds_the_example, ephemeral, passes_unchanged, samples, tampering_is_caught
 from tests.engine.buildkit import Buildkitd, buildkitd
+from tests.engine.workshop import Workshop
 
 KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
 
@@ -33,19 +35,31 @@ def authority(folder: Path) -> Path:
     return folder
 
 
-def certificate(signer: Path, name: str, *, days: int = 2) -> Tls:
-    """A certificate for 127.0.0.1, for either side; with -1 day it ended yesterday."""
-    made = Tls(signer / "ca.pem", signer / f"{name}.pem", signer / f"{name}-key.pem")
+def certificate(signer: Path, name: str, *, days: int = 2) -> dict[str, str]:
+    """A certificate for 127.0.0.1, for either side, as options of the driver; with -1 day it ended yesterday."""
     request, extensions = signer / f"{name}.csr", signer / f"{name}.ext"
+    cert, key = signer / f"{name}.pem", signer / f"{name}-key.pem"
     extensions.write_text("subjectAltName=IP:127.0.0.1,DNS:builder.test\nbasicConstraints=critical,CA:FALSE\n")
-    openssl("req", *KEY, "-subj", f"/CN={name}", "-keyout", made.key or "", "-out", request)
-    signed = ["-CA", made.ca, "-CAkey", signer / "ca-key.pem", "-days", str(days), "-extfile", extensions]
-    openssl("x509", "-req", "-in", request, *signed, "-out", made.cert or "")
-    return made
+    openssl("req", *KEY, "-subj", f"/CN={name}", "-keyout", key, "-out", request)
+    signed = ["-CA", signer / "ca.pem", "-CAkey", signer / "ca-key.pem", "-days", str(days), "-extfile", extensions]
+    openssl("x509", "-req", "-in", request, *signed, "-out", cert)
+    return {"cacert": str(signer / "ca.pem"), "cert": str(cert), "key": str(key)}
 
 
-def options(tls: Tls) -> list[str]:
-    return [f"--tlscacert={tls.ca}", f"--tlscert={tls.cert}", f"--tlskey={tls.key}"]
+def flags(tls: Mapping[str, str]) -> list[str]:
+    return [f"--tls{name}={path}" for name, path in tls.items()]
+
+
+NO_TLS: Mapping[str, str] = MappingProxyType({})
+
+
+@contextlib.contextmanager
+def remote(
+    workshop: Workshop, run_id: str, address: str, tls: Mapping[str, str] = NO_TLS, log: Log = print
+) -> Iterator[Buildx]:
+    described = {"driver": "remote", "endpoint": address, "options": dict(tls)}
+    with ephemeral(workshop.engine, run_id, log, **described) as builder:
+        yield builder
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +70,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def daemon(ours: Path) -> Iterator[Buildkitd]:
     """A daemon that wants to know who asks."""
-    with buildkitd(options(certificate(ours, "daemon"))) as running:
+    with buildkitd(flags(certificate(ours, "daemon"))) as running:
         yield running
 
 
@@ -65,9 +79,9 @@ def test_an_image_comes_back_as_it_went_in(
 ) -> None:
     log = list[str]()
     images = samples(tmp_path, example / "hello")
-    client = replace(certificate(ours, "client"), server_name="builder.test")
-    with remote(workshop.engine, "remote", daemon.address, tls=client, log=log.append) as builder:
-        assert (builder.name, builder.driver) == ("baseforge-remote", "remote")
+    client = {**certificate(ours, "client"), "servername": "builder.test"}
+    with remote(workshop, "remote", daemon.address, client, log.append) as builder:
+        assert (builder.name, builder.driver) == ("baseforge-remote-1x", "remote")
         passes_unchanged(builder, images)
         builds_the_example(workshop.engine, builder.name, example)
         tampering_is_caught(builder, images[0], monkeypatch, "FROM base\nLABEL added=1\n")
@@ -76,12 +90,9 @@ def test_an_image_comes_back_as_it_went_in(
     assert daemon.answers
 
 
-def refused(workshop: Workshop, address: str, tls: Tls | None, said: str) -> None:
+def refused(workshop: Workshop, address: str, tls: Mapping[str, str], said: str) -> None:
     started = time.monotonic()
-    with (
-        pytest.raises(BuilderUnreachable, match=said) as caught,
-        remote(workshop.engine, "refused", address, tls=tls, log=print),
-    ):
+    with pytest.raises(BuilderUnreachable, match=said) as caught, remote(workshop, "refused", address, tls):
         pass
     assert time.monotonic() - started < 5
     assert caught.value.status == 3
@@ -94,18 +105,19 @@ def test_who_cannot_say_who_they_are_is_refused(
     daemon: Buildkitd, ours: Path, workshop: Workshop, tmp_path: Path
 ) -> None:
     other = authority(tmp_path / "other")
-    client = certificate(ours, "client")
-    refused(workshop, daemon.address, replace(client, ca=other / "ca.pem"), "self-signed|unable to get|signature")
-    refused(workshop, daemon.address, replace(certificate(other, "stranger"), ca=client.ca), "alert")
-    refused(workshop, daemon.address, certificate(ours, "expired", days=-1), "alert.*(expired|bad certificate)")
-    refused(workshop, daemon.address, Tls(client.ca), "certificate required|bad certificate")
-    refused(workshop, daemon.address, replace(client, server_name="elsewhere.test"), "elsewhere.test")
-    refused(workshop, daemon.address, replace(client, key=tmp_path / "missing.pem"), "No such file")
-    refused(workshop, daemon.address, None, "only with TLS")
+    client, stranger = certificate(ours, "client"), certificate(other, "stranger")
+    expired = certificate(ours, "expired", days=-1)
+    refused(workshop, daemon.address, {**client, "cacert": stranger["cacert"]}, "self-signed|unable to get|signature")
+    refused(workshop, daemon.address, {**stranger, "cacert": client["cacert"]}, "alert")
+    refused(workshop, daemon.address, expired, "alert.*(expired|bad certificate)")
+    refused(workshop, daemon.address, {"cacert": client["cacert"]}, "certificate required|bad certificate")
+    refused(workshop, daemon.address, {**client, "servername": "elsewhere.test"}, "elsewhere.test")
+    refused(workshop, daemon.address, {**client, "key": str(tmp_path / "missing.pem")}, "No such file")
+    refused(workshop, daemon.address, NO_TLS, "only with TLS")
 
 
 def test_a_daemon_whose_certificate_has_expired_is_refused(ours: Path, workshop: Workshop) -> None:
-    with buildkitd(options(certificate(ours, "old", days=-1))) as old:
+    with buildkitd(flags(certificate(ours, "old", days=-1))) as old:
         refused(workshop, old.address, certificate(ours, "client"), "has expired")
 
 
@@ -116,7 +128,7 @@ def test_a_daemon_that_stops(
     monkeypatch.setattr(buildx, "THROUGH", 5.0)
     image = samples(tmp_path, example / "hello")[0]
     with buildkitd() as running:
-        with remote(workshop.engine, "stops", running.address, log=print) as builder:
+        with remote(workshop, "stops", running.address) as builder:
             builder.import_image(image)
             workshop.engine.client.api.remove_image(image.config_digest)
             running.send(number)
@@ -125,4 +137,4 @@ def test_a_daemon_that_stops(
                 builder.import_image(image)
             assert time.monotonic() - started < 20
         assert workshop.leftovers() == []
-    refused(workshop, running.address, None, "refused")
+    refused(workshop, running.address, NO_TLS, "refused")

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from flows.builders import Builder, buildx
+from flows.builders import Builder, buildx, life
 from flows.builders.buildx import Buildx
 from flows.builders.docker import Docker
 from flows.builders.engine import Engine
 from flows.image.importer import drop, import_image
 from flows.image.oci import Image
+from rootfs.builder import BuilderPlan
 from rootfs.errors import DigestMismatch
 from rootfs.recipe import ImageSettings
+from rootfs.run import Log
 from tests.unit.image.samples import image_of
 
 SETTINGS = ImageSettings(
@@ -28,6 +33,20 @@ SETTINGS = ImageSettings(
     volumes=("/data", "/cache"),
     stop_signal="SIGINT",
 )
+
+
+@contextlib.contextmanager
+def ephemeral(engine: Engine, run_id: str, log: Log, **plan: Any) -> Iterator[Buildx]:
+    """A builder as this plan has it, up for the block, and gone afterwards: what flows/lifecycle.py does for a run."""
+    planned = BuilderPlan.model_validate({"lifecycle": "ephemeral", **plan})
+    up = False
+    try:
+        taken = life.take(planned, planned.driver, run_id, 1, log)
+        life.start(taken, log)
+        up = True
+        yield Buildx(engine, taken.name, taken.driver, log)
+    finally:
+        life.remove(life.name_of(run_id, 1), planned.driver, late=not up)
 
 
 def samples(folder: Path, hello: Path) -> list[Image]:

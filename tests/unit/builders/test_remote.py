@@ -6,13 +6,12 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import pytest
 
 from flows.builders import remote as module
-from flows.builders.engine import Engine
-from flows.builders.remote import Tls, remote
+from flows.builders.remote import prepared, reach
+from rootfs.builder import BuilderPlan
 from rootfs.errors import BuilderUnreachable
 
 
@@ -36,12 +35,14 @@ def answering(listener: socket.socket, answer: bytes) -> str:
     return f"tcp://127.0.0.1:{listener.getsockname()[1]}"
 
 
-def refused(address: str, said: str, tls: Tls | None = None) -> None:
-    with (
-        pytest.raises(BuilderUnreachable, match=said) as caught,
-        remote(cast(Engine, None), "run", address, tls=tls, log=print),
-    ):
-        pass
+def planned(address: str, options: dict[str, str] | None = None) -> BuilderPlan:
+    described = {"lifecycle": "ephemeral", "driver": "remote", "endpoint": address, "options": options or {}}
+    return BuilderPlan.model_validate(described)
+
+
+def refused(address: str, said: str, options: dict[str, str] | None = None) -> None:
+    with pytest.raises(BuilderUnreachable, match=said) as caught:
+        reach(planned(address, options))
     assert caught.value.where == address
 
 
@@ -57,6 +58,10 @@ def test_what_is_no_builder(answer: bytes, said: str, listener: socket.socket) -
     refused(answering(listener, answer), said)
 
 
+def test_what_answers_as_one(listener: socket.socket) -> None:
+    reach(planned(answering(listener, b"\0\0\0\4\0\0\0\0\0")))  # an empty SETTINGS frame
+
+
 def test_what_never_answers(listener: socket.socket) -> None:
     refused(f"tcp://127.0.0.1:{listener.getsockname()[1]}", "timed out")
 
@@ -68,10 +73,13 @@ def test_where_nothing_listens(listener: socket.socket) -> None:
 
 
 def test_certificates_that_are_not_there(listener: socket.socket, tmp_path: Path) -> None:
-    refused(answering(listener, b""), "No such file", Tls(tmp_path / "ca.pem"))
+    refused(answering(listener, b""), "No such file", {"cacert": str(tmp_path / "ca.pem")})
 
 
-def test_the_driver_s_options_are_what_is_known() -> None:
-    assert Tls(Path("a")).options == {"cacert": "a"}
-    every = Tls(Path("a"), Path("b"), Path("c"), "d")
-    assert every.options == {"cacert": "a", "cert": "b", "key": "c", "servername": "d"}
+def test_what_is_not_reached_over_tcp_is_left_to_buildx() -> None:
+    reach(planned("unix:///nowhere.sock"))
+
+
+def test_nothing_of_ours_is_put_on_it() -> None:
+    plan = planned("tcp://builder.example:1234", {"servername": "builder"})
+    assert prepared(plan, "a-run") == plan

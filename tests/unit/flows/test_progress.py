@@ -22,7 +22,7 @@ def test_a_step_is_one_plain_line_with_seconds_and_note(out):
     with progress.step("pack noble/amd64", timeline):
         progress.detail("E: [weird] line")
         progress.note("75 MB to 24 MB")
-    assert out.getvalue() == "✓ pack noble/amd64                0.0 s  75 MB to 24 MB\n"
+    assert out.getvalue() == "✓ pack noble/amd64                   0.0 s  75 MB to 24 MB\n"
     assert list(timeline.seconds) == ["pack"]
 
 

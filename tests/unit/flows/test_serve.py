@@ -22,7 +22,7 @@ def served():
 
 
 def test_both_have_the_same_flows(written, served):
-    assert written.keys() == served.keys() == {"build", "nightly"}
+    assert written.keys() == served.keys() == {"build", "nightly", "housekeeping"}
     for name, entry in written.items():
         path, _, function = entry["entrypoint"].partition(":")
         assert served[name].entrypoint == f"{path.removesuffix('.py').replace('/', '.')}.{function}"
@@ -42,7 +42,7 @@ def test_the_night_has_one_schedule_with_a_slug_and_never_runs_twice_at_once(wri
 
 
 def test_cron_and_zone_are_settings():
-    _, nightly = deployments(Settings(store="", nightly_cron="30 4 * * 1", timezone="Europe/Berlin"))
+    _, nightly, _ = deployments(Settings(store="", nightly_cron="30 4 * * 1", timezone="Europe/Berlin"))
     assert (nightly.schedules[0].schedule.cron, nightly.schedules[0].schedule.timezone) == (
         "30 4 * * 1",
         "Europe/Berlin",

@@ -6,6 +6,7 @@ import pytest
 
 from flows import settings
 from flows.settings import SHELF, load, origins
+from rootfs.builder import BuilderPlan
 from rootfs.errors import InvalidSetting
 
 
@@ -77,3 +78,100 @@ def test_a_variable_that_is_not_json_is_named(monkeypatch):
     monkeypatch.setenv("BASEFORGE_MIRRORS", "{")
     with pytest.raises(InvalidSetting, match="BASEFORGE_MIRRORS"):
         load()
+
+
+BUILDERS = """
+builder = "big"
+
+[builders.big]
+lifecycle = "persistent"
+driver = "kubernetes"
+timeout = 60
+options = { image = "x:1", "env.A" = "b" }
+platforms = ["linux/amd64"]
+
+[builders."once.more"]
+lifecycle = "ephemeral"
+
+[builders.other]
+lifecycle = "existing"
+name = "the-one-there"
+"""
+
+
+def test_builders_are_tables_and_called_as_these_where_they_have_no_other_name(site):
+    (site / "recipes").mkdir()
+    (site / "baseforge.toml").write_text(BUILDERS)
+    found = load()
+    assert found.builder == "big"
+    assert found.builders == {
+        "big": BuilderPlan(
+            lifecycle="persistent",
+            name="big",
+            driver="kubernetes",
+            timeout=60,
+            options={"image": "x:1", "env.A": "b"},
+            platforms=("linux/amd64",),
+        ),
+        "once.more": BuilderPlan(lifecycle="ephemeral"),
+        "other": BuilderPlan(lifecycle="existing", name="the-one-there"),
+    }
+    assert origins(found)["builders"] == str(site / "baseforge.toml")
+
+
+def test_builders_in_the_environment(monkeypatch):
+    monkeypatch.setenv("BASEFORGE_BUILDER", "big")
+    monkeypatch.setenv("BASEFORGE_BUILDERS", '{"big": {"lifecycle": "persistent", "flags": ["--debug"], "timeout": 5}}')
+    found = load()
+    plan = BuilderPlan(lifecycle="persistent", name="big", flags=("--debug",), timeout=5)
+    assert (found.builder, found.builders) == ("big", {"big": plan})
+    assert origins(found)["builder"] == "BASEFORGE_BUILDER"
+
+
+# Below `[builders.one]`, which is as it should be, from line 3 on; what is said of it.
+WRONG_BUILDERS = {
+    '[builders.two]\nlifecycl = "ephemeral"': ("4:1: unknown setting 'builders.two.lifecycl'", "'lifecycle'"),
+    '[builders.two]\nlifecycle = "ephemeral"\ntimout = 5': ("5:1: unknown setting 'builders.two.timout'", "'timeout'"),
+    '[builders.two]\nlifecycle = "ephemeral"\ntimeout = "5"': ("5:1: builders.two.timeout: Input should be", "number"),
+    '[builders.two]\nlifecycle = "ephemeral"\ndriver = "docker"': ("5:1: builders.two.driver: Input", "'kubernetes'"),
+    '[builders.two]\ndriver = "kubernetes"': ("3:1: builders.two.lifecycle: Field required", ""),
+    '[builders.two]\nlifecycle = "ephemeral"\nname = "x"': ("3:1: builders.two: an ephemeral builder is named", ""),
+    '[builders.two]\nlifecycle = "ephemeral"\ndriver = "remote"': ("3:1: builders.two: a remote builder needs", ""),
+    '[builders.two]\nlifecycle = "existing"\nflags = []': ("3:1: builders.two: an existing builder is used as it", ""),
+    '[builders.two]\nlifecycle = "ephemeral"\nplatforms = ["arm"]': ("5:1: builders.two.platforms.0: 'arm' is not", ""),
+    '[builders.two]\nlifecycle = "ephemeral"\n[builders.two.options]\n"a b" = "c"': (
+        "6:1: builders.two.options.a b",
+        "",
+    ),
+    '[builders."a b"]\nlifecycle = "ephemeral"': ("3:1: builders.a b: 'a b' is not a builder's name", ""),
+    "[builders.two]\n[builders.two.lifecycle]": ("4:1: builders.two.lifecycle: Input should be", "'ephemeral'"),
+}
+
+
+@pytest.mark.parametrize("text", WRONG_BUILDERS)
+def test_what_is_wrong_with_a_builder_is_found(site, text):
+    (site / "recipes").mkdir()
+    (site / "baseforge.toml").write_text(f'[builders.one]\nlifecycle = "ephemeral"\n{text}\n')
+    with pytest.raises(InvalidSetting) as caught:
+        load()
+    said, mend = WRONG_BUILDERS[text]
+    assert str(caught.value).startswith(f"{site}/baseforge.toml:{said}")
+    assert mend in str(caught.value)
+    assert len(str(caught.value).splitlines()) <= 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("BUILDERS", "{", "not a JSON object"),
+        ("BUILDERS", "[]", "builders: Input should be a valid dictionary"),
+        ("BUILDERS", '{"a": 3}', "builders.a: Input should be"),
+        ("BUILDERS", '{"a": {"lifecycl": "ephemeral"}}', "unknown setting 'builders.a.lifecycl'\n  Did you mean"),
+        ("BUILDERS", '{"a": {"lifecycle": "ephemeral", "timeout": true}}', "builders.a.timeout: Input should be"),
+    ],
+)
+def test_a_variable_with_a_wrong_builder_is_named(monkeypatch, name, value, said):
+    monkeypatch.setenv(f"BASEFORGE_{name}", value)
+    with pytest.raises(InvalidSetting) as caught:
+        load()
+    assert str(caught.value).startswith(f"BASEFORGE_{name}: {said}")

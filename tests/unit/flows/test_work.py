@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from flows.work import sweep, work_folder
+from flows.work import alive, sweep, work_folder
 from rootfs.errors import WorkFolderFailed
 
 
@@ -25,6 +25,16 @@ def test_a_living_runs_folder_is_not_swept(tmp_path):
         seen = subprocess.run([sys.executable, "-c", script, tmp_path], check=True, capture_output=True, text=True)
         assert seen.stdout == "{}\n"
         assert folder.is_dir()
+
+
+def test_a_run_is_alive_while_its_lock_is_held(tmp_path):
+    with work_folder(tmp_path, "r"):
+        assert alive(tmp_path, "r")
+        assert not alive(tmp_path, "another")
+    assert not alive(tmp_path, "r")
+    (tmp_path / "baseforge-killed.lock").touch()
+    assert not alive(tmp_path, "killed")
+    assert list(tmp_path.iterdir()) == [tmp_path / "baseforge-killed.lock"]
 
 
 def test_a_killed_runs_folder_is_swept(tmp_path):

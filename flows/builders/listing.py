@@ -1,0 +1,165 @@
+"""The builders that buildx knows, and what state they are in."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic.alias_generators import to_camel, to_pascal
+
+from flows.builders.command import buildx
+from rootfs.errors import BuildxFailed, UnknownBuilder
+
+SLOWEST = 30.0  # seconds: buildx itself gives every builder 20 to answer
+# No builder is asked at all, and what buildx has in its own files is told all the same. A time that is short, but not
+# over when it begins, would not do: it may end while buildx finds out an engine's driver, which then is a wrong one.
+AT_ONCE = "1ns"
+
+# Only its texts say which platforms are fixed; a format that is no table and not just `json` has a line for each node.
+FORMAT = '{{json .}}{{"\\t"}}{{.Platforms}}'
+RUNNING = "running"
+NEVER = "0001-01-01T00:00:00Z"  # Go's zero time
+
+
+class Rule(BaseModel):
+    """One rule of BuildKit's garbage collection: space in bytes, time in nanoseconds."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel)
+
+    all: bool = False
+    filter: tuple[str, ...] | None = None
+    keep_duration: int = 0
+    reserved_space: int = 0
+    max_used_space: int = 0
+    min_free_space: int = 0
+
+
+class _Read(BaseModel):
+    """As `docker buildx ls --format json` prints it; what a newer one says besides is not needed."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_pascal)
+
+
+class Node(_Read):
+    """One BuildKit of a builder. `fixed` are those of its platforms that its owner said, whatever it says itself."""
+
+    name: str
+    endpoint: str = ""
+    status: str = ""
+    version: str = ""
+    error: str = Field("", alias="Err")
+    platforms: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
+    driver_options: dict[str, str] = Field({}, alias="DriverOpts")
+    flags: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+    gc_rules: tuple[Rule, ...] = Field((), alias="GCPolicy")
+
+
+class Listed(_Read):
+    """A builder that buildx knows. `error` says why it cannot be loaded, `selected` whether `builder use` chose it."""
+
+    name: str
+    driver: str
+    selected: bool = Field(False, alias="Current")
+    last_activity: str = ""
+    error: str = Field("", alias="Err")
+    nodes: tuple[Node, ...] = ()
+
+    @field_validator("last_activity")
+    @classmethod
+    def _ever(cls, value: str) -> str:
+        return "" if value == NEVER else value
+
+    @property
+    def is_engine(self) -> bool:
+        """Whether it comes with a docker context; buildx cannot say a driver where the engine does not answer."""
+        return self.driver in ("docker", "")
+
+    @property
+    def errors(self) -> list[str]:
+        """Why it, or a node of it, fails."""
+        nodes = [f"{node.name}: {node.error}" for node in self.nodes if node.error]
+        return [self.error, *nodes] if self.error else nodes
+
+    @property
+    def status(self) -> str:
+        """Of all its nodes: `running` where one of them is."""
+        found = {node.status for node in self.nodes}
+        if self.error or RUNNING in found:
+            return "error" if self.error else RUNNING
+        return ", ".join(sorted(found))
+
+
+def listed() -> list[Listed]:
+    """Every builder, in buildx's order; one that cannot be reached is there with its error.
+
+    Raises BuildxMissing and BuildxFailed.
+    """
+    return read(buildx("ls", "--format", FORMAT, wait=SLOWEST))
+
+
+def known() -> dict[str, Listed]:
+    """Every builder by name, without its state: none is asked for it. Raises BuildxMissing and BuildxFailed."""
+    return {builder.name: builder for builder in read(buildx("ls", "--timeout", AT_ONCE, "--format", FORMAT))}
+
+
+def read(text: str) -> list[Listed]:
+    """What buildx printed in our format: a line for each builder, and one for each node of it that could be loaded."""
+    rows = [line.partition("\t") for line in text.split("\n") if line]
+    grouped = itertools.groupby(rows, key=lambda row: row[0])
+    return [_listed(json, [platforms for _, _, platforms in lines][1:]) for json, lines in grouped]
+
+
+def _listed(json: str, platforms: list[str]) -> Listed:
+    builder = Listed.model_validate_json(json)
+    if builder.error:  # its nodes are blank
+        return builder.model_copy(update={"nodes": ()})
+    marked = zip(builder.nodes, platforms, strict=False)
+    nodes = tuple(node.model_copy(update={"fixed": tuple(re.findall(r"([^\s,]+)\*", said))}) for node, said in marked)
+    return builder.model_copy(update={"nodes": nodes})
+
+
+def find(name: str) -> Listed:
+    """The builder of this name. Raises UnknownBuilder with the nearest name, BuildxMissing and BuildxFailed."""
+    known = {builder.name: builder for builder in listed()}
+    if name not in known:
+        raise UnknownBuilder(name, known)
+    return known[name]
+
+
+def meant(name: str) -> str:
+    """This name; without one, that of BUILDX_BUILDER or of the selected builder. Raises BuildxMissing, BuildxFailed."""
+    name = name or os.environ.get("BUILDX_BUILDER", "")
+    return name or next(builder.name for builder in known().values() if builder.selected)
+
+
+def fault_of(name: str) -> str:
+    """Why the builder of this name fails, or an empty string; others are not asked. Raises BuildxFailed."""
+    match = re.search(r"^Error:\s+(.+)", buildx("inspect", name, wait=SLOWEST), re.MULTILINE)
+    return match[1] if match else ""
+
+
+def selected() -> tuple[str, str]:
+    """Name and driver of the builder that `builder use` selected, else the docker context's own; others are not asked.
+
+    Raises BuildxMissing and BuildxFailed.
+    """
+    text = buildx("inspect", wait=SLOWEST)
+    return _said("Name", text), _said("Driver", text)
+
+
+def driver_of(name: str) -> str:
+    """The driver of the builder of this name; others are not asked, unless there is none: see `find`."""
+    try:
+        return _said("Driver", buildx("inspect", name, wait=SLOWEST))
+    except BuildxFailed:
+        return find(name).driver
+
+
+def _said(key: str, text: str) -> str:
+    """The first value of a key in what `docker buildx inspect` prints, which has no other format."""
+    match = re.search(rf"^{key}:\s+(\S+)", text, re.MULTILINE)
+    return match[1] if match else ""

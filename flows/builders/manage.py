@@ -1,0 +1,219 @@
+"""Builders as a person makes, selects, stops and removes them."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from pydantic import ValidationError
+
+from flows.builders.command import buildx, described
+from flows.builders.engine import connect, context_name
+from flows.builders.life import DRIVERS
+from flows.builders.listing import RUNNING, Listed, fault_of, find, known, listed
+from rootfs.builder import BuilderPlan, Driver
+from rootfs.errors import (
+    BuilderFailing,
+    BuilderNotStarted,
+    BuilderRefused,
+    BuildxFailed,
+    EngineItself,
+    InvalidBuilder,
+    OtherContext,
+    UnknownBuilder,
+    nearest,
+)
+from rootfs.run import Log
+
+START = 300.0  # seconds until a builder must be up; its image may have to be pulled
+GONE = ("inactive", "stopped")  # what buildx calls a node that is not there, or does not run
+FILES = ("cacert", "cert", "key")  # options that name files, of the driver `remote`
+
+
+def planned(
+    driver: str, endpoint: str, options: Sequence[str], config: Path | None, flags: str, platforms: Sequence[str]
+) -> BuilderPlan:
+    """What the command line says, checked. Raises InvalidBuilder."""
+    if driver == "docker":
+        raise InvalidBuilder(
+            "builders of the driver 'docker' are not created: each engine makes its own",
+            "`docker context create` makes an engine known, and so its builder.",
+        )
+    if driver not in get_args(Driver):
+        known_ones = ", ".join(get_args(Driver))
+        raise InvalidBuilder(
+            f"there is no driver {driver!r}", nearest(driver, get_args(Driver)) or f"Use {known_ones}."
+        )
+    said = {
+        "lifecycle": "ephemeral",  # one that is kept needs a name; buildx finds one where none is given
+        "driver": driver,
+        "endpoint": endpoint,
+        "options": dict(map(_option, options)),
+        "config": str(_file(config, "the configuration file")) if config else "",
+        "flags": _words(flags),
+        "platforms": [each for platform in platforms for each in platform.split(",")],
+    }
+    try:
+        return BuilderPlan.model_validate(said)
+    except ValidationError as error:
+        raise InvalidBuilder(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+
+
+def _option(said: str) -> tuple[str, str]:
+    key, equals, value = said.partition("=")
+    if not key or not equals:
+        raise InvalidBuilder(f"{said!r} is not an option of a driver: write NAME=VALUE")
+    return key, str(_file(Path(value), f"the file of {key}")) if key in FILES else value
+
+
+def _file(path: Path, what: str) -> Path:
+    if not path.is_file():
+        raise InvalidBuilder(f"{what} is not there: {path}", "Name a file that can be read.")
+    return path.absolute()  # buildx refuses relative ones
+
+
+def _words(flags: str) -> list[str]:
+    try:
+        return shlex.split(flags)
+    except ValueError as error:
+        raise InvalidBuilder(f"the flags cannot be read: {error}") from None
+
+
+def create(name: str, plan: BuilderPlan, *, node: str = "") -> str:
+    """Create a builder, without starting it, and return its name; buildx finds one where none is given.
+
+    Raises InvalidBuilder, BuilderRefused, and where there is no engine or no cluster what these raise.
+    """
+    if name in known():
+        raise InvalidBuilder(f"there is a builder {name!r} already", "Take another name, or `--append` a node to it.")
+    _reach(plan)
+    return _create(name or "without a name", plan, *_named(name, node))
+
+
+def append(name: str, plan: BuilderPlan, *, node: str = "") -> str:
+    """Give a builder one more node. Raises UnknownBuilder, EngineItself, InvalidBuilder and what `create` raises.
+
+    buildx undoes an append that fails badly: the other nodes then lack their platforms, flags and files (its
+    `Node.Copy` copies into empty slices). So a builder of that one node is tried first, and forgotten.
+    """
+    builder = _existing(name, "given nodes")
+    if builder.driver != plan.driver:
+        raise InvalidBuilder(f"{name!r} is a builder of the driver {builder.driver!r}, not {plan.driver!r}")
+    if node in {each.name for each in builder.nodes}:
+        raise InvalidBuilder(f"{name!r} has a node {node!r} already", "Take another name for it.")
+    _reach(plan)
+    trial = f"trial-{secrets.token_hex(8)}"
+    _create(name, plan, *_named(trial))
+    buildx("rm", "--keep-daemon", trial)
+    return _create(name, plan, "--append", *_named(name, node))
+
+
+def _named(name: str, node: str = "") -> list[str]:
+    return [*(["--name", name] if name else []), *(["--node", node] if node else [])]
+
+
+def _create(name: str, plan: BuilderPlan, *words: str) -> str:
+    try:
+        return buildx("create", *words, *described(plan)).strip()
+    except BuildxFailed as error:
+        reason = re.sub(r"^failed to initialize builder \S+ \(\S+\): ", "", error.what)
+        raise BuilderRefused(name, plan.driver, reason) from error
+
+
+def _reach(plan: BuilderPlan) -> None:
+    """A remote builder may be created before its daemon is there."""
+    if plan.driver == "docker-container" and not plan.endpoint:
+        with connect():
+            pass
+    elif plan.driver == "kubernetes":
+        DRIVERS[plan.driver].reach(plan)
+
+
+def boot(name: str, log: Log) -> Listed:
+    """Start each node that does not run. Raises UnknownBuilder and BuilderNotStarted."""
+    _existing(name, "", engine=True)
+    mend = f"`baseforge builder inspect {name}` shows how it was created."
+    try:
+        buildx("inspect", "--bootstrap", name, wait=START, log=lambda line: log(line) if line.startswith("#") else None)
+    except BuildxFailed as error:
+        raise BuilderNotStarted(name, error.what, mend) from error
+    builder = find(name)
+    if builder.errors or any(node.status != RUNNING for node in builder.nodes):
+        raise BuilderNotStarted(name, "; ".join(builder.errors) or f"it is {builder.status}", mend)
+    return builder
+
+
+def first_boot(name: str, log: Log, *, undo: bool) -> None:
+    """Start a builder just created; with `undo` it goes again where it does not come up. Raises BuilderNotStarted."""
+    try:
+        boot(name, log)
+    except BuilderNotStarted as error:
+        if undo:
+            buildx("rm", name)
+            error.mend = "It was removed again. Look at its options, such as `image` and `network`."
+        raise
+
+
+def use(name: str, *, default: bool = False, everywhere: bool = False) -> None:
+    """Select a builder for the docker context in force.
+
+    With `default` it is selected again whenever that context is, with `everywhere` it stays so under any context.
+    Raises UnknownBuilder, OtherContext, BuildxMissing and BuildxFailed.
+    """
+    if _existing(name, "", engine=True).is_engine and name != context_name():
+        raise OtherContext(name)
+    buildx("use", name, *(["--default"] if default else []), *(["--global"] if everywhere else []))
+
+
+def stop(name: str) -> None:
+    """Stop a builder that runs; what it has cached stays. Raises BuildxFailed."""
+    buildx("stop", name)
+
+
+def check(names: Sequence[str], doing: str) -> list[Listed]:
+    """The builders of these names. Raises UnknownBuilder and EngineItself before anything is done to any of them."""
+    return [_existing(name, doing) for name in names]
+
+
+def _existing(name: str, doing: str, *, engine: bool = False) -> Listed:
+    there = known()
+    if name not in there:
+        raise UnknownBuilder(name, there)
+    if there[name].is_engine and not engine:
+        raise EngineItself(name, doing)
+    return there[name]
+
+
+def inactive(*, failing: bool) -> list[str]:
+    """The builders of which no node runs; also those that cannot be asked, if `failing`."""
+    return [
+        builder.name
+        for builder in listed()
+        if not builder.is_engine and (failing if builder.errors else all(node.status in GONE for node in builder.nodes))
+    ]
+
+
+def remove(name: str, *, keep_state: bool = False, keep_daemon: bool = False, force: bool = False) -> None:
+    """Remove a builder and what it keeps; of a remote one, no more than that it is known here.
+
+    One that cannot be asked is left as it is, unless by `force`: buildx would forget it, and leave its container and
+    cache where nobody knows of them. Raises BuilderFailing and BuildxFailed.
+    """
+    builder = known()[name]
+    if builder.driver != "remote" and not force and not keep_daemon and (reason := fault_of(name)):
+        raise BuilderFailing(name, reason)
+    words = [*(["--keep-state"] if keep_state else []), *(["--keep-daemon"] if keep_daemon else [])]
+    said: list[str] = []
+    try:
+        buildx("rm", *words, name, log=said.append)
+    except BuildxFailed as error:
+        if not force or name in known():
+            begin = f"failed to remove {name}: "
+            reasons = [line.removeprefix(begin) for line in said if line.startswith(begin)]
+            raise BuildxFailed("rm", "\n".join(reasons) or error.what) from error
+    if builder.selected:  # else buildx would select the next builder of that name
+        buildx("use", context_name())

@@ -1,0 +1,166 @@
+"""What builders have cached: how much, since when, and how it is cleared."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from pydantic import BaseModel, ConfigDict, Field, computed_field, field_validator
+from pydantic.alias_generators import to_pascal
+
+from flows.builders.command import buildx
+from flows.builders.engine import context_name
+from flows.builders.listing import RUNNING, Listed, find, listed, meant
+from rootfs.errors import BuilderAsleep, BuildxFailed, InvalidBuilder, OtherContext, nearest
+
+PRUNE = 600.0  # seconds
+
+UNITS: dict[str, int] = {unit: 1000**power for power, unit in enumerate(("B", "kB", "MB", "GB", "TB", "PB"))}
+SIZE = re.compile(r"\d+(\.\d+)?\s*([kKmMgGtTpP]?[iI]?[bB]?)")  # as docker's command line reads sizes
+AGE = re.compile(r"(\d+(\.\d*)?(ns|us|µs|ms|s|m|h))+")  # Go's time.ParseDuration
+# BuildKit's cache/manager.go; buildx has the first two and turns `id` into a search. Others would select nothing.
+FILTERS = (
+    *("until", "unused-for", "id", "parents", "description", "inuse", "mutable", "immutable"),
+    *("type", "shared", "private"),
+)
+
+
+class Cached(BaseModel):
+    """One record of a builder's cache. Sizes are in bytes, of which buildx tells the first four digits."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_pascal)
+
+    id: str = Field(alias="ID")
+    type: str = ""
+    description: str = ""
+    size: int = 0
+    reclaimable: bool = False
+    shared: bool = False
+    mutable: bool = False
+    usage_count: int = 0
+    created_at: str = ""
+    last_used_at: str = ""
+    parents: tuple[str, ...] = ()
+
+    @field_validator("size", mode="before")
+    @classmethod
+    def _bytes(cls, value: object) -> object:
+        return parsed(value) if isinstance(value, str) else value
+
+    @field_validator("parents", mode="before")
+    @classmethod
+    def _list(cls, value: object) -> object:
+        return value or ()
+
+
+class Usage(BaseModel):
+    """What one builder has cached; `error` says why that is not known."""
+
+    model_config = ConfigDict(frozen=True)
+
+    builder: str
+    driver: str
+    status: str
+    error: str = ""
+    records: tuple[Cached, ...] = ()
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def reclaimable(self) -> int:
+        """Bytes that `prune --all` would clear."""
+        return sum(record.size for record in self.records if record.reclaimable)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def total(self) -> int:
+        """Bytes in all records."""
+        return sum(record.size for record in self.records)
+
+
+def parsed(size: str) -> int:
+    """Bytes of a size as buildx prints it: `8.192kB`, `1.2GB*` (shared). Raises ValueError."""
+    match = re.fullmatch(r"([\d.]+)\s*(\w+)\*?", size)
+    if not match or match[2] not in UNITS:
+        raise ValueError(f"{size!r} is not a size")
+    return round(float(match[1]) * UNITS[match[2]])
+
+
+def usage(name: str = "") -> list[Usage]:
+    """Of every builder; one that cannot say is there with its reason. Of one alone where it is named.
+
+    Raises UnknownBuilder, BuilderAsleep, OtherContext, BuildxMissing and BuildxFailed.
+    """
+    if name:
+        return [_of(_awake(find(name)))]
+    return [_told(builder) for builder in listed()]
+
+
+def _told(builder: Listed) -> Usage:
+    try:
+        return _of(_awake(builder))
+    except (BuilderAsleep, BuildxFailed, OtherContext) as error:
+        reason = "; ".join(builder.errors) or error.what
+        return Usage(builder=builder.name, driver=builder.driver, status=builder.status, error=reason)
+
+
+def _of(builder: Listed) -> Usage:
+    lines = buildx("du", "--builder", builder.name, "--format", "json").splitlines()
+    records = tuple(map(Cached.model_validate_json, lines))
+    return Usage(builder=builder.name, driver=builder.driver, status=builder.status, records=records)
+
+
+def _awake(builder: Listed) -> Listed:
+    """A builder that can be asked: asking does not start it. buildx speaks to engines of the current context alone."""
+    if builder.is_engine and builder.name != context_name():
+        raise OtherContext(builder.name)
+    if builder.status != RUNNING:
+        raise BuilderAsleep(builder.name, "; ".join([builder.status, *builder.errors]))
+    return builder
+
+
+def prune(name: str = "", *, filters: Sequence[str] = (), keep: str = "", everything: bool = False) -> Usage:
+    """Clear a builder's cache, of the one meant where none is named; what was cleared comes back.
+
+    `keep` is how much may stay, with a unit; `everything` clears also what BuildKit keeps for itself.
+    Raises InvalidBuilder, and what `usage` raises for one builder.
+    """
+    words = [word for each in filters for word in ("--filter", _filter(each))]
+    if keep:
+        words += ["--reserved-space", _size(keep)]
+    builder = _awake(find(meant(name)))
+    said = buildx("prune", "--force", "--builder", builder.name, *words, *(["--all"] if everything else []), wait=PRUNE)
+    records = tuple(cleared(said.splitlines()))
+    return Usage(builder=builder.name, driver=builder.driver, status=builder.status, records=records)
+
+
+def cleared(lines: Iterable[str]) -> Iterable[Cached]:
+    """The rows of what `buildx prune` prints, which has no other format: id, reclaimable, size, last accessed."""
+    for line in lines:
+        if match := re.fullmatch(r"(\S+?)(\*?)\s+(true|false)\s+([\d.]\S*B)(\*?)(?:\s+(.*?))?\s*", line):
+            yield Cached.model_validate(
+                {
+                    "ID": match[1],
+                    "Mutable": bool(match[2]),
+                    "Reclaimable": match[3] == "true",
+                    "Size": match[4],
+                    "Shared": bool(match[5]),
+                    "LastUsedAt": match[6] or "",
+                }
+            )
+
+
+def _size(said: str) -> str:
+    if not SIZE.fullmatch(said):
+        raise InvalidBuilder(f"{said!r} is not a size", "Write a number and a unit, as 500MB or 20GB.")
+    return said
+
+
+def _filter(said: str) -> str:
+    key, equals, value = said.partition("=")
+    key = key.rstrip("!~")
+    if not equals or key not in FILTERS:
+        hint = nearest(key, FILTERS) or f"Known here: {', '.join(FILTERS)}."
+        raise InvalidBuilder(f"{said!r} is not a filter: write NAME=VALUE", hint)
+    if key in ("until", "unused-for") and not AGE.fullmatch(value):
+        raise InvalidBuilder(f"{value!r} is not a time", "Write it in hours, minutes and seconds, as 24h or 1h30m.")
+    return said

@@ -1,0 +1,48 @@
+"""The housekeeping flow: what runs have left behind goes, also where nothing on this machine remembers them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
+
+from flows.builders import engine
+from flows.leftovers import clear_away, traces
+from flows.session import session
+from flows.work import alive
+
+LONGEST = timedelta(days=1)  # no run takes longer
+
+
+@flow(name="housekeeping", flow_run_name="housekeeping")
+def housekeeping() -> list[str]:
+    """Remove builders, containers and work folders of runs that have ended; returns the ids of those runs.
+
+    A run of this machine has ended when nobody holds its lock. Of others that share the engine Prefect may know; one
+    that it does not know, or takes for running, counts as ended when its newest trace is a day old.
+    """
+    with session() as here, engine.connect() as reached:
+        work = here.settings.work
+        swept = clear_away(work)
+        known = traces(reached)
+        ended = [run for run, since in known.items() if not alive(work, run) and _ended(run, since)]
+        if ended:
+            clear_away(work, *ended)
+        return sorted({*swept, *ended})
+
+
+def _ended(run: str, since: datetime) -> bool:
+    return datetime.now(UTC) - since > LONGEST or _final(run)
+
+
+def _final(run: str) -> bool:
+    """Whether Prefect knows that the flow run has ended."""
+    with get_client(sync_client=True) as client:
+        try:
+            state = client.read_flow_run(UUID(run)).state
+        except (ObjectNotFound, ValueError):
+            return False
+    return state is not None and state.is_final()

@@ -1,0 +1,216 @@
+"""However a run ends, no container, volume, deployment or entry of buildx is left of the builder made for it."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.engine.builders.conftest import Workshop
+from tests.engine.buildkit import IMAGE
+from tests.engine.kubernetes import Cluster
+from tests.factory import Factory
+from tests.faults import recipes
+from tests.faults.outcome import complains, start, stop
+
+GONE = 30.0  # seconds in which a cluster has ended the pods of a deployment that was removed
+SLOWEST = 120.0
+FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+PLANS = {
+    "docker-container": f'options = {{image = "{IMAGE}", network = "none"}}',
+    "kubernetes": f'driver = "kubernetes"\noptions = {{image = "{IMAGE}"}}',
+}
+BROKEN = {
+    "docker-container": 'options = {image = "localhost:1/nothing", network = "none"}',
+    "kubernetes": 'driver = "kubernetes"\ntimeout = 4\noptions = {image = "localhost:1/nothing"}',
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A site whose images go through ephemeral builders of one driver."""
+
+    site: Factory
+    driver: str
+    workshop: Workshop
+    cluster: Cluster | None
+
+    def builder_is_there(self, _said: str = "") -> bool:
+        """Whether what runs BuildKit has come to be."""
+        if self.cluster:
+            return bool(self.cluster.get("deployments"))
+        return any("buildx_buildkit_baseforge-" in name for name in self.workshop.leftovers())
+
+    def left(self) -> list[str]:
+        """All that is there of builders and of runs."""
+        pods = self.cluster.leftovers(wait=GONE) if self.cluster else []
+        return [*self.workshop.leftovers(), *pods, *self.site.leftovers()]
+
+    def wait(self) -> None:
+        """Until nothing is left."""
+        until = time.monotonic() + SLOWEST
+        while left := self.left():
+            assert time.monotonic() < until, left
+            time.sleep(0.1)
+
+
+@pytest.fixture(params=list(PLANS))
+def place(request: Any, workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    driver = str(request.param)
+    cluster = request.getfixturevalue("cluster") if driver == "kubernetes" else None
+    if cluster:
+        monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
+    site = Factory(tmp_path / "site", {"BASEFORGE_LOCAL_NAME": "baseforge-endings"})
+    site.folder.mkdir()
+    recipes.random_data(site, "large", 60)
+    describe(site, PLANS[driver])
+    made = Place(site, driver, workshop, cluster)
+    yield made
+    assert made.left() == []
+
+
+def describe(site: Factory, plan: str) -> None:
+    (site.folder / "baseforge.toml").write_text(f'builder = "own"\n[builders.own]\nlifecycle = "ephemeral"\n{plan}\n')
+
+
+def test_success(place: Place) -> None:
+    done = place.site.run("build", "large", "--no-publish", "--json")
+    assert done.status == 0, done.stderr
+    [record] = done.json
+    assert record["builder"]["driver"] == place.driver
+    assert record["builder"]["name"].startswith("baseforge-")
+    assert {"acquire", "bootstrap", "import", "release"} <= record["seconds"].keys()
+
+
+def test_failure(place: Place) -> None:
+    describe(place.site, BROKEN[place.driver])
+    done = place.site.run("build", "large", "--no-publish")
+    complains(done, 1, "starting failed", "localhost:1")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_an_interrupt(place: Place, number: signal.Signals) -> None:
+    running = start(place.site, "build", "large", "--no-publish")
+    complains(stop(running, place.builder_is_there, number, pause=0.3), 130, "interrupted")
+
+
+def test_a_killed_command_and_the_next_housekeeping(place: Place) -> None:
+    killed(place)
+    done = place.site.run("gc", "--json")
+    assert (done.status, len(done.json["runs"])) == (0, 1), done.stderr
+
+
+def test_a_killed_command_whose_work_folder_is_gone(place: Place) -> None:
+    """As after a restart of the machine: then it is Prefect that knows whether the run has ended."""
+    killed(place)
+    [folder] = [path for path in place.site.work.iterdir() if path.is_dir()]
+    run = folder.name.removeprefix("baseforge-")
+    subprocess.run(["rm", "-r", *place.site.work.iterdir()], check=True)
+    assert place.site.run("gc", "--json").json == {"runs": []}  # it may be another machine's, and at work
+    address = f"http://127.0.0.1:{place.site.server_port()}/api"
+    crashed = {"state": {"type": "CRASHED"}, "force": True}
+    ask("POST", f"{address}/flow_runs/{run}/set_state", crashed)
+    assert place.site.run("gc", "--json").json == {"runs": [run]}
+
+
+def killed(place: Place) -> None:
+    with (running := start(place.site, "build", "large", "--no-publish")).process:
+        running.until(place.builder_is_there)
+        time.sleep(0.3)
+        running.process.kill()
+        running.end(5)
+    assert place.builder_is_there()
+
+
+@dataclass(frozen=True)
+class Served:
+    """`baseforge serve` with a build that runs in a process of its own."""
+
+    process: subprocess.Popen[str]
+    api: str
+    run: str
+
+    def state(self) -> dict[str, Any]:
+        return dict(ask("GET", f"{self.api}/flow_runs/{self.run}")["state"])
+
+    def flow(self) -> int:
+        """The process of the flow."""
+        [child] = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return int(child)
+
+    def ends(self, state: str) -> None:
+        until = time.monotonic() + SLOWEST
+        while (found := self.state())["type"] not in FINAL:
+            assert time.monotonic() < until, found
+            time.sleep(0.2)
+        assert found["type"] == state, found
+
+
+@pytest.fixture
+def served(place: Place) -> Iterator[Served]:
+    """A served build whose builder has come to be."""
+    with place.site.start("serve", env={"PREFECT_RUNNER_POLL_FREQUENCY": "1"}) as process:
+        try:
+            api = address_of(process)
+            deployment = ask("GET", f"{api}/deployments/name/build/build")["id"]
+            parameters = {"parameters": {"image": "large", "choice": {"publish": False}}}
+            made = ask("POST", f"{api}/deployments/{deployment}/create_flow_run", parameters)
+            served = Served(process, api, made["id"])
+            while not place.builder_is_there():
+                assert served.state()["type"] not in FINAL, served.state()
+                time.sleep(0.1)
+            yield served
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def address_of(process: subprocess.Popen[str]) -> str:
+    """Where the server listens, once the deployments are there."""
+    assert process.stderr
+    for line in process.stderr:
+        if found := re.search(r"PREFECT_API_URL=(\S+)", line):
+            break
+    ask("GET", f"{found[1]}/deployments/name/build/build")
+    return found[1]
+
+
+def ask(method: str, url: str, body: object = None) -> Any:
+    """The server's answer, once it has one: its database may be locked for a moment."""
+    until = time.monotonic() + SLOWEST
+    while not (answer := httpx.request(method, url, json=body, timeout=30)).is_success:
+        assert time.monotonic() < until, answer.text
+        time.sleep(0.2)
+    return answer.json()
+
+
+def test_a_cancel_in_prefect_s_pages(place: Place, served: Served) -> None:
+    cancel = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
+    ask("POST", f"{served.api}/flow_runs/{served.run}/set_state", cancel)
+    served.ends("CANCELLED")
+    place.wait()
+
+
+def test_a_flow_whose_process_is_killed(place: Place, served: Served) -> None:
+    subprocess.run(["kill", "-KILL", str(served.flow())], check=True)
+    served.ends("CRASHED")
+    place.wait()
+
+
+def test_a_runner_that_is_killed_with_its_flow_and_the_next_housekeeping(place: Place, served: Served) -> None:
+    flow = served.flow()
+    served.process.kill()
+    subprocess.run(["kill", "-KILL", str(flow)], check=True)
+    served.process.wait(10)
+    time.sleep(0.5)
+    assert place.builder_is_there()
+    done = place.site.run("gc", "--json")
+    assert (done.status, done.json["runs"]) == (0, [served.run]), done.stderr

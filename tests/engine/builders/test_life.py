@@ -1,0 +1,102 @@
+"""Builders that are kept, builders that go with their run, and what is left when buildx has forgotten one."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from flows.builders import life
+from flows.builders.life import Taken
+from flows.builders.listing import find
+from rootfs.builder import BuilderPlan
+from rootfs.errors import BuilderDiffers
+from tests.engine.buildkit import IMAGE
+from tests.engine.workshop import Workshop
+
+OPTIONS = {"image": IMAGE, "network": "none", "env.COMMAS": 'a,b "c"'}
+DRIVER = "docker-container"
+
+
+@pytest.fixture
+def place(workshop: Workshop) -> Iterator[Workshop]:
+    """A workshop without the builder `kept`, and nothing else may be left."""
+    yield workshop
+    life.remove("kept", DRIVER)
+    assert workshop.leftovers() == []
+
+
+def planned(lifecycle: str = "ephemeral", **more: Any) -> BuilderPlan:
+    return BuilderPlan.model_validate({"lifecycle": lifecycle, "options": OPTIONS, **more})
+
+
+def up(plan: BuilderPlan, run_id: str, number: int = 1) -> Taken:
+    """A builder that runs."""
+    taken = life.take(plan, DRIVER, run_id, number, print)
+    assert life.start(taken, print).startswith("v0.")
+    return taken
+
+
+def containers(workshop: Workshop) -> dict[str, str]:
+    """The id of each container, by the builder's node."""
+    found = workshop.engine.client.api.containers()
+    return {each["Names"][0].removeprefix("/buildx_buildkit_"): each["Id"] for each in found}
+
+
+def test_one_that_is_kept_is_created_once(place: Workshop) -> None:
+    plan = planned("persistent", name="kept", flags=["--debug"], platforms=["linux/amd64"])
+    first = up(plan, "one")
+    assert first == Taken("kept", DRIVER, plan)
+    made = containers(place)
+    assert list(made) == ["kept0"]
+    assert up(plan, "two") == first
+    assert containers(place) == made
+    for other in ({"image": IMAGE}, {**OPTIONS, "env.COMMAS": "a"}, {**OPTIONS, "memory": "1g"}):
+        with pytest.raises(BuilderDiffers):
+            life.take(plan.model_copy(update={"options": other}), DRIVER, "three", 1, print)
+    assert containers(place) == made
+
+
+def test_one_that_was_stopped_runs_again(place: Workshop) -> None:
+    plan = planned("persistent", name="kept")
+    up(plan, "one")
+    made = containers(place)
+    place.engine.client.api.stop(made["kept0"], timeout=5)
+    assert containers(place) == {}
+    up(plan, "two")
+    assert containers(place) == made
+
+
+def test_one_that_goes_with_its_run_says_whose_it_is(place: Workshop) -> None:
+    run_id = str(uuid.uuid4())
+    taken = up(planned(), run_id)
+    assert (taken.name, taken.ours) == (f"baseforge-{run_id}-1x", True)
+    [node] = find(taken.name).nodes
+    assert node.labels["baseforge.run"] == run_id
+    assert list(containers(place)) == [node.name] == [f"{taken.name}0"]
+    assert len(place.leftovers()) == 3
+    life.remove(taken.name, taken.driver)
+    assert place.leftovers() == []
+
+
+def test_what_buildx_has_forgotten_is_found_by_the_run(place: Workshop) -> None:
+    run_id = str(uuid.uuid4())
+    forgotten, known = up(planned(), run_id), up(planned(), run_id, 2)
+    (place.buildx / "instances" / forgotten.name).unlink()
+    assert len(containers(place)) == 2
+    assert known.name in place.leftovers()
+    life.remove_all([run_id])
+    assert place.leftovers() == []
+
+
+def test_one_run_s_end_leaves_the_other_s_builders(place: Workshop) -> None:
+    one, two = (str(uuid.uuid4()) for _ in range(2))
+    first, second, kept = up(planned(), one), up(planned(), two), up(planned("persistent", name="kept"), two)
+    life.remove(first.name, first.driver)
+    assert sorted(containers(place)) == sorted([f"{second.name}0", f"{kept.name}0"])
+    life.remove_all([one])
+    assert life.start(second, print)
+    life.remove_all([two])
+    assert list(containers(place)) == ["kept0"]

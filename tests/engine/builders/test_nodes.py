@@ -1,0 +1,63 @@
+"""A builder of several nodes: an image goes to the one that is for its architecture."""
+
+from __future__ import annotations
+
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flows.builders import life
+from flows.builders.buildx import Buildx
+from flows.builders.life import Taken
+from flows.image.importer import drop, import_image
+from flows.image.oci import Image
+from rootfs.builder import named
+from tests.engine.buildkit import IMAGE
+from tests.engine.workshop import Workshop
+from tests.unit.image.samples import image_of
+
+NODES = {"east": "amd64", "west": "arm64"}
+
+
+def docker(*words: str) -> str:
+    return subprocess.run(["docker", *words], check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+@pytest.fixture
+def builder(workshop: Workshop) -> Iterator[Buildx]:
+    """Two nodes on one engine: buildx wants a context for each."""
+    options = ["--driver=docker-container", f"--driver-opt=image={IMAGE},network=none"]
+    for node, architecture in NODES.items():
+        docker("context", "create", node, f"--docker=host={workshop.engine.endpoint}")
+        append = ["--append"] if node != "east" else []
+        where = ["--name=two", f"--node={node}", f"--platform=linux/{architecture}", node]
+        docker("buildx", "create", *append, *options, *where)
+    yield Buildx(workshop.engine, "two", "docker-container", print)
+    docker("buildx", "rm", "--force", "two")
+    assert workshop.leftovers() == []
+
+
+def sees(node: str, image: Image) -> bool:
+    """Whether this node has built from the image, as its history of builds says."""
+    history = docker("exec", f"buildx_buildkit_{node}", "buildctl", "du", "--verbose")
+    return image.manifest_digest in history
+
+
+def test_each_architecture_goes_to_its_own_node(builder: Buildx, tmp_path: Path) -> None:
+    assert life.start(Taken("two", builder.driver, named("two")), print).startswith("v0.")
+    images = {
+        node: image_of({"file": uuid.uuid4().bytes}, tmp_path / node, name=node, architecture=architecture)
+        for node, architecture in NODES.items()
+    }
+    for image in images.values():
+        imported = import_image(image, builder)  # which sees that it is the one that was sent
+        assert imported == builder.engine.image_id(image)
+        details = builder.engine.inspect(imported)
+        assert details
+        assert details["Architecture"] == image.architecture
+        assert drop(builder.engine, imported)
+    seen = {(node, name) for node in NODES for name, image in images.items() if sees(node, image)}
+    assert seen == {("east", "east"), ("west", "west")}
