@@ -11,8 +11,16 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.engine.buildkit import IMAGE
+from tests.engine.workshop import Workshop
 from tests.factory import Factory
 
+OWN = f"""
+builder = "own"
+[builders.own]
+lifecycle = "ephemeral"
+options = {{ image = "{IMAGE}", network = "none" }}
+"""
 BROKEN = "kind: scratch\nfiles:\n  - {path: /x, from: x}\nbuild:\n  - [sh, -c, 'echo no compiler >&2; exit 9']\n"
 
 
@@ -36,6 +44,23 @@ def test_a_night_goes_on_when_one_fails_and_skips_what_is_unchanged(site):
     only = site.run("nightly", "--only", "hello")
     assert (only.status, only.stdout) == (0, "")
     assert "night: 1 unchanged" in only.stderr
+    assert site.leftovers() == []
+
+
+def test_a_night_acquires_a_builder_once(site: Factory, workshop: Workshop) -> None:
+    site.recipe("other", "kind: scratch\nfiles: [{path: /motd, content: other}]\n")
+    (site.folder / "baseforge.toml").write_text(OWN)
+    done = site.run("nightly", "--json")
+    assert done.status == 0, done.stderr
+    assert done.json["summary"] == {"published": 2}
+    for step in ("acquire", "bootstrap", "release"):
+        assert done.stderr.count(f"✓ {step} docker-container") == 1
+    [one, other] = [record["builder"] for record in done.json["builds"]]
+    assert one == other
+    assert (one["driver"], one["why"]) == ("docker-container", "the setting `builder`")
+    assert done.json["seconds"]["release"] > 0
+    assert ["acquire" in record["seconds"] for record in done.json["builds"]] == [True, False]
+    assert workshop.leftovers() == []
     assert site.leftovers() == []
 
 

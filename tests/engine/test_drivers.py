@@ -1,0 +1,89 @@
+"""One image through every driver: whatever it comes through, it is the same image."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.engine.buildkit import IMAGE, Buildkitd, buildkitd
+from tests.engine.kubernetes import Cluster
+from tests.engine.workshop import Workshop
+from tests.factory import Factory
+
+GONE = 30.0  # seconds in which a cluster has ended the pods of a deployment that was removed
+STEPS = {"acquire", "bootstrap", "import", "release"}
+BUILDERS = """
+[builders.container]
+lifecycle = "ephemeral"
+options = {{ image = "{image}", network = "none" }}
+
+[builders.pod]
+lifecycle = "ephemeral"
+driver = "kubernetes"
+options = {{ image = "{image}" }}
+
+[builders.far]
+lifecycle = "ephemeral"
+driver = "remote"
+endpoint = "{address}"
+"""
+DRIVERS = {"default": "docker", "container": "docker-container", "pod": "kubernetes", "far": "remote"}
+
+
+@pytest.fixture
+def daemon() -> Iterator[Buildkitd]:
+    with buildkitd() as running:
+        yield running
+
+
+@pytest.fixture
+def site(daemon: Buildkitd, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Factory:
+    """A site that has noble, and a builder of each driver."""
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
+    factory = Factory(tmp_path / "site", {"BASEFORGE_LOCAL_NAME": "baseforge-drivers"})
+    factory.folder.mkdir()
+    factory.shelf("noble")
+    (factory.folder / "baseforge.toml").write_text(BUILDERS.format(image=IMAGE, address=daemon.address))
+    return factory
+
+
+def built(site: Factory, workshop: Workshop, builder: str) -> dict[str, Any]:
+    """The record of noble through this builder; the image has come through, since the engine did not have it."""
+    before = workshop.engine.client.api.images(quiet=True, all=True)
+    done = site.run("build", "noble", "--builder", builder, "--force", "--no-publish", "--json")
+    assert done.status == 0, done.stderr
+    [record] = done.json
+    assert f"✓ import noble ({DRIVERS[builder]})" in done.stderr
+    assert workshop.engine.client.api.images(quiet=True, all=True) == before
+    assert record["config_digest"] not in before
+    return dict(record)
+
+
+def tasks(site: Factory, run_id: str) -> set[str]:
+    """The first words of what the Prefect server knows of a flow run's steps."""
+    address = f"http://127.0.0.1:{site.server_port()}/api/task_runs/filter"
+    found = httpx.post(address, json={"flow_runs": {"id": {"any_": [run_id]}}}).json()
+    return {task["name"].split()[0] for task in found if task["state_type"] == "COMPLETED"}
+
+
+def test_noble_is_the_same_through_every_driver(site: Factory, workshop: Workshop, cluster: Cluster) -> None:
+    records = {builder: built(site, workshop, builder) for builder in DRIVERS}
+    assert len({record["manifest_digest"] for record in records.values()}) == 1
+    assert len({record["config_digest"] for record in records.values()}) == 1
+    for builder, record in records.items():
+        assert record["seconds"].keys() >= STEPS
+        used = record["builder"]
+        assert (used["driver"], used["why"]) == (DRIVERS[builder], "--builder")
+        assert bool(used["buildkit"]) == (builder != "default")
+        if run := re.fullmatch(r"baseforge-(.{36})-1x", used["name"]):
+            assert tasks(site, run[1]) >= STEPS
+        else:
+            assert used["name"] == builder == "default"
+    assert workshop.leftovers() == []
+    assert cluster.leftovers(wait=GONE) == []
+    assert site.leftovers() == []
