@@ -10,11 +10,12 @@ from pathlib import Path
 from flows.builders import engine, life
 from flows.builders.command import available
 from flows.builders.engine import LABEL, Engine
-from flows.builders.listing import listed
+from flows.builders.listing import known
 from flows.image import importer
 from flows.smoke import remove_leftovers
 from flows.work import sweep
 
+NEVER = datetime.min.replace(tzinfo=UTC)  # of a builder that nobody has used
 BUILDER = re.compile(rf"{life.PREFIX}(?P<run>[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})-\d+x")
 
 
@@ -59,8 +60,9 @@ def _volumes(reached: Engine) -> Iterator[tuple[str, datetime]]:
 
 def _entries() -> Iterator[tuple[str, datetime]]:
     """What buildx knows, wherever it runs."""
-    for builder in listed() if available() else ():
-        yield from ((run, datetime.fromisoformat(builder.last_activity)) for run in _runs_in([builder.name]))
+    for builder in known().values() if available() else ():
+        since = datetime.fromisoformat(builder.last_activity) if builder.last_activity else NEVER
+        yield from ((run, since) for run in _runs_in([builder.name]))
 
 
 def _runs_in(names: Iterable[str]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel, to_pascal
 
 from flows.builders.command import buildx
-from rootfs.errors import BuildxFailed, UnknownBuilder
+from rootfs.errors import BuildxTooOld, UnknownBuilder
 
 SLOWEST = 30.0  # seconds: buildx itself gives every builder 20 to answer
 # No builder is asked at all, and what buildx has in its own files is told all the same. A time that is short, but not
@@ -103,7 +103,11 @@ def listed() -> list[Listed]:
 
 def known() -> dict[str, Listed]:
     """Every builder by name, without its state: none is asked for it. Raises BuildxMissing and BuildxFailed."""
-    return {builder.name: builder for builder in read(buildx("ls", "--timeout", AT_ONCE, "--format", FORMAT))}
+    try:
+        found = read(buildx("ls", "--timeout", AT_ONCE, "--format", FORMAT))
+    except BuildxTooOld:  # it asks them all the same
+        found = listed()
+    return {builder.name: builder for builder in found}
 
 
 def read(text: str) -> list[Listed]:
@@ -133,7 +137,7 @@ def find(name: str) -> Listed:
 def meant(name: str) -> str:
     """This name; without one, that of BUILDX_BUILDER or of the selected builder. Raises BuildxMissing, BuildxFailed."""
     name = name or os.environ.get("BUILDX_BUILDER", "")
-    return name or next(builder.name for builder in known().values() if builder.selected)
+    return name or selected()[0]
 
 
 def fault_of(name: str) -> str:
@@ -152,11 +156,10 @@ def selected() -> tuple[str, str]:
 
 
 def driver_of(name: str) -> str:
-    """The driver of the builder of this name; others are not asked, unless there is none: see `find`."""
-    try:
-        return _said("Driver", buildx("inspect", name, wait=SLOWEST))
-    except BuildxFailed:
-        return find(name).driver
+    """The driver of the builder of this name, `docker` for an engine; none is asked. Raises what `find` raises."""
+    if (there := known()).get(name) is None:
+        raise UnknownBuilder(name, there)
+    return "docker" if there[name].is_engine else there[name].driver
 
 
 def _said(key: str, text: str) -> str:

@@ -54,12 +54,12 @@ def site(daemon: Buildkitd, cluster: Cluster, tmp_path: Path, monkeypatch: pytes
 
 def built(site: Factory, workshop: Workshop, builder: str) -> dict[str, Any]:
     """The record of noble through this builder; the image has come through, since the engine did not have it."""
-    before = workshop.engine.client.api.images(quiet=True, all=True)
+    before = set(workshop.engine.client.api.images(quiet=True, all=True))
     done = site.run("build", "noble", "--builder", builder, "--force", "--no-publish", "--json")
     assert done.status == 0, done.stderr
     [record] = done.json
     assert f"✓ import noble ({DRIVERS[builder]})" in done.stderr
-    assert workshop.engine.client.api.images(quiet=True, all=True) == before
+    assert set(workshop.engine.client.api.images(quiet=True, all=True)) == before
     assert record["config_digest"] not in before
     return dict(record)
 

@@ -27,6 +27,7 @@ from tests.faults import recipes
 from tests.faults.outcome import complains, start
 from tests.unit.image.samples import image_of
 
+LOCAL_NAME = "baseforge-health"
 SLEEPER = "baseforge/sleeper:latest"  # its BuildKit never answers
 OPTIONS = {"image": IMAGE, "network": "none"}
 SOON = 30.0  # seconds from a breakdown to the end of a build that has no other builder
@@ -86,7 +87,7 @@ def docker(*words: str) -> None:
 
 @pytest.fixture
 def place(workshop: Workshop, tmp_path: Path) -> Iterator[Place]:
-    site = Factory(tmp_path / "site", {"BASEFORGE_LOCAL_NAME": "baseforge-health"})
+    site = Factory(tmp_path / "site", {"BASEFORGE_LOCAL_NAME": LOCAL_NAME})
     site.folder.mkdir()
     site.recipe("tiny", "kind: scratch\nfiles: [{path: /motd, content: hello}]\n")
     made = Place(site, workshop)
@@ -96,6 +97,8 @@ def place(workshop: Workshop, tmp_path: Path) -> Iterator[Place]:
         subprocess.run(["docker", "buildx", "rm", "--force", name], capture_output=True, check=False, timeout=60)
     assert workshop.leftovers() == []
     assert site.leftovers() == []
+    for image in workshop.engine.client.images.list(filters={"reference": f"{LOCAL_NAME}/*"}):
+        workshop.engine.client.api.remove_image(image.id, force=True)
 
 
 @pytest.fixture
@@ -157,7 +160,7 @@ def test_an_existing_one_that_is_something_else(place: Place, sleeper: str) -> N
     place.describe("existing", timeout=5)
     done = place.build()
     why = "the setting `builder`; own had failed"
-    helped(done, why, "✗ bootstrap own", "builder own (docker-container): starting failed: listing workers")
+    helped(done, why, "✗ bootstrap own", "builder own (docker-container): starting failed")
 
 
 @pytest.mark.parametrize("lifecycle", ["persistent", "existing"])

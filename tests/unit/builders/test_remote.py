@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -26,8 +27,7 @@ def answering(listener: socket.socket, answer: bytes) -> str:
     """The address of something that says this to whoever comes."""
 
     def serve() -> None:
-        connection, _ = listener.accept()
-        with connection:
+        with contextlib.suppress(OSError), listener.accept()[0] as connection:  # who came may be gone already
             connection.recv(1 << 10)
             connection.sendall(answer)
 
