@@ -47,20 +47,22 @@ build_tools() {
         fi
         install_go
     fi
-    for module in $(tool_modules); do
-        tools=$(tools_of "$module")
-        mkdir -p "$tools" "$state"
-        for tool in $(tool_paths "$module"); do [ -x "$tools/${tool##*/}" ] || build_tool "$module" "$tool" "$tools"; done
-    done
+    for module in $(tool_modules); do build_module "$module"; done
 }
 
-# build_tool MODULE TOOL FOLDER
-build_tool() {
-    say "building ${2##*/} for the tests"
-    stamps=$(in_module "$1" list -f '{{.Module.Path}} {{.Module.Version}}' "$2" 2>>"$log" | stamps_of) &&
-        logged in_module "$1" build -trimpath -ldflags "-s -w $stamps" -o "$3/${2##*/}.new" "$2" ||
-        fail_with_log "${2##*/} could not be built"
-    mv "$3/${2##*/}.new" "$3/${2##*/}"
+# build_module MODULE: all its tools in one go, which shares what they have in common and leaves no core idle.
+build_module() {
+    tools=$(tools_of "$1") wanted=$(tool_paths "$1") names=''
+    for tool in $wanted; do [ -x "$tools/${tool##*/}" ] || names="$names ${tool##*/}"; done
+    [ -n "$names" ] || return 0
+    say "building for the tests:$names"
+    rm -rf "$tools" "$tools.new"
+    mkdir -p "$tools.new" "$state"
+    # shellcheck disable=SC2086 # a list of paths
+    stamps=$(in_module "$1" list -f '{{.Module.Path}} {{.Module.Version}}' $wanted 2>>"$log" | stamps_of) &&
+        logged in_module "$1" build -trimpath -ldflags "-s -w $stamps" -o "$tools.new/" $wanted ||
+        fail_with_log "they could not be built"
+    mv "$tools.new" "$tools"
 }
 
 # in_module MODULE WORD...: the go command there.
@@ -70,15 +72,17 @@ in_module() {
     env CGO_ENABLED=0 GOTOOLCHAIN="${GOTOOLCHAIN:-auto}" GOFLAGS=-buildvcs=false go -C "$folder" "$@"
 }
 
-# The version of a tool's module for its linker, in the variables where BuildKit, buildx and Kubernetes look for it: the
-# linker takes no notice of those that a program has not. Without it they say that they are v0.0.0.
+# The versions of the tools' modules for the linker, in the variables where BuildKit, buildx and Kubernetes look for theirs:
+# it takes no notice of those that a program has not. Without them they say that they are v0.0.0.
 stamps_of() {
-    awk '{
-        split(substr($2, 2), number, ".")
-        kubernetes = "k8s.io/component-base/version.git"
-        print "-X", $1 "/version.Version=" $2, "-X", kubernetes "Version=" $2,
-            "-X", kubernetes "Major=" number[1], "-X", kubernetes "Minor=" number[2]
-    } END {exit NR != 1}'
+    awk 'seen[$1]++ {next}
+        {printf "-X %s/version.Version=%s ", $1, $2}
+        $1 == "k8s.io/kubernetes" {
+            split(substr($2, 2), number, ".")
+            place = "k8s.io/component-base/version.git"
+            printf "-X %sVersion=%s -X %sMajor=%s -X %sMinor=%s ", place, $2, place, number[1], place, number[2]
+        }
+        END {exit NR == 0}'
 }
 
 # Debian 12 and Ubuntu 22.04 have one that is too old; their backports may have a newer one.
