@@ -21,8 +21,9 @@ def podman() -> Iterator[Podman]:
     assert shutil.which("podman"), "podman is not installed: apt-get install podman"
     folder = Path(tempfile.mkdtemp(prefix="podman-", dir="/tmp"))  # its paths have 50 characters at most
     places = ["--root", folder / "root", "--runroot", folder / "run", "--tmpdir", folder / "tmp"]
+    ways = ["--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=file"]
     # crun refuses machines whose cgroups are of both versions at once.
-    command = ["podman", *places, "--runtime=runc", "--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=file"]
+    command = ["podman", *places, *ways, "--runtime=runc"]
 
     def run(*words: str | Path) -> str:
         done = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
