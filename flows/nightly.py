@@ -14,9 +14,9 @@ from flows.choice import Choice
 from flows.housekeeping import housekeeping
 from flows.lifecycle import builders
 from flows.publish.record import Record
-from flows.session import current, session
+from flows.session import Session, current, session
 from flows.work import work_folder
-from rootfs.errors import NightFailed
+from rootfs.errors import NightFailed, Problem
 from rootfs.recipe import find
 
 
@@ -38,7 +38,7 @@ def nightly(only: tuple[str, ...] = (), choice: Choice = Choice()) -> Night:  # 
     """
     run_id = str(this_run.id)
     with session() as here:
-        housekeeping()
+        _tidy(here)
         with work_folder(here.settings.work, run_id), builders(run_id):
             records = tuple(attempt(image, choice) for image in _images(only))
         seconds = dict(here.timeline.seconds)
@@ -47,6 +47,14 @@ def nightly(only: tuple[str, ...] = (), choice: Choice = Choice()) -> Night:  # 
     if failed := [record.image for record in records if record.status == "failed"]:
         raise NightFailed(failed, done.model_dump_json())
     return done
+
+
+def _tidy(here: Session) -> None:
+    """Housekeeping first; where it fails, for want of an engine say, each image still gets its turn and its reason."""
+    try:
+        housekeeping()
+    except Problem as problem:
+        here.progress.say(f"housekeeping failed: {problem}")
 
 
 def night(only: tuple[str, ...], choice: Choice) -> Night:

@@ -671,7 +671,7 @@ class BuilderDiffers(InputError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            "it is there, with another driver or other options than are asked for",
+            "it is there, with another driver, address or other options than are asked for",
             where=f"builder {name}",
             mend=f"After `baseforge builder rm {name}` a build makes it anew; `baseforge builder inspect` shows it.",
         )

@@ -25,6 +25,7 @@ from rootfs.run import run
 
 LABEL = "baseforge.run"
 KUBECTL = "kubectl"
+SPARE = 10.0  # buildx is given the same time: its own two minutes are not what was asked for
 REACH = 5.0  # seconds in which a cluster accepts a connection, and as long again until it has shown who it is
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 from flows.builders import container, kubernetes, remote
 from flows.builders.command import available, buildx, described
 from flows.builders.engine import context_name
-from flows.builders.listing import driver_of, known
+from flows.builders.listing import Node, driver_of, known
 from rootfs.builder import BuilderPlan
 from rootfs.errors import (
     BuilderDiffers,
@@ -26,12 +26,16 @@ from rootfs.run import Log
 
 ENGINE = "docker"  # the driver of the builder that is the engine itself
 PREFIX = "baseforge-"
-SPARE = 10.0  # seconds after a plan's time in which buildx itself may say what is wrong
 OLDEST = (0, 11)  # the first BuildKit that writes an OCI layout as a folder (`tar=false`)
 
 
 class Driver(Protocol):
-    """What a file of a driver has, besides what buildx knows of it."""
+    """What a file of a driver has, besides what buildx knows of it.
+
+    `SPARE` is for how many seconds after a plan's time buildx itself may still say what is wrong.
+    """
+
+    SPARE: float
 
     def reach(self, plan: BuilderPlan) -> None:
         """See that what it runs on answers. Raises BuilderUnreachable in seconds."""
@@ -101,9 +105,14 @@ def _persistent(plan: BuilderPlan, log: Log) -> Taken:
     there = known().get(plan.name)
     if there is None:
         _create(plan.name, plan, log)
-    elif there.driver != plan.driver or any(node.driver_options != plan.options for node in there.nodes):
+    elif there.driver != plan.driver or any(_differs(node, plan) for node in there.nodes):
         raise BuilderDiffers(plan.name)
     return Taken(plan.name, plan.driver, plan)
+
+
+def _differs(node: Node, plan: BuilderPlan) -> bool:
+    moved = plan.driver == "remote" and node.endpoint != plan.endpoint
+    return moved or node.driver_options != plan.options
 
 
 def _create(name: str, plan: BuilderPlan, log: Log) -> None:
@@ -120,8 +129,9 @@ def start(taken: Taken, log: Log) -> str:
     """
     if taken.driver == ENGINE:
         return ""
+    spare = DRIVERS[taken.driver].SPARE
     try:
-        said = buildx("inspect", "--bootstrap", taken.name, wait=taken.plan.timeout + SPARE, log=log)
+        said = buildx("inspect", "--bootstrap", taken.name, wait=taken.plan.timeout + spare, log=log)
     except BuildxFailed as error:
         reason = DRIVERS[taken.driver].explain(taken.name, taken.plan) or error.what
         raise BuilderFailed(taken.name, taken.driver, "starting", reason) from error

@@ -16,6 +16,7 @@ REACH = 10.0  # seconds in which it answers at all
 SETTINGS = b"\x04"
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + SETTINGS + bytes(5)
 FRAME = 9  # bytes
+SPARE = 0.0  # buildx has no limit of its own
 
 
 def reach(plan: BuilderPlan) -> None:

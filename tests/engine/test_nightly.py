@@ -47,6 +47,13 @@ def test_a_night_goes_on_when_one_fails_and_skips_what_is_unchanged(site):
     assert site.leftovers() == []
 
 
+def test_a_night_without_an_engine_says_so_for_each_image(site: Factory) -> None:
+    done = site.run("nightly", "--json", env={"DOCKER_HOST": "unix:///nowhere/docker.sock"})
+    assert (done.status, done.json["summary"]) == (1, {"failed": 1})
+    assert "/nowhere/docker.sock" in done.json["builds"][0]["reason"]
+    assert "housekeeping failed" in done.stderr
+
+
 def test_a_night_acquires_a_builder_once(site: Factory, workshop: Workshop) -> None:
     site.recipe("other", "kind: scratch\nfiles: [{path: /motd, content: other}]\n")
     (site.folder / "baseforge.toml").write_text(OWN)

@@ -76,25 +76,26 @@ def test_an_existing_one_is_used_as_it_is(docker: Stub) -> None:
 
 
 @pytest.mark.parametrize(
-    ("driver", "options", "same"),
+    ("driver", "endpoint", "options", "same"),
     [
-        ("remote", {"servername": "a"}, True),
-        ("remote", {"servername": "b"}, False),
-        ("remote", {}, False),
-        ("remote", {"servername": "a", "cacert": "x"}, False),
-        ("kubernetes", {"servername": "a"}, False),
+        ("remote", FAR, {"servername": "a"}, True),
+        ("remote", FAR, {"servername": "b"}, False),
+        ("remote", FAR, {}, False),
+        ("remote", FAR, {"servername": "a", "cacert": "x"}, False),
+        ("remote", "unix:///other.sock", {"servername": "a"}, False),
+        ("kubernetes", FAR, {"servername": "a"}, False),
     ],
 )
 def test_one_that_is_kept_must_be_as_it_is_described(
-    driver: str, options: dict[str, str], same: bool, docker: Stub
+    driver: str, endpoint: str, options: dict[str, str], same: bool, docker: Stub
 ) -> None:
-    node = {"Name": "kept0", "Endpoint": FAR, "DriverOpts": options}
+    node = {"Name": "kept0", "Endpoint": endpoint, "DriverOpts": options}
     calls = docker(listing({"Name": "kept", "Driver": driver, "Nodes": [node]}))
     plan = far("persistent", name="kept", options={"servername": "a"})
     if same:
         assert take(plan, "remote", "run", 1, print).name == "kept"
     else:
-        with pytest.raises(BuilderDiffers, match="with another driver or other options") as caught:
+        with pytest.raises(BuilderDiffers, match="with another driver, address or other options") as caught:
             take(plan, "remote", "run", 1, print)
         assert (caught.value.status, caught.value.where) == (2, "builder kept")
         assert "baseforge builder rm kept" in caught.value.mend
@@ -122,10 +123,7 @@ def test_a_docker_command_without_buildx(docker: Stub) -> None:
         ("sleep 60", "starting failed: it took more than 0.3 s"),
     ],
 )
-def test_one_that_does_not_start_says_why(
-    script: str, said: str, docker: Stub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(life, "SPARE", 0.0)
+def test_one_that_does_not_start_says_why(script: str, said: str, docker: Stub) -> None:
     docker(script)
     with pytest.raises(BuilderFailed, match=said) as caught:
         start(Taken("mine", "remote", far(timeout=0.3)), print)
