@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.engine.dockerd import remove
-from tests.factory import Factory
+from tests.factory import SHELF, Factory
 
-RECIPE = Path(__file__).with_name("recipes") / "buildkit.yaml"
+RECIPE = SHELF / "buildkit/buildkit.yaml"
 IMAGE = "baseforge/buildkit:latest"
 PUBLIC = "moby/buildkit:buildx-stable-1"  # what buildx takes by itself
 SLOWEST_START = 60.0  # seconds
