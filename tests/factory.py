@@ -7,13 +7,17 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 SHELF = Path(__file__).parent.parent / "recipes"
 BASEFORGE = Path(sys.executable).with_name("baseforge")
 LABEL = "baseforge.run"
+SLOWEST_ANSWER = 60.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -132,3 +136,12 @@ def _processes(place: str) -> list[str]:
             if any(f"{place}/" in text for text in said):
                 found.append(line)
     return found
+
+
+def ask(method: str, url: str, body: object = None) -> Any:
+    """The Prefect server's answer, once it has one: its database may be locked for a moment."""
+    until = time.monotonic() + SLOWEST_ANSWER
+    while not (answer := httpx.request(method, url, json=body, timeout=30)).is_success:
+        assert time.monotonic() < until, answer.text
+        time.sleep(0.2)
+    return answer.json()

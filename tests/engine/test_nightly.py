@@ -8,12 +8,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.engine.buildkit import IMAGE
 from tests.engine.workshop import Workshop
-from tests.factory import Factory
+from tests.factory import Factory, ask
 
 OWN = f"""
 builder = "own"
@@ -85,13 +84,8 @@ def served(site: Factory) -> Iterator[str]:
 
 
 def _deployment(address: str, name: str) -> dict[str, object]:
-    for _ in range(100):
-        answer = httpx.get(f"{address}/deployments/name/{name}")
-        if answer.status_code == httpx.codes.OK:
-            found: dict[str, object] = answer.json()
-            return found
-        time.sleep(0.2)
-    raise AssertionError(f"there is no deployment {name}")
+    found: dict[str, object] = ask("GET", f"{address}/deployments/name/{name}")
+    return found
 
 
 def test_a_person_starts_a_build_through_the_api_and_the_night_is_scheduled(site, served):
@@ -103,15 +97,15 @@ def test_a_person_starts_a_build_through_the_api_and_the_night_is_scheduled(site
         True,
     )
     body = {"parameters": {"image": "hello"}}
-    run = httpx.post(f"{served}/deployments/{deployment['id']}/create_flow_run", json=body).json()
+    run = ask("POST", f"{served}/deployments/{deployment['id']}/create_flow_run", body)
     for _ in range(300):
-        state = httpx.get(f"{served}/flow_runs/{run['id']}").json()["state"]
+        state = ask("GET", f"{served}/flow_runs/{run['id']}")["state"]
         if state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
             break
         time.sleep(0.2)
     assert state["type"] == "COMPLETED", state
     assert [build.split("@")[0] for build in site.builds()] == ["hello"]
-    tasks = httpx.post(f"{served}/task_runs/filter", json={"flow_runs": {"id": {"any_": [run["id"]]}}}).json()
+    tasks = ask("POST", f"{served}/task_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
     assert {"pack hello/amd64", "smoke hello", "record hello"} <= {task["name"] for task in tasks}
-    artifacts = httpx.post(f"{served}/artifacts/filter", json={"artifacts": {"key": {"any_": ["build-hello"]}}}).json()
+    artifacts = ask("POST", f"{served}/artifacts/filter", {"artifacts": {"key": {"any_": ["build-hello"]}}})
     assert artifacts[0]["type"] == "table"

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.engine.builders.conftest import Workshop
 from tests.engine.buildkit import IMAGE
 from tests.engine.kubernetes import Cluster
-from tests.factory import Factory
+from tests.factory import Factory, ask
 from tests.faults import recipes
 from tests.faults.outcome import complains, start, stop
 
@@ -181,15 +180,6 @@ def address_of(process: subprocess.Popen[str]) -> str:
             break
     ask("GET", f"{found[1]}/deployments/name/build/build")
     return found[1]
-
-
-def ask(method: str, url: str, body: object = None) -> Any:
-    """The server's answer, once it has one: its database may be locked for a moment."""
-    until = time.monotonic() + SLOWEST
-    while not (answer := httpx.request(method, url, json=body, timeout=30)).is_success:
-        assert time.monotonic() < until, answer.text
-        time.sleep(0.2)
-    return answer.json()
 
 
 def test_a_cancel_in_prefect_s_pages(place: Place, served: Served) -> None:
