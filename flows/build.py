@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import traceback
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
-from prefect import flow
 from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
 from prefect.runtime import flow_run as this_run
 
 from flows import interrupt
-from flows.builders import engine
+from flows.builders import docker, engine
 from flows.builders.choose import choose
+from flows.builders.life import ENGINE
 from flows.choice import Choice
 from flows.image import importer
+from flows.inputs import Inputs
+from flows.lean import flow
 from flows.leftovers import clear_away
 from flows.lifecycle import builders, through
-from flows.publish.record import Record
-from flows.session import current, new_run, session
-from flows.settings import load
+from flows.memory import roomy_folder
+from flows.publish.record import AHEAD, Record
+from flows.session import current, current_run, new_run, session
+from flows.settings import cache_folder, load
 from flows.tasks import (
+    Packed,
     already_built,
     assemble,
+    check_closure,
     describe,
+    fetch,
     make_tree,
     pack_tree,
     publish,
@@ -35,56 +42,83 @@ from flows.tasks import (
 )
 from flows.work import note_image, work_folder
 from rootfs.errors import ArchiveMoved, Problem, Unexpected
+from rootfs.pack import Sink
 
 
 def clean_up(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - names are Prefect's
     """After a cancel or a crash, perhaps in another process: nothing of this run stays on the machine."""
-    clear_away(load().work, str(flow_run.id))
+    clear_away(load().places, str(flow_run.id))
 
 
-@flow(name="build", flow_run_name="{image} · build", on_cancellation=[clean_up], on_crashed=[clean_up])
+@flow(name="build", flow_run_name="{image} · build", clean_up=[clean_up])
 def build(image: str, choice: Choice = Choice()) -> Record:  # noqa: B008 - frozen
     """One image, from its recipe to a published digest."""
     with session(), new_run(image):
         try:
             done = make(image, choice)
         except ArchiveMoved:
-            current().forget_releases()
+            current().apt(offline=choice.offline).forget()
+            current_run().meant.clear()
             done = make(image, choice)
-        table(done)
+        if done.status != "unchanged":
+            table(done)
         return done
 
 
 def make(image: str, choice: Choice) -> Record:
     """The steps in order; a digest is the only link from one to the next."""
-    wanted = resolve(image, choice)
-    if not choice.force and (known := already_built(wanted)):
+    wanted, known = meaning(image, choice)
+    if known:
         return known
     chosen = choose(choice.builder, wanted.recipe.builder, current().settings)
-    run_id, work = str(this_run.id), current().settings.work
-    clear_away(work)
-    with work_folder(work, run_id) as folder, engine.connect() as reached, ExitStack() as undo:
-        with ExitStack() as running:
-            members = make_tree(wanted, folder, running)
-            packed = pack_tree(wanted, members, folder, running)
-        made = assemble(wanted, packed, folder / "layout")
+    run_id, settings = str(this_run.id), current().settings
+    clear_away(settings.places)
+    with ExitStack() as undo:
+        folder = undo.enter_context(work_folder(settings.work, run_id))
+        place = undo.enter_context(roomy_folder(settings.memory, wanted.lock, folder, run_id))
+        reached = undo.enter_context(engine.connect())
+        early = undo.enter_context(docker.ahead(reached, run_id)) if chosen.driver == ENGINE else None
+        packed = make_layer(wanted, place, early, offline=choice.offline)
+        current_run().timeline.seconds[AHEAD] = round(early.busy, 3) if early else 0.0
+        check_closure(wanted, packed, offline=choice.offline)
+        made = assemble(wanted, packed, place / "layout")
         if reached.inspect(image_id := reached.image_id(made)) is None:
             note_image(folder, image_id)
             undo.callback(importer.discard, reached, [image_id])  # which keeps an image that has got a name
         with builders(run_id) as held_by:
-            used = through(made, chosen, held_by, reached)
+            used = through(made, chosen, held_by, reached, early)
         verdict = smoke(wanted, image_id, reached, run_id)
         done = describe(wanted, made, packed, used, verdict)
         if not choice.publish:
             return done.model_copy(update={"status": "built"})
-        return record(done, publish(made, image_id, reached), packed)
+        return record(done, wanted, publish(made, image_id, reached), packed)
 
 
-def attempt(image: str, choice: Choice) -> Record:
-    """Build an image; a failure is a record too, so that the next image gets its turn, but one that is not kept."""
+def meaning(image: str, choice: Choice) -> tuple[Inputs, Record | None]:
+    """What the image means today, and the build that is just that, if it need not be built; asked once a run."""
+    meant = current_run().meant
+    if image not in meant:
+        wanted = resolve(image, choice)
+        meant[image] = wanted, None if choice.force else already_built(wanted)
+    return meant[image]
+
+
+def make_layer(wanted: Inputs, place: Path, early: Sink | None, *, offline: bool) -> Packed:
+    """From the pool to a layer, with whatever earlier builds have left that saves work."""
+    with ExitStack() as running:
+        debs = fetch(wanted, place, offline=offline)
+        members = make_tree(wanted, debs, place, running, kept=cache_folder() / "kept")
+        return pack_tree(wanted, members, place, running, memo=cache_folder() / "frames", tee=early)
+
+
+def attempt(image: str, choice: Choice, *, of_night: bool = False) -> Record:
+    """Build an image; a failure is a record too, so that the next image gets its turn, but one that is not kept.
+
+    One `of_night` that is unchanged costs no flow run of its own.
+    """
     with session(), new_run(image) as run:
         try:
-            return build(image, choice)
+            return (of_night and meaning(image, choice)[1]) or build(image, choice)
         except Exception as error:  # a bug that one image meets must not cost the others their night
             if interrupt.came():
                 raise KeyboardInterrupt from error

@@ -10,11 +10,14 @@ from typing import Annotated, Literal
 import typer
 
 from flows import commands, interrupt, report, server
+from flows.ahead import ahead
+from flows.choice import Choice
 from flows.progress import Progress
 from flows.publish import publication
 from flows.session import session, store_of
 from flows.settings import load
-from rootfs.errors import Problem
+from rootfs.errors import ExportRefused, Problem
+from rootfs.recipe import find, images_of, read
 
 INTERRUPTED = 130  # what typer makes of KeyboardInterrupt: 128 + SIGINT, as shells have it
 
@@ -31,6 +34,9 @@ app.add_typer(commands.app, name="builder")
 Recipes = Annotated[Path | None, typer.Option("--recipes", metavar="DIR", help="the folder of recipes")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document on standard output")]
 Builder = Annotated[str, typer.Option("--builder", metavar="NAME", help="import through this builder")]
+Offline = Annotated[
+    bool, typer.Option("--offline", help="ask no archive: take the package lists and packages that are there")
+]
 Engine = Annotated[Literal["mmdebstrap", "debootstrap"] | None, typer.Option(help="make the tree with this engine")]
 
 
@@ -40,24 +46,21 @@ def build(
     builder: Builder = "",
     engine: Engine = None,
     force: Annotated[bool, typer.Option("--force", help="build even what is unchanged")] = False,
+    offline: Offline = False,
     no_publish: Annotated[bool, typer.Option("--no-publish", help="make and test the image, keep nothing")] = False,
     recipes: Recipes = None,
     as_json: Json = False,
 ) -> None:
     """Build images: make, import, smoke-test and publish each one whose inputs have changed."""
-    from rootfs.recipe import find, read
-
     settings = load(recipes)
     for image in images:
         read(find(image, settings.recipes))
-    with server.connected():
+    choice = Choice(builder=builder, engine=engine, force=force, offline=offline, publish=not no_publish)
+    with session(settings, Progress()) as here, ahead(images, choice), server.connected():
         from flows.build import attempt
-        from flows.choice import Choice
 
-        choice = Choice(builder=builder, engine=engine, force=force, publish=not no_publish)
-        with session(settings, Progress()) as here:
-            records = [attempt(image, choice) for image in images]
-            _end(report.builds(records, here.settings, here.progress, as_json))
+        records = [attempt(image, choice) for image in images]
+        _end(report.builds(records, here.settings, here.progress, as_json))
 
 
 @app.command()
@@ -66,17 +69,17 @@ def nightly(
         list[str] | None, typer.Option("--only", metavar="IMAGE", help="only this image; repeatable")
     ] = None,
     builder: Builder = "",
+    offline: Offline = False,
     recipes: Recipes = None,
     as_json: Json = False,
 ) -> None:
     """Build every recipe whose inputs have changed; one that fails does not stop the others."""
-    settings = load(recipes)
-    with server.connected():
-        from flows.choice import Choice
+    settings, choice = load(recipes), Choice(builder=builder, offline=offline)
+    images = images_of(settings.recipes, only or ())
+    with session(settings, Progress()) as here, ahead(images, choice), server.connected():
         from flows.nightly import night
 
-        with session(settings, Progress()) as here:
-            _end(report.night(night(tuple(only or ()), Choice(builder=builder)), here.progress, as_json))
+        _end(report.night(night(tuple(only or ()), choice), here.progress, as_json))
 
 
 @app.command()
@@ -84,12 +87,54 @@ def validate(
     images: Annotated[list[str] | None, typer.Argument(metavar="[IMAGE…]")] = None, recipes: Recipes = None
 ) -> None:
     """Check recipes without building anything."""
-    from rootfs.recipe import find, read, read_all
+    from rootfs.recipe import read_all
 
     folder = load(recipes).recipes
     found = [read(find(image, folder)) for image in images] if images else read_all(folder)
     for recipe in found:
         typer.echo(f"{recipe.name}: valid ({recipe.kind})")
+
+
+@app.command()
+def lock(
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="the name of a recipe")],
+    write: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="write a lock file, for a recipe's `lock:`")
+    ] = None,
+    recipes: Recipes = None,
+    as_json: Json = False,
+) -> None:
+    """Resolve a recipe anew, whatever lock it names, and say what changed since its image's newest build."""
+    from flows.inputs import gather
+    from rootfs.lock import Lock
+    from rootfs.lockfile import changes, write_lock
+
+    with session(load(recipes), Progress()) as here:
+        file = find(image, here.settings.recipes)
+        found = gather(read(file).model_copy(update={"lock": None}), file).newest
+        known = publication.latest(here.store, image)
+    if write:
+        try:
+            write_lock(found, write)
+        except OSError as error:
+            raise ExportRefused(write, error.strerror or str(error)) from error
+    report.lock(found, changes(known.lock if known else Lock(), found), known, as_json)
+
+
+@app.command()
+def verify(
+    reference: Annotated[str, typer.Argument(metavar="IMAGE[@BUILD]")],
+    against: Annotated[str, typer.Option(metavar="DIGEST", help="an image's manifest digest instead of its own")] = "",
+    recipes: Recipes = None,
+    as_json: Json = False,
+) -> None:
+    """Make a build again, without any network, of its record and the pool alone; compare every digest of the chain."""
+    settings = load(recipes)
+    with server.connected():
+        from flows.verify import verified
+
+        with session(settings, Progress()):
+            _end(report.verdict(verified(reference, against), as_json))
 
 
 @app.command("list")

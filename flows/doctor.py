@@ -158,7 +158,7 @@ def _rights() -> Finding:
 def _namespaces() -> Finding:
     """What a build is contained in, tried out; an ordinary user needs subordinate ids besides (subuid(5))."""
     try:
-        run(["true"], contained=True, timeout=10)
+        run(["true"], contained="with owners" if _has_subuids() else True, timeout=10)
     except Problem as problem:
         mend = "Run with sudo, or allow them (sysctl user.max_user_namespaces and kernel.*unprivileged_userns*)."
         return Finding("namespaces", " ".join((problem.output or problem.what).split()), False, True, mend)

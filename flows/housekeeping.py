@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID
 
-from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 
 from flows.builders import engine
+from flows.lean import flow
 from flows.leftovers import clear_away, traces
 from flows.session import session
+from flows.settings import cache_folder
 from flows.work import alive
 
 LONGEST = timedelta(days=1)  # no run takes longer
+WANTED = timedelta(days=7)  # in which a download that broke off may still be continued
 
 
 @flow(name="housekeeping", flow_run_name="housekeeping")
@@ -25,13 +29,22 @@ def housekeeping() -> list[str]:
     that it does not know, or takes for running, counts as ended when its newest trace is a day old.
     """
     with session() as here, engine.connect() as reached:
-        work = here.settings.work
-        swept = clear_away(work)
+        places = here.settings.places
+        swept = clear_away(places)
         known = traces(reached)
-        ended = [run for run, since in known.items() if not alive(work, run) and _ended(run, since)]
+        ended = [run for run, since in known.items() if not alive(places, run) and _ended(run, since)]
         if ended:
-            clear_away(work, *ended)
+            clear_away(places, *ended)
+        _forget_downloads(cache_folder() / "partial")
         return sorted({*swept, *ended})
+
+
+def _forget_downloads(folder: Path) -> None:
+    """Remove what nobody has gone on downloading: a file's time is the archive's there, that of its change ours."""
+    for path in folder.glob("*.partial"):
+        with contextlib.suppress(FileNotFoundError):  # another run had it, and has finished it
+            if datetime.now(UTC) - datetime.fromtimestamp(path.stat().st_ctime, UTC) > WANTED:
+                path.unlink()
 
 
 def _ended(run: str, since: datetime) -> bool:

@@ -5,24 +5,50 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.choice import Choice
 from flows.image.oci import platform_of
+from flows.publish import publication
+from flows.publish.record import Record
 from flows.session import current
-from rootfs.archive import Source
-from rootfs.lock import Lock, input_digest, native_architecture, recipe_sources, tool_versions
-from rootfs.recipe import Recipe, digest, folder_of
+from rootfs.errors import EngineUnfit, Problem
+from rootfs.lock import Lock, input_digest, native_architecture, tool_versions
+from rootfs.recipe import DEBOOTSTRAP_VARIANTS, DebootstrapRecipe, Recipe, digest, find, folder_of, read
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """A recipe, what it means today, and the one digest of it all. `files` is the folder of files the recipe names."""
+    """A recipe, what it means today, and the one digest of it all.
+
+    `file` is the recipe's own, `newest` what the archive has, and `lock` what is built: an earlier one where that has
+    the same packages.
+    """
 
     recipe: Recipe
-    files: Path
+    file: Path
     architecture: str
-    sources: tuple[Source, ...]
+    newest: Lock
     lock: Lock
     tools: dict[str, str]
     recipe_digest: str
+
+    @property
+    def files(self) -> Path:
+        """The folder of the files that the recipe names."""
+        return folder_of(self.file)
+
+    @property
+    def sources_list(self) -> str:
+        """The image's own apt sources: the archives themselves, wherever the packages were fetched from."""
+        if not isinstance(self.recipe, DebootstrapRecipe):
+            return ""
+        further = {(each.uri.rstrip("/"), suite) for each in self.recipe.repositories for suite in each.suites}
+        components = " ".join(self.recipe.components)
+        lines = [
+            f"deb {release.address} {release.suite} {components}\n"
+            for release in self.lock.releases
+            if (release.address, release.suite) not in further
+        ]
+        return "".join(lines)
 
     @property
     def digest(self) -> str:
@@ -41,16 +67,67 @@ class Inputs:
         return platform_of(self.architecture)
 
 
-def gather(recipe: Recipe, file: Path) -> Inputs:
-    """Resolve a recipe: asks the archive for the state of its suites, once a session."""
-    architecture = native_architecture()
-    wanted = recipe_sources(recipe, architecture, current().settings.site)
+def meant(image: str, choice: Choice) -> Inputs:
+    """What an image's recipe means today. Raises what reading and resolving it raise."""
+    file = find(image, current().settings.recipes)
+    return gather(chosen_engine(read(file), choice), file, offline=choice.offline)
+
+
+def chosen_engine(recipe: Recipe, choice: Choice) -> Recipe:
+    """The recipe with the engine a person chose; a scratch recipe has none. Raises EngineUnfit."""
+    if not choice.engine or not isinstance(recipe, DebootstrapRecipe):
+        return recipe
+    if choice.engine == "debootstrap" and recipe.variant not in DEBOOTSTRAP_VARIANTS:
+        raise EngineUnfit(recipe.name, choice.engine, recipe.variant)
+    return recipe.model_copy(update={"engine": choice.engine})
+
+
+def built(wanted: Inputs) -> Record | None:
+    """The build with the same inputs, if it is in every place it has to be."""
+    here = current()
+    known = publication.known(here.store, wanted.digest)
+    return known if known and known.registry.startswith(here.settings.registry) else None
+
+
+def packages_with(wanted: Inputs, names: set[str], *, offline: bool) -> dict[str, str]:
+    """The package that has a file of each of these names, as far as the image's archives can tell."""
+    if not isinstance(wanted.recipe, DebootstrapRecipe):
+        return {}
+    try:
+        apt = current().apt(offline=offline)
+        return apt.packages_with(wanted.recipe, wanted.files, wanted.architecture, names)
+    except Problem:  # which would hide what it was asked for
+        return {}
+
+
+def gather(recipe: Recipe, file: Path, *, offline: bool = False) -> Inputs:
+    """Resolve a recipe: asks the archive for the state of its suites, once a session, and never when `offline`."""
+    architecture, files = native_architecture(), folder_of(file)
+    newest = lock = Lock()
+    if isinstance(recipe, DebootstrapRecipe):
+        newest = current().apt(offline=offline).lock(recipe, files, architecture)
+        lock = newest if recipe.lock else settled(newest, recipe.name)
     return Inputs(
         recipe=recipe,
-        files=folder_of(file),
+        file=file,
         architecture=architecture,
-        sources=wanted,
-        lock=Lock(releases=current().releases(wanted)),
+        newest=newest,
+        lock=lock,
         tools=tool_versions(recipe),
-        recipe_digest=digest(recipe, folder_of(file)),
+        recipe_digest=digest(recipe, files),
     )
+
+
+def settled(lock: Lock, image: str) -> Lock:
+    """The lock of the image's newest build where it has the same packages, else this one.
+
+    Archives sign their indexes anew every few hours; an image whose packages are the same is the same image.
+    """
+    last = publication.latest(current().store, image)
+    if last is None or last.lock.packages != lock.packages or _suites(last.lock) != _suites(lock):
+        return lock
+    return last.lock
+
+
+def _suites(lock: Lock) -> set[tuple[str, str]]:
+    return {(release.address, release.suite) for release in lock.releases}

@@ -8,36 +8,43 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flows.builders import engine, life
-from flows.builders.command import available
 from flows.builders.engine import LABEL, Engine
 from flows.builders.listing import known
 from flows.image import importer
 from flows.smoke import remove_leftovers
 from flows.work import sweep
+from rootfs.errors import BuildxMissing
 
 NEVER = datetime.min.replace(tzinfo=UTC)  # of a builder that nobody has used
 BUILDER = re.compile(rf"{life.PREFIX}(?P<run>[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})-\d+x")
 
 
-def clear_away(work: Path, *run_ids: str) -> list[str]:
+def clear_away(places: Iterable[Path], *run_ids: str) -> list[str]:
     """Remove what these runs and dead ones have left: work folders, builders, smoke tests' containers, nameless images.
 
     A run is dead when nobody holds the lock of its work folder any more. Returns the ids of the runs.
     """
-    swept = sweep(work)
+    swept = sweep(places)
     if dead := {*swept, *run_ids}:
         life.remove_all(dead)
         with engine.connect() as reached:
             for run_id in dead:
                 remove_leftovers(reached, run_id)
+                importer.discard(reached, _images(reached, f"{LABEL}={run_id}"))
             importer.discard(reached, filter(None, swept.values()))
     return sorted(dead)
 
 
+def _images(reached: Engine, label: str) -> list[str]:
+    """The images with this label: layers that were sent ahead of their image."""
+    with reached.during("listing its images"):
+        return list(reached.client.api.images(quiet=True, all=True, filters={"label": label}))
+
+
 def traces(reached: Engine) -> dict[str, datetime]:
-    """The runs of which there is a builder or a container, dead or not, and when the newest of that came to be."""
+    """The runs of which there is a builder, container or layer, dead or not, and when the newest of that came to be."""
     newest: dict[str, datetime] = {}
-    for run, since in (*_containers(reached), *_volumes(reached), *_entries()):
+    for run, since in (*_containers(reached), *_layers(reached), *_volumes(reached), *_entries()):
         newest[run] = max(since, newest.get(run, since))
     return newest
 
@@ -51,6 +58,12 @@ def _containers(reached: Engine) -> Iterator[tuple[str, datetime]]:
             yield from ((run, since) for run in _runs_in(container["Names"]))
 
 
+def _layers(reached: Engine) -> Iterator[tuple[str, datetime]]:
+    with reached.during("listing its images"):
+        for image in reached.client.api.images(all=True, filters={"label": LABEL}):
+            yield image["Labels"][LABEL], datetime.fromtimestamp(image["Created"], UTC)
+
+
 def _volumes(reached: Engine) -> Iterator[tuple[str, datetime]]:
     with reached.during("listing its volumes"):
         for volume in reached.client.api.volumes()["Volumes"] or []:
@@ -60,7 +73,11 @@ def _volumes(reached: Engine) -> Iterator[tuple[str, datetime]]:
 
 def _entries() -> Iterator[tuple[str, datetime]]:
     """What buildx knows, wherever it runs."""
-    for builder in known().values() if available() else ():
+    try:
+        entries = known()
+    except BuildxMissing:
+        return
+    for builder in entries.values():
         since = datetime.fromisoformat(builder.last_activity) if builder.last_activity else NEVER
         yield from ((run, since) for run in _runs_in([builder.name]))
 

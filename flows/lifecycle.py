@@ -11,7 +11,7 @@ from flows import interrupt
 from flows.builders import Builder, life
 from flows.builders.buildx import Buildx
 from flows.builders.choose import Chosen
-from flows.builders.docker import Docker
+from flows.builders.docker import Ahead, Docker
 from flows.builders.engine import Engine
 from flows.builders.life import ENGINE, Taken
 from flows.image.oci import Image
@@ -59,10 +59,10 @@ class Held:
         """For the record."""
         return UsedBuilder(name=self.taken.name, driver=self.taken.driver, why=self.why, buildkit=self.buildkit)
 
-    def builder(self, engine: Engine) -> Builder:
-        """What an image can be sent through."""
+    def builder(self, engine: Engine, early: Ahead | None) -> Builder:
+        """What an image can be sent through; `early` has its layer already."""
         if self.taken.driver == ENGINE:
-            return Docker(engine, self.taken.name)
+            return Docker(engine, self.taken.name, ahead=early)
         return Buildx(engine, self.taken.name, self.taken.driver, logger())
 
 
@@ -81,13 +81,11 @@ class Builders:
             return held
         taken = self._take(chosen)
         try:
-            held = Held(taken, bootstrap(taken), chosen.why)
+            return self._up(taken, chosen.key, chosen.why)
         except BuilderFailed as failure:
             if taken.ours:  # another one just made would do no better
                 raise
             return self.replace(chosen, taken, failure)
-        self._held[chosen.key] = held
-        return held
 
     def replace(self, chosen: Chosen, failed: Taken, failure: BuilderFailed) -> Held:
         """A fresh ephemeral builder instead of one that has failed. Raises the failure where there can be none."""
@@ -99,7 +97,10 @@ class Builders:
             self._taken.remove(failed)
             release(failed)
         taken = self._take(Chosen(plan, plan.driver, f"instead of {failed.name}, which failed"))
-        self._held[chosen.key] = held = Held(taken, bootstrap(taken), f"{chosen.why}; {failed.name} had failed")
+        return self._up(taken, chosen.key, f"{chosen.why}; {failed.name} had failed")
+
+    def _up(self, taken: Taken, key: str, why: str) -> Held:
+        self._held[key] = held = Held(taken, bootstrap(taken), why)
         return held
 
     def _take(self, chosen: Chosen) -> Taken:
@@ -143,12 +144,12 @@ def builders(run_id: str) -> Iterator[Builders]:
         _builders.reset(token)
 
 
-def through(made: Image, chosen: Chosen, held_by: Builders, engine: Engine) -> UsedBuilder:
+def through(made: Image, chosen: Chosen, held_by: Builders, engine: Engine, early: Ahead | None = None) -> UsedBuilder:
     """Import the image through the chosen builder, once more on a fresh one where that one breaks down."""
     held = held_by.hold(chosen)
     try:
-        import_image(made, held.builder(engine))
+        import_image(made, held.builder(engine, early))
     except BuilderFailed as failure:
         held = held_by.replace(chosen, held.taken, failure)
-        import_image(made, held.builder(engine))
+        import_image(made, held.builder(engine, early))
     return held.used

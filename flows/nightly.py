@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 
-from prefect import flow
 from prefect.artifacts import create_table_artifact
 from prefect.runtime import flow_run as this_run
 from pydantic import BaseModel, ConfigDict
 
+from flows.ahead import ahead
 from flows.build import attempt, clean_up
 from flows.choice import Choice
 from flows.housekeeping import housekeeping
+from flows.lean import flow
 from flows.lifecycle import builders
 from flows.publish.record import Record
-from flows.session import Session, current, session
+from flows.session import Session, session
 from flows.work import work_folder
 from rootfs.errors import NightFailed, Problem
-from rootfs.recipe import find
+from rootfs.recipe import images_of
 
 
 class Night(BaseModel):
@@ -30,7 +31,7 @@ class Night(BaseModel):
     seconds: dict[str, float] = {}
 
 
-@flow(name="nightly", flow_run_name="nightly", on_cancellation=[clean_up], on_crashed=[clean_up])
+@flow(name="nightly", flow_run_name="nightly", clean_up=[clean_up])
 def nightly(only: tuple[str, ...] = (), choice: Choice = Choice()) -> Night:  # noqa: B008 - frozen
     """Build what has changed: every recipe, or those named in `only`. A builder is acquired once for all of them.
 
@@ -38,9 +39,10 @@ def nightly(only: tuple[str, ...] = (), choice: Choice = Choice()) -> Night:  # 
     """
     run_id = str(this_run.id)
     with session() as here:
+        images = images_of(here.settings.recipes, only)
         _tidy(here)
-        with work_folder(here.settings.work, run_id), builders(run_id):
-            records = tuple(attempt(image, choice) for image in _images(only))
+        with ahead(images, choice), work_folder(here.settings.work, run_id), builders(run_id):
+            records = tuple(attempt(image, choice, of_night=True) for image in images)
         seconds = dict(here.timeline.seconds)
     done = Night(builds=records, summary=dict(Counter(record.status for record in records)), seconds=seconds)
     _table(done)
@@ -65,16 +67,10 @@ def night(only: tuple[str, ...], choice: Choice) -> Night:
         return Night.model_validate_json(failed.night)
 
 
-def _images(only: tuple[str, ...]) -> list[str]:
-    """The images of tonight by their files' names: one that cannot be read fails in its own turn, not the night."""
-    folder = current().settings.recipes
-    return [find(name, folder).stem for name in only] or sorted(path.stem for path in folder.glob("*.yaml"))
-
-
 def _table(done: Night) -> None:
     rows = [
         {"image": record.image, "status": record.status, "build": record.build, "digest": record.manifest_digest}
-        | {"seconds": round(sum(record.seconds.values()), 1), "reason": record.reason}
+        | {"seconds": round(record.took, 1), "reason": record.reason}
         for record in done.builds
     ]
     create_table_artifact(

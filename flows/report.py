@@ -18,10 +18,12 @@ from flows.settings import Settings, origins
 from flows.store import Store
 from flows.tables import show
 from rootfs.errors import BuildMissing
+from rootfs.lock import Lock
 
 if TYPE_CHECKING:
     from flows.doctor import Finding
     from flows.nightly import Night
+    from flows.publish.verdict import Verdict
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can say
@@ -52,7 +54,7 @@ def ending(record: Record) -> str:
         return f"{record.image}: failed: {record.reason}"
     if record.status == "unchanged":
         return f"{record.image}: unchanged, build {record.build} has these inputs ({record.manifest_digest})"
-    seconds = sum(record.seconds.values())
+    seconds = record.took
     return (
         f"{record.image}: {record.status} {record.manifest_digest} as build {record.build}"
         f" ({record.packages} packages, {size(record.size)}, {seconds:.1f} s)"
@@ -132,6 +134,43 @@ def log(store: Store, reference: str) -> None:
         raise BuildMissing(image, build)
     with store.open_blob(record.log) as stream:
         typer.echo(stream.read().decode(errors="replace"), nl=False)
+
+
+def lock(found: Lock, news: Sequence[object], known: Record | None, as_json: bool) -> None:
+    """A lock: all of it for programs; for people what is new since an earlier build, if there is one."""
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+        return
+    for change in news:
+        typer.echo(str(change))
+    since = f"{len(news)} changes since build {known.build}" if known else "nothing is built yet"
+    typer.echo(f"{len(found.packages)} packages, {since}: {found.digest}", err=True)
+
+
+def verdict(found: Verdict, as_json: bool) -> int:
+    """How a build that was made again compares, and the exit status that says so."""
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+    else:
+        _verdict(found)
+    seconds = f"{sum(found.seconds.values()):.1f} s"
+    end = f"another {', '.join(found.other)}" if found.other else found.links[-1].found
+    typer.echo(f"{found.image}@{found.build}: {found.status}: {end} ({seconds})", err=True)
+    return int(found.status == "differs")
+
+
+def _verdict(found: Verdict) -> None:
+    if found.other_tools:
+        typer.echo(f"made with other tools: {', '.join(found.other_tools)}")
+    table = Table("LINK", "", "RECORDED", "FOUND", box=None, pad_edge=False)
+    for link in found.links:
+        mark, digest = ("same", "") if link.same else ("differs", link.found)
+        table.add_row(link.name, mark, link.recorded, digest)
+    show(table)
+    for difference in found.differences:
+        typer.echo(difference)
+    if left := found.different - len(found.differences):
+        typer.echo(f"… and {left} more differences")
 
 
 def doctor(findings: Sequence[Finding], settings: Settings, as_json: bool) -> int:

@@ -31,6 +31,13 @@ QUIET = {
     "PREFECT_CLI_PROMPT": "false",
     "DO_NOT_TRACK": "1",
 }
+# The server writes down each state of each task by itself; SQLite refuses whoever begins to write meanwhile, and a flow
+# that is refused tries again only after 2 s.
+CALM = {
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "2",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "100",
+}
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,7 @@ def _free_port() -> int:
 def _launch() -> Server:
     """A server in a session of its own, so that it outlives us: the one program that is meant to."""
     port, log = _free_port(), folder() / "server.log"
-    environment = {**os.environ, **QUIET, "PREFECT_HOME": str(folder())}
+    environment = {**CALM, **os.environ, **QUIET, "PREFECT_HOME": str(folder())}
     argv = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     log.unlink(missing_ok=True)
     process = detached(argv, environment, log)

@@ -9,13 +9,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from flows.progress import Progress, Timeline
-from flows.settings import Settings, data_folder, load
+from flows.settings import Settings, cache_folder, data_folder, load
 from flows.store import Store, open_store
-from rootfs.archive import Release, Source, read_releases
+from rootfs.apt import Apt
 from rootfs.run import Log
+
+if TYPE_CHECKING:
+    from flows.inputs import Inputs
+    from flows.publish.record import Record
 
 
 @dataclass(frozen=True)
@@ -26,22 +30,19 @@ class Session:
     store: Store
     progress: Progress
     timeline: Timeline = field(default_factory=Timeline)
-    _releases: dict[Source, Release] = field(default_factory=dict)
+    _apts: dict[bool, Apt] = field(default_factory=dict)
 
-    def releases(self, wanted: tuple[Source, ...]) -> tuple[Release, ...]:
-        """The Release files of these suites; each is read once in a session."""
-        missing = tuple(source for source in wanted if source not in self._releases)
-        self._releases.update(zip(missing, read_releases(missing), strict=True) if missing else ())
-        return tuple(self._releases[source] for source in wanted)
-
-    def forget_releases(self) -> None:
-        """Read the Release files anew: the archive has moved on."""
-        self._releases.clear()
+    def apt(self, *, offline: bool) -> Apt:
+        """What resolves, once a session; an `offline` one asks no archive."""
+        if offline not in self._apts:
+            site = self.settings.site
+            self._apts[offline] = Apt(cache_folder() / "apt", site, offline=offline, log=_say)
+        return self._apts[offline]
 
 
 @dataclass(frozen=True)
 class Run:
-    """One build of one image: its build id, log and timeline."""
+    """One build of one image: its build id, log and timeline, and what the image was found to mean."""
 
     image: str
     build: str
@@ -49,6 +50,7 @@ class Run:
     log_stream: IO[str]
     progress: Progress
     timeline: Timeline = field(default_factory=Timeline)
+    meant: dict[str, tuple[Inputs, Record | None]] = field(default_factory=dict)
 
     def log(self, line: str) -> None:
         """Keep a line of a program's output, and show it while it is the newest."""
@@ -85,6 +87,11 @@ def logger() -> Log:
     """Where lines of a program's output go: into the log of the build that is running, if one is, and past a person."""
     run = _run.get(None)
     return run.log if run else current().progress.detail
+
+
+def _say(line: str) -> None:
+    """To whatever build runs when the line comes."""
+    logger()(line)
 
 
 @contextlib.contextmanager

@@ -30,6 +30,11 @@ def data_folder() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "baseforge"
 
 
+def cache_folder() -> Path:
+    """Where the factory keeps what it can make or fetch again, and is only faster with."""
+    return data_folder() / "cache"
+
+
 class Settings(BaseSettings):
     """Every setting, with its default. In the environment nested ones are JSON, as `BASEFORGE_MIRRORS='{"…": "…"}'`."""
 
@@ -45,7 +50,12 @@ class Settings(BaseSettings):
     registry_insecure: bool = Field(False, description="whether the registry speaks plain http")
     local_name: str = Field("baseforge", description="images get the name LOCAL_NAME/IMAGE:latest in the engine")
     work: Path = Field(Path(tempfile.gettempdir()), description="where work folders are made")
+    memory: Path | None = Field(
+        Path("/dev/shm"),  # noqa: S108 - folders with a lock are made there
+        description="a tmpfs where trees are made if they take at most half of what is free; empty: always in `work`",
+    )
     mirrors: dict[str, str] = Field({}, description="archive address (or the start of one) = mirror to fetch from")
+    snapshots: dict[str, str] = Field({}, description="archive address = address of its snapshots, for `snapshot:`")
     keyrings: dict[str, Path] = Field({}, description="distribution = keyring file to check its signatures with")
     builder: str = Field("", description="the builder that images are imported through; default the selected one")
     builders: dict[fields.BuilderName, BuilderPlan] = Field({}, description="name = what this builder shall be")
@@ -56,6 +66,11 @@ class Settings(BaseSettings):
     @classmethod
     def _default_store(cls, value: str) -> str:
         return value or str(data_folder() / "store")
+
+    @field_validator("memory", mode="before")
+    @classmethod
+    def _no_memory(cls, value: object) -> object:
+        return value or None
 
     @field_validator("builders", mode="before")
     @classmethod
@@ -72,7 +87,12 @@ class Settings(BaseSettings):
     @property
     def site(self) -> Site:
         """What concerns archives."""
-        return Site(self.mirrors, self.keyrings)
+        return Site(self.mirrors, self.keyrings, self.snapshots)
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """Where runs have their folders."""
+        return (self.work, self.memory) if self.memory else (self.work,)
 
     @classmethod
     def settings_customise_sources(
@@ -130,7 +150,7 @@ def _explained(error: ValidationError, file: Path) -> InvalidSetting:
 
 def _unreadable() -> str:
     """The first variable of a table that holds no JSON."""
-    for variable in ("BASEFORGE_MIRRORS", "BASEFORGE_KEYRINGS", "BASEFORGE_BUILDERS"):
+    for variable in ("BASEFORGE_MIRRORS", "BASEFORGE_SNAPSHOTS", "BASEFORGE_KEYRINGS", "BASEFORGE_BUILDERS"):
         try:
             json.loads(os.environ.get(variable, "{}"))
         except ValueError:

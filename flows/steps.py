@@ -5,16 +5,16 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.tasks import Task, exponential_backoff
+from prefect.tasks import exponential_backoff
 
 from flows import interrupt
 from flows.session import current, timeline
-from rootfs.errors import NetworkFailure
+from rootfs.errors import ArchiveMoved, NetworkFailure
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -22,37 +22,55 @@ R = TypeVar("R")
 TRIES = 3
 
 
-def step(title: str, *, network: bool = False, last: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:
+class Step(Generic[P, R]):
+    """A function that runs as a task whenever it is called; `fn` is what the task does, without Prefect."""
+
+    def __init__(self, function: Callable[P, R], title: str, *, network: bool, last: bool) -> None:
+        self._function, self._title, self._last = function, title, last
+        # What the function is called with stays hidden in a closure: Prefect would search every package of a lock for
+        # results of other tasks, several times a step.
+        self._task: Callable[[str, Callable[[], R], bool], R] = task(
+            name=title.split(maxsplit=1)[0],
+            task_run_name="{title}",
+            cache_policy=NO_CACHE,
+            persist_result=False,
+            retries=TRIES - 1 if network else 0,
+            retry_delay_seconds=exponential_backoff(backoff_factor=1),
+            retry_condition_fn=_can_help,
+        )(_timed)
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the task."""
+        return self._task(*self._named(*args, **kwargs))
+
+    def fn(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The step without Prefect, timed and shown all the same."""
+        return _timed(*self._named(*args, **kwargs))
+
+    def _named(self, *args: P.args, **kwargs: P.kwargs) -> tuple[str, Callable[[], R], bool]:
+        bound = inspect.signature(self._function).bind(*args, **kwargs)
+        return self._title.format(**bound.arguments), lambda: self._function(*args, **kwargs), self._last
+
+
+def _timed(title: str, work: Callable[[], R], last: bool) -> R:
+    if not last:
+        interrupt.heed()
+    with current().progress.step(title, timeline()):
+        return work()
+
+
+def step(title: str, *, network: bool = False, last: bool = False) -> Callable[[Callable[P, R]], Step[P, R]]:
     """Make a function a step. `title` may name parameters, as in `pack {recipe.name}`; seconds go by its first word.
 
     A step of the network is tried three times when it ends in a NetworkFailure; no other failure gets better by
     repeating it. One of the `last` steps, which give back what was taken, runs even after an interrupt. Results are
     neither cached nor kept by Prefect: what is built is decided by digests alone.
     """
-
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        @functools.wraps(function)
-        def timed(*args: P.args, **kwargs: P.kwargs) -> R:
-            if not last:
-                interrupt.heed()
-            bound = inspect.signature(function).bind(*args, **kwargs)
-            with current().progress.step(title.format(**bound.arguments), timeline()):
-                return function(*args, **kwargs)
-
-        made: Task[P, R] = task(
-            name=title.split(maxsplit=1)[0],
-            task_run_name=title,
-            cache_policy=NO_CACHE,
-            persist_result=False,
-            retries=TRIES - 1 if network else 0,
-            retry_delay_seconds=exponential_backoff(backoff_factor=1),
-            retry_condition_fn=_can_help,
-        )(timed)
-        return made
-
-    return decorate
+    return lambda function: Step(function, title, network=network, last=last)
 
 
-def _can_help(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Prefect's question whether to run a failed step again."""
-    return isinstance(state.result(raise_on_failure=False), NetworkFailure)
+def _can_help(_task: object, _run: TaskRun, state: State[Any]) -> bool:
+    """Prefect's question whether to run a failed step again; an archive that has moved on is asked anew instead."""
+    failure = state.result(raise_on_failure=False)
+    return isinstance(failure, NetworkFailure) and not isinstance(failure, ArchiveMoved)

@@ -2,111 +2,126 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import chain, islice
 from pathlib import Path
 
-from flows import inputs
+from flows import ahead, inputs
 from flows.builders import Builder
 from flows.builders.engine import Engine
 from flows.choice import Choice
 from flows.image import importer, oci
 from flows.inputs import Inputs
 from flows.progress import size
-from flows.publish import publication, registry
+from flows.publish import ingredients, publication, registry
 from flows.publish.record import Record, Smoke, UsedBuilder
 from flows.session import current, current_run
+from flows.settings import cache_folder
 from flows.smoke import Verdict, smoke_test
 from flows.steps import step
+from flows.trees import empty_folder, grow
+from rootfs import pool
+from rootfs.closure import Closure
 from rootfs.digests import canonical
-from rootfs.engines import Job, engine_for
-from rootfs.errors import EngineUnfit
+from rootfs.errors import LibrariesMissing
 from rootfs.inventory import Inventory
 from rootfs.members import Members
 from rootfs.normalise import normalised
-from rootfs.pack import Layer, pack
-from rootfs.recipe import DEBOOTSTRAP_VARIANTS, DebootstrapRecipe, Recipe, find, read
+from rootfs.pack import Layer, Sink, pack
+from rootfs.parts import ImageSettings
+from rootfs.recipe import DebootstrapRecipe, Recipe
 from rootfs.slim import Rules, filtered
 
 
 @dataclass(frozen=True)
 class Packed:
-    """A layer, and the packages in it: `name:architecture` and version."""
+    """A layer, the packages in it (`name:architecture` and version), and what its programs are linked with."""
 
     layer: Layer
     packages: dict[str, str]
+    closure: Closure
 
 
 @step("resolve {image}", network=True)
 def resolve(image: str, choice: Choice) -> Inputs:
     """The recipe, and what it means today."""
-    file = find(image, current().settings.recipes)
-    recipe = read(file)
-    wanted = inputs.gather(chosen_engine(recipe, choice), file)
-    if wanted.lock.releases:
-        current().progress.note(f"archive of {datetime.fromtimestamp(wanted.lock.epoch, UTC):%Y-%m-%d %H:%M} UTC")
+    wanted = inputs.meant(image, choice)
+    if wanted.newest.releases:
+        state = f"archive of {datetime.fromtimestamp(wanted.newest.epoch, UTC):%Y-%m-%d %H:%M} UTC"
+        current().progress.note(f"{len(wanted.lock.packages)} packages, {state}")
     return wanted
-
-
-def chosen_engine(recipe: Recipe, choice: Choice) -> Recipe:
-    """The recipe with the engine a person chose; a scratch recipe has none. Raises EngineUnfit."""
-    if not choice.engine or not isinstance(recipe, DebootstrapRecipe):
-        return recipe
-    if choice.engine == "debootstrap" and recipe.variant not in DEBOOTSTRAP_VARIANTS:
-        raise EngineUnfit(recipe.name, choice.engine, recipe.variant)
-    return recipe.model_copy(update={"engine": choice.engine})
 
 
 @step("look-up {wanted.recipe.name}", network=True)
 def already_built(wanted: Inputs) -> Record | None:
     """The build with the same inputs, if it is in every place it has to be."""
-    here = current()
-    known = publication.known(here.store, wanted.digest)
-    if known is None or not known.registry.startswith(here.settings.registry):
-        return None
-    return known.model_copy(update={"status": "unchanged", "seconds": dict(current_run().timeline.seconds)})
+    known = inputs.built(wanted)
+    return known and known.model_copy(update={"status": "unchanged", "seconds": dict(current_run().timeline.seconds)})
 
 
-@step("tree {wanted.recipe.name}/{wanted.architecture}", network=True)
-def make_tree(wanted: Inputs, folder: Path, running: ExitStack) -> Members:
-    """Run the engine until its tree is there. The members are read later, while `running` is open."""
-    job = Job(
-        recipe=wanted.recipe,
-        files=wanted.files,
-        lock=wanted.lock,
-        sources=wanted.sources,
-        architecture=wanted.architecture,
-        folder=empty_folder(folder / "tree"),
-        log=current_run().log,
-    )
-    with ExitStack() as engine_run:
-        members = iter(engine_run.enter_context(engine_for(wanted.recipe)(job)))
-        first = list(islice(members, 1))  # an engine that fails does so before its first member
-        running.push(engine_run.pop_all())
-    return chain(first, members)
+@step("fetch {wanted.recipe.name}", network=True)
+def fetch(wanted: Inputs, folder: Path, *, offline: bool = False) -> Path:
+    """Every deb of the lock in a folder: out of the pool, which takes from the archive only what it lacks."""
+    here, run, packages = current(), current_run(), wanted.lock.packages
+    if debs := ahead.debs(wanted):
+        here.progress.note(_fetched(0, len(packages), 0))
+        return debs
+    mirror, partial = here.settings.site.mirror, cache_folder() / "partial"
+    filled = pool.fill(packages, here.store, mirror, offline=offline, log=run.log, folder=partial)
+    debs = empty_folder(folder / "debs")
+    pool.lay_out_healed(packages, here.store, debs, mirror, offline=offline, log=run.log)
+    if packages:
+        here.progress.note(_fetched(filled.fetched, len(packages), filled.bytes))
+    return debs
 
 
-def empty_folder(folder: Path) -> Path:
-    """The folder without what an earlier try may have left in it."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    folder.chmod(0o755)
-    return folder
+def _fetched(packages: int, of: int, taken: int) -> str:
+    return f"{packages} of {of} packages, {size(taken)}"
+
+
+@step("tree {wanted.recipe.name}/{wanted.architecture}")
+def make_tree(wanted: Inputs, debs: Path, folder: Path, running: ExitStack, *, kept: Path | None) -> Members:
+    """The members of the tree, which are read later, while `running` is open; `kept` as for `grow`."""
+    log = current_run().log
+    return ahead.tree(wanted, running, log) or grow(wanted, debs, folder, running, kept=kept, log=log)
 
 
 @step("pack {wanted.recipe.name}/{wanted.architecture}")
-def pack_tree(wanted: Inputs, members: Members, folder: Path, running: ExitStack) -> Packed:
-    """Normalise, filter and pack the members, and see that the engine ended well."""
-    inventory, sources = Inventory(), "".join(f"{source.public}\n" for source in wanted.sources)
-    slim = wanted.recipe.slim if isinstance(wanted.recipe, DebootstrapRecipe) else ()
+def pack_tree(
+    wanted: Inputs, members: Members, folder: Path, running: ExitStack, *, memo: Path | None, tee: Sink | None = None
+) -> Packed:
+    """Normalise, filter and pack the members, and see that the engine ended well.
+
+    `memo` is where compressed pieces are kept, `tee` sees the tar while it is made.
+    """
+    inventory, closure, recipe = Inventory(), Closure(wanted.recipe.image.env.get("LD_LIBRARY_PATH", "")), wanted.recipe
     with running:
-        clean = filtered(normalised(members, wanted.lock.epoch, sources), Rules.named(slim))
-        layer = pack(inventory.watching(clean), folder / "layer.tar.zst")
+        clean = normalised(members, wanted.lock.epoch)
+        if isinstance(recipe, DebootstrapRecipe):
+            clean = filtered(clean, Rules.of(recipe))
+        layer = pack(closure.watching(inventory.watching(clean)), folder / "layer.tar.zst", memo=memo, tee=tee)
     current().progress.note(f"{size(layer.unpacked)} to {size(layer.size)}")
-    return Packed(layer, inventory.packages())
+    return Packed(layer, inventory.packages(), closure)
+
+
+@step("closure {wanted.recipe.name}/{wanted.architecture}")
+def check_closure(wanted: Inputs, packed: Packed, *, offline: bool = False) -> None:
+    """See that every program and library finds in the image what it is linked with. Raises LibrariesMissing."""
+    current().progress.note(f"{packed.closure.size} programs and libraries")
+    linked = Rules.parse(f"exclude {pattern}" for pattern in wanted.recipe.unlinked)
+    missing = [each for each in packed.closure.missing() if linked.keeps(each.file)]
+    if missing:
+        had = inputs.packages_with(wanted, {each.library for each in missing}, offline=offline)
+        raise LibrariesMissing(wanted.recipe.name, [(str(each), had.get(each.name, "")) for each in missing])
+
+
+def image_settings(recipe: Recipe) -> ImageSettings:
+    """What a container starts with; a recipe's locale is its LANG, unless `env` says another."""
+    locale = recipe.locale if isinstance(recipe, DebootstrapRecipe) else None
+    if locale is None:
+        return recipe.image
+    return recipe.image.model_copy(update={"env": {"LANG": locale, **recipe.image.env}})
 
 
 @step("assemble {wanted.recipe.name}/{wanted.architecture}")
@@ -115,7 +130,7 @@ def assemble(wanted: Inputs, packed: Packed, folder: Path) -> oci.Image:
     recipe = wanted.recipe
     made = oci.assemble(
         packed.layer,
-        recipe.image,
+        image_settings(recipe),
         name=recipe.name,
         architecture=wanted.architecture,
         epoch=wanted.lock.epoch,
@@ -156,12 +171,13 @@ def publish(made: oci.Image, image_id: str, engine: Engine) -> str:
 
 
 @step("record {done.image}", network=True)
-def record(done: Record, pushed: str, packed: Packed) -> Record:
+def record(done: Record, wanted: Inputs, pushed: str, packed: Packed) -> Record:
     """The record last: with it the build is published."""
     store, run = current().store, current_run()
     kept = {
         "registry": pushed,
         "inventory": publication.keep_bytes(store, canonical(packed.packages)),
+        "ingredients": ingredients.keep(store, wanted.file, wanted.files),
         "log": publication.keep_log(store, run.log_file),
         "seconds": dict(run.timeline.seconds),
     }
@@ -181,6 +197,7 @@ def describe(wanted: Inputs, made: oci.Image, packed: Packed, used: UsedBuilder,
         input_digest=wanted.digest,
         recipe_digest=wanted.recipe_digest,
         lock=wanted.lock,
+        lock_digest=wanted.lock.digest,
         tools=wanted.tools,
         manifest_digest=made.manifest_digest,
         config_digest=made.config_digest,

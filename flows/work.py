@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
+from rootfs.engines import remove_tree
 from rootfs.errors import WorkFolderFailed
 from rootfs.run import run
 
@@ -52,7 +53,7 @@ def _locked(path: Path) -> IO[str]:
 def _remove(folder: Path) -> None:
     for place in reversed(_mounts_below(folder)):
         run(["umount", "--lazy", place], check=False)
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_tree(folder)
     _lock_of(folder).unlink(missing_ok=True)
 
 
@@ -67,8 +68,12 @@ def note_image(folder: Path, image_id: str) -> None:
     (folder / IMAGE).write_text(image_id)
 
 
-def alive(parent: Path, run_id: str) -> bool:
-    """Whether a run of this machine is at work: its folder's lock is held."""
+def alive(parents: Iterable[Path], run_id: str) -> bool:
+    """Whether a run of this machine is at work: the lock of one of its folders is held."""
+    return any(_held(parent, run_id) for parent in parents)
+
+
+def _held(parent: Path, run_id: str) -> bool:
     try:
         with _lock_of(parent / f"{PREFIX}{run_id}").open("r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -79,13 +84,13 @@ def alive(parent: Path, run_id: str) -> bool:
     return False
 
 
-def sweep(parent: Path) -> dict[str, str]:
+def sweep(parents: Iterable[Path]) -> dict[str, str]:
     """Remove the work folders of runs that are no longer alive; returns their run ids, each with the image it noted."""
-    swept = {}
-    for path in parent.glob(f"{PREFIX}*.lock"):
+    swept: dict[str, str] = {}
+    for path in itertools.chain.from_iterable(parent.glob(f"{PREFIX}*.lock") for parent in parents):
         with contextlib.suppress(OSError), path.open("r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            note = path.with_suffix("") / IMAGE
-            swept[path.stem.removeprefix(PREFIX)] = note.read_text() if note.is_file() else ""
+            note, run_id = path.with_suffix("") / IMAGE, path.stem.removeprefix(PREFIX)
+            swept[run_id] = note.read_text() if note.is_file() else swept.get(run_id, "")
             _remove(path.with_suffix(""))
     return swept

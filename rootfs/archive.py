@@ -1,51 +1,51 @@
-"""Debian archives: which suites a recipe means, where they are, and whether what they say is signed.
+"""Debian archives: which suites a recipe means, where they are, and which keys they are signed with.
 
 No archive's address stands here. mmdebstrap knows the distributions' own (and asks debootstrap's scripts and
-distro-info); a site may name mirrors and keyrings instead.
+distro-info); a site may name mirrors, keyrings and archives of snapshots instead.
 """
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import functools
-import hashlib
+import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-import httpx
-from debian_inspector.debcon import Debian822
 from pydantic import BaseModel, ConfigDict
 
+from rootfs import kept
+from rootfs.digests import digest_of
 from rootfs.errors import (
-    ArchiveUnreachable,
-    InvalidRelease,
     KeyringMissing,
-    SuiteMissing,
+    SnapshotsUnknown,
     UnknownSuite,
-    UnsignedRelease,
 )
 from rootfs.run import run
 
 KEYRINGS = Path("/usr/share/keyrings")
 SUITES = Path("/usr/share/distro-info")
-TIMEOUT = httpx.Timeout(30, connect=10)  # seconds
+# What knows the distributions' own addresses; another file there has another time of change.
+KNOW_SOURCES = (Path("/usr/bin/mmdebstrap"), Path("/usr/share/debootstrap/scripts"), SUITES)
 SHOW_SOURCES = 'cat "$1/etc/apt/sources.list"'
-# mmdebstrap prints what it would use and does nothing else.
-ASK_SOURCES = ("mmdebstrap", "--variant=custom", "--skip=update", "--format=null", f"--setup-hook={SHOW_SOURCES} >&2")
+# mmdebstrap prints what it would use and does nothing else; this mode needs no rights and no foreign programs.
+ASK_SOURCES = (
+    *("mmdebstrap", "--mode=chrootless", "--variant=custom", "--skip=update", "--format=null"),
+    f"--setup-hook={SHOW_SOURCES} >&2",
+)
 
 
 @dataclass(frozen=True)
 class Site:
     """What a site says of archives: `mirrors` maps the start of an archive's address to the mirror to fetch from
-    instead, `keyrings` a distribution's name (`debian`, `ubuntu`) to the file its signatures are checked with."""
+    instead, `keyrings` a distribution's name (`debian`, `ubuntu`) to the file its signatures are checked with,
+    `snapshots` an archive's address to that of its snapshots."""
 
     mirrors: Mapping[str, str] = field(default_factory=dict)
     keyrings: Mapping[str, Path] = field(default_factory=dict)
+    snapshots: Mapping[str, str] = field(default_factory=dict)
 
     def mirror(self, address: str) -> str:
         """Where to fetch what is at this address; the longest start that matches decides."""
@@ -53,6 +53,13 @@ class Site:
             if address.startswith(start.rstrip("/")):
                 return self.mirrors[start].rstrip("/") + address[len(start.rstrip("/")) :]
         return address
+
+    def snapshot(self, address: str, moment: str) -> str:
+        """Where an archive is as it was at a moment (`20261101T000000Z`). Raises SnapshotsUnknown."""
+        for archive, snapshots in self.snapshots.items():
+            if archive.rstrip("/") == address:
+                return f"{snapshots.rstrip('/')}/{moment}"
+        raise SnapshotsUnknown(address)
 
     def keyring(self, distribution: str) -> Path:
         """The file a distribution's signatures are checked with. Raises KeyringMissing."""
@@ -64,13 +71,24 @@ class Site:
 
 @dataclass(frozen=True)
 class Source:
-    """One suite of one archive: its own address, and the mirror and keyring we use for it."""
+    """One suite of one archive: its own address, and the mirror and keyring we use for it.
+
+    `snapshot` is the address of the moment that is meant, empty for the newest: such a state is old by nature, so
+    neither its age nor its expiry says anything. `priority` is what apt gives all its packages.
+    """
 
     address: str
     mirror: str
     suite: str
     components: tuple[str, ...]
     keyring: Path
+    snapshot: str = ""
+    priority: int | None = None
+
+    @property
+    def folder(self) -> str:
+        """Where the suite's indexes are fetched from."""
+        return f"{self.mirror}/dists/{self.suite}"
 
     @property
     def public(self) -> str:
@@ -84,7 +102,10 @@ class Source:
 
 
 class Release(BaseModel):
-    """A signed Release file: which state of a suite is meant. `date` is its `Date:` in seconds since 1970."""
+    """A signed Release file: which state of a suite is meant.
+
+    `date` and `valid_until` are its `Date:` and `Valid-Until:` in seconds since 1970, `signer` the key's fingerprint.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -93,6 +114,7 @@ class Release(BaseModel):
     sha256: str
     date: int
     signer: str
+    valid_until: int | None = None
 
 
 @functools.cache
@@ -114,84 +136,42 @@ def distribution_of(suite: str) -> str:
 
 
 def sources(
-    suite: str, pockets: tuple[str, ...], components: tuple[str, ...], architecture: str, site: Site
+    suite: str,
+    pockets: tuple[str, ...],
+    components: tuple[str, ...],
+    architecture: str,
+    site: Site,
+    memo: Path | None = None,
 ) -> tuple[Source, ...]:
     """The suite and those of its pockets (`updates`, `security`) that its distribution has.
 
-    Raises UnknownSuite, KeyringMissing.
+    `memo` is a folder that keeps the addresses for as long as what knows them does not change. Raises UnknownSuite,
+    KeyringMissing.
     """
     keyring = site.keyring(distribution_of(suite))
     wanted = {suite, *(f"{suite}-{pocket}" for pocket in pockets)}
     return tuple(
         Source(address, site.mirror(address), name, components, keyring)
-        for address, name in _default_sources(suite, architecture)
+        for address, name in _default_sources(suite, architecture, memo)
         if name in wanted
     )
 
 
+def _default_sources(suite: str, architecture: str, memo: Path | None) -> tuple[tuple[str, str], ...]:
+    if memo is None:
+        return _asked_sources(suite, architecture)
+    said_by = [[str(path), path.stat().st_mtime_ns] for path in KNOW_SOURCES if path.exists()]
+    file = memo / f"{suite}-{architecture}-{digest_of(said_by)[7:23]}.json"
+    try:
+        return tuple((str(address), str(name)) for address, name in json.loads(file.read_bytes()))
+    except (FileNotFoundError, ValueError, TypeError):
+        found = _asked_sources(suite, architecture)
+        kept.write(file, json.dumps(found).encode())
+        return found
+
+
 @functools.cache
-def _default_sources(suite: str, architecture: str) -> tuple[tuple[str, str], ...]:
+def _asked_sources(suite: str, architecture: str) -> tuple[tuple[str, str], ...]:
     printed = run([*ASK_SOURCES, f"--architectures={architecture}", suite, "/dev/null"]).stderr
     lines = re.findall(r"^deb (?:\[[^]]*\] )?(\S+) (\S+) ", printed, re.MULTILINE)
     return tuple((address.rstrip("/"), name) for address, name in lines)
-
-
-def read_releases(wanted: tuple[Source, ...]) -> tuple[Release, ...]:
-    """Fetch each suite's InRelease, at once, and check its signature and its dates.
-
-    Raises ArchiveUnreachable (try again), SuiteMissing, UnsignedRelease, InvalidRelease.
-    """
-    addresses = [f"{source.mirror}/dists/{source.suite}/InRelease" for source in wanted]
-    signed = asyncio.run(_fetch_all(wanted, addresses))
-    return tuple(map(check_release, signed, wanted, addresses))
-
-
-async def _fetch_all(wanted: Iterable[Source], addresses: Iterable[str]) -> list[bytes]:
-    """All at once, and not in threads: an interrupt would have to wait for those."""
-    async with httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=True) as client:
-        return await asyncio.gather(*(_fetch(client, *pair) for pair in zip(wanted, addresses, strict=True)))
-
-
-async def _fetch(client: httpx.AsyncClient, source: Source, address: str) -> bytes:
-    try:
-        answer = await client.get(address)
-        if answer.status_code == httpx.codes.NOT_FOUND:
-            raise SuiteMissing(source.suite, address)
-        answer.raise_for_status()
-    except httpx.HTTPError as error:
-        raise ArchiveUnreachable(address, str(error) or type(error).__name__) from error
-    except httpx.InvalidURL as error:
-        raise ArchiveUnreachable(address, str(error)) from error
-    return answer.content
-
-
-def check_release(signed: bytes, source: Source, address: str) -> Release:
-    """What a signed Release file says, after its signature, suite and dates have been checked.
-
-    Only the text inside the signature is read (gpgv's own output), never the file around it.
-    """
-    result = run(["gpgv", "--status-fd=2", f"--keyring={source.keyring}", "--output=-", "-"], stdin=signed, check=False)
-    signers = re.findall(r"^\[GNUPG:\] VALIDSIG (\S+)", result.stderr, re.MULTILINE)
-    if not signers or "[GNUPG:] BADSIG" in result.stderr:
-        raise UnsignedRelease(address, source.keyring, re.findall(r"NO_PUBKEY (\S+)", result.stderr))
-    fields = Debian822.from_string(result.stdout)
-    if source.suite not in (fields.get("codename"), fields.get("suite")):
-        raise InvalidRelease(address, f"it is the Release file of {fields.get('codename')}, not of {source.suite}")
-    until = _time(fields["valid-until"], address) if "valid-until" in fields else None
-    if until is not None and until < datetime.now(UTC).timestamp():
-        raise InvalidRelease(address, f"it expired on {fields['valid-until']}")
-    return Release(
-        address=source.address,
-        suite=source.suite,
-        sha256=hashlib.sha256(signed).hexdigest(),
-        date=_time(fields.get("date", ""), address),
-        signer=signers[0],
-    )
-
-
-def _time(text: str, address: str) -> int:
-    """A date of a Release file (RFC 5322, in UTC) in seconds since 1970."""
-    try:
-        return int(parsedate_to_datetime(text).timestamp())
-    except ValueError as error:
-        raise InvalidRelease(address, f"it has no readable date ({text!r})") from error

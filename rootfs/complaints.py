@@ -16,6 +16,7 @@ KINDS = {
     "string": ("a string", "strings"),
     "integer": ("a whole number", "numbers"),
     "number": ("a number", "numbers"),
+    "boolean": ("true or false", "true or false"),
     "object": ("a mapping", "mappings"),
     "array": ("a list", "lists"),
 }

@@ -166,7 +166,7 @@ class PackageMissing(InputError):
     def __init__(self, package: str, suite: str, components: Iterable[str]) -> None:
         super().__init__(
             f"{suite} ({', '.join(components)}) has no package {package!r}",
-            mend="Check the name in `include`, or add the component that has it to `components`.",
+            mend="Check the name in `include` or `exclude`, or add the component that has it to `components`.",
         )
 
 
@@ -203,6 +203,148 @@ class InvalidRelease(BuildError):
         )
 
 
+class OlderRelease(BuildError):
+    """An archive shows an older state of a suite than it has shown before."""
+
+    def __init__(self, address: str, date: str, seen: str, memory: object) -> None:
+        super().__init__(
+            f"the Release file is of {date}, but one of {seen} has been seen; nothing was built from it",
+            where=address,
+            mend=f"The mirror lags behind: wait, or name another ([mirrors]). If the archive went back: rm '{memory}'.",
+        )
+
+
+class ArchiveChanging(NetworkFailure):
+    """What an archive serves is not what its signed Release file says: it changes just now, or is damaged."""
+
+    def __init__(self, address: str, output: str) -> None:
+        super().__init__(
+            "the indexes it serves are not those that its signed Release file names",
+            where=address,
+            output=output,
+            mend="It may be being updated: try again in a while. If it stays so, the mirror is damaged: name another.",
+        )
+
+
+class ComponentMissing(InputError):
+    """A suite lacks a component, or has it not for the architecture."""
+
+    def __init__(self, suite: str, component: str, architecture: str, known: Sequence[str]) -> None:
+        hint = nearest(component, set(known) - {component}) if component not in known else ""
+        super().__init__(
+            f"{suite} has no component {component!r} for {architecture}",
+            mend=hint or f"It has: {', '.join(known) or 'none that it names'}.",
+        )
+
+
+class InvalidKeyring(InputError):
+    """A file that is to hold an archive's keys does not."""
+
+    def __init__(self, path: object) -> None:
+        super().__init__(
+            "this is not a keyring that apt can use",
+            where=str(path),
+            mend="Write it by `gpg --export KEY > FILE`, with or without `--armor`.",
+        )
+
+
+class PackagesConflict(InputError):
+    """apt finds no set of packages that is what a recipe asks for; its own explanation is the output."""
+
+    def __init__(self, output: str) -> None:
+        super().__init__(
+            "apt finds no set of packages that fits the recipe",
+            output=output,
+            mend="Change `include`, `exclude`, `variant`, `repositories` or `pins`.",
+        )
+
+
+class NothingKept(BuildError):
+    """No archive may be asked, and what it last said of a suite is not kept here."""
+
+    def __init__(self, suite: str) -> None:
+        super().__init__(
+            f"nothing is kept here of {suite}, and no archive may be asked",
+            mend="Build once without `--offline`, or name a lock file in the recipe (`lock`).",
+        )
+
+
+class SnapshotsUnknown(InputError):
+    """A recipe asks for a snapshot of an archive whose snapshots no setting names."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"the recipe names a snapshot, but no setting says where snapshots of {address} are",
+            mend="Name it under [snapshots] in baseforge.toml: archive address = address of its snapshots.",
+        )
+
+
+class LockUnfit(InputError):
+    """A lock file is not one of the recipe that names it."""
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(
+            f"this lock is not one of the recipe: {reason}",
+            where=str(path),
+            mend="Write it anew: `baseforge lock NAME --write FILE`, with the recipe's `lock` taken out.",
+        )
+
+
+# Pool
+
+
+class DebGone(ArchiveMoved):
+    """The archive no longer has a deb of the lock."""
+
+    def __init__(self, deb: str, address: str) -> None:
+        Problem.__init__(
+            self,
+            f"the archive no longer has {deb}",
+            where=address,
+            mend="Build again for a newer lock; a committed lock needs a pool or a snapshot that still has its debs.",
+        )
+
+
+class DebMismatch(BuildError):
+    """A mirror gave, twice, something else than the deb that the lock names; it was not kept."""
+
+    def __init__(self, deb: str, expected: str, found: str, address: str) -> None:
+        super().__init__(
+            f"this is not {deb}: {expected} was expected, {found} came; "
+            "the mirror serves something else than its signed index says",
+            where=address,
+            mend="Name another mirror ([mirrors] in baseforge.toml), or look for a proxy that changes files.",
+        )
+        self.found = found
+
+
+class PoolLacks(BuildError):
+    """The pool lacks debs, and no archive may be asked for them."""
+
+    SHOWN = 5
+
+    def __init__(self, debs: Sequence[str]) -> None:
+        more = f" and {len(debs) - self.SHOWN} more" if len(debs) > self.SHOWN else ""
+        super().__init__(
+            f"the pool lacks {', '.join(debs[: self.SHOWN])}{more}",
+            mend="Build once without `--offline`, or name the store that has them.",
+        )
+
+
+class PoolDamaged(BuildError):
+    """Debs of the pool are damaged or gone, and could not be had again; `debs` are (name, digest, why)."""
+
+    SHOWN = 10
+
+    def __init__(self, debs: Sequence[tuple[str, str, str]]) -> None:
+        lines = [f"{name} ({digest}): {why}" for name, digest, why in debs[: self.SHOWN]]
+        more = [f"… and {len(debs) - self.SHOWN} more"] if len(debs) > self.SHOWN else []
+        super().__init__(
+            "\n  ".join([f"{len(debs)} of the pool's debs cannot be used:", *lines, *more]),
+            mend="Put a copy from another store in place, or `baseforge build` for a newer lock.",
+        )
+
+
 # Engines
 
 
@@ -221,6 +363,103 @@ class NeedsRoot(MachineError):
 
     def __init__(self, engine: str) -> None:
         super().__init__(f"the engine {engine} needs root", mend="Run with sudo, or use `engine: mmdebstrap`.")
+
+
+class BadDeb(BuildError):
+    """A deb has the sha256 that the archive says, but cannot be read as one."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name} is not a deb we can read: {reason}", mend="Report it to the archive it comes from.")
+
+
+class ClockBehind(MachineError):
+    """The machine's clock is before the dates of the archive that the tree is made of."""
+
+    def __init__(self, now: str, epoch: str) -> None:
+        super().__init__(
+            f"this machine's clock says {now}, but the lock's archive was published at {epoch}",
+            mend="Set the clock (`timedatectl`), then build again.",
+        )
+
+
+class MaintainerScriptFailed(BuildError):
+    """A package's own script failed while it was installed."""
+
+    def __init__(self, package: str, output: str) -> None:
+        super().__init__(
+            f"the package {package} could not be installed: one of its own scripts failed",
+            output=output,
+            mend="Its output is above; `baseforge log IMAGE` has all of it. Leave it out, or wait for its mending.",
+        )
+
+
+class LibrariesMissing(BuildError):
+    """Files of an image do not find what they are linked with."""
+
+    SHOWN = 10  # of them, in the message
+
+    def __init__(self, image: str, missing: list[tuple[str, str]]) -> None:
+        lines = [f"{what}, which is in the package {package}" if package else what for what, package in missing]
+        more = [f"… and {len(lines) - self.SHOWN} more"] if len(lines) > self.SHOWN else []
+        super().__init__(
+            f"{image}: libraries are missing in the image",
+            output="\n".join([*lines[: self.SHOWN], *more]),
+            mend="Add them, leave the files out, or name in `unlinked` what nothing runs there.",
+        )
+
+
+class NotTheLock(BuildError):
+    """What is installed in a tree is not what its lock says."""
+
+    def __init__(self, missing: list[str], surplus: list[str]) -> None:
+        parts = [
+            f"{word}: {', '.join(names[:10])}"
+            for word, names in (("missing", missing), ("not in it", surplus))
+            if names
+        ]
+        super().__init__(
+            f"the tree is not what the lock says ({'; '.join(parts)})",
+            mend="A script in `customise` must not install or remove packages: use `include` and `exclude`.",
+        )
+
+
+class ScriptFailed(BuildError):
+    """A script of the recipe failed inside the tree."""
+
+    def __init__(self, script: str, status: int, output: str) -> None:
+        super().__init__(f"customise: {script} ended with exit status {status}", output=output)
+
+
+class AccountClash(InputError):
+    """A user or group of a recipe cannot be in its tree."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what, mend="Change `users` or `groups` in the recipe.")
+
+
+class FileClash(InputError):
+    """A file of a recipe cannot be where it is to be."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"files: {path}: {reason}", mend="Change `files` in the recipe.")
+
+
+class LocaleMissing(InputError):
+    """The tree cannot have the recipe's locale."""
+
+    def __init__(self, locale: str, reason: str) -> None:
+        super().__init__(
+            f"locale {locale!r}: {reason}", mend="Use C.UTF-8, or `include: [locales]` and a locale it has."
+        )
+
+
+class TimezoneMissing(InputError):
+    """The tree does not know the recipe's time zone."""
+
+    def __init__(self, timezone: str) -> None:
+        super().__init__(
+            f"the tree has no time zone {timezone!r}", mend="Check its name, and that `include` has `tzdata`."
+        )
 
 
 # Settings
@@ -351,6 +590,46 @@ class BuildMissing(InputError):
 
     def __init__(self, image: str, build: str) -> None:
         super().__init__(f"{image} has no build {build!r}", mend=f"`baseforge show {image}` shows its newest.")
+
+
+class IngredientsDamaged(BuildError):
+    """What a record says its build was made of is not a recipe with its files."""
+
+    def __init__(self, digest: str, reason: str) -> None:
+        super().__init__(
+            f"blob {digest} holds no recipe: {reason}", mend="Look whether the record was changed by hand."
+        )
+
+
+class IngredientsMissing(BuildError):
+    """A record does not say which recipe its build was made of."""
+
+    def __init__(self, image: str, build: str) -> None:
+        super().__init__(
+            f"the record of {image}@{build} has no ingredients: it is of a time before they were kept",
+            mend=f"`baseforge build {image} --force` makes a build that can be verified.",
+        )
+
+
+class InvalidDigest(InputError):
+    """What was given as a digest is none."""
+
+    def __init__(self, text: str, of: str = "") -> None:
+        super().__init__(
+            f"{text!r} is not {f'the digest {of}' if of else 'a digest'}",
+            mend="A digest is sha256: and 64 hexadecimal digits.",
+        )
+
+
+class NotReproduced(BuildError):
+    """Making a build again gave something else; `verdict` says all of it as JSON."""
+
+    def __init__(self, reference: str, links: Sequence[str], verdict: str) -> None:
+        super().__init__(
+            f"{reference} was not reproduced: another {', '.join(links)}",
+            mend="What differs is said above, and with --json; tools that differ are the likeliest cause.",
+        )
+        self.verdict = verdict
 
 
 # Layers and images

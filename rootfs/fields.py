@@ -64,6 +64,27 @@ _WHO = r"([a-z_][a-z0-9_-]*|[0-9]+)"
 User = Annotated[str, *_like(rf"{_WHO}(:{_WHO})?", "a user: write NAME or NUMBER, or USER:GROUP")]
 _ID = r"(0|[1-9][0-9]{0,8})"  # below the range where uid_t ends
 Owner = Annotated[str, *_like(rf"{_ID}:{_ID}", "an owner: write UID:GID in numbers")]
+Id = Annotated[int, Field(ge=1, lt=10**9)]
+# useradd(8); systemd's "strict mode" of user names.
+UserName = Annotated[str, *_like(r"[a-z_][a-z0-9_-]{0,30}", "a user's or group's name")]
+# apt_preferences(5) and sources.list(5); never what could begin another line or option.
+Priority = Annotated[int, Field(ge=-1, le=32767)]
+PinnedPackage = Annotated[str, *_like(r"[a-z0-9*?][a-z0-9+.*?-]*", "a package's name or a pattern of names")]
+PinRule = Annotated[
+    str,
+    *_like(
+        r"(version|release|origin) [A-Za-z0-9\"][A-Za-z0-9 .,=*~+:\"_/-]*",
+        "a pin: write `version 1.2*`, `release n=SUITE` or `origin HOST`",
+    ),
+]
+ArchiveAddress = Annotated[
+    str, *_like(r"https?://[A-Za-z0-9._~:/\[\]@%+-]+", "an archive's address (http:// or https://)")
+]
+# The snapshot archive's own form of a moment.
+Snapshot = Annotated[str, *_like(r"[0-9]{8}T[0-9]{6}Z", "a moment, such as 20261101T000000Z")]
+PathGlob = Annotated[str, *_like(r"/[^\n ]*", "a pattern of paths, such as /usr/share/doc/*")]
+Locale = Annotated[str, *_like(r"[A-Za-z_]+(\.[A-Za-z0-9-]+)?(@[a-z]+)?", "a locale, such as C.UTF-8")]
+Timezone = Annotated[str, *_like(r"[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*", "a time zone, such as Europe/Berlin")]
 Mode = Annotated[str, *_like(r"[0-7]{3,4}", "a mode: write it in octal digits and quotes, as '0755'")]
 
 

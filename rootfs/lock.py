@@ -1,29 +1,67 @@
-"""What a recipe means today: the state of its archives, and the digest of everything that goes into the image."""
+"""A lock, which is what a recipe means today, and the digest of everything that goes into the image."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
 
 import zstandard
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from rootfs.archive import Release, Site, Source, sources
+from rootfs.archive import Release
 from rootfs.digests import digest_of
 from rootfs.errors import ToolsMissing
-from rootfs.recipe import DebootstrapRecipe, Recipe, ScratchRecipe
+from rootfs.recipe import DebootstrapRecipe, Recipe
 from rootfs.run import run
 
-BUILD_REVISION = 1  # raised when the same inputs give other bytes because this program changed
+BUILD_REVISION = 4  # raised when the same inputs give other bytes because this program changed
 
-ENGINE_TOOLS = {"mmdebstrap": ("apt", "dpkg", "mmdebstrap"), "debootstrap": ("debootstrap", "dpkg")}
+DPKG = Path("/var/lib/dpkg/status")
+ENGINE_TOOLS = {"mmdebstrap": ("apt", "dpkg", "mmdebstrap"), "debootstrap": ("apt", "debootstrap", "dpkg")}
+
+
+class Package(BaseModel):
+    """One deb. `sha256` is in hex, `size` in bytes; `archive` is its archive's own address and `path` its place there.
+
+    `essential` packages are what stage one of a tree is made of, `base` ones what its variant is by itself; an `auto`
+    one is there only as a dependency.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    # Debian Policy 5.6.7 and 5.6.12; names of files are made of these.
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9+.-]*$")
+    version: str = Field(pattern=r"^[A-Za-z0-9.+~:-]+$")
+    architecture: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size: int = Field(ge=0)
+    source: str
+    archive: str
+    suite: str
+    path: str
+    essential: bool = False
+    base: bool = False
+    auto: bool = False
+
+    @property
+    def digest(self) -> str:
+        """Its name as a blob."""
+        return f"sha256:{self.sha256}"
+
+    @property
+    def file_name(self) -> str:
+        """What its file is called in a work folder, as apt calls it."""
+        return f"{self.name}_{self.version.replace(':', '%3a')}_{self.architecture}.deb"
 
 
 class Lock(BaseModel):
-    """The Release files a recipe was resolved against; none for a recipe without packages."""
+    """The exact packages a recipe means, and the Release files that vouch for them; without packages, none."""
 
     model_config = ConfigDict(frozen=True)
 
     releases: tuple[Release, ...] = ()
+    packages: tuple[Package, ...] = ()
 
     @property
     def epoch(self) -> int:
@@ -34,13 +72,6 @@ class Lock(BaseModel):
     def digest(self) -> str:
         """sha256 of the lock as canonical JSON."""
         return digest_of(self.model_dump(mode="json"))
-
-
-def recipe_sources(recipe: Recipe, architecture: str, site: Site) -> tuple[Source, ...]:
-    """The suites a recipe takes packages from."""
-    if isinstance(recipe, ScratchRecipe):
-        return ()
-    return sources(recipe.suite, recipe.pockets, recipe.components, architecture, site)
 
 
 def input_digest(recipe_digest: str, lock: Lock, architecture: str, tools: Mapping[str, str]) -> str:
@@ -67,16 +98,21 @@ def package_versions(packages: tuple[str, ...]) -> dict[str, str]:
     """The installed versions of Debian packages on this machine. Raises ToolsMissing for those that are not."""
     if not packages:
         return {}
-    shown = run(
-        ["dpkg-query", "--show", "--showformat=${db:Status-Status} ${Package} ${Version}\n", *packages], check=False
-    )
-    lines = [line.split() for line in shown.stdout.splitlines()]
-    found = {words[1]: words[2] for words in lines if words[0] == "installed"}
+    found = _installed(packages, DPKG.stat().st_mtime_ns if DPKG.is_file() else 0)
     if missing := [package for package in packages if package not in found]:
         raise ToolsMissing(missing)
-    return found
+    return dict(found)
 
 
+@lru_cache
+def _installed(packages: tuple[str, ...], _changed: int) -> dict[str, str]:
+    """What dpkg says, asked again only when it has changed anything."""
+    said = "--showformat=${db:Status-Status} ${Package} ${Version}\n"
+    lines = [line.split() for line in run(["dpkg-query", "--show", said, *packages], check=False).stdout.splitlines()]
+    return {words[1]: words[2] for words in lines if words[0] == "installed"}
+
+
+@lru_cache
 def native_architecture() -> str:
     """Debian's name for this machine's architecture (`amd64`, `arm64`, …)."""
     return run(["dpkg", "--print-architecture"]).stdout.strip()

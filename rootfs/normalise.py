@@ -11,14 +11,13 @@ from rootfs.slim import Rules, filtered
 DAY = 86_400  # seconds
 
 
-def normalised(members: Members, epoch: int, sources: str | None = None) -> Iterator[Member]:
+def normalised(members: Members, epoch: int) -> Iterator[Member]:
     """The members without the traces of their making.
 
     Modification times after `epoch` (seconds since 1970) become `epoch`, the files of `rootfs/filters/volatile.list`
-    go, dates of password changes are clamped, the machine id is emptied. With `sources`, that is the tree's
-    `/etc/apt/sources.list`: engines write the mirror they were told to fetch from, the image names the archive itself.
+    go, dates of password changes are clamped, the machine id is emptied.
     """
-    edits = _edits(epoch, sources)
+    edits = _edits(epoch)
     for member in filtered(members, Rules.named(["volatile"])):
         clamped = replace(member, mtime=min(member.mtime, epoch)) if member.mtime > epoch else member
         if clamped.is_file and clamped.path in edits:
@@ -30,14 +29,8 @@ def normalised(members: Members, epoch: int, sources: str | None = None) -> Iter
 Edit = Callable[[bytes], bytes]
 
 
-def _edits(epoch: int, sources: str | None) -> dict[str, Edit]:
-    edits: dict[str, Edit] = {
-        "etc/machine-id": lambda _: b"",
-        "etc/shadow": lambda old: clamp_shadow(old, epoch // DAY),
-    }
-    if sources is not None:
-        edits["etc/apt/sources.list"] = lambda _: sources.encode()
-    return edits
+def _edits(epoch: int) -> dict[str, Edit]:
+    return {"etc/machine-id": lambda _: b"", "etc/shadow": lambda old: clamp_shadow(old, epoch // DAY)}
 
 
 def _edited(member: Member, edit: Edit, epoch: int) -> Member:

@@ -5,11 +5,11 @@ Every key's description is shown by editors (`recipes/recipe.schema.json` is mad
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from rootfs import fields, reader
 from rootfs.builder import NamedOrPlanned
@@ -17,52 +17,20 @@ from rootfs.complaints import complaints
 from rootfs.contents import contents, is_file, strays
 from rootfs.digests import digest_of
 from rootfs.errors import RecipeInvalid, UnknownRecipe, nearest
+from rootfs.parts import Files, Group, ImageSettings, Part, PathRules, Pin, Repository, SmokeCheck, User
 
 DEBOOTSTRAP_VARIANTS = ("minbase", "buildd", "important")
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class ImageSettings(_Model):
-    """What a container of the image starts with, as in the OCI image configuration."""
-
-    cmd: tuple[str, ...] = Field(
-        default=(), description="the command, or the arguments of the entry point, as a list of words"
-    )
-    entrypoint: tuple[str, ...] = Field(default=(), description="the program that always runs, as a list of words")
-    env: dict[fields.EnvName, str] = Field(
-        default={}, description="environment variables; PATH is added where it is missing"
-    )
-    user: fields.User = Field(
-        default="", description="the user it runs as: NAME, NUMBER or USER:GROUP; root where none is said"
-    )
-    workdir: fields.FolderPath = Field(default="", description="the folder it starts in, an absolute path")
-    labels: dict[fields.Label, str] = Field(default={}, description="labels of the image")
-    expose: tuple[fields.Port, ...] = Field(default=(), description="ports it listens on: 80, 80/tcp, 53/udp")
-    volumes: tuple[fields.FolderPath, ...] = Field(default=(), description="folders that hold data, absolute paths")
-    stop_signal: fields.StopSignal = Field(
-        default="", description="the signal that stops it: SIGTERM, SIGRTMIN+3 or a number"
-    )
-
-
-class SmokeCheck(_Model):
-    """One command that runs in a fresh container of the image, and what must be true of its end."""
-
-    run: fields.Command = Field(description="the command, as a list of words")
-    status: int = Field(default=0, ge=0, le=255, description="the exit status it must have")
-    stdout: fields.Regex | None = Field(default=None, description="a regular expression found in its standard output")
-    stderr: fields.Regex | None = Field(default=None, description="a regular expression found in its standard error")
-    timeout: float = Field(default=60.0, gt=0, le=3600, allow_inf_nan=False, description="seconds it may take")
-
-
-class _Common(_Model):
+class _Common(Part):
     name: fields.Name = Field(description="the image's name: the file's name without .yaml")
     description: str = Field(default="", description="what the image is for, in a sentence; not part of the digest")
     image: ImageSettings = Field(default_factory=ImageSettings, description="what a container of the image starts with")
     smoke: tuple[SmokeCheck, ...] = Field(
         default=(), description="commands that must work before the image is published"
+    )
+    unlinked: Annotated[tuple[fields.PathGlob, ...], *fields.Distinct] = Field(
+        default=(), description="patterns of files that may lack libraries in the image, as nothing runs them there"
     )
     builder: NamedOrPlanned | None = Field(
         default=None,
@@ -89,8 +57,37 @@ class DebootstrapRecipe(_Common):
         description="how many packages to begin with, few to many; engine debootstrap knows only three",
     )
     include: Annotated[tuple[fields.Package, ...], *fields.Distinct] = Field(default=(), description="further packages")
+    exclude: Annotated[tuple[fields.Package, ...], *fields.Distinct] = Field(
+        default=(), description="packages that must not come along, as dependencies or with the variant"
+    )
+    recommends: bool = Field(default=False, description="whether recommended packages come along")
+    repositories: tuple[Repository, ...] = Field(default=(), description="further archives")
+    pins: tuple[Pin, ...] = Field(default=(), description="which versions apt prefers")
+    lock: fields.Inside | None = Field(
+        default=None, description="a lock file in the recipe's folder (`baseforge lock --write`) instead of the newest"
+    )
+    snapshot: fields.Snapshot | None = Field(
+        default=None, description="a moment of the snapshot archive, as 20261101T000000Z, instead of the newest"
+    )
     slim: Annotated[tuple[Literal["docs", "man", "locales"], ...], *fields.Distinct] = Field(
         default=(), description="files to leave out: documentation (copyright files stay), manual pages, translations"
+    )
+
+    paths: PathRules = Field(default_factory=PathRules, description="further files to leave out")
+    files: Files = Field(default=(), description="files, links and folders laid over the packages'")
+    groups: tuple[Group, ...] = Field(default=(), description="further groups")
+    users: tuple[User, ...] = Field(default=(), description="further users")
+    customise: tuple[fields.Inside, ...] = Field(
+        default=(), description="scripts of the recipe's folder, run inside the tree, in order and without network"
+    )
+    locale: fields.Locale | None = Field(
+        default=None, description="LANG of the image, such as C.UTF-8 or de_DE.UTF-8; the latter needs `locales`"
+    )
+    timezone: fields.Timezone | None = Field(
+        default=None, description="the time zone, such as Europe/Berlin, which needs `tzdata`; UTC where none is said"
+    )
+    package_manager: Literal["keep", "remove"] = Field(
+        default="keep", description="`remove` takes apt and dpkg out of an image that shall not change"
     )
 
     @field_validator("variant")
@@ -100,27 +97,10 @@ class DebootstrapRecipe(_Common):
             raise ValueError(f"engine debootstrap has no variant {variant!r}, only {', '.join(DEBOOTSTRAP_VARIANTS)}")
         return variant
 
-
-class FileEntry(_Model):
-    """One file or link of a scratch image. Just one of `from`, `content` and `link` says what it is."""
-
-    path: fields.FilePath = Field(description="where it is in the image, an absolute path")
-    source: fields.Inside | None = Field(
-        default=None, alias="from", description="a file of the recipe's folder, or one that `build` makes"
-    )
-    content: str | None = Field(default=None, description="the text of the file")
-    link: fields.Target | None = Field(default=None, description="where a symbolic link points")
-    mode: fields.Mode | None = Field(
-        default=None, description="permissions, as '0644'; 0755 for what can be run, else 0644"
-    )
-    owner: fields.Owner = Field(default="0:0", description="UID:GID in numbers")
-
     @model_validator(mode="after")
-    def _one_origin(self) -> Self:
-        if sum(origin is not None for origin in (self.source, self.content, self.link)) != 1:
-            raise ValueError(f"{self.path} needs just one of 'from', 'content' and 'link'")
-        if self.link is not None and self.mode is not None:
-            raise ValueError(f"{self.path} is a link, which has no 'mode'")
+    def _one_state(self) -> Self:
+        if self.lock is not None and self.snapshot is not None:
+            raise ValueError("'lock' and 'snapshot' exclude each other: each says which packages are meant")
         return self
 
 
@@ -128,7 +108,7 @@ class ScratchRecipe(_Common):
     """An image of nothing but the files that are named here."""
 
     kind: Literal["scratch"] = Field(description="an image of nothing but the files named here")
-    files: Annotated[tuple[FileEntry, ...], *fields.NotEmpty] = Field(description="the files of the image")
+    files: Annotated[Files, *fields.NotEmpty] = Field(description="the files of the image")
     build: tuple[fields.Command, ...] = Field(
         default=(), description="commands, lists of words, run in a copy of the recipe's folder to make files"
     )
@@ -136,18 +116,6 @@ class ScratchRecipe(_Common):
         default=(),
         description="Debian packages of the machine that `build` needs; their versions are part of the input digest",
     )
-
-    @field_validator("files")
-    @classmethod
-    def _possible_together(cls, files: tuple[FileEntry, ...]) -> tuple[FileEntry, ...]:
-        seen: set[PurePosixPath] = set()
-        for path in sorted(PurePosixPath(entry.path) for entry in files):
-            if path in seen:
-                raise ValueError(f"{path} is there twice")
-            if above := seen.intersection(path.parents):
-                raise ValueError(f"{path} cannot be below {above.pop()}, which is no folder")
-            seen.add(path)
-        return files
 
 
 Recipe = DebootstrapRecipe | ScratchRecipe
@@ -160,6 +128,14 @@ def find(name: str, folder: Path) -> Path:
     if name not in known:
         raise UnknownRecipe(name, folder, known)
     return folder / f"{name}.yaml"
+
+
+def images_of(folder: Path, only: Iterable[str] = ()) -> list[str]:
+    """The images of a folder of recipes, or those named in `only`, by their files' names: none is read.
+
+    Raises UnknownRecipe.
+    """
+    return [find(name, folder).stem for name in only] or [path.stem for path in _recipes(folder)]
 
 
 def folder_of(path: Path) -> Path:
@@ -178,8 +154,7 @@ def read(path: Path) -> Recipe:
         recipe = model.model_validate({**document.values, "name": path.stem})
     except ValidationError as error:
         raise RecipeInvalid(wrong + complaints(error, document, model)) from None
-    if isinstance(recipe, ScratchRecipe):
-        wrong.extend(_missing(recipe, document, folder_of(path)))
+    wrong.extend(_missing(recipe, document, folder_of(path)))
     if wrong:
         raise RecipeInvalid(wrong)
     return recipe
@@ -206,7 +181,7 @@ def digest(recipe: Recipe, folder: Path) -> str:
     Raises RecipeInvalid for a file that cannot be read.
     """
     said = recipe.model_dump(mode="json", by_alias=True, exclude={"description", "builder"})
-    files = contents(folder) if isinstance(recipe, ScratchRecipe) else []
+    files = contents(folder) if isinstance(recipe, ScratchRecipe) or any(_named(recipe)) else []
     return digest_of({"recipe": said, "files": files})
 
 
@@ -224,10 +199,24 @@ def _model(document: reader.Document) -> type[Recipe]:
     return KINDS[kind]
 
 
-def _missing(recipe: ScratchRecipe, document: reader.Document, folder: Path) -> Iterator[tuple[str, str]]:
+def _missing(recipe: Recipe, document: reader.Document, folder: Path) -> Iterator[tuple[str, str]]:
     """The files that a recipe names and nothing can bring."""
     for path, why in strays(folder):
         yield document.place(("files",)), f"{path} {why}"
+    made = isinstance(recipe, ScratchRecipe) and bool(recipe.build)
+    for place, source in _named(recipe):
+        if not (made and place[0] == "files") and not is_file(folder / source):
+            yield document.place(place), f"there is no file {folder / source}"
+
+
+def _named(recipe: Recipe) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Each file of its folder that a recipe names, with the key that names it."""
     for index, entry in enumerate(recipe.files):
-        if entry.source is not None and not recipe.build and not is_file(folder / entry.source):
-            yield document.place(("files", index, "from")), f"there is no file {folder / entry.source}"
+        if entry.source is not None:
+            yield ("files", index, "from"), entry.source
+    if isinstance(recipe, ScratchRecipe):
+        return
+    yield from ((("repositories", index, "keyring"), each.keyring) for index, each in enumerate(recipe.repositories))
+    yield from ((("customise", index), script) for index, script in enumerate(recipe.customise))
+    if recipe.lock is not None:
+        yield ("lock",), recipe.lock

@@ -1,12 +1,13 @@
 """The one door to programs: argv lists, a clean environment, and no process left behind.
 
 Every program runs in a session of its own and dies with us (`setpriv --pdeathsig`). A *contained* one also gets its own
-mount and process namespaces, so that whatever it mounts or starts is gone the moment it is, however it ended.
+mount, process and host name namespaces: what it mounts, starts or sets is gone the moment it is, however it ended.
 """
 
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import os
 import shutil
 import signal
@@ -16,11 +17,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from rootfs.errors import ProgramFailed, ProgramMissing, ProgramTimedOut
+from rootfs.programs import counted
 
 Log = Callable[[str], None]
+Contained = bool | Literal["with owners"]  # `with owners`: an ordinary user's program, too, can give files to anyone
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
@@ -28,8 +31,9 @@ CHUNK = 1 << 20
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 TAIL = 200  # lines of standard error kept for the error message
 
-CONTAINED = ("unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
+CONTAINED = ("unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
 AS_USER = "--map-root-user"  # an ordinary user gets namespaces only inside one of users
+SUBORDINATE = "--map-auto"  # where it is root, and can have other owners besides (subuid(5))
 WITHOUT_NETWORK = "--net"
 
 
@@ -57,7 +61,7 @@ def run(
     stdin: bytes | None = None,
     timeout: float | None = None,
     check: bool = True,
-    contained: bool = False,
+    contained: Contained = False,
     network: bool = True,
     log: Log | None = None,
 ) -> Outcome:
@@ -85,7 +89,7 @@ def stream(
     *,
     env: Mapping[str, str] | None = None,
     timeout: float | None = None,
-    contained: bool = False,
+    contained: Contained = False,
     log: Log | None = None,
 ) -> Iterator[IO[bytes]]:
     """A program's standard output as a stream. Leaving the block waits for its end and raises as `run` does.
@@ -112,7 +116,8 @@ class _Program:
         self.name, self.process, self.log = name, process, log
         self._expired, self._timeout = False, timeout or 0.0
         self._lines: deque[str] = deque(maxlen=TAIL)
-        self._reader = threading.Thread(target=self._read_lines, daemon=True)
+        reading = contextvars.copy_context().run  # a log may ask which build it is of
+        self._reader = threading.Thread(target=reading, args=(self._read_lines,), daemon=True)
         self._reader.start()
         self._watchdog = threading.Timer(self._timeout, self._expire)
         self._watchdog.daemon = True
@@ -192,9 +197,9 @@ class _Program:
         return True
 
 
-def _leash(contained: bool, network: bool = True) -> list[str]:
+def _leash(contained: Contained, network: bool = True) -> list[str]:
     """What a program is started through, so that it dies with us and, contained, leaves nothing."""
-    user = [] if os.geteuid() == 0 else [AS_USER]
+    user = [] if os.geteuid() == 0 else [AS_USER, *([SUBORDINATE] if contained == "with owners" else [])]
     inside = [*CONTAINED, *user, *([] if network else [WITHOUT_NETWORK])]
     return ["setpriv", "--pdeathsig", "KILL", *(inside if contained else [])]
 
@@ -227,7 +232,8 @@ def _started(
     )
     program = _Program(Path(words[0]).name, process, log, timeout)
     try:
-        yield program
+        with counted(program):
+            yield program
     finally:
         program.end()
         program.close()

@@ -10,9 +10,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import IO, Literal, cast
+from typing import IO, TYPE_CHECKING, Literal, cast
 
 from rootfs.members import Member, Members
+
+if TYPE_CHECKING:
+    from rootfs.recipe import DebootstrapRecipe
 
 FILTERS = Path(__file__).parent / "filters"
 
@@ -28,7 +31,7 @@ class Rules:
     @classmethod
     def named(cls, names: Iterable[str]) -> Rules:
         """The lists of these names in `rootfs/filters/`, one after the other."""
-        return cls.parse(line for name in names for line in (FILTERS / f"{name}.list").read_text().splitlines())
+        return cls.parse(line for name in names for line in list_of(name))
 
     @classmethod
     def parse(cls, lines: Iterable[str]) -> Rules:
@@ -37,6 +40,11 @@ class Rules:
         runs = groupby(split, key=lambda words: words[0])
         return cls(tuple((cast(Action, action), _union(glob.strip() for _, glob in run)) for action, run in runs))
 
+    @classmethod
+    def of(cls, recipe: DebootstrapRecipe) -> Rules:
+        """What a recipe leaves out."""
+        return cls.parse(recipe_lines(recipe))
+
     def keeps(self, path: str) -> bool:
         """Whether a member stays; `path` is relative to the tree's root."""
         place = f"/{path}"
@@ -44,6 +52,24 @@ class Rules:
             if pattern.match(place):
                 return action == "include"
         return True
+
+
+def list_of(name: str) -> list[str]:
+    """The lines of a list in `rootfs/filters/`."""
+    return (FILTERS / f"{name}.list").read_text().splitlines()
+
+
+def recipe_lines(recipe: DebootstrapRecipe) -> list[str]:
+    """The rules of a recipe: the lists it names, then its own."""
+    lists = [line for name in recipe.slim for line in list_of(name)]
+    own = [f"exclude {glob}" for glob in recipe.paths.exclude] + [f"include {glob}" for glob in recipe.paths.include]
+    return lists + own
+
+
+def dpkg_rules(lines: Iterable[str]) -> str:
+    """The same rules as dpkg's configuration has them (dpkg(1), `path-exclude`); empty where there are none."""
+    rules = [line.split(None, 1) for line in lines if line.strip() and not line.startswith("#")]
+    return "".join(f"path-{action}={glob.strip()}\n" for action, glob in rules)
 
 
 def _union(globs: Iterable[str]) -> re.Pattern[str]:

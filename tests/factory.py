@@ -51,7 +51,8 @@ class Factory:
 
     @property
     def environment(self) -> dict[str, str]:
-        own = {"BASEFORGE_STORE": str(self.folder / "store"), "BASEFORGE_WORK": str(self.work)}
+        own = {"STORE": str(self.folder / "store"), "WORK": str(self.work), "MEMORY": ""}
+        own = {f"BASEFORGE_{name}": value for name, value in own.items()}
         return {**os.environ, **own, **self.settings}
 
     def recipe(self, name: str, text: str, **files: str) -> None:
@@ -145,3 +146,18 @@ def ask(method: str, url: str, body: object = None) -> Any:
         assert time.monotonic() < until, answer.text
         time.sleep(0.2)
     return answer.json()
+
+
+def recorded(address: str, run_id: str, steps: set[str]) -> bool:
+    """Whether the Prefect server at `address` comes to know that these steps of a flow run were completed.
+
+    A step is named whole or by its first word. The server writes down a task's states some seconds after the task.
+    """
+    until = time.monotonic() + SLOWEST_ANSWER
+    while time.monotonic() < until:
+        tasks = ask("POST", f"{address}/task_runs/filter", {"flow_runs": {"id": {"any_": [run_id]}}})
+        names = {task["name"] for task in tasks if task["state_type"] == "COMPLETED"}
+        if steps <= names | {name.split()[0] for name in names}:
+            return True
+        time.sleep(0.2)
+    return False

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from flows.builders.command import available
 from flows.builders.engine import context_name
 from flows.builders.life import ENGINE, existing_driver
 from flows.builders.listing import selected
 from flows.settings import Settings
 from rootfs.builder import BuilderPlan, named
+from rootfs.errors import BuildxMissing
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,10 @@ def choose(option: str, recipe: BuilderPlan | None, settings: Settings) -> Chose
 
 
 def _selected() -> Chosen:
-    name, driver = selected() if available() else (context_name(), ENGINE)
+    try:
+        name, driver = selected()
+    except BuildxMissing:
+        name, driver = context_name(), ENGINE
     if driver == ENGINE:
         return Chosen(named(name), driver, "default: the engine of the current docker context")
     return Chosen(named(name), driver, "selected with `builder use`")

@@ -10,7 +10,6 @@ from rootfs.builder import BuilderPlan
 from rootfs.errors import Problem
 
 NODE = "buildx_buildkit_"  # what buildx puts before a node's name
-STATE = "_state"  # and after it, for the volume
 LATE = 2.0  # seconds in which an engine may still finish a container that nobody waits for any more
 PROBE, STARTED = "/bin/true", 1.0  # what buildx starts to see whether an engine has GPUs, and seconds until it has
 SPARE = 0.0  # buildx has no limit of its own

@@ -19,11 +19,11 @@ from urllib.request import getproxies, proxy_bypass
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from flows.builders.engine import LABEL
 from rootfs.builder import BuilderPlan
 from rootfs.errors import ClusterUnreachable, Problem
 from rootfs.run import run
 
-LABEL = "baseforge.run"
 KUBECTL = "kubectl"
 SPARE = 10.0  # buildx is given the same time: its own two minutes are not what was asked for
 REACH = 5.0  # seconds in which a cluster accepts a connection, and as long again until it has shown who it is

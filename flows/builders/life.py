@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from flows.builders import container, kubernetes, remote
-from flows.builders.command import available, buildx, described
+from flows.builders.command import buildx, described
 from flows.builders.engine import context_name
-from flows.builders.listing import Node, driver_of, known
+from flows.builders.listing import Node, driver_of, known, values
 from rootfs.builder import BuilderPlan
 from rootfs.errors import (
     BuilderDiffers,
@@ -135,9 +135,9 @@ def start(taken: Taken, log: Log) -> str:
     except BuildxFailed as error:
         reason = DRIVERS[taken.driver].explain(taken.name, taken.plan) or error.what
         raise BuilderFailed(taken.name, taken.driver, "starting", reason) from error
-    if fault := re.search(r"^Error:\s+(.+)", said, re.MULTILINE):
-        raise BuilderFailed(taken.name, taken.driver, "starting", fault[1])
-    versions = re.findall(r"^BuildKit version:\s+(\S+)", said, re.MULTILINE)
+    for fault in values("Error", said):
+        raise BuilderFailed(taken.name, taken.driver, "starting", fault)
+    versions = values("BuildKit version", said)
     for version in versions:
         _new_enough(taken, version)
     return ", ".join(dict.fromkeys(versions))
@@ -161,8 +161,8 @@ def fresh(taken: Taken) -> BuilderPlan | None:
             return None
         node = there.nodes[0]
         endpoint = node.endpoint if taken.driver == "docker-container" else ""
-        plan = plan.model_copy(update={"driver": taken.driver, "endpoint": endpoint, "flags": node.flags})
-        return plan.model_copy(update={"lifecycle": "ephemeral", "name": "", "options": node.driver_options})
+        said = {"driver": taken.driver, "endpoint": endpoint, "flags": node.flags, "options": node.driver_options}
+        plan = plan.model_copy(update=said)
     return plan.model_copy(update={"lifecycle": "ephemeral", "name": ""})
 
 
@@ -180,7 +180,7 @@ def remove_all(run_ids: Collection[str]) -> None:
     """Remove every builder that these runs have made. Never raises."""
     prefixes = tuple(f"{PREFIX}{run_id}-" for run_id in run_ids)
     with contextlib.suppress(Problem):
-        for name in known() if available() else ():
+        for name in known():
             if name.startswith(prefixes):
                 buildx("rm", "--force", name)
     for prefix in prefixes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel, to_pascal
@@ -128,10 +129,14 @@ def _listed(json: str, platforms: list[str]) -> Listed:
 
 def find(name: str) -> Listed:
     """The builder of this name. Raises UnknownBuilder with the nearest name, BuildxMissing and BuildxFailed."""
-    known = {builder.name: builder for builder in listed()}
-    if name not in known:
-        raise UnknownBuilder(name, known)
-    return known[name]
+    return pick(name, {builder.name: builder for builder in listed()})
+
+
+def pick(name: str, there: Mapping[str, Listed]) -> Listed:
+    """The one of this name. Raises UnknownBuilder with the nearest name."""
+    if name not in there:
+        raise UnknownBuilder(name, there)
+    return there[name]
 
 
 def meant(name: str) -> str:
@@ -142,8 +147,7 @@ def meant(name: str) -> str:
 
 def fault_of(name: str) -> str:
     """Why the builder of this name fails, or an empty string; others are not asked. Raises BuildxFailed."""
-    match = re.search(r"^Error:\s+(.+)", buildx("inspect", name, wait=SLOWEST), re.MULTILINE)
-    return match[1] if match else ""
+    return next(iter(values("Error", buildx("inspect", name, wait=SLOWEST))), "")
 
 
 def selected() -> tuple[str, str]:
@@ -152,17 +156,16 @@ def selected() -> tuple[str, str]:
     Raises BuildxMissing and BuildxFailed.
     """
     text = buildx("inspect", wait=SLOWEST)
-    return _said("Name", text), _said("Driver", text)
+    name, driver = (next(iter(values(key, text)), "") for key in ("Name", "Driver"))
+    return name, driver
 
 
 def driver_of(name: str) -> str:
     """The driver of the builder of this name, `docker` for an engine; none is asked. Raises what `find` raises."""
-    if (there := known()).get(name) is None:
-        raise UnknownBuilder(name, there)
-    return "docker" if there[name].is_engine else there[name].driver
+    builder = pick(name, known())
+    return "docker" if builder.is_engine else builder.driver
 
 
-def _said(key: str, text: str) -> str:
-    """The first value of a key in what `docker buildx inspect` prints, which has no other format."""
-    match = re.search(rf"^{key}:\s+(\S+)", text, re.MULTILINE)
-    return match[1] if match else ""
+def values(key: str, text: str) -> list[str]:
+    """Each value of a key in what `docker buildx inspect` prints, its one format; builders before nodes."""
+    return re.findall(rf"^{key}:[ \t]+(\S.*?)[ \t]*$", text, re.MULTILINE)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from flows.builders.command import buildx, described
 from flows.builders.engine import connect, context_name
 from flows.builders.life import DRIVERS
-from flows.builders.listing import RUNNING, Listed, fault_of, find, known, listed
+from flows.builders.listing import RUNNING, Listed, fault_of, find, known, listed, pick
 from rootfs.builder import BuilderPlan, Driver
 from rootfs.errors import (
     BuilderFailing,
@@ -24,7 +24,6 @@ from rootfs.errors import (
     EngineItself,
     InvalidBuilder,
     OtherContext,
-    UnknownBuilder,
     nearest,
 )
 from rootfs.run import Log
@@ -180,12 +179,10 @@ def check(names: Sequence[str], doing: str) -> list[Listed]:
 
 
 def _existing(name: str, doing: str, *, engine: bool = False) -> Listed:
-    there = known()
-    if name not in there:
-        raise UnknownBuilder(name, there)
-    if there[name].is_engine and not engine:
+    builder = pick(name, known())
+    if builder.is_engine and not engine:
         raise EngineItself(name, doing)
-    return there[name]
+    return builder
 
 
 def inactive(*, failing: bool) -> list[str]:

@@ -42,14 +42,20 @@ class Entry:
 
 def docker_archive(image: Image) -> Iterator[bytes]:
     """The image as a docker-archive without a name, in pieces, its layer unpacked. Raises LayerDamaged."""
+    layer = unpacked(image, image.layer.digest, image.layer.diff_id)
+    yield from archive(*_docker_entries(image), Entry(blob_name(image.layer.diff_id), image.layer.unpacked, layer))
+
+
+def docker_archive_without_layer(image: Image) -> Iterator[bytes]:
+    """The same for an engine that has the layer: it looks for the diff id before it looks into the archive."""
+    yield from archive(*_docker_entries(image))
+
+
+def _docker_entries(image: Image) -> Iterator[Entry]:
     config = read_blob(image, image.config_digest)
-    layer = blob_name(image.layer.diff_id)
-    listing = docker_manifest(image.config_digest, layer, name=None)
-    yield from archive(
-        Entry("manifest.json", len(listing), [listing]),
-        Entry(blob_name(image.config_digest), len(config), [config]),
-        Entry(layer, image.layer.unpacked, unpacked(image, image.layer.digest, image.layer.diff_id)),
-    )
+    listing = docker_manifest(image.config_digest, blob_name(image.layer.diff_id), name=None)
+    yield Entry("manifest.json", len(listing), [listing])
+    yield Entry(blob_name(image.config_digest), len(config), [config])
 
 
 def oci_archive(image: Image) -> Iterator[bytes]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import tarfile
 import uuid
@@ -25,6 +24,7 @@ from flows.image.archive import (
     unpacked,
 )
 from flows.image.oci import LAYOUT_FILE, index
+from rootfs.disk import FULL
 from rootfs.errors import DiskFull, ExportRefused, UnknownFormat
 
 
@@ -90,7 +90,7 @@ def _whole_file(destination: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         if error.filename and Path(error.filename) == draft:
             raise ExportRefused(destination, error.strerror or str(error)) from error
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             raise DiskFull(destination.parent) from error
         raise
     finally:

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 from rootfs.errors import UnknownArchitecture
 from rootfs.pack import Layer
-from rootfs.recipe import ImageSettings
+from rootfs.parts import ImageSettings
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"

@@ -26,6 +26,9 @@ class UsedBuilder(Frozen):
     buildkit: str = ""
 
 
+AHEAD = "ahead"
+
+
 class Smoke(Frozen):
     """How many of the recipe's smoke checks held."""
 
@@ -36,9 +39,12 @@ class Smoke(Frozen):
 class Record(Frozen):
     """One build of one image. Sizes are bytes, `seconds` is wall time by step, `packages` counts what is installed.
 
-    `status` is `published` (in the store), `built` (asked not to publish), `unchanged` (the build named in `build`
-    has the same inputs) or `failed` (`reason` says why). `registry` is what was pushed, by digest;
-    `example` are the arguments of a `docker run` that shows it working.
+    The seconds of AHEAD are those of `pack` in which the engine already took the layer in.
+
+    `ingredients` is a blob with the recipe and its files, as they were. `status` is `published` (in the store),
+    `built` (asked not to publish), `unchanged` (the build named in `build` has the same inputs) or `failed`
+    (`reason` says why). `registry` is what was pushed, by digest; `example` are the arguments of a `docker run`
+    that shows it working.
     """
 
     image: str
@@ -48,6 +54,7 @@ class Record(Frozen):
     input_digest: str = ""
     recipe_digest: str = ""
     lock: Lock = Lock()
+    lock_digest: str = ""
     tools: dict[str, str] = {}
     manifest_digest: str = ""
     config_digest: str = ""
@@ -57,6 +64,7 @@ class Record(Frozen):
     unpacked: int = 0
     packages: int = 0
     inventory: str = ""
+    ingredients: str = ""
     log: str = ""
     builder: UsedBuilder | None = None
     seconds: dict[str, float] = {}
@@ -66,6 +74,11 @@ class Record(Frozen):
     example: tuple[str, ...] = ()
     reason: str = ""
     exit_status: int = 0
+
+    @property
+    def took(self) -> float:
+        """Seconds of all steps together."""
+        return sum(seconds for step, seconds in self.seconds.items() if step != AHEAD)
 
     @property
     def key(self) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from flows.builders.engine import LABEL, Engine
 from flows.smoke.container import Ran, remove, run_once
 from rootfs.errors import SmokeFailed
-from rootfs.recipe import SmokeCheck
+from rootfs.parts import SmokeCheck
 
 Log = Callable[[str], None]
 

@@ -62,6 +62,9 @@ class Store(Protocol):
     def fetch_blob(self, digest: str, path: Path) -> None:
         """Write the blob to a file, which is there whole and checked or not at all. Raises as `open_blob` does."""
 
+    def drop_blob(self, digest: str) -> None:
+        """Take the blob away; none is no error. A damaged one is healed by dropping it and putting it anew."""
+
     def read_document(self, key: str) -> Document | None:
         """The document as it is now, or None where there is none."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
-from rootfs.errors import DiskFull
+from rootfs.disk import close_quietly
 
 Errors = Callable[[], AbstractContextManager[None]]  # a block that turns an OSError into an error of ours
 
@@ -52,25 +51,8 @@ def draft(folder: Path, errors: Errors, mode: int = 0o666) -> Iterator[Draft]:
             stack.callback(_discard, path)
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
             file = os.fdopen(descriptor, "wb")
-            stack.callback(_close, file)
+            stack.callback(close_quietly, file)
         yield Draft(path, file, errors)
-
-
-@contextlib.contextmanager
-def disk_full(folder: Path) -> Iterator[None]:
-    """A block whose OSErrors are DiskFull where they say that the folder's disk, or the user's share of it, is."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(folder) from error
-        raise
-
-
-def _close(file: BinaryIO) -> None:
-    # What a full disk kept from being written fails once more here; it has been told already.
-    with contextlib.suppress(OSError):
-        file.close()
 
 
 def _discard(path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from flows.store import Store
 from flows.store.checked import copy
-from flows.store.draft import disk_full, draft
+from flows.store.draft import draft
+from rootfs.disk import disk_full
 
 
 def fetch(store: Store, digest: str, path: Path) -> None:

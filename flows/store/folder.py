@@ -13,9 +13,10 @@ from typing import BinaryIO
 
 from flows.store import Document
 from flows.store.checked import checked, copy
-from flows.store.draft import disk_full, draft
+from flows.store.draft import draft
 from flows.store.fetch import fetch
 from flows.store.names import blob_key, document_key, is_plain
+from rootfs.disk import disk_full
 from rootfs.errors import BlobDamaged, BlobMissing, BlobRefused, Conflict, StoreRefused
 
 LOCK = ".lock"
@@ -78,6 +79,11 @@ class FolderStore:
     def fetch_blob(self, digest: str, path: Path) -> None:
         """Write the blob to a file."""
         fetch(self, digest, path)
+
+    def drop_blob(self, digest: str) -> None:
+        """Take the blob away; who reads it reads on."""
+        with self._errors():
+            self._path(blob_key(digest)).unlink(missing_ok=True)
 
     def read_document(self, key: str) -> Document | None:
         """The document as it is now; its version is the digest of its bytes."""

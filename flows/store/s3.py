@@ -16,11 +16,11 @@ from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumErro
 
 from flows.store import Document
 from flows.store.checked import checked, copy
-from flows.store.draft import disk_full
 from flows.store.fetch import fetch
 from flows.store.names import blob_key, document_key, is_plain
 from flows.store.refusal import code, refusal, status
 from flows.store.upload import PART, upload
+from rootfs.disk import disk_full
 from rootfs.errors import BlobDamaged, BlobMissing, BlobRefused, Conflict, InvalidStore
 
 if TYPE_CHECKING:
@@ -122,6 +122,11 @@ class S3Store:
     def fetch_blob(self, digest: str, path: Path) -> None:
         """Write the blob to a file."""
         fetch(self, digest, path)
+
+    def drop_blob(self, digest: str) -> None:
+        """Take the blob away."""
+        with self._errors():
+            self._client.delete_object(Bucket=self.bucket, Key=self._key(blob_key(digest)))
 
     def read_document(self, key: str) -> Document | None:
         """The document as it is now; its version is its ETag."""

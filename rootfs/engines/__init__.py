@@ -1,36 +1,44 @@
-"""Engines make a tree from a recipe: one file each, all behind one Protocol."""
+"""Engines make a tree from a recipe and its lock: one file each, all behind one Protocol."""
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+import shutil
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from rootfs.archive import Source
-from rootfs.errors import ArchiveMoved, ArchiveUnreachable, PackageMissing, ProgramFailed
 from rootfs.lock import Lock
 from rootfs.members import Members
 from rootfs.recipe import DebootstrapRecipe, Recipe
-from rootfs.run import Log
+from rootfs.run import Log, run
 
 TIMEOUT = 3600.0  # seconds an engine may take
 
 
 @dataclass(frozen=True)
 class Job:
-    """One tree to make: `folder` is an empty work folder, `files` the recipe's own folder of files."""
+    """One tree to make: `folder` is an empty work folder, `files` the recipe's own folder of files.
+
+    `debs` holds every deb of the lock under its `file_name`, checked. `sources_list` is the text of the image's own
+    `/etc/apt/sources.list`. Trees of essential packages are kept in `kept`; without it none is used or kept.
+    """
 
     recipe: Recipe
     files: Path
     lock: Lock
-    sources: tuple[Source, ...]
     architecture: str
     folder: Path
+    debs: Path
+    sources_list: str
+    kept: Path | None
     log: Log
+
+    @property
+    def tree(self) -> Path:
+        """Where the tree is made."""
+        return self.folder / "tree"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -51,10 +59,9 @@ class Engine(Protocol):
 
 def engine_for(recipe: Recipe) -> Engine:
     """The engine a recipe asks for."""
-    from rootfs.engines import debootstrap, mmdebstrap, scratch
+    from rootfs.engines import debian, scratch
 
-    by_name: dict[str, Engine] = {"mmdebstrap": mmdebstrap.tree, "debootstrap": debootstrap.tree}
-    return by_name[recipe.engine] if isinstance(recipe, DebootstrapRecipe) else scratch.tree
+    return debian.tree if isinstance(recipe, DebootstrapRecipe) else scratch.tree
 
 
 def is_root() -> bool:
@@ -62,21 +69,9 @@ def is_root() -> bool:
     return os.geteuid() == 0
 
 
-def check_releases(lock: Lock, seen: Iterable[str]) -> None:
-    """Raises ArchiveMoved when the InRelease files an engine saw (their sha256) are not those that the lock says."""
-    for release in lock.releases:
-        if release.sha256 not in seen:
-            raise ArchiveMoved(release.suite)
-
-
-@contextmanager
-def explained(recipe: DebootstrapRecipe) -> Iterator[None]:
-    """Turn the failures of apt that have a known cause into errors that name it."""
-    try:
-        yield
-    except ProgramFailed as error:
-        if missing := re.search(r"Unable to locate package (\S+)", error.output):
-            raise PackageMissing(missing[1], recipe.suite, recipe.components) from error
-        if broken := re.search(r"^[EW]: Failed to fetch (\S+)\s+(.*)", error.output, re.MULTILINE):
-            raise ArchiveUnreachable(broken[1], broken[2]) from error
-        raise
+def remove_tree(path: Path) -> None:
+    """Remove a work folder with all in it, also what belongs to an ordinary user's subordinate ids (subuid(5))."""
+    if is_root():
+        shutil.rmtree(path, ignore_errors=True)
+    elif path.exists():
+        run(["rm", "-rf", "--one-file-system", path], check=False, contained="with owners")

@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from rootfs.engines import TIMEOUT, Job
 from rootfs.errors import FileNotMade
 from rootfs.members import Member, Members
-from rootfs.recipe import FileEntry, ScratchRecipe
+from rootfs.parts import FileEntry
+from rootfs.recipe import ScratchRecipe
 from rootfs.run import run
 
 
@@ -51,6 +52,8 @@ def _file(path: str, entry: FileEntry, folder: Path) -> Iterator[Member]:
     uid, gid = map(int, entry.owner.split(":"))
     if entry.link is not None:
         yield Member(path, kind=tarfile.SYMTYPE, mode=0o777, uid=uid, gid=gid, link=entry.link)
+    elif entry.folder:
+        yield Member(path, kind=tarfile.DIRTYPE, mode=_mode(entry, runnable=True), uid=uid, gid=gid)
     elif entry.content is not None:
         member = Member(path, mode=_mode(entry, runnable=False), uid=uid, gid=gid)
         yield member.holding(entry.content.encode())

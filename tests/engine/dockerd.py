@@ -31,11 +31,11 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def dockerd(options: Sequence[str] = ()) -> Iterator[Daemon]:
-    """An engine of the machine's version; at the end it and all it kept are gone."""
+def dockerd(options: Sequence[str] = (), place: str = "/tmp") -> Iterator[Daemon]:
+    """An engine of the machine's version, with all it keeps in a folder in `place`; at the end both are gone."""
     program = shutil.which("dockerd", path=f"{os.environ['PATH']}:/usr/sbin")
     assert program, "dockerd is not installed: apt-get install docker.io"
-    folder = Path(tempfile.mkdtemp(prefix="dockerd-", dir="/tmp"))  # a socket's path has 107 bytes at most
+    folder = Path(tempfile.mkdtemp(prefix="dockerd-", dir=place))  # a socket's path has 107 bytes at most
     socket = folder / "d.sock"
     places = [f"--data-root={folder}/data", f"--exec-root={folder}/exec", f"--pidfile={folder}/pid"]
     network = ["--bridge=none", "--iptables=false", "--ip6tables=false"]

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from flows.image.export import export
-from rootfs.recipe import ImageSettings
+from rootfs.parts import ImageSettings
 from tests.engine.buildkit import IMAGE, tool
 from tests.engine.dockerd import RUNTIME, lacks_capability
 from tests.engine.relay import relay
@@ -28,6 +28,7 @@ from tests.engine.world import GATEWAY, World, world
 from tests.unit.image.samples import image_of
 
 PORT = 6443
+GONE = 30.0  # seconds in which a cluster has ended the pods of a deployment that was removed
 NETWORK = "10.98.0.0/24"  # around GATEWAY
 PAUSE = "docker.io/local/pause:1"
 WAIT_FOR_EVER = "int pause(void);\nint main(void) { for (;;) pause(); }\n"

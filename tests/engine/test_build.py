@@ -99,7 +99,8 @@ def test_slim_has_copyrights_and_empty_man_folders_and_packages_still_install(fi
         "test -s /usr/share/doc/bash/copyright && ! test -e /usr/share/doc/bash/changelog.Debian.gz"
         ' && test -d /usr/share/man/man1 && test -z "$(find /usr/share/man -type f)"'
         ' && test -z "$(ls /usr/share/locale)"'
-        " && apt-get update -qq && apt-get install -qq --no-install-recommends bc && echo '6*7' | bc"
+        " && echo 'Acquire::Retries 3;' > /etc/apt/apt.conf.d/retries && apt-get update -qq"
+        " && apt-get install -qq --no-install-recommends bc && echo '6*7' | bc"
     )
     out = docker("run", "--rm", "--network=host", "baseforge-test/trixie-slim", "sh", "-ec", script)
     assert out.splitlines()[-1] == "42"

@@ -7,15 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.engine.buildkit import IMAGE, Buildkitd, buildkitd
-from tests.engine.kubernetes import Cluster
+from tests.engine.kubernetes import GONE, Cluster
 from tests.engine.workshop import Workshop
-from tests.factory import Factory
+from tests.factory import Factory, recorded
 
-GONE = 30.0  # seconds in which a cluster has ended the pods of a deployment that was removed
 STEPS = {"acquire", "bootstrap", "import", "release"}
 BUILDERS = """
 [builders.container]
@@ -64,13 +62,6 @@ def built(site: Factory, workshop: Workshop, builder: str) -> dict[str, Any]:
     return dict(record)
 
 
-def tasks(site: Factory, run_id: str) -> set[str]:
-    """The first words of what the Prefect server knows of a flow run's steps."""
-    address = f"http://127.0.0.1:{site.server_port()}/api/task_runs/filter"
-    found = httpx.post(address, json={"flow_runs": {"id": {"any_": [run_id]}}}).json()
-    return {task["name"].split()[0] for task in found if task["state_type"] == "COMPLETED"}
-
-
 def test_noble_is_the_same_through_every_driver(site: Factory, workshop: Workshop, cluster: Cluster) -> None:
     records = {builder: built(site, workshop, builder) for builder in DRIVERS}
     assert len({record["manifest_digest"] for record in records.values()}) == 1
@@ -81,7 +72,7 @@ def test_noble_is_the_same_through_every_driver(site: Factory, workshop: Worksho
         assert (used["driver"], used["why"]) == (DRIVERS[builder], "--builder")
         assert bool(used["buildkit"]) == (builder != "default")
         if run := re.fullmatch(r"baseforge-(.{36})-1x", used["name"]):
-            assert tasks(site, run[1]) >= STEPS
+            assert recorded(f"http://127.0.0.1:{site.server_port()}/api", run[1], STEPS)
         else:
             assert used["name"] == builder == "default"
     assert workshop.leftovers() == []

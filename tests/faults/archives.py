@@ -1,24 +1,18 @@
-"""Archives that do not do what they should: local servers, some of which pass on what the real archive says."""
+"""Archives that do not do what they should, and how a command is made to ask them: `tests.debian` has better ones."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-import httpx
 
 from rootfs.archive import Site, Source, sources
 
 SUITE = "trixie"
-CUT_AFTER = 2000  # bytes
-
-Damage = Callable[[str, bytes], bytes]  # what becomes of the file at a path
 
 
 @dataclass(frozen=True)
@@ -53,19 +47,6 @@ def silent() -> Iterator[Silent]:
                 connection.close()
 
 
-@dataclass(frozen=True)
-class Mirror:
-    """A mirror of the suite's own archive: its address, the setting that makes it used, and the paths it was asked."""
-
-    address: str
-    asked: list[str]
-
-    @property
-    def setting(self) -> dict[str, str]:
-        """The environment in which everything is fetched from this mirror."""
-        return mirrored(self.address)
-
-
 def mirrored(address: str) -> dict[str, str]:
     """The environment in which this address stands for the suite's own archive."""
     return {"BASEFORGE_MIRRORS": json.dumps({own().address: address})}
@@ -75,43 +56,6 @@ def own() -> Source:
     """The suite at the distribution's own archive."""
     [source] = sources(SUITE, (), ("main",), "amd64", Site())
     return source
-
-
-def broken_off(path: str, body: bytes) -> bytes:
-    """A `.deb` comes only in part."""
-    return body[:CUT_AFTER] if path.endswith(".deb") else body
-
-
-@contextlib.contextmanager
-def mirror(damage: Damage) -> Iterator[Mirror]:
-    """A mirror that has what the real archive has, but for the damage; a file that becomes shorter breaks off."""
-    asked: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            status, content = _upstream(self.path)
-            body = damage(self.path, content)
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(body)
-            self.close_connection = len(body) < len(content)
-
-        def log_message(self, *_: object) -> None:
-            """Not on the test's terminal."""
-
-    with _serving(Handler) as address:
-        yield Mirror(address, asked)
-
-
-@functools.lru_cache(maxsize=128)
-def _upstream(path: str) -> tuple[int, bytes]:
-    """What the real archive has there."""
-    answer = httpx.get(f"{own().address}{path}", timeout=60, follow_redirects=True)
-    return answer.status_code, answer.content
 
 
 @contextlib.contextmanager

@@ -86,4 +86,4 @@ def test_a_package_that_does_not_exist(site):
     site.recipe("packages", PACKAGES + "include: [no-such-thing]\n")
     done = site.run("build", "packages")
     complains(done, 2, "trixie (main) has no package 'no-such-thing'", "Check the name in `include`")
-    assert done.stderr.count("✗ tree") == 1
+    assert done.stderr.count("✗ resolve") == 1

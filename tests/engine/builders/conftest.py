@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.workshop import Workshop  # noqa: F401 - for the tests here
-
 HELLO = Path(__file__).parents[3] / "recipes/hello/hello.c"
 
 

@@ -13,14 +13,13 @@ from typing import Any
 
 import pytest
 
-from tests.engine.builders.conftest import Workshop
 from tests.engine.buildkit import IMAGE
-from tests.engine.kubernetes import Cluster
+from tests.engine.kubernetes import GONE, Cluster
+from tests.engine.workshop import Workshop
 from tests.factory import Factory, ask
 from tests.faults import recipes
 from tests.faults.outcome import complains, start, stop
 
-GONE = 30.0  # seconds in which a cluster has ended the pods of a deployment that was removed
 SLOWEST = 120.0
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 PLANS = {

@@ -18,7 +18,7 @@ from flows.builders import life
 from flows.builders.docker import Docker
 from flows.image.importer import import_image, tag
 from rootfs.errors import BuilderTooOld
-from rootfs.recipe import ImageSettings
+from rootfs.parts import ImageSettings
 from tests.engine.builders.through import ephemeral
 from tests.engine.buildkit import IMAGE, buildkitd
 from tests.engine.workshop import Workshop

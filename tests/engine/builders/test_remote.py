@@ -16,7 +16,7 @@ from flows.builders import buildx
 from flows.builders.buildx import Buildx
 from rootfs.errors import BuilderFailed, BuilderUnreachable
 from rootfs.run import Log
-from tests.engine.builders.through import builds_the_example, ephemeral, passes_unchanged, samples, tampering_is_caught
+from tests.engine.builders.through import ephemeral, holds_for_every_driver, samples
 from tests.engine.buildkit import Buildkitd, buildkitd
 from tests.engine.workshop import Workshop
 
@@ -78,14 +78,10 @@ def test_an_image_comes_back_as_it_went_in(
     daemon: Buildkitd, ours: Path, workshop: Workshop, tmp_path: Path, example: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = list[str]()
-    images = samples(tmp_path, example / "hello")
     client = {**certificate(ours, "client"), "servername": "builder.test"}
     with remote(workshop, "remote", daemon.address, client, log.append) as builder:
         assert (builder.name, builder.driver) == ("baseforge-remote-1x", "remote")
-        passes_unchanged(builder, images)
-        builds_the_example(workshop.engine, builder.name, example)
-        tampering_is_caught(builder, images[0], monkeypatch, "FROM base\nLABEL added=1\n")
-    assert any(f"exporting manifest {images[0].manifest_digest}" in line for line in log)
+        holds_for_every_driver(builder, tmp_path, example, monkeypatch, log)
     assert workshop.leftovers() == []
     assert daemon.answers
 

@@ -18,7 +18,7 @@ from flows.image.importer import drop, import_image
 from flows.image.oci import Image
 from rootfs.builder import BuilderPlan
 from rootfs.errors import DigestMismatch
-from rootfs.recipe import ImageSettings
+from rootfs.parts import ImageSettings
 from rootfs.run import Log
 from tests.unit.image.samples import image_of
 
@@ -33,6 +33,8 @@ SETTINGS = ImageSettings(
     volumes=("/data", "/cache"),
     stop_signal="SIGINT",
 )
+
+TAMPERING = ["FROM base\nLABEL added=1\n", "FROM base\nCOPY Dockerfile /\n", "FROM scratch\nCOPY Dockerfile /\n"]
 
 
 @contextlib.contextmanager
@@ -54,6 +56,18 @@ def samples(folder: Path, hello: Path) -> list[Image]:
     tree = {f"usr/share/{number % 50}/{number}": b"%d\n" % number * (number % 97) * 40 for number in range(5000)}
     small = image_of({"hello": hello.read_bytes()}, folder / "hello", ImageSettings(cmd=("/hello",)), "hello")
     return [small, image_of(tree, folder / "tree", SETTINGS, "tree.slim-1")]
+
+
+def holds_for_every_driver(
+    builder: Buildx, folder: Path, example: Path, monkeypatch: pytest.MonkeyPatch, log: list[str]
+) -> None:
+    """Images pass as they are and Docker's own example is built; each way of tampering is caught; the log says it."""
+    images = samples(folder, example / "hello")
+    passes_unchanged(builder, images)
+    builds_the_example(builder.engine, builder.name, example)
+    for dockerfile in TAMPERING:
+        tampering_is_caught(builder, images[0], monkeypatch, dockerfile)
+    assert any(f"exporting manifest {images[0].manifest_digest}" in line for line in log)
 
 
 def passes_unchanged(builder: Builder, images: list[Image]) -> None:

@@ -16,7 +16,7 @@ from flows.image.export import export
 from flows.image.oci import Image, digest_of
 from flows.store.folder import FolderStore
 from rootfs.errors import BlobDamaged, DiskFull
-from rootfs.recipe import ImageSettings
+from rootfs.parts import ImageSettings
 from tests.engine.podman import LIMITS, podman
 from tests.unit.image.samples import image_of
 

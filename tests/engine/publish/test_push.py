@@ -22,7 +22,7 @@ from rootfs.errors import (
     RegistrySpeaksHttp,
     RegistryUnreachable,
 )
-from rootfs.recipe import ImageSettings
+from rootfs.parts import ImageSettings
 from tests.engine.podman import LIMITS, podman
 from tests.engine.registry import PASSWORD, USER, free_port, registry
 from tests.unit.image.samples import image_of

@@ -22,7 +22,7 @@ from flows.builders.engine import Engine, connect
 from flows.image.importer import drop, import_image
 from flows.smoke import Result, container, remove_leftovers, smoke_test
 from rootfs.errors import EngineLost, EngineRefused
-from rootfs.recipe import ImageSettings, SmokeCheck
+from rootfs.parts import ImageSettings, SmokeCheck
 from tests.engine.dockerd import dockerd
 from tests.unit.image.samples import image_of
 
@@ -190,7 +190,7 @@ KILLED = """
 import sys
 from flows.builders.engine import connect
 from flows.smoke import smoke_test
-from rootfs.recipe import SmokeCheck
+from rootfs.parts import SmokeCheck
 with connect() as engine:
     smoke_test(sys.argv[1], [SmokeCheck(run=("sleep", "600"))], engine, run_label=sys.argv[2])
 """

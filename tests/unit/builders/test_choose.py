@@ -9,7 +9,7 @@ import pytest
 from flows.builders.choose import Chosen, choose
 from flows.settings import Settings
 from rootfs.builder import BuilderPlan, named
-from rootfs.errors import BuildxMissing, OtherContext, UnknownBuilder
+from rootfs.errors import BuildxMissing, OtherContext, Problem, UnknownBuilder
 from tests.unit.builders.conftest import Stub, listing
 
 # Builders that buildx knows, with their drivers; `mine` is what stands for the current docker context.
@@ -94,20 +94,19 @@ def test_plans_that_one_builder_serves_have_one_key() -> None:
     assert one.key == two.key != Chosen(named("b"), "remote", "--builder").key
 
 
-def test_a_name_that_nobody_knows(docker: Stub) -> None:
+@pytest.mark.parametrize(
+    ("name", "error", "mend"),
+    [
+        ("selectet", UnknownBuilder, "'selected'"),  # that nobody knows
+        ("other", OtherContext, "docker context use other"),  # the engine of another context
+    ],
+)
+def test_a_name_that_will_not_do(name: str, error: type[Problem], mend: str, docker: Stub) -> None:
     docker(knowing("mine"))
-    with pytest.raises(UnknownBuilder, match="'selectet'") as caught:
-        choose("selectet", None, Settings(store=""))
+    with pytest.raises(error, match=f"'{name}'") as caught:
+        choose(name, None, Settings(store=""))
     assert caught.value.status == 2
-    assert "'selected'" in caught.value.mend
-
-
-def test_the_engine_of_another_context(docker: Stub) -> None:
-    docker(knowing("mine"))
-    with pytest.raises(OtherContext, match="'other'") as caught:
-        choose("other", None, Settings(store=""))
-    assert caught.value.status == 2
-    assert "docker context use other" in caught.value.mend
+    assert mend in caught.value.mend
 
 
 @pytest.mark.parametrize("name", ["", "mine"])

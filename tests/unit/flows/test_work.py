@@ -21,7 +21,7 @@ def test_a_folder_is_gone_when_the_block_ends(tmp_path):
 
 def test_a_living_runs_folder_is_not_swept(tmp_path):
     with work_folder(tmp_path, "alive") as folder:
-        script = "import sys; from pathlib import Path; from flows.work import sweep; print(sweep(Path(sys.argv[1])))"
+        script = "import sys; from pathlib import Path; from flows.work import sweep; print(sweep([Path(sys.argv[1])]))"
         seen = subprocess.run([sys.executable, "-c", script, tmp_path], check=True, capture_output=True, text=True)
         assert seen.stdout == "{}\n"
         assert folder.is_dir()
@@ -29,11 +29,11 @@ def test_a_living_runs_folder_is_not_swept(tmp_path):
 
 def test_a_run_is_alive_while_its_lock_is_held(tmp_path):
     with work_folder(tmp_path, "r"):
-        assert alive(tmp_path, "r")
-        assert not alive(tmp_path, "another")
-    assert not alive(tmp_path, "r")
+        assert alive([tmp_path], "r")
+        assert not alive([tmp_path], "another")
+    assert not alive([tmp_path], "r")
     (tmp_path / "baseforge-killed.lock").touch()
-    assert not alive(tmp_path, "killed")
+    assert not alive([tmp_path], "killed")
     assert list(tmp_path.iterdir()) == [tmp_path / "baseforge-killed.lock"]
 
 
@@ -46,13 +46,13 @@ def test_a_killed_runs_folder_is_swept(tmp_path):
     )
     subprocess.run([sys.executable, "-c", script, tmp_path], check=False)
     assert (tmp_path / "baseforge-dead").is_dir()
-    assert sweep(tmp_path) == {"dead": "sha256:1"}
+    assert sweep([tmp_path]) == {"dead": "sha256:1"}
     assert list(tmp_path.iterdir()) == []
 
 
 def test_other_files_are_left_alone(tmp_path):
     (tmp_path / "baseforge-notes").mkdir()
-    assert sweep(tmp_path) == {}
+    assert sweep([tmp_path]) == {}
     assert (tmp_path / "baseforge-notes").is_dir()
 
 

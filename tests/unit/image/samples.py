@@ -12,7 +12,7 @@ import zstandard
 
 from flows.image.oci import Image, assemble
 from rootfs.pack import Layer
-from rootfs.recipe import ImageSettings
+from rootfs.parts import ImageSettings
 
 EPOCH = 1_700_000_000  # 2023-11-14T22:13:20Z
 

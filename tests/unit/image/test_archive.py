@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import zstandard
 
-from flows.image.archive import docker_archive, header, oci_archive
+from flows.image.archive import docker_archive, docker_archive_without_layer, header, oci_archive
 from flows.image.oci import Image
 from rootfs.errors import LayerDamaged
 from tests.unit.image.samples import image_of, members, tar_of
@@ -31,6 +32,22 @@ def test_a_docker_archive_holds_the_plain_tar(image: Image) -> None:
     layer, config = named(image.layer.diff_id), named(image.config_digest)
     assert json.loads(found.pop("manifest.json")) == [{"Config": config, "RepoTags": None, "Layers": [layer]}]
     assert found == {layer: tar_of(FILES), config: (image.layout / config).read_bytes()}
+
+
+def test_a_docker_archive_can_do_without_the_layer(image: Image) -> None:
+    whole = members(docker_archive(image))
+    del whole[named(image.layer.diff_id)]
+    assert members(docker_archive_without_layer(image)) == whole
+
+
+def test_a_layer_of_several_frames_is_unpacked_to_its_end(image: Image) -> None:
+    tar = tar_of(FILES)
+    frames = b"".join(zstandard.compress(tar[start : start + 100_000]) for start in range(0, len(tar), 100_000))
+    image.layer.path.write_bytes(frames)
+    assert members(docker_archive(image))[named(image.layer.diff_id)] == tar
+    image.layer.path.write_bytes(frames[: frames.rindex(b"\x28\xb5\x2f\xfd")])  # without the last frame
+    with pytest.raises(LayerDamaged):
+        list(docker_archive(image))
 
 
 def test_an_oci_archive_is_the_layout(image: Image) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from flows.image.oci import PLATFORMS, assemble, blob_path, digest_of, encoded
 from rootfs.errors import UnknownArchitecture
 from rootfs.pack import Layer
-from rootfs.recipe import ImageSettings
+from rootfs.parts import ImageSettings
 from tests.unit.image.samples import EPOCH, image_of, layer_of
 
 NOTHING = bytes(1024)  # a tar without members

@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import subprocess
+import sys
 import tarfile
 
 import pytest
@@ -24,7 +26,8 @@ def folder(path, **more):
 
 
 def unpacked(layer):
-    return zstandard.ZstdDecompressor().decompressobj().decompress(layer.path.read_bytes())
+    with layer.path.open("rb") as stream:
+        return zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True).read()
 
 
 def read_back(layer):
@@ -151,3 +154,79 @@ def test_any_file_reads_back(tmp_path_factory, path, data, mode, mtime, owner, x
     layer = pack([member], tmp_path_factory.getbasetemp() / "layer")
     [back] = from_tar(io.BytesIO(unpacked(layer)))
     assert (back.path, back.mode, back.mtime, back.uid, back.xattrs) == (path.rstrip("/"), mode, mtime, owner, xattrs)
+
+
+def large():
+    """A tree of several frames, each with contents that are hard to compress."""
+    contents = (hashlib.shake_128(b"%d" % number).digest(1_000_000) for number in range(12))
+    return [file(f"usr/lib/f{number}", data) for number, data in enumerate(contents)]
+
+
+def test_a_layer_of_several_frames_is_one_stream(tmp_path):
+    layer = pack(large(), tmp_path / "layer")
+    data = layer.path.read_bytes()
+    first = zstandard.ZstdDecompressor().decompressobj()
+    first.decompress(data)
+    assert first.unused_data  # there is more than one
+    assert layer.diff_id == "sha256:" + hashlib.sha256(unpacked(layer)).hexdigest()
+    assert [member.size for member in read_back(layer)] == [1_000_000] * 12
+
+
+def test_a_memo_changes_nothing(tmp_path):
+    layers = [pack(large(), tmp_path / "layer", memo=memo) for memo in (None, tmp_path / "memo", tmp_path / "memo")]
+    assert layers[0] == layers[1] == layers[2]
+    assert len(list((tmp_path / "memo").iterdir())) > 1
+
+
+class Tee:
+    """Sees a tar pass; raises at the piece of that number."""
+
+    def __init__(self, faulty=-1):
+        self.seen, self.faulty = [], faulty
+
+    def write(self, data):
+        if len(self.seen) == self.faulty:
+            raise OSError("the tee broke")
+        self.seen.append(bytes(data))
+
+
+def test_the_tee_sees_the_tar(tmp_path):
+    tee = Tee()
+    layer = pack(large(), tmp_path / "layer", tee=tee)
+    assert b"".join(tee.seen) == unpacked(layer)
+
+
+@pytest.mark.parametrize("faulty", [0, 1])
+def test_a_tee_that_fails_is_left_alone(faulty, tmp_path):
+    tee = Tee(faulty)
+    assert pack(large(), tmp_path / "layer", tee=tee) == pack(large(), tmp_path / "layer")
+    assert len(tee.seen) == faulty
+
+
+MEASURE = r"""
+import re, sys
+from pathlib import Path
+from rootfs.members import from_tree
+from rootfs.pack import pack
+layer = pack(from_tree(Path(sys.argv[1])), Path(sys.argv[2]))
+peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]  # getrusage counts the parent
+print(layer.unpacked >> 20, int(peak) >> 10)
+"""
+
+
+def test_a_large_tree_takes_little_memory(tmp_path):
+    """In MiB: a file of 600, which is nowhere but in its size, and some of bytes that do not compress."""
+    (tmp_path / "tree").mkdir()
+    with (tmp_path / "tree/hole").open("wb") as hole:
+        hole.truncate(600 << 20)
+    for number in range(6):
+        (tmp_path / f"tree/f{number}").write_bytes(hashlib.shake_128(b"%d" % number).digest(8 << 20))
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, tmp_path / "tree", tmp_path / "layer"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    size, peak = map(int, done.stdout.split())
+    assert size >= 648
+    assert peak < 150

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from rootfs.errors import InputError, RecipeInvalid, UnknownRecipe
-from rootfs.recipe import DebootstrapRecipe, FileEntry, ScratchRecipe, digest, find, folder_of, read, read_all
+from rootfs.parts import FileEntry
+from rootfs.recipe import DebootstrapRecipe, ScratchRecipe, digest, find, folder_of, read, read_all
 
 DEBIAN = "kind: debootstrap\nsuite: trixie\n"
 SCRATCH = "kind: scratch\nfiles:\n  - {path: /motd, content: hello}\n"
@@ -120,10 +121,44 @@ def test_recipes_do_not_change(write):
 @pytest.mark.parametrize(
     ("line", "error"),
     [
-        ("sweet: noble", "3:1: unknown key 'sweet'. Did you mean 'suite'?"),
+        ("siute: noble", "3:1: unknown key 'siute'. Did you mean 'suite'?"),
         ("qqqq: noble", "3:1: unknown key 'qqqq'. Known here: description, image, "),
         ("name: noble", "3:1: unknown key 'name': a recipe has the name of its file"),
-        ("files: []", "3:1: unknown key 'files'."),
+        ("files: []", None),
+        ("files: [{path: /srv/x, folder: true}, {path: /srv/x/y, content: z}]", None),
+        (
+            "files: [{path: /x, content: z}, {path: /x/y, content: z}]",
+            "3:8: /x/y cannot be below /x, which is no folder",
+        ),
+        ("tools: [gcc]", "3:1: unknown key 'tools'."),
+        ("files: [{path: /x, from: y}]", "3:26: there is no file"),
+        ("customise: [run.sh]", "3:13: there is no file"),
+        ("customise: [../run.sh]", "3:13: '../run.sh' leads out of the recipe's folder"),
+        ("lock: noble.lock", "3:7: there is no file"),
+        ("snapshot: yesterday", "3:11: 'yesterday' is not a moment, such as 20261101T000000Z"),
+        ("snapshot: 20261101T000000Z", None),
+        ("exclude: [mawk, mawk]", "3:10: 'mawk' is there twice"),
+        ("recommends: maybe", "3:13: expected true or false, found a string"),
+        ("repositories: [{uri: 'ftp://a', suites: [x], keyring: k}]", "3:22: 'ftp://a' is not an archive's address"),
+        ("repositories: [{uri: 'http://a', suites: [], keyring: k}]", "3:42: this list needs at least one item"),
+        ("repositories: [{uri: 'http://a', suites: [x]}]", "3:16: key 'keyring' is missing"),
+        ("repositories: [{uri: 'http://a', suites: [x], keyring: k}]", "3:56: there is no file"),
+        ("pins: [{packages: [linux-*], pin: release n=sid, priority: 100}]", None),
+        ("pins: [{packages: ['a b'], pin: release n=sid, priority: 100}]", "3:20: 'a b' is not a package's name"),
+        ("pins: [{packages: [a], pin: newest, priority: 100}]", "3:29: 'newest' is not a pin"),
+        ("pins: [{packages: [a], pin: version 1.2*, priority: 99999}]", "3:53: "),
+        ("users: [{name: app, uid: 1000, home: /srv/app}]", None),
+        ("users: [{name: App, uid: 1000}]", "3:16: 'App' is not a user's or group's name"),
+        ("users: [{name: app, uid: 0}]", "3:26: "),
+        ("groups: [{name: app, gid: 1000}]", None),
+        ("paths: {exclude: [/usr/share/games/*], include: [/usr/share/games/a]}", None),
+        ("paths: {exclude: [usr]}", "3:19: 'usr' is not a pattern of paths"),
+        ("locale: de_DE.UTF-8", None),
+        ("locale: de DE", "3:9: 'de DE' is not a locale"),
+        ("timezone: Europe/Berlin", None),
+        ("timezone: ../etc", "3:11: '../etc' is not a time zone"),
+        ("package_manager: remove", None),
+        ("package_manager: hide", "3:18: "),
         ("pockets: updates", "3:10: expected a list of strings, found a string"),
         ("pockets: [backports]", "3:11: 'backports' is not one of updates, security."),
         ("components: []", "3:13: this list needs at least one item"),
@@ -189,8 +224,8 @@ def test_debootstrap_keys(write, line, error):
 @pytest.mark.parametrize(
     ("entry", "error"),
     [
-        ("{path: /a}", "3:5: /a needs just one of 'from', 'content' and 'link'"),
-        ("{path: /a, content: x, link: y}", "3:5: /a needs just one of 'from', 'content' and 'link'"),
+        ("{path: /a}", "3:5: /a needs just one of 'from', 'content', 'link' and 'folder'"),
+        ("{path: /a, content: x, link: y}", "3:5: /a needs just one of 'from', 'content', 'link' and 'folder'"),
         ("{path: /a, link: y, mode: '0777'}", "3:5: /a is a link, which has no 'mode'"),
         ("{path: /a, link: ''}", "3:22: a link has to point somewhere"),
         ("{content: x}", "3:5: key 'path' is missing"),
@@ -359,7 +394,7 @@ class TestDigest:
 
     def test_does_not_change(self, write):
         """Pinned: when this changes, every image of every site is built again."""
-        assert self.of(write, DEBIAN) == "sha256:e141973834fd9ff3b07c3b705476263bf09f611bfa606bbd0abd6ff6045bfffb"
+        assert self.of(write, DEBIAN) == "sha256:3486559a9110789f9d94bdbdf1f3174ca034e2fb17174887e166c1743aeb1133"
 
     @pytest.mark.parametrize(
         "same",

@@ -20,7 +20,8 @@ def tree(tmp_path):
         work = tmp_path / "work"
         work.mkdir()
         recipe = read(tmp_path / "r.yaml")
-        job = Job(recipe, folder_of(tmp_path / "r.yaml"), Lock(), (), "amd64", work, lambda line: None)
+        files = folder_of(tmp_path / "r.yaml")
+        job = Job(recipe, files, Lock(), "amd64", work, tmp_path, "", None, lambda line: None)
         with engine_for(recipe)(job) as members:
             return {m.path: (m, m.content.read() if m.content else None) for m in members}
 

@@ -86,7 +86,7 @@ def test_the_shelf_keeps_to_the_schema(path):
         "kind: debootstrap",
         "{kind: debootstrap, suite: trixie, sweet: x}",
         "{kind: debootstrap, suite: trixie, name: x}",
-        "{kind: debootstrap, suite: trixie, files: []}",
+        "{kind: debootstrap, suite: trixie, tools: []}",
         "{kind: debootstrap, suite: trixie, variant: huge}",
         "{kind: debootstrap, suite: trixie, include: curl}",
         "{kind: debootstrap, suite: trixie, image: {cmd: bash}}",

@@ -6,7 +6,8 @@ import tarfile
 import pytest
 
 from rootfs.members import Member
-from rootfs.slim import FILTERS, Rules, filtered
+from rootfs.recipe import DebootstrapRecipe
+from rootfs.slim import FILTERS, Rules, dpkg_rules, filtered, recipe_lines
 
 D, L = tarfile.DIRTYPE, tarfile.LNKTYPE
 
@@ -77,3 +78,24 @@ SLIM = {
 @pytest.mark.parametrize("path", SLIM)
 def test_the_slim_lists_drop_documentation_and_keep_licences(path):
     assert Rules.named(["docs", "man", "locales"]).keeps(path) is SLIM[path]
+
+
+def test_a_recipes_own_rules_come_after_its_lists_and_are_dpkgs_too():
+    paths = {"exclude": ("/opt/*",), "include": ("/usr/share/man/man1/*",)}
+    said = {"name": "r", "kind": "debootstrap", "suite": "s", "slim": ("man",), "paths": paths}
+    recipe = DebootstrapRecipe.model_validate(said)
+    assert [Rules.of(recipe).keeps(path) for path in ("opt/a", "usr/share/man/man1/a", "usr/share/man/man8/b")] == [
+        False,
+        True,
+        False,
+    ]
+    assert dpkg_rules(recipe_lines(recipe)).splitlines() == [
+        "path-exclude=/usr/share/man/*",
+        "path-include=/usr/share/man/man[1-9]",
+        "path-exclude=/opt/*",
+        "path-include=/usr/share/man/man1/*",
+    ]
+
+
+def test_no_rules_are_no_configuration_of_dpkg():
+    assert dpkg_rules(["# a comment", ""]) == ""

@@ -12,7 +12,7 @@ from flows.builders.engine import Engine
 from flows.smoke import Verdict, container, smoke_test
 from flows.smoke.container import KEPT, Ran, _Kept
 from rootfs.errors import SmokeFailed
-from rootfs.recipe import SmokeCheck
+from rootfs.parts import SmokeCheck
 
 
 def ran(status: int | None = 0, stdout: str = "", stderr: str = "", broken: str = "", *, killed: bool = False) -> Ran:

@@ -178,7 +178,13 @@ class StoreSuite:
 
     def test_what_is_no_digest(self, store: Store) -> None:
         for digest in NO_DIGESTS:
-            for ask in (store.has_blob, store.blob_size, functools.partial(store.put_blob, io.BytesIO(b""))):
+            asks = (
+                store.has_blob,
+                store.blob_size,
+                store.drop_blob,
+                functools.partial(store.put_blob, io.BytesIO(b"")),
+            )
+            for ask in asks:
                 with pytest.raises(InvalidKey, match="not a name"):
                     ask(digest)
             with pytest.raises(InvalidKey, match="not a name"), store.open_blob(digest):
@@ -244,6 +250,56 @@ class StoreSuite:
         (tmp_path / "file").write_bytes(b"old")
         store.fetch_blob(store.put_blob(io.BytesIO(b"new")), tmp_path / "file")
         assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"new")]
+
+    # Dropping
+
+    @pytest.mark.parametrize("large", [False, True])
+    def test_a_dropped_blob_is_gone_until_it_is_put_again(self, store: Store, large: bool) -> None:
+        data = self._bytes(large)
+        digest, other = store.put_blob(io.BytesIO(data)), store.put_blob(io.BytesIO(b"other"))
+        store.drop_blob(digest)
+        assert not store.has_blob(digest)
+        with pytest.raises(BlobMissing, match=digest), store.open_blob(digest):
+            pass
+        assert store.has_blob(other)
+        store.put_blob(io.BytesIO(data), digest)
+        with store.open_blob(digest) as stream:
+            assert stream.read() == data
+
+    def test_what_is_not_there_can_be_dropped(self, store: Store) -> None:
+        store.drop_blob(ABSENT)
+        store.put_blob(io.BytesIO(b"blob"))
+        store.drop_blob(ABSENT)
+        assert store.has_blob(digest_of(b"blob"))
+
+    def test_a_damaged_blob_is_healed_and_nobody_reads_wrong_bytes(
+        self, store: Store, opener: Opener, spoil: Callable[[str, Callable[[bytes], bytes]], None]
+    ) -> None:
+        data = self._bytes(large=True)
+        digest = store.put_blob(io.BytesIO(data))
+        spoil(digest, lambda now: now[:-1] + bytes([now[-1] ^ 1]))
+        begun, reader = threading.Event(), opener()
+
+        def read() -> set[bool | type[Exception]]:
+            """What was read, until it was the right bytes."""
+            seen: set[bool | type[Exception]] = set()
+            while True not in seen:
+                try:
+                    with reader.open_blob(digest) as stream:
+                        seen.add(stream.read() == data)
+                except (BlobMissing, BlobDamaged) as error:
+                    seen.add(type(error))
+                begun.set()
+            return seen
+
+        with ThreadPoolExecutor(1) as pool:
+            reading = pool.submit(read)
+            try:
+                assert begun.wait(30)
+                store.drop_blob(digest)
+            finally:
+                store.put_blob(io.BytesIO(data), digest)
+            assert reading.result() - {BlobMissing} == {BlobDamaged, True}
 
     # Interruption
 

@@ -61,10 +61,17 @@ class TestFolder(StoreSuite):
         assert blob_in(folder, digest).stat().st_mode & 0o777 == 0o444
         assert (folder / "inputs/a.json").stat().st_mode & 0o777 == 0o644
 
+    def test_who_reads_a_blob_that_is_dropped_reads_on(self, opener: Opener) -> None:
+        digest = opener().put_blob(io.BytesIO(b"blob" * (1 << 20)))
+        with opener().open_blob(digest) as stream:
+            opener().drop_blob(digest)
+            assert stream.read() == b"blob" * (1 << 20)
+
     def test_reading_makes_nothing(self, opener: Opener, folder: Path) -> None:
         assert opener().list_documents("images") == []
         assert opener().read_document("inputs/a.json") is None
         assert not opener().has_blob(digest_of(b""))
+        opener().drop_blob(digest_of(b""))
         assert not folder.parent.exists()
 
     def test_foreign_files_are_no_documents(self, opener: Opener, folder: Path) -> None:

@@ -1,0 +1,211 @@
+"""What needs no Prefect is done ahead: while that is being loaded, and while the image before is packed and tested.
+
+A thread goes through the images of a command. It resolves each, and makes the tree of one that has changed, if the pool
+has all its packages: one tree at a time, and none before the last one is taken. The steps of the flow find it done, or
+wait for it; what goes wrong before a tree is begun they meet themselves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import threading
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from pathlib import Path
+
+from flows import inputs
+from flows.choice import Choice
+from flows.inputs import Inputs
+from flows.memory import roomy_folder
+from flows.session import current
+from flows.settings import cache_folder
+from flows.trees import empty_folder, grow
+from flows.work import work_folder
+from rootfs import pool
+from rootfs.members import Members
+from rootfs.programs import Programs
+from rootfs.run import Log
+
+
+class Stage(Enum):
+    """How far the tree of an image is."""
+
+    WAITING = auto()
+    BEGUN = auto()  # it is being seen whether the pool has all that it is made of
+    GROWING = auto()
+    READY = auto()
+    LEFT = auto()  # to the steps, or they have it
+
+
+class Said:
+    """Lines of a log that is not there yet."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._log: Log = self._lines.append
+
+    def __call__(self, line: str) -> None:
+        """Another line."""
+        self._log(line)
+
+    def to(self, log: Log) -> None:
+        """What was said, and what will be, goes there."""
+        self._log, lines = log, self._lines
+        for line in lines:
+            log(line)
+
+
+@dataclass
+class Work:
+    """One image's tree: while it is `READY`, `undo` removes it."""
+
+    image: str
+    stage: Stage = Stage.WAITING
+    wanted: Inputs | None = None
+    debs: Path = Path()
+    members: Members = ()
+    failure: Exception | None = None
+    undo: ExitStack = field(default_factory=ExitStack)
+    said: Said = field(default_factory=Said)
+
+
+class Ahead:
+    """The images of a command, one before the other."""
+
+    def __init__(self, images: Iterable[str], choice: Choice) -> None:
+        self._choice, self._works = choice, [Work(image) for image in dict.fromkeys(images)]
+        self._change, self._over = threading.Condition(), False
+        self._programs, self._busy = Programs(), threading.Lock()
+
+    def start(self) -> None:
+        """Begin."""
+        threading.Thread(target=contextvars.copy_context().run, args=(self._run,), daemon=True).start()
+
+    def end(self) -> None:
+        """End what is being done, and remove what nobody took."""
+        with self._change:
+            self._over = True
+            self._change.notify_all()
+        self._programs.end()
+        with self._busy:  # which is free while nothing is there that would have to go
+            self._drop(self._works)
+
+    def debs(self, wanted: Inputs) -> Path | None:
+        """Where the debs of an image are whose tree is being made; None where none is, and the steps have to."""
+        with self._change:
+            work = next((work for work in self._works if work.image == wanted.recipe.name), None)
+            if work is None:
+                return None
+            self._drop(self._works[: self._works.index(work)])  # whose steps have come to another end
+            self._change.wait_for(lambda: work.stage is not Stage.BEGUN)
+            if work.stage in (Stage.GROWING, Stage.READY) and work.wanted == wanted:
+                return work.debs
+            if work.stage is Stage.WAITING:
+                work.stage = Stage.LEFT
+            return None
+
+    def tree(self, wanted: Inputs, running: ExitStack, log: Log) -> Members | None:
+        """The members of the tree that is being made for these inputs, which is there until `running` is closed.
+
+        None where none is. Raises whatever making it raised.
+        """
+        with self._change:
+            work = next((work for work in self._works if work.wanted == wanted), None)
+            if work is None or work.stage not in (Stage.GROWING, Stage.READY):
+                return None
+            work.said.to(log)
+            self._change.wait_for(lambda: work.stage is Stage.READY)
+            running.push(work.undo.pop_all())
+            self._to(work, Stage.LEFT)
+        if work.failure:
+            raise work.failure
+        return work.members
+
+    def _run(self) -> None:
+        """In the thread, which stays until all is over: a program dies with the thread that started it."""
+        with self._programs.gathered():
+            for work in self._works:
+                with contextlib.suppress(Exception):  # whatever it is, the steps meet it too
+                    self._prepare(work)
+                self._to(work, Stage.LEFT, unless=Stage.READY)
+        with self._change:
+            self._change.wait_for(lambda: self._over)
+
+    def _prepare(self, work: Work) -> None:
+        wanted = inputs.meant(work.image, self._choice)
+        if not self._choice.force and inputs.built(wanted):
+            return
+        with self._change:
+            self._change.wait_for(lambda: self._over or all(each.stage is not Stage.READY for each in self._works))
+            if work.stage is not Stage.WAITING or self._over:
+                return
+            work.wanted, work.stage = wanted, Stage.BEGUN
+        with self._busy, ExitStack() as undo:
+            place = self._place(wanted, undo)
+            work.debs = empty_folder(place / "debs")
+            if pool.lay_out(wanted.lock.packages, current().store, work.debs):
+                return
+            self._to(work, Stage.GROWING)
+            self._grow(work, wanted, place, undo)
+
+    def _place(self, wanted: Inputs, undo: ExitStack) -> Path:
+        """A work folder of its own, which lives as long as the tree."""
+        settings, run_id = current().settings, str(uuid.uuid4())
+        folder = undo.enter_context(work_folder(settings.work, run_id))
+        return undo.enter_context(roomy_folder(settings.memory, wanted.lock, folder, run_id))
+
+    def _grow(self, work: Work, wanted: Inputs, place: Path, undo: ExitStack) -> None:
+        try:
+            kept = cache_folder() / "kept"
+            work.members = grow(wanted, work.debs, place, undo, kept=kept, log=work.said)
+            work.undo = undo.pop_all()
+        except Exception as failure:  # raised again where the tree is waited for
+            work.failure = failure
+        self._to(work, Stage.READY)
+
+    def _to(self, work: Work, stage: Stage, *, unless: Stage | None = None) -> None:
+        with self._change:
+            if work.stage is not unless:
+                work.stage = stage
+            self._change.notify_all()
+
+    def _drop(self, works: Iterable[Work]) -> None:
+        """Remove trees that nobody will take."""
+        for work in works:
+            if work.stage is Stage.READY:
+                work.undo.close()
+                self._to(work, Stage.LEFT)
+
+
+_ahead: contextvars.ContextVar[Ahead | None] = contextvars.ContextVar("ahead", default=None)
+
+
+@contextlib.contextmanager
+def ahead(images: Iterable[str], choice: Choice) -> Iterator[None]:
+    """While the block lasts, work ahead on these images, unless somebody does so already."""
+    if _ahead.get():
+        yield
+        return
+    token = _ahead.set(works := Ahead(images, choice))
+    try:
+        works.start()
+        yield
+    finally:
+        _ahead.reset(token)
+        works.end()
+
+
+def debs(wanted: Inputs) -> Path | None:
+    """As `Ahead.debs`, of the command that is running."""
+    works = _ahead.get()
+    return works.debs(wanted) if works else None
+
+
+def tree(wanted: Inputs, running: ExitStack, log: Log) -> Members | None:
+    """As `Ahead.tree`, of the command that is running."""
+    works = _ahead.get()
+    return works.tree(wanted, running, log) if works else None

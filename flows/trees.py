@@ -1,0 +1,43 @@
+"""From a lock to the members of a tree: what the steps do, and what is done ahead of them."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from itertools import chain, islice
+from pathlib import Path
+
+from flows.inputs import Inputs
+from rootfs.engines import Job, engine_for, remove_tree
+from rootfs.members import Members
+from rootfs.run import Log
+
+
+def grow(wanted: Inputs, debs: Path, folder: Path, running: ExitStack, *, kept: Path | None, log: Log) -> Members:
+    """Run the engine until its tree is there. The members are read later, while `running` is open.
+
+    `kept` is where trees that many recipes begin with are kept, None for a build that shall trust nothing of the kind.
+    """
+    job = Job(
+        recipe=wanted.recipe,
+        files=wanted.files,
+        lock=wanted.lock,
+        architecture=wanted.architecture,
+        folder=empty_folder(folder / "tree"),
+        debs=debs,
+        sources_list=wanted.sources_list,
+        kept=kept,
+        log=log,
+    )
+    with ExitStack() as engine_run:
+        members = iter(engine_run.enter_context(engine_for(wanted.recipe)(job)))
+        first = list(islice(members, 1))  # an engine that fails does so before its first member
+        running.push(engine_run.pop_all())
+    return chain(first, members)
+
+
+def empty_folder(folder: Path) -> Path:
+    """The folder without what an earlier try may have left in it."""
+    remove_tree(folder)
+    folder.mkdir()
+    folder.chmod(0o755)
+    return folder

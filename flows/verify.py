@@ -1,0 +1,118 @@
+"""The flow that makes a build again, out of what was kept of it alone, and compares every digest of the chain."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from prefect.runtime import flow_run as this_run
+
+from flows.build import clean_up
+from flows.choice import Choice
+from flows.image.oci import Image
+from flows.inputs import Inputs, chosen_engine
+from flows.lean import flow
+from flows.leftovers import clear_away
+from flows.memory import roomy_folder
+from flows.publish import ingredients, publication, verdict
+from flows.publish.record import Record
+from flows.publish.verdict import Expected, Link, Verdict
+from flows.session import current, current_run, new_run, session
+from flows.steps import step
+from flows.tasks import assemble, fetch, make_tree, pack_tree
+from flows.trees import empty_folder
+from flows.work import work_folder
+from rootfs.errors import IngredientsMissing, NotReproduced
+from rootfs.lock import native_architecture, tool_versions
+from rootfs.recipe import digest, folder_of, read
+
+ENGINES: tuple[Literal["mmdebstrap", "debootstrap"], ...] = ("mmdebstrap", "debootstrap")
+
+
+@flow(name="verify", flow_run_name="{reference} · verify", clean_up=[clean_up])
+def verify(reference: str, against: str = "") -> Verdict:
+    """Make `IMAGE` or `IMAGE@BUILD` again and compare it with its record, or with another image's manifest digest.
+
+    No network and no engine is needed: the pool has the packages, and nothing is imported. Raises NotReproduced, which
+    carries the Verdict.
+    """
+    with session() as here:
+        record = publication.build_of(here.store, reference)
+        then = verdict.expected(here.store, record, against)
+        with new_run(record.image):
+            found = compared(record, then)
+    if found.status == "differs":
+        raise NotReproduced(f"{record.image}@{record.build}", found.other, found.model_dump_json())
+    return found
+
+
+def verified(reference: str, against: str = "") -> Verdict:
+    """Run the flow here; the Verdict, whether or not it is the same image."""
+    try:
+        return verify(reference, against)
+    except NotReproduced as failed:
+        return Verdict.model_validate_json(failed.verdict)
+
+
+def compared(record: Record, then: Expected) -> Verdict:
+    """The steps in order, with nothing that an earlier build has left but the pool."""
+    run_id, settings = str(this_run.id), current().settings
+    clear_away(settings.places)
+    with ExitStack() as undo:
+        folder = undo.enter_context(work_folder(settings.work, run_id))
+        place = undo.enter_context(roomy_folder(settings.memory, record.lock, folder, run_id))
+        wanted = recall(record, empty_folder(place / "recipe"))
+        debs = fetch(wanted, place, offline=True)
+        found = replace(wanted, lock=verdict.lock_of(record.lock, debs), tools=record.tools)
+        with ExitStack() as running:
+            members = make_tree(wanted, debs, place, running, kept=None)
+            packed = pack_tree(wanted, members, place, running, memo=None)
+        made = assemble(wanted, packed, place / "layout")
+        said = compare(made, then, empty_folder(place / "compare"))
+    return Verdict(
+        image=record.image,
+        build=record.build,
+        links=(*inputs_of(record, found), *then.links(made)),
+        tools=verdict.tools(record.tools, wanted.tools),
+        differences=tuple(said[: verdict.SHOWN]),
+        different=len(said),
+        seconds=dict(current_run().timeline.seconds),
+    )
+
+
+@step("recall {record.image}", network=True)
+def recall(record: Record, folder: Path) -> Inputs:
+    """What the build was made of: its recipe as it was then, and its lock. Raises IngredientsMissing."""
+    if not record.ingredients:
+        raise IngredientsMissing(record.image, record.build)
+    file = ingredients.unpack(current().store, record.ingredients, folder)
+    engines = (name for name in ENGINES if name in record.tools)
+    recipe = chosen_engine(read(file), Choice(engine=next(engines, None)))
+    return Inputs(
+        recipe=recipe,
+        file=file,
+        architecture=native_architecture(),
+        newest=record.lock,
+        lock=record.lock,
+        tools=tool_versions(recipe),
+        recipe_digest=digest(recipe, folder_of(file)),
+    )
+
+
+def inputs_of(record: Record, found: Inputs) -> tuple[Link, ...]:
+    """The first links, up to the input digest; `found` has the tools of then, as those of now are told apart."""
+    return (
+        Link(name="recipe", recorded=record.recipe_digest, found=found.recipe_digest),
+        Link(name="lock", recorded=record.lock_digest, found=found.lock.digest),
+        Link(name="input", recorded=record.input_digest, found=found.digest),
+    )
+
+
+@step("compare {made.name}", network=True)
+def compare(made: Image, then: Expected, folder: Path) -> list[str]:
+    """What differs from the image of then, by member; nothing where the digests are the same."""
+    said = verdict.differences(current().store, then, made, folder, current_run().log)
+    current().progress.note(f"{len(said)} differences" if said else "the same")
+    return said

@@ -1,0 +1,158 @@
+"""From a recipe to its lock: apt resolves, in a private root that never touches the machine's own apt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from rootfs import kept
+from rootfs.aptroot import AptRoot, stanzas
+from rootfs.archive import Site, Source, sources
+from rootfs.digests import digest_of
+from rootfs.errors import ArchiveChanging, NothingKept
+from rootfs.lists import Lists, check_components
+from rootfs.lock import Lock, package_versions
+from rootfs.lockfile import committed_lock
+from rootfs.recipe import DebootstrapRecipe
+from rootfs.release import State
+from rootfs.resolve import resolve
+from rootfs.run import Log
+from rootfs.suites import Suites
+from rootfs.whohas import packages_with
+
+REVISION = 2  # raised when the same archive and recipe would give another lock because this program changed
+TRIES = 3
+# What of a recipe decides its packages, besides what decides its sources.
+ASKED = ("suite", "pockets", "components", "variant", "include", "exclude", "recommends", "repositories", "pins")
+
+
+class Apt:
+    """What recipes mean on one night: archives are asked once. `cache` is kept from night to night.
+
+    Threads and processes may share a cache. Not `offline`, it asks an archive only for what has changed.
+    """
+
+    def __init__(self, cache: Path, site: Site, *, offline: bool = False, log: Log) -> None:
+        self._cache, self._site, self._offline = cache.absolute(), site, offline
+        self._suites = Suites(self._cache / "releases", offline=offline)
+        self._lists, self._log = Lists(self._cache, log), log
+
+    def lock(self, recipe: DebootstrapRecipe, files: Path, architecture: str) -> Lock:
+        """The exact packages a recipe means; `files` is the folder of the files it names.
+
+        Raises NetworkFailure (try again), UnsignedRelease, InvalidRelease, OlderRelease, NothingKept, and what is the
+        recipe's own fault: UnknownSuite, SuiteMissing, ComponentMissing, PackageMissing, PackagesConflict and others.
+        """
+        if recipe.lock is not None:
+            return committed_lock(recipe, files / recipe.lock, architecture)
+        wanted = self._sources(recipe, files, architecture)
+        for attempt in range(TRIES):
+            states = self._suites.states(wanted)
+            for state in states:
+                if state.source.suite not in {f"{recipe.suite}-{pocket}" for pocket in recipe.pockets}:
+                    check_components(state, architecture)
+            if lock := self._resolved(recipe, states, architecture, afresh=attempt > 0):
+                return lock
+            self._suites.forget()
+        raise ArchiveChanging(states[0].source.folder, "")
+
+    def packages_with(
+        self, recipe: DebootstrapRecipe, files: Path, architecture: str, names: Iterable[str]
+    ) -> dict[str, str]:
+        """The package of the recipe's suites that has a file of each of these names; only those found, none offline."""
+        if self._offline:
+            return {}
+        with kept.locked(self._cache / "contents.lock"):
+            text = stanzas(self._sources(recipe, files, architecture))
+            return packages_with(AptRoot(self._cache / "contents", text, architecture), names, self._log)
+
+    def forget(self) -> None:
+        """Ask the archives anew: one has moved on."""
+        self._suites.forget()
+
+    def _sources(self, recipe: DebootstrapRecipe, files: Path, architecture: str) -> tuple[Source, ...]:
+        """The suites that a recipe takes packages from, its own distribution's first."""
+        memo = self._cache / "addresses"
+        own = sources(recipe.suite, recipe.pockets, recipe.components, architecture, self._site, memo)
+        wanted = own + _further(recipe, files, self._site)
+        if recipe.snapshot is None:
+            return wanted
+        return tuple(_at(source, recipe.snapshot, self._site) for source in wanted)
+
+    def _resolved(
+        self, recipe: DebootstrapRecipe, states: tuple[State, ...], architecture: str, *, afresh: bool
+    ) -> Lock | None:
+        """The lock in this state of the suites; none where an archive has a newer one by now."""
+        memo = _Memo(self._cache / "locks", recipe, states, architecture)
+        if known := memo.read():
+            return known
+        self._update(states, architecture, afresh=afresh)
+        with kept.locked(self._cache / "lock", shared=True):
+            if self._lists.stale(states, architecture):
+                return None
+            packages = resolve(self._lists.root(states, architecture), recipe, states)
+        lock = Lock(releases=tuple(state.release for state in states), packages=tuple(packages))
+        memo.write(lock)
+        return lock
+
+    def _update(self, states: tuple[State, ...], architecture: str, *, afresh: bool) -> None:
+        """Fetch the lists that are not those of this state; who only reads them waits for nobody."""
+        with kept.locked(self._cache / "lock", shared=True):
+            if not self._lists.stale(states, architecture):
+                return
+        with kept.locked(self._cache / "lock"):
+            stale = self._lists.stale(states, architecture)
+            if stale and self._offline:
+                raise NothingKept(stale[0].source.suite)
+            if stale:
+                self._lists.update(stale, architecture, afresh=afresh)
+
+
+def _further(recipe: DebootstrapRecipe, files: Path, site: Site) -> tuple[Source, ...]:
+    """The suites of the recipe's further archives."""
+    return tuple(
+        Source(
+            address=(address := each.uri.rstrip("/")),
+            mirror=site.mirror(address),
+            suite=suite,
+            components=each.components,
+            keyring=files / each.keyring,
+            priority=each.priority,
+        )
+        for each in recipe.repositories
+        for suite in each.suites
+    )
+
+
+def _at(source: Source, moment: str, site: Site) -> Source:
+    address = site.snapshot(source.address, moment)
+    return replace(source, mirror=site.mirror(address), snapshot=address)
+
+
+class _Memo:
+    """The lock that a recipe had last, with everything that decided it."""
+
+    def __init__(self, folder: Path, recipe: DebootstrapRecipe, states: tuple[State, ...], architecture: str) -> None:
+        asked = recipe.model_dump(mode="json", include=set(ASKED))
+        where = [[state.source.address, state.source.mirror, state.source.suite] for state in states]
+        self._file = folder / f"{digest_of([asked, where, architecture])[7:]}.json"
+        releases = [state.release.sha256 for state in states]
+        self._key = digest_of([releases, package_versions(("apt",)), REVISION])
+
+    def read(self) -> Lock | None:
+        """The lock, if everything is as it was; a damaged memo is none."""
+        try:
+            found = json.loads(self._file.read_bytes())
+            lock = Lock.model_validate(found["lock"])
+            return lock if (found["key"], found["digest"]) == (self._key, lock.digest) else None
+        except (FileNotFoundError, ValueError, TypeError, KeyError, ValidationError):
+            return None
+
+    def write(self, lock: Lock) -> None:
+        """Keep a lock in place of the one before."""
+        content = {"key": self._key, "digest": lock.digest, "lock": lock.model_dump(mode="json")}
+        kept.write(self._file, json.dumps(content).encode())

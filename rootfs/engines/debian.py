@@ -1,0 +1,185 @@
+"""A tree of Debian packages: the engine makes the essential ones (stage one), our own code all the rest (stage two).
+
+Stage two begins with the base packages, which many recipes have in common: the tree of them is kept, as that of the
+essential ones is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Thread
+
+from rootfs import errors
+from rootfs.disk import FULL
+from rootfs.engines import TIMEOUT, Job, debootstrap, is_root, kept, mmdebstrap, plain, remove_tree, repository
+from rootfs.engines.plan import Start, plan_of
+from rootfs.errors import ClockBehind, DiskFull, Problem, ProgramFailed
+from rootfs.lock import Package
+from rootfs.members import Member, Members, from_tar, from_tree
+from rootfs.recipe import DebootstrapRecipe
+from rootfs.run import run, stream
+from rootfs.stage_two.base import TAR
+from rootfs.stage_two.install import explained
+from rootfs.stage_two.plan import Plan
+
+STAGE_ONE: dict[str, Callable[[Job, Path, str, int, Path], None]] = {
+    "mmdebstrap": mmdebstrap.stage_one,
+    "debootstrap": debootstrap.stage_one,
+}
+ROOM = 1 << 17  # bytes for an error of stage two, with what a program printed
+PACKAGE = Path(errors.__file__).parent.parent  # where `rootfs` is imported from
+
+
+@contextmanager
+def tree(job: Job) -> Iterator[Members]:
+    """The tree that the job's lock and recipe mean.
+
+    Raises BadDeb, ClockBehind, DiskFull, NeedsRoot, MaintainerScriptFailed, NotTheLock, ProgramFailed, ScriptFailed,
+    and where a recipe asks for what cannot be AccountClash, FileClash, LocaleMissing, TimezoneMissing.
+    """
+    recipe = job.recipe
+    assert isinstance(recipe, DebootstrapRecipe)  # noqa: S101 - engine_for chose
+    check_clock(job.lock.epoch)
+    later = ExitStack()
+    try:
+        with _room(job.folder):
+            make(job, recipe, later)
+        if is_root():
+            with _removed_when_read(job.tree) as members:
+                yield members
+        else:
+            command = [*TAR, "--file=-", f"--directory={job.tree}", "."]  # only its own namespace can read it
+            with stream(command, contained="with owners", timeout=TIMEOUT, log=job.log) as archive:
+                yield from_tar(archive)
+    finally:
+        later.close()
+        remove_tree(job.tree)
+
+
+@contextmanager
+def _removed_when_read(tree: Path) -> Iterator[Members]:
+    """The members of a tree that goes when the last has been read, while whoever reads them still works on some."""
+    removal = Thread(target=remove_tree, args=(tree,))
+
+    def members() -> Iterator[Member]:
+        yield from from_tree(tree)
+        removal.start()
+
+    try:
+        yield members()
+    finally:
+        if removal.ident:
+            removal.join()
+
+
+def make(job: Job, recipe: DebootstrapRecipe, later: ExitStack) -> None:
+    """The tree, from a kept one with the base packages if there is one; else that is made first, and kept.
+
+    Keeping goes on until `later` is closed.
+    """
+    essential = [package for package in job.lock.packages if package.essential]
+    base = [package for package in job.lock.packages if package.base or package.essential]
+    epoch = repository.epoch(job.debs, base)
+    if job.kept is None or base == essential:
+        stage_two(job, plan_of(job, recipe, stage_one(job, recipe, essential, later), epoch))
+        return
+    key = kept.key_of("base", base, recipe.engine, job.architecture, recipe.suite)
+    with ExitStack() as held:
+        held.enter_context(kept.one_at_a_time(job.kept, key))
+        found = kept.find(job.kept, key)
+        if not found:
+            start = replace(stage_one(job, recipe, essential, later), keep=(tar := job.folder / "base.tar"))
+            stage_two(job, plan_of(job, recipe, start, epoch))
+            kept.keep_meanwhile(job.kept, key, tar, held, later)
+            return
+    job.log(f"the tree of base packages is kept as {key}")
+    stage_two(job, plan_of(job, recipe, Start(found, epoch, has_base=True), epoch))
+
+
+@contextmanager
+def _room(folder: Path) -> Iterator[None]:
+    """Raises DiskFull for whatever fails, here or in a program, because no space is left."""
+    try:
+        yield
+    except (Problem, OSError) as error:
+        said = error.output if isinstance(error, Problem) else str(error)
+        if any(os.strerror(number) in said for number in FULL):
+            raise DiskFull(folder) from error
+        raise
+
+
+def check_clock(epoch: int) -> None:
+    """Raises ClockBehind where this machine's clock is before `epoch`: new files would seem old."""
+    now = time.time()
+    if now < epoch:
+        raise ClockBehind(*(f"{datetime.fromtimestamp(each, UTC):%Y-%m-%d %H:%M} UTC" for each in (now, epoch)))
+
+
+def stage_one(job: Job, recipe: DebootstrapRecipe, essential: list[Package], later: ExitStack) -> Start:
+    """The tree of the essential packages: a kept one, or one that is made now and kept."""
+    epoch = repository.epoch(job.debs, essential)
+    if job.kept is None:
+        return Start(_made(job, recipe, essential, epoch), epoch)
+    key = kept.key_of("essential", essential, recipe.engine, job.architecture, recipe.suite)
+    with ExitStack() as held:
+        held.enter_context(kept.one_at_a_time(job.kept, key))
+        if found := kept.find(job.kept, key):
+            job.log(f"the tree of essential packages is kept as {key}")
+            return Start(found, epoch)
+        made = _made(job, recipe, essential, epoch)
+        kept.keep_meanwhile(job.kept, key, made, held, later)
+        return Start(made, epoch)
+
+
+def _made(job: Job, recipe: DebootstrapRecipe, essential: list[Package], epoch: int) -> Path:
+    folder, made = job.folder / "repository", job.folder / "stage-one.tar"
+    kept = job.kept / "debs" if job.kept else None
+    debs = repository.make(folder, job.debs, essential, recipe.suite, job.architecture, kept=kept)
+    try:
+        with ThreadPoolExecutor(1) as aside:
+            if kept:
+                aside.submit(plain.keep, debs, kept)
+            STAGE_ONE[recipe.engine](job, folder, recipe.suite, epoch, made)
+    except ProgramFailed as error:
+        raise explained(error) from error
+    remove_tree(folder)
+    return made
+
+
+def stage_two(job: Job, plan: Plan) -> None:
+    """Run the program that makes the tree, in namespaces of its own; its errors are ours."""
+    said, problem = job.folder / "plan.json", job.folder / "problem.json"
+    said.write_bytes(plan.dumped())
+    problem.write_bytes(b" " * ROOM)
+    command: list[str | Path] = [sys.executable, "-P", "-m", "rootfs.stage_two", said, problem]
+    environment = {**job.environment, "PYTHONPATH": str(PACKAGE), "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        run(
+            command,
+            env=environment,
+            contained="with owners",
+            network=False,
+            timeout=TIMEOUT,
+            log=job.log,
+        )
+    except ProgramFailed as error:
+        if text := problem.read_text().strip():
+            raise _told(text) from error
+        raise
+
+
+def _told(text: str) -> Problem:
+    """The error that stage two wrote down."""
+    kind, what, where, mend, output = json.loads(text)
+    problem: Problem = getattr(errors, kind).__new__(getattr(errors, kind))
+    Problem.__init__(problem, what, where=where, mend=mend, output=output)
+    return problem

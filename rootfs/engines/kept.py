@@ -1,0 +1,98 @@
+"""Trees of essential or base packages, as tars, kept from one build to the next: a memo that may be lost or damaged."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from threading import Thread
+
+from rootfs.digests import digest_of
+from rootfs.kept import locked
+from rootfs.lock import Package, package_versions
+from rootfs.memo import copy, state_of
+
+REVISION = 3  # raised when the same key shall mean another tar
+MOST = 24  # tars: two for each suite and variant
+LARGEST = 4 << 30  # bytes of them all
+
+_sound: dict[Path, tuple[int, int, int]] = {}  # tars that this process has read, as they were then
+
+
+def key_of(kind: str, packages: Iterable[Package], engine: str, architecture: str, suite: str) -> str:
+    """What decides the tar of a tree of these packages: its kind, and a digest in hex. Raises ToolsMissing."""
+    said = {
+        "packages": [(package.sha256, package.essential) for package in packages],
+        "tools": package_versions(tuple(sorted({"apt", "dpkg", "tar", engine}))),
+        "architecture": architecture,
+        "suite": suite,
+        "revision": REVISION,
+    }
+    return f"{kind}-{digest_of(said).removeprefix('sha256:')}"
+
+
+@contextlib.contextmanager
+def one_at_a_time(folder: Path, key: str) -> Iterator[None]:
+    """While the block lasts nobody else makes the tar of this key: who waits finds it kept.
+
+    A folder that cannot be written to holds nobody up.
+    """
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):
+            held.enter_context(locked(folder / f"{key[: key.index('-') + 2]}.lock"))  # few files, which stay
+        yield
+
+
+def find(folder: Path, key: str) -> Path | None:
+    """The kept tar of this key, if it is still what was kept; one that is damaged goes."""
+    for path in folder.glob(f"{key}-*.tar"):
+        with contextlib.suppress(OSError):
+            if _sound.get(path) == state_of(path) or path.stem == f"{key}-{_sha256(path)}":
+                os.utime(path)
+                _sound[path] = state_of(path)
+                return path
+            path.unlink()
+    return None
+
+
+def keep(folder: Path, key: str, made: Path) -> None:
+    """Keep a copy of a tar under this key, and let go of those that were not used for longest.
+
+    A folder that cannot be written to, or is full, keeps nothing: the next build makes the tar again.
+    """
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        copy(made, folder / f"{key}-{_sha256(made)}.tar")
+        _prune(folder)
+
+
+def keep_meanwhile(folder: Path, key: str, made: Path, held: contextlib.ExitStack, later: contextlib.ExitStack) -> None:
+    """Keep a tar, which has to stay, while other things are done; closing `later` waits for it.
+
+    What is `held` for it is let go when it is kept.
+    """
+
+    def keep_and_let_go(held: contextlib.ExitStack) -> None:
+        with held:
+            keep(folder, key, made)
+
+    thread = Thread(target=keep_and_let_go, args=(held.pop_all(),))
+    later.callback(thread.join)
+    thread.start()
+
+
+def _prune(folder: Path) -> None:
+    """Also what a killed build left half-written goes so, in time."""
+    newest = sorted(folder.glob("*.tar"), key=lambda path: path.stat().st_mtime, reverse=True)
+    size = 0
+    for index, path in enumerate(newest):
+        size += path.stat().st_size
+        if index >= MOST or size > LARGEST:
+            path.unlink(missing_ok=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,115 @@
+"""From a recipe and a lock to the plan of stage two."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rootfs.engines import Job
+from rootfs.lock import Package
+from rootfs.parts import FileEntry
+from rootfs.recipe import DebootstrapRecipe
+from rootfs.slim import dpkg_rules, recipe_lines
+from rootfs.stage_two.plan import Deb, Entry, NewGroup, NewUser, Plan
+
+# What the official images of Debian and Ubuntu have, under the names they have there: many a Dockerfile knows those.
+APT = Path(__file__).parent / "apt"
+UNSAFE_IO = "# A container's files are thrown away when something goes wrong: no need to sync each.\nforce-unsafe-io\n"
+
+
+@dataclass(frozen=True)
+class Start:
+    """A tar that stage two begins with, of packages that were built until `epoch` (seconds since 1970).
+
+    If it does not have the base packages, the tree of them is written to `keep`, if that is said.
+    """
+
+    tar: Path
+    epoch: int
+    has_base: bool = False
+    keep: Path | None = None
+
+
+def plan_of(job: Job, recipe: DebootstrapRecipe, start: Start, base_epoch: int) -> Plan:
+    """What stage two has to do."""
+    return Plan(
+        tree=job.tree,
+        scratch=job.folder,
+        start=start.tar,
+        start_epoch=start.epoch,
+        has_base=start.has_base,
+        keep=start.keep,
+        base_epoch=base_epoch,
+        debs=job.debs,
+        files=job.files,
+        architecture=job.architecture,
+        epoch=job.lock.epoch,
+        packages=tuple(map(_deb, job.lock.packages)),
+        texts=dict(_texts(job, recipe)),
+        entries=tuple(_entries(recipe)),
+        groups=tuple(NewGroup(group.name, group.gid) for group in recipe.groups),
+        users=tuple(NewUser(**user.model_dump()) for user in recipe.users),
+        scripts=recipe.customise,
+        locale=recipe.locale,
+        timezone=recipe.timezone,
+        remove=recipe.package_manager == "remove",
+    )
+
+
+def _deb(package: Package) -> Deb:
+    return Deb(
+        name=package.name,
+        version=package.version,
+        architecture=package.architecture,
+        file=package.file_name,
+        essential=package.essential,
+        base=package.base,
+        auto=package.auto,
+    )
+
+
+def _texts(job: Job, recipe: DebootstrapRecipe) -> Iterator[tuple[str, str]]:
+    """Settings of dpkg and apt, which hold for what is installed later too; apt's only where it is."""
+    if rules := dpkg_rules(recipe_lines(recipe)):
+        yield "/etc/dpkg/dpkg.cfg.d/baseforge-paths", rules
+    if all(package.name != "apt" for package in job.lock.packages):
+        return
+    yield "/etc/dpkg/dpkg.cfg.d/docker-apt-speedup", UNSAFE_IO
+    yield "/etc/apt/sources.list", job.sources_list
+    for path in sorted(APT.iterdir()):
+        yield f"/etc/apt/apt.conf.d/{path.name}", path.read_text()
+    for number, each in enumerate(recipe.repositories, 1):
+        lines = [
+            "Types: deb",
+            f"URIs: {each.uri}",
+            f"Suites: {' '.join(each.suites)}",
+            f"Components: {' '.join(each.components)}",
+            f"Signed-By: {_keyring(each.keyring)}",
+        ]
+        yield f"/etc/apt/sources.list.d/further-{number}.sources", "\n".join([*lines, ""])
+
+
+def _keyring(path: str) -> str:
+    """Where the keyring of a further archive is in the image."""
+    return f"/etc/apt/keyrings/{Path(path).name}"
+
+
+def _entries(recipe: DebootstrapRecipe) -> Iterator[Entry]:
+    """Keyrings of further archives, then what the recipe lays over the tree."""
+    for keyring in {each.keyring: None for each in recipe.repositories}:
+        yield Entry(_keyring(keyring), source=keyring, mode=0o644)
+    yield from map(_entry, recipe.files)
+
+
+def _entry(file: FileEntry) -> Entry:
+    uid, gid = map(int, file.owner.split(":"))
+    return Entry(
+        path=file.path,
+        owner=(uid, gid),
+        source=file.source,
+        content=file.content,
+        link=file.link,
+        folder=bool(file.folder),
+        mode=None if file.mode is None else int(file.mode, 8),
+    )

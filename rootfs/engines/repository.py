@@ -1,0 +1,82 @@
+"""A local apt repository of just the packages that stage one is made of, so that its engine can take nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from rootfs import deb
+from rootfs.engines import TIMEOUT, Job, plain
+from rootfs.engines.plain import Plain
+from rootfs.errors import ProgramFailed, ProgramTimedOut
+from rootfs.lock import Package
+from rootfs.run import run
+
+THREADS = 2
+SECTION = "main"
+
+# An engine names its copy of an index after the whole address that this came from, and no name may be longer than 255
+# bytes, which a path may be: so the repository is bound, in the engine's own mount namespace, to one of these, which
+# every machine has (hier(7)).
+PLACES = ("/mnt", "/media")
+BOUND = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
+
+
+def make(
+    folder: Path, debs: Path, packages: Iterable[Package], suite: str, architecture: str, *, kept: Path | None = None
+) -> list[Plain]:
+    """Make the repository in `folder`, of the files that `debs` holds, without compression; returns what they became.
+
+    What is `kept` of an earlier time saves work. All of them get the priority `required`: debootstrap then takes each,
+    and apt does not care. Raises BadDeb.
+    """
+    index = folder / f"dists/{suite}/{SECTION}/binary-{architecture}/Packages"
+    (folder / "pool").mkdir(parents=True)
+    index.parent.mkdir(parents=True)
+
+    def write(package: Package) -> Plain:
+        name = f"pool/{package.name}_{package.architecture}.deb"
+        return plain.write(package, debs / package.file_name, folder / name, kept)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        made = list(pool.map(write, packages))
+    index.write_text("".join(map(_stanza, made)))
+    data = index.read_bytes()
+    listed = f" {hashlib.sha256(data).hexdigest()} {len(data)} {SECTION}/binary-{architecture}/Packages"
+    (folder / f"dists/{suite}/Release").write_text(
+        # Both names are asked for: mmdebstrap selects by archive and by code name.
+        f"Suite: {suite}\nCodename: {suite}\nComponents: {SECTION}\nArchitectures: {architecture}\nSHA256:\n{listed}\n"
+    )
+    return made
+
+
+def _stanza(made: Plain) -> str:
+    """The package in the index."""
+    control = re.sub(r"^Priority:.*\n", "", made.said.control + "\n", flags=re.MULTILINE | re.IGNORECASE)
+    where = f"Filename: pool/{made.path.name}\nSize: {made.said.size}\nSHA256: {made.said.sha256}"
+    return f"{control}Priority: required\n{where}\n\n"
+
+
+def epoch(debs: Path, packages: Iterable[Package]) -> int:
+    """When the newest of these packages was built, in seconds since 1970: a function of the packages alone."""
+    return max((deb.built(debs / package.file_name) for package in packages), default=0)
+
+
+def place(folder: Path) -> str:
+    """Where an engine finds the repository; never above the folder itself, as what is there is hidden meanwhile."""
+    return next(each for each in PLACES if not folder.resolve().is_relative_to(Path(each).resolve()))
+
+
+def bootstrap(job: Job, folder: Path, epoch: int, command: Sequence[str | Path]) -> None:
+    """Run an engine, with no network, on the repository in `folder`. Raises ProgramFailed, ProgramTimedOut."""
+    bound = ["sh", "-c", BOUND, "sh", folder, place(folder), *command]
+    environment = {**job.environment, "SOURCE_DATE_EPOCH": str(epoch)}
+    try:
+        run(bound, env=environment, contained="with owners", network=False, timeout=TIMEOUT, log=job.log)
+    except ProgramFailed as error:
+        raise ProgramFailed(str(command[0]), error.exit_status, error.output) from error
+    except ProgramTimedOut as error:
+        raise ProgramTimedOut(str(command[0]), TIMEOUT, error.output) from error

@@ -1,0 +1,49 @@
+"""Keyrings: the one file an archive's signatures are checked with, in the forms that gpgv and apt can read."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from rootfs.errors import InvalidKeyring
+
+HEAD, TAIL = "-----BEGIN PGP PUBLIC KEY BLOCK-----", "-----END PGP PUBLIC KEY BLOCK-----"
+# RFC 9580, 6.2: headers, an empty line, base64, and perhaps a checksum.
+BLOCK = re.compile(
+    rf"^{HEAD}[ \t]*\r?\n(?:[^\r\n]+\r?\n)*[ \t]*\r?\n(.*?)(?:^=\S+\s*)?^{TAIL}", re.MULTILINE | re.DOTALL
+)
+PACKET = 0x80  # the bit that begins every OpenPGP packet; files that begin otherwise apt cannot read
+
+
+def keys(path: Path) -> bytes:
+    """The keys in a file, armoured or not, as OpenPGP packets. Raises InvalidKeyring."""
+    try:
+        data = path.read_bytes()
+        blocks = BLOCK.findall(data.decode("latin-1"))
+        packets = b"".join(map(base64.b64decode, blocks)) if blocks else data
+    except (OSError, binascii.Error) as error:
+        raise InvalidKeyring(path) from error
+    if packets and not packets[0] & PACKET:
+        raise InvalidKeyring(path)
+    return packets
+
+
+def armoured(path: Path) -> str:
+    """The keys in a file as text, which sources.list(5) can hold. Raises InvalidKeyring."""
+    text = base64.b64encode(keys(path)).decode()
+    return "\n".join([HEAD, "", *(text[at : at + 64] for at in range(0, len(text), 64)), TAIL])
+
+
+@contextlib.contextmanager
+def usable(path: Path) -> Iterator[Path]:
+    """A keyring that gpgv can read, while the block lasts: it knows no armour. Raises InvalidKeyring."""
+    packets = keys(path)
+    with tempfile.NamedTemporaryFile(prefix="baseforge-", suffix=".gpg") as file:
+        file.write(packets)
+        file.flush()
+        yield Path(file.name)

@@ -1,0 +1,136 @@
+"""Lock files, which a recipe may name instead of the newest packages, and how two locks differ."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from debian_inspector.version import compare_versions
+from pydantic import ConfigDict, Field, ValidationError
+
+from rootfs import fields, kept, reader
+from rootfs.archive import Release
+from rootfs.complaints import complaints
+from rootfs.digests import canonical
+from rootfs.errors import LockUnfit, RecipeInvalid
+from rootfs.lock import Lock, Package
+from rootfs.recipe import DebootstrapRecipe
+from rootfs.release import moment
+
+STRICT = ConfigDict(frozen=True, extra="forbid", strict=True)
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Version = Annotated[str, Field(pattern="^[0-9][A-Za-z0-9.+:~-]*$")]  # Debian Policy 5.6.12
+Word = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]*$")]
+
+
+class _Release(Release):
+    model_config = STRICT
+
+    sha256: Sha256
+
+
+class _Package(Package):
+    """What becomes a file's name and an address is no more than that."""
+
+    model_config = STRICT
+
+    name: fields.Package
+    version: Version
+    architecture: Word
+    sha256: Sha256
+    size: int = Field(ge=0)
+    path: fields.Inside
+
+
+class _LockFile(Lock):
+    model_config = STRICT
+
+    releases: Annotated[tuple[_Release, ...], *fields.NotEmpty]
+    packages: Annotated[tuple[_Package, ...], *fields.NotEmpty]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference between two locks. `kind` is `added`, `removed`, `upgraded`, `downgraded`, `rebuilt` (the same
+    version, another file) or `released`; `old` and `new` are versions, or dates of a suite; empty where there is none.
+    """
+
+    kind: str
+    name: str
+    old: str
+    new: str
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.kind, self.name, " -> ".join(filter(None, (self.old, self.new))))))
+
+
+def changes(old: Lock, new: Lock) -> list[Change]:
+    """How two locks differ: the suites' dates first, then packages by name."""
+    return [*_releases(old, new), *_packages(old, new)]
+
+
+def _releases(old: Lock, new: Lock) -> Iterator[Change]:
+    before, after = ({(each.address, each.suite): each for each in lock.releases} for lock in (old, new))
+    for key in dict.fromkeys([*before, *after]):
+        if before.get(key) != after.get(key):
+            dates = (moment(lock[key].date) if key in lock else "" for lock in (before, after))
+            yield Change("released", key[1], *dates)
+
+
+def _packages(old: Lock, new: Lock) -> Iterator[Change]:
+    before, after = ({each.name: each for each in lock.packages} for lock in (old, new))
+    for name in sorted(before.keys() | after.keys()):
+        was, now = before.get(name), after.get(name)
+        if was is None or now is None:
+            kind = "removed" if now is None else "added"
+            yield Change(kind, name, was.version if was else "", now.version if now else "")
+        elif (was.version, was.sha256) != (now.version, now.sha256):
+            yield Change(_kind(was, now), name, was.version, now.version if now.version != was.version else "")
+
+
+def _kind(was: Package, now: Package) -> str:
+    order = compare_versions(was.version, now.version)
+    return "upgraded" if order < 0 else "downgraded" if order > 0 else "rebuilt"
+
+
+def write_lock(lock: Lock, path: Path) -> None:
+    """Write a lock file: JSON with one package a line, so that a commit shows what changed."""
+    parts = [f' "{key}": [\n  {_lines(values)}\n ]' for key, values in lock.model_dump(mode="json").items()]
+    kept.write(path, ("{\n" + ",\n".join(parts) + "\n}\n").encode())
+
+
+def _lines(values: list[object]) -> str:
+    return ",\n  ".join(canonical(value).decode() for value in values)
+
+
+def read_lock(path: Path) -> Lock:
+    """The lock in a file. Raises RecipeInvalid with the place of everything that is wrong in it."""
+    try:
+        text = path.read_text()
+        json.loads(text)
+        return Lock.model_validate(_LockFile.model_validate_json(text).model_dump())
+    except OSError as error:
+        raise RecipeInvalid([(f"{path}:1:1", f"the file cannot be read: {error.strerror}")]) from None
+    except json.JSONDecodeError as error:
+        where = f"{path}:{error.lineno}:{error.colno}"
+        raise RecipeInvalid([(where, f"this is not the JSON of a lock file: {error.msg}")]) from None
+    except ValidationError as error:
+        raise RecipeInvalid(complaints(error, reader.load(path), _LockFile)) from None
+    except ValueError:
+        raise RecipeInvalid([(f"{path}:1:1", "the file is not UTF-8 text")]) from None
+
+
+def committed_lock(recipe: DebootstrapRecipe, path: Path, architecture: str) -> Lock:
+    """The lock in the file that a recipe names. Raises RecipeInvalid, LockUnfit."""
+    lock = read_lock(path)
+    pockets = {f"{recipe.suite}-{pocket}" for pocket in recipe.pockets}
+    known = {recipe.suite, *pockets, *(suite for each in recipe.repositories for suite in each.suites)}
+    suites = {release.suite for release in lock.releases}
+    if recipe.suite not in suites or not suites <= known:
+        raise LockUnfit(path, f"it is of {', '.join(sorted(suites))}, the recipe of {', '.join(sorted(known))}")
+    if others := {package.architecture for package in lock.packages} - {architecture, "all"}:
+        raise LockUnfit(path, f"it is for {', '.join(sorted(others))}, and {architecture} is built")
+    return lock

@@ -1,0 +1,161 @@
+"""Release files: fetched, and checked before anything of them is believed: signature, suite, dates."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+import httpx
+from debian_inspector.debcon import Debian822
+
+from rootfs.archive import Release, Source
+from rootfs.errors import ArchiveUnreachable, InvalidRelease, SuiteMissing, UnsignedRelease
+from rootfs.keyring import usable
+from rootfs.run import run
+
+AHEAD = 600.0  # seconds that an archive's clock may be ahead of ours
+UNUSABLE = {"NO_PUBKEY": "", "EXPKEYSIG": ", which has expired", "REVKEYSIG": ", which is revoked"}  # gpgv's words
+TIMEOUT = httpx.Timeout(30, connect=10)  # seconds
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """An InRelease file as it came from `address`, and the entity tag it came with (RFC 9110), if any."""
+
+    address: str
+    tag: str
+    content: bytes
+
+
+def fetch_releases(wanted: tuple[Source, ...], known: Mapping[Source, Fetched]) -> list[Fetched]:
+    """Each suite's InRelease, all at once; one that is still as `known` is not sent again.
+
+    Raises ArchiveUnreachable (try again), SuiteMissing.
+    """
+    return asyncio.run(_fetch_all(wanted, known))
+
+
+async def _fetch_all(wanted: tuple[Source, ...], known: Mapping[Source, Fetched]) -> list[Fetched]:
+    """All at once, and not in threads: an interrupt would have to wait for those."""
+    async with httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=True) as client:
+        return await asyncio.gather(*(_fetch(client, source, known.get(source)) for source in wanted))
+
+
+async def _fetch(client: httpx.AsyncClient, source: Source, known: Fetched | None) -> Fetched:
+    """Only the tag asks for what is newer: a date would hide an archive that has gone back to an older state."""
+    address = f"{source.folder}/InRelease"
+    tag = known.tag if known and known.address == address else ""
+    try:
+        answer = await client.get(address, headers={"If-None-Match": tag} if tag else {})
+        if known and tag and answer.status_code == httpx.codes.NOT_MODIFIED:
+            return known
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            raise SuiteMissing(source.suite, address)
+        answer.raise_for_status()
+    except httpx.HTTPError as error:
+        raise ArchiveUnreachable(address, str(error) or type(error).__name__) from error
+    except httpx.InvalidURL as error:
+        raise ArchiveUnreachable(address, str(error)) from error
+    return Fetched(address, answer.headers.get("etag", ""), answer.content)
+
+
+@dataclass(frozen=True)
+class State:
+    """A suite as its archive has it: the Release file, and the text that is signed."""
+
+    source: Source
+    release: Release
+    text: str
+
+    def index(self, path: str) -> tuple[str, int] | None:
+        """sha256 in hex and size in bytes of one of the suite's indexes, as the Release file has them."""
+        section = self.text.partition("\nSHA256:")[2]
+        found = re.search(rf"^ ([0-9a-f]{{64}}) +(\d+) +{re.escape(path)}$", section, re.MULTILINE)
+        return (found[1], int(found[2])) if found else None
+
+    def field(self, name: str) -> str:
+        """A field of one line, or an empty string."""
+        found = re.search(rf"^{name}:(.*)$", self.text, re.MULTILINE)
+        return found[1].strip() if found else ""
+
+
+def check_release(signed: bytes, source: Source, address: str) -> State:
+    """What a signed Release file says, after its signature, suite and dates have been checked.
+
+    Raises UnsignedRelease, InvalidRelease, InvalidKeyring.
+    """
+    signer, text = verified(signed, source.keyring, address)
+    fields = Debian822.from_string(text)
+    if source.suite not in (fields.get("codename"), fields.get("suite")):
+        raise InvalidRelease(address, f"it is the Release file of {fields.get('codename')}, not of {source.suite}")
+    date = time_of(fields.get("date", ""), address)
+    until = time_of(fields["valid-until"], address) if "valid-until" in fields else None
+    _check_dates(date, None if source.snapshot else until, address)
+    return State(
+        source=source,
+        release=Release(
+            address=source.address,
+            suite=source.suite,
+            sha256=hashlib.sha256(signed).hexdigest(),
+            date=date,
+            signer=signer,
+            valid_until=until,
+        ),
+        text=text,
+    )
+
+
+def verified(signed: bytes, keyring: Path, address: str) -> tuple[str, str]:
+    """The signer's fingerprint and the text inside the signature, the only part of the file that may be believed.
+
+    Raises UnsignedRelease, InvalidKeyring.
+    """
+    with usable(keyring) as ring:
+        argv = ["gpgv", "--status-fd=2", f"--keyring={ring}", "--output=-", "-"]
+        result = run(argv, stdin=signed, check=False)
+    signers, others = _signers(result.stderr)
+    if not signers or "[GNUPG:] BADSIG" in result.stderr:
+        raise UnsignedRelease(address, keyring, others)
+    return signers[0], result.stdout
+
+
+def _signers(status: str) -> tuple[list[str], list[str]]:
+    """The fingerprints of good signatures, and the keys of others: unknown ones, expired and revoked ones."""
+    good, others, key = [], [], ""
+    for word, value in re.findall(r"^\[GNUPG:\] (\w+)(?: (\S+))?", status, re.MULTILINE):
+        if word in ("GOODSIG", "NEWSIG"):
+            key = value
+        elif word == "VALIDSIG" and key:
+            good.append(value)
+        elif word in UNUSABLE:
+            others.append(value + UNUSABLE[word])
+            key = ""
+    return good, others
+
+
+def _check_dates(date: int, until: int | None, address: str) -> None:
+    now = datetime.now(UTC).timestamp()
+    clock = f"this machine's clock says {moment(now)}"
+    if until is not None and until < now:
+        raise InvalidRelease(address, f"it expired on {moment(until)}; {clock}")
+    if date > now + AHEAD:
+        raise InvalidRelease(address, f"its date, {moment(date)}, is yet to come; {clock}")
+
+
+def moment(seconds: float) -> str:
+    """Seconds since 1970 as people write it."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%a, %d %b %Y %H:%M:%S} UTC"
+
+
+def time_of(text: str, address: str) -> int:
+    """A date of a Release file (RFC 5322, in UTC) in seconds since 1970. Raises InvalidRelease."""
+    try:
+        return int(parsedate_to_datetime(text).timestamp())
+    except ValueError as error:
+        raise InvalidRelease(address, f"it has no readable date ({text!r})") from error

@@ -1,0 +1,84 @@
+"""`python -m rootfs.stage_two PLAN PROBLEM`: do what the plan says; an error goes to the file PROBLEM as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from rootfs.errors import Problem
+from rootfs.run import PROXIES, run
+from rootfs.stage_two import accounts, base, customise, install, mounts, overlay, places, removal
+from rootfs.stage_two.plan import Plan
+
+POLICY = "usr/sbin/policy-rc.d"  # stays where apt does: packages that are installed later shall start nothing either
+HOST = "localhost"  # packages write the host's name into their settings: not this machine's
+KEEPING = (*base.KEEPING, "--same-owner", "--same-permissions")
+DEVICES = ("--anchored", "--exclude=./dev/*")  # an ordinary user cannot make any; images get their own
+LONGEST = 10_000  # characters of a program's output that go into an error
+NO_DAEMONS = "#!/bin/sh\nexit 101\n"  # invoke-rc.d's policy: start nothing
+
+
+def make(plan: Plan) -> None:
+    """The tree, from the tar that it begins with to its last file."""
+    debs = plan.scratch / "debs"
+    with install.unpacking(plan, debs):
+        _extract(plan)
+        mounts.mount(plan.tree, debs)
+    if not plan.has_base:
+        _add_base(plan)
+    for path, text in plan.texts.items():
+        places.write(plan.tree, path, text)
+    install.install(plan, plan.rest, plan.epoch)
+    install.mark(plan)
+    for file in debs.iterdir():
+        file.unlink()  # they may take as much memory as the tree
+    accounts.add(plan.tree, plan.groups, plan.users, plan.epoch)
+    overlay.lay(plan.tree, plan.entries, plan.files)
+    if plan.locale:
+        customise.set_locale(plan, plan.locale)
+    if plan.timezone:
+        customise.set_timezone(plan.tree, plan.timezone)
+    customise.run_scripts(plan)
+    install.check(plan)
+    if plan.remove:
+        removal.remove(plan)
+    if plan.remove or not plan.has("apt"):
+        (plan.tree / POLICY).unlink(missing_ok=True)
+
+
+def _extract(plan: Plan) -> None:
+    """Unpack what the tree begins with."""
+    plan.tree.mkdir()
+    run(["tar", "--extract", *KEEPING, *DEVICES, f"--file={plan.start}", f"--directory={plan.tree}"])
+    base.clamp_days(plan.tree, plan.start_epoch)
+
+
+def _add_base(plan: Plan) -> None:
+    """The packages that come first, and what keeps them from starting anything."""
+    places.write(plan.tree, f"/{POLICY}", NO_DAEMONS, mode=0o755)
+    install.install(plan, plan.base, plan.base_epoch)
+    base.settle(plan)
+
+
+def main(plan: Path, problem: Path) -> int:
+    """Returns the exit status."""
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))  # as process 1 we would not even hear it
+    for name in PROXIES:
+        os.environ.pop(name, None)  # there is no network here; scripts must not see the user's
+    socket.sethostname(HOST)
+    try:
+        make(Plan.loaded(plan.read_bytes()))
+    except Problem as error:
+        said = [type(error).__name__, error.what, error.where, error.mend, error.output[-LONGEST:]]
+        with problem.open("r+b") as file:  # the room for it is there, also where the disk is full by now
+            file.write(json.dumps(said).encode())
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

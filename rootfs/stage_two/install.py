@@ -1,0 +1,148 @@
+"""Packages of a tree: this machine's apt puts them in the right order, the tree's own dpkg installs them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from rootfs import deb
+from rootfs.errors import MaintainerScriptFailed, NotTheLock, ProgramFailed
+from rootfs.run import run
+from rootfs.stage_two import places
+from rootfs.stage_two.mounts import DEBS
+from rootfs.stage_two.plan import Deb, Plan
+from rootfs.stage_two.say import say
+
+THREADS = 2
+STATUS = "var/lib/dpkg/status"
+FAILED = re.compile(r"^dpkg: error processing (?:package|archive) (?:\S*/)?([a-z0-9][a-z0-9+.-]+)", re.MULTILINE)
+BEGIN = re.compile(r"(Setting up|Preparing to unpack|Unpacking|Removing|Processing triggers for|Configuring) ")
+REASON = 2  # lines: the one that names the package, and why
+
+# Nothing of this machine's configuration counts. apt reads the first before anything else, the others come after it.
+SEALED = 'Dir::Etc::main "/dev/null";\nDir::Etc::parts "/dev/null";\n'
+OPTIONS = {
+    "Acquire::Languages": "none",
+    "APT::Immediate-Configure": "false",  # apt and what it needs would be installed one by one, each with a dpkg run
+    "APT::Install-Recommends": "false",
+    "APT::Sandbox::User": "root",
+    "Debug::NoLocking": "true",
+    "DPkg::Options::unsafe-io": "--force-unsafe-io",
+    "DPkg::Options::abort": "--abort-after=1",  # so that the first failure is the last that is printed
+    "DPkg::Use-Pty": "false",
+    "Dir::Etc::preferences": "/dev/null",
+    "Dir::Etc::preferencesparts": "/dev/null",
+    "Dir::Etc::sourcelist": "/dev/null",
+    "Dir::Etc::sourceparts": "/dev/null",
+}
+
+
+@contextmanager
+def unpacking(plan: Plan, folder: Path) -> Iterator[None]:
+    """While the block does other things, decompress what `install` will need into `folder`. Raises BadDeb.
+
+    dpkg would do so with one thread, one package after the other.
+    """
+    folder.mkdir()
+    with ThreadPoolExecutor(THREADS) as pool:
+        wanted = [*plan.base, *plan.rest]
+        made = [pool.submit(deb.unpacked, plan.debs / each.file, folder / each.file) for each in wanted]
+        yield
+        for future in made:
+            future.result()
+
+
+def install(plan: Plan, packages: Iterable[Deb], epoch: int) -> None:
+    """Install packages in one go, with this SOURCE_DATE_EPOCH. Raises MaintainerScriptFailed, ProgramFailed."""
+    if debs := [plan.tree / DEBS / each.file for each in packages]:
+        apt(plan, "--no-remove", "install", *debs, epoch=epoch)
+
+
+def apt(plan: Plan, *words: str | Path, epoch: int | None = None) -> None:
+    """Run this machine's apt on the tree, with the plan's epoch or another.
+
+    Raises MaintainerScriptFailed, ProgramFailed.
+    """
+    state = plan.scratch / "apt"
+    for name in ("lists/partial", "archives/partial", "log"):
+        (state / name).mkdir(parents=True, exist_ok=True)
+    sealed = state / "apt.conf"
+    sealed.write_text(SEALED)
+    own = {
+        "APT::Architecture": plan.architecture,
+        "DPkg::Chroot-Directory": plan.tree,
+        "Dir": state,
+        "Dir::Cache": state,
+        "Dir::Log": state / "log",
+        "Dir::State": state,
+        "Dir::State::status": plan.tree / STATUS,
+    }
+    options = [f"--option={name}={value}" for name, value in {**OPTIONS, **own}.items()]
+    environment = {"APT_CONFIG": str(sealed), "SOURCE_DATE_EPOCH": str(epoch or plan.epoch)}
+    _run(plan, ["apt-get", "--yes", "--quiet", *options, *words], environment)
+
+
+def dpkg(plan: Plan, *words: str) -> None:
+    """Run the tree's dpkg. Raises MaintainerScriptFailed, ProgramFailed."""
+    _run(plan, ["chroot", plan.tree, "dpkg", *words], {})
+
+
+def _run(plan: Plan, command: list[str | Path], environment: dict[str, str]) -> None:
+    try:
+        run(command, env=environment_of(plan) | environment, log=say)
+    except ProgramFailed as error:
+        raise explained(error) from error
+
+
+def environment_of(plan: Plan) -> dict[str, str]:
+    """What programs in the tree see besides the clean environment."""
+    return {
+        "DEBIAN_FRONTEND": "noninteractive",
+        "DEBCONF_NONINTERACTIVE_SEEN": "true",
+        "HOME": "/root",
+        "SOURCE_DATE_EPOCH": str(plan.epoch),
+        "TMPDIR": "/tmp",  # noqa: S108 - the tree's own
+    }
+
+
+def explained(error: ProgramFailed) -> ProgramFailed | MaintainerScriptFailed:
+    """The error that names the package, and what was printed for it, where dpkg says that one failed."""
+    failed = FAILED.search(error.output)
+    if not failed:
+        return error
+    lines = error.output.splitlines()
+    end = next(index for index, line in enumerate(lines) if FAILED.match(line))
+    begins = [index for index, line in enumerate(lines[:end]) if BEGIN.match(line)]
+    return MaintainerScriptFailed(failed[1], "\n".join(lines[begins[-1] if begins else 0 : end + REASON]))
+
+
+def installed(tree: Path) -> set[tuple[str, str, str]]:
+    """(name, version, architecture) of each package that dpkg's status file calls installed."""
+    found = set()
+    for stanza in (tree / STATUS).read_text(errors="replace").split("\n\n"):
+        fields = dict(re.findall(r"^(Package|Version|Architecture|Status): (.*)$", stanza, re.MULTILINE))
+        if fields.get("Status", "").endswith(" installed"):
+            found.add((fields["Package"], fields["Version"], fields["Architecture"]))
+    return found
+
+
+def check(plan: Plan) -> None:
+    """Raises NotTheLock unless just the packages of the lock are installed."""
+    wanted = {(each.name, each.version, each.architecture) for each in plan.packages}
+    found = installed(plan.tree)
+    if wanted != found:
+        raise NotTheLock(*(sorted(map("_".join, some)) for some in (wanted - found, found - wanted)))
+
+
+def mark(plan: Plan) -> None:
+    """Say which packages are there only as dependencies, so that a later `apt autoremove` knows (apt-mark(8))."""
+    auto = [each for each in plan.packages if each.auto]
+    if auto and plan.has("apt"):
+        places.write(plan.tree, "/var/lib/apt/extended_states", "".join(map(_stanza, auto)))
+
+
+def _stanza(package: Deb) -> str:
+    return f"Package: {package.name}\nArchitecture: {package.architecture}\nAuto-Installed: 1\n\n"

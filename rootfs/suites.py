@@ -1,0 +1,78 @@
+"""What archives say of their suites today: each asked once, remembered for the next night, never an older state."""
+
+from __future__ import annotations
+
+import re
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+from rootfs import kept
+from rootfs.archive import Source
+from rootfs.digests import digest_of
+from rootfs.errors import InvalidRelease, NothingKept, OlderRelease
+from rootfs.release import Fetched, State, check_release, fetch_releases, moment, time_of
+
+
+class Suites:
+    """The states of suites. `folder` keeps each suite's newest InRelease from one night to the next."""
+
+    def __init__(self, folder: Path, *, offline: bool) -> None:
+        self._folder, self._offline = folder, offline
+        self._states: dict[Source, State] = {}
+        self._asking = threading.Lock()
+
+    def states(self, sources: tuple[Source, ...]) -> tuple[State, ...]:
+        """The states of these suites; an archive is asked for each once. What is kept is checked like what is new.
+
+        Raises ArchiveUnreachable (try again), SuiteMissing, UnsignedRelease, InvalidRelease, OlderRelease, NothingKept.
+        """
+        with self._asking:
+            missing = tuple(key for key in dict.fromkeys(map(_suite, sources)) if key not in self._states)
+            before = {key: known for key in missing if (known := self._kept(key))}
+            if self._offline and (lacking := [key.suite for key in missing if key not in before]):
+                raise NothingKept(lacking[0])
+            found = before.values() if self._offline else fetch_releases(missing, before) if missing else ()
+            for key, each in zip(missing, found, strict=True):
+                self._states[key] = self._checked(key, each, before.get(key))
+            return tuple(replace(self._states[_suite(source)], source=source) for source in sources)
+
+    def forget(self) -> None:
+        """Ask anew: an archive has moved on."""
+        with self._asking:
+            self._states.clear()
+
+    def _checked(self, source: Source, found: Fetched, before: Fetched | None) -> State:
+        """Whatever is kept has been checked: an older state than that is not taken, nor is it forgotten."""
+        state = check_release(found.content, source, found.address)
+        if before and not source.snapshot and state.release.date < (seen := _date(before)):
+            dates = moment(state.release.date), moment(seen)
+            raise OlderRelease(found.address, *dates, self._memory(source))
+        if found != before:
+            kept.write(self._memory(source), f"{found.address} {found.tag}\n".encode() + found.content)
+        return state
+
+    def _memory(self, source: Source) -> Path:
+        return self._folder / f"{source.suite}-{digest_of(source.snapshot or source.address)[7:23]}"
+
+    def _kept(self, source: Source) -> Fetched | None:
+        try:
+            head, _, content = self._memory(source).read_bytes().partition(b"\n")
+        except FileNotFoundError:
+            return None
+        address, _, tag = head.decode(errors="replace").partition(" ")
+        return Fetched(address, tag, content)
+
+
+def _suite(source: Source) -> Source:
+    """The suite alone, whatever a recipe wants of it."""
+    return replace(source, components=(), priority=None)
+
+
+def _date(kept_before: Fetched) -> int:
+    """The date of what was kept; 1970 where it is so damaged that it has none."""
+    found = re.search(rb"^Date:(.*)$", kept_before.content, re.MULTILINE)
+    try:
+        return time_of(found[1].decode(errors="replace").strip() if found else "", kept_before.address)
+    except InvalidRelease:
+        return 0

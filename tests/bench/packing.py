@@ -1,0 +1,144 @@
+"""What packing costs on this machine: a minbase tree in seconds and bytes, a tree of 4 GB in memory.
+
+Prints medians of several rounds, and fails when more memory than the limit was in use.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import zstandard
+
+from flows.builders.docker import Docker, ahead
+from flows.builders.engine import Engine, connect
+from flows.image.importer import drop, import_image
+from flows.image.oci import assemble
+from rootfs.members import Member, from_tree
+from rootfs.pack import pack
+from rootfs.parts import ImageSettings
+from rootfs.squeeze import LEVEL
+from rootfs.tar import frames
+
+ROUNDS = 3
+MIB = 1 << 20
+LIMIT = 200  # MiB of the process that packs
+LARGE = 4 << 30  # bytes of the tree that it packs then
+
+
+def median(work: Callable[[], object]) -> float:
+    """Seconds."""
+    took = []
+    for _ in range(ROUNDS):
+        began = time.monotonic()
+        work()
+        took.append(time.monotonic() - began)
+    return statistics.median(took)
+
+
+def say(what: str, figure: str) -> None:
+    sys.stdout.write(f"{what:<58} {figure}\n")
+    sys.stdout.flush()
+
+
+def seconds(tree: Path, folder: Path) -> None:
+    """What the parts take, and what frames cost in size."""
+    layer, memo = folder / "layer", folder / "memo"
+    say("walk and tar", f"{median(lambda: sum(map(len, frames(from_tree(tree))))):.2f} s")
+    say("layer, nothing kept", f"{median(lambda: pack(from_tree(tree), layer)):.2f} s")
+    packed = pack(from_tree(tree), layer, memo=memo)
+    say("layer, all frames kept", f"{median(lambda: pack(from_tree(tree), layer, memo=memo)):.2f} s")
+    single = zstandard.ZstdCompressor(level=LEVEL, threads=2)
+    whole = len(single.compress(b"".join(frames(from_tree(tree)))))
+    say("size, and over one single frame", f"{packed.size} bytes, {100 * packed.size / whole - 100:+.1f} %")
+
+
+def timeline(tree: Path, folder: Path, engine: Engine, *, early: bool, memo: Path | None) -> dict[str, float]:
+    """When what has ended, in seconds from the start of packing to an image in the engine."""
+    ends: dict[str, float] = {}
+    began = time.monotonic()
+
+    def note(what: str) -> None:
+        ends[what] = time.monotonic() - began
+
+    def walked() -> Iterator[Member]:
+        yield from from_tree(tree)
+        yield Member(f"bench-{time.time_ns()}")  # no engine has this layer
+        note("walked")
+
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    with ahead(engine, "bench") as tee:
+        used = tee if early else None
+        layer = pack(walked(), folder / "layer", tee=used, memo=memo)
+        note("compressed")
+        made = assemble(layer, ImageSettings(), name="bench", architecture="amd64", epoch=0, folder=folder / "layout")
+        image_id = import_image(made, Docker(engine, ahead=used))
+        note("imported")
+    drop(engine, image_id)
+    return ends
+
+
+def timelines(tree: Path, folder: Path) -> None:
+    with connect() as engine:
+        for early in (False, True):
+            for memo in (None, folder / "memo"):
+                runs = [timeline(tree, folder / "one", engine, early=early, memo=memo) for _ in range(ROUNDS)]
+                middle = sorted(runs, key=lambda ends: ends["imported"])[ROUNDS // 2]
+                told = ", ".join(f"{what} {end:.2f} s" for what, end in middle.items())
+                say(f"import {'ahead' if early else 'after'}, {'frames kept' if memo else 'nothing kept'}", told)
+
+
+def large_tree(tree: Path) -> None:
+    """Holes, bytes that do not compress, and many small files: LARGE in all."""
+    (tree / "small").mkdir(parents=True)
+    noise = os.urandom(16 * MIB)
+    for number in range(20_000):
+        (tree / f"small/{number}").write_bytes(noise[number : number + 8000])
+    with (tree / "noise").open("wb") as file:
+        for _ in range(64):
+            file.write(noise)
+    with (tree / "hole").open("wb") as file:
+        file.truncate(LARGE - 64 * len(noise) - 20_000 * 8000)
+
+
+def memory(tree: Path, folder: Path) -> int:
+    """The peak, in MiB, of a process of its own that packs the tree."""
+    large_tree(tree)
+    argv = [sys.executable, "-m", "tests.bench.packing", tree, folder / "layer"]
+    began = time.monotonic()
+    done = subprocess.run(argv, check=True, capture_output=True, text=True)
+    unpacked, peak = map(int, done.stdout.split())
+    assert unpacked > LARGE
+    say(f"a tree of {LARGE >> 30} GiB", f"{time.monotonic() - began:.1f} s, {peak} MiB at most (limit {LIMIT})")
+    return peak
+
+
+def main() -> int:
+    """Print the figures; 1 when it took too much memory."""
+    if len(sys.argv) > 1:
+        layer = pack(from_tree(Path(sys.argv[1])), Path(sys.argv[2]))
+        status = Path("/proc/self/status").read_text()  # getrusage would count the parent's
+        peak = re.search(r"VmHWM:\s+(\d+) kB", status)
+        sys.stdout.write(f"{layer.unpacked} {int(peak[1]) >> 10 if peak else LIMIT + 1}\n")
+        return 0
+    with tempfile.TemporaryDirectory(prefix="bench-") as place:
+        folder = Path(place)
+        folder.chmod(0o755)
+        make = ["mmdebstrap", "--quiet", "--variant=minbase", "--format=directory", "trixie", folder / "trixie"]
+        subprocess.run(make, check=True)
+        seconds(folder / "trixie", folder)
+        timelines(folder / "trixie", folder)
+        return int(memory(folder / "large", folder) > LIMIT)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""Differing contents as diffoscope tells them, where the machine has it; and where it has no time for that."""
+
+import shutil
+
+import pytest
+
+from rootfs import inside
+from rootfs.compare import explain
+from rootfs.members import Member
+from rootfs.pack import pack
+from rootfs.run import run
+
+
+@pytest.fixture
+def compared(tmp_path):
+    """What is found between two contents, and what is logged."""
+
+    def compare(old, new):
+        for name, content in (("old", old), ("new", new)):
+            pack([Member("a").holding(content)], tmp_path / name)
+        logged = []
+        found = explain(tmp_path / "old", tmp_path / "new", tmp_path / "work", logged.append)
+        return str(next(each for each in found if each.aspect == "content")), logged
+
+    return compare
+
+
+def program(folder, text):
+    """A real program for this machine, that says a text."""
+    source = folder / "p.c"
+    source.write_text(f'#include <stdio.h>\nint main(void) {{ puts("{text}"); return 0; }}\n')
+    run(["gcc", "-O1", "-o", folder / text, source])
+    return (folder / text).read_bytes()
+
+
+def test_a_text(compared):
+    said, logged = compared(b"one\ntwo\n", b"one\nTWO\n")
+    assert ("-two" in said, "+TWO" in said, logged) == (True, True, [])
+    assert "/work/" not in said
+
+
+def test_a_binary(compared):
+    said, logged = compared(b"\0\1" * 40, b"\0\1" * 39 + b"\0\2")
+    assert ("0001" in said, "from byte" in said, logged) == (True, False, [])
+
+
+def test_a_program_is_told_as_a_program(compared, tmp_path):
+    said, _ = compared(program(tmp_path, "hello"), program(tmp_path, "hullo"))
+    assert "+hullo" in said or "readelf" in said
+    assert len(said.splitlines()) <= inside.LINES + 2
+
+
+def test_without_time_it_is_told_in_our_words(compared, monkeypatch):
+    monkeypatch.setattr(inside, "PATIENCE", 0.05)
+    said, logged = compared(b"\0\1", b"\0\2")
+    assert said == "a: content\n    from byte 1 on: was 01, is 02"
+    assert "diffoscope" in logged[0]
+
+
+def test_the_machine_has_diffoscope():
+    assert shutil.which("diffoscope"), "tests/run installs it"

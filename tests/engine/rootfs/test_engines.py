@@ -1,0 +1,280 @@
+"""Both engines make just what the lock says, whoever runs them, from nothing but debs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flows.store import open_store
+from rootfs import pool
+from rootfs.apt import Apt
+from rootfs.archive import Site as Archives
+from rootfs.errors import DiskFull, MaintainerScriptFailed, NeedsRoot, NotTheLock, ProgramFailed, ScriptFailed
+from rootfs.lock import Lock, Package, native_architecture
+from rootfs.slim import Rules, filtered
+from tests.engine.rootfs.trees import Site, recipe_of
+
+CLONE = Path(__file__).parents[3]
+NOBODY = 65534
+# Another user, who has subordinate ids in this mount namespace alone.
+AS_NOBODY = (
+    'mount --bind "$1" /etc/subuid && mount --bind "$1" /etc/subgid && shift && '
+    f'exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups "$@"'
+)
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    """A site in memory that every user can read, with the newest lock of a small tree and one package more."""
+    folder = Path(tempfile.mkdtemp(prefix="baseforge-trees-", dir="/dev/shm"))
+    folder.chmod(0o755)
+    for name in ("debs", "files"):
+        (folder / name).mkdir()
+    recipe, store = recipe_of(include=["netbase"]), open_store(str(folder / "store"))
+    lock = Apt(folder / "apt", Archives(), log=print).lock(recipe, folder / "files", native_architecture())
+    pool.fill(lock.packages, store, str, offline=False, log=print, folder=folder / "partial")
+    assert pool.lay_out(lock.packages, store, folder / "debs") == {}
+    try:
+        yield Site(folder, lock)
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def work(site: Site) -> Iterator[Path]:
+    """A place for a work folder; nothing mounted or running may be left there."""
+    place = Path(tempfile.mkdtemp(dir=site.folder))
+    place.chmod(0o755)
+    yield place / "work"
+    assert str(place) not in Path("/proc/self/mountinfo").read_text()
+    assert not (place / "work/tree").exists()
+    shutil.rmtree(place)
+
+
+def queried(tree: Path) -> set[tuple[str, ...]]:
+    """What dpkg itself says is installed."""
+    words = ["dpkg-query", f"--admindir={tree}/var/lib/dpkg", "-W", "-f=${Package} ${Version} ${Architecture}\n"]
+    shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    return {tuple(line.split()) for line in shown.splitlines()}
+
+
+def locked(lock: Lock) -> set[tuple[str, ...]]:
+    return {(package.name, package.version, package.architecture) for package in lock.packages}
+
+
+@pytest.mark.parametrize("engine", ["mmdebstrap", "debootstrap"])
+def test_what_is_installed_is_the_lock(site, work, engine):
+    with site.tree(work, engine=engine) as members:
+        assert queried(work / "tree") == locked(site.lock)
+        marks = (work / "tree/var/lib/apt/extended_states").read_text()
+        auto = {package.name for package in site.lock.packages if package.auto}
+        assert {line.split()[1] for line in marks.splitlines() if line.startswith("Package")} == auto
+        paths = {member.path for member in members}  # last, as a tree that has been read goes
+        assert {"usr/bin/apt", "etc/apt/apt.conf.d/docker-clean", "usr/sbin/policy-rc.d"} <= paths
+
+
+def test_kept_trees_give_the_same_and_damaged_ones_are_made_again(site, work):
+    fresh = site.digest(work, kept=False, variant="minbase")
+    shutil.rmtree(site.kept, ignore_errors=True)
+
+    def used(name: str) -> list[str]:
+        site.log.clear()
+        assert site.digest(work.with_name(name)) == fresh
+        return [line.split()[3] for line in site.log if " is kept as " in line]
+
+    def damage(kind: str) -> None:
+        [path] = site.kept.glob(f"{kind}-*.tar")
+        with path.open("r+b") as file:
+            file.seek(5_000_000)
+            file.write(b"damage")
+
+    assert used("first") == []
+    assert used("second") == ["base"]
+    damage("base")
+    assert used("third") == ["essential"]
+    damage("base")
+    damage("essential")
+    assert used("fourth") == []
+    assert len(list(site.kept.glob("*.tar"))) == 2
+
+
+def as_nobody(site: Site, place: Path, **said: object) -> dict[str, object]:
+    """Make a tree as an ordinary user, in a folder of its own; returns what came of it."""
+    place.mkdir()
+    os.chown(place, NOBODY, NOBODY)
+    ids = place.with_name("ids")
+    ids.write_text(f"{NOBODY}:200000:65536\n")
+    task = place.with_name("task.json")
+    where = {"folder": str(site.folder), "work": str(place / "work"), "result": str(place / "result")}
+    task.write_text(json.dumps({**where, "lock": site.lock.model_dump(mode="json"), "said": said}))
+    words = ["unshare", "--mount", "sh", "-c", AS_NOBODY, "sh", ids, sys.executable]
+    done = subprocess.run(
+        [*words, "-m", "tests.engine.rootfs.trees", task],
+        cwd=CLONE,
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "TZ": "Asia/Tokyo", "PYTHONDONTWRITEBYTECODE": "1"},
+        umask=0o077,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads((place / "result").read_text())
+
+
+EVERYTHING = {
+    "slim": ["docs"],
+    "paths": {"exclude": ["/usr/share/zoneinfo/A*"], "include": ["/usr/share/zoneinfo/Africa*"]},
+    "groups": [{"name": "app", "gid": 1000}],
+    "users": [{"name": "app", "uid": 1000, "groups": ["audio"], "home": "/srv/app", "shell": "/bin/sh"}],
+    "files": [
+        {"path": "/srv/app/tool", "from": "tool", "owner": "1000:1000", "mode": "4750"},
+        {"path": "/lib/below-a-link", "content": "x"},
+        {"path": "/etc/motd", "link": "issue"},
+    ],
+    "customise": ["look"],
+    "locale": "C.UTF-8",
+    "timezone": "Europe/Berlin",
+}
+# Speaks of what it sees, and leaves a file of another owner.
+LOOK = """#!/bin/sh
+set -eu
+echo "interfaces $(tail -n +3 /proc/net/dev | wc -l), host $(hostname), epoch $SOURCE_DATE_EPOCH, tz $TZ"
+env | grep -i proxy && exit 1
+echo x > /etc/made
+chown 33:34 /etc/made
+"""
+
+
+@pytest.fixture
+def files(site):
+    for name, text in {"tool": "#!/bin/sh\n", "look": LOOK, "fail": "#!/bin/sh\necho oh no\nexit 7\n"}.items():
+        (site.files / name).write_text(text)
+    (site.files / "purge").write_text("#!/bin/sh\ndpkg --purge mount\n")
+
+
+def test_an_ordinary_user_makes_the_same(site, work, files, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://proxy.invalid:1")
+    theirs = as_nobody(site, work.with_name("theirs"), **EVERYTHING)
+    assert theirs["digest"] == site.digest(work, **EVERYTHING)
+    assert "tree" not in theirs["left"]
+
+
+def test_debootstrap_needs_root(site, work, monkeypatch):
+    monkeypatch.setattr("rootfs.engines.debootstrap.is_root", lambda: False)
+    with pytest.raises(NeedsRoot), site.tree(work, engine="debootstrap", kept=False):
+        pass
+
+
+def test_all_that_a_recipe_can_ask_for(site, work, files):
+    with site.tree(work, **EVERYTHING) as members:
+        tree, rules = work / "tree", Rules.of(recipe_of(**EVERYTHING))
+        assert f"interfaces 1, host localhost, epoch {site.lock.epoch}, tz UTC" in site.log
+        tool = (tree / "srv/app/tool").stat()
+        assert (stat.S_IMODE(tool.st_mode), tool.st_uid, tool.st_gid) == (0o4750, 1000, 1000)
+        assert (tree / "usr/lib/below-a-link").read_text() == "x"
+        assert (tree / "srv/app").stat().st_uid == 1000
+        assert (tree / "etc/made").stat().st_uid == 33
+        assert "app:x:1000:1000::/srv/app:/bin/sh\n" in (tree / "etc/passwd").read_text()
+        assert "\naudio:x:29:app\n" in (tree / "etc/group").read_text()
+        assert (tree / "etc/default/locale").read_text() == "LANG=C.UTF-8\n"
+        assert (tree / "etc/localtime").resolve().name == "Berlin"
+        assert [path.name for path in (tree / "usr/share/doc/netbase").iterdir()] == ["copyright"]
+        assert not (tree / "run/baseforge").exists()
+        stay = {member.path for member in filtered(members, rules) if member.is_file}
+        assert not any(path.startswith("usr/share/zoneinfo/A") and "/Africa/" not in path for path in stay)
+        assert "usr/share/zoneinfo/Africa/Cairo" in stay
+        assert [path for path in stay if path.startswith("usr/share/doc/apt/")] == ["usr/share/doc/apt/copyright"]
+
+
+def test_a_failing_script_is_named_with_its_output(site, work, files):
+    with (
+        pytest.raises(ScriptFailed, match="fail ended with exit status 7") as caught,
+        site.tree(work, customise=["fail"]),
+    ):
+        pass
+    assert "oh no" in str(caught.value)
+
+
+def test_a_script_cannot_change_what_is_installed(site, work, files):
+    with pytest.raises(NotTheLock, match="missing: mount"), site.tree(work, customise=["purge"]):
+        pass
+
+
+def deb_of(site: Site, place: Path, name: str, script: str, depends: str = "dpkg") -> Package:
+    """A package of our own, whose post-installation script this is."""
+    (place / "DEBIAN").mkdir(parents=True)
+    control = f"Package: {name}\nVersion: 1:2\nArchitecture: all\nMaintainer: x\nDescription: x\nDepends: {depends}\n"
+    (place / "DEBIAN/control").write_text(control)
+    (place / "DEBIAN/postinst").write_text(script)
+    (place / "DEBIAN/postinst").chmod(0o755)
+    made = Package(
+        name=name, version="1:2", architecture="all", sha256="0" * 64, size=1, source="x", archive="", suite="", path=""
+    )
+    subprocess.run(["dpkg-deb", "--build", place, site.debs / made.file_name], check=True, capture_output=True)
+    return made
+
+
+def test_a_failing_package_is_named_with_its_output(site, work):
+    bad = deb_of(site, work.with_name("bad"), "bad", "#!/bin/sh\necho it is broken\nexit 4\n")
+    lock = site.lock.model_copy(update={"packages": (*site.lock.packages, bad)})
+    with pytest.raises(MaintainerScriptFailed, match="package bad") as caught, site.tree(work, lock=lock):
+        pass
+    assert "it is broken" in str(caught.value)
+
+
+def test_a_package_that_the_lock_has_not_all_of_is_refused(site, work):
+    lonely = deb_of(site, work.with_name("lonely"), "lonely", "#!/bin/sh\n", depends="not-there")
+    lock = site.lock.model_copy(update={"packages": (*site.lock.packages, lonely)})
+    with pytest.raises(ProgramFailed, match="not-there"), site.tree(work, lock=lock):
+        pass
+
+
+def test_packages_start_no_daemons(site, work):
+    daemon = deb_of(
+        site, work.with_name("daemon"), "daemon", "#!/bin/sh\n/usr/sbin/policy-rc.d x start; echo policy $?\n"
+    )
+    lock = site.lock.model_copy(update={"packages": (*site.lock.packages, daemon)})
+    with site.tree(work, lock=lock):
+        assert "policy 101" in site.log
+
+
+def test_an_image_that_shall_not_change_has_no_package_manager(site, work):
+    with site.tree(work, package_manager="remove"):
+        tree = work / "tree"
+        for path in ("usr/bin/apt", "usr/bin/dpkg", "etc/apt", "etc/dpkg", "var/lib/apt", "usr/sbin/policy-rc.d"):
+            assert not (tree / path).exists(), path
+        left = queried(tree)
+        assert left < locked(site.lock)
+        assert {name for name, *_ in locked(site.lock) - left} >= {"apt", "dpkg"}
+        assert {path.suffix for path in (tree / "var/lib/dpkg/info").iterdir()} == {".md5sums"}
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["in stage one", "in stage two"])
+def test_a_full_disk_is_named(site, work, kept):
+    disk = work.with_name("disk")
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", disk], check=True)
+    try:
+        with pytest.raises(DiskFull, match="no space is left"), site.tree(disk / "work", kept=kept):
+            pass
+        assert not (disk / "work/tree").exists()
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_essential_alone_has_no_apt_and_no_settings_of_it(site, work):
+    essential = tuple(package for package in site.lock.packages if package.essential)
+    lock = site.lock.model_copy(update={"packages": essential})
+    with site.tree(work, lock=lock, variant="essential"):
+        assert queried(work / "tree") == locked(lock)
+        assert not (work / "tree/etc/apt/sources.list").exists()
+        assert not (work / "tree/usr/sbin/policy-rc.d").exists()

@@ -1,0 +1,78 @@
+"""Trees made for real from a lock: `python -m tests.engine.rootfs.trees TASK.json` makes one as whoever runs it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rootfs.engines import Job, engine_for
+from rootfs.lock import Lock, native_architecture
+from rootfs.members import Members
+from rootfs.normalise import normalised
+from rootfs.pack import pack
+from rootfs.recipe import DebootstrapRecipe
+from rootfs.slim import Rules, filtered
+
+SUITE = "trixie"
+
+
+def recipe_of(**said: Any) -> DebootstrapRecipe:
+    """A recipe as YAML would give it."""
+    return DebootstrapRecipe.model_validate({"name": "r", "kind": "debootstrap", "suite": SUITE, **said}, strict=False)
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where trees are made: a lock, its debs, a recipe's folder of files, and a place for work."""
+
+    folder: Path
+    lock: Lock
+    log: list[str] = field(default_factory=list)
+
+    @property
+    def debs(self) -> Path:
+        return self.folder / "debs"
+
+    @property
+    def files(self) -> Path:
+        return self.folder / "files"
+
+    @property
+    def kept(self) -> Path:
+        return self.folder / "kept"
+
+    @contextmanager
+    def tree(self, work: Path, *, kept: bool = True, lock: Lock | None = None, **said: Any) -> Iterator[Members]:
+        """The raw members of a recipe's tree, which is `work/tree` until the last is read if root makes it."""
+        recipe, here = recipe_of(**said), self.kept if kept else None
+        work.mkdir()
+        work.chmod(0o755)
+        place, log = "deb http://archive.invalid trixie main\n", self.log.append
+        job = Job(recipe, self.files, lock or self.lock, native_architecture(), work, self.debs, place, here, log)
+        with engine_for(recipe)(job) as members:
+            yield members
+
+    def digest(self, work: Path, **said: Any) -> str:
+        """The digest of a recipe's packed layer."""
+        recipe = recipe_of(**{key: value for key, value in said.items() if key not in ("kept", "lock")})
+        start = time.monotonic()
+        with self.tree(work, **said) as members:
+            made = time.monotonic()
+            clean = filtered(normalised(members, self.lock.epoch), Rules.of(recipe))
+            layer = pack(clean, work / "layer")
+        sys.stdout.write(f"tree {made - start:.2f} s, packed after {time.monotonic() - start:.2f} s\n")
+        return layer.digest
+
+
+if __name__ == "__main__":
+    task = json.loads(Path(sys.argv[1]).read_text())
+    site = Site(Path(task["folder"]), Lock.model_validate(task["lock"]))
+    made = site.digest(Path(task["work"]), kept=False, **task["said"])
+    left = sorted(path.name for path in Path(task["work"]).iterdir())
+    Path(task["result"]).write_text(json.dumps({"digest": made, "left": left}))

@@ -1,0 +1,85 @@
+"""The pool in a real S3 server, and on disks that are full."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flows.store import Store, open_store
+from rootfs.errors import BlobDamaged, DiskFull, PoolDamaged
+from rootfs.lock import Package
+from rootfs.pool import fill, lay_out, lay_out_healed
+from tests.engine.s3 import S3Server
+from tests.unit.rootfs.mirror import Mirror, serving
+from tests.unit.store.suite import pattern
+
+LARGE = 20 << 20  # bytes: several parts of a multi-part upload, and more than the small disk has
+
+
+@pytest.fixture
+def mirror() -> Iterator[Mirror]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def store(s3_server: S3Server, bucket: str) -> Store:
+    return open_store(f"s3://{bucket}/prefix", endpoint=s3_server.endpoint)
+
+
+def fill_from(mirror: Mirror, store: Store, folder: Path, *debs: Package) -> int:
+    return fill(debs, store, mirror.mirror, offline=False, log=print, folder=folder / "partial").fetched
+
+
+def test_debs_by_way_of_s3(mirror: Mirror, store: Store, tmp_path: Path) -> None:
+    data = {f"p{number}": pattern(1000 + number) for number in range(20)} | {"large": pattern(LARGE)}
+    debs = [mirror.offer(name, content) for name, content in data.items()]
+    assert fill_from(mirror, store, tmp_path, *debs) == 21
+    assert fill_from(mirror, store, tmp_path, *debs) == 0
+    assert len(mirror.asked) == 21
+    (tmp_path / "debs").mkdir()
+    assert lay_out(debs, store, tmp_path / "debs") == {}
+    assert all((tmp_path / "debs" / deb.file_name).read_bytes() == data[deb.name] for deb in debs)
+
+
+@pytest.mark.parametrize("size", [1000, LARGE])
+def test_one_flipped_bit_is_noticed_and_healed_or_named(
+    mirror: Mirror, store: Store, s3_server: S3Server, bucket: str, tmp_path: Path, size: int
+) -> None:
+    def flip() -> None:
+        [blob] = (s3_server.data / bucket).rglob(deb.sha256)
+        content = bytearray(blob.read_bytes())
+        content[size // 2] ^= 1
+        blob.write_bytes(content)
+
+    deb = mirror.offer("libc6", pattern(size))
+    fill_from(mirror, store, tmp_path, deb)
+    flip()
+    assert {deb: BlobDamaged} == {deb: type(why) for deb, why in lay_out([deb], store, tmp_path).items()}
+    lay_out_healed([deb], store, tmp_path, mirror.mirror, False, print)
+    assert (tmp_path / deb.file_name).read_bytes() == pattern(size)
+    assert lay_out([deb], store, tmp_path) == {}
+    flip()
+    with pytest.raises(PoolDamaged, match=f"{deb.digest}.*is damaged"):
+        lay_out_healed([deb], store, tmp_path, mirror.mirror, True, print)
+    mirror.files.clear()
+    with pytest.raises(PoolDamaged, match=f"{deb.digest}.*no longer has libc6"):
+        lay_out_healed([deb], store, tmp_path, mirror.mirror, False, print)
+
+
+def test_a_download_to_a_full_disk(mirror: Mirror, small_disk: Path, tmp_path: Path) -> None:
+    deb, store = mirror.offer("libc6", pattern(LARGE)), open_store(str(tmp_path / "store"))
+    with pytest.raises(DiskFull, match=str(small_disk)):
+        fill_from(mirror, store, small_disk, deb)
+    assert not store.has_blob(deb.digest)
+    assert fill_from(mirror, store, tmp_path, deb) == 1
+
+
+def test_debs_are_laid_out_on_a_full_disk(mirror: Mirror, small_disk: Path, tmp_path: Path) -> None:
+    deb, store = mirror.offer("libc6", pattern(LARGE)), open_store(str(tmp_path / "store"))
+    fill_from(mirror, store, tmp_path, deb)
+    with pytest.raises(DiskFull, match=str(small_disk)):
+        lay_out_healed([deb], store, small_disk, mirror.mirror, False, print)
+    assert list(small_disk.iterdir()) == []

@@ -1,0 +1,122 @@
+"""One lock, one digest: whoever builds it, where, when, in whatever language, order and on how many processors."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from flows.settings import load
+from flows.store import Store, open_store
+from rootfs import pool
+from rootfs.apt import Apt
+from rootfs.archive import Site
+from rootfs.compare import explain
+from rootfs.lock import native_architecture
+from rootfs.recipe import DebootstrapRecipe, folder_of, read
+from tests.engine.variation import CLOCK, Cooked, Dish, Machine, cook
+from tests.factory import SHELF
+
+RECIPES = ("noble", "trixie", "trixie-slim")
+# Not one that we ship: for what takes too long with more packages.
+SMALL = "small"
+SMALL_RECIPE = "kind: debootstrap\nsuite: trixie\nvariant: essential\ninclude: [netbase]\n"
+ALONE = {
+    "umask": Machine(umask=0o077),
+    "time zone": Machine(environment={"TZ": "Asia/Tokyo"}),
+    "language": Machine(environment={"LANG": "de_DE.UTF-8", "LC_ALL": "C.UTF-8", "LANGUAGE": "de"}),
+    "folder": Machine(folder="/".join(["a-long-way-down"] * 10)),
+    "a year on": Machine(later=True),
+    "one processor": Machine(one_cpu=True),
+    "ordinary user": Machine(ordinary=True),
+    "disk": Machine(memory=False),
+    "order of files": Machine(shuffled="packing"),
+}
+COMMON = ("umask", "time zone", "language", "folder", "a year on", "one processor")
+SHUFFLED = "all as root, files in another order each time when packed"
+USER = "all as an ordinary user, on disk"  # a file system in user space has no files for subordinate ids
+ROOT = "all as root, on disk"
+TOGETHER = {SHUFFLED: (*COMMON, "order of files"), USER: (*COMMON, "ordinary user", "disk"), ROOT: (*COMMON, "disk")}
+BUILDING = "order of files while it is built"
+SLOW = Machine(shuffled="building")
+BY_ENGINE = {"mmdebstrap": (SHUFFLED, USER), "debootstrap": (ROOT,)}
+ROWS = [("trixie", "mmdebstrap", name) for name in ALONE] + [
+    (recipe, engine, name) for recipe in RECIPES for engine, names in BY_ENGINE.items() for name in names
+]
+ROWS.append((SMALL, "mmdebstrap", BUILDING))
+
+
+def machine(name: str) -> Machine:
+    """One that differs in one thing, or in many."""
+    made = Machine()
+    for each in TOGETHER.get(name, (name,)):
+        made |= SLOW if each == BUILDING else ALONE[each]
+    return made
+
+
+@pytest.fixture(scope="module")
+def dishes() -> Iterator[dict[str, Dish]]:
+    """Each recipe with its lock of today, and the debs of that lock, where an ordinary user can read them."""
+    folder = Path(tempfile.mkdtemp(prefix="bf-dishes-"))
+    folder.chmod(0o755)
+    site, store = load().site, open_store(str(folder / "store"))
+    apt = Apt(folder / "apt", site, log=str)
+    try:
+        shelf = {name: SHELF / f"{name}.yaml" for name in RECIPES}
+        shelf[SMALL] = folder / f"{SMALL}.yaml"
+        shelf[SMALL].write_text(SMALL_RECIPE)
+        yield {name: dish(folder, recipe, apt, store, site) for name, recipe in shelf.items()}
+    finally:
+        shutil.rmtree(folder)
+
+
+def dish(folder: Path, recipe: Path, apt: Apt, store: Store, site: Site) -> Dish:
+    name, debs = recipe.stem, folder / f"{recipe.stem}.debs"
+    said = read(recipe)
+    assert isinstance(said, DebootstrapRecipe)
+    lock = apt.lock(said, folder_of(recipe), native_architecture())
+    (folder / f"{name}.json").write_text(lock.model_dump_json())
+    pool.fill(lock.packages, store, site.mirror, offline=False, log=str, folder=folder / "partial")
+    debs.mkdir()
+    assert pool.lay_out(lock.packages, store, debs) == {}
+    shutil.copy(CLOCK, debs)
+    return Dish(recipe, folder / f"{name}.json", debs)
+
+
+Plainly = Callable[[str, str], Cooked]
+
+
+@pytest.fixture(scope="module")
+def plainly(dishes: dict[str, Dish]) -> Iterator[Plainly]:
+    """A recipe's image as an engine makes it on the usual machine."""
+    with ExitStack() as made:
+
+        @cache
+        def plain(recipe: str, engine: str) -> Cooked:
+            return made.enter_context(cook(dishes[recipe], Machine(), engine))
+
+        yield plain
+
+
+@pytest.mark.parametrize(("recipe", "engine", "name"), ROWS, ids=lambda value: value)
+def test_the_digest_is_the_same(dishes, plainly, recipe, engine, name, tmp_path):
+    usual, other = plainly(recipe, engine), machine(name)
+    with cook(dishes[recipe], other, engine) as made:
+        differences = explain(usual.layer, made.layer, tmp_path, str)
+        assert list(map(str, differences[:20])) == []
+        assert made.manifest == usual.manifest
+        assert made.year == usual.year + other.later
+    assert usual.year == datetime.now(UTC).year
+
+
+def test_a_tree_that_does_differ_is_noticed(dishes, plainly, tmp_path):
+    """What all these comparisons would say if something did depend on the machine: here on the recipe."""
+    one, two = plainly("trixie", "mmdebstrap"), plainly("trixie-slim", "mmdebstrap")
+    assert one.manifest != two.manifest
+    assert len(explain(one.layer, two.layer, tmp_path, str)) > 100

@@ -1,0 +1,215 @@
+"""Builds that are made again of what was kept of them: the same, a day later, with no network; or not, and then why."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.engine.variation import CLOCK
+from tests.factory import BASEFORGE, Done, Factory
+
+LOCAL_NAME = "baseforge-verify"
+DEBIAN = ("noble", "trixie", "trixie-slim")
+TINY = "kind: scratch\nfiles: [{path: /motd, from: motd}, {path: /run, from: run}]\n"
+RANDOM = (
+    "kind: scratch\nbuild: [[sh, -c, 'cat /proc/sys/kernel/random/uuid >id']]\nfiles: [{path: /etc/id, from: id}]\n"
+)
+LINKS = ["recipe", "lock", "input", "diff id", "layer", "config", "manifest"]
+# Nothing but a loopback, over which the command line talks to its own Prefect server.
+# The other clock leaves files in /dev/shm, which is therefore one of its own.
+CUT_OFF = [
+    "unshare",
+    "--net",
+    "--mount",
+    "sh",
+    "-ec",
+    'ip link set lo up; mount -t tmpfs tmpfs /dev/shm; exec "$@"',
+    "sh",
+]
+# A day later for the command line and its Prefect server; what they start has a clean environment. Sleeping until
+# a moment fails with this clock, which is how Python sleeps.
+TOMORROW = {
+    "LD_PRELOAD": str(CLOCK),
+    "FAKETIME": "+1d",
+    "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    "NO_FAKE_STAT": "1",
+}
+SLEEP = "import select, time\ntime.sleep = lambda seconds: select.select([], [], [], seconds) and None\n"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
+    """A site with a data folder, and so a Prefect server, of its own, and two builds."""
+    folder = tmp_path_factory.mktemp("site")
+    made = Factory(folder, {"BASEFORGE_HOME": str(folder / "home"), "BASEFORGE_LOCAL_NAME": LOCAL_NAME})
+    made.recipe("tiny", TINY, motd="hello\n", run="#!/bin/sh\n")
+    made.recipe("random", RANDOM, unused="")
+    done = made.run("build", "tiny", "random", "--json")
+    assert done.status == 0, done.stderr
+    yield made
+    made.run("stop")
+    shown = subprocess.run(
+        ["docker", "images", "--quiet", f"{LOCAL_NAME}/*"], capture_output=True, text=True, check=True
+    )
+    if images := shown.stdout.split():
+        subprocess.run(["docker", "rmi", "--force", *set(images)], check=True, capture_output=True)
+
+
+def record(site: Factory, image: str) -> dict[str, str]:
+    found: dict[str, str] = site.run("show", image, "--json").json
+    return found
+
+
+def verified(site: Factory, *words: str, status: int = 0) -> Done:
+    done = site.run("verify", *words)
+    assert done.status == status, done.stderr
+    assert "Traceback" not in done.stderr
+    assert site.leftovers() == []
+    return done
+
+
+def test_every_link_of_the_chain_is_compared(site):
+    found = verified(site, "tiny", "--json").json
+    assert (found["image"], found["status"], found["differences"]) == ("tiny", "reproduced", [])
+    assert [link["name"] for link in found["links"]] == LINKS
+    assert all(link["same"] for link in found["links"])
+    assert found["links"][-1]["found"] == record(site, "tiny")["manifest_digest"]
+    assert {"recall", "tree", "pack", "assemble", "compare"} <= set(found["seconds"])
+
+
+def test_a_person_reads_the_same(site):
+    done = verified(site, f"tiny@{record(site, 'tiny')['build'][:12]}")
+    lines = done.stdout.splitlines()
+    assert [line.split("  ")[0].strip() for line in lines] == ["LINK", *LINKS]
+    assert "differs" not in done.stdout
+    assert "reproduced: sha256:" in done.stderr
+
+
+def test_the_recipe_of_then_counts_and_not_the_one_of_today(site, tmp_path):
+    changed = Factory(tmp_path / "site", site.settings)
+    shutil.copytree(site.folder / "store", changed.folder / "store")
+    changed.recipe("tiny", TINY, motd="something else\n", run="")
+    assert verified(changed, "tiny", "--json").json["status"] == "reproduced"
+    shutil.rmtree(changed.recipes)
+    assert verified(changed, "tiny", "--json").json["status"] == "reproduced"
+
+
+def test_what_is_not_repeatable_is_shown_and_fails(site):
+    done = verified(site, "random", "--json", status=1)
+    assert done.json["status"] == "differs"
+    assert [link["name"] for link in done.json["links"] if link["same"]] == ["recipe", "lock", "input"]
+    [said] = done.json["differences"]
+    assert said.startswith("etc/id: content")
+    people = verified(site, "random", status=1)
+    assert "etc/id: content" in people.stdout
+    assert "random@" in people.stderr
+    assert "another diff id, layer, config, manifest" in people.stderr
+
+
+def test_against_another_image(site):
+    tiny, random = (record(site, image)["manifest_digest"] for image in ("tiny", "random"))
+    assert verified(site, "tiny", "--against", tiny, "--json").json["status"] == "reproduced"
+    done = verified(site, "tiny", "--against", random, "--json", status=1)
+    assert "etc/id: missing: was a file" in done.json["differences"]
+    unknown = verified(site, "tiny", "--against", "ab" * 32, status=1)
+    assert "cannot show what differs" in unknown.stdout
+
+
+BAD = [(("nothing",), 2, "no image"), (("tiny@2001",), 2, "2001"), (("tiny", "--against", "latest"), 2, "not a digest")]
+
+
+@pytest.mark.parametrize(("words", "status", "said"), BAD)
+def test_what_cannot_be_meant_is_refused(site, words, status, said):
+    assert said in verified(site, *words, status=status).stderr
+
+
+def copied(site: Factory, folder: Path) -> Factory:
+    """The same site with a store of its own, that may be harmed."""
+    made = Factory(folder, site.settings)
+    shutil.copytree(site.folder / "store", made.folder / "store")
+    return made
+
+
+def blob(site: Factory, digest: str) -> Path:
+    return site.folder / "store/blobs/sha256" / digest.removeprefix("sha256:")
+
+
+def test_a_record_that_was_changed_is_noticed(site, tmp_path):
+    harmed = copied(site, tmp_path / "site")
+    [path] = (harmed.folder / "store/images/tiny/builds").glob("*.json")
+    said = json.loads(path.read_text())
+    path.chmod(0o644)
+    path.write_text(json.dumps({**said, "tools": {"zstd": "0.0.1"}}))
+    done = verified(harmed, "tiny", status=1)
+    assert done.stdout.startswith("made with other tools: zstd ")
+    assert "another input" in done.stderr
+
+
+def test_ingredients_that_are_gone_or_damaged_are_named(site, tmp_path):
+    harmed = copied(site, tmp_path / "site")
+    digest = record(harmed, "tiny")["ingredients"]
+    place = blob(harmed, digest)
+    place.chmod(0o644)
+    place.write_bytes(place.read_bytes()[:-1] + b"x")
+    assert "is damaged" in verified(harmed, "tiny", status=1).stderr
+    place.unlink()
+    assert f"no blob {digest}" in verified(harmed, "tiny", status=1).stderr
+
+
+@pytest.fixture(scope="module")
+def debian(site: Factory) -> Factory:
+    """Every Debian recipe that comes along, built; from here on no archive is needed."""
+    site.shelf(*DEBIAN)
+    done = site.run("build", *DEBIAN, "--json")
+    assert done.status == 0, done.stderr
+    return site
+
+
+@pytest.mark.parametrize("image", DEBIAN)
+def test_a_day_later_without_any_network_it_is_the_same(debian, image, tmp_path):
+    assert debian.run("stop").status == 0
+    (tmp_path / "sitecustomize.py").write_text(SLEEP)
+    command = [*CUT_OFF, BASEFORGE, "verify", image, "--json"]
+    environment = {**debian.environment, **TOMORROW, "PYTHONPATH": str(tmp_path), "DOCKER_HOST": "unix:///nowhere"}
+    try:
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, timeout=600, cwd=debian.folder, env=environment
+        )
+    finally:
+        subprocess.run([*CUT_OFF, BASEFORGE, "stop"], check=True, capture_output=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["status"] == "reproduced"
+    [log] = (debian.folder / f"home/logs/{image}").glob(f"{datetime.now(UTC) + timedelta(days=1):%Y%m%d}T*.log")
+    assert " is kept as " not in log.read_text()
+    assert found["links"][-1]["found"] == record(debian, image)["manifest_digest"]
+    assert debian.leftovers() == []
+
+
+@pytest.mark.parametrize("image", DEBIAN)
+def test_from_kept_trees_it_is_the_same(debian, image):
+    before = record(debian, image)["manifest_digest"]
+    done = debian.run("build", image, "--force", "--json")
+    assert done.status == 0, done.stderr
+    assert [each["manifest_digest"] for each in done.json] == [before]
+    log = debian.folder / f"home/logs/{image}/{done.json[0]['build']}.log"
+    assert "the tree of base packages is kept" in log.read_text()
+
+
+def test_a_deb_that_the_pool_no_longer_has_whole_is_named(debian, tmp_path):
+    harmed = copied(debian, tmp_path / "site")
+    package = next(each for each in record(harmed, "trixie")["lock"]["packages"] if each["name"] == "bash")
+    place = blob(harmed, package["sha256"])
+    place.chmod(0o644)
+    flipped = bytearray(place.read_bytes())
+    flipped[1000] ^= 1
+    place.write_bytes(flipped)
+    assert "bash" in verified(harmed, "trixie", status=1).stderr
+    place.unlink()
+    assert "bash" in verified(harmed, "trixie", status=1).stderr

@@ -1,0 +1,231 @@
+"""What engines share: debs, the repository of stage one, trees that are kept, the plan of stage two."""
+
+import gzip
+import io
+import lzma
+import tarfile
+import time
+
+import pytest
+import zstandard
+
+from rootfs import deb
+from rootfs.archive import Release
+from rootfs.engines import Job, debian, engine_for, kept, plain, repository
+from rootfs.engines.plan import Start, plan_of
+from rootfs.errors import BadDeb, ClockBehind
+from rootfs.lock import Lock, Package
+from rootfs.recipe import DebootstrapRecipe
+from rootfs.stage_two.plan import Plan
+
+CONTROL = b"Package: a\nVersion: 1:2\nPriority: optional\nArchitecture: amd64\nDescription: a\n b\n"
+SQUEEZE = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress, ".zst": zstandard.ZstdCompressor().compress}
+
+
+def tar(**files):
+    with io.BytesIO() as out:
+        with tarfile.open(fileobj=out, mode="w") as archive:
+            for name, data in files.items():
+                info = tarfile.TarInfo(f"./{name}")
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+        return out.getvalue()
+
+
+def ar(members, mtime=7):
+    """An ar archive of (name, content) pairs."""
+    out = b"!<arch>\n"
+    for name, data in members:
+        head = f"{name:<16}{mtime:<12}{0:<6}{0:<6}{'100644':<8}{len(data):<10}`\n"
+        out += head.encode() + data + b"\n" * (len(data) % 2)
+    return out
+
+
+def a_deb(ending=".xz", control=CONTROL, mtime=7):
+    squeeze = SQUEEZE[ending]
+    parts = [
+        ("control.tar" + ending, squeeze(tar(control=control))),
+        ("data.tar" + ending, squeeze(tar(file=b"x" * 999))),
+    ]
+    return ar([("debian-binary", b"2.0\n"), *parts], mtime)
+
+
+def package(name="a", version="1:2", **more):
+    common = {
+        "architecture": "amd64",
+        "sha256": "0" * 64,
+        "size": 1,
+        "source": "a",
+        "archive": "",
+        "suite": "s",
+        "path": "",
+    }
+    return Package(name=name, version=version, **{**common, **more})
+
+
+@pytest.mark.parametrize("ending", SQUEEZE)
+def test_a_deb_is_unpacked_whatever_its_compression(tmp_path, ending):
+    (tmp_path / "a.deb").write_bytes(a_deb(ending))
+    made = deb.unpacked(tmp_path / "a.deb", tmp_path / "b.deb")
+    assert made.control == CONTROL.decode().strip()
+    assert (tmp_path / "b.deb").read_bytes() == a_deb("")
+    assert made.size == len(a_deb(""))
+    assert deb.unpacked(tmp_path / "b.deb", tmp_path / "c.deb") == made
+
+
+BROKEN = {
+    "empty": (b"", "not an ar archive"),
+    "a web page": (b"<html>" * 20, "not an ar archive"),
+    "headers": (b"!<arch>\n" + b"x" * 60, "headers are broken"),
+    "half a header": (a_deb()[:30], "headers are broken"),
+    "cut short": (a_deb()[:-20], "data.tar.xz"),
+    "no control": (ar([("debian-binary", b"2.0\n")]), "no control file"),
+    "another compression": (ar([("control.tar.bz2", b"x")]), "no known compression"),
+    "not compressed": (ar([("control.tar.xz", b"x" * 40)]), "control.tar.xz"),
+    "compressed and short": (ar([("control.tar.xz", lzma.compress(tar(control=CONTROL))[:-30])]), "control.tar.xz"),
+    "no tar": (ar([("control.tar", b"x" * 2000)]), "control.tar"),
+}
+
+
+@pytest.mark.parametrize(("data", "why"), BROKEN.values(), ids=BROKEN)
+def test_what_is_no_deb_is_named(tmp_path, data, why):
+    (tmp_path / "a.deb").write_bytes(data)
+    with pytest.raises(BadDeb, match=why) as caught:
+        deb.unpacked(tmp_path / "a.deb", tmp_path / "b.deb")
+    assert "a.deb" in str(caught.value)
+
+
+def test_the_repository_has_just_the_packages_and_all_are_required(tmp_path):
+    packages = [package("a"), package("b", "3")]
+    for each in packages:
+        (tmp_path / each.file_name).write_bytes(a_deb(mtime=5 if each.name == "a" else 9))
+    repository.make(tmp_path / "r", tmp_path, packages, "s", "amd64")
+    index = (tmp_path / "r/dists/s/main/binary-amd64/Packages").read_text()
+    stanzas = index.removesuffix("\n\n").split("\n\n")
+    assert [stanza.count("Priority: required") for stanza in stanzas] == [1, 1]
+    assert "optional" not in index
+    assert {path.name for path in (tmp_path / "r/pool").iterdir()} == {"a_amd64.deb", "b_amd64.deb"}
+    assert "Codename: s\n" in (tmp_path / "r/dists/s/Release").read_text()
+    assert repository.epoch(tmp_path, packages) == 9
+
+
+def test_debs_are_unpacked_once_and_anew_where_what_was_kept_is_damaged(tmp_path, monkeypatch):
+    packages = [package("a"), package("b", "3", sha256="1" * 64)]
+    for each in packages:
+        (tmp_path / each.file_name).write_bytes(a_deb())
+    keeping, unpacked = tmp_path / "kept", []
+    slow = deb.unpacked
+    monkeypatch.setattr(deb, "unpacked", lambda path, copy: unpacked.append(path.name) or slow(path, copy))
+
+    def make(name):
+        unpacked.clear()
+        made = repository.make(tmp_path / name, tmp_path, packages, "s", "amd64", kept=keeping)
+        plain.keep(made, keeping)
+        files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
+        return [(path.name, path.read_bytes()) for path in files]
+
+    first = make("first")
+    assert len(unpacked) == 2
+    assert make("again") == first
+    assert unpacked == []
+    for path, damage in zip(sorted(keeping.iterdir()), (b"", b"!<arch>\nnonsense"), strict=True):
+        path.write_bytes(damage)
+    assert make("damaged") == first
+    assert len(unpacked) == 2
+    assert make("mended") == first
+    assert unpacked == []
+
+
+def test_a_folder_that_cannot_be_written_to_keeps_no_debs(tmp_path):
+    (tmp_path / package().file_name).write_bytes(a_deb())
+    (tmp_path / "file").touch()
+    made = repository.make(tmp_path / "r", tmp_path, [package()], "s", "amd64", kept=tmp_path / "file/kept")
+    plain.keep(made, tmp_path / "file/kept")
+    assert [each.path.name for each in made] == ["a_amd64.deb"]
+
+
+def test_a_kept_tree_is_found_again_and_a_damaged_one_goes(tmp_path):
+    (tmp_path / "made").write_bytes(b"tree")
+    folder = tmp_path / "kept"
+    assert kept.find(folder, "k") is None
+    kept.keep(folder, "k", tmp_path / "made")
+    found = kept.find(folder, "k")
+    assert found.read_bytes() == b"tree"
+    assert kept.find(folder, "k") == found
+    assert kept.find(folder, "j") is None
+    found.write_bytes(b"tred")
+    assert kept.find(folder, "k") is None
+    assert list(folder.iterdir()) == []
+
+
+def test_what_was_not_used_for_longest_is_let_go(tmp_path, monkeypatch):
+    monkeypatch.setattr(kept, "MOST", 2)
+    for index, name in enumerate("abc"):
+        (tmp_path / "made").write_bytes(name.encode())
+        kept.keep(tmp_path / "kept", name, tmp_path / "made")
+        if found := kept.find(tmp_path / "kept", "a"):
+            assert index < 3
+            time.sleep(0.02)
+            found.touch()
+    assert [name for name in "abc" if kept.find(tmp_path / "kept", name)] == ["a", "c"]
+
+
+def test_where_nothing_can_be_kept_the_build_goes_on(tmp_path):
+    (tmp_path / "made").write_bytes(b"tree")
+    (tmp_path / "kept").write_text("a file, not a folder")
+    kept.keep(tmp_path / "kept", "k", tmp_path / "made")
+    assert (tmp_path / "kept").is_file()
+
+
+@pytest.mark.parametrize("change", ["packages", "engine", "architecture", "suite", "kind", "which are essential"])
+def test_the_key_is_of_all_that_counts(change):
+    said = {"kind": "base", "packages": [package()], "engine": "mmdebstrap", "architecture": "amd64", "suite": "s"}
+    other = {"packages": [package(sha256="1" * 64)], "engine": "debootstrap", "architecture": "arm64", "suite": "t"}
+    other |= {"kind": "essential", "which are essential": [package(essential=True)]}
+    assert kept.key_of(**said) == kept.key_of(**said)
+    name = "packages" if change == "which are essential" else change
+    assert kept.key_of(**said) != kept.key_of(**{**said, name: other[change]})
+
+
+def job(tmp_path, date=0, packages=(), **said):
+    recipe = DebootstrapRecipe.model_validate({"name": "r", "kind": "debootstrap", "suite": "s", **said})
+    release = Release(address="", suite="s", sha256="0" * 64, date=date, signer="x")
+    lock = Lock(releases=(release,), packages=packages)
+    return Job(recipe, tmp_path / "r", lock, "amd64", tmp_path, tmp_path, "deb x\n", None, lambda line: None)
+
+
+def test_a_clock_that_is_behind_is_refused_before_anything_is_made(tmp_path):
+    wanted = job(tmp_path, date=int(time.time()) + 86_400)
+    with pytest.raises(ClockBehind, match="UTC"), engine_for(wanted.recipe)(wanted):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    debian.check_clock(int(time.time()))
+
+
+FURTHER = {"uri": "http://example.invalid/x", "suites": ("s", "t"), "keyring": "keys/x.asc"}
+
+
+def test_apt_is_configured_only_where_it_is(tmp_path):
+    with_apt = job(tmp_path, packages=(package("apt"),), repositories=(FURTHER,), slim=("man",))
+    texts = plan_of(with_apt, with_apt.recipe, Start(tmp_path / "t", 0), 0).texts
+    assert texts["/etc/apt/sources.list"] == "deb x\n"
+    assert "/etc/apt/apt.conf.d/docker-clean" in texts
+    assert "Suites: s t\n" in texts["/etc/apt/sources.list.d/further-1.sources"]
+    assert "Signed-By: /etc/apt/keyrings/x.asc\n" in texts["/etc/apt/sources.list.d/further-1.sources"]
+    assert "path-exclude=/usr/share/man/*\n" in texts["/etc/dpkg/dpkg.cfg.d/baseforge-paths"]
+    without = job(tmp_path, packages=(package("dash"),), slim=("man",))
+    assert list(plan_of(without, without.recipe, Start(tmp_path / "t", 0), 0).texts) == [
+        "/etc/dpkg/dpkg.cfg.d/baseforge-paths"
+    ]
+
+
+def test_a_plan_crosses_as_json(tmp_path):
+    files = [{"path": "/a", "content": "é", "mode": "4755", "owner": "1:2"}, {"path": "/b", "link": "a"}]
+    users = [{"name": "u", "uid": 5, "groups": ("g",)}]
+    said = {"groups": ({"name": "g", "gid": 3},), "users": tuple(users), "files": tuple(files), "customise": ("x.sh",)}
+    wanted = job(tmp_path, packages=(package("apt", auto=True),), repositories=(FURTHER,), **said)
+    plan = plan_of(wanted, wanted.recipe, Start(tmp_path / "t", 7), 8)
+    again = Plan.loaded(plan.dumped())
+    assert again.dumped() == plan.dumped()
+    assert again.packages == plan.packages
+    assert (again.entries[1].mode, again.entries[1].owner[1]) == (0o4755, 2)

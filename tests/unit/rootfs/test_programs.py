@@ -1,0 +1,40 @@
+"""Programs that somebody else ends."""
+
+import threading
+import time
+
+import pytest
+
+from rootfs.errors import ProgramFailed
+from rootfs.programs import Programs
+from rootfs.run import run
+
+
+def long(programs, ended, *, begun=None):
+    with programs.gathered():
+        if begun:
+            begun.set()
+        with pytest.raises(ProgramFailed):
+            run(["sleep", "600"])
+        ended.append(True)
+
+
+def test_those_that_run_end_and_those_that_start_later_too():
+    programs, ended, begun = Programs(), [], threading.Event()
+    thread = threading.Thread(target=long, args=(programs, ended), kwargs={"begun": begun})
+    thread.start()
+    assert begun.wait(20)
+    time.sleep(0.1)
+    programs.end()
+    thread.join(20)
+    long(programs, ended)
+    assert ended == [True, True]
+
+
+def test_others_go_on():
+    programs = Programs()
+    programs.end()
+    assert run(["true"]).status == 0
+    with programs.gathered():
+        pass
+    assert run(["true"]).status == 0
