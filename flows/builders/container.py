@@ -11,7 +11,8 @@ from rootfs.errors import Problem
 
 NODE = "buildx_buildkit_"  # what buildx puts before a node's name
 LATE = 2.0  # seconds in which an engine may still finish a container that nobody waits for any more
-PROBE, STARTED = "/bin/true", 1.0  # what buildx starts to see whether an engine has GPUs, and seconds until it has
+PROBE = "/bin/true"  # what buildx starts to see whether an engine has GPUs
+STARTED = 2.0  # seconds until it has, and one more: an engine lists when a container was created in whole seconds
 SPARE = 0.0  # buildx has no limit of its own
 
 

@@ -45,3 +45,12 @@ def workshop(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     monkeypatch.setenv("DOCKER_HOST", address)
     with connect() as engine:
         yield Workshop(engine, tmp_path / "docker/buildx")
+        _clear(engine)
+
+
+def _clear(engine: Engine) -> None:
+    """Remove what a test that failed has left, which the next ones would find."""
+    for container in engine.client.api.containers(all=True):
+        engine.client.api.remove_container(container["Id"], force=True, v=True)
+    for volume in engine.client.api.volumes()["Volumes"] or []:
+        engine.client.api.remove_volume(volume["Name"], force=True)

@@ -72,6 +72,7 @@ def test_what_buildx_left_where_it_was_killed_while_it_looked_for_gpus(
     for command, options in (("/bin/true", asking), ("/bin/false", asking), ("/bin/true", {"auto_remove": True})):
         host = api.create_host_config(network_mode="none", **options)
         api.create_container(IMAGE, entrypoint=command, host_config=host)
+    monkeypatch.setattr(container, "STARTED", 60.0)
     container.remove_leftovers("baseforge-none-")
     assert len(api.containers(all=True)) == 3  # it may still be started
     monkeypatch.setattr(container, "STARTED", -1.0)
