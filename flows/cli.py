@@ -111,7 +111,7 @@ def lock(
 
     with session(load(recipes), Progress()) as here:
         file = find(image, here.settings.recipes)
-        found = gather(read(file).model_copy(update={"lock": None}), file).newest
+        found = gather(read(file, image).model_copy(update={"lock": None}), file).newest
         known = publication.latest(here.store, image)
     if write:
         try:

@@ -70,7 +70,7 @@ class Inputs:
 def meant(image: str, choice: Choice) -> Inputs:
     """What an image's recipe means today. Raises what reading and resolving it raise."""
     file = find(image, current().settings.recipes)
-    return gather(chosen_engine(read(file), choice), file, offline=choice.offline)
+    return gather(chosen_engine(read(file, image), choice), file, offline=choice.offline)
 
 
 def chosen_engine(recipe: Recipe, choice: Choice) -> Recipe:
@@ -91,11 +91,11 @@ def built(wanted: Inputs) -> Record | None:
 
 def packages_with(wanted: Inputs, names: set[str], *, offline: bool) -> dict[str, str]:
     """The package that has a file of each of these names, as far as the image's archives can tell."""
-    if not isinstance(wanted.recipe, DebootstrapRecipe):
+    if (origin := wanted.recipe.origin) is None:
         return {}
     try:
         apt = current().apt(offline=offline)
-        return apt.packages_with(wanted.recipe, wanted.files, wanted.architecture, names)
+        return apt.packages_with(origin, wanted.files, wanted.architecture, names)
     except Problem:  # which would hide what it was asked for
         return {}
 
@@ -104,8 +104,8 @@ def gather(recipe: Recipe, file: Path, *, offline: bool = False) -> Inputs:
     """Resolve a recipe: asks the archive for the state of its suites, once a session, and never when `offline`."""
     architecture, files = native_architecture(), folder_of(file)
     newest = lock = Lock()
-    if isinstance(recipe, DebootstrapRecipe):
-        newest = current().apt(offline=offline).lock(recipe, files, architecture)
+    if origin := recipe.origin:
+        newest = current().apt(offline=offline).lock(origin, files, architecture, alone=recipe.alone)
         lock = newest if recipe.lock else settled(newest, recipe.name)
     return Inputs(
         recipe=recipe,

@@ -30,7 +30,8 @@ from rootfs.members import Members
 from rootfs.normalise import normalised
 from rootfs.pack import Layer, Sink, pack
 from rootfs.parts import ImageSettings
-from rootfs.recipe import DebootstrapRecipe, Recipe
+from rootfs.recipe import DebootstrapRecipe, Recipe, ScratchRecipe
+from rootfs.scratch.basics import NONROOT, NONROOT_HOME
 from rootfs.slim import Rules, filtered
 
 
@@ -118,10 +119,12 @@ def check_closure(wanted: Inputs, packed: Packed, *, offline: bool = False) -> N
 
 def image_settings(recipe: Recipe) -> ImageSettings:
     """What a container starts with; a recipe's locale is its LANG, unless `env` says another."""
-    locale = recipe.locale if isinstance(recipe, DebootstrapRecipe) else None
-    if locale is None:
-        return recipe.image
-    return recipe.image.model_copy(update={"env": {"LANG": locale, **recipe.image.env}})
+    said = recipe.image
+    if recipe.locale is not None:
+        said = said.model_copy(update={"env": {"LANG": recipe.locale, **said.env}})
+    if isinstance(recipe, ScratchRecipe) and recipe.nonroot:
+        said = said.model_copy(update={"user": f"{NONROOT}:{NONROOT}", "workdir": said.workdir or NONROOT_HOME})
+    return said
 
 
 @step("assemble {wanted.recipe.name}/{wanted.architecture}")

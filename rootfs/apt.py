@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from rootfs.errors import ArchiveChanging, NothingKept
 from rootfs.lists import Lists, check_components
 from rootfs.lock import Lock, package_versions
 from rootfs.lockfile import committed_lock
-from rootfs.recipe import DebootstrapRecipe
+from rootfs.origin import Origin
 from rootfs.release import State
 from rootfs.resolve import resolve
 from rootfs.run import Log
@@ -41,8 +41,10 @@ class Apt:
         self._suites = Suites(self._cache / "releases", offline=offline)
         self._lists, self._log = Lists(self._cache, log), log
 
-    def lock(self, recipe: DebootstrapRecipe, files: Path, architecture: str) -> Lock:
+    def lock(self, recipe: Origin, files: Path, architecture: str, *, alone: Sequence[str] = ()) -> Lock:
         """The exact packages a recipe means; `files` is the folder of the files it names.
+
+        Packages that come `alone` come without those they depend on.
 
         Raises NetworkFailure (try again), UnsignedRelease, InvalidRelease, OlderRelease, NothingKept, and what is the
         recipe's own fault: UnknownSuite, SuiteMissing, ComponentMissing, PackageMissing, PackagesConflict and others.
@@ -55,14 +57,12 @@ class Apt:
             for state in states:
                 if state.source.suite not in {f"{recipe.suite}-{pocket}" for pocket in recipe.pockets}:
                     check_components(state, architecture)
-            if lock := self._resolved(recipe, states, architecture, afresh=attempt > 0):
+            if lock := self._resolved(recipe, states, architecture, tuple(alone), afresh=attempt > 0):
                 return lock
             self._suites.forget()
         raise ArchiveChanging(states[0].source.folder, "")
 
-    def packages_with(
-        self, recipe: DebootstrapRecipe, files: Path, architecture: str, names: Iterable[str]
-    ) -> dict[str, str]:
+    def packages_with(self, recipe: Origin, files: Path, architecture: str, names: Iterable[str]) -> dict[str, str]:
         """The package of the recipe's suites that has a file of each of these names; only those found, none offline."""
         if self._offline:
             return {}
@@ -74,7 +74,7 @@ class Apt:
         """Ask the archives anew: one has moved on."""
         self._suites.forget()
 
-    def _sources(self, recipe: DebootstrapRecipe, files: Path, architecture: str) -> tuple[Source, ...]:
+    def _sources(self, recipe: Origin, files: Path, architecture: str) -> tuple[Source, ...]:
         """The suites that a recipe takes packages from, its own distribution's first."""
         memo = self._cache / "addresses"
         own = sources(recipe.suite, recipe.pockets, recipe.components, architecture, self._site, memo)
@@ -84,17 +84,23 @@ class Apt:
         return tuple(_at(source, recipe.snapshot, self._site) for source in wanted)
 
     def _resolved(
-        self, recipe: DebootstrapRecipe, states: tuple[State, ...], architecture: str, *, afresh: bool
+        self,
+        recipe: Origin,
+        states: tuple[State, ...],
+        architecture: str,
+        alone: tuple[str, ...],
+        *,
+        afresh: bool,
     ) -> Lock | None:
         """The lock in this state of the suites; none where an archive has a newer one by now."""
-        memo = _Memo(self._cache / "locks", recipe, states, architecture)
+        memo = _Memo(self._cache / "locks", (recipe, alone), states, architecture)
         if known := memo.read():
             return known
         self._update(states, architecture, afresh=afresh)
         with kept.locked(self._cache / "lock", shared=True):
             if self._lists.stale(states, architecture):
                 return None
-            packages = resolve(self._lists.root(states, architecture), recipe, states)
+            packages = resolve(self._lists.root(states, architecture), recipe, states, alone)
         lock = Lock(releases=tuple(state.release for state in states), packages=tuple(packages))
         memo.write(lock)
         return lock
@@ -112,7 +118,7 @@ class Apt:
                 self._lists.update(stale, architecture, afresh=afresh)
 
 
-def _further(recipe: DebootstrapRecipe, files: Path, site: Site) -> tuple[Source, ...]:
+def _further(recipe: Origin, files: Path, site: Site) -> tuple[Source, ...]:
     """The suites of the recipe's further archives."""
     return tuple(
         Source(
@@ -136,8 +142,10 @@ def _at(source: Source, moment: str, site: Site) -> Source:
 class _Memo:
     """The lock that a recipe had last, with everything that decided it."""
 
-    def __init__(self, folder: Path, recipe: DebootstrapRecipe, states: tuple[State, ...], architecture: str) -> None:
-        asked = recipe.model_dump(mode="json", include=set(ASKED))
+    def __init__(
+        self, folder: Path, wanted: tuple[Origin, tuple[str, ...]], states: tuple[State, ...], architecture: str
+    ) -> None:
+        asked = [wanted[0].model_dump(mode="json", include=set(ASKED)), wanted[1]]
         where = [[state.source.address, state.source.mirror, state.source.suite] for state in states]
         self._file = folder / f"{digest_of([asked, where, architecture])[7:]}.json"
         releases = [state.release.sha256 for state in states]

@@ -13,7 +13,7 @@ from typing import IO, Protocol, cast, runtime_checkable
 
 from rootfs import elf
 from rootfs.elf import BrokenElf, Elf
-from rootfs.members import Member, Members
+from rootfs.members import Member, Members, Slice
 
 CACHE = "etc/ld.so.cache"  # without it the linker does not know of the folders that ld.so.conf names
 CONF = re.compile(r"etc/ld\.so\.conf(\.d/[^/]+\.conf)?|etc/ld-musl-[^/]+\.path")
@@ -80,7 +80,7 @@ class Closure:
     def watching(self, members: Members) -> Iterator[Member]:
         """The same members; the closure is complete when the stream has ended."""
         for member in members:
-            yield (noted := self._noted(member))
+            yield (noted := self.note(member))
             if noted.content and noted.content is not member.content:
                 noted.content.close()
 
@@ -95,7 +95,8 @@ class Closure:
         found = [each for path in self._elves for each in self._lacking(path, usual)]
         return sorted([*self._broken, *found], key=lambda each: (each.file, each.library))
 
-    def _noted(self, member: Member) -> Member:
+    def note(self, member: Member) -> Member:
+        """Note one member, and return it with all its content."""
         path = member.path
         if member.kind == SYMTYPE:
             self._links[path] = member.link
@@ -125,6 +126,13 @@ class Closure:
             self._broken.append(Missing(member.path, "", reason=str(broken)))
         content.seek(0)
         return member
+
+    def places(self, missing: Missing) -> list[str]:
+        """Where the linker looks for what a file lacks, the first place first."""
+        this = self._elves.get(missing.file)
+        if this is None or "/" in missing.library:
+            return [missing.library]
+        return [f"{folder}/{missing.library}" for folder in (*self._search(missing.file, this), *self._usual())]
 
     def _lacking(self, path: str, usual: list[str]) -> Iterator[Missing]:
         this = self._elves[path]
@@ -184,8 +192,15 @@ class Closure:
 
 def real(path: str, links: Mapping[str, str], names: Mapping[str, str]) -> str | None:
     """A path of a tree without symbolic `links`, and of hard links (`names`) the one with the content."""
+    found = way(path, links)
+    return names.get(found[-1], found[-1]) if found else None
+
+
+def way(path: str, links: Mapping[str, str]) -> list[str]:
+    """The symbolic links that a path leads over, and last where it ends; nothing where it never does."""
     done: list[str] = []
-    parts, hops = [part for part in path.split("/") if part not in ("", ".")], 0
+    over: list[str] = []
+    parts = _parts(path)
     while parts:
         part = parts.pop(0)
         if part == "..":
@@ -195,13 +210,17 @@ def real(path: str, links: Mapping[str, str], names: Mapping[str, str]) -> str |
         if (target := links.get(here)) is None:
             done.append(part)
             continue
-        if (hops := hops + 1) > HOPS:
-            return None
+        if len(over) == HOPS:
+            return []
+        over.append(here)
         if target.startswith("/"):
             done = []
-        parts = [part for part in target.split("/") if part not in ("", ".")] + parts
-    found = "/".join(done)
-    return names.get(found, found)
+        parts = _parts(target) + parts
+    return [*over, "/".join(done)]
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in ("", ".")]
 
 
 def _start(content: IO[bytes]) -> bytes:
@@ -213,7 +232,7 @@ def _start(content: IO[bytes]) -> bytes:
 
 def _is_whole_file(content: IO[bytes]) -> bool:
     """Whether its beginning is that of a file, and can be gone back to; in a tar it cannot."""
-    return isinstance(getattr(content, "raw", content), io.FileIO | io.BytesIO) and content.tell() == 0
+    return isinstance(getattr(content, "raw", content), io.FileIO | io.BytesIO | Slice) and content.tell() == 0
 
 
 def _copied(content: IO[bytes], size: int) -> IO[bytes]:

@@ -93,6 +93,12 @@ def described(copy: Path, name: str) -> Unpacked:
     return Unpacked(control, copy.stat().st_size, digest)
 
 
+def parts(path: Path) -> dict[str, tuple[int, int]]:
+    """Where each part of a deb begins, and its size, both in bytes. Raises BadDeb."""
+    with path.open("rb") as deb:
+        return {part.name: (deb.tell(), part.size) for part in _parts(deb, path)}
+
+
 def _parts(deb: IO[bytes], path: Path) -> Iterator[_Part]:
     """The members of the archive; the file stands at the content of each while it is looked at."""
     if deb.read(len(MAGIC)) != MAGIC:

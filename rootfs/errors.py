@@ -444,6 +444,36 @@ class FileClash(InputError):
         super().__init__(f"files: {path}: {reason}", mend="Change `files` in the recipe.")
 
 
+class PackagesClash(InputError):
+    """Two packages of an image have the same path."""
+
+    def __init__(self, path: str, one: str, other: str) -> None:
+        super().__init__(
+            f"/{path}: both {one} and {other} have it",
+            mend="Leave one of the packages out, or name the path in `paths: {exclude: [...]}`.",
+        )
+
+
+class InterpreterMissing(InputError):
+    """A script of an image has no interpreter there."""
+
+    def __init__(self, path: str, interpreter: str) -> None:
+        super().__init__(
+            f"/{path} is a script for {interpreter}, which the image lacks",
+            mend="Name the package that has it in `packages` or `libraries`.",
+        )
+
+
+class OpenedMissing(InputError):
+    """A library that is opened at run time is in no package of the image."""
+
+    def __init__(self, library: str, why: str) -> None:
+        super().__init__(
+            f"{library}, {why}, is in none of the image's packages",
+            mend="Name the package that has it in `libraries`.",
+        )
+
+
 class LocaleMissing(InputError):
     """The tree cannot have the recipe's locale."""
 

@@ -82,6 +82,8 @@ ArchiveAddress = Annotated[
 ]
 # The snapshot archive's own form of a moment.
 Snapshot = Annotated[str, *_like(r"[0-9]{8}T[0-9]{6}Z", "a moment, such as 20261101T000000Z")]
+# What DT_SONAME and dlopen(3) have; never a path.
+Library = Annotated[str, *_like(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", "a library's name, such as libnss_dns.so.2")]
 PathGlob = Annotated[str, *_like(r"/[^\n ]*", "a pattern of paths, such as /usr/share/doc/*")]
 Locale = Annotated[str, *_like(r"[A-Za-z_]+(\.[A-Za-z0-9-]+)?(@[a-z]+)?", "a locale, such as C.UTF-8")]
 Timezone = Annotated[str, *_like(r"[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*", "a time zone, such as Europe/Berlin")]

@@ -17,7 +17,7 @@ from rootfs.complaints import complaints
 from rootfs.digests import canonical
 from rootfs.errors import LockUnfit, RecipeInvalid
 from rootfs.lock import Lock, Package
-from rootfs.recipe import DebootstrapRecipe
+from rootfs.origin import Origin
 from rootfs.release import moment
 
 STRICT = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -123,7 +123,7 @@ def read_lock(path: Path) -> Lock:
         raise RecipeInvalid([(f"{path}:1:1", "the file is not UTF-8 text")]) from None
 
 
-def committed_lock(recipe: DebootstrapRecipe, path: Path, architecture: str) -> Lock:
+def committed_lock(recipe: Origin, path: Path, architecture: str) -> Lock:
     """The lock in the file that a recipe names. Raises RecipeInvalid, LockUnfit."""
     lock = read_lock(path)
     pockets = {f"{recipe.suite}-{pocket}" for pocket in recipe.pockets}

@@ -7,6 +7,7 @@ root, a tree of any size needs no memory, and a test needs nothing but a list.
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import tarfile
@@ -14,9 +15,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from rootfs.errors import BadTree
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 XATTR = "SCHILY.xattr."  # GNU tar's and star's pax keyword for extended attributes
 
@@ -60,6 +64,44 @@ class Member:
 Members = Iterable[Member]
 
 
+class Slice(io.RawIOBase):
+    """A part of a file as a stream of its own: `size` bytes from `start`."""
+
+    def __init__(self, path: Path, start: int, size: int) -> None:
+        self._file = path.open("rb", buffering=0)
+        self._start, self._size, self._at = start, size, 0
+
+    @classmethod
+    def open(cls, path: Path, start: int, size: int) -> io.BufferedReader:
+        """The same, buffered."""
+        return io.BufferedReader(cls(path, start, size), 1 << 16)
+
+    def readable(self) -> bool:
+        """It is for reading."""
+        return True
+
+    def seekable(self) -> bool:
+        """Any place in it can be gone to."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place that is counted from its own start, from where it is, or from its own end."""
+        self._at = max(0, offset + (0, self._at, self._size)[whence])
+        return self._at
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        """Fill the buffer, as far as the part goes."""
+        wanted = memoryview(buffer)[: max(0, self._size - self._at)]
+        done = os.preadv(self._file.fileno(), [wanted], self._start + self._at) if wanted else 0
+        self._at += done
+        return done
+
+    def close(self) -> None:
+        """Close the file too."""
+        self._file.close()
+        super().close()
+
+
 def from_tar(stream: IO[bytes]) -> Iterator[Member]:
     """The members of an uncompressed tar, as they come.
 
@@ -68,13 +110,14 @@ def from_tar(stream: IO[bytes]) -> Iterator[Member]:
     try:
         with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 20, errors="surrogateescape") as archive:
             for info in archive:
-                yield _from_info(archive, info)
+                yield from_info(archive, info)
                 archive.members = []  # type: ignore[attr-defined]  # tarfile keeps every header it has read: a leak in a stream
     except tarfile.TarError as error:
         raise BadTree(f"the engine's tar cannot be read: {error}") from error
 
 
-def _from_info(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Member:
+def from_info(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Member:
+    """One member of an open tar; its content is read through the archive."""
     kind = tarfile.REGTYPE if info.isreg() else info.type
     return Member(
         path=_relative(info.name),

@@ -5,6 +5,7 @@ Every key's description is shown by editors (`recipes/recipe.schema.json` is mad
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -17,9 +18,23 @@ from rootfs.complaints import complaints
 from rootfs.contents import contents, is_file, strays
 from rootfs.digests import digest_of
 from rootfs.errors import RecipeInvalid, UnknownRecipe, nearest
-from rootfs.parts import Files, Group, ImageSettings, Part, PathRules, Pin, Repository, SmokeCheck, User
+from rootfs.origin import Contents, Origin, Sources
+from rootfs.parts import Files, ImageSettings, Part, SmokeCheck
+from rootfs.scratch.words import MEANS, PACKAGES, Ingredient
 
+DEBUG, SHELL = "-debug", "/busybox/sh"  # the ending of an image's name, and the shell it has
 DEBOOTSTRAP_VARIANTS = ("minbase", "buildd", "important")
+FROM_ARCHIVE = (
+    "packages",
+    "libraries",
+    "opened",
+    "repositories",
+    "pins",
+    "lock",
+    "snapshot",
+)  # keys of scratch recipes
+SLIM = "files to leave out: documentation (copyright files stay), manual pages, translations"
+Slim = Annotated[tuple[Literal["docs", "man", "locales"], ...], *fields.Distinct]
 
 
 class _Common(Part):
@@ -38,53 +53,25 @@ class _Common(Part):
     )
 
 
-class DebootstrapRecipe(_Common):
-    """A Debian or Ubuntu tree, made of packages from the distribution's own archive."""
-
+class _Bootstrapped(Part):
     kind: Literal["debootstrap"] = Field(description="a tree of packages from a Debian or Ubuntu archive")
-    suite: fields.Suite = Field(description="the distribution's code name: noble, trixie, …")
-    pockets: Annotated[tuple[Literal["updates", "security"], ...], *fields.Distinct] = Field(
-        default=("updates", "security"), description="suites with newer packages that come with it"
-    )
-    components: Annotated[tuple[fields.Component, ...], *fields.Distinct, *fields.NotEmpty] = Field(
-        default=("main",), description="parts of the archive that packages may come from"
-    )
     engine: Literal["mmdebstrap", "debootstrap"] = Field(
         default="mmdebstrap", description="the program that makes the tree"
     )
+
+
+# Keys come in the order of the bases from last to first: what an editor and an error show.
+class DebootstrapRecipe(Contents, Origin, _Bootstrapped, _Common):
+    """A Debian or Ubuntu tree, made of packages from the distribution's own archive."""
+
     variant: Literal["essential", "apt", "minbase", "buildd", "important", "standard"] = Field(
         default="minbase",
         description="how many packages to begin with, few to many; engine debootstrap knows only three",
     )
-    include: Annotated[tuple[fields.Package, ...], *fields.Distinct] = Field(default=(), description="further packages")
-    exclude: Annotated[tuple[fields.Package, ...], *fields.Distinct] = Field(
-        default=(), description="packages that must not come along, as dependencies or with the variant"
-    )
-    recommends: bool = Field(default=False, description="whether recommended packages come along")
-    repositories: tuple[Repository, ...] = Field(default=(), description="further archives")
-    pins: tuple[Pin, ...] = Field(default=(), description="which versions apt prefers")
-    lock: fields.Inside | None = Field(
-        default=None, description="a lock file in the recipe's folder (`baseforge lock --write`) instead of the newest"
-    )
-    snapshot: fields.Snapshot | None = Field(
-        default=None, description="a moment of the snapshot archive, as 20261101T000000Z, instead of the newest"
-    )
-    slim: Annotated[tuple[Literal["docs", "man", "locales"], ...], *fields.Distinct] = Field(
-        default=(), description="files to leave out: documentation (copyright files stay), manual pages, translations"
-    )
-
-    paths: PathRules = Field(default_factory=PathRules, description="further files to leave out")
+    slim: Slim = Field(default=(), description=SLIM)
     files: Files = Field(default=(), description="files, links and folders laid over the packages'")
-    groups: tuple[Group, ...] = Field(default=(), description="further groups")
-    users: tuple[User, ...] = Field(default=(), description="further users")
     customise: tuple[fields.Inside, ...] = Field(
         default=(), description="scripts of the recipe's folder, run inside the tree, in order and without network"
-    )
-    locale: fields.Locale | None = Field(
-        default=None, description="LANG of the image, such as C.UTF-8 or de_DE.UTF-8; the latter needs `locales`"
-    )
-    timezone: fields.Timezone | None = Field(
-        default=None, description="the time zone, such as Europe/Berlin, which needs `tzdata`; UTC where none is said"
     )
     package_manager: Literal["keep", "remove"] = Field(
         default="keep", description="`remove` takes apt and dpkg out of an image that shall not change"
@@ -97,18 +84,22 @@ class DebootstrapRecipe(_Common):
             raise ValueError(f"engine debootstrap has no variant {variant!r}, only {', '.join(DEBOOTSTRAP_VARIANTS)}")
         return variant
 
-    @model_validator(mode="after")
-    def _one_state(self) -> Self:
-        if self.lock is not None and self.snapshot is not None:
-            raise ValueError("'lock' and 'snapshot' exclude each other: each says which packages are meant")
+    @property
+    def origin(self) -> Origin:
+        """What apt is asked for."""
         return self
 
+    @property
+    def alone(self) -> tuple[str, ...]:
+        """Packages without those they depend on: none."""
+        return ()
 
-class ScratchRecipe(_Common):
-    """An image of nothing but the files that are named here."""
 
-    kind: Literal["scratch"] = Field(description="an image of nothing but the files named here")
-    files: Annotated[Files, *fields.NotEmpty] = Field(description="the files of the image")
+class ScratchRecipe(Contents, Sources, _Common):
+    """An image of nothing but what is named here: files, and packages that are unpacked without their scripts."""
+
+    kind: Literal["scratch"] = Field(description="an image of nothing but what is named here: files, unpacked packages")
+    files: Files = Field(default=(), description="the files of the image, laid over the packages'")
     build: tuple[fields.Command, ...] = Field(
         default=(), description="commands, lists of words, run in a copy of the recipe's folder to make files"
     )
@@ -116,6 +107,62 @@ class ScratchRecipe(_Common):
         default=(),
         description="Debian packages of the machine that `build` needs; their versions are part of the input digest",
     )
+    suite: fields.Suite | None = Field(default=None, description="where packages come from: noble, trixie, …")
+    packages: Annotated[tuple[fields.Package, ...], *fields.Distinct] = Field(
+        default=(), description="packages that are unpacked whole; of what they depend on comes only what is needed"
+    )
+    libraries: Annotated[tuple[fields.Package, ...], *fields.Distinct] = Field(
+        default=(),
+        description="packages of which, and of whose dependencies, come the libraries that programs of the image are "
+        "linked with, and the interpreters of its scripts",
+    )
+    opened: Annotated[tuple[fields.Library, ...], *fields.Distinct] = Field(
+        default=(), description="libraries that programs open at run time, by name, taken from the same packages"
+    )
+    ingredients: Annotated[tuple[Ingredient, ...], *fields.Distinct] = Field(
+        default=(), description="what most images need: " + "; ".join(f"`{key}`, {is_}" for key, is_ in MEANS.items())
+    )
+    nonroot: bool = Field(default=False, description="run as the user `nonroot` (65532), which `users` brings along")
+    debug: bool = Field(default=False, description="make a second image of the same, NAME-debug, with busybox's shell")
+    slim: Slim = Field(default=("docs", "man", "locales"), description=SLIM)
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not (self.files or self.packages or self.ingredients):
+            raise ValueError("the image would be empty: name some `files`, `packages` or `ingredients`")
+        return self
+
+    @model_validator(mode="after")
+    def _has_archive(self) -> Self:
+        asked = [key for key in (*FROM_ARCHIVE, "locale", "timezone", "debug") if getattr(self, key)]
+        asked += [f"{word}' in 'ingredients" for word in self.ingredients if PACKAGES[word]]
+        if self.suite is None and asked:
+            raise ValueError(f"'{asked[0]}' needs a 'suite' to take it from")
+        return self
+
+    @model_validator(mode="after")
+    def _one_user(self) -> Self:
+        if self.nonroot and self.image.user:
+            raise ValueError("'nonroot' and 'user' in 'image' exclude each other: each says who runs the image")
+        return self
+
+    @property
+    def origin(self) -> Origin | None:
+        """What apt is asked for, with all dependencies; None where the image has no packages."""
+        if self.suite is None:
+            return None
+        said = {key: getattr(self, key) for key in Sources.model_fields}
+        return Origin(**said, suite=self.suite, include=tuple(dict.fromkeys((*self.packages, *self.libraries))))
+
+    @property
+    def alone(self) -> tuple[str, ...]:
+        """Packages that come without those they depend on: a part of them is all that is taken."""
+        wanted = [package for word in self.ingredients for package in PACKAGES[word]]
+        if self.locale is not None:
+            wanted.append("libc-bin" if self.locale.startswith("C.") else "locales-all")
+        if self.timezone is not None:
+            wanted.append("tzdata")
+        return tuple(dict.fromkeys(wanted))
 
 
 Recipe = DebootstrapRecipe | ScratchRecipe
@@ -123,19 +170,30 @@ KINDS: dict[str, type[Recipe]] = {"debootstrap": DebootstrapRecipe, "scratch": S
 
 
 def find(name: str, folder: Path) -> Path:
-    """The file of the recipe of this name. Raises UnknownRecipe with the nearest name."""
-    known = [path.stem for path in _recipes(folder)]
-    if name not in known:
-        raise UnknownRecipe(name, folder, known)
-    return folder / f"{name}.yaml"
+    """The file of the recipe that an image of this name is made by. Raises UnknownRecipe with the nearest name."""
+    known = {path.stem: path for path in _recipes(folder)}
+    if name in known:
+        return known[name]
+    for path in known.values():
+        if name in _images(path):
+            return path
+    raise UnknownRecipe(name, folder, list(known))
 
 
 def images_of(folder: Path, only: Iterable[str] = ()) -> list[str]:
-    """The images of a folder of recipes, or those named in `only`, by their files' names: none is read.
+    """The images of a folder of recipes, or those named in `only`: whether a recipe is right is not looked at.
 
     Raises UnknownRecipe.
     """
-    return [find(name, folder).stem for name in only] or [path.stem for path in _recipes(folder)]
+    wanted = [name for name in only if find(name, folder)]
+    return wanted or [name for path in _recipes(folder) for name in _images(path)]
+
+
+def _images(path: Path) -> Iterator[str]:
+    """The names of a recipe's images: its own, and that of the one for debugging."""
+    yield path.stem
+    if b"debug" in (data := path.read_bytes()) and re.search(rb"^debug:\s*true\b", data, re.MULTILINE):
+        yield f"{path.stem}{DEBUG}"
 
 
 def folder_of(path: Path) -> Path:
@@ -143,8 +201,11 @@ def folder_of(path: Path) -> Path:
     return path.parent / path.stem
 
 
-def read(path: Path) -> Recipe:
-    """The recipe in a file. Raises RecipeInvalid with everything that is wrong in it."""
+def read(path: Path, image: str = "") -> Recipe:
+    """The recipe in a file, of its own `image` or of the one for debugging.
+
+    Raises RecipeInvalid with everything that is wrong in it.
+    """
     document = reader.load(path)
     model = _model(document)
     wrong = []
@@ -157,7 +218,15 @@ def read(path: Path) -> Recipe:
     wrong.extend(_missing(recipe, document, folder_of(path)))
     if wrong:
         raise RecipeInvalid(wrong)
-    return recipe
+    return debugging(recipe) if image == f"{recipe.name}{DEBUG}" and isinstance(recipe, ScratchRecipe) else recipe
+
+
+def debugging(recipe: ScratchRecipe) -> ScratchRecipe:
+    """The same image with a shell, and busybox's other programs behind it, to look around in."""
+    said = recipe.model_dump(exclude_defaults=True, by_alias=True) | {"name": f"{recipe.name}{DEBUG}", "debug": False}
+    said["packages"] = tuple(dict.fromkeys((*recipe.packages, "busybox-static")))
+    said["files"] = (*said.get("files", ()), {"path": SHELL, "link": "/usr/bin/busybox"})
+    return ScratchRecipe.model_validate(said)
 
 
 def read_all(folder: Path) -> list[Recipe]:
@@ -214,9 +283,8 @@ def _named(recipe: Recipe) -> Iterator[tuple[tuple[str | int, ...], str]]:
     for index, entry in enumerate(recipe.files):
         if entry.source is not None:
             yield ("files", index, "from"), entry.source
-    if isinstance(recipe, ScratchRecipe):
-        return
     yield from ((("repositories", index, "keyring"), each.keyring) for index, each in enumerate(recipe.repositories))
-    yield from ((("customise", index), script) for index, script in enumerate(recipe.customise))
+    if isinstance(recipe, DebootstrapRecipe):
+        yield from ((("customise", index), script) for index, script in enumerate(recipe.customise))
     if recipe.lock is not None:
         yield ("lock",), recipe.lock

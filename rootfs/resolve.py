@@ -16,7 +16,7 @@ from rootfs.aptroot import AptRoot, list_name
 from rootfs.archive import Source
 from rootfs.errors import InvalidRelease, PackageMissing, PackagesConflict
 from rootfs.lock import Package
-from rootfs.recipe import DebootstrapRecipe
+from rootfs.origin import Origin
 from rootfs.release import State
 from rootfs.run import Outcome
 
@@ -60,28 +60,35 @@ class Stages:
     base: set[str]
 
 
-def resolve(root: AptRoot, recipe: DebootstrapRecipe, states: Sequence[State]) -> list[Package]:
-    """The packages that a recipe means, by name. Raises PackageMissing, PackagesConflict."""
+def resolve(root: AptRoot, recipe: Origin, states: Sequence[State], alone: Sequence[str] = ()) -> list[Package]:
+    """The packages that a recipe means, by name; those that come `alone` come without what they depend on.
+
+    Raises PackageMissing, PackagesConflict.
+    """
     options = (
         *root.preferences(preferences(recipe, states)),
         f"-oAPT::Install-Recommends={'true' if recipe.recommends else 'false'}",
     )
     with ThreadPoolExecutor(1) as aside:  # apt spends most of a second on all the packages there are, whatever is asked
-        alone = aside.submit(_alone, root, recipe, options)
-        answers = list(_install(root, recipe, (*options, *_words(recipe))))
+        bare = aside.submit(_alone, root, recipe, options)
+        answers = list(_answers(root, recipe, ("install", *options, *_words(recipe))))
     if unknown := [name for name in recipe.include if not any(_is(answer, name) for answer in answers)]:
         raise PackageMissing(unknown[0], recipe.suite, recipe.components)
     if unwanted := sorted(set(recipe.exclude) & {answer.name for answer in answers}):
         raise PackagesConflict(f"{', '.join(unwanted)}: excluded, but asked for as well")
-    stages = Stages(_essential(root, recipe, answers), _base(answers, alone.result()))
+    stages = _stages(root, recipe, answers, bare.result())
+    if further := sorted(set(alone) - {answer.name for answer in answers}):
+        answers += _answers(root, recipe, ("download", *options, *further))
     places = _places(root, answers)
     packages = [_package(answer, stages, places, states) for answer in answers]
     return sorted(packages, key=lambda package: (package.name, package.architecture))
 
 
-def _words(recipe: DebootstrapRecipe) -> tuple[str, ...]:
+def _words(recipe: Origin) -> tuple[str, ...]:
     """What apt shall install, and what not. Essential packages and priorities are the recipe's own suite's."""
     suite = recipe.suite.replace(".", "[.]")
+    if recipe.variant == "none":
+        return recipe.include
     kinds = ["?essential", *(f"?priority({name})" for name in PRIORITIES.get(recipe.variant, ()))]
     conditions = [f"?or(?archive(^{suite}$),?codename(^{suite}$))", f"?or({','.join(kinds)})"]
     conditions += [f"?not(?exact-name({name}))" for name in recipe.exclude]
@@ -89,9 +96,10 @@ def _words(recipe: DebootstrapRecipe) -> tuple[str, ...]:
     return f"?narrow({','.join(conditions)})", *named, *recipe.include, *(f"{name}-" for name in recipe.exclude)
 
 
-def _install(root: AptRoot, recipe: DebootstrapRecipe, words: tuple[str, ...]) -> Iterator[Answer]:
-    done = root.run("apt-get", "install", "-q", "--print-uris", *words, check=False)
-    if missing := re.search(r"^E: Unable to locate package (\S+)", done.stderr, re.MULTILINE):
+def _answers(root: AptRoot, recipe: Origin, words: tuple[str, ...]) -> Iterator[Answer]:
+    """What apt-get would fetch for these words. Raises PackageMissing, PackagesConflict, InvalidRelease."""
+    done = root.run("apt-get", "-q", "--print-uris", *words, check=False)
+    if missing := re.search(r"^E: (?:Unable to locate|Can't select .* from) package '?([^\s']+)", done.stderr, re.M):
         raise PackageMissing(missing[1], recipe.suite, recipe.components)
     if done.status:
         raise PackagesConflict(_explanation(done.stdout + done.stderr))
@@ -125,7 +133,13 @@ def _stanzas(root: AptRoot, packages: list[str]) -> dict[tuple[str, str, str], s
     return {(fields["package"], fields["version"], fields.get("sha256", "")): text for fields, text in parsed}
 
 
-def _essential(root: AptRoot, recipe: DebootstrapRecipe, answers: list[Answer]) -> set[str]:
+def _stages(root: AptRoot, recipe: Origin, answers: list[Answer], bare: Outcome | None) -> Stages:
+    if recipe.variant == "none":
+        return Stages(set(), set())
+    return Stages(_essential(root, recipe, answers), _base(answers, bare))
+
+
+def _essential(root: AptRoot, recipe: Origin, answers: list[Answer]) -> set[str]:
     """What apt takes for the essential set when there is nothing but the locked packages: the first stage's."""
     architecture = root.architecture
     sources = f"Types: deb\nURIs: {LOCKED}\nSuites: {recipe.suite}\nComponents: main\nTrusted: yes\n"
@@ -139,9 +153,9 @@ def _essential(root: AptRoot, recipe: DebootstrapRecipe, answers: list[Answer]) 
     return {name for _, name, *_ in URI.findall(done.stdout)}
 
 
-def _alone(root: AptRoot, recipe: DebootstrapRecipe, options: Sequence[str]) -> Outcome | None:
+def _alone(root: AptRoot, recipe: Origin, options: Sequence[str]) -> Outcome | None:
     """What apt says of the recipe without its `include`; none where it is no other recipe."""
-    if not recipe.include:
+    if not recipe.include or recipe.variant == "none":
         return None
     words = _words(recipe.model_copy(update={"include": ()}))
     return root.run("apt-get", "install", "-q", "--print-uris", *options, *words, check=False)
@@ -207,7 +221,7 @@ def _plain(address: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-def preferences(recipe: DebootstrapRecipe, states: Sequence[State]) -> str:
+def preferences(recipe: Origin, states: Sequence[State]) -> str:
     """apt_preferences(5): the priorities of the recipe's repositories, and its pins."""
     sources = [state.source for state in states]
     entries = [("*", _release_rule(each), each.source.priority) for each in states if each.source.priority is not None]

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Literal, cast
 from rootfs.members import Member, Members
 
 if TYPE_CHECKING:
-    from rootfs.recipe import DebootstrapRecipe
+    from rootfs.recipe import DebootstrapRecipe, ScratchRecipe
 
 FILTERS = Path(__file__).parent / "filters"
 
@@ -59,7 +59,7 @@ def list_of(name: str) -> list[str]:
     return (FILTERS / f"{name}.list").read_text().splitlines()
 
 
-def recipe_lines(recipe: DebootstrapRecipe) -> list[str]:
+def recipe_lines(recipe: DebootstrapRecipe | ScratchRecipe) -> list[str]:
     """The rules of a recipe: the lists it names, then its own."""
     lists = [line for name in recipe.slim for line in list_of(name)]
     own = [f"exclude {glob}" for glob in recipe.paths.exclude] + [f"include {glob}" for glob in recipe.paths.include]

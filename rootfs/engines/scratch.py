@@ -1,27 +1,65 @@
-"""scratch: an image of nothing but named files, some of which commands make first in a clean folder without network."""
+"""scratch: an image of nothing but what is named: packages, unpacked without their scripts, and files laid over them.
+
+Commands may make files first, in a clean folder without network.
+"""
 
 from __future__ import annotations
 
 import shutil
-import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from tarfile import DIRTYPE, LNKTYPE, SYMTYPE
 
-from rootfs.engines import TIMEOUT, Job
+from rootfs.engines import TIMEOUT, Job, repository
 from rootfs.errors import FileNotMade
 from rootfs.members import Member, Members
 from rootfs.parts import FileEntry
 from rootfs.recipe import ScratchRecipe
 from rootfs.run import run
+from rootfs.scratch import basics, cache, certificates
+from rootfs.scratch.debs import Debs, opened
+from rootfs.scratch.needs import Needs
+from rootfs.scratch.tree import Piece, Tree, in_usr
+from rootfs.scratch.words import Ingredient
+from rootfs.slim import Rules, recipe_lines
+
+INGREDIENTS: dict[Ingredient, Callable[[Tree, Debs, int], None]] = {
+    "certificates": certificates.bundle,
+    "keystore": certificates.keystore,
+    "zones": basics.zones,
+    "users": basics.users,
+    "tmp": basics.tmp,
+    "os-release": basics.os_release,
+    "nsswitch": basics.nsswitch,
+}
+STATUS = "var/lib/dpkg/status.d"  # where scanners look for the packages of images without dpkg
 
 
 @contextmanager
 def tree(job: Job) -> Iterator[Members]:
-    """The tree of a scratch recipe. No root is needed: owners are written into the members, not onto a disk."""
+    """The tree of a scratch recipe. No root is needed: owners are written into the members, not onto a disk.
+
+    Raises AccountClash, BadDeb, FileClash, FileNotMade, InterpreterMissing, LocaleMissing, OpenedMissing,
+    PackagesClash, ProgramFailed, TimezoneMissing.
+    """
     recipe = job.recipe
     assert isinstance(recipe, ScratchRecipe)  # noqa: S101 - engine_for chose
-    yield _members(recipe, _built(job, recipe))
+    folder = _built(job, recipe)
+    made, debs = Tree(), opened(job)
+    mtime = repository.epoch(job.debs, job.lock.packages)
+    whole = _unpack(made, recipe, debs)
+    _add_ingredients(made, recipe, debs, mtime)
+    files = [_piece(entry, folder, merge=bool(debs)) for entry in recipe.files]
+    for piece in files:
+        made.lay(piece)
+    basics.accounts(made, recipe.users, recipe.groups, mtime)
+    needs = Needs(made, debs, whole, recipe.image.env.get("LD_LIBRARY_PATH", ""))
+    needs.fill(recipe.opened, files)
+    if "linker-cache" in recipe.ingredients:
+        cache.write(made, mtime)
+    _note_packages(made, debs, mtime)
+    yield made.members()
 
 
 def _built(job: Job, recipe: ScratchRecipe) -> Path:
@@ -37,37 +75,58 @@ def _built(job: Job, recipe: ScratchRecipe) -> Path:
     return folder
 
 
-def _members(recipe: ScratchRecipe, folder: Path) -> Iterator[Member]:
-    """Every file below the folders that lead to it, sorted by bytes; folders belong to root and are 0755."""
-    entries = {entry.path.lstrip("/"): entry for entry in recipe.files}
-    parents = {str(parent) for path in entries for parent in PurePosixPath(path).parents}
-    for path in sorted(parents | set(entries), key=str.encode):
-        if path in entries:
-            yield from _file(path, entries[path], folder)
-        else:
-            yield Member(path, kind=tarfile.DIRTYPE, mode=0o755)
+def _unpack(made: Tree, recipe: ScratchRecipe, debs: Debs) -> set[str]:
+    """Put the packages that the recipe names into the tree, without what it leaves out; returns their names."""
+    rules = Rules.parse(recipe_lines(recipe))
+    partly = {*recipe.libraries, *recipe.alone} - {*recipe.packages}
+    whole = {name for name, each in debs.items() if not each.package.auto and name not in partly}
+    for name in sorted(whole):
+        for path, piece in debs[name].tree.pieces.items():
+            if rules.keeps(path):
+                is_whole = piece.member.kind == LNKTYPE and not rules.keeps(piece.member.link)
+                made.add(debs[name].tree.alone(piece) if is_whole else piece)
+    return whole
 
 
-def _file(path: str, entry: FileEntry, folder: Path) -> Iterator[Member]:
-    uid, gid = map(int, entry.owner.split(":"))
+def _add_ingredients(made: Tree, recipe: ScratchRecipe, debs: Debs, mtime: int) -> None:
+    """What the recipe asks for by a word; `linker-cache` comes when all libraries are there."""
+    for word in recipe.ingredients:
+        if word in INGREDIENTS:
+            INGREDIENTS[word](made, debs, mtime)
+    if recipe.timezone:
+        basics.timezone(made, debs, recipe.timezone, mtime)
+    if recipe.locale:
+        basics.locale(made, debs, recipe.locale)
+
+
+def _note_packages(made: Tree, debs: Debs, mtime: int) -> None:
+    """Each package that something is of, as images without dpkg have it: its control stanza, and sums of its files."""
+    for name in sorted({piece.package for piece in made.pieces.values() if piece.package}):
+        there = {f"{line}\n" for line in debs[name].sums.splitlines() if _is_there(made, line, name)}
+        made.write(f"{STATUS}/{name}", debs[name].control.encode(), mtime)
+        made.write(f"{STATUS}/{name}.md5sums", "".join(sorted(there)).encode(errors="surrogateescape"), mtime)
+
+
+def _is_there(made: Tree, line: str, package: str) -> bool:
+    path = line.partition("  ")[2]
+    return any(each in made.pieces and made.pieces[each].package == package for each in (path, f"usr/{path}"))
+
+
+def _piece(entry: FileEntry, folder: Path, *, merge: bool) -> Piece:
+    """A file, link or folder of the recipe; `merge` where /bin leads to /usr/bin, as it does beside packages."""
+    plain, (uid, gid) = entry.path.lstrip("/"), map(int, entry.owner.split(":"))
+    path = in_usr(plain) if merge else plain
     if entry.link is not None:
-        yield Member(path, kind=tarfile.SYMTYPE, mode=0o777, uid=uid, gid=gid, link=entry.link)
-    elif entry.folder:
-        yield Member(path, kind=tarfile.DIRTYPE, mode=_mode(entry, runnable=True), uid=uid, gid=gid)
-    elif entry.content is not None:
-        member = Member(path, mode=_mode(entry, runnable=False), uid=uid, gid=gid)
-        yield member.holding(entry.content.encode())
-    else:
-        yield from _copied(path, entry, folder / str(entry.source), (uid, gid))
-
-
-def _copied(path: str, entry: FileEntry, file: Path, owner: tuple[int, int]) -> Iterator[Member]:
-    if not file.is_file():
+        return Piece(Member(path, kind=SYMTYPE, mode=0o777, uid=uid, gid=gid, link=entry.link))
+    if entry.folder:
+        return Piece(Member(path, kind=DIRTYPE, mode=_mode(entry, runnable=True), uid=uid, gid=gid))
+    if entry.content is not None:
+        data = entry.content.encode()
+        return Piece(Member(path, mode=_mode(entry, runnable=False), uid=uid, gid=gid, size=len(data)), data=data)
+    if not (file := folder / str(entry.source)).is_file():
         raise FileNotMade(str(entry.source))
-    with file.open("rb") as content:
-        status = file.stat()
-        mode = _mode(entry, runnable=bool(status.st_mode & 0o100))
-        yield Member(path, mode=mode, uid=owner[0], gid=owner[1], size=status.st_size, content=content)
+    mode = _mode(entry, runnable=bool(file.stat().st_mode & 0o100))
+    return Piece(Member(path, mode=mode, uid=uid, gid=gid, size=file.stat().st_size), file=file)
 
 
 def _mode(entry: FileEntry, *, runnable: bool) -> int:

@@ -1,0 +1,72 @@
+"""CA certificates, as update-ca-certificates(8) and ca-certificates-java make them of the distribution's package."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import struct
+from collections.abc import Iterator
+
+from rootfs.scratch.debs import Debs
+from rootfs.scratch.tree import Piece, Tree
+
+PACKAGE = "ca-certificates"
+SHARED = "usr/share/ca-certificates"
+BUNDLE = "etc/ssl/certs/ca-certificates.crt"
+KEYSTORE = "etc/ssl/certs/java/cacerts"
+# Where OpenSSL looks by itself, in Debian's build and as it comes (OPENSSLDIR, X509_CERT_FILE).
+LINKS = {"usr/lib/ssl/cert.pem": f"/{BUNDLE}", "usr/lib/ssl/certs": "/etc/ssl/certs", "etc/ssl/cert.pem": f"/{BUNDLE}"}
+PEM = re.compile(rb"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", re.DOTALL)
+# Java's own format of key stores: sun.security.provider.JavaKeyStore, in OpenJDK.
+JKS, VERSION, TRUSTED, WHITENER, PASSWORD = 0xFEEDFEED, 2, 2, b"Mighty Aphrodite", "changeit"
+
+
+def bundle(tree: Tree, debs: Debs, mtime: int) -> None:
+    """All of the package's certificates in one file, sorted by their names, each ending its last line."""
+    package = debs[PACKAGE].tree
+    texts = [piece.read() for piece in _certificates(package)]
+    tree.write(BUNDLE, b"".join(text if text.endswith(b"\n") else text + b"\n" for text in texts), mtime)
+    for path, target in LINKS.items():
+        tree.link(path, target, mtime)
+    _licence(tree, package)
+
+
+def keystore(tree: Tree, debs: Debs, mtime: int) -> None:
+    """The same for Java, dated `mtime` (seconds since 1970), with the password that Java's stores come with."""
+    package = debs[PACKAGE].tree
+    entries = [
+        _entry(f"debian:{piece.path.rpartition('/')[2].removesuffix('.crt').lower()}.pem", der, mtime)
+        for piece in _certificates(package)
+        for der in _ders(piece.read())
+    ]
+    body = struct.pack(">III", JKS, VERSION, len(entries)) + b"".join(entries)
+    seal = hashlib.sha1(PASSWORD.encode("utf-16-be") + WHITENER + body).digest()  # noqa: S324 - the format's
+    tree.write(KEYSTORE, body + seal, mtime)
+    _licence(tree, package)
+
+
+def _certificates(package: Tree) -> list[Piece]:
+    return [piece for piece in package.below(SHARED) if piece.path.endswith(".crt")]
+
+
+def _ders(text: bytes) -> Iterator[bytes]:
+    return (base64.b64decode(found) for found in PEM.findall(text))
+
+
+def _entry(alias: str, der: bytes, mtime: int) -> bytes:
+    return struct.pack(">I", TRUSTED) + _utf(alias) + struct.pack(">Q", mtime * 1000) + _utf("X.509") + _block(der)
+
+
+def _utf(text: str) -> bytes:
+    """java.io.DataOutput.writeUTF, for text in ASCII."""
+    data = text.encode("ascii", errors="replace")
+    return struct.pack(">H", len(data)) + data
+
+
+def _block(data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + data
+
+
+def _licence(tree: Tree, package: Tree) -> None:
+    tree.add(package.pieces[f"usr/share/doc/{PACKAGE}/copyright"])

@@ -1,0 +1,75 @@
+"""What is in a lock's debs: their members, with the place of each content, and their control files."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rootfs import deb
+from rootfs.deb import BROKEN
+from rootfs.engines import Job
+from rootfs.engines.plain import write
+from rootfs.errors import BadDeb
+from rootfs.lock import Package
+from rootfs.members import Slice, from_info
+from rootfs.scratch.tree import ALIASES, Piece, Tree, merged
+
+THREADS = 2
+
+
+@dataclass(frozen=True)
+class Opened:
+    """One package: what it puts into a tree, its control stanza, and its md5sums (dpkg's, `HEX  PATH` a line)."""
+
+    package: Package
+    tree: Tree
+    control: str
+    sums: str
+
+
+Debs = Mapping[str, Opened]  # by the package's name
+
+
+def opened(job: Job) -> Debs:
+    """The packages of the job's lock, by name. Raises BadDeb."""
+    folder, kept = job.folder / "plain", job.kept / "debs" if job.kept else None
+    folder.mkdir()
+
+    def read(package: Package) -> Opened:
+        return _read(package, write(package, job.debs / package.file_name, folder / package.file_name, kept).path)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return {each.package.name: each for each in pool.map(read, job.lock.packages)}
+
+
+def _read(package: Package, plain: Path) -> Opened:
+    tree, parts = Tree(), deb.parts(plain)
+    try:
+        for piece in _pieces(package.name, plain, *parts["data.tar"]):
+            tree.add(piece)
+        with tarfile.open(fileobj=Slice.open(plain, *parts["control.tar"]), mode="r:") as control:
+            texts = dict(_texts(control))
+    except KeyError as error:
+        raise BadDeb(plain.name, f"it has no {error.args[0]}") from error
+    except BROKEN as error:
+        raise BadDeb(plain.name, str(error)) from error
+    return Opened(package, tree, texts["control"].strip() + "\n", texts.get("md5sums", ""))
+
+
+def _pieces(package: str, plain: Path, start: int, size: int) -> Iterator[Piece]:
+    with tarfile.open(fileobj=Slice.open(plain, start, size), mode="r:", errors="surrogateescape") as archive:
+        for info in archive:
+            member = merged(replace(from_info(archive, info), content=None))
+            if member.path != "." and member.path not in ALIASES:
+                yield Piece(member, package, file=plain, start=start + info.offset_data)
+
+
+def _texts(control: tarfile.TarFile) -> Iterator[tuple[str, str]]:
+    """The control files that are text: of a deb, `control` and `md5sums`."""
+    for info in control:
+        name = info.name.removeprefix("./")
+        if name in ("control", "md5sums") and (file := control.extractfile(info)):
+            yield name, file.read().decode(errors="surrogateescape")
