@@ -87,7 +87,7 @@ def make(image: str, choice: Choice) -> Record:
             undo.callback(importer.discard, reached, [image_id])  # which keeps an image that has got a name
         with builders(run_id) as held_by:
             used = through(made, chosen, held_by, reached, early)
-        verdict = smoke(wanted, image_id, reached, run_id)
+        verdict = smoke(wanted, image_id, reached, place, run_id)
         done = describe(wanted, made, packed, used, verdict)
         if not choice.publish:
             return done.model_copy(update={"status": "built"})

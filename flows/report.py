@@ -40,8 +40,8 @@ def builds(records: Sequence[Record], settings: Settings, progress: Progress, as
     """How builds ended, and the exit status that says so."""
     for record in records:
         progress.say(ending(record))
-        if record.status == "published":
-            progress.say(f"try it: {try_it(record, settings)}")
+        if record.status == "published" and record.example is not None:
+            progress.say(f"try it: {try_it(record, record.example, settings)}")
     if as_json:
         print_json([as_dict(record) for record in records])
     failed = {record.exit_status for record in records if record.status == "failed"}
@@ -61,9 +61,9 @@ def ending(record: Record) -> str:
     )
 
 
-def try_it(record: Record, settings: Settings) -> str:
+def try_it(record: Record, example: Sequence[str], settings: Settings) -> str:
     """The command that runs the image as its first smoke check does."""
-    return shlex.join(["docker", "run", "--rm", f"{settings.local_name}/{record.image}", *record.example])
+    return shlex.join(["docker", "run", "--rm", f"{settings.local_name}/{record.image}", *example])
 
 
 def night(done: Night, progress: Progress, as_json: bool) -> int:

@@ -29,9 +29,11 @@ from rootfs.inventory import Inventory
 from rootfs.members import Members
 from rootfs.normalise import normalised
 from rootfs.pack import Layer, Sink, pack
-from rootfs.parts import ImageSettings
-from rootfs.recipe import DebootstrapRecipe, Recipe, ScratchRecipe
+from rootfs.parts import ImageSettings, SmokeCheck
+from rootfs.recipe import DebootstrapRecipe, Recipe
+from rootfs.scratch import aids
 from rootfs.scratch.basics import NONROOT, NONROOT_HOME
+from rootfs.scratch.recipe import ScratchRecipe
 from rootfs.slim import Rules, filtered
 
 
@@ -150,10 +152,18 @@ def import_image(made: oci.Image, builder: Builder) -> str:
 
 
 @step("smoke {wanted.recipe.name}")
-def smoke(wanted: Inputs, image_id: str, engine: Engine, run_id: str) -> Verdict:
+def smoke(wanted: Inputs, image_id: str, engine: Engine, folder: Path, run_id: str) -> Verdict:
     """Run the recipe's checks; a failure ends the build before anything is published."""
-    log = current_run().log
-    verdict = smoke_test(image_id, wanted.recipe.smoke, engine, run_label=run_id, log=log)
+    log, place = current_run().log, folder / "smoke"
+
+    def brought(check: SmokeCheck) -> Path | None:
+        packages = [package for package in wanted.lock.packages if package.name in check.packages]
+        debs = empty_folder(empty_folder(place) / "debs")
+        pool.lay_out_healed(packages, current().store, debs, lambda address: address, offline=True, log=log)
+        return aids.brought(check, wanted.lock, debs, wanted.files, place)
+
+    checks = wanted.recipe.smoke
+    verdict = smoke_test(image_id, checks, engine, run_label=run_id, log=log, brought=brought)
     current().progress.note(f"{verdict.passed} passed, {verdict.failed} failed")
     verdict.require()
     return verdict
@@ -189,6 +199,12 @@ def record(done: Record, wanted: Inputs, pushed: str, packed: Packed) -> Record:
     return published
 
 
+def example(recipe: Recipe) -> tuple[str, ...] | None:
+    """A command that shows that the image runs: a check's, or its own (empty); None where it has nothing to run."""
+    runs = (check.run for check in recipe.smoke if not check.brings)
+    return next(runs, () if recipe.image.cmd or recipe.image.entrypoint else None)
+
+
 def describe(wanted: Inputs, made: oci.Image, packed: Packed, used: UsedBuilder, verdict: Verdict) -> Record:
     """What there is to say of a build that went well."""
     run, recipe = current_run(), wanted.recipe
@@ -212,5 +228,5 @@ def describe(wanted: Inputs, made: oci.Image, packed: Packed, used: UsedBuilder,
         builder=used,
         seconds=dict(run.timeline.seconds),
         smoke=Smoke(passed=verdict.passed, failed=verdict.failed),
-        example=recipe.smoke[0].run if recipe.smoke else (),
+        example=example(recipe),
     )

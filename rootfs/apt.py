@@ -14,10 +14,10 @@ from rootfs.aptroot import AptRoot, stanzas
 from rootfs.archive import Site, Source, sources
 from rootfs.digests import digest_of
 from rootfs.errors import ArchiveChanging, NothingKept
+from rootfs.keys import Origin
 from rootfs.lists import Lists, check_components
 from rootfs.lock import Lock, package_versions
 from rootfs.lockfile import committed_lock
-from rootfs.origin import Origin
 from rootfs.release import State
 from rootfs.resolve import resolve
 from rootfs.run import Log

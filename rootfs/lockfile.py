@@ -16,8 +16,8 @@ from rootfs.archive import Release
 from rootfs.complaints import complaints
 from rootfs.digests import canonical
 from rootfs.errors import LockUnfit, RecipeInvalid
+from rootfs.keys import Origin
 from rootfs.lock import Lock, Package
-from rootfs.origin import Origin
 from rootfs.release import moment
 
 STRICT = ConfigDict(frozen=True, extra="forbid", strict=True)

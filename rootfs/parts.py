@@ -46,6 +46,17 @@ class SmokeCheck(Part):
     stdout: fields.Regex | None = Field(default=None, description="a regular expression found in its standard output")
     stderr: fields.Regex | None = Field(default=None, description="a regular expression found in its standard error")
     timeout: float = Field(default=60.0, gt=0, le=3600, allow_inf_nan=False, description="seconds it may take")
+    files: Annotated[tuple[fields.Inside, ...], *fields.Distinct] = Field(
+        default=(), description="files of the recipe's folder that are in /smoke for this check alone"
+    )
+    packages: Annotated[tuple[fields.Package, ...], *fields.Distinct] = Field(
+        default=(), description="packages that are unpacked in /smoke for this check alone; for scratch recipes"
+    )
+
+    @property
+    def brings(self) -> bool:
+        """Whether the check needs more than the image."""
+        return bool(self.files or self.packages)
 
 
 class FileEntry(Part):

@@ -8,49 +8,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from rootfs import fields, reader
-from rootfs.builder import NamedOrPlanned
 from rootfs.complaints import complaints
 from rootfs.contents import contents, is_file, strays
 from rootfs.digests import digest_of
 from rootfs.errors import RecipeInvalid, UnknownRecipe, nearest
-from rootfs.origin import Contents, Origin, Sources
-from rootfs.parts import Files, ImageSettings, Part, SmokeCheck
-from rootfs.scratch.words import MEANS, PACKAGES, Ingredient
+from rootfs.keys import SLIM, Common, Contents, Origin, Slim
+from rootfs.parts import Files, Part, SmokeCheck
+from rootfs.scratch.recipe import DEBUG, ScratchRecipe, debugging
 
-DEBUG, SHELL = "-debug", "/busybox/sh"  # the ending of an image's name, and the shell it has
 DEBOOTSTRAP_VARIANTS = ("minbase", "buildd", "important")
-FROM_ARCHIVE = (
-    "packages",
-    "libraries",
-    "opened",
-    "repositories",
-    "pins",
-    "lock",
-    "snapshot",
-)  # keys of scratch recipes
-SLIM = "files to leave out: documentation (copyright files stay), manual pages, translations"
-Slim = Annotated[tuple[Literal["docs", "man", "locales"], ...], *fields.Distinct]
-
-
-class _Common(Part):
-    name: fields.Name = Field(description="the image's name: the file's name without .yaml")
-    description: str = Field(default="", description="what the image is for, in a sentence; not part of the digest")
-    image: ImageSettings = Field(default_factory=ImageSettings, description="what a container of the image starts with")
-    smoke: tuple[SmokeCheck, ...] = Field(
-        default=(), description="commands that must work before the image is published"
-    )
-    unlinked: Annotated[tuple[fields.PathGlob, ...], *fields.Distinct] = Field(
-        default=(), description="patterns of files that may lack libraries in the image, as nothing runs them there"
-    )
-    builder: NamedOrPlanned | None = Field(
-        default=None,
-        description="the builder to import the image through: a name, or what it shall be; not part of the digest",
-    )
 
 
 class _Bootstrapped(Part):
@@ -61,7 +32,7 @@ class _Bootstrapped(Part):
 
 
 # Keys come in the order of the bases from last to first: what an editor and an error show.
-class DebootstrapRecipe(Contents, Origin, _Bootstrapped, _Common):
+class DebootstrapRecipe(Contents, Origin, _Bootstrapped, Common):
     """A Debian or Ubuntu tree, made of packages from the distribution's own archive."""
 
     variant: Literal["essential", "apt", "minbase", "buildd", "important", "standard"] = Field(
@@ -76,6 +47,13 @@ class DebootstrapRecipe(Contents, Origin, _Bootstrapped, _Common):
     package_manager: Literal["keep", "remove"] = Field(
         default="keep", description="`remove` takes apt and dpkg out of an image that shall not change"
     )
+
+    @field_validator("smoke")
+    @classmethod
+    def _installed(cls, checks: tuple[SmokeCheck, ...]) -> tuple[SmokeCheck, ...]:
+        if any(check.packages for check in checks):
+            raise ValueError("only scratch recipes bring 'packages' for a check: name them in 'include'")
+        return checks
 
     @field_validator("variant")
     @classmethod
@@ -93,76 +71,6 @@ class DebootstrapRecipe(Contents, Origin, _Bootstrapped, _Common):
     def alone(self) -> tuple[str, ...]:
         """Packages without those they depend on: none."""
         return ()
-
-
-class ScratchRecipe(Contents, Sources, _Common):
-    """An image of nothing but what is named here: files, and packages that are unpacked without their scripts."""
-
-    kind: Literal["scratch"] = Field(description="an image of nothing but what is named here: files, unpacked packages")
-    files: Files = Field(default=(), description="the files of the image, laid over the packages'")
-    build: tuple[fields.Command, ...] = Field(
-        default=(), description="commands, lists of words, run in a copy of the recipe's folder to make files"
-    )
-    tools: Annotated[tuple[fields.Package, ...], *fields.Distinct] = Field(
-        default=(),
-        description="Debian packages of the machine that `build` needs; their versions are part of the input digest",
-    )
-    suite: fields.Suite | None = Field(default=None, description="where packages come from: noble, trixie, …")
-    packages: Annotated[tuple[fields.Package, ...], *fields.Distinct] = Field(
-        default=(), description="packages that are unpacked whole; of what they depend on comes only what is needed"
-    )
-    libraries: Annotated[tuple[fields.Package, ...], *fields.Distinct] = Field(
-        default=(),
-        description="packages of which, and of whose dependencies, come the libraries that programs of the image are "
-        "linked with, and the interpreters of its scripts",
-    )
-    opened: Annotated[tuple[fields.Library, ...], *fields.Distinct] = Field(
-        default=(), description="libraries that programs open at run time, by name, taken from the same packages"
-    )
-    ingredients: Annotated[tuple[Ingredient, ...], *fields.Distinct] = Field(
-        default=(), description="what most images need: " + "; ".join(f"`{key}`, {is_}" for key, is_ in MEANS.items())
-    )
-    nonroot: bool = Field(default=False, description="run as the user `nonroot` (65532), which `users` brings along")
-    debug: bool = Field(default=False, description="make a second image of the same, NAME-debug, with busybox's shell")
-    slim: Slim = Field(default=("docs", "man", "locales"), description=SLIM)
-
-    @model_validator(mode="after")
-    def _something(self) -> Self:
-        if not (self.files or self.packages or self.ingredients):
-            raise ValueError("the image would be empty: name some `files`, `packages` or `ingredients`")
-        return self
-
-    @model_validator(mode="after")
-    def _has_archive(self) -> Self:
-        asked = [key for key in (*FROM_ARCHIVE, "locale", "timezone", "debug") if getattr(self, key)]
-        asked += [f"{word}' in 'ingredients" for word in self.ingredients if PACKAGES[word]]
-        if self.suite is None and asked:
-            raise ValueError(f"'{asked[0]}' needs a 'suite' to take it from")
-        return self
-
-    @model_validator(mode="after")
-    def _one_user(self) -> Self:
-        if self.nonroot and self.image.user:
-            raise ValueError("'nonroot' and 'user' in 'image' exclude each other: each says who runs the image")
-        return self
-
-    @property
-    def origin(self) -> Origin | None:
-        """What apt is asked for, with all dependencies; None where the image has no packages."""
-        if self.suite is None:
-            return None
-        said = {key: getattr(self, key) for key in Sources.model_fields}
-        return Origin(**said, suite=self.suite, include=tuple(dict.fromkeys((*self.packages, *self.libraries))))
-
-    @property
-    def alone(self) -> tuple[str, ...]:
-        """Packages that come without those they depend on: a part of them is all that is taken."""
-        wanted = [package for word in self.ingredients for package in PACKAGES[word]]
-        if self.locale is not None:
-            wanted.append("libc-bin" if self.locale.startswith("C.") else "locales-all")
-        if self.timezone is not None:
-            wanted.append("tzdata")
-        return tuple(dict.fromkeys(wanted))
 
 
 Recipe = DebootstrapRecipe | ScratchRecipe
@@ -221,14 +129,6 @@ def read(path: Path, image: str = "") -> Recipe:
     return debugging(recipe) if image == f"{recipe.name}{DEBUG}" and isinstance(recipe, ScratchRecipe) else recipe
 
 
-def debugging(recipe: ScratchRecipe) -> ScratchRecipe:
-    """The same image with a shell, and busybox's other programs behind it, to look around in."""
-    said = recipe.model_dump(exclude_defaults=True, by_alias=True) | {"name": f"{recipe.name}{DEBUG}", "debug": False}
-    said["packages"] = tuple(dict.fromkeys((*recipe.packages, "busybox-static")))
-    said["files"] = (*said.get("files", ()), {"path": SHELL, "link": "/usr/bin/busybox"})
-    return ScratchRecipe.model_validate(said)
-
-
 def read_all(folder: Path) -> list[Recipe]:
     """Every recipe of a folder, by name. Raises RecipeInvalid with what is wrong in any of them."""
     recipes: list[Recipe] = []
@@ -283,6 +183,8 @@ def _named(recipe: Recipe) -> Iterator[tuple[tuple[str | int, ...], str]]:
     for index, entry in enumerate(recipe.files):
         if entry.source is not None:
             yield ("files", index, "from"), entry.source
+    for index, check in enumerate(recipe.smoke):
+        yield from ((("smoke", index, "files", number), file) for number, file in enumerate(check.files))
     yield from ((("repositories", index, "keyring"), each.keyring) for index, each in enumerate(recipe.repositories))
     if isinstance(recipe, DebootstrapRecipe):
         yield from ((("customise", index), script) for index, script in enumerate(recipe.customise))

@@ -15,8 +15,8 @@ from debian_inspector.debcon import Debian822
 from rootfs.aptroot import AptRoot, list_name
 from rootfs.archive import Source
 from rootfs.errors import InvalidRelease, PackageMissing, PackagesConflict
+from rootfs.keys import Origin
 from rootfs.lock import Package
-from rootfs.origin import Origin
 from rootfs.release import State
 from rootfs.run import Outcome
 

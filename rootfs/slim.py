@@ -15,7 +15,8 @@ from typing import IO, TYPE_CHECKING, Literal, cast
 from rootfs.members import Member, Members
 
 if TYPE_CHECKING:
-    from rootfs.recipe import DebootstrapRecipe, ScratchRecipe
+    from rootfs.recipe import DebootstrapRecipe
+    from rootfs.scratch.recipe import ScratchRecipe
 
 FILTERS = Path(__file__).parent / "filters"
 

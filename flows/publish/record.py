@@ -71,7 +71,7 @@ class Record(Frozen):
     smoke: Smoke | None = None
     registry: str = ""
     created: str = ""
-    example: tuple[str, ...] = ()
+    example: tuple[str, ...] | None = None
     reason: str = ""
     exit_status: int = 0
 

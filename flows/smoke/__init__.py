@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from flows.builders.engine import LABEL, Engine
 from flows.smoke.container import Ran, remove, run_once
@@ -13,6 +14,7 @@ from rootfs.errors import SmokeFailed
 from rootfs.parts import SmokeCheck
 
 Log = Callable[[str], None]
+Brought = Callable[[SmokeCheck], Path | None]
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,22 @@ class Verdict:
 
 
 def smoke_test(
-    image_id: str, checks: Iterable[SmokeCheck], engine: Engine, *, run_label: str, log: Log | None = None
+    image_id: str,
+    checks: Iterable[SmokeCheck],
+    engine: Engine,
+    *,
+    run_label: str,
+    log: Log | None = None,
+    brought: Brought = lambda _: None,
 ) -> Verdict:
     """Run each check in a container of its own and judge it; `log` sees commands and output.
+
+    What a check brings along is in the tar that `brought` gives of it.
 
     The containers carry the label `baseforge.run=RUN_LABEL` and are removed whatever happens. Raises EngineLost, and
     EngineRefused where the engine does not have the image.
     """
-    return Verdict(tuple(_one(image_id, check, engine, run_label, log) for check in checks))
+    return Verdict(tuple(_one(image_id, check, engine, run_label, log, brought(check)) for check in checks))
 
 
 def remove_leftovers(engine: Engine, run_label: str) -> int:
@@ -73,8 +83,10 @@ def remove_leftovers(engine: Engine, run_label: str) -> int:
     return len(found)
 
 
-def _one(image_id: str, check: SmokeCheck, engine: Engine, run_label: str, log: Log | None) -> Result:
-    ran = run_once(engine, image_id, check.run, timeout=check.timeout, run_label=run_label)
+def _one(
+    image_id: str, check: SmokeCheck, engine: Engine, run_label: str, log: Log | None, brought: Path | None
+) -> Result:
+    ran = run_once(engine, image_id, check.run, timeout=check.timeout, run_label=run_label, brought=brought)
     result = Result(check.run, ran, tuple(_problems(check, ran)))
     if log:
         for line in result.lines():

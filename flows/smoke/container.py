@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from docker.errors import APIError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 MEMORY = "512m"
 PIDS = 256
 KEPT = 64 << 10  # bytes kept of each stream
+BROUGHT = "/smoke"  # where a container has what its check brings along
 GRACE = 10  # seconds for a stream to end when its container has
 
 
@@ -98,13 +100,24 @@ class _Output:
             self._stream._response.close()  # type: ignore[attr-defined]
 
 
-def run_once(engine: Engine, image_id: str, command: Sequence[str], *, timeout: float, run_label: str) -> Ran:
+def run_once(
+    engine: Engine,
+    image_id: str,
+    command: Sequence[str],
+    *,
+    timeout: float,
+    run_label: str,
+    brought: Path | None = None,
+) -> Ran:
     """Run a command, after the image's entry point if it has one, for `timeout` seconds at most; say how it went.
 
-    Raises EngineLost and EngineRefused.
+    What is in the tar that is `brought` is in /smoke. Raises EngineLost and EngineRefused.
     """
-    container = _container(engine, image_id, command, run_label)
+    container = _container(engine, image_id, command, run_label, [BROUGHT] if brought else [])
     with engine.during("running a smoke test"), _Output() as output, container as name:
+        if brought:
+            with brought.open("rb") as tar:  # into the volume, as nothing else in the container can be written to
+                engine.client.api.put_archive(name, BROUGHT, tar)
         output.follow(engine.client.api.attach(name, stream=True, demux=True))
         ended = _run(engine, name, timeout)
     return Ran(stdout=output.stdout.text(), stderr=output.stderr.text(), **ended)
@@ -149,17 +162,21 @@ def _killed_after(timeout: float, engine: Engine, container: str) -> Iterator[th
 
 
 @contextlib.contextmanager
-def _container(engine: Engine, image_id: str, command: Sequence[str], run_label: str) -> Iterator[str]:
+def _container(
+    engine: Engine, image_id: str, command: Sequence[str], run_label: str, volumes: list[str]
+) -> Iterator[str]:
     """A container that is gone when the block ends, and also when an interrupt comes before the block begins."""
     name = f"baseforge-smoke-{uuid.uuid4().hex}"
     try:
-        unbroken(lambda _: _create(engine, image_id, command, name, run_label))
+        unbroken(lambda _: _create(engine, image_id, command, name, run_label, volumes))
         yield name
     finally:
         remove(engine, name)
 
 
-def _create(engine: Engine, image_id: str, command: Sequence[str], name: str, run_label: str) -> None:
+def _create(
+    engine: Engine, image_id: str, command: Sequence[str], name: str, run_label: str, volumes: list[str]
+) -> None:
     api = engine.client.api
     limits = api.create_host_config(
         network_mode="none",
@@ -171,7 +188,13 @@ def _create(engine: Engine, image_id: str, command: Sequence[str], name: str, ru
         log_config=LogConfig(type=LogConfig.types.NONE),  # what is printed comes to us alone, and not onto a disk
     )
     api.create_container(
-        image_id, list(command), name=name, labels={LABEL: run_label}, host_config=limits, use_config_proxy=False
+        image_id,
+        list(command),
+        name=name,
+        labels={LABEL: run_label},
+        host_config=limits,
+        use_config_proxy=False,
+        volumes=volumes,
     )
 
 

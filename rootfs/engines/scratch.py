@@ -13,13 +13,14 @@ from tarfile import DIRTYPE, LNKTYPE, SYMTYPE
 
 from rootfs.engines import TIMEOUT, Job, repository
 from rootfs.errors import FileNotMade
+from rootfs.lock import Package
 from rootfs.members import Member, Members
 from rootfs.parts import FileEntry
-from rootfs.recipe import ScratchRecipe
 from rootfs.run import run
 from rootfs.scratch import basics, cache, certificates
 from rootfs.scratch.debs import Debs, opened
 from rootfs.scratch.needs import Needs
+from rootfs.scratch.recipe import ScratchRecipe
 from rootfs.scratch.tree import Piece, Tree, in_usr
 from rootfs.scratch.words import Ingredient
 from rootfs.slim import Rules, recipe_lines
@@ -46,7 +47,8 @@ def tree(job: Job) -> Iterator[Members]:
     recipe = job.recipe
     assert isinstance(recipe, ScratchRecipe)  # noqa: S101 - engine_for chose
     folder = _built(job, recipe)
-    made, debs = Tree(), opened(job)
+    made, kept = Tree(), job.kept / "debs" if job.kept else None
+    debs = opened(_of_image(job, recipe), job.debs, job.folder / "plain", kept)
     mtime = repository.epoch(job.debs, job.lock.packages)
     whole = _unpack(made, recipe, debs)
     _add_ingredients(made, recipe, debs, mtime)
@@ -60,6 +62,13 @@ def tree(job: Job) -> Iterator[Members]:
         cache.write(made, mtime)
     _note_packages(made, debs, mtime)
     yield made.members()
+
+
+def _of_image(job: Job, recipe: ScratchRecipe) -> list[Package]:
+    """The packages that anything of the image may come from, not those that only checks need."""
+    named = {*recipe.packages, *recipe.libraries, *recipe.partly}
+    for_checks = {name for check in recipe.smoke for name in check.packages} - named
+    return [package for package in job.lock.packages if package.auto or package.name not in for_checks]
 
 
 def _built(job: Job, recipe: ScratchRecipe) -> Path:
@@ -78,7 +87,7 @@ def _built(job: Job, recipe: ScratchRecipe) -> Path:
 def _unpack(made: Tree, recipe: ScratchRecipe, debs: Debs) -> set[str]:
     """Put the packages that the recipe names into the tree, without what it leaves out; returns their names."""
     rules = Rules.parse(recipe_lines(recipe))
-    partly = {*recipe.libraries, *recipe.alone} - {*recipe.packages}
+    partly = {*recipe.libraries, *recipe.partly} - {*recipe.packages}
     whole = {name for name, each in debs.items() if not each.package.auto and name not in partly}
     for name in sorted(whole):
         for path, piece in debs[name].tree.pieces.items():

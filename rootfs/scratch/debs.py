@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rootfs import deb
 from rootfs.deb import BROKEN
-from rootfs.engines import Job
 from rootfs.engines.plain import write
 from rootfs.errors import BadDeb
 from rootfs.lock import Package
@@ -33,16 +32,18 @@ class Opened:
 Debs = Mapping[str, Opened]  # by the package's name
 
 
-def opened(job: Job) -> Debs:
-    """The packages of the job's lock, by name. Raises BadDeb."""
-    folder, kept = job.folder / "plain", job.kept / "debs" if job.kept else None
+def opened(packages: Iterable[Package], debs: Path, folder: Path, kept: Path | None = None) -> Debs:
+    """These packages, by name: their files are in `debs`, and `folder`, which is made, is where they are unpacked.
+
+    What is `kept` of an earlier time saves work. Raises BadDeb.
+    """
     folder.mkdir()
 
     def read(package: Package) -> Opened:
-        return _read(package, write(package, job.debs / package.file_name, folder / package.file_name, kept).path)
+        return _read(package, write(package, debs / package.file_name, folder / package.file_name, kept).path)
 
     with ThreadPoolExecutor(THREADS) as pool:
-        return {each.package.name: each for each in pool.map(read, job.lock.packages)}
+        return {each.package.name: each for each in pool.map(read, packages)}
 
 
 def _read(package: Package, plain: Path) -> Opened:

@@ -15,7 +15,8 @@ from ruamel.yaml import YAML
 
 from rootfs.errors import RecipeInvalid
 from rootfs.reader import load
-from rootfs.recipe import KINDS, DebootstrapRecipe, ScratchRecipe, digest, folder_of, read
+from rootfs.recipe import KINDS, DebootstrapRecipe, digest, folder_of, read
+from rootfs.scratch.recipe import ScratchRecipe
 
 LINE = re.compile(r"(.*noble\.yaml:[1-9]\d*:[1-9]\d*: \S.*|… and \d+ more)")
 

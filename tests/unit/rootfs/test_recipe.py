@@ -10,7 +10,8 @@ import pytest
 
 from rootfs.errors import InputError, RecipeInvalid, UnknownRecipe
 from rootfs.parts import FileEntry
-from rootfs.recipe import DebootstrapRecipe, ScratchRecipe, digest, find, folder_of, read, read_all
+from rootfs.recipe import DebootstrapRecipe, digest, find, folder_of, read, read_all
+from rootfs.scratch.recipe import ScratchRecipe
 
 DEBIAN = "kind: debootstrap\nsuite: trixie\n"
 SCRATCH = "kind: scratch\nfiles:\n  - {path: /motd, content: hello}\n"
@@ -285,7 +286,7 @@ def test_a_folder_whose_digest_would_not_say_all_is_refused(write, tmp_path, mak
         ("kind: debotstrap\n", "1:7: there is no such kind of recipe. Did you mean 'debootstrap'?"),
         ("kind: {a: b}\n", "1:7: there is no such kind of recipe. It is one of debootstrap, scratch."),
         ("kind: debootstrap\n", "1:1: key 'suite' is missing"),
-        ("kind: scratch\nfiles: []\n", "2:8: this list needs at least one item"),
+        ("kind: scratch\nfiles: []\n", "1:1: the image would be empty: name some `files`, `packages` or `ingredients`"),
         (DEBIAN + "suite: noble\n", "3:1: key 'suite' is there twice"),
         (DEBIAN + "include: [a\n", "4:1: this is not YAML: expected ',' or ']'"),
         (DEBIAN + " include: a\n", "3:9: this is not YAML: mapping values are not allowed here"),
@@ -382,7 +383,7 @@ def test_read_all_sorts_and_collects(write, tmp_path):
     with pytest.raises(RecipeInvalid) as caught:
         read_all(tmp_path)
     found = [where.removeprefix(f"{tmp_path}/") for where, _ in caught.value.problems]
-    assert found == ["a.yaml:1:1", "a.yaml:2:1", "b.yaml:1:1"]
+    assert found == ["a.yaml:2:1", "b.yaml:1:1"]
 
 
 class TestDigest:

@@ -1,4 +1,4 @@
-"""Where a recipe's packages come from, and which ones apt is asked for: the keys of every kind that has packages."""
+"""The keys that several kinds of recipe have."""
 
 from __future__ import annotations
 
@@ -7,7 +7,29 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from rootfs import fields
-from rootfs.parts import Group, Part, PathRules, Pin, Repository, User
+from rootfs.builder import NamedOrPlanned
+from rootfs.parts import Group, ImageSettings, Part, PathRules, Pin, Repository, SmokeCheck, User
+
+SLIM = "files to leave out: documentation (copyright files stay), manual pages, translations"
+Slim = Annotated[tuple[Literal["docs", "man", "locales"], ...], *fields.Distinct]
+
+
+class Common(Part):
+    """What every kind of recipe has."""
+
+    name: fields.Name = Field(description="the image's name: the file's name without .yaml")
+    description: str = Field(default="", description="what the image is for, in a sentence; not part of the digest")
+    image: ImageSettings = Field(default_factory=ImageSettings, description="what a container of the image starts with")
+    smoke: tuple[SmokeCheck, ...] = Field(
+        default=(), description="commands that must work before the image is published"
+    )
+    unlinked: Annotated[tuple[fields.PathGlob, ...], *fields.Distinct] = Field(
+        default=(), description="patterns of files that may lack libraries in the image, as nothing runs them there"
+    )
+    builder: NamedOrPlanned | None = Field(
+        default=None,
+        description="the builder to import the image through: a name, or what it shall be; not part of the digest",
+    )
 
 
 class Sources(Part):
