@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows import parents
 from flows.choice import Choice
 from flows.image.oci import platform_of
 from flows.publish import publication
-from flows.publish.record import Record
+from flows.publish.record import ParentBuild, Record
 from flows.session import current
+from rootfs.common import Packaged
 from rootfs.errors import EngineUnfit, Problem
 from rootfs.lock import Lock, input_digest, native_architecture, tool_versions
-from rootfs.recipe import DEBOOTSTRAP_VARIANTS, DebootstrapRecipe, Recipe, digest, find, folder_of, read
+from rootfs.recipe import DEBOOTSTRAP_VARIANTS, DebootstrapRecipe, LayerRecipe, Recipe, digest, find, folder_of, read
+from rootfs.whole import lineage_of, whole
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,8 @@ class Inputs:
     """A recipe, what it means today, and the one digest of it all.
 
     `file` is the recipe's own, `newest` what the archive has, and `lock` what is built: an earlier one where that has
-    the same packages.
+    the same packages. `lineage` are the recipes that decide what is installed, this one the last; a layer's `parent` is
+    the build that it is laid on.
     """
 
     recipe: Recipe
@@ -30,11 +35,18 @@ class Inputs:
     lock: Lock
     tools: dict[str, str]
     recipe_digest: str
+    lineage: tuple[Packaged, ...]
+    parent: ParentBuild | None = None
 
     @property
     def files(self) -> Path:
         """The folder of the files that the recipe names."""
         return folder_of(self.file)
+
+    @property
+    def recipes(self) -> list[Path]:
+        """The files of the recipe and of those it stands on."""
+        return [self.file, *(self.file.with_name(f"{each.name}.yaml") for each in reversed(self.lineage[:-1]))]
 
     @property
     def sources_list(self) -> str:
@@ -53,7 +65,8 @@ class Inputs:
     @property
     def digest(self) -> str:
         """The input digest: the same means the same image."""
-        return input_digest(self.recipe_digest, self.lock, self.architecture, self.tools)
+        parent = self.parent.manifest_digest if self.parent else ""
+        return input_digest(self.recipe_digest, self.lock, self.architecture, self.tools, parent)
 
     @property
     def platform(self) -> str:
@@ -91,31 +104,46 @@ def built(wanted: Inputs) -> Record | None:
 
 def packages_with(wanted: Inputs, names: set[str], *, offline: bool) -> dict[str, str]:
     """The package that has a file of each of these names, as far as the image's archives can tell."""
-    if not isinstance(wanted.recipe, DebootstrapRecipe):
+    if not wanted.lineage:
         return {}
     try:
-        apt = current().apt(offline=offline)
-        return apt.packages_with(wanted.recipe, wanted.files, wanted.architecture, names)
+        apt, asked = current().apt(offline=offline), _asked(wanted.lineage, wanted.file)
+        return apt.packages_with(*asked, wanted.architecture, names)
     except Problem:  # which would hide what it was asked for
         return {}
 
 
 def gather(recipe: Recipe, file: Path, *, offline: bool = False) -> Inputs:
     """Resolve a recipe: asks the archive for the state of its suites, once a session, and never when `offline`."""
-    architecture, files = native_architecture(), folder_of(file)
-    newest = lock = Lock()
-    if isinstance(recipe, DebootstrapRecipe):
-        newest = current().apt(offline=offline).lock(recipe, files, architecture)
-        lock = newest if recipe.lock else settled(newest, recipe.name)
+    architecture = native_architecture()
+    lineage = lineage_of(recipe, file)
+    newest, parent = Lock(), None
+    if isinstance(recipe, LayerRecipe):
+        parent = parents.build_below(recipe)
+        if recipe.include or recipe.lock:
+            under = parents.below(recipe, parent)
+            newest = current().apt(offline=offline).lock(*_asked(lineage, file), architecture, under)
+    elif lineage:
+        newest = current().apt(offline=offline).lock(*_asked(lineage, file), architecture)
     return Inputs(
         recipe=recipe,
         file=file,
         architecture=architecture,
         newest=newest,
-        lock=lock,
+        lock=newest if not lineage or lineage[-1].lock else settled(newest, recipe.name),
         tools=tool_versions(recipe),
-        recipe_digest=digest(recipe, files),
+        recipe_digest=digest(recipe, folder_of(file)),
+        lineage=lineage,
+        parent=parent,
     )
+
+
+def _asked(lineage: Sequence[Packaged], file: Path) -> tuple[DebootstrapRecipe, Path]:
+    """The recipe that apt is asked about, and the folder of the files that it names."""
+    first = lineage[0]
+    if len(lineage) == 1 and isinstance(first, DebootstrapRecipe):
+        return first, folder_of(file)
+    return whole(lineage), file.parent
 
 
 def settled(lock: Lock, image: str) -> Lock:

@@ -17,6 +17,7 @@ from rootfs.errors import ArchiveChanging, NothingKept
 from rootfs.lists import Lists, check_components
 from rootfs.lock import Lock, package_versions
 from rootfs.lockfile import committed_lock
+from rootfs.over import Below, resolve_over
 from rootfs.recipe import DebootstrapRecipe
 from rootfs.release import State
 from rootfs.resolve import resolve
@@ -41,11 +42,12 @@ class Apt:
         self._suites = Suites(self._cache / "releases", offline=offline)
         self._lists, self._log = Lists(self._cache, log), log
 
-    def lock(self, recipe: DebootstrapRecipe, files: Path, architecture: str) -> Lock:
-        """The exact packages a recipe means; `files` is the folder of the files it names.
+    def lock(self, recipe: DebootstrapRecipe, files: Path, architecture: str, below: Below | None = None) -> Lock:
+        """The exact packages a recipe means, or adds to those `below`; `files` is the folder of the files it names.
 
         Raises NetworkFailure (try again), UnsignedRelease, InvalidRelease, OlderRelease, NothingKept, and what is the
-        recipe's own fault: UnknownSuite, SuiteMissing, ComponentMissing, PackageMissing, PackagesConflict and others.
+        recipe's own fault: UnknownSuite, SuiteMissing, ComponentMissing, PackageMissing, PackagesConflict and others;
+        a layer's also ParentBehind and ParentWouldLose.
         """
         if recipe.lock is not None:
             return committed_lock(recipe, files / recipe.lock, architecture)
@@ -55,7 +57,7 @@ class Apt:
             for state in states:
                 if state.source.suite not in {f"{recipe.suite}-{pocket}" for pocket in recipe.pockets}:
                     check_components(state, architecture)
-            if lock := self._resolved(recipe, states, architecture, afresh=attempt > 0):
+            if lock := self._resolved(recipe, states, architecture, below, afresh=attempt > 0):
                 return lock
             self._suites.forget()
         raise ArchiveChanging(states[0].source.folder, "")
@@ -84,17 +86,24 @@ class Apt:
         return tuple(_at(source, recipe.snapshot, self._site) for source in wanted)
 
     def _resolved(
-        self, recipe: DebootstrapRecipe, states: tuple[State, ...], architecture: str, *, afresh: bool
+        self,
+        recipe: DebootstrapRecipe,
+        states: tuple[State, ...],
+        architecture: str,
+        below: Below | None,
+        *,
+        afresh: bool,
     ) -> Lock | None:
         """The lock in this state of the suites; none where an archive has a newer one by now."""
-        memo = _Memo(self._cache / "locks", recipe, states, architecture)
+        memo = _Memo(self._cache / "locks", recipe, states, architecture, below)
         if known := memo.read():
             return known
         self._update(states, architecture, afresh=afresh)
         with kept.locked(self._cache / "lock", shared=True):
             if self._lists.stale(states, architecture):
                 return None
-            packages = resolve(self._lists.root(states, architecture), recipe, states)
+            root = self._lists.root(states, architecture)
+            packages = resolve_over(root, recipe, states, below) if below else resolve(root, recipe, states)
         lock = Lock(releases=tuple(state.release for state in states), packages=tuple(packages))
         memo.write(lock)
         return lock
@@ -136,12 +145,20 @@ def _at(source: Source, moment: str, site: Site) -> Source:
 class _Memo:
     """The lock that a recipe had last, with everything that decided it."""
 
-    def __init__(self, folder: Path, recipe: DebootstrapRecipe, states: tuple[State, ...], architecture: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        recipe: DebootstrapRecipe,
+        states: tuple[State, ...],
+        architecture: str,
+        below: Below | None,
+    ) -> None:
         asked = recipe.model_dump(mode="json", include=set(ASKED))
         where = [[state.source.address, state.source.mirror, state.source.suite] for state in states]
-        self._file = folder / f"{digest_of([asked, where, architecture])[7:]}.json"
+        beside = [below.parent] if below else []
+        self._file = folder / f"{digest_of([asked, where, architecture, *beside])[7:]}.json"
         releases = [state.release.sha256 for state in states]
-        self._key = digest_of([releases, package_versions(("apt",)), REVISION])
+        self._key = digest_of([releases, package_versions(("apt",)), REVISION, *([below.digest] if below else [])])
 
     def read(self) -> Lock | None:
         """The lock, if everything is as it was; a damaged memo is none."""

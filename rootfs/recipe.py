@@ -12,33 +12,18 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from rootfs import fields, reader
-from rootfs.builder import NamedOrPlanned
+from rootfs.common import Common, Packaged
 from rootfs.complaints import complaints
 from rootfs.contents import contents, is_file, strays
 from rootfs.digests import digest_of
 from rootfs.errors import RecipeInvalid, UnknownRecipe, nearest
-from rootfs.parts import Files, Group, ImageSettings, Part, PathRules, Pin, Repository, SmokeCheck, User
+from rootfs.parents import wrong_parent
+from rootfs.parts import Files
 
 DEBOOTSTRAP_VARIANTS = ("minbase", "buildd", "important")
 
 
-class _Common(Part):
-    name: fields.Name = Field(description="the image's name: the file's name without .yaml")
-    description: str = Field(default="", description="what the image is for, in a sentence; not part of the digest")
-    image: ImageSettings = Field(default_factory=ImageSettings, description="what a container of the image starts with")
-    smoke: tuple[SmokeCheck, ...] = Field(
-        default=(), description="commands that must work before the image is published"
-    )
-    unlinked: Annotated[tuple[fields.PathGlob, ...], *fields.Distinct] = Field(
-        default=(), description="patterns of files that may lack libraries in the image, as nothing runs them there"
-    )
-    builder: NamedOrPlanned | None = Field(
-        default=None,
-        description="the builder to import the image through: a name, or what it shall be; not part of the digest",
-    )
-
-
-class DebootstrapRecipe(_Common):
+class DebootstrapRecipe(Packaged):
     """A Debian or Ubuntu tree, made of packages from the distribution's own archive."""
 
     kind: Literal["debootstrap"] = Field(description="a tree of packages from a Debian or Ubuntu archive")
@@ -56,38 +41,8 @@ class DebootstrapRecipe(_Common):
         default="minbase",
         description="how many packages to begin with, few to many; engine debootstrap knows only three",
     )
-    include: Annotated[tuple[fields.Package, ...], *fields.Distinct] = Field(default=(), description="further packages")
-    exclude: Annotated[tuple[fields.Package, ...], *fields.Distinct] = Field(
-        default=(), description="packages that must not come along, as dependencies or with the variant"
-    )
-    recommends: bool = Field(default=False, description="whether recommended packages come along")
-    repositories: tuple[Repository, ...] = Field(default=(), description="further archives")
-    pins: tuple[Pin, ...] = Field(default=(), description="which versions apt prefers")
-    lock: fields.Inside | None = Field(
-        default=None, description="a lock file in the recipe's folder (`baseforge lock --write`) instead of the newest"
-    )
     snapshot: fields.Snapshot | None = Field(
         default=None, description="a moment of the snapshot archive, as 20261101T000000Z, instead of the newest"
-    )
-    slim: Annotated[tuple[Literal["docs", "man", "locales"], ...], *fields.Distinct] = Field(
-        default=(), description="files to leave out: documentation (copyright files stay), manual pages, translations"
-    )
-
-    paths: PathRules = Field(default_factory=PathRules, description="further files to leave out")
-    files: Files = Field(default=(), description="files, links and folders laid over the packages'")
-    groups: tuple[Group, ...] = Field(default=(), description="further groups")
-    users: tuple[User, ...] = Field(default=(), description="further users")
-    customise: tuple[fields.Inside, ...] = Field(
-        default=(), description="scripts of the recipe's folder, run inside the tree, in order and without network"
-    )
-    locale: fields.Locale | None = Field(
-        default=None, description="LANG of the image, such as C.UTF-8 or de_DE.UTF-8; the latter needs `locales`"
-    )
-    timezone: fields.Timezone | None = Field(
-        default=None, description="the time zone, such as Europe/Berlin, which needs `tzdata`; UTC where none is said"
-    )
-    package_manager: Literal["keep", "remove"] = Field(
-        default="keep", description="`remove` takes apt and dpkg out of an image that shall not change"
     )
 
     @field_validator("variant")
@@ -104,7 +59,7 @@ class DebootstrapRecipe(_Common):
         return self
 
 
-class ScratchRecipe(_Common):
+class ScratchRecipe(Common):
     """An image of nothing but the files that are named here."""
 
     kind: Literal["scratch"] = Field(description="an image of nothing but the files named here")
@@ -118,8 +73,15 @@ class ScratchRecipe(_Common):
     )
 
 
-Recipe = DebootstrapRecipe | ScratchRecipe
-KINDS: dict[str, type[Recipe]] = {"debootstrap": DebootstrapRecipe, "scratch": ScratchRecipe}
+class LayerRecipe(Packaged):
+    """A further layer on the image of another recipe."""
+
+    kind: Literal["layer"] = Field(description="one more layer on the image of another recipe")
+    parent: fields.Name = Field(alias="from", description="the recipe whose image it is laid on, in the same folder")
+
+
+Recipe = DebootstrapRecipe | ScratchRecipe | LayerRecipe
+KINDS: dict[str, type[Recipe]] = {"debootstrap": DebootstrapRecipe, "scratch": ScratchRecipe, "layer": LayerRecipe}
 
 
 def find(name: str, folder: Path) -> Path:
@@ -155,6 +117,8 @@ def read(path: Path) -> Recipe:
     except ValidationError as error:
         raise RecipeInvalid(wrong + complaints(error, document, model)) from None
     wrong.extend(_missing(recipe, document, folder_of(path)))
+    if isinstance(recipe, LayerRecipe) and (why := wrong_parent(path)):
+        wrong.append((document.place(("from",)), why))
     if wrong:
         raise RecipeInvalid(wrong)
     return recipe

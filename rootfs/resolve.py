@@ -68,14 +68,14 @@ def resolve(root: AptRoot, recipe: DebootstrapRecipe, states: Sequence[State]) -
     )
     with ThreadPoolExecutor(1) as aside:  # apt spends most of a second on all the packages there are, whatever is asked
         alone = aside.submit(_alone, root, recipe, options)
-        answers = list(_install(root, recipe, (*options, *_words(recipe))))
-    if unknown := [name for name in recipe.include if not any(_is(answer, name) for answer in answers)]:
+        answers = list(answers_of(root, installing(root, recipe, (*options, *_words(recipe)))))
+    if unknown := [name for name in recipe.include if not any(is_what(answer, name) for answer in answers)]:
         raise PackageMissing(unknown[0], recipe.suite, recipe.components)
     if unwanted := sorted(set(recipe.exclude) & {answer.name for answer in answers}):
         raise PackagesConflict(f"{', '.join(unwanted)}: excluded, but asked for as well")
     stages = Stages(_essential(root, recipe, answers), _base(answers, alone.result()))
-    places = _places(root, answers)
-    packages = [_package(answer, stages, places, states) for answer in answers]
+    places = places_of(root, answers)
+    packages = [package_of(answer, stages, places, states) for answer in answers]
     return sorted(packages, key=lambda package: (package.name, package.architecture))
 
 
@@ -89,12 +89,18 @@ def _words(recipe: DebootstrapRecipe) -> tuple[str, ...]:
     return f"?narrow({','.join(conditions)})", *named, *recipe.include, *(f"{name}-" for name in recipe.exclude)
 
 
-def _install(root: AptRoot, recipe: DebootstrapRecipe, words: tuple[str, ...]) -> Iterator[Answer]:
+def installing(root: AptRoot, recipe: DebootstrapRecipe, words: tuple[str, ...]) -> Outcome:
+    """What apt says of these options and names. Raises PackageMissing, PackagesConflict."""
     done = root.run("apt-get", "install", "-q", "--print-uris", *words, check=False)
     if missing := re.search(r"^E: Unable to locate package (\S+)", done.stderr, re.MULTILINE):
         raise PackageMissing(missing[1], recipe.suite, recipe.components)
     if done.status:
         raise PackagesConflict(_explanation(done.stdout + done.stderr))
+    return done
+
+
+def answers_of(root: AptRoot, done: Outcome) -> Iterator[Answer]:
+    """The packages that apt would fetch. Raises InvalidRelease."""
     if unsummed := [line for line in done.stdout.splitlines() if line.startswith("'") and not URI.fullmatch(line)]:
         raise InvalidRelease(unsummed[0].split("'")[1], "its indexes have no sha256 of this file")
     found = [(unquote(uri), name, unquote(version), *rest) for uri, name, version, *rest in URI.findall(done.stdout)]
@@ -104,7 +110,7 @@ def _install(root: AptRoot, recipe: DebootstrapRecipe, words: tuple[str, ...]) -
         yield Answer(uri, name, version, architecture, sha256, name in auto, shown[name, version, sha256])
 
 
-def _is(answer: Answer, name: str) -> bool:
+def is_what(answer: Answer, name: str) -> bool:
     """Whether a package is what this name asks for; apt would take one it does not know for a pattern or an order."""
     provided = Debian822.from_string(answer.stanza).get("provides", "")
     return name in (answer.name, *(each.split()[0] for each in provided.split(",") if each.strip()))
@@ -156,7 +162,7 @@ def _base(answers: list[Answer], alone: Outcome | None) -> set[str]:
     return {name for name, _, _ in found} if alone.status == 0 and found <= locked else set()
 
 
-def _places(root: AptRoot, answers: list[Answer]) -> dict[tuple[str, str], set[tuple[str, str]]]:
+def places_of(root: AptRoot, answers: list[Answer]) -> dict[tuple[str, str], set[tuple[str, str]]]:
     """(archive, suite) wherever each package is, as apt's sources have them."""
     places: dict[tuple[str, str], set[tuple[str, str]]] = {}
     if answers:
@@ -168,12 +174,13 @@ def _places(root: AptRoot, answers: list[Answer]) -> dict[tuple[str, str], set[t
     return places
 
 
-def _package(
+def package_of(
     answer: Answer,
     stages: Stages,
     places: dict[tuple[str, str], set[tuple[str, str]]],
     states: Sequence[State],
 ) -> Package:
+    """The package as a lock has it. Raises InvalidRelease."""
     fields = Debian822.from_string(answer.stanza)
     source = _source_of(answer, fields["filename"], places.get(answer.key, set()), states)
     return Package(

@@ -53,7 +53,7 @@ def recipe(tmp_path):
 
 
 def kept(store, file):
-    return ingredients.keep(store, file, folder_of(file))
+    return ingredients.keep(store, file)
 
 
 def again(store, file, tmp_path):
