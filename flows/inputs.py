@@ -44,11 +44,6 @@ class Inputs:
         return folder_of(self.file)
 
     @property
-    def recipes(self) -> list[Path]:
-        """The files of the recipe and of those it stands on."""
-        return [self.file, *(self.file.with_name(f"{each.name}.yaml") for each in reversed(self.lineage[:-1]))]
-
-    @property
     def sources_list(self) -> str:
         """The image's own apt sources: the archives themselves, wherever the packages were fetched from."""
         if not isinstance(self.recipe, DebootstrapRecipe):

@@ -33,6 +33,7 @@ from rootfs.members import Members
 from rootfs.merge import tree_of
 from rootfs.normalise import normalised
 from rootfs.pack import Layer, Sink, pack
+from rootfs.parents import lineage
 from rootfs.parts import ImageSettings
 from rootfs.recipe import Recipe
 from rootfs.slim import Rules, filtered
@@ -204,7 +205,7 @@ def record(done: Record, wanted: Inputs, pushed: str, packed: Packed) -> Record:
     kept = {
         "registry": pushed,
         "inventory": publication.keep_bytes(store, canonical(packed.packages)),
-        "ingredients": ingredients.keep(store, *wanted.recipes),
+        "ingredients": ingredients.keep(store, *lineage(wanted.file)),
         "log": publication.keep_log(store, run.log_file),
         "seconds": dict(run.timeline.seconds),
     }

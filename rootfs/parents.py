@@ -56,7 +56,7 @@ def wrong_parent(file: Path) -> str:
 
 
 def parents_first(names: Iterable[str], folder: Path) -> list[str]:
-    """The images, each after those it stands on, which come along; a recipe that cannot be read has none."""
+    """The images, each after those it stands on, which come along; a recipe that cannot be has none."""
     return list(dict.fromkeys(each for name in names for each in _line(folder / f"{name}.yaml")))
 
 
@@ -64,5 +64,7 @@ def _line(file: Path) -> Iterator[str]:
     try:
         files = lineage(file)
     except RecipeInvalid:
-        files = [file]
-    yield from (path.stem for path in reversed(files) if path.is_file())
+        files = []
+    if len(files) != len(set(files)) or not all(path.is_file() for path in files):
+        files = []
+    yield from (path.stem for path in reversed(files or [file]))
