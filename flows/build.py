@@ -15,9 +15,11 @@ from prefect.runtime import flow_run as this_run
 from flows import interrupt
 from flows.builders import docker, engine
 from flows.builders.choose import choose
+from flows.builders.docker import Ahead
 from flows.builders.life import ENGINE
 from flows.choice import Choice
 from flows.image import importer
+from flows.image.oci import Image
 from flows.inputs import Inputs
 from flows.lean import flow
 from flows.leftovers import clear_away
@@ -84,11 +86,7 @@ def make(image: str, choice: Choice) -> Record:
         reached = undo.enter_context(engine.connect())
         sends_ahead = chosen.driver == ENGINE and not below  # it would not know a layer on others again
         early = undo.enter_context(docker.ahead(reached, run_id)) if sends_ahead else None
-        ground = lay_parent(wanted, place) if below else None
-        packed = make_layer(wanted, place, early, ground, offline=choice.offline)
-        current_run().timeline.seconds[AHEAD] = round(early.busy, 3) if early else 0.0
-        check_closure(wanted, packed, offline=choice.offline)
-        made = assemble(wanted, packed, place / "layout", ground)
+        made, packed = make_image(wanted, place, early, offline=choice.offline)
         if reached.inspect(image_id := reached.image_id(made)) is None:
             note_image(folder, image_id)
             undo.callback(importer.discard, reached, [image_id])  # which keeps an image that has got a name
@@ -108,6 +106,15 @@ def meaning(image: str, choice: Choice) -> tuple[Inputs, Record | None]:
         wanted = resolve(image, choice)
         meant[image] = wanted, None if choice.forces(image) else already_built(wanted)
     return meant[image]
+
+
+def make_image(wanted: Inputs, place: Path, early: Ahead | None, *, offline: bool) -> tuple[Image, Packed]:
+    """The image, and the layer that it has of its own, in which every program finds what it needs."""
+    ground = lay_parent(wanted, place) if wanted.parent else None
+    packed = make_layer(wanted, place, early, ground, offline=offline)
+    current_run().timeline.seconds[AHEAD] = round(early.busy, 3) if early else 0.0
+    check_closure(wanted, packed, offline=offline)
+    return assemble(wanted, packed, place / "layout", ground), packed
 
 
 def make_layer(wanted: Inputs, place: Path, early: Sink | None, ground: Ground | None, *, offline: bool) -> Packed:

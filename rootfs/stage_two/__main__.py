@@ -39,6 +39,16 @@ def make(plan: Plan) -> None:
     install.mark(plan)
     for file in debs.iterdir():
         file.unlink()  # they may take as much memory as the tree
+    _make_own(plan)
+    install.check(plan)
+    if plan.remove:
+        removal.remove(plan)
+    if plan.remove or not plan.has("apt"):
+        (plan.tree / POLICY).unlink(missing_ok=True)
+
+
+def _make_own(plan: Plan) -> None:
+    """What the recipe says beside its packages."""
     accounts.add(plan.tree, plan.groups, plan.users, plan.epoch)
     overlay.lay(plan.tree, plan.entries, plan.files)
     if plan.locale:
@@ -46,11 +56,6 @@ def make(plan: Plan) -> None:
     if plan.timezone:
         customise.set_timezone(plan.tree, plan.timezone)
     customise.run_scripts(plan)
-    install.check(plan)
-    if plan.remove:
-        removal.remove(plan)
-    if plan.remove or not plan.has("apt"):
-        (plan.tree / POLICY).unlink(missing_ok=True)
 
 
 def _begun(plan: Plan) -> Plan:
