@@ -63,9 +63,11 @@ def image_of(
     )
 
 
-def layered(lower: dict[str, bytes], upper: dict[str, bytes], folder: Path) -> Image:
-    """An image of two layers in `folder`/layout."""
-    below = image_of(lower, folder / "below")
+def layered(
+    lower: dict[str, bytes], upper: dict[str, bytes], folder: Path, settings: ImageSettings | None = None
+) -> Image:
+    """An image of two layers in `folder`/layout; the settings are those of the one below."""
+    below = image_of(lower, folder / "below", settings)
     with below.open_blob(below.config_digest) as config:
         parent = Parent(below.layers, json.load(config))
     layer = layer_of(upper, folder / "upper.tar.zst")
