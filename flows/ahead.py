@@ -1,8 +1,8 @@
 """What needs no Prefect is done ahead: while that is being loaded, and while the image before is packed and tested.
 
 A thread goes through the images of a command. It resolves each, and makes the tree of one that has changed, if the pool
-has all its packages: one tree at a time, and none before the last one is taken. The steps of the flow find it done, or
-wait for it; what goes wrong before a tree is begun they meet themselves.
+has all its packages: one tree at a time, none before the last one is taken, and none of a layer on another image. The
+steps of the flow find it done, or wait for it; what goes wrong before a tree is begun they meet themselves.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from flows.trees import empty_folder, grow
 from flows.work import work_folder
 from rootfs import pool
 from rootfs.members import Members
+from rootfs.parents import parent_of
 from rootfs.programs import Programs
+from rootfs.recipe import find
 from rootfs.run import Log
 
 
@@ -136,8 +138,10 @@ class Ahead:
             self._change.wait_for(lambda: self._over)
 
     def _prepare(self, work: Work) -> None:
+        if parent_of(find(work.image, current().settings.recipes)):
+            return  # what it is laid on may be just what is being built
         wanted = inputs.meant(work.image, self._choice)
-        if not self._choice.force and inputs.built(wanted):
+        if not self._choice.forces(work.image) and inputs.built(wanted):
             return
         with self._change:
             self._change.wait_for(lambda: self._over or all(each.stage is not Stage.READY for each in self._works))

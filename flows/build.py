@@ -15,14 +15,18 @@ from prefect.runtime import flow_run as this_run
 from flows import interrupt
 from flows.builders import docker, engine
 from flows.builders.choose import choose
+from flows.builders.docker import Ahead
 from flows.builders.life import ENGINE
 from flows.choice import Choice
+from flows.describe import describe
 from flows.image import importer
+from flows.image.oci import Image
 from flows.inputs import Inputs
 from flows.lean import flow
 from flows.leftovers import clear_away
 from flows.lifecycle import builders, through
 from flows.memory import roomy_folder
+from flows.parents import Ground, size_of
 from flows.publish.record import AHEAD, Record
 from flows.session import current, current_run, new_run, session
 from flows.settings import cache_folder, load
@@ -31,8 +35,8 @@ from flows.tasks import (
     already_built,
     assemble,
     check_closure,
-    describe,
     fetch,
+    lay_parent,
     make_tree,
     pack_tree,
     publish,
@@ -43,6 +47,7 @@ from flows.tasks import (
 from flows.work import note_image, work_folder
 from rootfs.errors import ArchiveMoved, Problem, Unexpected
 from rootfs.pack import Sink
+from rootfs.parents import parents_first
 
 
 def clean_up(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - names are Prefect's
@@ -52,8 +57,9 @@ def clean_up(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None
 
 @flow(name="build", flow_run_name="{image} · build", clean_up=[clean_up])
 def build(image: str, choice: Choice = Choice()) -> Record:  # noqa: B008 - frozen
-    """One image, from its recipe to a published digest."""
+    """One image, from its recipe to a published digest, after those that it stands on."""
     with session(), new_run(image):
+        make_parents(image, choice.model_copy(update={"named": choice.named or (image,)}))
         try:
             done = make(image, choice)
         except ArchiveMoved:
@@ -70,18 +76,17 @@ def make(image: str, choice: Choice) -> Record:
     wanted, known = meaning(image, choice)
     if known:
         return known
+    below = size_of(current().store, wanted.parent) if wanted.parent else 0
     chosen = choose(choice.builder, wanted.recipe.builder, current().settings)
     run_id, settings = str(this_run.id), current().settings
     clear_away(settings.places)
     with ExitStack() as undo:
         folder = undo.enter_context(work_folder(settings.work, run_id))
-        place = undo.enter_context(roomy_folder(settings.memory, wanted.lock, folder, run_id))
+        place = undo.enter_context(roomy_folder(settings.memory, wanted.lock, folder, run_id, below))
         reached = undo.enter_context(engine.connect())
-        early = undo.enter_context(docker.ahead(reached, run_id)) if chosen.driver == ENGINE else None
-        packed = make_layer(wanted, place, early, offline=choice.offline)
-        current_run().timeline.seconds[AHEAD] = round(early.busy, 3) if early else 0.0
-        check_closure(wanted, packed, offline=choice.offline)
-        made = assemble(wanted, packed, place / "layout")
+        sends_ahead = chosen.driver == ENGINE and not below  # it would not know a layer on others again
+        early = undo.enter_context(docker.ahead(reached, run_id)) if sends_ahead else None
+        made, packed = make_image(wanted, place, early, offline=choice.offline)
         if reached.inspect(image_id := reached.image_id(made)) is None:
             note_image(folder, image_id)
             undo.callback(importer.discard, reached, [image_id])  # which keeps an image that has got a name
@@ -99,24 +104,49 @@ def meaning(image: str, choice: Choice) -> tuple[Inputs, Record | None]:
     meant = current_run().meant
     if image not in meant:
         wanted = resolve(image, choice)
-        meant[image] = wanted, None if choice.force else already_built(wanted)
+        meant[image] = wanted, None if choice.forces(image) else already_built(wanted)
     return meant[image]
 
 
-def make_layer(wanted: Inputs, place: Path, early: Sink | None, *, offline: bool) -> Packed:
+def make_image(wanted: Inputs, place: Path, early: Ahead | None, *, offline: bool) -> tuple[Image, Packed]:
+    """The image, and the layer that it has of its own, in which every program finds what it needs."""
+    ground = lay_parent(wanted, place) if wanted.parent else None
+    packed = make_layer(wanted, place, early, ground, offline=offline)
+    current_run().timeline.seconds[AHEAD] = round(early.busy, 3) if early else 0.0
+    check_closure(wanted, packed, offline=offline)
+    return assemble(wanted, packed, place / "layout", ground), packed
+
+
+def make_layer(wanted: Inputs, place: Path, early: Sink | None, ground: Ground | None, *, offline: bool) -> Packed:
     """From the pool to a layer, with whatever earlier builds have left that saves work."""
     with ExitStack() as running:
         debs = fetch(wanted, place, offline=offline)
-        members = make_tree(wanted, debs, place, running, kept=cache_folder() / "kept")
-        return pack_tree(wanted, members, place, running, memo=cache_folder() / "frames", tee=early)
+        members = make_tree(wanted, debs, place, running, kept=cache_folder() / "kept", ground=ground)
+        return pack_tree(wanted, members, place, running, memo=cache_folder() / "frames", tee=early, ground=ground)
+
+
+def make_parents(image: str, choice: Choice) -> None:
+    """Build what an image stands on, the lowest first, as far as this session has not done so."""
+    done, recipes = current().done, current().settings.recipes
+    for parent in parents_first([image], recipes)[:-1]:
+        if parent not in done:
+            attempt(parent, choice)
 
 
 def attempt(image: str, choice: Choice, *, of_night: bool = False) -> Record:
-    """Build an image; a failure is a record too, so that the next image gets its turn, but one that is not kept.
+    """Build an image, after those that it stands on, and remember how that went.
 
-    One `of_night` that is unchanged costs no flow run of its own.
+    A failure is a record too, so that the next image gets its turn, but one that is not kept. One `of_night` that is
+    unchanged costs no flow run of its own.
     """
-    with session(), new_run(image) as run:
+    with session() as here:
+        make_parents(image, choice)
+        here.done[image] = ended = _attempt(image, choice, of_night=of_night)
+        return ended
+
+
+def _attempt(image: str, choice: Choice, *, of_night: bool) -> Record:
+    with new_run(image) as run:
         try:
             return (of_night and meaning(image, choice)[1]) or build(image, choice)
         except Exception as error:  # a bug that one image meets must not cost the others their night

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows import parents
 from flows.choice import Choice
 from flows.image.oci import platform_of
 from flows.publish import publication
-from flows.publish.record import Record
+from flows.publish.record import ParentBuild, Record
 from flows.session import current
+from rootfs.common import Origin, Packaged
 from rootfs.errors import EngineUnfit, Problem
 from rootfs.lock import Lock, input_digest, native_architecture, tool_versions
-from rootfs.recipe import DEBOOTSTRAP_VARIANTS, DebootstrapRecipe, Recipe, digest, find, folder_of, read
+from rootfs.recipe import DEBOOTSTRAP_VARIANTS, DebootstrapRecipe, LayerRecipe, Recipe, digest, find, folder_of, read
+from rootfs.whole import lineage_of, whole
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,8 @@ class Inputs:
     """A recipe, what it means today, and the one digest of it all.
 
     `file` is the recipe's own, `newest` what the archive has, and `lock` what is built: an earlier one where that has
-    the same packages.
+    the same packages. `lineage` are the recipes that decide what is installed, this one the last; a layer's `parent` is
+    the build that it is laid on.
     """
 
     recipe: Recipe
@@ -30,6 +35,8 @@ class Inputs:
     lock: Lock
     tools: dict[str, str]
     recipe_digest: str
+    lineage: tuple[Packaged, ...]
+    parent: ParentBuild | None = None
 
     @property
     def files(self) -> Path:
@@ -53,7 +60,8 @@ class Inputs:
     @property
     def digest(self) -> str:
         """The input digest: the same means the same image."""
-        return input_digest(self.recipe_digest, self.lock, self.architecture, self.tools)
+        parent = self.parent.manifest_digest if self.parent else ""
+        return input_digest(self.recipe_digest, self.lock, self.architecture, self.tools, parent)
 
     @property
     def platform(self) -> str:
@@ -91,31 +99,44 @@ def built(wanted: Inputs) -> Record | None:
 
 def packages_with(wanted: Inputs, names: set[str], *, offline: bool) -> dict[str, str]:
     """The package that has a file of each of these names, as far as the image's archives can tell."""
-    if (origin := wanted.recipe.origin) is None:
+    if (asked := _asked(wanted.recipe, wanted.lineage, wanted.file)) is None:
         return {}
     try:
-        apt = current().apt(offline=offline)
-        return apt.packages_with(origin, wanted.files, wanted.architecture, names)
+        return current().apt(offline=offline).packages_with(*asked, wanted.architecture, names)
     except Problem:  # which would hide what it was asked for
         return {}
 
 
 def gather(recipe: Recipe, file: Path, *, offline: bool = False) -> Inputs:
     """Resolve a recipe: asks the archive for the state of its suites, once a session, and never when `offline`."""
-    architecture, files = native_architecture(), folder_of(file)
-    newest = lock = Lock()
-    if origin := recipe.origin:
-        newest = current().apt(offline=offline).lock(origin, files, architecture, alone=recipe.alone)
-        lock = newest if recipe.lock else settled(newest, recipe.name)
+    architecture = native_architecture()
+    lineage = lineage_of(recipe, file)
+    asked = _asked(recipe, lineage, file)
+    newest, parent, below = Lock(), None, None
+    if isinstance(recipe, LayerRecipe):
+        parent = parents.build_below(recipe)
+        below = parents.below(recipe, parent)
+        asked = asked if recipe.include or recipe.lock else None
+    if asked:
+        newest = current().apt(offline=offline).lock(*asked, architecture, below, alone=recipe.alone)
     return Inputs(
         recipe=recipe,
         file=file,
         architecture=architecture,
         newest=newest,
-        lock=lock,
+        lock=newest if not asked or asked[0].lock else settled(newest, recipe.name),
         tools=tool_versions(recipe),
-        recipe_digest=digest(recipe, files),
+        recipe_digest=digest(recipe, folder_of(file)),
+        lineage=lineage,
+        parent=parent,
     )
+
+
+def _asked(recipe: Recipe, lineage: Sequence[Packaged], file: Path) -> tuple[Origin, Path] | None:
+    """What apt is asked for, and the folder of the files that it names; None where an image has no packages."""
+    if len(lineage) > 1:
+        return whole(lineage), file.parent
+    return (recipe.origin, folder_of(file)) if recipe.origin else None
 
 
 def settled(lock: Lock, image: str) -> Lock:

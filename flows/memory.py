@@ -17,9 +17,9 @@ AVAILABLE = Path("/proc/meminfo")
 LIMITS = [Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")]
 
 
-def needed(lock: Lock) -> int:
-    """Bytes that the work on a tree of these packages takes at most."""
-    return UNPACKED * sum(package.size for package in lock.packages)
+def needed(lock: Lock, below: int = 0) -> int:
+    """Bytes that the work on a tree takes at most, of these packages and of layers that have so many bytes."""
+    return UNPACKED * (below + sum(package.size for package in lock.packages))
 
 
 def has_room(folder: Path | None, size: int) -> bool:
@@ -31,9 +31,12 @@ def has_room(folder: Path | None, size: int) -> bool:
 
 
 @contextlib.contextmanager
-def roomy_folder(memory: Path | None, lock: Lock, folder: Path, run_id: str) -> Iterator[Path]:
-    """A run's folder in `memory` for the block where there is room, else `folder`. Raises WorkFolderFailed."""
-    if not has_room(memory, needed(lock)):
+def roomy_folder(memory: Path | None, lock: Lock, folder: Path, run_id: str, below: int = 0) -> Iterator[Path]:
+    """A run's folder in `memory` for the block where there is room, else `folder`; sizes as in `needed`.
+
+    Raises WorkFolderFailed.
+    """
+    if not has_room(memory, needed(lock, below)):
         yield folder
     else:
         assert memory is not None  # noqa: S101 - it has room

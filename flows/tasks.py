@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows import ahead, inputs
+from flows import ahead, inputs, parents
 from flows.builders import Builder
 from flows.builders.engine import Engine
 from flows.choice import Choice
 from flows.image import importer, oci
 from flows.inputs import Inputs
+from flows.parents import Ground
 from flows.progress import size
 from flows.publish import ingredients, publication, registry
-from flows.publish.record import Record, Smoke, UsedBuilder
+from flows.publish.record import Record
 from flows.session import current, current_run
 from flows.settings import cache_folder
 from flows.smoke import Verdict, smoke_test
@@ -23,14 +24,18 @@ from flows.steps import step
 from flows.trees import empty_folder, grow
 from rootfs import pool
 from rootfs.closure import Closure
+from rootfs.common import Contents
+from rootfs.delta import difference
 from rootfs.digests import canonical
 from rootfs.errors import LibrariesMissing
 from rootfs.inventory import Inventory
 from rootfs.members import Members
+from rootfs.merge import tree_of
 from rootfs.normalise import normalised
 from rootfs.pack import Layer, Sink, pack
+from rootfs.parents import lineage
 from rootfs.parts import ImageSettings, SmokeCheck
-from rootfs.recipe import DebootstrapRecipe, Recipe
+from rootfs.recipe import Recipe
 from rootfs.scratch import aids
 from rootfs.scratch.basics import NONROOT, NONROOT_HOME
 from rootfs.scratch.recipe import ScratchRecipe
@@ -83,27 +88,48 @@ def _fetched(packages: int, of: int, taken: int) -> str:
     return f"{packages} of {of} packages, {size(taken)}"
 
 
+@step("parent {wanted.recipe.name}", network=True)
+def lay_parent(wanted: Inputs, folder: Path) -> Ground | None:
+    """The image that a layer is laid on, out of the store; none where the image stands on its own."""
+    if (parent := wanted.parent) is None:
+        return None
+    current().progress.note(f"{parent.image}@{parent.build}")
+    return parents.lay_out(current().store, parent, empty_folder(folder / "parent"))
+
+
 @step("tree {wanted.recipe.name}/{wanted.architecture}")
-def make_tree(wanted: Inputs, debs: Path, folder: Path, running: ExitStack, *, kept: Path | None) -> Members:
+def make_tree(
+    wanted: Inputs, debs: Path, folder: Path, running: ExitStack, *, kept: Path | None, ground: Ground | None = None
+) -> Members:
     """The members of the tree, which are read later, while `running` is open; `kept` as for `grow`."""
-    log = current_run().log
-    return ahead.tree(wanted, running, log) or grow(wanted, debs, folder, running, kept=kept, log=log)
+    log, stack = current_run().log, ground.stack if ground else None
+    return ahead.tree(wanted, running, log) or grow(wanted, debs, folder, running, kept=kept, log=log, stack=stack)
 
 
 @step("pack {wanted.recipe.name}/{wanted.architecture}")
 def pack_tree(
-    wanted: Inputs, members: Members, folder: Path, running: ExitStack, *, memo: Path | None, tee: Sink | None = None
+    wanted: Inputs,
+    members: Members,
+    folder: Path,
+    running: ExitStack,
+    *,
+    memo: Path | None,
+    tee: Sink | None = None,
+    ground: Ground | None = None,
 ) -> Packed:
-    """Normalise, filter and pack the members, and see that the engine ended well.
+    """Normalise, filter and pack the members, and see that the engine ended well; on `ground` only what is new there.
 
     `memo` is where compressed pieces are kept, `tee` sees the tar while it is made.
     """
-    inventory, closure, recipe = Inventory(), Closure(wanted.recipe.image.env.get("LD_LIBRARY_PATH", "")), wanted.recipe
+    inventory, closure = Inventory(), Closure(parents.library_path(wanted.recipe.image, ground))
     with running:
-        clean = normalised(members, wanted.lock.epoch)
-        if isinstance(recipe, DebootstrapRecipe):
-            clean = filtered(clean, Rules.of(recipe))
-        layer = pack(closure.watching(inventory.watching(clean)), folder / "layer.tar.zst", memo=memo, tee=tee)
+        clean = normalised(members, parents.epoch(wanted.lock, ground))
+        if wanted.lineage:
+            clean = filtered(clean, Rules.of(*wanted.lineage))
+        watched: Members = closure.watching(inventory.watching(clean))
+        if ground:
+            watched = difference(running.enter_context(tree_of(ground.stack.tars)), watched)
+        layer = pack(watched, folder / "layer.tar.zst", memo=memo, tee=tee)
     current().progress.note(f"{size(layer.unpacked)} to {size(layer.size)}")
     return Packed(layer, inventory.packages(), closure)
 
@@ -112,7 +138,8 @@ def pack_tree(
 def check_closure(wanted: Inputs, packed: Packed, *, offline: bool = False) -> None:
     """See that every program and library finds in the image what it is linked with. Raises LibrariesMissing."""
     current().progress.note(f"{packed.closure.size} programs and libraries")
-    linked = Rules.parse(f"exclude {pattern}" for pattern in wanted.recipe.unlinked)
+    recipes = wanted.lineage or (wanted.recipe,)
+    linked = Rules.parse(f"exclude {pattern}" for each in recipes for pattern in each.unlinked)
     missing = [each for each in packed.closure.missing() if linked.keeps(each.file)]
     if missing:
         had = inputs.packages_with(wanted, {each.library for each in missing}, offline=offline)
@@ -122,7 +149,7 @@ def check_closure(wanted: Inputs, packed: Packed, *, offline: bool = False) -> N
 def image_settings(recipe: Recipe) -> ImageSettings:
     """What a container starts with; a recipe's locale is its LANG, unless `env` says another."""
     said = recipe.image
-    if recipe.locale is not None:
+    if isinstance(recipe, Contents) and recipe.locale is not None:
         said = said.model_copy(update={"env": {"LANG": recipe.locale, **said.env}})
     if isinstance(recipe, ScratchRecipe) and recipe.nonroot:
         said = said.model_copy(update={"user": f"{NONROOT}:{NONROOT}", "workdir": said.workdir or NONROOT_HOME})
@@ -130,7 +157,7 @@ def image_settings(recipe: Recipe) -> ImageSettings:
 
 
 @step("assemble {wanted.recipe.name}/{wanted.architecture}")
-def assemble(wanted: Inputs, packed: Packed, folder: Path) -> oci.Image:
+def assemble(wanted: Inputs, packed: Packed, folder: Path, ground: Ground | None = None) -> oci.Image:
     """The OCI image: from here on its digest is known."""
     recipe = wanted.recipe
     made = oci.assemble(
@@ -138,8 +165,9 @@ def assemble(wanted: Inputs, packed: Packed, folder: Path) -> oci.Image:
         image_settings(recipe),
         name=recipe.name,
         architecture=wanted.architecture,
-        epoch=wanted.lock.epoch,
+        epoch=parents.epoch(wanted.lock, ground),
         folder=folder,
+        parent=ground.image if ground else oci.Parent(),
     )
     current().progress.note(made.manifest_digest)
     return made
@@ -190,43 +218,10 @@ def record(done: Record, wanted: Inputs, pushed: str, packed: Packed) -> Record:
     kept = {
         "registry": pushed,
         "inventory": publication.keep_bytes(store, canonical(packed.packages)),
-        "ingredients": ingredients.keep(store, wanted.file, wanted.files),
+        "ingredients": ingredients.keep(store, *lineage(wanted.file)),
         "log": publication.keep_log(store, run.log_file),
         "seconds": dict(run.timeline.seconds),
     }
     published = done.model_copy(update=kept)
     publication.keep_record(store, published)
     return published
-
-
-def example(recipe: Recipe) -> tuple[str, ...] | None:
-    """A command that shows that the image runs: a check's, or its own (empty); None where it has nothing to run."""
-    runs = (check.run for check in recipe.smoke if not check.brings)
-    return next(runs, () if recipe.image.cmd or recipe.image.entrypoint else None)
-
-
-def describe(wanted: Inputs, made: oci.Image, packed: Packed, used: UsedBuilder, verdict: Verdict) -> Record:
-    """What there is to say of a build that went well."""
-    run, recipe = current_run(), wanted.recipe
-    return Record(
-        image=recipe.name,
-        build=run.build,
-        status="published",
-        platforms=(wanted.platform,),
-        input_digest=wanted.digest,
-        recipe_digest=wanted.recipe_digest,
-        lock=wanted.lock,
-        lock_digest=wanted.lock.digest,
-        tools=wanted.tools,
-        manifest_digest=made.manifest_digest,
-        config_digest=made.config_digest,
-        layer_digest=packed.layer.digest,
-        diff_id=packed.layer.diff_id,
-        size=made.size,
-        unpacked=packed.layer.unpacked,
-        packages=len(packed.packages),
-        builder=used,
-        seconds=dict(run.timeline.seconds),
-        smoke=Smoke(passed=verdict.passed, failed=verdict.failed),
-        example=example(recipe),
-    )

@@ -9,13 +9,24 @@ from pathlib import Path
 from flows.inputs import Inputs
 from rootfs.engines import Job, engine_for, remove_tree
 from rootfs.members import Members
+from rootfs.merge import Stack
 from rootfs.run import Log
 
 
-def grow(wanted: Inputs, debs: Path, folder: Path, running: ExitStack, *, kept: Path | None, log: Log) -> Members:
+def grow(
+    wanted: Inputs,
+    debs: Path,
+    folder: Path,
+    running: ExitStack,
+    *,
+    kept: Path | None,
+    log: Log,
+    stack: Stack | None = None,
+) -> Members:
     """Run the engine until its tree is there. The members are read later, while `running` is open.
 
-    `kept` is where trees that many recipes begin with are kept, None for a build that shall trust nothing of the kind.
+    A layer's tree begins with `stack`. `kept` is where trees that many recipes begin with are kept, None for a build
+    that shall trust nothing of the kind.
     """
     job = Job(
         recipe=wanted.recipe,
@@ -27,6 +38,8 @@ def grow(wanted: Inputs, debs: Path, folder: Path, running: ExitStack, *, kept: 
         sources_list=wanted.sources_list,
         kept=kept,
         log=log,
+        stack=stack,
+        below=wanted.lineage[:-1],
     )
     with ExitStack() as engine_run:
         members = iter(engine_run.enter_context(engine_for(wanted.recipe)(job)))

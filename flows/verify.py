@@ -16,17 +16,19 @@ from flows.inputs import Inputs, chosen_engine
 from flows.lean import flow
 from flows.leftovers import clear_away
 from flows.memory import roomy_folder
+from flows.parents import size_of
 from flows.publish import ingredients, publication, verdict
 from flows.publish.record import Record
 from flows.publish.verdict import Expected, Link, Verdict
 from flows.session import current, current_run, new_run, session
 from flows.steps import step
-from flows.tasks import assemble, fetch, make_tree, pack_tree
+from flows.tasks import assemble, fetch, lay_parent, make_tree, pack_tree
 from flows.trees import empty_folder
 from flows.work import work_folder
 from rootfs.errors import IngredientsMissing, NotReproduced
 from rootfs.lock import native_architecture, tool_versions
 from rootfs.recipe import digest, folder_of, read
+from rootfs.whole import lineage_of
 
 ENGINES: tuple[Literal["mmdebstrap", "debootstrap"], ...] = ("mmdebstrap", "debootstrap")
 
@@ -60,16 +62,18 @@ def compared(record: Record, then: Expected) -> Verdict:
     """The steps in order, with nothing that an earlier build has left but the pool."""
     run_id, settings = str(this_run.id), current().settings
     clear_away(settings.places)
+    below = size_of(current().store, record.parent) if record.parent else 0
     with ExitStack() as undo:
         folder = undo.enter_context(work_folder(settings.work, run_id))
-        place = undo.enter_context(roomy_folder(settings.memory, record.lock, folder, run_id))
+        place = undo.enter_context(roomy_folder(settings.memory, record.lock, folder, run_id, below))
         wanted = recall(record, empty_folder(place / "recipe"))
         debs = fetch(wanted, place, offline=True)
         found = replace(wanted, lock=verdict.lock_of(record.lock, debs), tools=record.tools)
+        ground = lay_parent(wanted, place) if below else None
         with ExitStack() as running:
-            members = make_tree(wanted, debs, place, running, kept=None)
-            packed = pack_tree(wanted, members, place, running, memo=None)
-        made = assemble(wanted, packed, place / "layout")
+            members = make_tree(wanted, debs, place, running, kept=None, ground=ground)
+            packed = pack_tree(wanted, members, place, running, memo=None, ground=ground)
+        made = assemble(wanted, packed, place / "layout", ground)
         said = compare(made, then, empty_folder(place / "compare"))
     return Verdict(
         image=record.image,
@@ -98,6 +102,8 @@ def recall(record: Record, folder: Path) -> Inputs:
         lock=record.lock,
         tools=tool_versions(recipe),
         recipe_digest=digest(recipe, folder_of(file)),
+        lineage=lineage_of(recipe, file),
+        parent=record.parent,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +12,13 @@ from pydantic import ValidationError
 from rootfs import kept
 from rootfs.aptroot import AptRoot, stanzas
 from rootfs.archive import Site, Source, sources
+from rootfs.common import Origin
 from rootfs.digests import digest_of
 from rootfs.errors import ArchiveChanging, NothingKept
-from rootfs.keys import Origin
 from rootfs.lists import Lists, check_components
 from rootfs.lock import Lock, package_versions
 from rootfs.lockfile import committed_lock
+from rootfs.over import Below, resolve_over
 from rootfs.release import State
 from rootfs.resolve import resolve
 from rootfs.run import Log
@@ -41,13 +42,22 @@ class Apt:
         self._suites = Suites(self._cache / "releases", offline=offline)
         self._lists, self._log = Lists(self._cache, log), log
 
-    def lock(self, recipe: Origin, files: Path, architecture: str, *, alone: Sequence[str] = ()) -> Lock:
-        """The exact packages a recipe means; `files` is the folder of the files it names.
+    def lock(
+        self,
+        recipe: Origin,
+        files: Path,
+        architecture: str,
+        below: Below | None = None,
+        *,
+        alone: tuple[str, ...] = (),
+    ) -> Lock:
+        """The exact packages a recipe means, or adds to those `below`; `files` is the folder of the files it names.
 
         Packages that come `alone` come without those they depend on.
 
         Raises NetworkFailure (try again), UnsignedRelease, InvalidRelease, OlderRelease, NothingKept, and what is the
-        recipe's own fault: UnknownSuite, SuiteMissing, ComponentMissing, PackageMissing, PackagesConflict and others.
+        recipe's own fault: UnknownSuite, SuiteMissing, ComponentMissing, PackageMissing, PackagesConflict and others;
+        a layer's also ParentBehind and ParentWouldLose.
         """
         if recipe.lock is not None:
             return committed_lock(recipe, files / recipe.lock, architecture)
@@ -57,7 +67,7 @@ class Apt:
             for state in states:
                 if state.source.suite not in {f"{recipe.suite}-{pocket}" for pocket in recipe.pockets}:
                     check_components(state, architecture)
-            if lock := self._resolved(recipe, states, architecture, tuple(alone), afresh=attempt > 0):
+            if lock := self._resolved(recipe, states, architecture, below, alone, afresh=attempt > 0):
                 return lock
             self._suites.forget()
         raise ArchiveChanging(states[0].source.folder, "")
@@ -88,19 +98,21 @@ class Apt:
         recipe: Origin,
         states: tuple[State, ...],
         architecture: str,
+        below: Below | None,
         alone: tuple[str, ...],
         *,
         afresh: bool,
     ) -> Lock | None:
         """The lock in this state of the suites; none where an archive has a newer one by now."""
-        memo = _Memo(self._cache / "locks", (recipe, alone), states, architecture)
+        memo = _Memo(self._cache / "locks", (recipe, alone), states, architecture, below)
         if known := memo.read():
             return known
         self._update(states, architecture, afresh=afresh)
         with kept.locked(self._cache / "lock", shared=True):
             if self._lists.stale(states, architecture):
                 return None
-            packages = resolve(self._lists.root(states, architecture), recipe, states, alone)
+            root = self._lists.root(states, architecture)
+            packages = resolve_over(root, recipe, states, below) if below else resolve(root, recipe, states, alone)
         lock = Lock(releases=tuple(state.release for state in states), packages=tuple(packages))
         memo.write(lock)
         return lock
@@ -143,13 +155,19 @@ class _Memo:
     """The lock that a recipe had last, with everything that decided it."""
 
     def __init__(
-        self, folder: Path, wanted: tuple[Origin, tuple[str, ...]], states: tuple[State, ...], architecture: str
+        self,
+        folder: Path,
+        wanted: tuple[Origin, tuple[str, ...]],
+        states: tuple[State, ...],
+        architecture: str,
+        below: Below | None,
     ) -> None:
         asked = [wanted[0].model_dump(mode="json", include=set(ASKED)), wanted[1]]
         where = [[state.source.address, state.source.mirror, state.source.suite] for state in states]
-        self._file = folder / f"{digest_of([asked, where, architecture])[7:]}.json"
+        beside = [below.parent] if below else []
+        self._file = folder / f"{digest_of([asked, where, architecture, *beside])[7:]}.json"
         releases = [state.release.sha256 for state in states]
-        self._key = digest_of([releases, package_versions(("apt",)), REVISION])
+        self._key = digest_of([releases, package_versions(("apt",)), REVISION, *([below.digest] if below else [])])
 
     def read(self) -> Lock | None:
         """The lock, if everything is as it was; a damaged memo is none."""

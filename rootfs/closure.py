@@ -6,14 +6,14 @@ import io
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from tarfile import LNKTYPE, SYMTYPE
-from tempfile import SpooledTemporaryFile
-from typing import IO, Protocol, cast, runtime_checkable
+from typing import IO, Protocol, runtime_checkable
 
 from rootfs import elf
 from rootfs.elf import BrokenElf, Elf
-from rootfs.members import Member, Members, Slice
+from rootfs.members import Member, Members
+from rootfs.rewind import rewindable
 
 CACHE = "etc/ld.so.cache"  # without it the linker does not know of the folders that ld.so.conf names
 CONF = re.compile(r"etc/ld\.so\.conf(\.d/[^/]+\.conf)?|etc/ld-musl-[^/]+\.path")
@@ -31,8 +31,6 @@ TRIPLETS = {
     243: "riscv64-linux-gnu",
 }  # by e_machine
 HOPS = 40  # symbolic links on one way, as the kernel has it (path_resolution(7))
-ROOM = 16 << 20  # bytes of a copy that are in memory
-CHUNK = 1 << 20
 SMALL = 1 << 20  # bytes of a configuration file that are read
 
 
@@ -117,8 +115,9 @@ class Closure:
         assert content is not None  # noqa: S101 - a regular file
         if _start(content) != elf.MAGIC:
             return member
-        if not _is_whole_file(content):
-            member = replace(member, content=(content := _copied(content, member.size)))
+        member = rewindable(member)
+        content = member.content
+        assert content is not None  # noqa: S101 - as before
         try:
             if found := elf.read(content):
                 self._elves[member.path] = found
@@ -228,19 +227,6 @@ def _start(content: IO[bytes]) -> bytes:
     if isinstance(content, io.BytesIO):
         return content.getvalue()[: len(elf.MAGIC)]
     return content.peek(len(elf.MAGIC))[: len(elf.MAGIC)] if isinstance(content, Peekable) else b""
-
-
-def _is_whole_file(content: IO[bytes]) -> bool:
-    """Whether its beginning is that of a file, and can be gone back to; in a tar it cannot."""
-    return isinstance(getattr(content, "raw", content), io.FileIO | io.BytesIO | Slice) and content.tell() == 0
-
-
-def _copied(content: IO[bytes], size: int) -> IO[bytes]:
-    copy = SpooledTemporaryFile(ROOM)  # noqa: SIM115 - closed when the member has passed
-    while size and (data := content.read(min(size, CHUNK))):
-        copy.write(data)
-        size -= len(data)
-    return cast(IO[bytes], copy)
 
 
 def _folders(said: Iterable[str]) -> list[str]:

@@ -259,6 +259,46 @@ class PackagesConflict(InputError):
         )
 
 
+class ParentBehind(BuildError):
+    """A layer's packages need other versions of packages that its parent's image has."""
+
+    def __init__(self, image: str, parent: str, changes: Sequence[str]) -> None:
+        super().__init__(
+            f"{image}: its packages would replace some of the image {parent}, which it stands on: {', '.join(changes)}",
+            mend=f"Build {parent} anew first (where it has a `lock`, with a newer one), or lock {image} as it is.",
+        )
+
+
+class ParentWouldLose(InputError):
+    """apt would remove packages that a layer's parent has."""
+
+    def __init__(self, image: str, parent: str, packages: Iterable[str]) -> None:
+        super().__init__(
+            f"{image}: its packages do not go together with {', '.join(packages)} of {parent}, which it stands on",
+            mend="A layer adds packages: change `include`, or stand on another image.",
+        )
+
+
+class ParentFailed(BuildError):
+    """The image that a layer stands on could not be made; the layer's image is left as it was."""
+
+    def __init__(self, image: str, parent: str) -> None:
+        super().__init__(
+            f"{image} is left as it was, as it stands on {parent}, which could not be built",
+            mend=f"Mend {parent}, then build both: baseforge build {image}",
+        )
+
+
+class ParentUnpublished(InputError):
+    """The image that a layer stands on is not in the store."""
+
+    def __init__(self, image: str, parent: str) -> None:
+        super().__init__(
+            f"{image} stands on {parent}, of which the store has no build as it is meant today",
+            mend=f"Build it first: baseforge build {parent}",
+        )
+
+
 class NothingKept(BuildError):
     """No archive may be asked, and what it last said of a suite is not kept here."""
 

@@ -12,13 +12,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from rootfs.archive import Release
 from rootfs.digests import digest_of
 from rootfs.errors import ToolsMissing
-from rootfs.recipe import DebootstrapRecipe, Recipe
+from rootfs.recipe import DebootstrapRecipe, LayerRecipe, Recipe
 from rootfs.run import run
 
 BUILD_REVISION = 4  # raised when the same inputs give other bytes because this program changed
 
 DPKG = Path("/var/lib/dpkg/status")
 ENGINE_TOOLS = {"mmdebstrap": ("apt", "dpkg", "mmdebstrap"), "debootstrap": ("apt", "debootstrap", "dpkg")}
+
+LAYER_TOOLS = ("apt", "dpkg")
 
 
 class Package(BaseModel):
@@ -74,8 +76,11 @@ class Lock(BaseModel):
         return digest_of(self.model_dump(mode="json"))
 
 
-def input_digest(recipe_digest: str, lock: Lock, architecture: str, tools: Mapping[str, str]) -> str:
-    """The digest of everything that decides an image's bytes: the same inputs mean the same image."""
+def input_digest(recipe_digest: str, lock: Lock, architecture: str, tools: Mapping[str, str], parent: str = "") -> str:
+    """The digest of everything that decides an image's bytes: the same inputs mean the same image.
+
+    `parent` is the manifest digest of the image that it is a layer on.
+    """
     return digest_of(
         {
             "recipe": recipe_digest,
@@ -83,15 +88,21 @@ def input_digest(recipe_digest: str, lock: Lock, architecture: str, tools: Mappi
             "architecture": architecture,
             "tools": dict(tools),
             "revision": BUILD_REVISION,
+            **({"parent": parent} if parent else {}),
         }
     )
 
 
 def tool_versions(recipe: Recipe) -> dict[str, str]:
     """The versions of the programs that make this recipe's image. Raises ToolsMissing."""
-    packages = ENGINE_TOOLS[recipe.engine] if isinstance(recipe, DebootstrapRecipe) else recipe.tools
     compressor = ".".join(map(str, zstandard.ZSTD_VERSION))
-    return {**package_versions(packages), "zstd": compressor}
+    return {**package_versions(_tools(recipe)), "zstd": compressor}
+
+
+def _tools(recipe: Recipe) -> tuple[str, ...]:
+    if isinstance(recipe, DebootstrapRecipe):
+        return ENGINE_TOOLS[recipe.engine]
+    return LAYER_TOOLS if isinstance(recipe, LayerRecipe) else recipe.tools
 
 
 def package_versions(packages: tuple[str, ...]) -> dict[str, str]:

@@ -13,10 +13,10 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from rootfs import fields, kept, reader
 from rootfs.archive import Release
+from rootfs.common import Origin
 from rootfs.complaints import complaints
 from rootfs.digests import canonical
 from rootfs.errors import LockUnfit, RecipeInvalid
-from rootfs.keys import Origin
 from rootfs.lock import Lock, Package
 from rootfs.release import moment
 

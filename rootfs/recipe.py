@@ -13,18 +13,18 @@ from typing import Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from rootfs import fields, reader
+from rootfs.common import Common, Origin, Packaged
 from rootfs.complaints import complaints
 from rootfs.contents import contents, is_file, strays
 from rootfs.digests import digest_of
 from rootfs.errors import RecipeInvalid, UnknownRecipe, nearest
-from rootfs.keys import SLIM, Common, Contents, Origin, Slim
-from rootfs.parts import Files, Part, SmokeCheck
+from rootfs.parents import wrong_parent
 from rootfs.scratch.recipe import DEBUG, ScratchRecipe, debugging
 
 DEBOOTSTRAP_VARIANTS = ("minbase", "buildd", "important")
 
 
-class _Bootstrapped(Part):
+class _Bootstrapped(Common):
     kind: Literal["debootstrap"] = Field(description="a tree of packages from a Debian or Ubuntu archive")
     engine: Literal["mmdebstrap", "debootstrap"] = Field(
         default="mmdebstrap", description="the program that makes the tree"
@@ -32,28 +32,13 @@ class _Bootstrapped(Part):
 
 
 # Keys come in the order of the bases from last to first: what an editor and an error show.
-class DebootstrapRecipe(Contents, Origin, _Bootstrapped, Common):
+class DebootstrapRecipe(Packaged, Origin, _Bootstrapped):
     """A Debian or Ubuntu tree, made of packages from the distribution's own archive."""
 
     variant: Literal["essential", "apt", "minbase", "buildd", "important", "standard"] = Field(
         default="minbase",
         description="how many packages to begin with, few to many; engine debootstrap knows only three",
     )
-    slim: Slim = Field(default=(), description=SLIM)
-    files: Files = Field(default=(), description="files, links and folders laid over the packages'")
-    customise: tuple[fields.Inside, ...] = Field(
-        default=(), description="scripts of the recipe's folder, run inside the tree, in order and without network"
-    )
-    package_manager: Literal["keep", "remove"] = Field(
-        default="keep", description="`remove` takes apt and dpkg out of an image that shall not change"
-    )
-
-    @field_validator("smoke")
-    @classmethod
-    def _installed(cls, checks: tuple[SmokeCheck, ...]) -> tuple[SmokeCheck, ...]:
-        if any(check.packages for check in checks):
-            raise ValueError("only scratch recipes bring 'packages' for a check: name them in 'include'")
-        return checks
 
     @field_validator("variant")
     @classmethod
@@ -67,14 +52,16 @@ class DebootstrapRecipe(Contents, Origin, _Bootstrapped, Common):
         """What apt is asked for."""
         return self
 
-    @property
-    def alone(self) -> tuple[str, ...]:
-        """Packages without those they depend on: none."""
-        return ()
+
+class LayerRecipe(Packaged):
+    """A further layer on the image of another recipe."""
+
+    kind: Literal["layer"] = Field(description="one more layer on the image of another recipe")
+    parent: fields.Name = Field(alias="from", description="the recipe whose image it is laid on, in the same folder")
 
 
-Recipe = DebootstrapRecipe | ScratchRecipe
-KINDS: dict[str, type[Recipe]] = {"debootstrap": DebootstrapRecipe, "scratch": ScratchRecipe}
+Recipe = DebootstrapRecipe | ScratchRecipe | LayerRecipe
+KINDS: dict[str, type[Recipe]] = {"debootstrap": DebootstrapRecipe, "scratch": ScratchRecipe, "layer": LayerRecipe}
 
 
 def find(name: str, folder: Path) -> Path:
@@ -124,6 +111,8 @@ def read(path: Path, image: str = "") -> Recipe:
     except ValidationError as error:
         raise RecipeInvalid(wrong + complaints(error, document, model)) from None
     wrong.extend(_missing(recipe, document, folder_of(path)))
+    if isinstance(recipe, LayerRecipe) and (why := wrong_parent(path)):
+        wrong.append((document.place(("from",)), why))
     if wrong:
         raise RecipeInvalid(wrong)
     return debugging(recipe) if image == f"{recipe.name}{DEBUG}" and isinstance(recipe, ScratchRecipe) else recipe
@@ -186,7 +175,7 @@ def _named(recipe: Recipe) -> Iterator[tuple[tuple[str | int, ...], str]]:
     for index, check in enumerate(recipe.smoke):
         yield from ((("smoke", index, "files", number), file) for number, file in enumerate(check.files))
     yield from ((("repositories", index, "keyring"), each.keyring) for index, each in enumerate(recipe.repositories))
-    if isinstance(recipe, DebootstrapRecipe):
+    if isinstance(recipe, Packaged):
         yield from ((("customise", index), script) for index, script in enumerate(recipe.customise))
     if recipe.lock is not None:
         yield ("lock",), recipe.lock

@@ -14,9 +14,10 @@ from debian_inspector.debcon import Debian822
 
 from rootfs.aptroot import AptRoot, list_name
 from rootfs.archive import Source
+from rootfs.common import Origin
 from rootfs.errors import InvalidRelease, PackageMissing, PackagesConflict
-from rootfs.keys import Origin
 from rootfs.lock import Package
+from rootfs.preferences import preferences
 from rootfs.release import State
 from rootfs.run import Outcome
 
@@ -71,16 +72,16 @@ def resolve(root: AptRoot, recipe: Origin, states: Sequence[State], alone: Seque
     )
     with ThreadPoolExecutor(1) as aside:  # apt spends most of a second on all the packages there are, whatever is asked
         bare = aside.submit(_alone, root, recipe, options)
-        answers = list(_answers(root, recipe, ("install", *options, *_words(recipe))))
-    if unknown := [name for name in recipe.include if not any(_is(answer, name) for answer in answers)]:
+        answers = list(answers_of(root, told(root, recipe, ("install", *options, *_words(recipe)))))
+    if unknown := [name for name in recipe.include if not any(is_what(answer, name) for answer in answers)]:
         raise PackageMissing(unknown[0], recipe.suite, recipe.components)
     if unwanted := sorted(set(recipe.exclude) & {answer.name for answer in answers}):
         raise PackagesConflict(f"{', '.join(unwanted)}: excluded, but asked for as well")
     stages = _stages(root, recipe, answers, bare.result())
     if further := sorted(set(alone) - {answer.name for answer in answers}):
-        answers += _answers(root, recipe, ("download", *options, *further))
-    places = _places(root, answers)
-    packages = [_package(answer, stages, places, states) for answer in answers]
+        answers += answers_of(root, told(root, recipe, ("download", *options, *further)))
+    places = places_of(root, answers)
+    packages = [package_of(answer, stages, places, states) for answer in answers]
     return sorted(packages, key=lambda package: (package.name, package.architecture))
 
 
@@ -96,13 +97,18 @@ def _words(recipe: Origin) -> tuple[str, ...]:
     return f"?narrow({','.join(conditions)})", *named, *recipe.include, *(f"{name}-" for name in recipe.exclude)
 
 
-def _answers(root: AptRoot, recipe: Origin, words: tuple[str, ...]) -> Iterator[Answer]:
-    """What apt-get would fetch for these words. Raises PackageMissing, PackagesConflict, InvalidRelease."""
+def told(root: AptRoot, recipe: Origin, words: tuple[str, ...]) -> Outcome:
+    """What apt-get would do for these words. Raises PackageMissing, PackagesConflict."""
     done = root.run("apt-get", "-q", "--print-uris", *words, check=False)
     if missing := re.search(r"^E: (?:Unable to locate|Can't select .* from) package '?([^\s']+)", done.stderr, re.M):
         raise PackageMissing(missing[1], recipe.suite, recipe.components)
     if done.status:
         raise PackagesConflict(_explanation(done.stdout + done.stderr))
+    return done
+
+
+def answers_of(root: AptRoot, done: Outcome) -> Iterator[Answer]:
+    """The packages that apt would fetch. Raises InvalidRelease."""
     if unsummed := [line for line in done.stdout.splitlines() if line.startswith("'") and not URI.fullmatch(line)]:
         raise InvalidRelease(unsummed[0].split("'")[1], "its indexes have no sha256 of this file")
     found = [(unquote(uri), name, unquote(version), *rest) for uri, name, version, *rest in URI.findall(done.stdout)]
@@ -112,7 +118,7 @@ def _answers(root: AptRoot, recipe: Origin, words: tuple[str, ...]) -> Iterator[
         yield Answer(uri, name, version, architecture, sha256, name in auto, shown[name, version, sha256])
 
 
-def _is(answer: Answer, name: str) -> bool:
+def is_what(answer: Answer, name: str) -> bool:
     """Whether a package is what this name asks for; apt would take one it does not know for a pattern or an order."""
     provided = Debian822.from_string(answer.stanza).get("provides", "")
     return name in (answer.name, *(each.split()[0] for each in provided.split(",") if each.strip()))
@@ -170,7 +176,7 @@ def _base(answers: list[Answer], alone: Outcome | None) -> set[str]:
     return {name for name, _, _ in found} if alone.status == 0 and found <= locked else set()
 
 
-def _places(root: AptRoot, answers: list[Answer]) -> dict[tuple[str, str], set[tuple[str, str]]]:
+def places_of(root: AptRoot, answers: list[Answer]) -> dict[tuple[str, str], set[tuple[str, str]]]:
     """(archive, suite) wherever each package is, as apt's sources have them."""
     places: dict[tuple[str, str], set[tuple[str, str]]] = {}
     if answers:
@@ -182,12 +188,13 @@ def _places(root: AptRoot, answers: list[Answer]) -> dict[tuple[str, str], set[t
     return places
 
 
-def _package(
+def package_of(
     answer: Answer,
     stages: Stages,
     places: dict[tuple[str, str], set[tuple[str, str]]],
     states: Sequence[State],
 ) -> Package:
+    """The package as a lock has it. Raises InvalidRelease."""
     fields = Debian822.from_string(answer.stanza)
     source = _source_of(answer, fields["filename"], places.get(answer.key, set()), states)
     return Package(
@@ -219,31 +226,3 @@ def _plain(address: str) -> str:
     """An address without the name and password of a user."""
     parts = urlsplit(address)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-
-def preferences(recipe: Origin, states: Sequence[State]) -> str:
-    """apt_preferences(5): the priorities of the recipe's repositories, and its pins."""
-    sources = [state.source for state in states]
-    entries = [("*", _release_rule(each), each.source.priority) for each in states if each.source.priority is not None]
-    entries += [
-        (" ".join(pin.packages), rule, pin.priority) for pin in recipe.pins for rule in _rules(pin.pin, sources)
-    ]
-    return "\n".join(f"Package: {names}\nPin: {rule}\nPin-Priority: {at}\n" for names, rule, at in entries)
-
-
-def _release_rule(state: State) -> str:
-    """What tells a repository from others: what its Release file says of itself, else its host."""
-    said = {letter: state.field(name) for letter, name in (("o", "Origin"), ("l", "Label"))}
-    known = [f"{letter}={value}" for letter, value in said.items() if value and "," not in value]
-    if not known:
-        return f'origin "{urlsplit(state.source.mirror).hostname}"'
-    return "release " + ",".join([*known, f"n={state.field('Codename') or state.field('Suite')}"])
-
-
-def _rules(rule: str, sources: Sequence[Source]) -> list[str]:
-    """A pin's rule; one that names an archive's host means the mirrors that stand for it."""
-    kind, _, host = rule.partition(" ")
-    meant = [source for source in sources if urlsplit(source.address).hostname == host.strip('"')]
-    if kind != "origin" or not meant:
-        return [rule]
-    return sorted({f'origin "{urlsplit(source.mirror).hostname}"' for source in meant})

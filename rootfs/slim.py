@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Literal, cast
 from rootfs.members import Member, Members
 
 if TYPE_CHECKING:
-    from rootfs.recipe import DebootstrapRecipe
+    from rootfs.common import Packaged
     from rootfs.scratch.recipe import ScratchRecipe
 
 FILTERS = Path(__file__).parent / "filters"
@@ -42,9 +42,9 @@ class Rules:
         return cls(tuple((cast(Action, action), _union(glob.strip() for _, glob in run)) for action, run in runs))
 
     @classmethod
-    def of(cls, recipe: DebootstrapRecipe) -> Rules:
-        """What a recipe leaves out."""
-        return cls.parse(recipe_lines(recipe))
+    def of(cls, *recipes: Packaged) -> Rules:
+        """What recipes leave out, the later ones more than those before."""
+        return cls.parse(line for recipe in recipes for line in recipe_lines(recipe))
 
     def keeps(self, path: str) -> bool:
         """Whether a member stays; `path` is relative to the tree's root."""
@@ -60,7 +60,7 @@ def list_of(name: str) -> list[str]:
     return (FILTERS / f"{name}.list").read_text().splitlines()
 
 
-def recipe_lines(recipe: DebootstrapRecipe | ScratchRecipe) -> list[str]:
+def recipe_lines(recipe: Packaged | ScratchRecipe) -> list[str]:
     """The rules of a recipe: the lists it names, then its own."""
     lists = [line for name in recipe.slim for line in list_of(name)]
     own = [f"exclude {glob}" for glob in recipe.paths.exclude] + [f"include {glob}" for glob in recipe.paths.include]

@@ -15,17 +15,22 @@ from typing import IO
 
 from flows.store import Store
 from rootfs.errors import IngredientsDamaged
+from rootfs.recipe import folder_of
 
 # What a tar leads to whose names contradict each other, such as a file that is a folder as well.
 CONTRADICTIONS = (FileExistsError, FileNotFoundError, NotADirectoryError)
 
 
-def keep(store: Store, recipe_file: Path, files_folder: Path) -> str:
-    """Keep a recipe's file, and the folder of the files it names where there is one; the blob's digest."""
+def keep(store: Store, *recipes: Path) -> str:
+    """Keep the file of a recipe and of those it stands on, each with the folder of the files it names, if it has one.
+
+    Returns the blob's digest.
+    """
     with TemporaryFile() as tar:
         with tarfile.open(fileobj=tar, mode="w", format=tarfile.PAX_FORMAT, errors="surrogateescape") as archive:
-            for name, path in _ingredients(recipe_file, files_folder):
-                _add(archive, name, path)
+            for recipe in recipes:
+                for name, path in _ingredients(recipe, folder_of(recipe)):
+                    _add(archive, name, path)
         tar.seek(0)
         return store.put_blob(tar)
 

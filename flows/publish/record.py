@@ -26,6 +26,14 @@ class UsedBuilder(Frozen):
     buildkit: str = ""
 
 
+class ParentBuild(Frozen):
+    """The build that an image is a layer on, and the image that it is."""
+
+    image: str
+    build: str
+    manifest_digest: str
+
+
 AHEAD = "ahead"
 
 
@@ -44,7 +52,8 @@ class Record(Frozen):
     `ingredients` is a blob with the recipe and its files, as they were. `status` is `published` (in the store),
     `built` (asked not to publish), `unchanged` (the build named in `build` has the same inputs) or `failed`
     (`reason` says why). `registry` is what was pushed, by digest; `example` are the arguments of a `docker run`
-    that shows it working.
+    that shows it working. A layer on another image names its `parent`; `layer_digest`, `diff_id` and `unpacked` are
+    then the one layer's, `size` and `packages` the whole image's.
     """
 
     image: str
@@ -55,6 +64,7 @@ class Record(Frozen):
     recipe_digest: str = ""
     lock: Lock = Lock()
     lock_digest: str = ""
+    parent: ParentBuild | None = None
     tools: dict[str, str] = {}
     manifest_digest: str = ""
     config_digest: str = ""

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from rootfs.common import Packaged
 from rootfs.lock import Lock
 from rootfs.members import Members
-from rootfs.recipe import DebootstrapRecipe, Recipe
+from rootfs.merge import Stack
+from rootfs.recipe import Recipe
 from rootfs.run import Log, run
 
 TIMEOUT = 3600.0  # seconds an engine may take
@@ -22,7 +24,8 @@ class Job:
     """One tree to make: `folder` is an empty work folder, `files` the recipe's own folder of files.
 
     `debs` holds every deb of the lock under its `file_name`, checked. `sources_list` is the text of the image's own
-    `/etc/apt/sources.list`. Trees of essential packages are kept in `kept`; without it none is used or kept.
+    `/etc/apt/sources.list`. Trees of essential packages are kept in `kept`; without it none is used or kept. A layer's
+    tree begins with that of `stack`, the image it is laid on, which is of the recipes `below`, the lowest first.
     """
 
     recipe: Recipe
@@ -34,6 +37,13 @@ class Job:
     sources_list: str
     kept: Path | None
     log: Log
+    stack: Stack | None = None
+    below: tuple[Packaged, ...] = ()
+
+    @property
+    def epoch(self) -> int:
+        """`SOURCE_DATE_EPOCH`: never before that of the image below, whose files stay as they are."""
+        return max(self.lock.epoch, self.stack.epoch if self.stack else 0)
 
     @property
     def tree(self) -> Path:
@@ -44,7 +54,7 @@ class Job:
     def environment(self) -> dict[str, str]:
         """What an engine's programs see besides the clean environment."""
         return {
-            "SOURCE_DATE_EPOCH": str(self.lock.epoch),
+            "SOURCE_DATE_EPOCH": str(self.epoch),
             "TMPDIR": str(self.folder),
             "DEBIAN_FRONTEND": "noninteractive",
         }
@@ -61,7 +71,7 @@ def engine_for(recipe: Recipe) -> Engine:
     """The engine a recipe asks for."""
     from rootfs.engines import debian, scratch
 
-    return debian.tree if isinstance(recipe, DebootstrapRecipe) else scratch.tree
+    return debian.tree if isinstance(recipe, Packaged) else scratch.tree
 
 
 def is_root() -> bool:

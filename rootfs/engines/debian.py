@@ -19,17 +19,20 @@ from pathlib import Path
 from threading import Thread
 
 from rootfs import errors
+from rootfs.common import Packaged
 from rootfs.disk import FULL
 from rootfs.engines import TIMEOUT, Job, debootstrap, is_root, kept, mmdebstrap, plain, remove_tree, repository
 from rootfs.engines.plan import Start, plan_of
 from rootfs.errors import ClockBehind, DiskFull, Problem, ProgramFailed
 from rootfs.lock import Package
 from rootfs.members import Member, Members, from_tar, from_tree
+from rootfs.merge import members_of, tree_of
 from rootfs.recipe import DebootstrapRecipe
 from rootfs.run import run, stream
 from rootfs.stage_two.base import TAR
 from rootfs.stage_two.install import explained
 from rootfs.stage_two.plan import Plan
+from rootfs.tar import frames
 
 STAGE_ONE: dict[str, Callable[[Job, Path, str, int, Path], None]] = {
     "mmdebstrap": mmdebstrap.stage_one,
@@ -47,12 +50,15 @@ def tree(job: Job) -> Iterator[Members]:
     and where a recipe asks for what cannot be AccountClash, FileClash, LocaleMissing, TimezoneMissing.
     """
     recipe = job.recipe
-    assert isinstance(recipe, DebootstrapRecipe)  # noqa: S101 - engine_for chose
-    check_clock(job.lock.epoch)
+    assert isinstance(recipe, Packaged)  # noqa: S101 - engine_for chose
+    check_clock(job.epoch)
     later = ExitStack()
     try:
         with _room(job.folder):
-            make(job, recipe, later)
+            if isinstance(recipe, DebootstrapRecipe):
+                make(job, recipe, later)
+            else:
+                make_layer(job, recipe)
         if is_root():
             with _removed_when_read(job.tree) as members:
                 yield members
@@ -103,6 +109,17 @@ def make(job: Job, recipe: DebootstrapRecipe, later: ExitStack) -> None:
             return
     job.log(f"the tree of base packages is kept as {key}")
     stage_two(job, plan_of(job, recipe, Start(found, epoch, has_base=True), epoch))
+
+
+def make_layer(job: Job, recipe: Packaged) -> None:
+    """The tree of the image below, and what the recipe adds."""
+    assert job.stack  # noqa: S101 - a layer has one
+    tar = job.stack.tars[0]
+    if len(job.stack.tars) > 1:
+        tar = job.folder / "below.tar"
+        with tree_of(job.stack.tars) as tree, tar.open("wb") as file:
+            file.writelines(frames(members_of(tree)))
+    stage_two(job, plan_of(job, recipe, Start(tar, job.stack.epoch, has_base=True, whole=True), job.stack.epoch))
 
 
 @contextmanager

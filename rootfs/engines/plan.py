@@ -6,15 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from rootfs.common import Packaged
 from rootfs.engines import Job
 from rootfs.lock import Package
 from rootfs.parts import FileEntry
-from rootfs.recipe import DebootstrapRecipe
 from rootfs.slim import dpkg_rules, recipe_lines
 from rootfs.stage_two.plan import Deb, Entry, NewGroup, NewUser, Plan
 
 # What the official images of Debian and Ubuntu have, under the names they have there: many a Dockerfile knows those.
 APT = Path(__file__).parent / "apt"
+PATHS = "/etc/dpkg/dpkg.cfg.d/baseforge-paths"
 UNSAFE_IO = "# A container's files are thrown away when something goes wrong: no need to sync each.\nforce-unsafe-io\n"
 
 
@@ -22,16 +23,18 @@ UNSAFE_IO = "# A container's files are thrown away when something goes wrong: no
 class Start:
     """A tar that stage two begins with, of packages that were built until `epoch` (seconds since 1970).
 
-    If it does not have the base packages, the tree of them is written to `keep`, if that is said.
+    If it does not have the base packages, the tree of them is written to `keep`, if that is said. A `whole` one is an
+    image's, which is only added to.
     """
 
     tar: Path
     epoch: int
     has_base: bool = False
     keep: Path | None = None
+    whole: bool = False
 
 
-def plan_of(job: Job, recipe: DebootstrapRecipe, start: Start, base_epoch: int) -> Plan:
+def plan_of(job: Job, recipe: Packaged, start: Start, base_epoch: int) -> Plan:
     """What stage two has to do."""
     return Plan(
         tree=job.tree,
@@ -39,14 +42,15 @@ def plan_of(job: Job, recipe: DebootstrapRecipe, start: Start, base_epoch: int) 
         start=start.tar,
         start_epoch=start.epoch,
         has_base=start.has_base,
+        whole=start.whole,
         keep=start.keep,
         base_epoch=base_epoch,
         debs=job.debs,
         files=job.files,
         architecture=job.architecture,
-        epoch=job.lock.epoch,
+        epoch=job.epoch,
         packages=tuple(map(_deb, job.lock.packages)),
-        texts=dict(_texts(job, recipe)),
+        texts=dict(_added_texts(job, recipe) if start.whole else _texts(job, recipe)),
         entries=tuple(_entries(recipe)),
         groups=tuple(NewGroup(group.name, group.gid) for group in recipe.groups),
         users=tuple(NewUser(**user.model_dump()) for user in recipe.users),
@@ -54,6 +58,7 @@ def plan_of(job: Job, recipe: DebootstrapRecipe, start: Start, base_epoch: int) 
         locale=recipe.locale,
         timezone=recipe.timezone,
         remove=recipe.package_manager == "remove",
+        asked=recipe.include,
     )
 
 
@@ -69,17 +74,30 @@ def _deb(package: Package) -> Deb:
     )
 
 
-def _texts(job: Job, recipe: DebootstrapRecipe) -> Iterator[tuple[str, str]]:
+def _texts(job: Job, recipe: Packaged) -> Iterator[tuple[str, str]]:
     """Settings of dpkg and apt, which hold for what is installed later too; apt's only where it is."""
     if rules := dpkg_rules(recipe_lines(recipe)):
-        yield "/etc/dpkg/dpkg.cfg.d/baseforge-paths", rules
+        yield PATHS, rules
     if all(package.name != "apt" for package in job.lock.packages):
         return
     yield "/etc/dpkg/dpkg.cfg.d/docker-apt-speedup", UNSAFE_IO
     yield "/etc/apt/sources.list", job.sources_list
     for path in sorted(APT.iterdir()):
         yield f"/etc/apt/apt.conf.d/{path.name}", path.read_text()
-    for number, each in enumerate(recipe.repositories, 1):
+    yield from _archives(recipe)
+
+
+def _added_texts(job: Job, recipe: Packaged) -> Iterator[tuple[str, str]]:
+    """What a layer adds to the settings of the image below."""
+    if own := recipe_lines(recipe):
+        before = [line for each in job.below for line in recipe_lines(each)]
+        yield PATHS, dpkg_rules([*before, *own])
+    yield from _archives(recipe, sum(len(each.repositories) for each in job.below))
+
+
+def _archives(recipe: Packaged, before: int = 0) -> Iterator[tuple[str, str]]:
+    """apt's sources of the further archives, numbered on from those that are there before."""
+    for number, each in enumerate(recipe.repositories, before + 1):
         lines = [
             "Types: deb",
             f"URIs: {each.uri}",
@@ -95,7 +113,7 @@ def _keyring(path: str) -> str:
     return f"/etc/apt/keyrings/{Path(path).name}"
 
 
-def _entries(recipe: DebootstrapRecipe) -> Iterator[Entry]:
+def _entries(recipe: Packaged) -> Iterator[Entry]:
     """Keyrings of further archives, then what the recipe lays over the tree."""
     for keyring in {each.keyring: None for each in recipe.repositories}:
         yield Entry(_keyring(keyring), source=keyring, mode=0o644)

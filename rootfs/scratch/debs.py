@@ -5,15 +5,15 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from rootfs import deb
 from rootfs.deb import BROKEN
 from rootfs.engines.plain import write
-from rootfs.errors import BadDeb
+from rootfs.errors import BadDeb, BadTree
 from rootfs.lock import Package
-from rootfs.members import Slice, from_info
+from rootfs.members import Slice, heads
 from rootfs.scratch.tree import ALIASES, Piece, Tree, merged
 
 THREADS = 2
@@ -55,17 +55,16 @@ def _read(package: Package, plain: Path) -> Opened:
             texts = dict(_texts(control))
     except KeyError as error:
         raise BadDeb(plain.name, f"it has no {error.args[0]}") from error
-    except BROKEN as error:
+    except (*BROKEN, BadTree) as error:
         raise BadDeb(plain.name, str(error)) from error
     return Opened(package, tree, texts["control"].strip() + "\n", texts.get("md5sums", ""))
 
 
 def _pieces(package: str, plain: Path, start: int, size: int) -> Iterator[Piece]:
-    with tarfile.open(fileobj=Slice.open(plain, start, size), mode="r:", errors="surrogateescape") as archive:
-        for info in archive:
-            member = merged(replace(from_info(archive, info), content=None))
-            if member.path != "." and member.path not in ALIASES:
-                yield Piece(member, package, file=plain, start=start + info.offset_data)
+    for head, offset in heads(Slice.open(plain, start, size)):
+        member = merged(head)
+        if member.path != "." and member.path not in ALIASES:
+            yield Piece(member, package, file=plain, start=start + offset)
 
 
 def _texts(control: tarfile.TarFile) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from rootfs import fields
-from rootfs.keys import SLIM, Common, Contents, Origin, Slim, Sources
+from rootfs.common import SLIM, Common, Contents, Origin, Slim, Sources
 from rootfs.parts import Files
 from rootfs.scratch.words import MEANS, PACKAGES, Ingredient
 

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from rootfs.errors import Problem
@@ -26,8 +27,10 @@ def make(plan: Plan) -> None:
     """The tree, from the tar that it begins with to its last file."""
     debs = plan.scratch / "debs"
     with install.unpacking(plan, debs):
-        _extract(plan)
+        plan = _begun(plan)
         mounts.mount(plan.tree, debs)
+    if not (plan.tree / POLICY).is_file():  # what keeps packages from starting anything
+        places.write(plan.tree, f"/{POLICY}", NO_DAEMONS, mode=0o755)
     if not plan.has_base:
         _add_base(plan)
     for path, text in plan.texts.items():
@@ -36,13 +39,7 @@ def make(plan: Plan) -> None:
     install.mark(plan)
     for file in debs.iterdir():
         file.unlink()  # they may take as much memory as the tree
-    accounts.add(plan.tree, plan.groups, plan.users, plan.epoch)
-    overlay.lay(plan.tree, plan.entries, plan.files)
-    if plan.locale:
-        customise.set_locale(plan, plan.locale)
-    if plan.timezone:
-        customise.set_timezone(plan.tree, plan.timezone)
-    customise.run_scripts(plan)
+    _make_own(plan)
     install.check(plan)
     if plan.remove:
         removal.remove(plan)
@@ -50,16 +47,27 @@ def make(plan: Plan) -> None:
         (plan.tree / POLICY).unlink(missing_ok=True)
 
 
-def _extract(plan: Plan) -> None:
-    """Unpack what the tree begins with."""
+def _make_own(plan: Plan) -> None:
+    """What the recipe says beside its packages."""
+    accounts.add(plan.tree, plan.groups, plan.users, plan.epoch)
+    overlay.lay(plan.tree, plan.entries, plan.files)
+    if plan.locale:
+        customise.set_locale(plan, plan.locale)
+    if plan.timezone:
+        customise.set_timezone(plan.tree, plan.timezone)
+    customise.run_scripts(plan)
+
+
+def _begun(plan: Plan) -> Plan:
+    """Unpack what the tree begins with; the plan that knows what an image has."""
     plan.tree.mkdir()
     run(["tar", "--extract", *KEEPING, *DEVICES, f"--file={plan.start}", f"--directory={plan.tree}"])
     base.clamp_days(plan.tree, plan.start_epoch)
+    return replace(plan, present=tuple(sorted(install.installed(plan.tree)))) if plan.whole else plan
 
 
 def _add_base(plan: Plan) -> None:
-    """The packages that come first, and what keeps them from starting anything."""
-    places.write(plan.tree, f"/{POLICY}", NO_DAEMONS, mode=0o755)
+    """The packages that come first."""
     install.install(plan, plan.base, plan.base_epoch)
     base.settle(plan)
 

@@ -18,6 +18,7 @@ from rootfs.stage_two.say import say
 
 THREADS = 2
 STATUS = "var/lib/dpkg/status"
+MARKS = "var/lib/apt/extended_states"
 FAILED = re.compile(r"^dpkg: error processing (?:package|archive) (?:\S*/)?([a-z0-9][a-z0-9+.-]+)", re.MULTILINE)
 BEGIN = re.compile(r"(Setting up|Preparing to unpack|Unpacking|Removing|Processing triggers for|Configuring) ")
 REASON = 2  # lines: the one that names the package, and why
@@ -130,8 +131,10 @@ def installed(tree: Path) -> set[tuple[str, str, str]]:
 
 
 def check(plan: Plan) -> None:
-    """Raises NotTheLock unless just the packages of the lock are installed."""
+    """Raises NotTheLock unless just the packages of the lock are installed, beside those that were there."""
+    names = {each.name for each in plan.packages}
     wanted = {(each.name, each.version, each.architecture) for each in plan.packages}
+    wanted |= {(name, version, word) for name, version, word in plan.present if name not in names}
     found = installed(plan.tree)
     if wanted != found:
         raise NotTheLock(*(sorted(map("_".join, some)) for some in (wanted - found, found - wanted)))
@@ -139,9 +142,16 @@ def check(plan: Plan) -> None:
 
 def mark(plan: Plan) -> None:
     """Say which packages are there only as dependencies, so that a later `apt autoremove` knows (apt-mark(8))."""
-    auto = [each for each in plan.packages if each.auto]
-    if auto and plan.has("apt"):
-        places.write(plan.tree, "/var/lib/apt/extended_states", "".join(map(_stanza, auto)))
+    file = plan.tree / MARKS
+    before = file.read_text() if file.is_file() else ""
+    old = (f"{each}\n\n" for each in before.split("\n\n") if each and not _is_asked(plan, each))
+    marks = "".join([*old, *(_stanza(each) for each in plan.packages if each.auto)])
+    if marks != before and plan.has("apt"):
+        places.write(plan.tree, f"/{MARKS}", marks)
+
+
+def _is_asked(plan: Plan, stanza: str) -> bool:
+    return stanza.partition("\n")[0].removeprefix("Package: ") in plan.asked
 
 
 def _stanza(package: Deb) -> str:

@@ -60,8 +60,10 @@ class Plan:
     """One tree: all paths are this machine's, but those of entries, users and `texts`, which are the tree's.
 
     It begins with the tar `start`: of the essential packages or, where it `has_base`, of the base ones as well; else
-    these come first, and the tree of them is written to `keep`, if that is said. `epoch` is the lock's, `start_epoch`
-    and `base_epoch` are those packages', in seconds since 1970. `texts` are the settings of apt and dpkg, by path.
+    these come first, and the tree of them is written to `keep`, if that is said. Where it is `whole` it is an image's,
+    with packages that are not in `packages`. `epoch` is the lock's, `start_epoch` and `base_epoch` are those packages',
+    in seconds since 1970. `texts` are the settings of apt and dpkg, by path; `asked` are names that the recipe
+    includes, and `present` is what a whole image is found to have: name, version, architecture.
     """
 
     tree: Path
@@ -84,10 +86,13 @@ class Plan:
     locale: str | None = None
     timezone: str | None = None
     remove: bool = False
+    whole: bool = False
+    asked: tuple[str, ...] = ()
+    present: tuple[tuple[str, str, str], ...] = ()
 
     def has(self, name: str) -> bool:
-        """Whether the lock has a package of this name."""
-        return any(deb.name == name for deb in self.packages)
+        """Whether the tree gets a package of this name, or has it."""
+        return any(deb.name == name for deb in self.packages) or any(there == name for there, *_ in self.present)
 
     @property
     def base(self) -> list[Deb]:

@@ -20,7 +20,7 @@ def remove(plan: Plan) -> None:
     """Take apt and dpkg out, with their settings and state. Raises MaintainerScriptFailed, ProgramFailed."""
     if plan.has("apt"):
         words = ("--purge", "--auto-remove", "--allow-remove-essential", "remove", "apt")
-        marks = plan.tree / "var/lib/apt/extended_states"
+        marks = plan.tree / install.MARKS
         states = (f"--option=Dir::State::extended_states={marks}",) if marks.is_file() else ()
         install.apt(plan, *states, *words)
     # dpkg removes itself like any other package: it is in memory by then, and so is what it uses.

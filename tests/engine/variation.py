@@ -24,6 +24,7 @@ from flows.session import new_run, session
 from flows.tasks import assemble, make_tree, pack_tree
 from rootfs.lock import Lock, native_architecture, tool_versions
 from rootfs.recipe import digest, folder_of, read
+from rootfs.whole import lineage_of
 
 ROOT = Path(__file__).parents[2]
 CLOCK = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
@@ -205,6 +206,7 @@ def build(recipe: Path, lock: Lock, debs: Path, place: Path, engine: str, shuffl
         lock=lock,
         tools=tool_versions(chosen),
         recipe_digest=digest(chosen, folder_of(recipe)),
+        lineage=lineage_of(chosen, recipe),
     )
     with session(), new_run(chosen.name), disorder(place) if shuffled == "building" else nullcontext():
         with ExitStack() as running:

@@ -20,7 +20,7 @@ from rootfs.builder import BuilderPlan
 from rootfs.errors import DigestMismatch
 from rootfs.parts import ImageSettings
 from rootfs.run import Log
-from tests.unit.image.samples import image_of
+from tests.unit.image.samples import image_of, layered
 
 SETTINGS = ImageSettings(
     cmd=("-c", "<&>"),
@@ -52,10 +52,11 @@ def ephemeral(engine: Engine, run_id: str, log: Log, **plan: Any) -> Iterator[Bu
 
 
 def samples(folder: Path, hello: Path) -> list[Image]:
-    """One small program with a command; and some thousand files, with every setting there is."""
+    """One small program with a command; some thousand files, with every setting there is; a layer on such an image."""
     tree = {f"usr/share/{number % 50}/{number}": b"%d\n" % number * (number % 97) * 40 for number in range(5000)}
     small = image_of({"hello": hello.read_bytes()}, folder / "hello", ImageSettings(cmd=("/hello",)), "hello")
-    return [small, image_of(tree, folder / "tree", SETTINGS, "tree.slim-1")]
+    on_top = layered(dict(list(tree.items())[:50]), {"usr/.wh.share": b"", "new": b"new"}, folder / "top", SETTINGS)
+    return [small, image_of(tree, folder / "tree", SETTINGS, "tree.slim-1"), on_top]
 
 
 def holds_for_every_driver(

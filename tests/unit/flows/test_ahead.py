@@ -130,6 +130,22 @@ def test_a_forced_build_is_made_though_it_is_unchanged(site, works):
     assert "a" in taken(making, "a")
 
 
+def test_what_only_comes_along_is_not_forced(site, works):
+    known = Record(image="a", build="20261101T000000Z-1", status="published", input_digest=meant("a").digest)
+    publication.keep_record(site.store, known)
+    making = works("a", "b", force=True, named=("b",))
+    until(lambda: left(site))
+    assert taken(making, "a") is None
+    assert "b" in taken(making, "b")
+
+
+def test_a_layer_on_another_image_is_left_to_its_steps(site, works):
+    (site.settings.recipes / "a.yaml").write_text("kind: layer\nfrom: c\n")
+    making = works("a", "b")
+    until(lambda: left(site))
+    assert "b" in taken(making, "b")
+
+
 def test_a_recipe_that_has_changed_meanwhile_is_made_by_the_steps(site, works):
     making = works("a")
     until(lambda: left(site))

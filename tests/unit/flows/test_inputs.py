@@ -10,6 +10,7 @@ from flows.settings import Settings
 from rootfs.archive import Release
 from rootfs.lock import Lock, Package
 from rootfs.recipe import read
+from rootfs.whole import lineage_of
 
 ARCHIVE = "http://archive.test/debian"
 
@@ -54,7 +55,7 @@ def test_the_image_names_the_archives_themselves_and_not_those_that_a_recipe_add
     )
     own, other = lock(), Release(address="http://other.test", suite="stable", sha256="a", date=1, signer="F")
     known = own.model_copy(update={"releases": (*own.releases, other)})
-    wanted = Inputs(
-        recipe=read(file), file=file, architecture="amd64", newest=known, lock=known, tools={}, recipe_digest=""
-    )
+    recipe = read(file)
+    state = {"newest": known, "lock": known, "tools": {}, "recipe_digest": ""}
+    wanted = Inputs(recipe=recipe, file=file, architecture="amd64", lineage=lineage_of(recipe, file), **state)
     assert wanted.sources_list == (f"deb {ARCHIVE} trixie main contrib\ndeb {ARCHIVE} trixie-security main contrib\n")

@@ -10,6 +10,7 @@ import pytest
 from flows.publish import ingredients
 from flows.store import open_store
 from rootfs.errors import BlobDamaged, BlobMissing, IngredientsDamaged, RecipeInvalid
+from rootfs.parents import lineage
 from rootfs.recipe import digest, folder_of, read
 
 SHELF = Path(__file__).parents[3] / "recipes"
@@ -53,7 +54,7 @@ def recipe(tmp_path):
 
 
 def kept(store, file):
-    return ingredients.keep(store, file, folder_of(file))
+    return ingredients.keep(store, *lineage(file))
 
 
 def again(store, file, tmp_path):

@@ -5,6 +5,7 @@ import io
 import lzma
 import tarfile
 import time
+from dataclasses import replace
 
 import pytest
 import zstandard
@@ -15,7 +16,9 @@ from rootfs.engines import Job, debian, engine_for, kept, plain, repository
 from rootfs.engines.plan import Start, plan_of
 from rootfs.errors import BadDeb, ClockBehind
 from rootfs.lock import Lock, Package
-from rootfs.recipe import DebootstrapRecipe
+from rootfs.merge import Stack
+from rootfs.parts import PathRules
+from rootfs.recipe import DebootstrapRecipe, LayerRecipe
 from rootfs.stage_two.plan import Plan
 
 CONTROL = b"Package: a\nVersion: 1:2\nPriority: optional\nArchitecture: amd64\nDescription: a\n b\n"
@@ -217,6 +220,21 @@ def test_apt_is_configured_only_where_it_is(tmp_path):
     assert list(plan_of(without, without.recipe, Start(tmp_path / "t", 0), 0).texts) == [
         "/etc/dpkg/dpkg.cfg.d/baseforge-paths"
     ]
+
+
+def test_a_layer_adds_to_the_settings_of_the_image_below(tmp_path):
+    below = (job(tmp_path, slim=("man",), repositories=(FURTHER,)).recipe,)
+    own = {"repositories": (FURTHER,), "paths": PathRules(include=("/usr/share/man/x",))}
+    recipe = LayerRecipe.model_validate({"name": "top", "kind": "layer", "from": "r", **own})
+    wanted = replace(job(tmp_path), recipe=recipe, below=below, stack=Stack((tmp_path / "tar",), epoch=7))
+    made = plan_of(wanted, recipe, Start(tmp_path / "t", 7, has_base=True, whole=True), 7)
+    assert list(made.texts) == ["/etc/dpkg/dpkg.cfg.d/baseforge-paths", "/etc/apt/sources.list.d/further-2.sources"]
+    rules = made.texts["/etc/dpkg/dpkg.cfg.d/baseforge-paths"]
+    assert rules.startswith("path-exclude=/usr/share/man/*\n")
+    assert rules.endswith("path-include=/usr/share/man/x\n")
+    assert (made.epoch, made.whole, made.base) == (7, True, [])
+    bare = LayerRecipe.model_validate({"name": "top", "kind": "layer", "from": "r"})
+    assert plan_of(wanted, bare, Start(tmp_path / "t", 7, has_base=True, whole=True), 7).texts == {}
 
 
 def test_a_plan_crosses_as_json(tmp_path):

@@ -196,6 +196,38 @@ def test_the_tree_is_the_lock(tree, packages, said):
             install.check(wanted)
 
 
+def test_what_an_image_had_stays_unless_the_lock_has_another(tree):
+    (tree / "var/lib/dpkg").mkdir(parents=True)
+    (tree / "var/lib/dpkg/status").write_text(STATUS)
+    had = {"present": (("a", "1:2", "amd64"),)}
+    install.check(plan(tree, **had))
+    assert plan(tree, **had).has("a")
+    install.check(plan(tree, Deb("a", "1:2", "amd64", "", False, False, False), present=(("a", "1", "amd64"),)))
+    with pytest.raises(NotTheLock, match="missing: b_1_all"):
+        install.check(plan(tree, present=(*had["present"], ("b", "1", "all"))))
+
+
+MARK = "Package: %s\nArchitecture: amd64\nAuto-Installed: 1\n\n"
+
+
+def test_marks_of_an_image_stay_but_for_what_is_asked_for_now(tree):
+    marks = tree / install.MARKS
+    marks.parent.mkdir(parents=True)
+    marks.write_text(MARK % "old" + MARK % "wanted")
+    packages = (Deb("apt", "1", "amd64", "", False, False, False), Deb("new", "1", "amd64", "", False, False, True))
+    install.mark(plan(tree, *packages, asked=("wanted",)))
+    assert marks.read_text() == MARK % "old" + MARK % "new"
+
+
+def test_marks_that_stay_as_they_are_are_not_written_anew(tree):
+    marks = tree / install.MARKS
+    marks.parent.mkdir(parents=True)
+    marks.write_text(MARK % "old")
+    before = marks.stat().st_ino
+    install.mark(plan(tree, present=(("apt", "1", "amd64"),)))
+    assert (marks.stat().st_ino, marks.read_text()) == (before, MARK % "old")
+
+
 FAILURES = {
     "dpkg: error processing package bad (--configure):\n installed bad package post-installation script": "bad",
     "x\ndpkg: error processing package libc6:amd64 (--configure):\n": "libc6",

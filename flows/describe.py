@@ -1,0 +1,45 @@
+"""What there is to say of a build that went well."""
+
+from __future__ import annotations
+
+from flows.image import oci
+from flows.inputs import Inputs
+from flows.publish.record import Record, Smoke, UsedBuilder
+from flows.session import current_run
+from flows.smoke import Verdict
+from flows.tasks import Packed
+from rootfs.recipe import Recipe
+
+
+def example(recipe: Recipe) -> tuple[str, ...] | None:
+    """A command that shows that the image runs: a check's, or its own (empty); None where it has nothing to run."""
+    runs = (check.run for check in recipe.smoke if not check.brings)
+    return next(runs, () if recipe.image.cmd or recipe.image.entrypoint else None)
+
+
+def describe(wanted: Inputs, made: oci.Image, packed: Packed, used: UsedBuilder, verdict: Verdict) -> Record:
+    """The record of a build, but for where it is published."""
+    run, recipe = current_run(), wanted.recipe
+    return Record(
+        image=recipe.name,
+        build=run.build,
+        status="published",
+        platforms=(wanted.platform,),
+        input_digest=wanted.digest,
+        recipe_digest=wanted.recipe_digest,
+        lock=wanted.lock,
+        lock_digest=wanted.lock.digest,
+        tools=wanted.tools,
+        parent=wanted.parent,
+        manifest_digest=made.manifest_digest,
+        config_digest=made.config_digest,
+        layer_digest=packed.layer.digest,
+        diff_id=packed.layer.diff_id,
+        size=made.size,
+        unpacked=packed.layer.unpacked,
+        packages=len(packed.packages),
+        builder=used,
+        seconds=dict(run.timeline.seconds),
+        smoke=Smoke(passed=verdict.passed, failed=verdict.failed),
+        example=example(recipe),
+    )

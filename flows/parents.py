@@ -1,0 +1,118 @@
+"""The images that layers are laid on: which build that is, and what the store has of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, cast
+
+import zstandard
+
+from flows.image.archive import read_blob, unpacked
+from flows.image.oci import Parent
+from flows.publish import publication
+from flows.publish.record import ParentBuild
+from flows.session import current
+from flows.settings import cache_folder
+from flows.store import Store
+from rootfs import kept
+from rootfs.errors import BadTree, ParentFailed, ParentUnpublished
+from rootfs.inventory import STATUS
+from rootfs.lock import Lock
+from rootfs.members import from_tar
+from rootfs.memo import prune
+from rootfs.merge import Stack
+from rootfs.over import Below
+from rootfs.pack import Layer
+from rootfs.parts import ImageSettings
+from rootfs.recipe import LayerRecipe
+
+KEPT = 64 << 20  # bytes of dpkg's files of parents' images
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A parent's image as it lies in a work folder: what an image is assembled on, and what a tree begins with."""
+
+    image: Parent
+    stack: Stack
+
+
+def build_below(recipe: LayerRecipe) -> ParentBuild:
+    """The build that a layer is to be laid on: that of this session, else the newest one.
+
+    Raises ParentFailed, ParentUnpublished.
+    """
+    record = current().done.get(recipe.parent) or publication.latest(current().store, recipe.parent)
+    if record and record.status == "failed":
+        raise ParentFailed(recipe.name, recipe.parent)
+    if record is None or record.status == "built":
+        raise ParentUnpublished(recipe.name, recipe.parent)
+    return ParentBuild(image=record.image, build=record.build, manifest_digest=record.manifest_digest)
+
+
+def below(recipe: LayerRecipe, parent: ParentBuild) -> Below:
+    """What apt has to know of the image below."""
+    status = partial(_status, current().store, parent.manifest_digest)
+    return Below(recipe.name, parent.image, parent.manifest_digest, recipe.repositories, status)
+
+
+def size_of(store: Store, parent: ParentBuild) -> int:
+    """Bytes of the parent's compressed layers. Raises BlobMissing, BlobDamaged."""
+    return sum(int(layer["size"]) for layer in _manifest(store, parent.manifest_digest)["layers"])
+
+
+def lay_out(store: Store, parent: ParentBuild, folder: Path) -> Ground:
+    """Fetch an image's layers into an empty folder, unpacked as well. Raises BlobMissing, BlobDamaged, LayerDamaged."""
+    manifest = _manifest(store, parent.manifest_digest)
+    config = json.loads(read_blob(store, manifest["config"]["digest"]))
+    layers, tars = [], []
+    for number, (said, diff_id) in enumerate(zip(manifest["layers"], config["rootfs"]["diff_ids"], strict=True)):
+        path, tar = folder / f"{number}.tar.zst", folder / f"{number}.tar"
+        store.fetch_blob(said["digest"], path)
+        with tar.open("wb") as file:
+            file.writelines(unpacked(store, said["digest"], diff_id))
+        layers.append(Layer(path, said["digest"], diff_id, said["size"], tar.stat().st_size))
+        tars.append(tar)
+    epoch = int(datetime.fromisoformat(config["created"]).timestamp())
+    return Ground(Parent(tuple(layers), config), Stack(tuple(tars), epoch))
+
+
+def epoch(lock: Lock, ground: Ground | None) -> int:
+    """`SOURCE_DATE_EPOCH`: the lock's, but never before that of the image below."""
+    return max(lock.epoch, ground.stack.epoch if ground else 0)
+
+
+def library_path(settings: ImageSettings, ground: Ground | None) -> str:
+    """Where the linker looks in a container of the image, as its environment says."""
+    below = ground.image.config["config"].get("Env", []) if ground else []
+    environment: dict[str, str] = dict(pair.split("=", 1) for pair in below)
+    return (environment | settings.env).get("LD_LIBRARY_PATH", "")
+
+
+def _manifest(store: Store, digest: str) -> dict[str, Any]:
+    return dict(json.loads(read_blob(store, digest)))
+
+
+def _status(store: Store, manifest_digest: str) -> Path:
+    """dpkg's status file of an image, kept for all of its children and for the next night."""
+    folder = cache_folder() / "apt/installed"
+    path = folder / manifest_digest.removeprefix("sha256:")
+    if not path.is_file():
+        kept.write(path, _read_status(store, manifest_digest))
+        prune(folder, KEPT)
+    return path
+
+
+def _read_status(store: Store, manifest_digest: str) -> bytes:
+    """The file of the highest layer that has one."""
+    for layer in reversed(_manifest(store, manifest_digest)["layers"]):
+        with store.open_blob(layer["digest"]) as blob:
+            tar = zstandard.ZstdDecompressor().stream_reader(blob, read_across_frames=True, closefd=False)
+            for member in from_tar(cast(IO[bytes], tar)):
+                if member.path == STATUS and member.content:
+                    return member.content.read()
+    raise BadTree(f"the image {manifest_digest} has no {STATUS}, so nothing can be installed on it")
