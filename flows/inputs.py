@@ -111,15 +111,12 @@ def packages_with(wanted: Inputs, names: set[str], *, offline: bool) -> dict[str
 def gather(recipe: Recipe, file: Path, *, offline: bool = False) -> Inputs:
     """Resolve a recipe: asks the archive for the state of its suites, once a session, and never when `offline`."""
     architecture = native_architecture()
+    parent = parents.build_below(recipe) if isinstance(recipe, LayerRecipe) else None
     lineage = lineage_of(recipe, file)
-    newest, parent = Lock(), None
-    if isinstance(recipe, LayerRecipe):
-        parent = parents.build_below(recipe)
-        if recipe.include or recipe.lock:
-            under = parents.below(recipe, parent)
-            newest = current().apt(offline=offline).lock(*_asked(lineage, file), architecture, under)
-    elif lineage:
-        newest = current().apt(offline=offline).lock(*_asked(lineage, file), architecture)
+    newest = Lock()
+    if lineage and (parent is None or lineage[-1].include or lineage[-1].lock):
+        below = parents.below(lineage[-1], parent) if parent else None
+        newest = current().apt(offline=offline).lock(*_asked(lineage, file), architecture, below)
     return Inputs(
         recipe=recipe,
         file=file,
