@@ -110,7 +110,7 @@ def meaning(image: str, choice: Choice) -> tuple[Inputs, Record | None]:
 
 def make_image(wanted: Inputs, place: Path, early: Ahead | None, *, offline: bool) -> tuple[Image, Packed]:
     """The image, and the layer that it has of its own, in which every program finds what it needs."""
-    ground = lay_parent(wanted, place) if wanted.parent else None
+    ground = lay_parent(wanted.parent, place) if wanted.parent else None
     packed = make_layer(wanted, place, early, ground, offline=offline)
     current_run().timeline.seconds[AHEAD] = round(early.busy, 3) if early else 0.0
     check_closure(wanted, packed, offline=offline)

@@ -110,11 +110,11 @@ def packages_with(wanted: Inputs, names: set[str], *, offline: bool) -> dict[str
 def gather(recipe: Recipe, file: Path, *, offline: bool = False) -> Inputs:
     """Resolve a recipe: asks the archive for the state of its suites, once a session, and never when `offline`."""
     architecture = native_architecture()
+    parent = parents.build_below(recipe) if isinstance(recipe, LayerRecipe) else None
     lineage = lineage_of(recipe, file)
     asked = _asked(recipe, lineage, file)
-    newest, parent, below = Lock(), None, None
-    if isinstance(recipe, LayerRecipe):
-        parent = parents.build_below(recipe)
+    newest, below = Lock(), None
+    if isinstance(recipe, LayerRecipe) and parent:
         below = parents.below(recipe, parent)
         asked = asked if recipe.include or recipe.lock else None
     if asked:

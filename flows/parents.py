@@ -19,6 +19,7 @@ from flows.session import current
 from flows.settings import cache_folder
 from flows.store import Store
 from rootfs import kept
+from rootfs.common import Packaged
 from rootfs.errors import BadTree, ParentFailed, ParentUnpublished
 from rootfs.inventory import STATUS
 from rootfs.lock import Lock
@@ -54,7 +55,7 @@ def build_below(recipe: LayerRecipe) -> ParentBuild:
     return ParentBuild(image=record.image, build=record.build, manifest_digest=record.manifest_digest)
 
 
-def below(recipe: LayerRecipe, parent: ParentBuild) -> Below:
+def below(recipe: Packaged, parent: ParentBuild) -> Below:
     """What apt has to know of the image below."""
     status = partial(_status, current().store, parent.manifest_digest)
     return Below(recipe.name, parent.image, parent.manifest_digest, recipe.repositories, status)

@@ -16,7 +16,7 @@ from flows.inputs import Inputs
 from flows.parents import Ground
 from flows.progress import size
 from flows.publish import ingredients, publication, registry
-from flows.publish.record import Record
+from flows.publish.record import ParentBuild, Record
 from flows.session import current, current_run
 from flows.settings import cache_folder
 from flows.smoke import Verdict, smoke_test
@@ -88,12 +88,10 @@ def _fetched(packages: int, of: int, taken: int) -> str:
     return f"{packages} of {of} packages, {size(taken)}"
 
 
-@step("parent {wanted.recipe.name}", network=True)
-def lay_parent(wanted: Inputs, folder: Path) -> Ground | None:
-    """The image that a layer is laid on, out of the store; none where the image stands on its own."""
-    if (parent := wanted.parent) is None:
-        return None
-    current().progress.note(f"{parent.image}@{parent.build}")
+@step("parent {parent.image}", network=True)
+def lay_parent(parent: ParentBuild, folder: Path) -> Ground:
+    """The image that a layer is laid on, out of the store."""
+    current().progress.note(f"build {parent.build}")
     return parents.lay_out(current().store, parent, empty_folder(folder / "parent"))
 
 

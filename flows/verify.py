@@ -69,7 +69,7 @@ def compared(record: Record, then: Expected) -> Verdict:
         wanted = recall(record, empty_folder(place / "recipe"))
         debs = fetch(wanted, place, offline=True)
         found = replace(wanted, lock=verdict.lock_of(record.lock, debs), tools=record.tools)
-        ground = lay_parent(wanted, place) if below else None
+        ground = lay_parent(record.parent, place) if record.parent else None
         with ExitStack() as running:
             members = make_tree(wanted, debs, place, running, kept=None, ground=ground)
             packed = pack_tree(wanted, members, place, running, memo=None, ground=ground)
