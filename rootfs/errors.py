@@ -107,6 +107,54 @@ class BadTree(BuildError):
         super().__init__(what, mend="Build again; if it stays so, `baseforge log IMAGE` has what the engine printed.")
 
 
+class TarballRefused(BuildError):
+    """An archive that cannot be read, or that holds what no root filesystem may hold."""
+
+    def __init__(self, what: str, mend: str = "Make the archive again, or get it again where it came from.") -> None:
+        super().__init__(what, mend=mend)
+
+    @classmethod
+    def too_large(cls, largest: int) -> TarballRefused:
+        """More comes out than may."""
+        return cls(f"it unpacks to more than {largest} bytes", "If it is meant to be that large, raise `largest`.")
+
+    @classmethod
+    def too_many(cls, most: int) -> TarballRefused:
+        """It has more members than it may."""
+        return cls(f"it has more than {most} members", "If it is meant to have as many, raise `most`.")
+
+    @classmethod
+    def of(cls, member: str, why: str) -> TarballRefused:
+        """What one member is or does."""
+        return cls(f"{member} {why}", f"`leave_out` with a pattern of /{member} makes the image without it.")
+
+
+class SetuidFiles(BuildError):
+    """Files of an archive that run with somebody else's rights, of which its recipe says nothing."""
+
+    SHOWN = 40
+
+    def __init__(self, files: Sequence[str], source: str) -> None:
+        more = [f"… and {len(files) - self.SHOWN} more"] if len(files) > self.SHOWN else []
+        super().__init__(
+            f"{len(files)} files in it are set-uid or set-gid, and not on the list `setuid`",
+            where=source,
+            output="\n".join([*(f"/{path}" for path in files[: self.SHOWN]), *more]),
+            mend="List those under `setuid` (--setuid) that the image needs, and leave the others out (`leave_out`).",
+        )
+
+
+class OtherArchitecture(BuildError):
+    """The programs of an archive are for another machine."""
+
+    def __init__(self, found: str, wanted: str, source: str) -> None:
+        super().__init__(
+            f"the programs in it are for {found}, and the image is for {wanted}",
+            where=source,
+            mend=f"Get the archive of the same distribution for {wanted}.",
+        )
+
+
 class DiskFull(BuildError):
     """No space is left where a file was being written; nothing half-written is left."""
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rootfs.archive import Release
 from rootfs.digests import digest_of
 from rootfs.errors import ToolsMissing
-from rootfs.recipe import DebootstrapRecipe, Recipe
+from rootfs.recipe import DebootstrapRecipe, Recipe, ScratchRecipe, TarballRecipe
 from rootfs.run import run
 
 BUILD_REVISION = 4  # raised when the same inputs give other bytes because this program changed
@@ -56,12 +56,16 @@ class Package(BaseModel):
 
 
 class Lock(BaseModel):
-    """The exact packages a recipe means, and the Release files that vouch for them; without packages, none."""
+    """The exact packages a recipe means, and the Release files that vouch for them; without packages, none.
+
+    `tarball` is the archive (`sha256:HEX`) that a tarball recipe means; else it is empty and does not count.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     releases: tuple[Release, ...] = ()
     packages: tuple[Package, ...] = ()
+    tarball: str = ""
 
     @property
     def epoch(self) -> int:
@@ -71,7 +75,7 @@ class Lock(BaseModel):
     @property
     def digest(self) -> str:
         """sha256 of the lock as canonical JSON."""
-        return digest_of(self.model_dump(mode="json"))
+        return digest_of(self.model_dump(mode="json", exclude=set() if self.tarball else {"tarball"}))
 
 
 def input_digest(recipe_digest: str, lock: Lock, architecture: str, tools: Mapping[str, str]) -> str:
@@ -89,9 +93,13 @@ def input_digest(recipe_digest: str, lock: Lock, architecture: str, tools: Mappi
 
 def tool_versions(recipe: Recipe) -> dict[str, str]:
     """The versions of the programs that make this recipe's image. Raises ToolsMissing."""
-    packages = ENGINE_TOOLS[recipe.engine] if isinstance(recipe, DebootstrapRecipe) else recipe.tools
+    packages = () if isinstance(recipe, TarballRecipe) else _tools(recipe)
     compressor = ".".join(map(str, zstandard.ZSTD_VERSION))
     return {**package_versions(packages), "zstd": compressor}
+
+
+def _tools(recipe: DebootstrapRecipe | ScratchRecipe) -> tuple[str, ...]:
+    return ENGINE_TOOLS[recipe.engine] if isinstance(recipe, DebootstrapRecipe) else recipe.tools
 
 
 def package_versions(packages: tuple[str, ...]) -> dict[str, str]:

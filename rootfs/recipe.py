@@ -18,6 +18,7 @@ from rootfs.contents import contents, is_file, strays
 from rootfs.digests import digest_of
 from rootfs.errors import RecipeInvalid, UnknownRecipe, nearest
 from rootfs.parts import Files, Group, ImageSettings, Part, PathRules, Pin, Repository, SmokeCheck, User
+from rootfs.tarball import TarballKeys, is_address
 
 DEBOOTSTRAP_VARIANTS = ("minbase", "buildd", "important")
 
@@ -118,8 +119,18 @@ class ScratchRecipe(_Common):
     )
 
 
-Recipe = DebootstrapRecipe | ScratchRecipe
-KINDS: dict[str, type[Recipe]] = {"debootstrap": DebootstrapRecipe, "scratch": ScratchRecipe}
+class TarballRecipe(_Common, TarballKeys):
+    """A root filesystem as somebody else has made it, checked and packed anew."""
+
+    kind: Literal["tarball"] = Field(description="a root filesystem in a tar archive, of any distribution")
+
+
+Recipe = DebootstrapRecipe | ScratchRecipe | TarballRecipe
+KINDS: dict[str, type[Recipe]] = {
+    "debootstrap": DebootstrapRecipe,
+    "scratch": ScratchRecipe,
+    "tarball": TarballRecipe,
+}
 
 
 def find(name: str, folder: Path) -> Path:
@@ -143,8 +154,11 @@ def folder_of(path: Path) -> Path:
     return path.parent / path.stem
 
 
-def read(path: Path) -> Recipe:
-    """The recipe in a file. Raises RecipeInvalid with everything that is wrong in it."""
+def read(path: Path, *, pooled: bool = False) -> Recipe:
+    """The recipe in a file. Raises RecipeInvalid with everything that is wrong in it.
+
+    The archive of a tarball recipe need not be in the folder where it is `pooled`.
+    """
     document = reader.load(path)
     model = _model(document)
     wrong = []
@@ -154,7 +168,7 @@ def read(path: Path) -> Recipe:
         recipe = model.model_validate({**document.values, "name": path.stem})
     except ValidationError as error:
         raise RecipeInvalid(wrong + complaints(error, document, model)) from None
-    wrong.extend(_missing(recipe, document, folder_of(path)))
+    wrong.extend(_missing(recipe, document, folder_of(path), pooled=pooled))
     if wrong:
         raise RecipeInvalid(wrong)
     return recipe
@@ -177,11 +191,12 @@ def read_all(folder: Path) -> list[Recipe]:
 def digest(recipe: Recipe, folder: Path) -> str:
     """`sha256:HEX` of what a recipe says, defaults included, and of the files in its `folder` (see `folder_of`).
 
-    The description and the builder do not count: a better sentence makes no other image, nor does another builder.
-    Raises RecipeInvalid for a file that cannot be read.
+    The description and the builder do not count: a better sentence makes no other image, nor does another builder. A
+    tarball counts in the lock. Raises RecipeInvalid for a file that cannot be read.
     """
     said = recipe.model_dump(mode="json", by_alias=True, exclude={"description", "builder"})
-    files = contents(folder) if isinstance(recipe, ScratchRecipe) or any(_named(recipe)) else []
+    archive = recipe.source if isinstance(recipe, TarballRecipe) else None
+    files = contents(folder, but=archive) if isinstance(recipe, ScratchRecipe) or any(_named(recipe)) else []
     return digest_of({"recipe": said, "files": files})
 
 
@@ -199,18 +214,24 @@ def _model(document: reader.Document) -> type[Recipe]:
     return KINDS[kind]
 
 
-def _missing(recipe: Recipe, document: reader.Document, folder: Path) -> Iterator[tuple[str, str]]:
-    """The files that a recipe names and nothing can bring."""
+def _missing(recipe: Recipe, document: reader.Document, folder: Path, *, pooled: bool) -> Iterator[tuple[str, str]]:
+    """The files that a recipe names and nothing can bring; an archive whose sha256 is said may be in the pool."""
     for path, why in strays(folder):
         yield document.place(("files",)), f"{path} {why}"
-    made = isinstance(recipe, ScratchRecipe) and bool(recipe.build)
+    made = {"files"} if isinstance(recipe, ScratchRecipe) and recipe.build else set()
+    if isinstance(recipe, TarballRecipe) and (pooled or recipe.sha256):
+        made = {"source"}
     for place, source in _named(recipe):
-        if not (made and place[0] == "files") and not is_file(folder / source):
+        if place[0] not in made and not is_file(folder / source):
             yield document.place(place), f"there is no file {folder / source}"
 
 
 def _named(recipe: Recipe) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Each file of its folder that a recipe names, with the key that names it."""
+    if isinstance(recipe, TarballRecipe):
+        sources = {"source": recipe.source, "signature": recipe.signature, "keyring": recipe.keyring}
+        yield from (((key,), file) for key, file in sources.items() if file and not is_address(file))
+        return
     for index, entry in enumerate(recipe.files):
         if entry.source is not None:
             yield ("files", index, "from"), entry.source

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from rootfs.lock import Lock
 from rootfs.members import Members
-from rootfs.recipe import DebootstrapRecipe, Recipe
+from rootfs.recipe import DebootstrapRecipe, Recipe, ScratchRecipe, TarballRecipe
 from rootfs.run import Log, run
 
 TIMEOUT = 3600.0  # seconds an engine may take
@@ -21,8 +21,9 @@ TIMEOUT = 3600.0  # seconds an engine may take
 class Job:
     """One tree to make: `folder` is an empty work folder, `files` the recipe's own folder of files.
 
-    `debs` holds every deb of the lock under its `file_name`, checked. `sources_list` is the text of the image's own
-    `/etc/apt/sources.list`. Trees of essential packages are kept in `kept`; without it none is used or kept.
+    `debs` holds every deb of the lock under its `file_name`, or its tarball, checked. `sources_list` is the text of
+    the image's own `/etc/apt/sources.list`. Trees of essential packages are kept in `kept`; without it none is used or
+    kept.
     """
 
     recipe: Recipe
@@ -59,9 +60,14 @@ class Engine(Protocol):
 
 def engine_for(recipe: Recipe) -> Engine:
     """The engine a recipe asks for."""
-    from rootfs.engines import debian, scratch
+    from rootfs.engines import debian, scratch, tarball
 
-    return debian.tree if isinstance(recipe, DebootstrapRecipe) else scratch.tree
+    engines: dict[type[Recipe], Engine] = {
+        DebootstrapRecipe: debian.tree,
+        ScratchRecipe: scratch.tree,
+        TarballRecipe: tarball.tree,
+    }
+    return engines[type(recipe)]
 
 
 def is_root() -> bool:
