@@ -10,9 +10,10 @@ from flows.image.oci import platform_of
 from flows.publish import publication
 from flows.publish.record import Record
 from flows.session import current
+from rootfs import fetch
 from rootfs.errors import EngineUnfit, Problem
 from rootfs.lock import Lock, input_digest, native_architecture, tool_versions
-from rootfs.recipe import DEBOOTSTRAP_VARIANTS, DebootstrapRecipe, Recipe, digest, find, folder_of, read
+from rootfs.recipe import DEBOOTSTRAP_VARIANTS, DebootstrapRecipe, Recipe, TarballRecipe, digest, find, folder_of, read
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ class Inputs:
     def files(self) -> Path:
         """The folder of the files that the recipe names."""
         return folder_of(self.file)
+
+    @property
+    def archive(self) -> Path | None:
+        """The tarball among them, which the store keeps by itself."""
+        return self.files / self.recipe.source if isinstance(self.recipe, TarballRecipe) else None
 
     @property
     def sources_list(self) -> str:
@@ -107,6 +113,8 @@ def gather(recipe: Recipe, file: Path, *, offline: bool = False) -> Inputs:
     if isinstance(recipe, DebootstrapRecipe):
         newest = current().apt(offline=offline).lock(recipe, files, architecture)
         lock = newest if recipe.lock else settled(newest, recipe.name)
+    elif isinstance(recipe, TarballRecipe):
+        newest = lock = Lock(tarball=fetch.meant(recipe, files))
     return Inputs(
         recipe=recipe,
         file=file,

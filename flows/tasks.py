@@ -20,6 +20,7 @@ from flows.session import current, current_run
 from flows.settings import cache_folder
 from flows.smoke import Verdict, smoke_test
 from flows.steps import step
+from flows.tarballs import check_signature, fetch_tarball
 from flows.trees import empty_folder, grow
 from rootfs import pool
 from rootfs.closure import Closure
@@ -27,20 +28,26 @@ from rootfs.digests import canonical
 from rootfs.errors import LibrariesMissing
 from rootfs.inventory import Inventory
 from rootfs.members import Members
-from rootfs.normalise import normalised
+from rootfs.normalise import dated, normalised
 from rootfs.pack import Layer, Sink, pack
 from rootfs.parts import ImageSettings
-from rootfs.recipe import DebootstrapRecipe, Recipe
+from rootfs.recipe import DebootstrapRecipe, Recipe, TarballRecipe
+from rootfs.sift import device_rules
 from rootfs.slim import Rules, filtered
 
 
 @dataclass(frozen=True)
 class Packed:
-    """A layer, the packages in it (`name:architecture` and version), and what its programs are linked with."""
+    """A layer, the packages in it (`name:architecture` and version), and what its programs are linked with.
+
+    `distribution` is what the tree calls itself; `epoch` how new it is, in seconds since 1970.
+    """
 
     layer: Layer
     packages: dict[str, str]
     closure: Closure
+    distribution: str
+    epoch: int
 
 
 @step("resolve {image}", network=True)
@@ -62,8 +69,10 @@ def already_built(wanted: Inputs) -> Record | None:
 
 @step("fetch {wanted.recipe.name}", network=True)
 def fetch(wanted: Inputs, folder: Path, *, offline: bool = False) -> Path:
-    """Every deb of the lock in a folder: out of the pool, which takes from the archive only what it lacks."""
+    """All that the lock names in a folder: out of the pool, which takes from elsewhere only what it lacks."""
     here, run, packages = current(), current_run(), wanted.lock.packages
+    if isinstance(wanted.recipe, TarballRecipe):
+        return fetch_tarball(wanted, wanted.recipe, folder, offline=offline)
     if debs := ahead.debs(wanted):
         here.progress.note(_fetched(0, len(packages), 0))
         return debs
@@ -78,6 +87,12 @@ def fetch(wanted: Inputs, folder: Path, *, offline: bool = False) -> Path:
 
 def _fetched(packages: int, of: int, taken: int) -> str:
     return f"{packages} of {of} packages, {size(taken)}"
+
+
+@step("signature {wanted.recipe.name}", network=True)
+def signature(wanted: Inputs, place: Path, *, offline: bool) -> None:
+    """See who vouches for a tarball, where its recipe names a signature. Raises SourceUnsigned."""
+    check_signature(wanted, place, offline=offline)
 
 
 @step("tree {wanted.recipe.name}/{wanted.architecture}")
@@ -97,12 +112,14 @@ def pack_tree(
     """
     inventory, closure, recipe = Inventory(), Closure(wanted.recipe.image.env.get("LD_LIBRARY_PATH", "")), wanted.recipe
     with running:
-        clean = normalised(members, wanted.lock.epoch)
+        members, epoch = dated(members, wanted.lock)
+        devices = isinstance(recipe, TarballRecipe) and recipe.devices
+        clean = normalised(members, epoch, device_rules() if devices else ())
         if isinstance(recipe, DebootstrapRecipe):
             clean = filtered(clean, Rules.of(recipe))
         layer = pack(closure.watching(inventory.watching(clean)), folder / "layer.tar.zst", memo=memo, tee=tee)
     current().progress.note(f"{size(layer.unpacked)} to {size(layer.size)}")
-    return Packed(layer, inventory.packages(), closure)
+    return Packed(layer, inventory.packages(), closure, inventory.distribution, epoch)
 
 
 @step("closure {wanted.recipe.name}/{wanted.architecture}")
@@ -133,7 +150,7 @@ def assemble(wanted: Inputs, packed: Packed, folder: Path) -> oci.Image:
         image_settings(recipe),
         name=recipe.name,
         architecture=wanted.architecture,
-        epoch=wanted.lock.epoch,
+        epoch=packed.epoch,
         folder=folder,
     )
     current().progress.note(made.manifest_digest)
@@ -177,7 +194,7 @@ def record(done: Record, wanted: Inputs, pushed: str, packed: Packed) -> Record:
     kept = {
         "registry": pushed,
         "inventory": publication.keep_bytes(store, canonical(packed.packages)),
-        "ingredients": ingredients.keep(store, wanted.file, wanted.files),
+        "ingredients": ingredients.keep(store, wanted.file, wanted.files, but=wanted.archive),
         "log": publication.keep_log(store, run.log_file),
         "seconds": dict(run.timeline.seconds),
     }
@@ -206,6 +223,7 @@ def describe(wanted: Inputs, made: oci.Image, packed: Packed, used: UsedBuilder,
         size=made.size,
         unpacked=packed.layer.unpacked,
         packages=len(packed.packages),
+        distribution=packed.distribution,
         builder=used,
         seconds=dict(run.timeline.seconds),
         smoke=Smoke(passed=verdict.passed, failed=verdict.failed),

@@ -72,9 +72,7 @@ class Depot:
 
     def names_of(self, bits: int) -> Iterator[str]:
         """The names of files, hard links too, that have one of these bits in their mode."""
-        query = """
-            select m.path from members m left join members t on m.kind = x'31' and t.path = m.link
-            where (m.kind = x'30' and m.mode & ?1) or t.mode & ?1 order by m.path"""
+        query = "select path from members where kind in (x'30', x'31') and mode & ? order by path"
         return (os.fsdecode(path) for (path,) in self._index.execute(query, (bits,)))
 
     def members(self, epoch: int) -> Iterator[Member]:

@@ -17,6 +17,11 @@ TAKE_OVER = """
         (select kind, mode, uid, gid, mtime, size, link, major, minor, xattrs, start from members where path = ?)
     where path = ?"""
 
+# A hard link has what its file has: engines give it to the file once more.
+SAME_AS = """
+    update members set (link, mode, uid, gid, mtime) = (select path, mode, uid, gid, mtime from members where path = ?)
+    where path = ?"""
+
 
 def settle(index: sqlite3.Connection, most: int) -> None:
     """Make the hard links and folders of an index what they are in a layer.
@@ -35,7 +40,7 @@ def _resolve(index: sqlite3.Connection) -> None:
     for path, link in index.execute("select path, link from links"):
         target, kind = _target(index, path, link)
         if kind == FILE:
-            index.execute("update members set link = ? where path = ?", (target, path))
+            index.execute(SAME_AS, (target, path))
         else:
             index.execute(TAKE_OVER, (target, path))
 

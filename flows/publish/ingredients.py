@@ -20,12 +20,13 @@ from rootfs.errors import IngredientsDamaged
 CONTRADICTIONS = (FileExistsError, FileNotFoundError, NotADirectoryError)
 
 
-def keep(store: Store, recipe_file: Path, files_folder: Path) -> str:
-    """Keep a recipe's file, and the folder of the files it names where there is one; the blob's digest."""
+def keep(store: Store, recipe_file: Path, files_folder: Path, *, but: Path | None = None) -> str:
+    """Keep a recipe's file, and the folder of the files it names but for one; the blob's digest."""
     with TemporaryFile() as tar:
         with tarfile.open(fileobj=tar, mode="w", format=tarfile.PAX_FORMAT, errors="surrogateescape") as archive:
             for name, path in _ingredients(recipe_file, files_folder):
-                _add(archive, name, path)
+                if path != but:
+                    _add(archive, name, path)
         tar.seek(0)
         return store.put_blob(tar)
 
