@@ -22,7 +22,8 @@ from rootfs.members import Member
 
 CHUNK = 1 << 20
 ZEROS = bytes(CHUNK)
-NAMES = 32 << 20  # bytes of all names together, as whoever reads the tree later keeps some of them in memory
+NAME = 96  # bytes that names may have on average, as whoever reads the tree later keeps some of them in memory
+FEW = 1 << 20  # bytes that are few, whatever the average
 FOLDER = tarfile.DIRTYPE
 
 TABLE = """
@@ -101,8 +102,8 @@ class Depot:
             return
         path, link = os.fsencode(member.path), os.fsencode(member.link)
         self._names += len(path) + len(link)
-        if self._names > NAMES:
-            raise TarballRefused(f"the names in it take more than {NAMES} bytes")
+        if self._names > max(FEW, NAME * self._most):
+            raise TarballRefused(f"its names take {self._names} bytes", "If they are to be as long, raise `most`.")
         xattrs = json.dumps({name: value.hex() for name, value in sorted(member.xattrs.items())})
         numbers = member.mode, member.uid, member.gid, member.mtime, member.size
         row = (path, member.kind, *numbers, link, *member.device, xattrs, self._end)

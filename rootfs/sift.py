@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import tarfile
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from rootfs.errors import TarballRefused
 from rootfs.inside import printable
 from rootfs.members import Member, Members
+from rootfs.run import Log
 from rootfs.slim import Rules
 
 # makedev(3) numbers of what every container has in /dev (the OCI runtime specification, config-linux, "Default
@@ -35,53 +35,30 @@ OVERLAY = re.compile(r"(trusted|user)\.overlay\..*")  # what overlayfs would obe
 LONGEST_XATTR = 1 << 16  # bytes (limits.h: XATTR_SIZE_MAX)
 
 
-@dataclass(frozen=True)
-class Sieve:
-    """What stays of an archive: what the rules keep, and devices only if they are asked for.
+def sifted(members: Members, kept: Rules, log: Log) -> Iterator[Member]:
+    """What stays of an archive, each member under the path that it has in the tree.
 
-    `dropped` counts what was made harmless by leaving it out, by its kind.
+    What the rules do not keep is looked at no further, and named pipes are left out. Raises TarballRefused for what
+    could do harm, in this image or in what unpacks it.
     """
-
-    kept: Rules
-    devices: bool
-    dropped: Counter[str] = field(default_factory=Counter)
-
-    def sifted(self, members: Members) -> Iterator[Member]:
-        """What stays, each member under the path that it has in the tree.
-
-        Raises TarballRefused for what could do harm, in this image or in what unpacks it.
-        """
-        for member in members:
-            path = _path(member.path)
-            if self.kept.keeps(path) and not self._is_dropped(member, path):
-                yield _checked(member, path)
-
-    def _is_dropped(self, member: Member, path: str) -> bool:
-        """Whether it has no place in an image: pipes, and devices in /dev. Any other device is refused."""
+    for member in members:
+        path = _path(member.path)
+        if not kept.keeps(path):
+            continue
         if member.kind == tarfile.FIFOTYPE:
-            self.dropped["named pipes"] += 1
-            return True
-        if member.kind not in SPECIAL:
-            return False
-        if not path.startswith("dev/"):
-            raise TarballRefused.of(printable(path), "is a device outside of /dev")
-        if self.devices and path in DEVICES:
-            if (member.kind, member.device) != (tarfile.CHRTYPE, DEVICES[path]):
-                raise TarballRefused.of(printable(path), f"is another device than that of this name ({member.device})")
-            return False
-        self.dropped["devices"] += 1
-        return True
+            log(f"{printable(path)} is a named pipe, and left out")
+            continue
+        yield _checked(member, path)
 
 
 def device_rules() -> Iterable[str]:
-    """Rules that keep the usual devices, for whoever leaves out all that is in /dev."""
+    """Rules that keep the usual devices where all that is in /dev is left out."""
     return [f"include /{path}" for path in DEVICES]
 
 
 def _checked(member: Member, path: str) -> Member:
-    name = printable(path)
-    if wrong := _wrong(member, path):
-        raise TarballRefused.of(name, wrong)
+    if wrong := next(_wrong(member, path), ""):
+        raise TarballRefused.of(printable(path), wrong)
     if member.kind == tarfile.LNKTYPE:
         return replace(member, path=path, link=_path(member.link), mode=0, xattrs={})
     mode = member.mode if member.is_file or member.is_folder else member.mode & 0o777
@@ -90,22 +67,21 @@ def _checked(member: Member, path: str) -> Member:
     return replace(member, path=path, mode=mode, mtime=mtime, link=link)
 
 
-def _wrong(member: Member, path: str) -> str:
-    """Why a member can have no place in an image; nothing where it can."""
+def _wrong(member: Member, path: str) -> Iterator[str]:
+    """Why a member can have no place in an image."""
     if path == "." and not member.is_folder:
-        return "is the root, and no folder"
+        yield "is the root, and no folder"
     if any(part.startswith(WHITEOUT) for part in path.split("/")):
-        return "has a name that in a layer removes another file"
+        yield "has a name that in a layer removes another file"
+    if member.kind in SPECIAL and (member.kind, member.device) != (tarfile.CHRTYPE, DEVICES.get(path)):
+        yield f"is a device ({':'.join(map(str, member.device))}) that no image has there"
     if not (0 <= member.uid <= LAST_ID and 0 <= member.gid <= LAST_ID):
-        return f"belongs to {member.uid}:{member.gid}, which is no owner"
-    if member.kind == tarfile.SYMTYPE and not (
-        0 < len(_bytes(member.link)) <= LONGEST_PATH and "\0" not in member.link
-    ):
-        return "is a symbolic link to what is no name"
+        yield f"belongs to {member.uid}:{member.gid}, which is no owner"
+    if member.kind == tarfile.SYMTYPE and ("\0" in member.link or not 0 < len(_bytes(member.link)) <= LONGEST_PATH):
+        yield "is a symbolic link to what is no name"
     for key, value in member.xattrs.items():
         if not XATTR.fullmatch(key) or OVERLAY.fullmatch(key) or len(value) > LONGEST_XATTR:
-            return f"has the extended attribute {printable(key)}, which no file of an image may have"
-    return ""
+            yield f"has the extended attribute {printable(key)}, which no file of an image may have"
 
 
 def _path(name: str) -> str:

@@ -27,10 +27,10 @@ def checked(pieces: Sequence[Piece], size: int, stored: int) -> Sequence[Piece]:
     end = 0
     for offset, length in pieces:
         if offset < end or length < 0:
-            raise BadMap("its map goes back")
+            raise BadMap("has a map of holes that goes back")
         end = offset + length
     if end > size or sum(length for _, length in pieces) != stored:
-        raise BadMap("its map is of another size than the file")
+        raise BadMap("has a map of holes that is of another size than the file")
     return pieces
 
 
@@ -43,7 +43,7 @@ def old_map(header: bytes, number: Callable[[bytes], int], following: Read) -> t
         pieces += _old_pieces(block[:504], number)
         more = block[504]
         if len(pieces) > PIECES:
-            raise BadMap("its map does not end")
+            raise BadMap("has a map of holes that does not end")
     return pieces, number(header[483:495])
 
 
@@ -72,27 +72,27 @@ def stored_map(following: Read) -> list[Piece]:
         nonlocal block
         while b"\n" not in block:
             if len(block) > DIGITS:
-                raise BadMap("its map is no list of numbers")
+                raise BadMap("has a map of holes that is no list of numbers")
             block += following()
         value, _, block = block.partition(b"\n")
         return decimal(value)
 
     count = line()
     if count > PIECES:
-        raise BadMap("its map does not end")
+        raise BadMap("has a map of holes that does not end")
     return _paired([line() for _ in range(2 * count)])
 
 
 def decimal(value: bytes) -> int:
     """A number as pax headers have it. Raises BadMap."""
     if not value.isdigit() or len(value) > DIGITS:
-        raise BadMap("a number in it is none")
+        raise BadMap("has a map of holes with a number that is none")
     return int(value)
 
 
 def _paired(numbers: list[int]) -> list[Piece]:
     if len(numbers) % 2 or len(numbers) > 2 * PIECES:
-        raise BadMap("its map is no list of pairs")
+        raise BadMap("has a map of holes that is no list of pairs")
     return list(zip(numbers[::2], numbers[1::2], strict=True))
 
 

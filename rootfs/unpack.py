@@ -61,6 +61,8 @@ class Unpacked:
             if isinstance(error, OSError) and error.errno is not None:  # the disk's, not one that says what is wrong
                 raise
             raise TarballRefused(f"its {self.compression} data are broken: {error}") from error
+        if not (data or self.size) and self.compression != "tar":  # zstd alone says nothing where it ends early
+            raise TarballRefused(f"its {self.compression} data are broken: nothing comes out")
         self.size += len(data)
         if self.size > self._largest:
             raise TarballRefused.too_large(self._largest)
@@ -84,6 +86,8 @@ class _Counted(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         data = self._source.read(len(buffer))
         buffer[: len(data)] = data
+        if not (data or self.size) and self.compression != "tar":  # zstd alone says nothing where it ends early
+            raise TarballRefused(f"its {self.compression} data are broken: nothing comes out")
         self.size += len(data)
         return len(data)
 

@@ -91,15 +91,14 @@ class _Archive:
         return f"it ends early, in or after its member {self._count}" if self._count else "it is empty"
 
     def _parsed(self, block: bytes) -> tarfile.TarInfo:
-        """The header by itself. The field `prefix` is part of the name in POSIX's form alone: GNU has times there."""
+        """The header by itself, its name as it stands."""
         try:
             info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         except tarfile.HeaderError as error:
             what = f"the header of its member {self._count} is broken ({error})"
             raise TarballRefused(what if self._is_tar else NO_TAR) from error
         self._is_tar = True
-        if block[257:263] != POSIX:
-            info.name = block[:100].partition(b"\0")[0].decode(errors="surrogateescape")
+        info.name = _name(block)
         if info.size < 0:
             raise TarballRefused(f"its member {self._count} is of {info.size} bytes")
         return info
@@ -231,8 +230,14 @@ class _Stored(io.RawIOBase):
         """The next block, of which nothing may be missing. Raises BadMap."""
         data = self.read(BLOCK)
         if len(data) < BLOCK:
-            raise BadMap("its map does not end")
+            raise BadMap("has a map of holes that does not end")
         return data
+
+
+def _name(block: bytes) -> str:
+    """The name in a header. In its field `prefix` only POSIX's form has the beginning of it; GNU's has times there."""
+    fields = [block[:100]] if block[257:263] != POSIX or not block[345] else [block[345:500], block[:100]]
+    return b"/".join(field.partition(b"\0")[0] for field in fields).decode(errors="surrogateescape")
 
 
 def _kind(flag: bytes, name: str) -> bytes:
@@ -264,4 +269,4 @@ def _number(field: bytes) -> int:
     try:
         return int(field.strip(b"\0 ") or b"0", 8)
     except ValueError as error:
-        raise BadMap("a number in its map is none") from error
+        raise BadMap("has a map of holes with a number that is none") from error

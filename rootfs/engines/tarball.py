@@ -13,8 +13,8 @@ from rootfs.inside import printable
 from rootfs.machine import architectures
 from rootfs.members import Member, Members
 from rootfs.recipe import TarballRecipe
-from rootfs.sift import LATEST, Sieve
-from rootfs.slim import Rules
+from rootfs.sift import LATEST, device_rules, sifted
+from rootfs.slim import Rules, list_of
 from rootfs.tarball import TARBALL
 from rootfs.unpack import Unpacked
 from rootfs.untar import untarred
@@ -39,16 +39,13 @@ def tree(job: Job) -> Iterator[Members]:
 
 def _filled(depot: Depot, recipe: TarballRecipe, job: Job) -> int:
     """The depot with all that stays of the archive; how new that is."""
-    sieve = Sieve(_rules(recipe.leave_out), recipe.devices)
+    lines = [*list_of("volatile"), *(device_rules() if recipe.devices else ()), *_excluded(recipe.leave_out)]
     try:
         with (job.debs / TARBALL).open("rb") as file:
-            newest = depot.fill(sieve.sifted(_members(file, recipe, job)), LATEST)
+            return depot.fill(sifted(_members(file, recipe, job), Rules.parse(lines), job.log), LATEST)
     except TarballRefused as refused:
         refused.where = recipe.source
         raise
-    for kind, count in sorted(sieve.dropped.items()):
-        job.log(f"{recipe.source}: {count} {kind} left out")
-    return newest
 
 
 def _members(file: BinaryIO, recipe: TarballRecipe, job: Job) -> Iterator[Member]:
@@ -57,12 +54,12 @@ def _members(file: BinaryIO, recipe: TarballRecipe, job: Job) -> Iterator[Member
     job.log(f"{recipe.source}: {plain.compression}, {plain.size} bytes unpacked")
 
 
-def _rules(patterns: tuple[str, ...]) -> Rules:
-    return Rules.parse(f"exclude {pattern}" for pattern in patterns)
+def _excluded(patterns: tuple[str, ...]) -> list[str]:
+    return [f"exclude {pattern}" for pattern in patterns]
 
 
 def _check_setuid(depot: Depot, recipe: TarballRecipe) -> None:
-    unlisted = _rules(recipe.setuid)
+    unlisted = Rules.parse(_excluded(recipe.setuid))
     if found := [printable(path) for path in depot.names_of(SPECIAL) if unlisted.keeps(path)]:
         raise SetuidFiles(found, recipe.source)
 
