@@ -354,8 +354,8 @@ def bombs() -> dict[str, bytes]:
     zeros = bytes(1 << 20)
     start = header(b"zeros", size=0o77777777777)
     deflated = gzip.compress(start + zeros * 256, 9)
-    squeezed = lzma.LZMACompressor(filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 30, "preset": 0}])
-    window = zstandard.ZstdCompressionParameters(window_log=30, compression_level=1)
+    squeezed = lzma.LZMACompressor(filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 28, "preset": 0}])
+    window = zstandard.ZstdCompressionParameters(window_log=28, compression_level=1)
     far = zstandard.ZstdCompressor(compression_params=window).compressobj()
     return {
         "gz": deflated,
