@@ -21,8 +21,6 @@ from rootfs.recipe import TarballRecipe
 from rootfs.run import Log
 from rootfs.tarball import is_address
 
-CHUNK = 1 << 20
-
 
 def meant(recipe: TarballRecipe, folder: Path) -> str:
     """The digest of the archive that a recipe means: what it says, else that of the file in its folder.
@@ -109,7 +107,7 @@ def download(address: str, largest: int, cache: Path, log: Log, keep: Callable[[
                     _receive(address, got, largest)
                 break
             except (httpx.HTTPError, httpx.InvalidURL) as error:
-                reason = str(error) or type(error).__name__
+                reason = _reason(error)
                 if not _may_pass(error):
                     raise SourceMissing(address, reason) from error
                 if pause is None:
@@ -119,6 +117,12 @@ def download(address: str, largest: int, cache: Path, log: Log, keep: Callable[[
         path.unlink(missing_ok=True)  # right or wrong, nobody goes on from here
         keep(got)
         return got.size
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, httpx.HTTPStatusError):
+        return f"it answers {error.response.status_code} {error.response.reason_phrase}"
+    return str(error) or type(error).__name__
 
 
 def _may_pass(error: Exception) -> bool:
@@ -140,7 +144,7 @@ def _receive(address: str, got: Partial, largest: int) -> None:
         elif not answer.headers.get("content-range", "").startswith(f"bytes {got.size}-"):
             got.restart()
             raise httpx.RemoteProtocolError("it sends another part than was asked for")
-        for data in answer.iter_raw(CHUNK):
+        for data in answer.iter_raw():
             got.add(data)
             if got.size > largest:
                 raise TarballRefused.too_large(largest)
