@@ -24,7 +24,7 @@ from flows.work import work_folder
 from rootfs.errors import ImportRefused, SourceMismatch, SourceMissing, TarballRefused
 from rootfs.fetch import download
 from rootfs.recipe import TarballRecipe
-from rootfs.tarball import LARGEST, MOST, is_address
+from rootfs.tarball import LARGEST, MOST, TARBALL, is_address
 
 STREAM = "-"
 Patterns = list[str] | None
@@ -80,7 +80,7 @@ def _recipe(name: str, source: str, sha256: str | None, keys: dict[str, Any]) ->
 
     However the archive came, the recipe names it in one way: the same bytes are the same image.
     """
-    place = source if is_address(source) else f"{name}.tar"
+    place = source if is_address(source) else TARBALL
     said = {"name": name, "kind": "tarball", "source": place, "sha256": sha256 or "0" * 64, **keys}
     try:
         recipe = TarballRecipe.model_validate_json(json.dumps(said))
@@ -103,7 +103,7 @@ def _kept(store: Store, recipe: TarballRecipe, source: str) -> str:
         download(source, recipe.largest, cache, progress.detail, lambda got: found.append(store.put_blob(got.whole())))
     else:
         with _opened(source) as stream:
-            found.append(store.put_blob(cast(BinaryIO, _Limited(stream, recipe.largest))))
+            found.append(store.put_blob(cast(BinaryIO, _Limited(stream, source, recipe.largest))))
     if said and found != [said]:
         raise SourceMismatch(source, said.removeprefix("sha256:"), found[0].removeprefix("sha256:"))
     return found[0]
@@ -113,8 +113,8 @@ def _kept(store: Store, recipe: TarballRecipe, source: str) -> str:
 def _opened(source: str) -> Iterator[BinaryIO]:
     """The archive as a stream. Raises SourceMissing."""
     if source == STREAM:
-        if sys.stdin.isatty():
-            raise SourceMissing("standard input", "it is a terminal")
+        if sys.stdin is None or sys.stdin.isatty():
+            raise SourceMissing(source, "standard input is a terminal, or closed")
         yield sys.stdin.buffer
         return
     try:
@@ -128,12 +128,15 @@ def _opened(source: str) -> Iterator[BinaryIO]:
 class _Limited:
     """A stream that must come to an end."""
 
-    def __init__(self, stream: BinaryIO, largest: int) -> None:
-        self._stream, self._largest, self._size = stream, largest, 0
+    def __init__(self, stream: BinaryIO, name: str, largest: int) -> None:
+        self._stream, self._name, self._largest, self._size = stream, name, largest, 0
 
     def read(self, size: int = -1) -> bytes:
-        """As a file's. Raises TarballRefused."""
-        data = self._stream.read(size)
+        """As a file's. Raises TarballRefused, SourceMissing."""
+        try:
+            data = self._stream.read(size)
+        except OSError as error:
+            raise SourceMissing(self._name, error.strerror or str(error)) from error
         self._size += len(data)
         if self._size > self._largest:
             raise TarballRefused.too_large(self._largest)

@@ -16,7 +16,7 @@ from typing import IO, cast
 from rootfs.disk import disk_full
 from rootfs.errors import DiskFull, TarballRefused
 from rootfs.inside import printable
-from rootfs.links import settle
+from rootfs.links import settle, text
 from rootfs.machine import HEAD, Kind, machine_of
 from rootfs.members import Member
 
@@ -74,7 +74,7 @@ class Depot:
     def names_of(self, bits: int) -> Iterator[str]:
         """The names of files, hard links too, that have one of these bits in their mode."""
         query = "select path from members where kind in (x'30', x'31') and mode & ? order by path"
-        return (os.fsdecode(path) for (path,) in self._index.execute(query, (bits,)))
+        return (text(path) for (path,) in self._index.execute(query, (bits,)))
 
     def members(self, epoch: int) -> Iterator[Member]:
         """The members, folders before what is in them, sorted by bytes; first the root, root's own and of the epoch."""
@@ -83,14 +83,14 @@ class Depot:
             "select * from members order by path"
         ):
             yield Member(
-                path=os.fsdecode(path),
+                path=text(path),
                 kind=kind,
                 mode=mode,
                 uid=uid,
                 gid=gid,
                 mtime=mtime,
                 size=size,
-                link=os.fsdecode(link),
+                link=text(link),
                 device=(major, minor),
                 xattrs={name: bytes.fromhex(value) for name, value in json.loads(xattrs).items()},
                 content=self._content(start, size) if kind == tarfile.REGTYPE else None,
@@ -100,7 +100,7 @@ class Depot:
         if member.path == ".":
             self._root_time = member.mtime
             return
-        path, link = os.fsencode(member.path), os.fsencode(member.link)
+        path, link = (name.encode(errors="surrogateescape") for name in (member.path, member.link))
         self._names += len(path) + len(link)
         if self._names > max(FEW, NAME * self._most):
             raise TarballRefused(f"its names take {self._names} bytes", "If they are to be as long, raise `most`.")
@@ -118,7 +118,7 @@ class Depot:
         """A path that is there already."""
         [kind] = self._index.execute("select kind from members where path = ?", row[:1]).fetchone()
         if not kind == row[1] == FOLDER:
-            raise TarballRefused.of(printable(os.fsdecode(cast(bytes, row[0]))), "is there twice")
+            raise TarballRefused.of(printable(text(cast(bytes, row[0]))), "is there twice")
         self._index.execute(INSERT.replace("insert", "replace"), row)
 
     def _keep(self, member: Member) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator
 
@@ -97,5 +96,10 @@ def _missing(index: sqlite3.Connection, folder: bytes, path: bytes) -> Iterator[
         folder = folder.rpartition(b"/")[0]
 
 
+def text(name: bytes) -> str:
+    """A name as members have it, whatever the language of this process."""
+    return name.decode(errors="surrogateescape")
+
+
 def _shown(path: bytes) -> str:
-    return printable(os.fsdecode(path))
+    return printable(text(path))

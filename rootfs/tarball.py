@@ -49,8 +49,8 @@ class TarballKeys(Part):
         lt=1 << 32,
         description="how new the image is, in seconds since 1970, instead of its newest member's time",
     )
-    largest: int = Field(default=LARGEST, ge=1, description="bytes that the archive may have unpacked")
-    most: int = Field(default=MOST, ge=1, description="members that the archive may have")
+    largest: int = Field(default=LARGEST, ge=1, lt=1 << 62, description="bytes that the archive may have unpacked")
+    most: int = Field(default=MOST, ge=1, lt=1 << 62, description="members that the archive may have")
 
     @model_validator(mode="after")
     def _checkable(self) -> Self:

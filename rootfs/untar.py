@@ -6,11 +6,10 @@ memory whatever an extended header claims to be. What is read here may still hav
 
 from __future__ import annotations
 
-import io
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import IO, Protocol, cast
+from typing import IO, cast
 
 from rootfs import pax, sparse
 from rootfs.errors import TarballRefused
@@ -18,6 +17,7 @@ from rootfs.inside import printable
 from rootfs.members import Member
 from rootfs.pax import BadHeader, Said
 from rootfs.sparse import BadMap, Expanded, Piece
+from rootfs.stored import Plain, Stored
 
 BLOCK = tarfile.BLOCKSIZE
 CHUNK = 1 << 20
@@ -37,13 +37,6 @@ LONG_NAME, LONG_LINK = tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK
 LABEL = b"V"  # GNU tar --label: a name of the archive
 NO_TAR = "it is no tar archive, plain or in gzip, bzip2, xz or zstd"
 EXTENSIONS = (PAX, PAX_GLOBAL, LONG_NAME, LONG_LINK, LABEL)
-
-
-class Plain(Protocol):
-    """The bytes of the archive, of which fewer come than are asked for only at the end."""
-
-    def read(self, size: int, /) -> bytes:
-        """The next ones."""
 
 
 def untarred(stream: Plain, *, largest: int, most: int) -> Iterator[Member]:
@@ -133,7 +126,7 @@ class _Archive:
         elif kind == LONG_LINK:
             said.link = data.partition(b"\0")[0]
 
-    def _member(self, block: bytes, said: Said) -> tuple[Member, _Stored]:
+    def _member(self, block: bytes, said: Said) -> tuple[Member, Stored]:
         """The member, and what the archive has stored for it."""
         info = self._parsed(block)
         name = self._name(info.name, said.path, said.value("GNU.sparse.name") or said.value("path"))
@@ -148,15 +141,15 @@ class _Archive:
                 mtime=_first(said.mtime, int(info.mtime)),
                 size=size,
                 link=self._name(info.linkname, said.link, said.value("linkpath")),
-                device=(info.devmajor, info.devminor),
+                device=(info.devmajor, info.devminor) if info.ischr() or info.isblk() else (0, 0),
                 xattrs=said.xattrs,
             )
-            stored = _Stored(self._stream, size, printable(name))
+            stored = Stored(self._stream, size, printable(name))
             return self._with_content(member, block, said, stored), stored
         except (BadHeader, BadMap) as error:
-            raise TarballRefused.of(printable(name), str(error)) from error
+            raise TarballRefused(f"{printable(name)} {error}") from error
 
-    def _with_content(self, member: Member, block: bytes, said: Said, stored: _Stored) -> Member:
+    def _with_content(self, member: Member, block: bytes, said: Said, stored: Stored) -> Member:
         if not member.is_file:
             if member.size:
                 raise BadHeader(f"is no file and has a content of {member.size} bytes all the same")
@@ -170,7 +163,7 @@ class _Archive:
         expanded = Expanded(cast(IO[bytes], stored), sparse.checked(pieces, size, stored.left), size)
         return replace(member, size=size, content=cast(IO[bytes], expanded))
 
-    def _map(self, member: Member, block: bytes, said: Said, stored: _Stored) -> tuple[Sequence[Piece] | None, int]:
+    def _map(self, member: Member, block: bytes, said: Said, stored: Stored) -> tuple[Sequence[Piece] | None, int]:
         """Where the pieces of a sparse file belong, and its size; of any other file its size alone."""
         if any(said.value(key) is not None for key in pax.UNKNOWN_SPARSE):
             raise BadMap("is sparse in a way that is not known here")
@@ -190,7 +183,7 @@ class _Archive:
             raise TarballRefused(f"its member {self._count} has two names")
         return names.pop().decode(errors="surrogateescape") if names else own
 
-    def _read_past(self, stored: _Stored) -> None:
+    def _read_past(self, stored: Stored) -> None:
         padding = -stored.size % BLOCK
         while stored.read(CHUNK):
             pass
@@ -207,31 +200,6 @@ class _Archive:
         while data := self._stream.read(CHUNK):
             if data.count(0) != len(data):
                 raise TarballRefused("something follows the end of the archive, such as another one")
-
-
-class _Stored(io.RawIOBase):
-    """What the archive has stored for one member."""
-
-    def __init__(self, stream: Plain, size: int, name: str) -> None:
-        self._stream, self.size, self.left, self._name = stream, size, size, name
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        data = self._stream.read(min(len(buffer), self.left))
-        if not data and self.left and len(buffer):
-            raise TarballRefused(f"it ends early, {self.left} bytes before the end of {self._name}")
-        buffer[: len(data)] = data
-        self.left -= len(data)
-        return len(data)
-
-    def block(self) -> bytes:
-        """The next block, of which nothing may be missing. Raises BadMap."""
-        data = self.read(BLOCK)
-        if len(data) < BLOCK:
-            raise BadMap("has a map of holes that does not end")
-        return data
 
 
 def _name(block: bytes) -> str:
