@@ -25,10 +25,10 @@ class Stored(io.RawIOBase):
     def __init__(self, stream: Plain, size: int, name: str) -> None:
         self._stream, self.size, self.left, self._name = stream, size, size, name
 
-    def readable(self) -> bool:
+    def readable(self) -> bool:  # noqa: D102 - as in io
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # noqa: D102 - as in io
         data = self._stream.read(min(len(buffer), self.left))
         if not data and self.left and len(buffer):
             raise TarballRefused(f"it ends early, {self.left} bytes before the end of {self._name}")
