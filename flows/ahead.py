@@ -141,7 +141,7 @@ class Ahead:
         if parent_of(find(work.image, current().settings.recipes)):
             return  # what it is laid on may be just what is being built
         wanted = inputs.meant(work.image, self._choice)
-        if not self._choice.forces(work.image) and inputs.built(wanted):
+        if wanted.lock.tarball or (not self._choice.forces(work.image) and inputs.built(wanted)):
             return
         with self._change:
             self._change.wait_for(lambda: self._over or all(each.stage is not Stage.READY for each in self._works))

@@ -42,12 +42,14 @@ from flows.tasks import (
     publish,
     record,
     resolve,
+    signature,
     smoke,
 )
 from flows.work import note_image, work_folder
 from rootfs.errors import ArchiveMoved, Problem, Unexpected
 from rootfs.pack import Sink
 from rootfs.parents import parents_first
+from rootfs.recipe import TarballRecipe
 
 
 def clean_up(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - names are Prefect's
@@ -121,6 +123,8 @@ def make_layer(wanted: Inputs, place: Path, early: Sink | None, ground: Ground |
     """From the pool to a layer, with whatever earlier builds have left that saves work."""
     with ExitStack() as running:
         debs = fetch(wanted, place, offline=offline)
+        if isinstance(wanted.recipe, TarballRecipe) and wanted.recipe.signature:
+            signature(wanted, debs, offline=offline)
         members = make_tree(wanted, debs, place, running, kept=cache_folder() / "kept", ground=ground)
         return pack_tree(wanted, members, place, running, memo=cache_folder() / "frames", tee=early, ground=ground)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows import commands, interrupt, report, server
+from flows import commands, importing, interrupt, report, server
 from flows.ahead import ahead
 from flows.choice import Choice
 from flows.progress import Progress
@@ -31,6 +31,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(commands.app, name="builder")
+app.command("import")(importing.import_)
 
 Recipes = Annotated[Path | None, typer.Option("--recipes", metavar="DIR", help="the folder of recipes")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document on standard output")]

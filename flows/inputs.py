@@ -12,10 +12,21 @@ from flows.image.oci import platform_of
 from flows.publish import publication
 from flows.publish.record import ParentBuild, Record
 from flows.session import current
+from rootfs import fetch
 from rootfs.common import Origin, Packaged
 from rootfs.errors import EngineUnfit, Problem
 from rootfs.lock import Lock, input_digest, native_architecture, tool_versions
-from rootfs.recipe import DEBOOTSTRAP_VARIANTS, DebootstrapRecipe, LayerRecipe, Recipe, digest, find, folder_of, read
+from rootfs.recipe import (
+    DEBOOTSTRAP_VARIANTS,
+    DebootstrapRecipe,
+    LayerRecipe,
+    Recipe,
+    TarballRecipe,
+    digest,
+    find,
+    folder_of,
+    read,
+)
 from rootfs.whole import lineage_of, whole
 
 
@@ -42,6 +53,11 @@ class Inputs:
     def files(self) -> Path:
         """The folder of the files that the recipe names."""
         return folder_of(self.file)
+
+    @property
+    def archive(self) -> Path | None:
+        """The tarball among them, which the store keeps by itself."""
+        return self.files / self.recipe.source if isinstance(self.recipe, TarballRecipe) else None
 
     @property
     def sources_list(self) -> str:
@@ -119,6 +135,8 @@ def gather(recipe: Recipe, file: Path, *, offline: bool = False) -> Inputs:
         asked = asked if recipe.include or recipe.lock else None
     if asked:
         newest = current().apt(offline=offline).lock(*asked, architecture, below, alone=recipe.alone)
+    elif isinstance(recipe, TarballRecipe):
+        newest = Lock(tarball=fetch.meant(recipe, folder_of(file)))
     return Inputs(
         recipe=recipe,
         file=file,

@@ -22,7 +22,6 @@ from rootfs import kept
 from rootfs.common import Packaged
 from rootfs.errors import BadTree, ParentFailed, ParentUnpublished
 from rootfs.inventory import STATUS
-from rootfs.lock import Lock
 from rootfs.members import from_tar
 from rootfs.memo import prune
 from rootfs.merge import Stack
@@ -82,9 +81,9 @@ def lay_out(store: Store, parent: ParentBuild, folder: Path) -> Ground:
     return Ground(Parent(tuple(layers), config), Stack(tuple(tars), epoch))
 
 
-def epoch(lock: Lock, ground: Ground | None) -> int:
-    """`SOURCE_DATE_EPOCH`: the lock's, but never before that of the image below."""
-    return max(lock.epoch, ground.stack.epoch if ground else 0)
+def epoch(own: int, ground: Ground | None) -> int:
+    """`SOURCE_DATE_EPOCH`: the tree's own, but never before that of the image below."""
+    return max(own, ground.stack.epoch if ground else 0)
 
 
 def library_path(settings: ImageSettings, ground: Ground | None) -> str:

@@ -115,9 +115,8 @@ def _text(name: str, value: Any) -> str:  # noqa: ANN401
     if name in ("size", "unpacked"):
         return size(value)
     if name == "lock":
-        return "\n".join(
-            f"{release['suite']} {release['sha256'][:16]}… by {release['signer']}" for release in value["releases"]
-        )
+        lines = [f"{each['suite']} {each['sha256'][:16]}… by {each['signer']}" for each in value["releases"]]
+        return "\n".join(lines) or value["tarball"]
     if isinstance(value, dict):
         return ", ".join(f"{key} {item}" for key, item in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

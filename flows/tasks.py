@@ -21,6 +21,7 @@ from flows.session import current, current_run
 from flows.settings import cache_folder
 from flows.smoke import Verdict, smoke_test
 from flows.steps import step
+from flows.tarballs import check_signature, fetch_tarball
 from flows.trees import empty_folder, grow
 from rootfs import pool
 from rootfs.closure import Closure
@@ -31,24 +32,30 @@ from rootfs.errors import LibrariesMissing
 from rootfs.inventory import Inventory
 from rootfs.members import Members
 from rootfs.merge import tree_of
-from rootfs.normalise import normalised
+from rootfs.normalise import dated, normalised
 from rootfs.pack import Layer, Sink, pack
 from rootfs.parents import lineage
 from rootfs.parts import ImageSettings, SmokeCheck
-from rootfs.recipe import Recipe
+from rootfs.recipe import Recipe, TarballRecipe
 from rootfs.scratch import aids
 from rootfs.scratch.basics import NONROOT, NONROOT_HOME
 from rootfs.scratch.recipe import ScratchRecipe
+from rootfs.sift import device_rules
 from rootfs.slim import Rules, filtered
 
 
 @dataclass(frozen=True)
 class Packed:
-    """A layer, the packages in it (`name:architecture` and version), and what its programs are linked with."""
+    """A layer, the packages in it (`name:architecture` and version), and what its programs are linked with.
+
+    `distribution` is what the tree calls itself; `epoch` how new it is, in seconds since 1970.
+    """
 
     layer: Layer
     packages: dict[str, str]
     closure: Closure
+    distribution: str
+    epoch: int
 
 
 @step("resolve {image}", network=True)
@@ -70,8 +77,10 @@ def already_built(wanted: Inputs) -> Record | None:
 
 @step("fetch {wanted.recipe.name}", network=True)
 def fetch(wanted: Inputs, folder: Path, *, offline: bool = False) -> Path:
-    """Every deb of the lock in a folder: out of the pool, which takes from the archive only what it lacks."""
+    """All that the lock names in a folder: out of the pool, which takes from elsewhere only what it lacks."""
     here, run, packages = current(), current_run(), wanted.lock.packages
+    if isinstance(wanted.recipe, TarballRecipe):
+        return fetch_tarball(wanted, wanted.recipe, folder, offline=offline)
     if debs := ahead.debs(wanted):
         here.progress.note(_fetched(0, len(packages), 0))
         return debs
@@ -93,6 +102,12 @@ def lay_parent(parent: ParentBuild, folder: Path) -> Ground:
     """The image that a layer is laid on, out of the store."""
     current().progress.note(f"build {parent.build}")
     return parents.lay_out(current().store, parent, empty_folder(folder / "parent"))
+
+
+@step("signature {wanted.recipe.name}", network=True)
+def signature(wanted: Inputs, place: Path, *, offline: bool) -> None:
+    """See who vouches for a tarball, where its recipe names a signature. Raises SourceUnsigned."""
+    check_signature(wanted, place, offline=offline)
 
 
 @step("tree {wanted.recipe.name}/{wanted.architecture}")
@@ -121,7 +136,10 @@ def pack_tree(
     """
     inventory, closure = Inventory(), Closure(parents.library_path(wanted.recipe.image, ground))
     with running:
-        clean = normalised(members, parents.epoch(wanted.lock, ground))
+        members, epoch = dated(members, wanted.lock)
+        epoch = parents.epoch(epoch, ground)
+        devices = isinstance(wanted.recipe, TarballRecipe) and wanted.recipe.devices
+        clean = normalised(members, epoch, device_rules() if devices else ())
         if wanted.lineage:
             clean = filtered(clean, Rules.of(*wanted.lineage))
         watched: Members = closure.watching(inventory.watching(clean))
@@ -129,7 +147,7 @@ def pack_tree(
             watched = difference(running.enter_context(tree_of(ground.stack.tars)), watched)
         layer = pack(watched, folder / "layer.tar.zst", memo=memo, tee=tee)
     current().progress.note(f"{size(layer.unpacked)} to {size(layer.size)}")
-    return Packed(layer, inventory.packages(), closure)
+    return Packed(layer, inventory.packages(), closure, inventory.distribution, epoch)
 
 
 @step("closure {wanted.recipe.name}/{wanted.architecture}")
@@ -163,7 +181,7 @@ def assemble(wanted: Inputs, packed: Packed, folder: Path, ground: Ground | None
         image_settings(recipe),
         name=recipe.name,
         architecture=wanted.architecture,
-        epoch=parents.epoch(wanted.lock, ground),
+        epoch=packed.epoch,
         folder=folder,
         parent=ground.image if ground else oci.Parent(),
     )
@@ -216,7 +234,7 @@ def record(done: Record, wanted: Inputs, pushed: str, packed: Packed) -> Record:
     kept = {
         "registry": pushed,
         "inventory": publication.keep_bytes(store, canonical(packed.packages)),
-        "ingredients": ingredients.keep(store, *lineage(wanted.file)),
+        "ingredients": ingredients.keep(store, *lineage(wanted.file), but=wanted.archive),
         "log": publication.keep_log(store, run.log_file),
         "seconds": dict(run.timeline.seconds),
     }

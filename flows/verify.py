@@ -93,7 +93,7 @@ def recall(record: Record, folder: Path) -> Inputs:
         raise IngredientsMissing(record.image, record.build)
     file = ingredients.unpack(current().store, record.ingredients, folder)
     engines = (name for name in ENGINES if name in record.tools)
-    recipe = chosen_engine(read(file, record.image), Choice(engine=next(engines, None)))
+    recipe = chosen_engine(read(file, record.image, pooled=True), Choice(engine=next(engines, None)))
     return Inputs(
         recipe=recipe,
         file=file,

@@ -12,6 +12,7 @@ from typing import IO, Protocol, runtime_checkable
 
 from rootfs import elf
 from rootfs.elf import BrokenElf, Elf
+from rootfs.errors import BadTree
 from rootfs.members import Member, Members
 from rootfs.rewind import rewindable
 
@@ -31,7 +32,8 @@ TRIPLETS = {
     243: "riscv64-linux-gnu",
 }  # by e_machine
 HOPS = 40  # symbolic links on one way, as the kernel has it (path_resolution(7))
-SMALL = 1 << 20  # bytes of a configuration file that are read
+SMALL = 1 << 20  # bytes of configuration files that are read
+LARGE = 64 << 20  # bytes that what is noted of all programs takes: several times that of a full desktop
 
 
 @runtime_checkable
@@ -74,6 +76,7 @@ class Closure:
         self._broken: list[Missing] = []
         self._library_path = _folders(library_path.split(":"))
         self._has_cache = False
+        self._read_texts = self._size = 0
 
     def watching(self, members: Members) -> Iterator[Member]:
         """The same members; the closure is complete when the stream has ended."""
@@ -102,8 +105,9 @@ class Closure:
             self._names[path] = member.link
         elif member.is_file and member.content and member.size:
             self._has_cache |= path == CACHE
-            if CONF.fullmatch(path) and member.size < SMALL:
+            if CONF.fullmatch(path) and member.size + self._read_texts < SMALL:
                 data = member.content.read()
+                self._read_texts += member.size
                 self._texts[path] = data.decode(errors="replace")
                 return member.holding(data)
             return self._read(member)
@@ -121,6 +125,9 @@ class Closure:
         try:
             if found := elf.read(content):
                 self._elves[member.path] = found
+                self._size += found.weight
+                if self._size > LARGE:
+                    raise BadTree("it has more programs and libraries than any system")
         except BrokenElf as broken:
             self._broken.append(Missing(member.path, "", reason=str(broken)))
         content.seek(0)

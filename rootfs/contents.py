@@ -10,9 +10,12 @@ from pathlib import Path
 from rootfs.errors import RecipeInvalid
 
 
-def contents(folder: Path) -> list[dict[str, str | bool]]:
-    """Each file and link below a folder, sorted by the bytes of its path: what it is called, holds and may do."""
-    return [_entry(path, folder) for path in _walk(folder)]
+def contents(folder: Path, *, but: str | None = None) -> list[dict[str, str | bool]]:
+    """Each file and link below a folder, sorted by the bytes of its path: what it is called, holds and may do.
+
+    One, `but`, does not count.
+    """
+    return [_entry(path, folder) for path in _walk(folder) if but is None or path != folder / but]
 
 
 def is_file(path: Path) -> bool:

@@ -156,7 +156,7 @@ def _look(answer: httpx.Response, package: Package, address: str, partial: Parti
         if found != expected:
             raise _mismatch(package, address, f"a part of another file ({found})")
     elif status == httpx.codes.OK:
-        partial.restart(_modified(answer))
+        partial.restart(modified(answer))
         if (length := answer.headers.get("content-length", str(package.size))) != str(package.size):
             raise _mismatch(package, address, f"{length} bytes")
     else:
@@ -164,7 +164,7 @@ def _look(answer: httpx.Response, package: Package, address: str, partial: Parti
         raise ArchiveUnreachable(address, f"it answers {status} {answer.reason_phrase}")
 
 
-def _modified(answer: httpx.Response) -> int:
+def modified(answer: httpx.Response) -> int:
     """When the archive's file was changed, in seconds since 1970; 0 where it does not say."""
     try:
         return max(0, int(parsedate_to_datetime(answer.headers["last-modified"]).timestamp()))

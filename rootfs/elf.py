@@ -13,6 +13,7 @@ from typing import IO
 
 MAGIC = b"\x7fELF"
 LONGEST = 4096  # bytes of a name
+NAMES = 1 << 18  # bytes of all names of a file
 MOST = 1 << 16  # entries of a table, tags of a dynamic segment: no file has as many
 
 EXECUTABLE, SHARED = 2, 3  # e_type
@@ -41,6 +42,13 @@ class Elf:
     requires: dict[str, tuple[str, ...]] = field(default_factory=dict)
     provides: frozenset[str] = frozenset()
 
+    @property
+    def weight(self) -> int:
+        """About how many bytes this takes in memory."""
+        names = (self.interpreter, self.soname, *self.needed, *self.rpath, *self.runpath, *self.provides)
+        versions = (name for known in self.requires.values() for name in known)
+        return 512 + sum(64 + len(name) for name in (*names, *self.requires, *versions))
+
 
 def read(stream: IO[bytes]) -> Elf | None:
     """What the file says; None where it is none that is loaded. Raises BrokenElf."""
@@ -68,7 +76,7 @@ class _Reader:
         self._type, machine, self._table, self._entry, self._count = header[0], header[1], header[4], *header[8:10]
         self._kind = (ident[4], ident[5], machine)
         self._loads: list[tuple[int, int, int]] = []
-        self._strings = 0
+        self._strings = self._named = 0
 
     def elf(self) -> Elf | None:
         if self._type not in (EXECUTABLE, SHARED):
@@ -152,8 +160,9 @@ class _Reader:
     def _string(self, offset: int) -> str:
         self._stream.seek(self._strings + offset)
         name, end, _ = self._stream.read(LONGEST).partition(b"\0")
-        if not end:
-            raise BrokenElf("a name does not end")
+        self._named += len(name)
+        if not end or self._named > NAMES:
+            raise BrokenElf("a name does not end" if not end else "it has more names than any program")
         return name.decode(errors="surrogateescape")
 
     def _unpack(self, form: str, offset: int) -> tuple[int, ...]:

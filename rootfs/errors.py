@@ -107,6 +107,54 @@ class BadTree(BuildError):
         super().__init__(what, mend="Build again; if it stays so, `baseforge log IMAGE` has what the engine printed.")
 
 
+class TarballRefused(BuildError):
+    """An archive that cannot be read, or that holds what no root filesystem may hold."""
+
+    def __init__(self, what: str, mend: str = "Make the archive again, or get it again where it came from.") -> None:
+        super().__init__(what, mend=mend)
+
+    @classmethod
+    def too_large(cls, largest: int) -> TarballRefused:
+        """More comes out than may."""
+        return cls(f"it unpacks to more than {largest} bytes", "If it is meant to be that large, raise `largest`.")
+
+    @classmethod
+    def too_many(cls, most: int) -> TarballRefused:
+        """It has more members than it may."""
+        return cls(f"it has more than {most} members", "If it is meant to have as many, raise `most`.")
+
+    @classmethod
+    def of(cls, member: str, why: str) -> TarballRefused:
+        """What one member is or does."""
+        return cls(f"{member} {why}", f"`leave_out` with a pattern of /{member} makes the image without it.")
+
+
+class SetuidFiles(BuildError):
+    """Files of an archive that run with somebody else's rights, of which its recipe says nothing."""
+
+    SHOWN = 18
+
+    def __init__(self, files: Sequence[str], source: str) -> None:
+        more = [f"… and {len(files) - self.SHOWN} more"] if len(files) > self.SHOWN else []
+        super().__init__(
+            f"{len(files)} files in it are set-uid or set-gid, and not on the list `setuid`",
+            where=source,
+            output="\n".join([*(f"/{path}" for path in files[: self.SHOWN]), *more]),
+            mend="List those under `setuid` (--setuid) that the image needs, and leave the others out (`leave_out`).",
+        )
+
+
+class OtherArchitecture(BuildError):
+    """The programs of an archive are for another machine."""
+
+    def __init__(self, found: str, wanted: str, source: str) -> None:
+        super().__init__(
+            f"the programs in it are for {found}, and the image is for {wanted}",
+            where=source,
+            mend=f"Get the archive of the same distribution for {wanted}.",
+        )
+
+
 class DiskFull(BuildError):
     """No space is left where a file was being written; nothing half-written is left."""
 
@@ -327,6 +375,70 @@ class LockUnfit(InputError):
             f"this lock is not one of the recipe: {reason}",
             where=str(path),
             mend="Write it anew: `baseforge lock NAME --write FILE`, with the recipe's `lock` taken out.",
+        )
+
+
+# Tarballs from elsewhere
+
+
+class SourceMissing(InputError):
+    """There is no such tarball, or it cannot be read."""
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(
+            f"this archive cannot be had: {reason}", where=source, mend="Correct `source`, or put the archive there."
+        )
+
+
+class ImportRefused(InputError):
+    """What `import` was asked for cannot be."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name!r} cannot be imported: {why}", mend="`baseforge import --help` shows what there is.")
+
+
+class SourceUnreachable(NetworkFailure):
+    """A tarball's address does not answer, or breaks off."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(
+            f"the archive could not be fetched: {reason}",
+            where=address,
+            mend="Check the network and the proxy (http_proxy) and build again: it goes on where it broke off.",
+        )
+
+
+class SourceMismatch(BuildError):
+    """A tarball is not the one that is meant."""
+
+    def __init__(self, source: str, expected: str, found: str) -> None:
+        super().__init__(
+            f"this is another archive than the one that is meant: its sha256 is {found}, not {expected}",
+            where=source,
+            mend="If this is a newer one that you trust, put its sha256 into the recipe (or after --sha256).",
+        )
+
+
+class SourceUnsigned(BuildError):
+    """The signature of a tarball is by nobody in its keyring, or of other bytes."""
+
+    def __init__(self, source: str, keyring: object, reasons: Iterable[str]) -> None:
+        found = ", ".join(reasons)
+        super().__init__(
+            "its signature is none of the keyring's keys for these bytes" + (f" (found: {found})" if found else ""),
+            where=source,
+            mend=f"Compare the key with the one that the distribution publishes; the keyring is {keyring}.",
+        )
+
+
+class SignatureMissing(BuildError):
+    """The signature of a tarball is at an address, and no address may be asked."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            "this signature is not kept here, and no address may be asked",
+            where=address,
+            mend="Build once without `--offline`, or put the signature into the recipe's folder.",
         )
 
 

@@ -124,6 +124,15 @@ Inside = Annotated[str, AfterValidator(_inside)]
 Target = Annotated[str, AfterValidator(_target)]
 
 
+def _source(value: str) -> str:
+    """A file of the recipe's folder, or an address."""
+    return value if re.fullmatch(r"https?://[!-~]+", value) else _inside(value)
+
+
+Source = Annotated[str, AfterValidator(_source)]
+Sha256 = Annotated[str, *_like(r"[0-9a-f]{64}", "a sha256: 64 small letters and digits")]
+
+
 def _regex(value: str) -> str:
     """Ambiguous ones, of which `re` warns, are refused too."""
     try:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rootfs.archive import Release
 from rootfs.digests import digest_of
 from rootfs.errors import ToolsMissing
-from rootfs.recipe import DebootstrapRecipe, LayerRecipe, Recipe
+from rootfs.recipe import DebootstrapRecipe, LayerRecipe, Recipe, TarballRecipe
 from rootfs.run import run
 
 BUILD_REVISION = 4  # raised when the same inputs give other bytes because this program changed
@@ -58,12 +58,16 @@ class Package(BaseModel):
 
 
 class Lock(BaseModel):
-    """The exact packages a recipe means, and the Release files that vouch for them; without packages, none."""
+    """The exact packages a recipe means, and the Release files that vouch for them; without packages, none.
+
+    `tarball` is the archive (`sha256:HEX`) that a tarball recipe means; else it is empty and does not count.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     releases: tuple[Release, ...] = ()
     packages: tuple[Package, ...] = ()
+    tarball: str = ""
 
     @property
     def epoch(self) -> int:
@@ -73,7 +77,7 @@ class Lock(BaseModel):
     @property
     def digest(self) -> str:
         """sha256 of the lock as canonical JSON."""
-        return digest_of(self.model_dump(mode="json"))
+        return digest_of(self.model_dump(mode="json", exclude=set() if self.tarball else {"tarball"}))
 
 
 def input_digest(recipe_digest: str, lock: Lock, architecture: str, tools: Mapping[str, str], parent: str = "") -> str:
@@ -102,7 +106,9 @@ def tool_versions(recipe: Recipe) -> dict[str, str]:
 def _tools(recipe: Recipe) -> tuple[str, ...]:
     if isinstance(recipe, DebootstrapRecipe):
         return ENGINE_TOOLS[recipe.engine]
-    return LAYER_TOOLS if isinstance(recipe, LayerRecipe) else recipe.tools
+    if isinstance(recipe, LayerRecipe):
+        return LAYER_TOOLS
+    return () if isinstance(recipe, TarballRecipe) else recipe.tools
 
 
 def package_versions(packages: tuple[str, ...]) -> dict[str, str]:

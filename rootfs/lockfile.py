@@ -98,7 +98,10 @@ def _kind(was: Package, now: Package) -> str:
 
 def write_lock(lock: Lock, path: Path) -> None:
     """Write a lock file: JSON with one package a line, so that a commit shows what changed."""
-    parts = [f' "{key}": [\n  {_lines(values)}\n ]' for key, values in lock.model_dump(mode="json").items()]
+    parts = [
+        f' "{key}": [\n  {_lines(values)}\n ]'
+        for key, values in lock.model_dump(mode="json", exclude={"tarball"}).items()
+    ]
     kept.write(path, ("{\n" + ",\n".join(parts) + "\n}\n").encode())
 
 

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import chain, islice
 
+from rootfs.errors import BadTree
+from rootfs.lock import Lock
 from rootfs.members import Member, Members
-from rootfs.slim import Rules, filtered
+from rootfs.slim import Rules, filtered, list_of
 
 DAY = 86_400  # seconds
+LARGEST = 1 << 20  # bytes of a file that is edited
 
 
-def normalised(members: Members, epoch: int) -> Iterator[Member]:
+def dated(members: Members, lock: Lock) -> tuple[Members, int]:
+    """The members, and how new their tree is, in seconds since 1970: as new as its lock.
+
+    Of a tree without packages only its engine knows, and gives that time to the first member, the root.
+    """
+    if lock.releases:
+        return members, lock.epoch
+    rest = iter(members)
+    first = list(islice(rest, 1))
+    return chain(first, rest), first[0].mtime if first else 0
+
+
+def normalised(members: Members, epoch: int, keep: Iterable[str] = ()) -> Iterator[Member]:
     """The members without the traces of their making.
 
     Modification times after `epoch` (seconds since 1970) become `epoch`, the files of `rootfs/filters/volatile.list`
-    go, dates of password changes are clamped, the machine id is emptied.
+    go but for those that the rules of `keep` include, dates of password changes are clamped, the machine id is emptied.
+    Raises BadTree for a file of these that is larger than any.
     """
     edits = _edits(epoch)
-    for member in filtered(members, Rules.named(["volatile"])):
+    for member in filtered(members, Rules.parse([*list_of("volatile"), *keep])):
         clamped = replace(member, mtime=min(member.mtime, epoch)) if member.mtime > epoch else member
         if clamped.is_file and clamped.path in edits:
             yield _edited(clamped, edits[clamped.path], epoch)
@@ -34,6 +51,8 @@ def _edits(epoch: int) -> dict[str, Edit]:
 
 
 def _edited(member: Member, edit: Edit, epoch: int) -> Member:
+    if member.size > LARGEST:
+        raise BadTree(f"/{member.path} is of {member.size} bytes, which no such file is")
     old = member.content.read() if member.content else b""
     new = edit(old)
     return member.holding(new) if new == old else replace(member.holding(new), mtime=epoch)

@@ -20,6 +20,7 @@ from rootfs.digests import digest_of
 from rootfs.errors import RecipeInvalid, UnknownRecipe, nearest
 from rootfs.parents import wrong_parent
 from rootfs.scratch.recipe import DEBUG, ScratchRecipe, debugging
+from rootfs.tarball import TarballKeys, is_address
 
 DEBOOTSTRAP_VARIANTS = ("minbase", "buildd", "important")
 
@@ -60,8 +61,19 @@ class LayerRecipe(Packaged):
     parent: fields.Name = Field(alias="from", description="the recipe whose image it is laid on, in the same folder")
 
 
-Recipe = DebootstrapRecipe | ScratchRecipe | LayerRecipe
-KINDS: dict[str, type[Recipe]] = {"debootstrap": DebootstrapRecipe, "scratch": ScratchRecipe, "layer": LayerRecipe}
+class TarballRecipe(TarballKeys, Common):
+    """A root filesystem as somebody else has made it, checked and packed anew."""
+
+    kind: Literal["tarball"] = Field(description="a root filesystem in a tar archive, of any distribution")
+
+
+Recipe = DebootstrapRecipe | ScratchRecipe | TarballRecipe | LayerRecipe
+KINDS: dict[str, type[Recipe]] = {
+    "debootstrap": DebootstrapRecipe,
+    "scratch": ScratchRecipe,
+    "tarball": TarballRecipe,
+    "layer": LayerRecipe,
+}
 
 
 def find(name: str, folder: Path) -> Path:
@@ -96,10 +108,11 @@ def folder_of(path: Path) -> Path:
     return path.parent / path.stem
 
 
-def read(path: Path, image: str = "") -> Recipe:
+def read(path: Path, image: str = "", *, pooled: bool = False) -> Recipe:
     """The recipe in a file, of its own `image` or of the one for debugging.
 
-    Raises RecipeInvalid with everything that is wrong in it.
+    The archive of a tarball recipe need not be in the folder where it is `pooled`. Raises RecipeInvalid with everything
+    that is wrong in it.
     """
     document = reader.load(path)
     model = _model(document)
@@ -110,7 +123,7 @@ def read(path: Path, image: str = "") -> Recipe:
         recipe = model.model_validate({**document.values, "name": path.stem})
     except ValidationError as error:
         raise RecipeInvalid(wrong + complaints(error, document, model)) from None
-    wrong.extend(_missing(recipe, document, folder_of(path)))
+    wrong.extend(_missing(recipe, document, folder_of(path), pooled=pooled))
     if isinstance(recipe, LayerRecipe) and (why := wrong_parent(path)):
         wrong.append((document.place(("from",)), why))
     if wrong:
@@ -135,11 +148,12 @@ def read_all(folder: Path) -> list[Recipe]:
 def digest(recipe: Recipe, folder: Path) -> str:
     """`sha256:HEX` of what a recipe says, defaults included, and of the files in its `folder` (see `folder_of`).
 
-    The description and the builder do not count: a better sentence makes no other image, nor does another builder.
-    Raises RecipeInvalid for a file that cannot be read.
+    The description and the builder do not count: a better sentence makes no other image, nor does another builder. A
+    tarball counts in the lock. Raises RecipeInvalid for a file that cannot be read.
     """
     said = recipe.model_dump(mode="json", by_alias=True, exclude={"description", "builder"})
-    files = contents(folder) if isinstance(recipe, ScratchRecipe) or any(_named(recipe)) else []
+    archive = recipe.source if isinstance(recipe, TarballRecipe) else None
+    files = contents(folder, but=archive) if isinstance(recipe, ScratchRecipe) or any(_named(recipe)) else []
     return digest_of({"recipe": said, "files": files})
 
 
@@ -157,23 +171,29 @@ def _model(document: reader.Document) -> type[Recipe]:
     return KINDS[kind]
 
 
-def _missing(recipe: Recipe, document: reader.Document, folder: Path) -> Iterator[tuple[str, str]]:
-    """The files that a recipe names and nothing can bring."""
+def _missing(recipe: Recipe, document: reader.Document, folder: Path, *, pooled: bool) -> Iterator[tuple[str, str]]:
+    """The files that a recipe names and nothing can bring; an archive whose sha256 is said may be in the pool."""
     for path, why in strays(folder):
         yield document.place(("files",)), f"{path} {why}"
-    made = isinstance(recipe, ScratchRecipe) and bool(recipe.build)
+    made = {"files"} if isinstance(recipe, ScratchRecipe) and recipe.build else set()
+    if isinstance(recipe, TarballRecipe) and (pooled or recipe.sha256):
+        made = {"source"}
     for place, source in _named(recipe):
-        if not (made and place[0] == "files") and not is_file(folder / source):
+        if place[0] not in made and not is_file(folder / source):
             yield document.place(place), f"there is no file {folder / source}"
 
 
 def _named(recipe: Recipe) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Each file of its folder that a recipe names, with the key that names it."""
+    for index, check in enumerate(recipe.smoke):
+        yield from ((("smoke", index, "files", number), file) for number, file in enumerate(check.files))
+    if isinstance(recipe, TarballRecipe):
+        sources = {"source": recipe.source, "signature": recipe.signature, "keyring": recipe.keyring}
+        yield from (((key,), file) for key, file in sources.items() if file and not is_address(file))
+        return
     for index, entry in enumerate(recipe.files):
         if entry.source is not None:
             yield ("files", index, "from"), entry.source
-    for index, check in enumerate(recipe.smoke):
-        yield from ((("smoke", index, "files", number), file) for number, file in enumerate(check.files))
     yield from ((("repositories", index, "keyring"), each.keyring) for index, each in enumerate(recipe.repositories))
     if isinstance(recipe, Packaged):
         yield from ((("customise", index), script) for index, script in enumerate(recipe.customise))

@@ -21,6 +21,7 @@ from rootfs.run import run
 
 AHEAD = 600.0  # seconds that an archive's clock may be ahead of ours
 UNUSABLE = {"NO_PUBKEY": "", "EXPKEYSIG": ", which has expired", "REVKEYSIG": ", which is revoked"}  # gpgv's words
+BAD = "[GNUPG:] BADSIG"
 TIMEOUT = httpx.Timeout(30, connect=10)  # seconds
 
 
@@ -119,14 +120,17 @@ def verified(signed: bytes, keyring: Path, address: str) -> tuple[str, str]:
     with usable(keyring) as ring:
         argv = ["gpgv", "--status-fd=2", f"--keyring={ring}", "--output=-", "-"]
         result = run(argv, stdin=signed, check=False)
-    signers, others = _signers(result.stderr)
-    if not signers or "[GNUPG:] BADSIG" in result.stderr:
+    good, others = signers(result.stderr)
+    if not good:
         raise UnsignedRelease(address, keyring, others)
-    return signers[0], result.stdout
+    return good[0], result.stdout
 
 
-def _signers(status: str) -> tuple[list[str], list[str]]:
-    """The fingerprints of good signatures, and the keys of others: unknown ones, expired and revoked ones."""
+def signers(status: str) -> tuple[list[str], list[str]]:
+    """The fingerprints of good signatures, and the keys of others: unknown ones, expired and revoked ones.
+
+    `status` is what gpgv says. Where one is a signature of other bytes, none is good.
+    """
     good, others, key = [], [], ""
     for word, value in re.findall(r"^\[GNUPG:\] (\w+)(?: (\S+))?", status, re.MULTILINE):
         if word in ("GOODSIG", "NEWSIG"):
@@ -136,7 +140,7 @@ def _signers(status: str) -> tuple[list[str], list[str]]:
         elif word in UNUSABLE:
             others.append(value + UNUSABLE[word])
             key = ""
-    return good, others
+    return [] if BAD in status else good, others
 
 
 def _check_dates(date: int, until: int | None, address: str) -> None:

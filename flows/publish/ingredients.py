@@ -21,15 +21,15 @@ from rootfs.recipe import folder_of
 CONTRADICTIONS = (FileExistsError, FileNotFoundError, NotADirectoryError)
 
 
-def keep(store: Store, *recipes: Path) -> str:
+def keep(store: Store, *recipes: Path, but: Path | None = None) -> str:
     """Keep the file of a recipe and of those it stands on, each with the folder of the files it names, if it has one.
 
-    Returns the blob's digest.
+    One file is left out, if that is said. Returns the blob's digest.
     """
     with TemporaryFile() as tar:
         with tarfile.open(fileobj=tar, mode="w", format=tarfile.PAX_FORMAT, errors="surrogateescape") as archive:
-            for recipe in recipes:
-                for name, path in _ingredients(recipe, folder_of(recipe)):
+            for name, path in (each for recipe in recipes for each in _ingredients(recipe, folder_of(recipe))):
+                if path != but:
                     _add(archive, name, path)
         tar.seek(0)
         return store.put_blob(tar)

@@ -45,7 +45,8 @@ class Smoke(Frozen):
 
 
 class Record(Frozen):
-    """One build of one image. Sizes are bytes, `seconds` is wall time by step, `packages` counts what is installed.
+    """One build of one image. Sizes are bytes, `seconds` is wall time by step, `packages` counts what is installed,
+    `distribution` is what the tree calls itself.
 
     The seconds of AHEAD are those of `pack` in which the engine already took the layer in.
 
@@ -73,6 +74,7 @@ class Record(Frozen):
     size: int = 0
     unpacked: int = 0
     packages: int = 0
+    distribution: str = ""
     inventory: str = ""
     ingredients: str = ""
     log: str = ""

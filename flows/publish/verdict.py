@@ -20,6 +20,7 @@ from rootfs.errors import BlobMissing, InvalidDigest
 from rootfs.inside import Pair, difference
 from rootfs.lock import Lock, Package
 from rootfs.run import Log
+from rootfs.tarball import TARBALL
 
 SHOWN = 20  # differences
 LONGEST = 4 << 20  # bytes of a manifest, as registries have it
@@ -134,15 +135,20 @@ def tools(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[st
 
 
 def lock_of(lock: Lock, debs: Path) -> Lock:
-    """The lock as the debs in a folder are: what was really used."""
-    return lock.model_copy(update={"packages": tuple(_as_it_is(package, debs) for package in lock.packages)})
+    """The lock as the debs or the tarball in a folder are: what was really used."""
+    tarball = f"sha256:{_sha256(debs / TARBALL)}" if lock.tarball else ""
+    packages = tuple(_as_it_is(package, debs) for package in lock.packages)
+    return lock.model_copy(update={"packages": packages, "tarball": tarball})
 
 
 def _as_it_is(package: Package, debs: Path) -> Package:
     path = debs / package.file_name
-    with path.open("rb") as deb:
-        found = {"sha256": hashlib.file_digest(deb, "sha256").hexdigest(), "size": path.stat().st_size}
-    return package.model_copy(update=found)
+    return package.model_copy(update={"sha256": _sha256(path), "size": path.stat().st_size})
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def differences(store: Store, then: Expected, made: Image, folder: Path, log: Log) -> list[str]:

@@ -13,7 +13,7 @@ from rootfs.common import Packaged
 from rootfs.lock import Lock
 from rootfs.members import Members
 from rootfs.merge import Stack
-from rootfs.recipe import Recipe
+from rootfs.recipe import Recipe, TarballRecipe
 from rootfs.run import Log, run
 
 TIMEOUT = 3600.0  # seconds an engine may take
@@ -23,9 +23,10 @@ TIMEOUT = 3600.0  # seconds an engine may take
 class Job:
     """One tree to make: `folder` is an empty work folder, `files` the recipe's own folder of files.
 
-    `debs` holds every deb of the lock under its `file_name`, checked. `sources_list` is the text of the image's own
-    `/etc/apt/sources.list`. Trees of essential packages are kept in `kept`; without it none is used or kept. A layer's
-    tree begins with that of `stack`, the image it is laid on, which is of the recipes `below`, the lowest first.
+    `debs` holds every deb of the lock under its `file_name`, or its tarball, checked. `sources_list` is the text of
+    the image's own `/etc/apt/sources.list`. Trees of essential packages are kept in `kept`; without it none is used or
+    kept. A layer's tree begins with that of `stack`, the image it is laid on, which is of the recipes `below`, the
+    lowest first.
     """
 
     recipe: Recipe
@@ -69,9 +70,11 @@ class Engine(Protocol):
 
 def engine_for(recipe: Recipe) -> Engine:
     """The engine a recipe asks for."""
-    from rootfs.engines import debian, scratch
+    from rootfs.engines import debian, scratch, tarball
 
-    return debian.tree if isinstance(recipe, Packaged) else scratch.tree
+    if isinstance(recipe, Packaged):
+        return debian.tree
+    return tarball.tree if isinstance(recipe, TarballRecipe) else scratch.tree
 
 
 def is_root() -> bool:

@@ -159,4 +159,4 @@ def test_the_parents_library_path_and_time_count() -> None:
     assert parents.library_path(ImageSettings(), None) == ""
     assert parents.library_path(ImageSettings(), GROUND) == "/opt=lib"
     assert parents.library_path(ImageSettings(env={"LD_LIBRARY_PATH": "/own"}), GROUND) == "/own"
-    assert (parents.epoch(Lock(), GROUND), parents.epoch(Lock(), None)) == (7, 0)
+    assert (parents.epoch(0, GROUND), parents.epoch(0, None)) == (7, 0)

@@ -84,6 +84,14 @@ def test_the_recipes_of_the_shelf_come_back(name, store, tmp_path):
     assert recipe_digest(again(store, file, tmp_path)) == recipe_digest(file)
 
 
+def test_one_file_may_stay_out(store, recipe, tmp_path):
+    blob = ingredients.keep(store, recipe, but=folder_of(recipe) / "a")
+    (tmp_path / "again").mkdir()
+    back = folder_of(ingredients.unpack(store, blob, tmp_path / "again"))
+    assert not (back / "a").exists()
+    assert (back / "deep/er/b").exists()
+
+
 def test_times_owners_and_other_modes_are_not_kept(store, recipe):
     before = kept(store, recipe)
     for path in recipe.parent.rglob("*"):

@@ -15,6 +15,7 @@ from rootfs.lock import Lock, Package
 from rootfs.members import Member
 from rootfs.pack import pack
 from rootfs.parts import ImageSettings
+from rootfs.tarball import TARBALL
 
 HEX = "ab" * 32
 
@@ -144,6 +145,11 @@ def test_the_lock_is_that_of_the_debs_that_were_used(tmp_path):
     assert found.packages[0].sha256.startswith("2cf24dba")
     assert found.digest != lock.digest
     assert verdict.lock_of(found, tmp_path) == found
+
+
+def test_the_lock_is_that_of_the_tarball_that_was_used(tmp_path):
+    (tmp_path / TARBALL).write_bytes(b"hello")
+    assert verdict.lock_of(Lock(tarball=f"sha256:{HEX}"), tmp_path).tarball.startswith("sha256:2cf24dba")
 
 
 def said(*links, **tools):

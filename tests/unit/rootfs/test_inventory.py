@@ -2,7 +2,10 @@
 
 import io
 
-from rootfs.inventory import Inventory
+import pytest
+
+from rootfs.errors import BadTree
+from rootfs.inventory import LARGEST, Inventory
 from rootfs.members import Member
 
 STATUS = b"""\
@@ -37,3 +40,63 @@ def test_a_tree_without_dpkg_has_no_packages():
     inventory = Inventory()
     assert list(inventory.watching([Member("hello", content=io.BytesIO())]))
     assert inventory.packages() == {}
+
+
+APK = b"""\
+C:Q1y5
+P:musl
+V:1.2.5-r0
+A:x86_64
+F:lib
+
+C:Q1y6
+P:busybox
+V:1.36.1-r29
+A:x86_64
+"""
+PACMAN = b"%NAME%\nacl\n\n%VERSION%\n2.3.2-1\n\n%BASE%\nacl\n\n%ARCH%\nx86_64\n"
+DATABASES = [
+    ("lib/apk/db/installed", APK, {"musl:x86_64": "1.2.5-r0", "busybox:x86_64": "1.36.1-r29"}),
+    ("usr/lib/apk/db/installed", APK, {"musl:x86_64": "1.2.5-r0", "busybox:x86_64": "1.36.1-r29"}),
+    ("var/lib/pacman/local/acl-2.3.2-1/desc", PACMAN, {"acl:x86_64": "2.3.2-1"}),
+    ("var/lib/pacman/local/acl-2.3.2-1/desc", b"\xff%NAME%", {}),
+    ("var/lib/dpkg/status", b"\n\nPackage\n: \xff\nStatus: a installed\n\n\n", {":": ""}),
+]
+
+
+def noted(*members):
+    inventory = Inventory()
+    passed = [
+        member.content.read()
+        for member in inventory.watching(
+            [Member(path, size=len(data), content=io.BytesIO(data)) for path, data in members]
+        )
+    ]
+    assert passed == [data for _, data in members]
+    return inventory
+
+
+@pytest.mark.parametrize(("path", "data", "packages"), DATABASES)
+def test_other_databases_are_read_as_well(path, data, packages):
+    assert noted((path, data)).packages() == packages
+
+
+NAMES = [
+    ([("etc/os-release", b'NAME=Alpine\nPRETTY_NAME="Alpine Linux v3.20"\n')], "Alpine Linux v3.20"),
+    ([("usr/lib/os-release", b"NAME='Arch Linux'\n")], "Arch Linux"),
+    ([("etc/os-release", b"PRETTY_NAME=a\n"), ("usr/lib/os-release", b"PRETTY_NAME=b\n")], "a"),
+    ([("etc/os-release", b'PRETTY_NAME="no end\n')], '"no end'),
+    ([("etc/os-release", b'PRETTY_NAME="\x1b[31m\xff"\n')], "\\x1b[31m\ufffd"),
+    ([("etc/motd", b"NAME=x\n")], ""),
+]
+
+
+@pytest.mark.parametrize(("members", "name"), NAMES)
+def test_a_tree_says_which_distribution_it_is(members, name):
+    assert noted(*members).distribution == name
+
+
+def test_a_database_larger_than_any_is_not_read():
+    member = Member("var/lib/dpkg/status", size=LARGEST + 1, content=io.BytesIO(STATUS))
+    with pytest.raises(BadTree, match="/var/lib/dpkg/status is of"):
+        list(Inventory().watching([member]))

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from rootfs.digests import digest_of
 from rootfs.errors import InputError, RecipeInvalid, UnknownRecipe
+from rootfs.lock import Lock
 from rootfs.parts import FileEntry
-from rootfs.recipe import DebootstrapRecipe, digest, find, folder_of, read, read_all
+from rootfs.recipe import DebootstrapRecipe, TarballRecipe, digest, find, folder_of, read, read_all
 from rootfs.scratch.recipe import ScratchRecipe
 
 DEBIAN = "kind: debootstrap\nsuite: trixie\n"
@@ -19,9 +21,12 @@ SCRATCH = "kind: scratch\nfiles:\n  - {path: /motd, content: hello}\n"
 
 @pytest.fixture
 def write(tmp_path: Path):
-    def write(text: str, name: str = "noble.yaml") -> Path:
+    def write(text: str, name: str = "noble.yaml", *files: str) -> Path:
         path = tmp_path / name
         path.write_text(text)
+        for file in files:
+            path.with_suffix("").mkdir(exist_ok=True)
+            (path.with_suffix("") / file).touch()
         return path
 
     return write
@@ -282,9 +287,9 @@ def test_a_folder_whose_digest_would_not_say_all_is_refused(write, tmp_path, mak
         ("", "1:1: expected a mapping of keys and values"),
         ("# nothing\n", "1:1: expected a mapping of keys and values"),
         ("- a\n", "1:1: expected a mapping of keys and values"),
-        ("suite: trixie\n", "1:1: key 'kind' is missing; it is one of debootstrap, scratch, layer"),
+        ("suite: trixie\n", "1:1: key 'kind' is missing; it is one of debootstrap, scratch, tarball, layer"),
         ("kind: debotstrap\n", "1:7: there is no such kind of recipe. Did you mean 'debootstrap'?"),
-        ("kind: {a: b}\n", "1:7: there is no such kind of recipe. It is one of debootstrap, scratch, layer."),
+        ("kind: {a: b}\n", "1:7: there is no such kind of recipe. It is one of debootstrap, scratch, tarball, layer."),
         ("kind: debootstrap\n", "1:1: key 'suite' is missing"),
         ("kind: scratch\nfiles: []\n", "1:1: the image would be empty: name some `files`, `packages` or `ingredients`"),
         (DEBIAN + "suite: noble\n", "3:1: key 'suite' is there twice"),
@@ -460,3 +465,62 @@ class TestDigest:
         (tmp_path / "noble").mkdir()
         (tmp_path / "noble/notes").touch()
         assert self.of(write, DEBIAN) == before
+
+
+SHA = "a" * 64
+TARBALL = "kind: tarball\nsource: https://archive.example/rootfs.tar.xz\n"
+
+
+def test_every_key_of_a_tarball_recipe(write):
+    text = f"""{TARBALL}sha256: {SHA}
+signature: https://archive.example/rootfs.tar.xz.sig
+keyring: ring.gpg
+leave_out: [/usr/share/doc/*]
+setuid: [/bin/su]
+devices: true
+epoch: 1700000000
+largest: 1000000
+most: 1000
+"""
+    path = write(text, "it.yaml", "ring.gpg")
+    recipe = read(path)
+    assert isinstance(recipe, TarballRecipe)
+    said = recipe.model_dump(exclude_defaults=True)
+    assert said["epoch"] == 1_700_000_000
+    assert {"sha256", "signature", "keyring", "leave_out", "setuid", "devices", "largest", "most"} <= said.keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (TARBALL, "1:1: a 'source' that is an address needs 'sha256'"),
+        (f"{TARBALL}sha256: abc\n", "3:9: 'abc' is not a sha256"),
+        (f"{TARBALL}sha256: {SHA}\nsignature: https://a.example/x\n", "1:1: 'signature' and 'keyring' go together"),
+        ("kind: tarball\nsource: ../x.tar\n", "2:9: '../x.tar' leads out of the recipe's folder"),
+        ("kind: tarball\nsource: ftp://a.example/x\n", "2:9: 'ftp://a.example/x' is not a plain relative path"),
+        ("kind: tarball\nsource: x.tar\n", "2:9: there is no file"),
+        ("kind: tarball\nsource: x.tar\nsuite: noble\n", "3:1: unknown key 'suite'"),
+        ("kind: tarball\nsource: x.tar\nmost: 0\n", "3:7: this should be greater than or equal to 1"),
+    ],
+)
+def test_what_no_tarball_recipe_can_say(write, text, error):
+    assert refusal(write(text)).startswith(f"noble.yaml:{error}")
+
+
+def test_a_tarball_need_not_be_in_the_folder_where_the_pool_may_have_it(write):
+    assert read(write(f"kind: tarball\nsource: x.tar\nsha256: {SHA}\n"))
+    assert read(write("kind: tarball\nsource: x.tar\n"), pooled=True)
+
+
+def test_a_tarball_counts_in_the_lock_and_not_in_the_digest_of_its_recipe(write):
+    path = write("kind: tarball\nsource: x.tar\nsignature: sig\nkeyring: ring\n", "it.yaml", "x.tar", "sig", "ring")
+    before = digest(read(path), folder_of(path))
+    (folder_of(path) / "x.tar").write_text("other")
+    assert digest(read(path), folder_of(path)) == before
+    (folder_of(path) / "ring").write_text("other")
+    assert digest(read(path), folder_of(path)) != before
+
+
+def test_only_a_tarball_makes_it_count_in_a_lock():
+    assert Lock().digest == digest_of({"releases": [], "packages": []})
+    assert len({Lock().digest, Lock(tarball="a").digest, Lock(tarball="b").digest}) == 3

@@ -1,0 +1,35 @@
+"""Tarballs on their way into a build: kept in the store by their sha256, and vouched for where a recipe asks for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flows.inputs import Inputs
+from flows.progress import size
+from flows.session import current, current_run
+from flows.settings import cache_folder
+from flows.trees import empty_folder
+from rootfs.fetch import Source
+from rootfs.recipe import TarballRecipe
+from rootfs.signature import signer
+from rootfs.tarball import TARBALL
+
+
+def fetch_tarball(wanted: Inputs, recipe: TarballRecipe, folder: Path, *, offline: bool) -> Path:
+    """The archive in a folder, out of the store, which takes from elsewhere what it lacks. Raises as `Source`."""
+    here, digest = current(), wanted.lock.tarball
+    source = Source(recipe, wanted.files, here.store, cache_folder() / "partial", offline, current_run().log)
+    taken = source.into_pool(digest)
+    place = empty_folder(folder / "debs")
+    source.lay_out(digest, place / TARBALL)
+    here.progress.note(f"{size((place / TARBALL).stat().st_size)}, {size(taken)} of it fetched")
+    return place
+
+
+def check_signature(wanted: Inputs, place: Path, *, offline: bool) -> None:
+    """See who signed the archive in a folder, where the recipe names a signature. Raises what `signer` does."""
+    recipe, run = wanted.recipe, current_run()
+    if isinstance(recipe, TarballRecipe):
+        cache = cache_folder() / "partial"
+        if key := signer(recipe, wanted.files, place / TARBALL, cache, offline=offline, log=run.log):
+            run.log(f"{recipe.source}: signed by {key}")

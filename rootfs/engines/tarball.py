@@ -1,0 +1,70 @@
+"""tarball: somebody else's root filesystem, read once from end to end before any of it is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import BinaryIO
+
+from rootfs.depot import Depot
+from rootfs.engines import Job
+from rootfs.errors import OtherArchitecture, SetuidFiles, TarballRefused
+from rootfs.inside import printable
+from rootfs.machine import architectures
+from rootfs.members import Member, Members
+from rootfs.recipe import TarballRecipe
+from rootfs.sift import LATEST, device_rules, sifted
+from rootfs.slim import Rules, list_of
+from rootfs.tarball import TARBALL
+from rootfs.unpack import Unpacked
+from rootfs.untar import untarred
+
+SPECIAL = 0o6000  # set-uid and set-gid
+
+
+@contextmanager
+def tree(job: Job) -> Iterator[Members]:
+    """The tree of a tarball recipe. Nothing is unpacked to files of its own: no name in it ever leads to a disk.
+
+    Raises TarballRefused, SetuidFiles, OtherArchitecture.
+    """
+    recipe = job.recipe
+    assert isinstance(recipe, TarballRecipe)  # noqa: S101 - engine_for chose
+    with closing(Depot(job.folder, recipe.most)) as depot:
+        newest = _filled(depot, recipe, job)
+        _check_setuid(depot, recipe)
+        _check_architecture(depot, job.architecture, recipe.source)
+        yield depot.members(newest if recipe.epoch is None else recipe.epoch)
+
+
+def _filled(depot: Depot, recipe: TarballRecipe, job: Job) -> int:
+    """The depot with all that stays of the archive; how new that is."""
+    lines = [*list_of("volatile"), *(device_rules() if recipe.devices else ()), *_excluded(recipe.leave_out)]
+    try:
+        with (job.debs / TARBALL).open("rb") as file:
+            return depot.fill(sifted(_members(file, recipe, job), Rules.parse(lines), job.log), LATEST)
+    except TarballRefused as refused:
+        refused.where = recipe.source
+        raise
+
+
+def _members(file: BinaryIO, recipe: TarballRecipe, job: Job) -> Iterator[Member]:
+    plain = Unpacked(file, recipe.largest)
+    yield from untarred(plain, largest=recipe.largest, most=recipe.most)
+    job.log(f"{recipe.source}: {plain.compression}, {plain.size} bytes unpacked")
+
+
+def _excluded(patterns: tuple[str, ...]) -> list[str]:
+    return [f"exclude {pattern}" for pattern in patterns]
+
+
+def _check_setuid(depot: Depot, recipe: TarballRecipe) -> None:
+    unlisted = Rules.parse(_excluded(recipe.setuid))
+    if found := [printable(path) for path in depot.names_of(SPECIAL) if unlisted.keeps(path)]:
+        raise SetuidFiles(found, recipe.source)
+
+
+def _check_architecture(depot: Depot, wanted: str, source: str) -> None:
+    found = architectures(depot.machines)
+    if found and wanted not in found:
+        raise OtherArchitecture(" or ".join(found), wanted, source)

@@ -1,0 +1,150 @@
+"""A tarball into the pool: out of the recipe's folder or from its address, checked as it comes."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import httpx
+
+from rootfs.disk import disk_full
+from rootfs.download import AGAIN, PAUSES, TIMEOUT, WHOLE, modified
+from rootfs.errors import BlobDamaged, PoolLacks, SourceMismatch, SourceMissing, SourceUnreachable, TarballRefused
+from rootfs.memo import state_of
+from rootfs.partial import Partial, opened
+from rootfs.pool import Blobs
+from rootfs.recipe import TarballRecipe
+from rootfs.run import Log
+from rootfs.tarball import is_address
+
+
+def meant(recipe: TarballRecipe, folder: Path) -> str:
+    """The digest of the archive that a recipe means: what it says, else that of the file in its folder.
+
+    Raises SourceMissing, SourceMismatch where the file is another one than the recipe says.
+    """
+    said, file = recipe.sha256, folder / recipe.source
+    if is_address(recipe.source) or (said and not file.exists()):
+        return f"sha256:{said}"
+    try:
+        found = _hashed(file, state_of(file))
+    except OSError as error:
+        raise SourceMissing(str(file), error.strerror or str(error)) from error
+    if said and found != said:
+        raise SourceMismatch(str(file), said, found)
+    return f"sha256:{found}"
+
+
+@lru_cache
+def _hashed(file: Path, _state: tuple[int, int, int]) -> str:
+    """The file's sha256 in hex, read again only when it has changed."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a recipe's archive is, and the pool that keeps it; `cache` is a folder for what has come of it so far."""
+
+    recipe: TarballRecipe
+    folder: Path
+    blobs: Blobs
+    cache: Path
+    offline: bool
+    log: Log
+
+    def into_pool(self, digest: str) -> int:
+        """See that the pool has the archive; how many bytes came from its address.
+
+        Raises SourceMissing, SourceUnreachable, SourceMismatch, PoolLacks when `offline`, TarballRefused where it is
+        larger than the recipe allows it to be unpacked, and what the blobs raise.
+        """
+        source, file = self.recipe.source, self.folder / self.recipe.source
+        if self.blobs.has_blob(digest):
+            return 0
+        if is_address(source):
+            if self.offline:
+                raise PoolLacks([f"{source} ({digest})"])
+            return download(source, self.recipe.largest, self.cache, self.log, lambda got: self._keep(got, digest))
+        if not file.is_file():
+            raise SourceMissing(str(file), f"it is neither there nor in the pool ({digest})")
+        self.blobs.put_blob(file, digest)
+        return 0
+
+    def lay_out(self, digest: str, path: Path) -> None:
+        """Write the archive to `path`; one that went bad in the pool is had again. Raises as `into_pool` does."""
+        try:
+            self.blobs.fetch_blob(digest, path)
+        except BlobDamaged as damaged:
+            self.log(f"{self.recipe.source}: {damaged.what}")
+            self.blobs.drop_blob(digest)
+            self.into_pool(digest)
+            self.blobs.fetch_blob(digest, path)
+
+    def _keep(self, got: Partial, digest: str) -> None:
+        if f"sha256:{got.sha256}" != digest:
+            raise SourceMismatch(self.recipe.source, digest.removeprefix("sha256:"), got.sha256)
+        self.blobs.put_blob(got.whole(), digest)
+
+
+def download(address: str, largest: int, cache: Path, log: Log, keep: Callable[[Partial], object]) -> int:
+    """Download a file and hand it to `keep`; where it breaks off, the next try, or run, goes on from there.
+
+    Returns its size. Raises SourceUnreachable after three tries, TarballRefused where it has more than `largest` bytes.
+    """
+    with disk_full(cache):
+        cache.mkdir(parents=True, exist_ok=True)
+    path = cache / f"{hashlib.sha256(address.encode()).hexdigest()}.download"
+    with opened(path) as file:
+        got = Partial(file)
+        for pause in (*PAUSES, None):
+            try:
+                with disk_full(cache):
+                    _receive(address, got, largest)
+                break
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                reason = _reason(error)
+                if not _may_pass(error):
+                    raise SourceMissing(address, reason) from error
+                if pause is None:
+                    raise SourceUnreachable(address, reason) from error
+                log(f"{address}: {reason}: again in {pause:g} s")
+                time.sleep(pause)
+        path.unlink(missing_ok=True)  # right or wrong, nobody goes on from here
+        keep(got)
+        return got.size
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, httpx.HTTPStatusError):
+        return f"it answers {error.response.status_code} {error.response.reason_phrase}"
+    return str(error) or type(error).__name__
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether it may be different in a moment."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.is_server_error or error.response.status_code in AGAIN
+    return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol)
+
+
+def _receive(address: str, got: Partial, largest: int) -> None:
+    headers = {**WHOLE, **got.headers}
+    with httpx.stream("GET", address, headers=headers, timeout=TIMEOUT, follow_redirects=True) as answer:
+        if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and got.size:
+            got.restart()
+            raise httpx.RemoteProtocolError("it has another file now")
+        answer.raise_for_status()
+        if answer.status_code != httpx.codes.PARTIAL_CONTENT:
+            got.restart(modified(answer))
+        elif not answer.headers.get("content-range", "").startswith(f"bytes {got.size}-"):
+            got.restart()
+            raise httpx.RemoteProtocolError("it sends another part than was asked for")
+        for data in answer.iter_raw():
+            got.add(data)
+            if got.size > largest:
+                raise TarballRefused.too_large(largest)

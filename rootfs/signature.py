@@ -1,0 +1,47 @@
+"""Detached OpenPGP signatures of tarballs: who vouches for the bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from rootfs.errors import SignatureMissing, SourceUnsigned
+from rootfs.fetch import download
+from rootfs.keyring import usable
+from rootfs.recipe import TarballRecipe
+from rootfs.release import signers
+from rootfs.run import Log, run
+from rootfs.tarball import is_address
+
+LARGEST = 1 << 20  # bytes of a signature
+
+
+def signer(recipe: TarballRecipe, folder: Path, archive: Path, cache: Path, *, offline: bool, log: Log) -> str:
+    """The fingerprint of the key that the archive is signed with; empty where the recipe names no signature.
+
+    Raises SourceUnsigned, SignatureMissing when `offline`, InvalidKeyring, and what downloading raises.
+    """
+    if recipe.signature is None or recipe.keyring is None:
+        return ""
+    signature, keyring = folder / recipe.signature, folder / recipe.keyring
+    if is_address(recipe.signature):
+        signature = _fetched(recipe.signature, f"{recipe.source} {recipe.sha256}", cache, offline=offline, log=log)
+    with usable(keyring) as ring:
+        said = run(["gpgv", "--status-fd=2", f"--keyring={ring}", "--", signature, archive], check=False).stderr
+    good, others = signers(said)
+    if not good:
+        if is_address(recipe.signature):
+            signature.unlink(missing_ok=True)  # the next build asks for it again
+        raise SourceUnsigned(recipe.source, recipe.keyring, others)
+    return good[0]
+
+
+def _fetched(address: str, archive: str, cache: Path, *, offline: bool, log: Log) -> Path:
+    """The signature of just this archive, which is asked for once."""
+    path = cache / f"{hashlib.sha256(f'{address} {archive}'.encode()).hexdigest()}.sig"
+
+    if not path.exists():
+        if offline:
+            raise SignatureMissing(address)
+        download(address, LARGEST, cache, log, lambda got: path.write_bytes(got.whole().read()))
+    return path

@@ -1,0 +1,119 @@
+"""Sparse files in a tar: only what is no hole is stored, and a map says where it belongs.
+
+Sources: the manual of GNU tar, "Storing Sparse Files" (pax formats 0.0, 0.1, 1.0) and its tar.h (the old format).
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import IO
+
+PIECES = 1 << 16  # of a file: more no map may have
+DIGITS = 20  # of a number in a map
+OLD = struct.Struct("12s12s")  # one piece in the old format's headers: offset and size
+
+Piece = tuple[int, int]  # offset and size, in bytes
+Read = Callable[[], bytes]  # gives the next block of the archive
+
+
+class BadMap(ValueError):
+    """A map that makes no sense."""
+
+
+def checked(pieces: Sequence[Piece], size: int, stored: int) -> Sequence[Piece]:
+    """The pieces, which are in order, inside the file and just as much as is stored. Raises BadMap."""
+    end = 0
+    for offset, length in pieces:
+        if offset < end or length < 0:
+            raise BadMap("has a map of holes that goes back")
+        end = offset + length
+    if end > size or sum(length for _, length in pieces) != stored:
+        raise BadMap("has a map of holes that is of another size than the file")
+    return pieces
+
+
+def old_map(header: bytes, number: Callable[[bytes], int], following: Read) -> tuple[list[Piece], int]:
+    """The map in a GNU header of type S and the blocks behind it, and the file's real size. Raises BadMap."""
+    pieces = list(_old_pieces(header[386:482], number))
+    more = header[482]
+    while more:
+        block = following()
+        pieces += _old_pieces(block[:504], number)
+        more = block[504]
+        if len(pieces) > PIECES:
+            raise BadMap("has a map of holes that does not end")
+    return pieces, number(header[483:495])
+
+
+def _old_pieces(fields: bytes, number: Callable[[bytes], int]) -> Iterator[Piece]:
+    for offset, size in OLD.iter_unpack(fields):
+        if size.strip(b"\0 "):
+            yield number(offset), number(size)
+
+
+def pax_map(records: Iterable[tuple[str, bytes]]) -> list[Piece]:
+    """The map of formats 0.0, which repeats two keys, and 0.1, which has one list. Raises BadMap."""
+    numbers: list[int] = []
+    for key, value in records:
+        if key in ("GNU.sparse.offset", "GNU.sparse.numbytes"):
+            numbers.append(decimal(value))
+        elif key == "GNU.sparse.map" and value:
+            numbers = [decimal(each) for each in value.split(b",")]
+    return _paired(numbers)
+
+
+def stored_map(following: Read) -> list[Piece]:
+    """The map of format 1.0, in the first blocks of what is stored. Raises BadMap."""
+    block = b""
+
+    def line() -> int:
+        nonlocal block
+        while b"\n" not in block:
+            if len(block) > DIGITS:
+                raise BadMap("has a map of holes that is no list of numbers")
+            block += following()
+        value, _, block = block.partition(b"\n")
+        return decimal(value)
+
+    count = line()
+    if count > PIECES:
+        raise BadMap("has a map of holes that does not end")
+    return _paired([line() for _ in range(2 * count)])
+
+
+def decimal(value: bytes) -> int:
+    """A number as pax headers have it. Raises BadMap."""
+    if not value.isdigit() or len(value) > DIGITS:
+        raise BadMap("has a map of holes with a number that is none")
+    return int(value)
+
+
+def _paired(numbers: list[int]) -> list[Piece]:
+    if len(numbers) % 2 or len(numbers) > 2 * PIECES:
+        raise BadMap("has a map of holes that is no list of pairs")
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+class Expanded(io.RawIOBase):
+    """The file as it was: what is stored, and zeros where the holes are."""
+
+    def __init__(self, stored: IO[bytes], pieces: Sequence[Piece], size: int) -> None:
+        self._stored, self._size, self._place = stored, size, 0
+        self._pieces = iter([*pieces, (size, 0)])
+        self._start, self._length = next(self._pieces)
+
+    def readable(self) -> bool:  # noqa: D102 - as in io
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # noqa: D102 - as in io
+        while self._place == self._start + self._length and self._place < self._size:
+            self._start, self._length = next(self._pieces)
+        if self._place < self._start:
+            data = bytes(min(len(buffer), self._start - self._place))
+        else:
+            data = self._stored.read(min(len(buffer), self._start + self._length - self._place))
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)

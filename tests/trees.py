@@ -1,0 +1,63 @@
+"""Trees that are made of tarballs, without an engine of containers: what an image of one would hold."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rootfs.engines import Job, engine_for
+from rootfs.lock import Lock
+from rootfs.members import Member, Members
+from rootfs.recipe import TarballRecipe
+from rootfs.tarball import TARBALL
+
+
+def recipe(**keys: Any) -> TarballRecipe:
+    """A recipe of kind tarball whose archive is `rootfs.tar`."""
+    said = {"name": "r", "kind": "tarball", "source": "rootfs.tar", **keys}
+    return TarballRecipe.model_validate(said, strict=False)
+
+
+@contextmanager
+def grown(data: bytes | Path, place: Path, architecture: str = "amd64", **keys: Any) -> Iterator[Members]:
+    """The members of the archive's tree, while the block lasts, made in the folder `place/work`."""
+    work, debs = place / "work", place / "debs"
+    work.mkdir()
+    debs.mkdir()
+    if isinstance(data, Path):
+        (debs / TARBALL).symlink_to(data)
+    else:
+        (debs / TARBALL).write_bytes(data)
+    made = recipe(**keys)
+    job = Job(
+        recipe=made,
+        files=place / "r",
+        lock=Lock(),
+        architecture=architecture,
+        folder=work,
+        debs=debs,
+        sources_list="",
+        kept=None,
+        log=lambda _line: None,
+    )
+    with engine_for(made)(job) as members:
+        yield members
+
+
+def shown(member: Member) -> bytes | str | None:
+    """A file as its content, a folder as None, links by where they lead, devices by their numbers."""
+    match member.kind:
+        case tarfile.DIRTYPE:
+            return None
+        case tarfile.SYMTYPE:
+            return f"-> {member.link}"
+        case tarfile.LNKTYPE:
+            return f"= {member.link}"
+        case tarfile.CHRTYPE | tarfile.BLKTYPE:
+            return "{}:{}".format(*member.device)
+        case _:
+            assert member.content is not None
+            return member.content.read()
