@@ -30,6 +30,7 @@ class Site:
     def __init__(self, folder: Path) -> None:
         self._factory = Factory(folder, {"BASEFORGE_HOME": str(folder / "home"), "BASEFORGE_LOCAL_NAME": folder.name})
         self._layers: dict[str, int] = {}
+        folder.mkdir()
 
     def recipe(self, name: str, text: str) -> str:
         """Another recipe; its name."""
