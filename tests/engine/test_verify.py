@@ -49,7 +49,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
     """A site with a data folder, and so a Prefect server, of its own, and two builds."""
     folder = tmp_path_factory.mktemp("site")
     made = Factory(folder, {"BASEFORGE_HOME": str(folder / "home"), "BASEFORGE_LOCAL_NAME": LOCAL_NAME})
-    made.recipe("tiny", TINY, motd="hello\n", run="#!/bin/sh\n")
+    made.recipe("tiny", TINY, motd="hello\n", run="x\n")
     made.recipe("random", RANDOM, unused="")
     done = made.run("build", "tiny", "random", "--json")
     assert done.status == 0, done.stderr
