@@ -612,7 +612,7 @@ class InterpreterMissing(InputError):
     def __init__(self, path: str, interpreter: str) -> None:
         super().__init__(
             f"/{path} is a script for {interpreter}, which the image lacks",
-            mend="Name the package that has it in `packages` or `libraries`.",
+            mend="Name the package that has it in `packages` or `libraries`, or the script in `unlinked` if nothing runs it.",
         )
 
 
@@ -631,7 +631,8 @@ class LocaleMissing(InputError):
 
     def __init__(self, locale: str, reason: str) -> None:
         super().__init__(
-            f"locale {locale!r}: {reason}", mend="Use C.UTF-8, or `include: [locales]` and a locale it has."
+            f"locale {locale!r}: {reason}",
+            mend="Use C.UTF-8, or a locale that the package `locales` has, which a tree needs in `include`.",
         )
 
 
@@ -640,7 +641,8 @@ class TimezoneMissing(InputError):
 
     def __init__(self, timezone: str) -> None:
         super().__init__(
-            f"the tree has no time zone {timezone!r}", mend="Check its name, and that `include` has `tzdata`."
+            f"the tree has no time zone {timezone!r}",
+            mend="Check its name; a tree of installed packages needs `tzdata` in `include`.",
         )
 
 

@@ -29,7 +29,10 @@ Damage = Callable[[str, bytes], "bytes | None"]  # what becomes of the file at a
 
 @dataclass(frozen=True)
 class Deb:
-    """A package to be made: `fields` are further ones of its control file, `files` and `scripts` have their content."""
+    """A package to be made: `fields` are further ones of its control file, `files` and `scripts` have their content.
+
+    `programs` are files of bytes that can be run; `links` and `hard` are links by path, and where they point.
+    """
 
     name: str
     version: str = "1"
@@ -40,6 +43,9 @@ class Deb:
     fields: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     scripts: Mapping[str, str] = field(default_factory=dict)
+    programs: Mapping[str, bytes] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
+    hard: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def path(self) -> str:
@@ -69,9 +75,17 @@ class Deb:
         for name, text in self.scripts.items():
             (tree / "DEBIAN" / name).write_text(text)
             (tree / "DEBIAN" / name).chmod(0o755)
-        for name, text in self.files.items():
+        for name in (*self.files, *self.programs, *self.links, *self.hard):
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        for name, text in self.files.items():
             (tree / name).write_text(text)
+        for name, data in self.programs.items():
+            (tree / name).write_bytes(data)
+            (tree / name).chmod(0o755)
+        for name, place in self.links.items():
+            (tree / name).symlink_to(place)
+        for name, place in self.hard.items():
+            (tree / name).hardlink_to(tree / place)
         argv = ["dpkg-deb", "--root-owner-group", "--nocheck", "-Znone", "--build", tree, target]
         subprocess.run(argv, check=True, capture_output=True, env={"PATH": "/usr/bin:/bin", "SOURCE_DATE_EPOCH": "1"})
         return target

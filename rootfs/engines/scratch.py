@@ -47,18 +47,20 @@ def tree(job: Job) -> Iterator[Members]:
     recipe = job.recipe
     assert isinstance(recipe, ScratchRecipe)  # noqa: S101 - engine_for chose
     folder = _built(job, recipe)
-    made, kept = Tree(), job.kept / "debs" if job.kept else None
-    debs = opened(_of_image(job, recipe), job.debs, job.folder / "plain", kept)
+    debs = opened(_of_image(job, recipe), job.debs, job.folder / "plain", job.kept / "debs" if job.kept else None)
+    made = Tree(aliased=bool(debs))
     mtime = repository.epoch(job.debs, job.lock.packages)
     whole = _unpack(made, recipe, debs)
     _add_ingredients(made, recipe, debs, mtime)
-    files = [_piece(entry, folder, merge=bool(debs)) for entry in recipe.files]
+    files = [_piece(entry, folder, merge=made.aliased) for entry in recipe.files]
     for piece in files:
         made.lay(piece)
     basics.accounts(made, recipe.users, recipe.groups, mtime)
-    needs = Needs(made, debs, whole, recipe.image.env.get("LD_LIBRARY_PATH", ""))
-    needs.fill(recipe.opened, files)
-    if "linker-cache" in recipe.ingredients:
+    cached = "linker-cache" in recipe.ingredients
+    needs = Needs(made, debs, whole, recipe.image.env.get("LD_LIBRARY_PATH", ""), cached=cached)
+    run = Rules.parse(f"exclude {pattern}" for pattern in recipe.unlinked)
+    needs.fill(recipe.opened, [piece for piece in files if run.keeps(piece.path)])
+    if cached:
         cache.write(made, mtime)
     _note_packages(made, debs, mtime)
     yield made.members()

@@ -9,13 +9,14 @@ from __future__ import annotations
 import posixpath
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from tarfile import LNKTYPE
 
 from rootfs import elf
-from rootfs.closure import CONF, TRIPLETS, way
+from rootfs.closure import CONF, TRIPLETS, real, way
 from rootfs.elf import BrokenElf, Elf
-from rootfs.scratch.tree import Tree
+from rootfs.scratch.tree import Tree, aliases, is_link
 
 MAGIC = b"glibc-ld.so.cache1.1"
 HEADER, ENTRY = 48, 24  # bytes
@@ -41,32 +42,48 @@ class _Entry:
 
 def write(tree: Tree, mtime: int) -> None:
     """Lay the cache of what is in the tree; none where no program is linked dynamically."""
-    entries = sorted(_entries(tree), key=lambda entry: entry.path)
+    entries = {entry.path: entry for entry in _entries(tree)}
     if entries:
-        ordered = sorted(entries, key=lambda entry: entry.order, reverse=True)
+        ordered = sorted((entries[path] for path in sorted(entries)), key=lambda entry: entry.order, reverse=True)
         tree.write("etc/ld.so.cache", _encoded(ordered), mtime)
 
 
 def _entries(tree: Tree) -> Iterator[_Entry]:
-    folders = _folders(tree)
+    links = {**{alias.path: alias.link for alias in aliases()}, **tree.links}
+    names = {path: piece.member.link for path, piece in tree.pieces.items() if piece.member.kind == LNKTYPE}
+    folders = _folders(tree, links)
     for path, piece in tree.pieces.items():
         folder, name = posixpath.split(path)
-        if folder in folders and piece.member.is_file and LIBRARY.fullmatch(name):
-            with piece.open() as content:
-                try:
-                    found = elf.read(content)
-                except BrokenElf:
-                    continue
+        if folder in folders and LIBRARY.fullmatch(name) and (place := real(path, links, names)):
+            found = _library(tree, place)
             if found and found.kind[2] in FLAGS:
-                named = found.soname if found.soname and f"{folder}/{found.soname}" in tree.pieces else name
+                known = _known(found, name, posixpath.basename(place) if is_link(piece) else "")
+                named = known if f"{folder}/{known}" in tree.pieces else name
                 yield _Entry(named, f"/{folder}/{named}", found)
 
 
-def _folders(tree: Tree) -> set[str]:
+def _library(tree: Tree, path: str) -> Elf | None:
+    """What the library at a path says of itself; None where it is no library."""
+    if (piece := tree.pieces.get(path)) is None or not piece.member.is_file:
+        return None
+    with piece.open() as content:
+        try:
+            return elf.read(content)
+        except BrokenElf:
+            return None
+
+
+def _known(found: Elf, name: str, target: str) -> str:
+    """Its own name; a link's, where that leads to the file (`target`) of this library, as links for linking do."""
+    own = found.soname or name
+    return name if f"{target}.".startswith(f"{own}.") else own
+
+
+def _folders(tree: Tree, links: Mapping[str, str]) -> set[str]:
     """The folders that ldconfig looks into: those of ld.so.conf, and the usual ones (aliases resolved)."""
     texts = [piece.read().decode(errors="replace") for path, piece in tree.pieces.items() if CONF.fullmatch(path)]
     said = [line.partition("#")[0].strip() for text in texts for line in text.splitlines()]
-    ways = [way(line, {**tree.links, "lib": "usr/lib"}) for line in said if line.startswith("/")]
+    ways = [way(line, links) for line in said if line.startswith("/")]
     usual = ("usr/lib", "usr/lib64", *(f"usr/lib/{triplet}" for triplet in TRIPLETS.values()))
     return {steps[-1] for steps in ways if steps} | set(usual)
 

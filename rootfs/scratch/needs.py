@@ -9,34 +9,40 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from tarfile import LNKTYPE
 
-from rootfs.closure import Closure, way
+from rootfs.closure import CACHE, Closure, way
 from rootfs.errors import InterpreterMissing, OpenedMissing
+from rootfs.members import Member
 from rootfs.scratch.debs import Debs
 from rootfs.scratch.tree import Piece, Tree, aliases, is_link
 
 BUILT_IN = ("dns", "files")  # services that glibc has in itself (2.34, NEWS: libnss_files and libnss_dns)
 NSSWITCH = "etc/nsswitch.conf"
+DOC = "usr/share/doc"
 ENV = ("/usr/bin/env", "/bin/env")
 FOLDERS = ("usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin")  # of PATH, aliases resolved
 LONGEST_LINE = 256  # bytes of a first line that the kernel reads (BINPRM_BUF_SIZE)
 
 
 class Needs:
-    """Fills `tree` out of the pieces of `debs` that are not in it yet."""
+    """Fills `tree` out of the pieces of `debs` that are not in it yet; of those that are `whole` it lacks nothing but
+    the link that a folder of documentation may be. `cached` where the linker's cache will be in the tree.
+    """
 
-    def __init__(self, tree: Tree, debs: Debs, whole: Iterable[str], library_path: str) -> None:
+    def __init__(self, tree: Tree, debs: Debs, whole: set[str], library_path: str, *, cached: bool) -> None:
         self._tree = tree
         self._spare = {
             path: piece
-            for name in sorted(debs.keys() - set(whole))
+            for name in sorted(debs)
             for path, piece in debs[name].tree.pieces.items()
-            if not piece.member.is_folder
+            if not piece.member.is_folder and (name not in whole or path == f"{DOC}/{name}")
         }
         links = {path: piece.member.link for path, piece in self._spare.items() if is_link(piece)}
         self._links = ChainMap(tree.links, links, {alias.path: alias.link for alias in aliases()})
         self._closure = Closure(library_path)
         for alias in aliases():
             self._closure.note(alias)
+        if cached:
+            self._closure.note(Member(CACHE).holding(b"to be written"))
         self._noted: set[str] = set()
 
     def fill(self, opened: Iterable[str], scripts: Iterable[Piece]) -> None:
@@ -105,7 +111,7 @@ class Needs:
         done: set[str] = set()
         while new := {piece.package for piece in self._tree.pieces.values() if piece.package} - done:
             for package in sorted(new):
-                self.take(f"usr/share/doc/{package}/copyright")
+                self.take(f"{DOC}/{package}/copyright")
             done |= new
 
 

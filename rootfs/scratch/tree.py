@@ -43,10 +43,11 @@ class Piece:
 
 @dataclass
 class Tree:
-    """Pieces by path, and where their symbolic links point."""
+    """Pieces by path, and where their symbolic links point; `aliased` where folders outside /usr lead into it."""
 
     pieces: dict[str, Piece] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
+    aliased: bool = True
 
     def add(self, piece: Piece) -> None:
         """Take a package's piece in. Raises PackagesClash where another package has the path."""
@@ -96,7 +97,10 @@ class Tree:
         self.pieces[piece.path] = piece
 
     def members(self) -> Iterator[Member]:
-        """Every member below the folders that lead to it, sorted by bytes; folders that nobody named are 0755."""
+        """Every member below the folders that lead to it, sorted by bytes; folders that nobody named are 0755.
+
+        Raises FileClash where something is below what is no folder.
+        """
         pieces = {**self._parents(), **self.pieces}
         for path in sorted(pieces, key=_bytes):
             piece = pieces[path]
@@ -109,11 +113,14 @@ class Tree:
     def _parents(self) -> dict[str, Piece]:
         """Folders that lead to what is there, and the aliases of those in /usr."""
         found: dict[str, Piece] = {".": Piece(Member(".", kind=DIRTYPE, mode=0o755))}
-        for path in self.pieces:
+        for child in self.pieces:
+            path = child
             while (path := posixpath.dirname(path)) and path not in found:
+                if (there := self.pieces.get(path)) and not there.member.is_folder:
+                    raise FileClash(f"/{child}", f"/{path} is no folder")
                 found[path] = Piece(Member(path, kind=DIRTYPE, mode=0o755))
-        for alias in aliases():
-            if any(piece.package for piece in self.below(alias.link)):
+        for alias in aliases() if self.aliased else ():
+            if any(self.below(alias.link)):
                 found[alias.path] = Piece(alias)
         return found
 

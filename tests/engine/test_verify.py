@@ -16,6 +16,7 @@ from tests.factory import BASEFORGE, Done, Factory
 
 LOCAL_NAME = "baseforge-verify"
 DEBIAN = ("noble", "trixie", "trixie-slim")
+RUNTIMES = ("static", "base", "python3")  # images from nothing
 TINY = "kind: scratch\nfiles: [{path: /motd, from: motd}, {path: /run, from: run}]\n"
 RANDOM = (
     "kind: scratch\nbuild: [[sh, -c, 'cat /proc/sys/kernel/random/uuid >id']]\nfiles: [{path: /etc/id, from: id}]\n"
@@ -48,7 +49,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
     """A site with a data folder, and so a Prefect server, of its own, and two builds."""
     folder = tmp_path_factory.mktemp("site")
     made = Factory(folder, {"BASEFORGE_HOME": str(folder / "home"), "BASEFORGE_LOCAL_NAME": LOCAL_NAME})
-    made.recipe("tiny", TINY, motd="hello\n", run="#!/bin/sh\n")
+    made.recipe("tiny", TINY, motd="hello\n", run="x\n")
     made.recipe("random", RANDOM, unused="")
     done = made.run("build", "tiny", "random", "--json")
     assert done.status == 0, done.stderr
@@ -171,25 +172,66 @@ def debian(site: Factory) -> Factory:
     return site
 
 
+@pytest.fixture(scope="module")
+def runtimes(site: Factory) -> Factory:
+    """Images of packages that were unpacked and not installed, and one of them to look around in."""
+    before = volumes()
+    site.shelf(*RUNTIMES)
+    done = site.run("build", *RUNTIMES, "base-debug", "--json")
+    assert done.status == 0, done.stderr
+    assert volumes() - before == set()  # what their checks brought along
+    return site
+
+
+def volumes() -> set[str]:
+    return set(
+        subprocess.run(["docker", "volume", "ls", "-q"], capture_output=True, text=True, check=True).stdout.split()
+    )
+
+
+def test_an_image_for_debugging_has_a_shell_for_its_user(runtimes):
+    command = [
+        "docker",
+        "run",
+        "--rm",
+        "--network=none",
+        f"{LOCAL_NAME}/base-debug",
+        "/busybox/sh",
+        "-c",
+        "id -un; pwd",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "nonroot\n/home/nonroot\n"
+
+
+@pytest.mark.parametrize("image", RUNTIMES)
+def test_an_image_from_nothing_is_the_same_a_day_later_without_any_network(runtimes, image, tmp_path):
+    verified_tomorrow(runtimes, image, tmp_path)
+
+
 @pytest.mark.parametrize("image", DEBIAN)
 def test_a_day_later_without_any_network_it_is_the_same(debian, image, tmp_path):
-    assert debian.run("stop").status == 0
+    verified_tomorrow(debian, image, tmp_path)
+
+
+def verified_tomorrow(site: Factory, image: str, tmp_path: Path) -> None:
+    assert site.run("stop").status == 0
     (tmp_path / "sitecustomize.py").write_text(SLEEP)
     command = [*CUT_OFF, BASEFORGE, "verify", image, "--json"]
-    environment = {**debian.environment, **TOMORROW, "PYTHONPATH": str(tmp_path), "DOCKER_HOST": "unix:///nowhere"}
+    environment = {**site.environment, **TOMORROW, "PYTHONPATH": str(tmp_path), "DOCKER_HOST": "unix:///nowhere"}
     try:
         done = subprocess.run(
-            command, check=False, capture_output=True, text=True, timeout=600, cwd=debian.folder, env=environment
+            command, check=False, capture_output=True, text=True, timeout=600, cwd=site.folder, env=environment
         )
     finally:
         subprocess.run([*CUT_OFF, BASEFORGE, "stop"], check=True, capture_output=True, env=environment)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["status"] == "reproduced"
-    [log] = (debian.folder / f"home/logs/{image}").glob(f"{datetime.now(UTC) + timedelta(days=1):%Y%m%d}T*.log")
+    [log] = (site.folder / f"home/logs/{image}").glob(f"{datetime.now(UTC) + timedelta(days=1):%Y%m%d}T*.log")
     assert " is kept as " not in log.read_text()
-    assert found["links"][-1]["found"] == record(debian, image)["manifest_digest"]
-    assert debian.leftovers() == []
+    assert found["links"][-1]["found"] == record(site, image)["manifest_digest"]
+    assert site.leftovers() == []
 
 
 @pytest.mark.parametrize("image", DEBIAN)

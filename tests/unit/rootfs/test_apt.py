@@ -13,6 +13,7 @@ import pytest
 from rootfs.apt import Apt
 from rootfs.aptroot import AptRoot
 from rootfs.archive import Site
+from rootfs.common import Origin
 from rootfs.errors import (
     ArchiveChanging,
     ArchiveUnreachable,
@@ -459,3 +460,11 @@ def test_nothing_of_the_machines_own_apt_is_used(tmp_path):
     assert folders
     assert shown.stdout.count(str(tmp_path)) == 3
     assert "/etc/apt" not in root.run("apt-config", "dump").stdout
+
+
+def test_packages_that_come_alone_bring_nothing_along(still):
+    wanted = Origin(suite=SUITE, include=("apt",))
+    lock = still.apt().lock(wanted, still.files, "amd64", alone=("base", "libapt"))
+    assert {package.name: package.auto for package in lock.packages} == {"apt": False, "libapt": True, "base": False}
+    with pytest.raises(PackageMissing, match="nothing-like-it"):
+        still.apt().lock(wanted, still.files, "amd64", alone=("nothing-like-it",))

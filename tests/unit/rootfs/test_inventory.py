@@ -100,3 +100,14 @@ def test_a_database_larger_than_any_is_not_read():
     member = Member("var/lib/dpkg/status", size=LARGEST + 1, content=io.BytesIO(STATUS))
     with pytest.raises(BadTree, match="/var/lib/dpkg/status is of"):
         list(Inventory().watching([member]))
+
+
+def test_packages_of_images_without_dpkg_are_in_a_file_each():
+    inventory = Inventory()
+    texts = {
+        "a": b"Package: a\nArchitecture: all\nVersion: 1\n",
+        "a.md5sums": b"00  x\n",
+        "b": STATUS.split(b"\n\n")[0],
+    }
+    list(inventory.watching(Member(f"var/lib/dpkg/status.d/{name}").holding(text) for name, text in texts.items()))
+    assert inventory.packages() == {"a:all": "1", "base-files:amd64": "13.8"}

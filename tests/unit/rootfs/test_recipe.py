@@ -12,10 +12,11 @@ from rootfs.digests import digest_of
 from rootfs.errors import InputError, RecipeInvalid, UnknownRecipe
 from rootfs.lock import Lock
 from rootfs.parts import FileEntry
-from rootfs.recipe import DebootstrapRecipe, TarballRecipe, digest, find, folder_of, read, read_all
+from rootfs.recipe import DebootstrapRecipe, TarballRecipe, digest, find, folder_of, images_of, read, read_all
 from rootfs.scratch.recipe import ScratchRecipe
 
 DEBIAN = "kind: debootstrap\nsuite: trixie\n"
+BARE = "kind: scratch\nfiles: [{path: /x, content: x}]\n"
 SCRATCH = "kind: scratch\nfiles:\n  - {path: /motd, content: hello}\n"
 
 
@@ -116,6 +117,23 @@ files:
         ("/bin/alias", None, None, "made", None, "0:0"),
         ("/etc/motd", None, "", None, None, "0:0"),
     ]
+
+
+def test_an_image_for_debugging_is_found_and_is_the_same_with_a_shell(write):
+    path = write(BARE + "suite: trixie\npackages: [bash]\nnonroot: true\ndebug: true\n", "it.yaml")
+    write(BARE, "other.yaml")
+    assert images_of(path.parent) == ["it", "it-debug", "other"]
+    assert images_of(path.parent, ["it-debug"]) == ["it-debug"]
+    assert find("it-debug", path.parent) == path
+    plain, made = read(path), read(path, "it-debug")
+    assert isinstance(plain, ScratchRecipe)
+    assert isinstance(made, ScratchRecipe)
+    assert (made.name, made.packages, made.nonroot) == ("it-debug", ("bash", "busybox-static"), True)
+    assert [entry.path for entry in made.files] == ["/x", "/busybox/sh"]
+    assert made.smoke[-1].run[0] == "/busybox/sh"
+    assert digest(plain, path.parent) != digest(made, path.parent)
+    with pytest.raises(UnknownRecipe):
+        find("other-debug", path.parent)
 
 
 def test_recipes_do_not_change(write):
@@ -292,6 +310,15 @@ def test_a_folder_whose_digest_would_not_say_all_is_refused(write, tmp_path, mak
         ("kind: {a: b}\n", "1:7: there is no such kind of recipe. It is one of debootstrap, scratch, tarball, layer."),
         ("kind: debootstrap\n", "1:1: key 'suite' is missing"),
         ("kind: scratch\nfiles: []\n", "1:1: the image would be empty: name some `files`, `packages` or `ingredients`"),
+        (BARE + "packages: [bash]\n", "1:1: 'packages' needs a 'suite' to take it from"),
+        (BARE + "debug: true\n", "1:1: 'debug' needs a 'suite' to take it from"),
+        (BARE + "ingredients: [zones]\n", "1:1: 'zones' in 'ingredients' needs a 'suite' to take it from"),
+        (BARE + "smoke: [{run: [x], packages: [yy]}]\n", "1:1: 'packages' in 'smoke' needs a 'suite' to take it from"),
+        (BARE + "nonroot: true\nimage: {user: '5'}\n", "1:1: 'nonroot' and 'user' in 'image' exclude each other"),
+        (BARE + "ingredients: [zone]\n", "3:15: "),
+        (BARE + "opened: [/lib/libx.so]\nsuite: trixie\n", "3:10: "),
+        (BARE + "smoke: [{run: [x], files: [y]}]\n", "3:28: there is no file"),
+        (DEBIAN + "smoke: [{run: [x], packages: [yy]}]\n", "3:8: only scratch recipes bring 'packages' for a check"),
         (DEBIAN + "suite: noble\n", "3:1: key 'suite' is there twice"),
         (DEBIAN + "include: [a\n", "4:1: this is not YAML: expected ',' or ']'"),
         (DEBIAN + " include: a\n", "3:9: this is not YAML: mapping values are not allowed here"),

@@ -1,0 +1,118 @@
+"""Runtimes from nothing, of the real archive: what the gate says of each library that is not there, certificates as the
+distribution makes them, and trees for a machine that this is not."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from tarfile import SYMTYPE
+
+import pytest
+
+from flows.settings import load
+from flows.store import open_store
+from rootfs import elf, pool
+from rootfs.apt import Apt
+from rootfs.closure import Closure
+from rootfs.engines import Job, engine_for
+from rootfs.lock import Lock
+from rootfs.members import Member
+from rootfs.recipe import folder_of, read
+from rootfs.scratch.recipe import ScratchRecipe
+from tests.factory import SHELF
+
+ARM64 = 183  # e_machine
+Tree = dict[str, tuple[Member, bytes]]
+Make = Callable[[str, str], tuple[Tree, Lock, Path]]
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """The members of a recipe's tree for an architecture, with its lock and the folder of its debs."""
+    base = tmp_path_factory.mktemp("scratch")
+    site, store = load().site, open_store(str(base / "store"))
+    apt = Apt(base / "apt", site, log=str)
+
+    @cache
+    def made(name: str, architecture: str) -> tuple[Tree, Lock, Path]:
+        path = SHELF / f"{name}.yaml"
+        recipe, files = read(path), folder_of(path)
+        assert isinstance(recipe, ScratchRecipe)
+        assert recipe.origin
+        lock = apt.lock(recipe.origin, files, architecture, alone=recipe.alone)
+        work = base / f"{name}-{architecture}"
+        debs = work / "debs"
+        debs.mkdir(parents=True)
+        pool.fill(lock.packages, store, site.mirror, offline=False, log=str, folder=base / "partial")
+        assert pool.lay_out(lock.packages, store, debs) == {}
+        job = Job(recipe, files, lock, architecture, work, debs, "", None, str)
+        with engine_for(recipe)(job) as members:
+            found = {member.path: (member, member.content.read() if member.content else b"") for member in members}
+        return found, lock, debs
+
+    return made
+
+
+def lacking(tree: Tree, without: str = "") -> list[str]:
+    """What the gate says of the tree, one file less."""
+    closure = Closure()
+    members = (member.holding(data) if member.is_file else member for member, data in tree.values())
+    for _ in closure.watching(member for member in members if member.path != without):
+        pass
+    return [str(each) for each in closure.missing()]
+
+
+def elves(tree: Tree) -> Iterator[tuple[str, elf.Elf]]:
+    for path, (member, data) in tree.items():
+        if member.is_file and data.startswith(elf.MAGIC) and (found := elf.read(BytesIO(data))):
+            yield path, found
+
+
+@pytest.mark.parametrize("name", ["base", "cc"])
+def test_each_library_that_is_taken_away_is_named(make: Make, name: str) -> None:
+    """Without what nothing is linked with, nothing is missing: of glibc, libraries that are opened at run time or that
+    only old programs are linked with, such as libnss_compat.so.2, libdl.so.2 and libthread_db.so.1."""
+    tree, _, _ = make(name, "amd64")
+    assert lacking(tree) == []
+    found = dict(elves(tree))
+    linked = {library for each in found.values() for library in (*each.needed, each.interpreter.rpartition("/")[2])}
+    tried = 0
+    for path, each in found.items():
+        names = {each.soname, path.rpartition("/")[2]} & linked
+        said = lacking(tree, path)
+        assert bool(said) == bool(names), (path, said)
+        assert all(any(line.endswith(library) for library in names) for line in said)
+        tried += bool(names)
+    assert tried >= {"base": 2, "cc": 4}[name]
+
+
+def test_the_certificates_are_those_of_the_distributions_own_program(make: Make, tmp_path: Path) -> None:
+    """update-ca-certificates, out of its package, on a folder with nothing but the package."""
+    tree, lock, debs = make("static", "amd64")
+    [package] = [package for package in lock.packages if package.name == "ca-certificates"]
+    root = tmp_path / "root"
+    subprocess.run(["dpkg-deb", "-x", debs / package.file_name, root], check=True)
+    shared = root / "usr/share/ca-certificates"
+    names = sorted(str(path.relative_to(shared)) for path in shared.rglob("*.crt"))
+    (root / "etc/ca-certificates.conf").write_text("".join(f"{name}\n" for name in names))
+    for folder in ("etc/ssl/certs", "usr/local/share/ca-certificates", "etc/ca-certificates/update.d"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    program = root / "usr/sbin/update-ca-certificates"
+    subprocess.run(["sh", program, "--sysroot", root, "--fresh"], check=True, capture_output=True)
+    bundle = (root / "etc/ssl/certs/ca-certificates.crt").read_bytes()
+    assert len(names) > 100
+    assert tree["etc/ssl/certs/ca-certificates.crt"][1] == bundle
+
+
+@pytest.mark.parametrize("name", ["static", "base"])
+def test_a_tree_for_another_architecture_needs_no_emulation(make: Make, name: str) -> None:
+    tree, lock, _ = make(name, "arm64")
+    assert {package.architecture for package in lock.packages} <= {"arm64", "all"}
+    assert {each.kind[2] for _, each in elves(tree)} == ({ARM64} if name == "base" else set())
+    assert lacking(tree) == []
+    if name == "base":
+        assert b"/usr/lib/aarch64-linux-gnu/libc.so.6\0" in tree["etc/ld.so.cache"][1]
+        assert tree["lib"][0].kind == SYMTYPE

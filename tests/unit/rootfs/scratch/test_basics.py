@@ -1,0 +1,108 @@
+"""Ingredients, one by one."""
+
+import tarfile
+
+import pytest
+
+from rootfs.errors import AccountClash, LocaleMissing, TimezoneMissing
+from tests.debian import Deb
+
+ZONES = Deb(
+    "tzdata",
+    files={"usr/share/zoneinfo/Europe/Berlin": "TZif", "usr/share/doc/tzdata/copyright": "free"},
+    links={"usr/share/zoneinfo/Europe/Bonn": "Berlin", "usr/share/zoneinfo/Germany": "Europe/Bonn"},
+)
+BASE = Deb("base-files", files={"usr/lib/os-release": "ID=it\n"}, links={"etc/os-release": "../usr/lib/os-release"})
+LOCALES = Deb(
+    "locales-all",
+    files={"usr/lib/locale/de_DE.utf8/LC_TIME": "Zeit", "usr/lib/locale/de_AT.utf8/LC_NAME": "Name"},
+    hard={"usr/lib/locale/de_AT.utf8/LC_TIME": "usr/lib/locale/de_DE.utf8/LC_TIME"},
+)
+LIBC_BIN = Deb("libc-bin", files={"usr/lib/locale/C.utf8/LC_CTYPE": "C", "usr/bin/locale": "x"})
+
+
+def test_users(make):
+    made = make("ingredients: [users]\n")
+    users = [line.split(":") for line in made.contents["etc/passwd"].decode().splitlines()]
+    assert [(user[0], user[2], user[3], user[5]) for user in users] == [
+        ("root", "0", "0", "/root"),
+        ("nobody", "65534", "65534", "/nonexistent"),
+        ("nonroot", "65532", "65532", "/home/nonroot"),
+    ]
+    groups = {line.split(":")[0]: line.split(":")[2] for line in made.contents["etc/group"].decode().splitlines()}
+    assert groups == {"root": "0", "tty": "5", "staff": "50", "nobody": "65534", "nonroot": "65532"}
+    home = made["home/nonroot"]
+    assert (home.mode, home.uid, home.gid, made["root"].mode) == (0o700, 65532, 65532, 0o700)
+
+
+def test_tmp_and_nsswitch(make):
+    made = make("ingredients: [tmp, nsswitch]\n")
+    assert [(made[path].mode, made[path].is_folder) for path in ("tmp", "var/tmp")] == [(0o1777, True)] * 2
+    assert b"hosts:     files dns\n" in made.contents["etc/nsswitch.conf"]
+
+
+def test_os_release(make):
+    made = make("suite: trixie\ningredients: [os-release]\n", BASE)
+    assert made.contents["usr/lib/os-release"] == b"ID=it\n"
+    assert made.links["etc/os-release"] == "../usr/lib/os-release"
+
+
+def test_zones(make):
+    made = make("suite: trixie\ningredients: [zones]\n", ZONES)
+    assert {path for path in made.files if "zoneinfo" in path} == {*ZONES.files, *ZONES.links} - {
+        "usr/share/doc/tzdata/copyright"
+    }
+    assert "usr/share/doc/tzdata/copyright" in made.files
+
+
+def test_a_time_zone_that_is_a_link_comes_with_what_it_leads_to(make):
+    made = make("suite: trixie\ntimezone: Germany\nfiles: [{path: /x, content: x}]\n", ZONES)
+    assert made.links["etc/localtime"] == "/usr/share/zoneinfo/Germany"
+    assert made.contents["etc/timezone"] == b"Germany\n"
+    zones = {path.removeprefix("usr/share/zoneinfo/") for path in made.files if "zoneinfo" in path}
+    assert zones == {"Germany", "Europe/Bonn", "Europe/Berlin"}
+
+
+@pytest.mark.parametrize("name", ["Mars", "Europe"])
+def test_a_time_zone_that_nobody_knows(make, name):
+    with pytest.raises(TimezoneMissing, match=name):
+        make(f"suite: trixie\ntimezone: {name}\nfiles: [{{path: /x, content: x}}]\n", ZONES)
+
+
+def test_locales(make):
+    made = make("suite: trixie\nlocale: C.UTF-8\nfiles: [{path: /x, content: x}]\n", LIBC_BIN)
+    assert made.contents["usr/lib/locale/C.utf8/LC_CTYPE"] == b"C"
+    assert "usr/bin/locale" not in made.files
+
+
+@pytest.mark.parametrize("name", ["de_AT", "de_DE"])
+def test_a_locale_whose_files_are_anothers_too_is_whole(make, name):
+    made = make(f"suite: trixie\nlocale: {name}.UTF-8\nfiles: [{{path: /x, content: x}}]\n", LOCALES)
+    path = f"usr/lib/locale/{name}.utf8/LC_TIME"
+    assert (made.contents[path], made[path].kind) == (b"Zeit", tarfile.REGTYPE)
+    assert {each.split("/")[3] for each in made.files if "locale/" in each} == {f"{name}.utf8"}
+
+
+def test_a_locale_that_nobody_has(make):
+    with pytest.raises(LocaleMissing, match="xx_XX"):
+        make("suite: trixie\nlocale: xx_XX.UTF-8\nfiles: [{path: /x, content: x}]\n", LOCALES)
+
+
+ACCOUNTS = """
+ingredients: [users]
+groups: [{name: staff2, gid: 900}]
+users: [{name: app, uid: 1000, groups: [staff2], home: /srv/app}]
+"""
+
+
+def test_users_of_the_recipe_come_behind_the_others(make):
+    made = make(ACCOUNTS)
+    lines = made.contents["etc/passwd"].decode().splitlines()
+    assert lines[-1].startswith("app:x:1000:1000:")
+    assert "staff2:x:900:app\n" in made.contents["etc/group"].decode()
+    assert (made["srv/app"].uid, made["srv/app"].gid, made["srv/app"].mode) == (1000, 1000, 0o700)
+
+
+def test_a_user_whose_number_is_taken_is_refused(make):
+    with pytest.raises(AccountClash):
+        make("ingredients: [users]\nusers: [{name: app, uid: 65532}]\n")
