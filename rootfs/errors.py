@@ -612,7 +612,7 @@ class InterpreterMissing(InputError):
     def __init__(self, path: str, interpreter: str) -> None:
         super().__init__(
             f"/{path} is a script for {interpreter}, which the image lacks",
-            mend="Name the package that has it in `packages` or `libraries`, or the script in `unlinked` if nothing runs it.",
+            mend="Name its package in `packages` or `libraries`, or the script in `unlinked` if nothing runs it.",
         )
 
 

@@ -58,8 +58,8 @@ def tree(job: Job) -> Iterator[Members]:
     basics.accounts(made, recipe.users, recipe.groups, mtime)
     cached = "linker-cache" in recipe.ingredients
     needs = Needs(made, debs, whole, recipe.image.env.get("LD_LIBRARY_PATH", ""), cached=cached)
-    run = Rules.parse(f"exclude {pattern}" for pattern in recipe.unlinked)
-    needs.fill(recipe.opened, [piece for piece in files if run.keeps(piece.path)])
+    used = Rules.parse(f"exclude {pattern}" for pattern in recipe.unlinked)
+    needs.fill(recipe.opened, [piece for piece in files if used.keeps(piece.path)])
     if cached:
         cache.write(made, mtime)
     _note_packages(made, debs, mtime)

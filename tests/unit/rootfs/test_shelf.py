@@ -9,8 +9,8 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
-from rootfs import recipe, schema
-from rootfs.recipe import DebootstrapRecipe, folder_of, read, read_all
+from rootfs import recipe, reference, schema
+from rootfs.recipe import KINDS, DebootstrapRecipe, folder_of, read, read_all
 from rootfs.scratch.recipe import ScratchRecipe
 
 SHELF = Path(__file__).parents[3] / "recipes"
@@ -69,6 +69,20 @@ def test_each_folder_belongs_to_a_scratch_recipe_or_has_recipes_of_its_own():
 def test_the_schema_is_the_models():
     assert SCHEMA.read_text() == schema.text(), "python -m rootfs.schema > recipes/recipe.schema.json"
     jsonschema.Draft202012Validator.check_schema(json.loads(SCHEMA.read_text()))
+
+
+def test_the_reference_is_the_models():
+    assert (SHELF / "README.md").read_text() == reference.text(), "python -m rootfs.reference > recipes/README.md"
+
+
+def test_the_reference_has_every_key_of_every_kind():
+    common, *others = reference.text().split("\n## ")[1:]
+    sections = {section.partition("\n")[0]: section for section in others}
+    for kind, model in KINDS.items():
+        for key in model.model_fields.keys() - {"name"}:
+            assert any(f"\n| `{key}` |" in section for section in (common, sections[f"kind: {kind}"])), key
+    for part in schema.schema()["$defs"].keys() - {model.__name__ for model in KINDS.values()}:
+        assert part in sections
 
 
 def test_every_key_is_explained():

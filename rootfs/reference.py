@@ -1,0 +1,93 @@
+"""Every key of every kind of recipe, for people: `python -m rootfs.reference > recipes/README.md`.
+
+Made from the JSON Schema, and so from the models: a new kind needs no change here.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from rootfs.recipe import KINDS
+from rootfs.schema import schema
+
+INTRODUCTION = """# Recipes
+
+A recipe is one YAML file, and the image has the file's name. This page is generated from the models
+(`python -m rootfs.reference > recipes/README.md`); editors show the same texts from `recipe.schema.json`.
+"""
+NAMES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "`true` or `false`"}
+
+
+def text() -> str:
+    """The page as it is checked in."""
+    return INTRODUCTION + "".join(f"\n{section}" for section in _sections())
+
+
+def _sections() -> Iterator[str]:
+    """The keys that all kinds have alike, then each kind's own, then the parts that keys are made of."""
+    models = schema()["$defs"]
+    kinds = {name: models.pop(model.__name__) for name, model in KINDS.items()}
+    rows = {name: _rows(kind) for name, kind in kinds.items()}
+    everywhere = [row for row in next(iter(rows.values())) if all(row in each for each in rows.values())]
+    yield _section("Keys of every recipe", "", everywhere)
+    for name, kind in kinds.items():
+        yield _section(f"kind: {name}", kind["description"], [row for row in rows[name] if row not in everywhere])
+    for name, model in sorted(models.items()):
+        yield _section(name, model["description"], _rows(model))
+
+
+def _section(title: str, meaning: str, rows: list[str]) -> str:
+    table = ["| key | value | default | meaning |", "| --- | --- | --- | --- |", *rows]
+    return "\n".join([f"## {title}", "", *([meaning, ""] if meaning else []), *table]) + "\n"
+
+
+def _rows(model: dict[str, Any]) -> list[str]:
+    needed = model.get("required", ())
+    return [_row(key, said, key in needed) for key, said in model["properties"].items()]
+
+
+def _row(key: str, said: dict[str, Any], needed: bool) -> str:
+    default = "needed" if needed else _default(said.get("default"))
+    cells = (f"`{key}`", _value(said), default, said["description"])
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def _default(value: Any) -> str:  # noqa: ANN401 - whatever JSON can say
+    if value in (None, "", [], {}):
+        return ""
+    if isinstance(value, list):
+        return f"`[{', '.join(map(str, value))}]`"
+    return f"`{value}`" if isinstance(value, str) else f"`{json.dumps(value)}`"
+
+
+def _value(said: dict[str, Any]) -> str:
+    """What may stand there."""
+    if "$ref" in said:
+        name = said["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "anyOf" in said:
+        return " or ".join(_value(each) for each in said["anyOf"] if each.get("type") != "null")
+    if "const" in said or "enum" in said:
+        return ", ".join(f"`{_plain(each)}`" for each in said.get("enum", [said.get("const")]))
+    return _of_type(said)
+
+
+def _plain(value: Any) -> str:  # noqa: ANN401
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _of_type(said: dict[str, Any]) -> str:
+    if isinstance(said["type"], list):
+        return " or ".join(NAMES[each] for each in said["type"])
+    if said["type"] == "array":
+        return f"list of {_value(said['items'])}"
+    if said["type"] == "object":
+        return "names, each with a text"
+    return NAMES[said["type"]]
+
+
+if __name__ == "__main__":
+    sys.stdout.write(text())
