@@ -9,13 +9,14 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
-from rootfs import recipe, schema
-from rootfs.recipe import DebootstrapRecipe, folder_of, read, read_all
+from rootfs import recipe, reference, schema
+from rootfs.recipe import KINDS, DebootstrapRecipe, folder_of, read, read_all
 from rootfs.scratch.recipe import ScratchRecipe
 
 SHELF = Path(__file__).parents[3] / "recipes"
 FILES = sorted(SHELF.glob("*.yaml"))
 SCHEMA = SHELF / "recipe.schema.json"
+DEBIAN = ("noble", "jammy", "trixie", "trixie-slim", "bookworm", "bookworm-slim")
 RUNTIMES = ("static", "base", "cc", "busybox", "python3", "node", "java")
 VALIDATOR = jsonschema.Draft202012Validator(schema.schema())
 
@@ -25,7 +26,7 @@ def plain(text: str) -> object:
 
 
 def test_the_shelf_has_what_it_should():
-    assert {"hello", "noble", "trixie", "trixie-slim", *RUNTIMES} <= {each.name for each in read_all(SHELF)}
+    assert {"hello", *DEBIAN, *RUNTIMES} <= {each.name for each in read_all(SHELF)}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -51,11 +52,12 @@ def plain_tuples(path: Path) -> dict[str, object]:
     return made
 
 
-def test_trixie_slim_is_trixie_made_slim():
-    trixie, slim = read(SHELF / "trixie.yaml"), read(SHELF / "trixie-slim.yaml")
-    assert isinstance(trixie, DebootstrapRecipe)
-    assert slim == trixie.model_copy(
-        update={"name": "trixie-slim", "description": slim.description, "slim": ("docs", "man", "locales")}
+@pytest.mark.parametrize("name", ["trixie", "bookworm"])
+def test_a_slim_one_is_the_same_made_slim(name):
+    whole, slim = read(SHELF / f"{name}.yaml"), read(SHELF / f"{name}-slim.yaml")
+    assert isinstance(whole, DebootstrapRecipe)
+    assert slim == whole.model_copy(
+        update={"name": f"{name}-slim", "description": slim.description, "slim": ("docs", "man", "locales")}
     )
 
 
@@ -69,6 +71,20 @@ def test_each_folder_belongs_to_a_scratch_recipe_or_has_recipes_of_its_own():
 def test_the_schema_is_the_models():
     assert SCHEMA.read_text() == schema.text(), "python -m rootfs.schema > recipes/recipe.schema.json"
     jsonschema.Draft202012Validator.check_schema(json.loads(SCHEMA.read_text()))
+
+
+def test_the_reference_is_the_models():
+    assert (SHELF / "README.md").read_text() == reference.text(), "python -m rootfs.reference > recipes/README.md"
+
+
+def test_the_reference_has_every_key_of_every_kind():
+    common, *others = reference.text().split("\n## ")[1:]
+    sections = {section.partition("\n")[0]: section for section in others}
+    for kind, model in KINDS.items():
+        for key in model.model_fields.keys() - {"name"}:
+            assert any(f"\n| `{key}` |" in section for section in (common, sections[f"kind: {kind}"])), key
+    for part in schema.schema()["$defs"].keys() - {model.__name__ for model in KINDS.values()}:
+        assert part in sections
 
 
 def test_every_key_is_explained():
