@@ -16,6 +16,7 @@ from rootfs.scratch.recipe import ScratchRecipe
 SHELF = Path(__file__).parents[3] / "recipes"
 FILES = sorted(SHELF.glob("*.yaml"))
 SCHEMA = SHELF / "recipe.schema.json"
+DEBIAN = ("noble", "jammy", "trixie", "trixie-slim", "bookworm", "bookworm-slim")
 RUNTIMES = ("static", "base", "cc", "busybox", "python3", "node", "java")
 VALIDATOR = jsonschema.Draft202012Validator(schema.schema())
 
@@ -25,7 +26,7 @@ def plain(text: str) -> object:
 
 
 def test_the_shelf_has_what_it_should():
-    assert {"hello", "noble", "trixie", "trixie-slim", *RUNTIMES} <= {each.name for each in read_all(SHELF)}
+    assert {"hello", *DEBIAN, *RUNTIMES} <= {each.name for each in read_all(SHELF)}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -51,11 +52,12 @@ def plain_tuples(path: Path) -> dict[str, object]:
     return made
 
 
-def test_trixie_slim_is_trixie_made_slim():
-    trixie, slim = read(SHELF / "trixie.yaml"), read(SHELF / "trixie-slim.yaml")
-    assert isinstance(trixie, DebootstrapRecipe)
-    assert slim == trixie.model_copy(
-        update={"name": "trixie-slim", "description": slim.description, "slim": ("docs", "man", "locales")}
+@pytest.mark.parametrize("name", ["trixie", "bookworm"])
+def test_a_slim_one_is_the_same_made_slim(name):
+    whole, slim = read(SHELF / f"{name}.yaml"), read(SHELF / f"{name}-slim.yaml")
+    assert isinstance(whole, DebootstrapRecipe)
+    assert slim == whole.model_copy(
+        update={"name": f"{name}-slim", "description": slim.description, "slim": ("docs", "man", "locales")}
     )
 
 
