@@ -81,7 +81,7 @@ def test_the_reference_has_every_key_of_every_kind():
     common, *others = reference.text().split("\n## ")[1:]
     sections = {section.partition("\n")[0]: section for section in others}
     for kind, model in KINDS.items():
-        for key in model.model_fields.keys() - {"name"}:
+        for key in {each.alias or name for name, each in model.model_fields.items()} - {"name"}:
             assert any(f"\n| `{key}` |" in section for section in (common, sections[f"kind: {kind}"])), key
     for part in schema.schema()["$defs"].keys() - {model.__name__ for model in KINDS.values()}:
         assert part in sections
