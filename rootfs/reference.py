@@ -1,6 +1,7 @@
-"""Every key of every kind of recipe, for people: `python -m rootfs.reference > recipes/README.md`.
+"""The shelf, and every key of every kind of recipe, for people: `python -m rootfs.reference > recipes/README.md`.
 
-Made from the JSON Schema, and so from the models: a new kind needs no change here.
+Made from the recipes, from what their builds measured (`recipes/figures.json`, made by `flows/figures.py`) and from the
+JSON Schema, and so from the models: a new recipe and a new kind need no change here.
 """
 
 from __future__ import annotations
@@ -8,22 +9,49 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from rootfs.recipe import KINDS
+from rootfs.recipe import KINDS, Recipe, read_all
 from rootfs.schema import schema
 
 INTRODUCTION = """# Recipes
 
-A recipe is one YAML file, and the image has the file's name. This page is generated from the models
+A recipe is one YAML file, and the image has the file's name. This page is generated from recipes and models
 (`python -m rootfs.reference > recipes/README.md`); editors show the same texts from `recipe.schema.json`.
+
+## The shelf
+
+Compressed sizes for amd64, in a state of the archive of {date} or before. Beside them are well-known images of the
+kind, where their size is published (`comparable.json` says where).
+
+| image | kind | what it is for | packages | size | for comparison |
+| --- | --- | --- | ---: | ---: | --- |
+{rows}
 """
+SHELF = Path(__file__).parent.parent / "recipes"
 NAMES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "`true` or `false`"}
 
 
 def text() -> str:
     """The page as it is checked in."""
-    return INTRODUCTION + "".join(f"\n{section}" for section in _sections())
+    measured = json.loads((SHELF / "figures.json").read_text())
+    beside = json.loads((SHELF / "comparable.json").read_text())["images"]
+    rows = [_image(recipe, measured.get(recipe.name), beside.get(recipe.name)) for recipe in read_all(SHELF)]
+    date = max(each["date"] for each in measured.values())
+    shelf = INTRODUCTION.format(date=date, rows="\n".join(rows))
+    return shelf + "".join(f"\n{section}" for section in _sections())
+
+
+def _image(recipe: Recipe, measured: dict[str, Any] | None, beside: dict[str, Any] | None) -> str:
+    packages, size = (str(measured["packages"]), _bytes(measured["size"])) if measured else ("", "")
+    other = f"{beside['image']}: {_bytes(beside['size'])}" if beside else ""
+    cells = (f"[{recipe.name}]({recipe.name}.yaml)", recipe.kind, recipe.description, packages, size, other)
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
 
 
 def _sections() -> Iterator[str]:

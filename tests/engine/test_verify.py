@@ -16,6 +16,7 @@ from tests.factory import BASEFORGE, Done, Factory
 
 LOCAL_NAME = "baseforge-verify"
 DEBIAN = ("noble", "trixie", "trixie-slim")
+LAYERS = ("noble-standard", "python3-dev", "trixie-standard")
 RUNTIMES = ("static", "base", "python3")  # images from nothing
 TINY = "kind: scratch\nfiles: [{path: /motd, from: motd}, {path: /run, from: run}]\n"
 RANDOM = (
@@ -232,6 +233,20 @@ def verified_tomorrow(site: Factory, image: str, tmp_path: Path) -> None:
     assert " is kept as " not in log.read_text()
     assert found["links"][-1]["found"] == record(site, image)["manifest_digest"]
     assert site.leftovers() == []
+
+
+@pytest.fixture(scope="module")
+def layers(debian: Factory) -> Factory:
+    """Images that are one more layer on those."""
+    debian.shelf(*LAYERS)
+    done = debian.run("build", *LAYERS, "--json")
+    assert done.status == 0, done.stderr
+    return debian
+
+
+@pytest.mark.parametrize("image", LAYERS)
+def test_a_layer_of_the_shelf_is_the_same_again(layers, image):
+    assert verified(layers, image, "--json").json["status"] == "reproduced"
 
 
 @pytest.mark.parametrize("image", DEBIAN)

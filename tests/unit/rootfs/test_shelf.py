@@ -10,7 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from rootfs import recipe, reference, schema
-from rootfs.recipe import KINDS, DebootstrapRecipe, folder_of, read, read_all
+from rootfs.recipe import KINDS, DebootstrapRecipe, LayerRecipe, folder_of, read, read_all
 from rootfs.scratch.recipe import ScratchRecipe
 
 SHELF = Path(__file__).parents[3] / "recipes"
@@ -33,7 +33,8 @@ def test_the_shelf_has_what_it_should():
 def test_each_recipe_is_an_example(path):
     found = read(path)
     assert found.description
-    assert found.image.cmd or found.image.entrypoint or all(check.brings for check in found.smoke)
+    of_its_parent = isinstance(found, LayerRecipe)
+    assert found.image.cmd or found.image.entrypoint or of_its_parent or all(each.brings for each in found.smoke)
     assert found.smoke, "an image is published because something was seen to work"
     assert path.read_text().startswith("# yaml-language-server: $schema=recipe.schema.json\n")
     assert found == type(found).model_validate({**plain_tuples(path), "name": path.stem})
@@ -77,8 +78,15 @@ def test_the_reference_is_the_models():
     assert (SHELF / "README.md").read_text() == reference.text(), "python -m rootfs.reference > recipes/README.md"
 
 
+def test_the_reference_has_every_image_of_the_shelf_as_it_was_measured():
+    rows = [line.split(" | ") for line in reference.text().splitlines() if line.startswith("| [")]
+    assert [row[0] for row in rows] == [f"| [{each.name}]({each.name}.yaml)" for each in read_all(SHELF)]
+    assert all(row[3].isdigit() and row[4][0].isdigit() for row in rows)
+    assert json.loads((SHELF / "comparable.json").read_text())["images"].keys() <= {path.stem for path in FILES}
+
+
 def test_the_reference_has_every_key_of_every_kind():
-    common, *others = reference.text().split("\n## ")[1:]
+    common, *others = reference.text().split("\n## ")[2:]
     sections = {section.partition("\n")[0]: section for section in others}
     for kind, model in KINDS.items():
         for key in {each.alias or name for name, each in model.model_fields.items()} - {"name"}:
