@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -59,6 +60,14 @@ class ScratchRecipe(Contents, Sources, Common):
         asked += ["packages' in 'smoke" for check in self.smoke if check.packages]
         if self.suite is None and asked:
             raise ValueError(f"'{asked[0]}' needs a 'suite' to take it from")
+        return self
+
+    @model_validator(mode="after")
+    def _one_shell(self) -> Self:
+        if self.debug and any(
+            SHELL in (entry.path, *map(str, PurePosixPath(entry.path).parents)) for entry in self.files
+        ):
+            raise ValueError(f"'debug' makes {SHELL}, which is in 'files' already")
         return self
 
     @model_validator(mode="after")

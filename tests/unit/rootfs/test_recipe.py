@@ -315,6 +315,10 @@ def test_a_folder_whose_digest_would_not_say_all_is_refused(write, tmp_path, mak
         (BARE + "ingredients: [zones]\n", "1:1: 'zones' in 'ingredients' needs a 'suite' to take it from"),
         (BARE + "smoke: [{run: [x], packages: [yy]}]\n", "1:1: 'packages' in 'smoke' needs a 'suite' to take it from"),
         (BARE + "nonroot: true\nimage: {user: '5'}\n", "1:1: 'nonroot' and 'user' in 'image' exclude each other"),
+        (
+            "kind: scratch\nsuite: trixie\ndebug: true\nfiles: [{path: /busybox/sh, link: x}]\n",
+            "1:1: 'debug' makes /busybox/sh, which is in 'files' already",
+        ),
         (BARE + "ingredients: [zone]\n", "3:15: "),
         (BARE + "opened: [/lib/libx.so]\nsuite: trixie\n", "3:10: "),
         (BARE + "smoke: [{run: [x], files: [y]}]\n", "3:28: there is no file"),
