@@ -19,7 +19,7 @@ from rootfs.apt import Apt
 from rootfs.archive import Site
 from rootfs.compare import explain
 from rootfs.lock import native_architecture
-from rootfs.recipe import DebootstrapRecipe, folder_of, read
+from rootfs.recipe import folder_of, read
 from tests.engine.variation import CLOCK, Cooked, Dish, Machine, cook
 from tests.factory import SHELF
 
@@ -27,6 +27,7 @@ RECIPES = ("noble", "trixie", "trixie-slim")
 # Not one that we ship: for what takes too long with more packages.
 SMALL = "small"
 SMALL_RECIPE = "kind: debootstrap\nsuite: trixie\nvariant: essential\ninclude: [netbase]\n"
+UNPACKED = "python3"  # an image of packages that are not installed
 ALONE = {
     "umask": Machine(umask=0o077),
     "time zone": Machine(environment={"TZ": "Asia/Tokyo"}),
@@ -50,6 +51,7 @@ ROWS = [("trixie", "mmdebstrap", name) for name in ALONE] + [
     (recipe, engine, name) for recipe in RECIPES for engine, names in BY_ENGINE.items() for name in names
 ]
 ROWS.append((SMALL, "mmdebstrap", BUILDING))
+ROWS += [(UNPACKED, "mmdebstrap", name) for name in (USER, ROOT)]  # which has no engine in truth
 
 
 def machine(name: str) -> Machine:
@@ -68,7 +70,7 @@ def dishes() -> Iterator[dict[str, Dish]]:
     site, store = load().site, open_store(str(folder / "store"))
     apt = Apt(folder / "apt", site, log=str)
     try:
-        shelf = {name: SHELF / f"{name}.yaml" for name in RECIPES}
+        shelf = {name: SHELF / f"{name}.yaml" for name in (*RECIPES, UNPACKED)}
         shelf[SMALL] = folder / f"{SMALL}.yaml"
         shelf[SMALL].write_text(SMALL_RECIPE)
         yield {name: dish(folder, recipe, apt, store, site) for name, recipe in shelf.items()}
@@ -79,8 +81,8 @@ def dishes() -> Iterator[dict[str, Dish]]:
 def dish(folder: Path, recipe: Path, apt: Apt, store: Store, site: Site) -> Dish:
     name, debs = recipe.stem, folder / f"{recipe.stem}.debs"
     said = read(recipe)
-    assert isinstance(said, DebootstrapRecipe)
-    lock = apt.lock(said, folder_of(recipe), native_architecture())
+    assert said.origin is not None
+    lock = apt.lock(said.origin, folder_of(recipe), native_architecture(), alone=said.alone)
     (folder / f"{name}.json").write_text(lock.model_dump_json())
     pool.fill(lock.packages, store, site.mirror, offline=False, log=str, folder=folder / "partial")
     debs.mkdir()
