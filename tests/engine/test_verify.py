@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -225,7 +227,9 @@ def verified_tomorrow(site: Factory, image: str, tmp_path: Path) -> None:
             command, check=False, capture_output=True, text=True, timeout=600, cwd=site.folder, env=environment
         )
     finally:
-        subprocess.run([*CUT_OFF, BASEFORGE, "stop"], check=True, capture_output=True, env=environment)
+        server = site.folder / "home/prefect/server.json"
+        os.kill(json.loads(server.read_text())["pid"], signal.SIGTERM)  # nobody else gets to its port
+        server.unlink()
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["status"] == "reproduced"
