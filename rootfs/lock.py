@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rootfs.archive import Release
 from rootfs.digests import digest_of
 from rootfs.errors import ToolsMissing
-from rootfs.recipe import DebootstrapRecipe, Recipe
+from rootfs.recipe import DebootstrapRecipe, Recipe, ScratchRecipe
 from rootfs.run import run
 
 BUILD_REVISION = 4  # raised when the same inputs give other bytes because this program changed
@@ -89,7 +89,11 @@ def input_digest(recipe_digest: str, lock: Lock, architecture: str, tools: Mappi
 
 def tool_versions(recipe: Recipe) -> dict[str, str]:
     """The versions of the programs that make this recipe's image. Raises ToolsMissing."""
-    packages = ENGINE_TOOLS[recipe.engine] if isinstance(recipe, DebootstrapRecipe) else recipe.tools
+    packages: tuple[str, ...] = ()
+    if isinstance(recipe, DebootstrapRecipe):
+        packages = ENGINE_TOOLS[recipe.engine]
+    elif isinstance(recipe, ScratchRecipe):
+        packages = recipe.tools
     compressor = ".".join(map(str, zstandard.ZSTD_VERSION))
     return {**package_versions(packages), "zstd": compressor}
 

@@ -16,6 +16,7 @@ from rootfs.builder import NamedOrPlanned
 from rootfs.complaints import complaints
 from rootfs.contents import contents, is_file, strays
 from rootfs.digests import digest_of
+from rootfs.dockerfile import DockerfileKeys, faults
 from rootfs.errors import RecipeInvalid, UnknownRecipe, nearest
 from rootfs.parts import Files, Group, ImageSettings, Part, PathRules, Pin, Repository, SmokeCheck, User
 
@@ -118,8 +119,18 @@ class ScratchRecipe(_Common):
     )
 
 
-Recipe = DebootstrapRecipe | ScratchRecipe
-KINDS: dict[str, type[Recipe]] = {"debootstrap": DebootstrapRecipe, "scratch": ScratchRecipe}
+class DockerfileRecipe(_Common, DockerfileKeys):
+    """What a Dockerfile in the recipe's folder makes, built through a builder."""
+
+    kind: Literal["dockerfile"] = Field(description="what the Dockerfile in the recipe's folder makes")
+
+
+Recipe = DebootstrapRecipe | ScratchRecipe | DockerfileRecipe
+KINDS: dict[str, type[Recipe]] = {
+    "debootstrap": DebootstrapRecipe,
+    "scratch": ScratchRecipe,
+    "dockerfile": DockerfileRecipe,
+}
 
 
 def find(name: str, folder: Path) -> Path:
@@ -181,7 +192,8 @@ def digest(recipe: Recipe, folder: Path) -> str:
     Raises RecipeInvalid for a file that cannot be read.
     """
     said = recipe.model_dump(mode="json", by_alias=True, exclude={"description", "builder"})
-    files = contents(folder) if isinstance(recipe, ScratchRecipe) or any(_named(recipe)) else []
+    whole = isinstance(recipe, ScratchRecipe | DockerfileRecipe)
+    files = contents(folder) if whole or any(_named(recipe)) else []
     return digest_of({"recipe": said, "files": files})
 
 
@@ -207,10 +219,15 @@ def _missing(recipe: Recipe, document: reader.Document, folder: Path) -> Iterato
     for place, source in _named(recipe):
         if not (made and place[0] == "files") and not is_file(folder / source):
             yield document.place(place), f"there is no file {folder / source}"
+        elif isinstance(recipe, DockerfileRecipe):
+            yield from faults(recipe, folder)
 
 
 def _named(recipe: Recipe) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Each file of its folder that a recipe names, with the key that names it."""
+    if isinstance(recipe, DockerfileRecipe):
+        yield ("dockerfile",), recipe.dockerfile
+        return
     for index, entry in enumerate(recipe.files):
         if entry.source is not None:
             yield ("files", index, "from"), entry.source
