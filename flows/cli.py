@@ -54,7 +54,7 @@ def build(
     """Build images: make, import, smoke-test and publish each one whose inputs have changed."""
     settings = load(recipes)
     for image in images:
-        read(find(image, settings.recipes))
+        read_beside(find(image, settings.recipes))
     choice = Choice(builder=builder, engine=engine, force=force, offline=offline, publish=not no_publish)
     with session(settings, Progress()) as here, ahead(images, choice), server.connected():
         from flows.build import attempt
@@ -90,7 +90,7 @@ def validate(
     from rootfs.recipe import read_all
 
     folder = load(recipes).recipes
-    found = [read(find(image, folder)) for image in images] if images else read_all(folder)
+    found = [read_beside(find(image, folder)) for image in images] if images else read_all(folder)
     for recipe in found:
         typer.echo(f"{recipe.name}: valid ({recipe.kind})")
 

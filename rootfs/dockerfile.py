@@ -1,4 +1,4 @@
-"""What a recipe of the kind `dockerfile` says besides what all recipes do, and what can be seen of its Dockerfile."""
+"""Recipes of the kind `dockerfile`, and what can be seen of their Dockerfiles without BuildKit."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from rootfs import fields
+from rootfs.common import Common
 from rootfs.parts import Part
 
 # A line that only BuildKit's directives and comments may come before (frontend/dockerfile/parser/directives.go).
@@ -36,9 +37,10 @@ def _said(value: object) -> object:
     return Repeatable.model_construct(no_because="") if value is True else value
 
 
-class DockerfileKeys(Part):
-    """How a Dockerfile is built; the recipe's folder is its context."""
+class DockerfileRecipe(Common):
+    """What a Dockerfile makes, built through a builder; the recipe's folder is its context."""
 
+    kind: Literal["dockerfile"] = Field(description="what a Dockerfile in the recipe's folder makes")
     dockerfile: fields.Inside = Field(default="Dockerfile", description="the Dockerfile, a file of the recipe's folder")
     target: fields.Stage | None = Field(default=None, description="the stage to build; the last where none is said")
     args: dict[fields.EnvName, str] = Field(default={}, description="build arguments (ARG); never secrets")
@@ -80,7 +82,7 @@ class DockerfileKeys(Part):
         return self.repeatable.no_because if self.repeatable else ""
 
 
-def faults(recipe: DockerfileKeys, folder: Path) -> Iterator[tuple[str, str]]:
+def faults(recipe: DockerfileRecipe, folder: Path) -> Iterator[tuple[str, str]]:
     """(file:line:column, sentence) for what no builder can do anything about.
 
     What a Dockerfile means is BuildKit's to say; but a `# syntax=` line has it fetch another BuildKit first.

@@ -259,6 +259,26 @@ class PackagesConflict(InputError):
         )
 
 
+class ParentFailed(BuildError):
+    """An image that another one stands on could not be made; that one is left as it was."""
+
+    def __init__(self, image: str, parent: str) -> None:
+        super().__init__(
+            f"{image} is left as it was, as it stands on {parent}, which could not be built",
+            mend=f"Mend {parent}, then build both: baseforge build {image}",
+        )
+
+
+class ParentUnpublished(InputError):
+    """An image that another one stands on is not in the store."""
+
+    def __init__(self, image: str, parent: str) -> None:
+        super().__init__(
+            f"{image} stands on {parent}, of which the store has no build",
+            mend=f"Build it first: baseforge build {parent}",
+        )
+
+
 class NothingKept(BuildError):
     """No archive may be asked, and what it last said of a suite is not kept here."""
 
@@ -858,6 +878,52 @@ class EngineUnfit(InputError):
     def __init__(self, image: str, engine: str, variant: str) -> None:
         super().__init__(
             f"{image}: engine {engine} has no variant {variant!r}", mend="Leave `--engine` out, or change `variant`."
+        )
+
+
+class DockerfileFailed(BuildError):
+    """A builder could not do what a Dockerfile says; `output` is BuildKit's own excerpt."""
+
+    def __init__(self, where: str, reason: str, output: str) -> None:
+        super().__init__(reason, where=where, output=output, mend="The build's log has all that the builder printed.")
+
+
+class DockerfileOffline(InputError):
+    """A Dockerfile wants something from the network, and its recipe says that it needs none."""
+
+    def __init__(self, where: str, source: str, output: str) -> None:
+        super().__init__(
+            f"{source} would be fetched, and this build has no network",
+            where=where,
+            output=output,
+            mend="Name an image of ours in `contexts`, or keep the file in the recipe's folder; else `network: default`.",
+        )
+
+
+class DockerfileUnfit(InputError):
+    """A Dockerfile says what an image of ours cannot hold, or what the chosen builder cannot do."""
+
+    def __init__(self, image: str, what: str, mend: str) -> None:
+        super().__init__(f"{image}: {what}", mend=mend)
+
+
+class SecretUnknown(MachineError):
+    """A recipe names a secret, or an SSH key, that the site does not have."""
+
+    def __init__(self, image: str, setting: str, name: str, reason: str) -> None:
+        super().__init__(
+            f"{image} needs {name!r} of the setting `{setting}`: {reason}",
+            mend=f"Say in baseforge.toml where it is: [{setting}], {name} = PATH; never in a recipe.",
+        )
+
+
+class SecretLeaked(BuildError):
+    """A secret is in what a build has made, which is therefore thrown away."""
+
+    def __init__(self, image: str, name: str, place: str) -> None:
+        super().__init__(
+            f"{image}: the secret {name!r} is in {place}",
+            mend="Use it inside the RUN that mounts it, and write nothing of it; then make the secret a new one.",
         )
 
 

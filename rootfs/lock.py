@@ -74,8 +74,13 @@ class Lock(BaseModel):
         return digest_of(self.model_dump(mode="json"))
 
 
-def input_digest(recipe_digest: str, lock: Lock, architecture: str, tools: Mapping[str, str]) -> str:
-    """The digest of everything that decides an image's bytes: the same inputs mean the same image."""
+def input_digest(
+    recipe_digest: str, lock: Lock, architecture: str, tools: Mapping[str, str], parents: Mapping[str, str]
+) -> str:
+    """The digest of everything that decides an image's bytes: the same inputs mean the same image.
+
+    `parents` are the manifest digests of the images that it is made of, by name.
+    """
     return digest_of(
         {
             "recipe": recipe_digest,
@@ -84,6 +89,7 @@ def input_digest(recipe_digest: str, lock: Lock, architecture: str, tools: Mappi
             "tools": dict(tools),
             "revision": BUILD_REVISION,
         }
+        | ({"parents": dict(parents)} if parents else {})
     )
 
 

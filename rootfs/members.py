@@ -74,7 +74,25 @@ def from_tar(stream: IO[bytes]) -> Iterator[Member]:
         raise BadTree(f"the engine's tar cannot be read: {error}") from error
 
 
+def heads(tar: IO[bytes]) -> Iterator[tuple[Member, int]]:
+    """The members of a plain tar in a file, without their contents, and where in the file each content begins.
+
+    Raises BadTree.
+    """
+    try:
+        with tarfile.open(fileobj=tar, mode="r:", errors="surrogateescape") as archive:
+            for info in archive:
+                yield _head(info), info.offset_data
+                archive.members = []  # type: ignore[attr-defined]  # as above
+    except tarfile.TarError as error:
+        raise BadTree(f"a layer cannot be read: {error}") from error
+
+
 def _from_info(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Member:
+    return replace(_head(info), content=archive.extractfile(info) if info.isreg() else None)
+
+
+def _head(info: tarfile.TarInfo) -> Member:
     kind = tarfile.REGTYPE if info.isreg() else info.type
     return Member(
         path=_relative(info.name),
@@ -91,7 +109,6 @@ def _from_info(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Member:
             for name, value in info.pax_headers.items()
             if name.startswith(XATTR)
         },
-        content=archive.extractfile(info) if kind == tarfile.REGTYPE else None,
     )
 
 

@@ -12,34 +12,19 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from rootfs import fields, reader
-from rootfs.builder import NamedOrPlanned
+from rootfs.common import Common
 from rootfs.complaints import complaints
 from rootfs.contents import contents, is_file, strays
 from rootfs.digests import digest_of
-from rootfs.dockerfile import DockerfileKeys, faults
+from rootfs.dockerfile import DockerfileRecipe, faults
 from rootfs.errors import RecipeInvalid, UnknownRecipe, nearest
-from rootfs.parts import Files, Group, ImageSettings, Part, PathRules, Pin, Repository, SmokeCheck, User
+from rootfs.parents import check_parents
+from rootfs.parts import Files, Group, PathRules, Pin, Repository, User
 
 DEBOOTSTRAP_VARIANTS = ("minbase", "buildd", "important")
 
 
-class _Common(Part):
-    name: fields.Name = Field(description="the image's name: the file's name without .yaml")
-    description: str = Field(default="", description="what the image is for, in a sentence; not part of the digest")
-    image: ImageSettings = Field(default_factory=ImageSettings, description="what a container of the image starts with")
-    smoke: tuple[SmokeCheck, ...] = Field(
-        default=(), description="commands that must work before the image is published"
-    )
-    unlinked: Annotated[tuple[fields.PathGlob, ...], *fields.Distinct] = Field(
-        default=(), description="patterns of files that may lack libraries in the image, as nothing runs them there"
-    )
-    builder: NamedOrPlanned | None = Field(
-        default=None,
-        description="the builder to import the image through: a name, or what it shall be; not part of the digest",
-    )
-
-
-class DebootstrapRecipe(_Common):
+class DebootstrapRecipe(Common):
     """A Debian or Ubuntu tree, made of packages from the distribution's own archive."""
 
     kind: Literal["debootstrap"] = Field(description="a tree of packages from a Debian or Ubuntu archive")
@@ -105,7 +90,7 @@ class DebootstrapRecipe(_Common):
         return self
 
 
-class ScratchRecipe(_Common):
+class ScratchRecipe(Common):
     """An image of nothing but the files that are named here."""
 
     kind: Literal["scratch"] = Field(description="an image of nothing but the files named here")
@@ -117,12 +102,6 @@ class ScratchRecipe(_Common):
         default=(),
         description="Debian packages of the machine that `build` needs; their versions are part of the input digest",
     )
-
-
-class DockerfileRecipe(_Common, DockerfileKeys):
-    """What a Dockerfile in the recipe's folder makes, built through a builder."""
-
-    kind: Literal["dockerfile"] = Field(description="what the Dockerfile in the recipe's folder makes")
 
 
 Recipe = DebootstrapRecipe | ScratchRecipe | DockerfileRecipe
@@ -171,13 +150,20 @@ def read(path: Path) -> Recipe:
     return recipe
 
 
+def read_beside(path: Path) -> Recipe:
+    """The same, where the recipes whose images it is made of are in the same folder. Raises RecipeInvalid."""
+    recipe = read(path)
+    check_parents(path)
+    return recipe
+
+
 def read_all(folder: Path) -> list[Recipe]:
     """Every recipe of a folder, by name. Raises RecipeInvalid with what is wrong in any of them."""
     recipes: list[Recipe] = []
     wrong: list[tuple[str, str]] = []
     for path in _recipes(folder):
         try:
-            recipes.append(read(path))
+            recipes.append(read_beside(path))
         except RecipeInvalid as error:
             wrong.extend(error.problems)
     if wrong:

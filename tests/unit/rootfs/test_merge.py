@@ -2,12 +2,14 @@
 
 import io
 import tarfile
+from contextlib import ExitStack
 
 import pytest
 
 from rootfs.errors import BadTree
 from rootfs.members import Member
-from rootfs.merge import merged
+from rootfs.merge import members_of, tree_of
+from rootfs.tar import frames
 
 
 def file(path, data=b"", **more):
@@ -35,14 +37,27 @@ def said(member):
     return f"{member.path} -> {member.link}"
 
 
-def tree(*layers):
-    return list(merged(layers, io.BytesIO()))
+@pytest.fixture
+def tree(tmp_path):
+    with ExitStack() as opened:
+
+        def tree(*layers):
+            tars = [tmp_path / str(number) for number, _ in enumerate(layers)]
+            for layer, tar in zip(layers, tars, strict=True):
+                tar.write_bytes(b"".join(map(bytes, frames(layer))))
+            return list(members_of(opened.enter_context(tree_of(tars))))
+
+        yield tree
 
 
-def told(*layers):
-    first, *others = [said(member) for member in tree(*layers)]
-    assert first == "./"
-    return others
+@pytest.fixture
+def told(tree):
+    def told(*layers):
+        first, *others = [said(member) for member in tree(*layers)]
+        assert first == "./"
+        return others
+
+    return told
 
 
 BASE = [folder("a"), file("a/one", b"1"), file("a/two", b"2"), folder("a/b"), file("a/b/deep", b"3"), file("c", b"4")]
@@ -77,7 +92,7 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_a_layer_over_another(name):
+def test_a_layer_over_another(name, told):
     over, expected = LAYERS[name]
     for member in (*BASE, *over):
         if member.content:
@@ -85,34 +100,34 @@ def test_a_layer_over_another(name):
     assert told(BASE, over) == expected
 
 
-def test_the_upper_folder_s_owner_and_mode_count():
+def test_the_upper_folder_s_owner_and_mode_count(tree):
     [_, found] = tree([folder("a", mode=0o700)], [folder("a", mode=0o1777, uid=7, mtime=9)])
     assert (found.mode, found.uid, found.mtime) == (0o1777, 7, 9)
 
 
-def test_the_root_has_what_a_layer_says_of_it():
+def test_the_root_has_what_a_layer_says_of_it(tree):
     assert [member.mode for member in tree([])] == [0o755]
     assert [member.mode for member in tree([folder(".", mode=0o700)])] == [0o700]
 
 
-def test_a_file_of_several_names_is_stored_under_the_first():
+def test_a_file_of_several_names_is_stored_under_the_first(tree):
     members = tree([file("b", b"x", mode=0o4755, uid=3), link("a", "b")], [link("c", "a")])
     assert [said(member) for member in members] == ["./", "a: x", "b -> a", "c -> a"]
     assert {(member.mode, member.uid) for member in members[1:]} == {(0o4755, 3)}
 
 
-def test_a_link_outlives_the_name_it_was_made_of():
+def test_a_link_outlives_the_name_it_was_made_of(told):
     assert told([file("a", b"old"), link("b", "a")], [file("a", b"new")]) == ["a: new", "b: old"]
     assert told([file("a", b"old"), link("b", "a")], [file(".wh.a")]) == ["b: old"]
 
 
-def test_members_come_sorted_by_the_bytes_of_their_names():
+def test_members_come_sorted_by_the_bytes_of_their_names(tree):
     names = ["a", "a/z", "a-b", "a.b", "ä", b"caf\xe9".decode(errors="surrogateescape")]
     found = tree([folder("a"), *(file(name) for name in reversed(names[1:]))])
     assert [member.path for member in found][1:] == [*names[:-2], names[-1], names[-2]]
 
 
-def test_contents_are_read_in_pieces_and_more_than_once_in_any_order():
+def test_contents_are_read_in_pieces_and_more_than_once_in_any_order(tree):
     large = bytes(range(256)) * 4096
     first, second = tree([file("a", large), file("b", b"small")])[1:]
     assert second.content.read() == b"small"
@@ -130,6 +145,6 @@ def test_contents_are_read_in_pieces_and_more_than_once_in_any_order():
         ([[symlink("a", "c"), folder("c")], [file("a/b")]], "a/b is below a, which is no folder"),
     ],
 )
-def test_layers_that_contradict_themselves(layers, what):
+def test_layers_that_contradict_themselves(layers, what, tree):
     with pytest.raises(BadTree, match=what):
         tree(*layers)
