@@ -26,6 +26,7 @@ from flows.settings import cache_folder
 from flows.trees import empty_folder, grow
 from flows.work import work_folder
 from rootfs import pool
+from rootfs.dockerfile import DockerfileRecipe
 from rootfs.members import Members
 from rootfs.programs import Programs
 from rootfs.run import Log
@@ -137,7 +138,7 @@ class Ahead:
 
     def _prepare(self, work: Work) -> None:
         wanted = inputs.meant(work.image, self._choice)
-        if not self._choice.force and inputs.built(wanted):
+        if isinstance(wanted.recipe, DockerfileRecipe) or (not self._choice.force and inputs.built(wanted)):
             return
         with self._change:
             self._change.wait_for(lambda: self._over or all(each.stage is not Stage.READY for each in self._works))

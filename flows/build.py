@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
 from prefect.runtime import flow_run as this_run
 
-from flows import interrupt
+from flows import dockerfile, interrupt
 from flows.builders import docker, engine
 from flows.builders.choose import choose
 from flows.builders.life import ENGINE
@@ -24,7 +24,7 @@ from flows.leftovers import clear_away
 from flows.lifecycle import builders, through
 from flows.memory import roomy_folder
 from flows.publish.record import AHEAD, Record
-from flows.session import current, current_run, new_run, session
+from flows.session import Run, current, current_run, new_run, session
 from flows.settings import cache_folder, load
 from flows.tasks import (
     Packed,
@@ -41,6 +41,7 @@ from flows.tasks import (
     smoke,
 )
 from flows.work import note_image, work_folder
+from rootfs.dockerfile import DockerfileRecipe
 from rootfs.errors import ArchiveMoved, Problem, Unexpected
 from rootfs.pack import Sink
 
@@ -78,15 +79,19 @@ def make(image: str, choice: Choice) -> Record:
         place = undo.enter_context(roomy_folder(settings.memory, wanted.lock, folder, run_id))
         reached = undo.enter_context(engine.connect())
         early = undo.enter_context(docker.ahead(reached, run_id)) if chosen.driver == ENGINE else None
-        packed = make_layer(wanted, place, early, offline=choice.offline)
+        held_by = undo.enter_context(builders(run_id))
+        if isinstance(wanted.recipe, DockerfileRecipe):
+            order, built, _ = dockerfile.through(wanted, place, chosen, held_by, reached, run_id)
+            packed = dockerfile.pack(wanted, place, order, built, memo=cache_folder() / "frames", tee=early)
+        else:
+            packed = make_layer(wanted, place, early, offline=choice.offline)
         current_run().timeline.seconds[AHEAD] = round(early.busy, 3) if early else 0.0
         check_closure(wanted, packed, offline=choice.offline)
         made = assemble(wanted, packed, place / "layout")
         if reached.inspect(image_id := reached.image_id(made)) is None:
             note_image(folder, image_id)
             undo.callback(importer.discard, reached, [image_id])  # which keeps an image that has got a name
-        with builders(run_id) as held_by:
-            used = through(made, chosen, held_by, reached, early)
+        used = through(made, chosen, held_by, reached, early)
         verdict = smoke(wanted, image_id, reached, run_id)
         done = describe(wanted, made, packed, used, verdict)
         if not choice.publish:
@@ -116,24 +121,30 @@ def attempt(image: str, choice: Choice, *, of_night: bool = False) -> Record:
 
     One `of_night` that is unchanged costs no flow run of its own.
     """
-    with session(), new_run(image) as run:
+    with session() as here, new_run(image) as run:
         try:
-            return (of_night and meaning(image, choice)[1]) or build(image, choice)
+            done = (of_night and meaning(image, choice)[1]) or build(image, choice)
         except Exception as error:  # a bug that one image meets must not cost the others their night
             if interrupt.came():
                 raise KeyboardInterrupt from error
             if not isinstance(error, Problem):
                 traceback.print_exc(file=run.log_stream)
-            problem = error if isinstance(error, Problem) else Unexpected(image, error)
-        run.log(str(problem))
-        return Record(
-            image=image,
-            build=run.build,
-            status="failed",
-            reason=str(problem),
-            exit_status=problem.status,
-            seconds=run.timeline.seconds,
-        )
+            done = failed(run, error if isinstance(error, Problem) else Unexpected(image, error))
+        here.done[image] = done
+        return done
+
+
+def failed(run: Run, problem: Problem) -> Record:
+    """The record of a build that came to nothing, which is told and not kept."""
+    run.log(str(problem))
+    return Record(
+        image=run.image,
+        build=run.build,
+        status="failed",
+        reason=str(problem),
+        exit_status=problem.status,
+        seconds=run.timeline.seconds,
+    )
 
 
 def table(done: Record) -> None:

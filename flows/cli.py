@@ -17,7 +17,7 @@ from flows.publish import publication
 from flows.session import session, store_of
 from flows.settings import load
 from rootfs.errors import ExportRefused, Problem
-from rootfs.recipe import find, images_of, read
+from rootfs.recipe import find, images_of, read, read_beside
 
 INTERRUPTED = 130  # what typer makes of KeyboardInterrupt: 128 + SIGINT, as shells have it
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows import bases
 from flows.choice import Choice
 from flows.image.oci import platform_of
 from flows.publish import publication
-from flows.publish.record import Record
+from flows.publish.record import ParentBuild, Record
 from flows.session import current
+from rootfs.dockerfile import DockerfileRecipe
 from rootfs.errors import EngineUnfit, Problem
 from rootfs.lock import Lock, input_digest, native_architecture, tool_versions
-from rootfs.recipe import DEBOOTSTRAP_VARIANTS, DebootstrapRecipe, Recipe, digest, find, folder_of, read
+from rootfs.recipe import DEBOOTSTRAP_VARIANTS, DebootstrapRecipe, Recipe, digest, find, folder_of, read_beside
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,8 @@ class Inputs:
     """A recipe, what it means today, and the one digest of it all.
 
     `file` is the recipe's own, `newest` what the archive has, and `lock` what is built: an earlier one where that has
-    the same packages.
+    the same packages. `parents` are the builds that it is made of; `epoch` is
+    its `SOURCE_DATE_EPOCH`: the lock's, and never before that of a parent.
     """
 
     recipe: Recipe
@@ -30,6 +33,8 @@ class Inputs:
     lock: Lock
     tools: dict[str, str]
     recipe_digest: str
+    parents: tuple[ParentBuild, ...] = ()
+    epoch: int = 0
 
     @property
     def files(self) -> Path:
@@ -53,7 +58,8 @@ class Inputs:
     @property
     def digest(self) -> str:
         """The input digest: the same means the same image."""
-        return input_digest(self.recipe_digest, self.lock, self.architecture, self.tools)
+        made_of = {parent.image: parent.manifest_digest for parent in self.parents}
+        return input_digest(self.recipe_digest, self.lock, self.architecture, self.tools, made_of)
 
     @property
     def platform(self) -> str:
@@ -70,7 +76,7 @@ class Inputs:
 def meant(image: str, choice: Choice) -> Inputs:
     """What an image's recipe means today. Raises what reading and resolving it raise."""
     file = find(image, current().settings.recipes)
-    return gather(chosen_engine(read(file), choice), file, offline=choice.offline)
+    return gather(chosen_engine(read_beside(file), choice), file, offline=choice.offline)
 
 
 def chosen_engine(recipe: Recipe, choice: Choice) -> Recipe:
@@ -104,6 +110,7 @@ def gather(recipe: Recipe, file: Path, *, offline: bool = False) -> Inputs:
     """Resolve a recipe: asks the archive for the state of its suites, once a session, and never when `offline`."""
     architecture, files = native_architecture(), folder_of(file)
     newest = lock = Lock()
+    below = bases.newest(recipe) if isinstance(recipe, DockerfileRecipe) else ()
     if isinstance(recipe, DebootstrapRecipe):
         newest = current().apt(offline=offline).lock(recipe, files, architecture)
         lock = newest if recipe.lock else settled(newest, recipe.name)
@@ -115,6 +122,8 @@ def gather(recipe: Recipe, file: Path, *, offline: bool = False) -> Inputs:
         lock=lock,
         tools=tool_versions(recipe),
         recipe_digest=digest(recipe, files),
+        parents=below,
+        epoch=max([lock.epoch, *map(bases.epoch_of, below)]),
     )
 
 

@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Session:
-    """One command, or one night: what is opened once for all its images."""
+    """One command, or one night: what is opened once for all its images, and how the builds of each have ended."""
 
     settings: Settings
     store: Store
     progress: Progress
     timeline: Timeline = field(default_factory=Timeline)
+    done: dict[str, Record] = field(default_factory=dict)
     _apts: dict[bool, Apt] = field(default_factory=dict)
 
     def apt(self, *, offline: bool) -> Apt:

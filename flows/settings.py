@@ -154,7 +154,14 @@ def _explained(error: ValidationError, file: Path) -> InvalidSetting:
 
 def _unreadable() -> str:
     """The first variable of a table that holds no JSON."""
-    for variable in ("BASEFORGE_MIRRORS", "BASEFORGE_SNAPSHOTS", "BASEFORGE_KEYRINGS", "BASEFORGE_BUILDERS", "BASEFORGE_SECRETS", "BASEFORGE_SSH"):
+    for variable in (
+        "BASEFORGE_MIRRORS",
+        "BASEFORGE_SNAPSHOTS",
+        "BASEFORGE_KEYRINGS",
+        "BASEFORGE_BUILDERS",
+        "BASEFORGE_SECRETS",
+        "BASEFORGE_SSH",
+    ):
         try:
             json.loads(os.environ.get(variable, "{}"))
         except ValueError:

@@ -36,11 +36,15 @@ from rootfs.slim import Rules, filtered
 
 @dataclass(frozen=True)
 class Packed:
-    """A layer, the packages in it (`name:architecture` and version), and what its programs are linked with."""
+    """A layer, the packages in it (`name:architecture` and version), and what its programs are linked with.
+
+    `below` are layers under it, and the config that the image has where its recipe says nothing.
+    """
 
     layer: Layer
     packages: dict[str, str]
     closure: Closure
+    below: oci.Parent = oci.Parent()  # noqa: RUF009 - frozen
 
 
 @step("resolve {image}", network=True)
@@ -97,7 +101,7 @@ def pack_tree(
     """
     inventory, closure, recipe = Inventory(), Closure(wanted.recipe.image.env.get("LD_LIBRARY_PATH", "")), wanted.recipe
     with running:
-        clean = normalised(members, wanted.lock.epoch)
+        clean = normalised(members, wanted.epoch)
         if isinstance(recipe, DebootstrapRecipe):
             clean = filtered(clean, Rules.of(recipe))
         layer = pack(closure.watching(inventory.watching(clean)), folder / "layer.tar.zst", memo=memo, tee=tee)
@@ -133,8 +137,9 @@ def assemble(wanted: Inputs, packed: Packed, folder: Path) -> oci.Image:
         image_settings(recipe),
         name=recipe.name,
         architecture=wanted.architecture,
-        epoch=wanted.lock.epoch,
+        epoch=wanted.epoch,
         folder=folder,
+        parent=packed.below,
     )
     current().progress.note(made.manifest_digest)
     return made
@@ -198,6 +203,7 @@ def describe(wanted: Inputs, made: oci.Image, packed: Packed, used: UsedBuilder,
         recipe_digest=wanted.recipe_digest,
         lock=wanted.lock,
         lock_digest=wanted.lock.digest,
+        parents=wanted.parents,
         tools=wanted.tools,
         manifest_digest=made.manifest_digest,
         config_digest=made.config_digest,

@@ -48,7 +48,8 @@ class DockerfileRecipe(Common):
         default={}, description="a name for FROM and --from = the recipe whose newest image it means"
     )
     layers: Literal["one", "kept"] = Field(
-        default="one", description="`one` normalised layer, or those of the Dockerfile, `kept` as the builder makes them"
+        default="one",
+        description="`one` normalised layer, or those of the Dockerfile, `kept` as the builder makes them",
     )
     secrets: Annotated[tuple[fields.SecretId, ...], *fields.Distinct] = Field(
         default=(), description="what RUN --mount=type=secret is given; the site's settings say the files"
@@ -58,7 +59,9 @@ class DockerfileRecipe(Common):
     )
     repeatable: Annotated[
         Repeatable | None, BeforeValidator(_said, json_schema_input_type=Repeatable | Literal[True])
-    ] = Field(default=None, description="{no_because: …} where a second build gives another image; else `verify` holds it")
+    ] = Field(
+        default=None, description="{no_because: …} where a second build gives another image; else `verify` holds it"
+    )
     network: Literal["none", "default"] = Field(
         default="none",
         description="`default` lets it fetch images and files; whether it is `repeatable` must then be said",

@@ -896,7 +896,7 @@ class DockerfileOffline(InputError):
             f"{source} would be fetched, and this build has no network",
             where=where,
             output=output,
-            mend="Name an image of ours in `contexts`, or keep the file in the recipe's folder; else `network: default`.",
+            mend="Name a recipe in `contexts`, or keep the file in the recipe's folder; else say `network: default`.",
         )
 
 

@@ -75,7 +75,11 @@ class Lock(BaseModel):
 
 
 def input_digest(
-    recipe_digest: str, lock: Lock, architecture: str, tools: Mapping[str, str], parents: Mapping[str, str]
+    recipe_digest: str,
+    lock: Lock,
+    architecture: str,
+    tools: Mapping[str, str],
+    parents: Mapping[str, str] | None = None,
 ) -> str:
     """The digest of everything that decides an image's bytes: the same inputs mean the same image.
 

@@ -54,10 +54,10 @@ class _Slice(io.RawIOBase):
     def __init__(self, file: IO[bytes], start: int, size: int) -> None:
         self._file, self._at, self._end = file.fileno(), start, start + size
 
-    def readable(self) -> bool:  # noqa: D102 - as in io
+    def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # noqa: D102 - as in io
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         data = os.pread(self._file, min(len(buffer), self._end - self._at), self._at)
         buffer[: len(data)] = data
         self._at += len(data)

@@ -55,7 +55,9 @@ class Buildx:
         back = folder / "back"
         if (found := _digests(back)) != image.manifest_digest:
             raise DigestMismatch(self.name, image.manifest_digest, found)
-        return replace(image, layout=back, layer=replace(image.layer, path=blob_path(back, image.layer.digest)))
+        below = tuple(replace(layer, path=blob_path(back, layer.digest)) for layer in image.below)
+        own = replace(image.layer, path=blob_path(back, image.layer.digest))
+        return replace(image, layout=back, layer=own, below=below)
 
 
 def _platform(image: Image) -> str:

@@ -38,8 +38,9 @@ def buildx(
 ) -> str:
     """Call `docker buildx` and return what it printed; with a `log`, its standard error too, line by line.
 
-    `more` are further variables of its environment. Raises BuildxMissing where the docker command has no buildx, BuildxTooOld where that lacks an option, and
-    BuildxFailed with buildx's own reason, also when it has not ended after `wait` seconds.
+    `more` are further variables of its environment. Raises BuildxMissing where the docker command has no buildx,
+    BuildxTooOld where that lacks an option, and BuildxFailed with buildx's own reason, also when it has not ended after
+    `wait` seconds.
     """
     try:
         done = run(["docker", "buildx", *words], env={**_environment(), **(more or {})}, cwd=cwd, timeout=wait, log=log)

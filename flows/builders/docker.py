@@ -16,7 +16,12 @@ from typing import Any, Self
 
 from flows.builders import engine as engines
 from flows.builders.engine import LABEL, Engine, unbroken
-from flows.image.archive import docker_archive, docker_archive_without_layer, oci_archive
+from flows.image.archive import (
+    docker_archive,
+    docker_archive_of_layer,
+    docker_archive_without_layer,
+    oci_archive,
+)
 from flows.image.importer import discard
 from flows.image.oci import Image
 from rootfs.errors import EngineLost, EngineRefused
@@ -143,9 +148,11 @@ class Docker:
         """
         if self.engine.inspect(expected := self.engine.image_id(image)):
             return expected
-        if self.ahead and self.ahead.layer() == image.layer.diff_id:
-            with contextlib.suppress(EngineRefused):  # in which case it wants to see the layer in the archive
+        with contextlib.suppress(EngineRefused):  # in which case it wants to see all layers in the archive
+            if self.ahead and self.ahead.layer() == image.layer.diff_id:
                 return self._sent(docker_archive_without_layer(image), image)
+            if image.below and not self.engine.containerd:  # it is likely to have the parent's image
+                return self._sent(docker_archive_of_layer(image), image)
         return self._sent(oci_archive(image) if self.engine.containerd else docker_archive(image), image)
 
     def _sent(self, stream: Iterable[bytes], image: Image) -> str:

@@ -1,25 +1,25 @@
-"""Secrets that a build is lent: given to buildx as files, and kept out of all that comes back."""
+"""Secrets that a build is lent: given to buildx as files, masked in what it prints, and looked for in what it makes."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from rootfs.errors import SecretUnknown
+from rootfs.errors import SecretLeaked, SecretUnknown
 from rootfs.run import Log
 
 SHORTEST = 8  # bytes: what is shorter is found everywhere by chance
-CHUNK = 1 << 20
 MASK = "•••"
 
 
 @dataclass(frozen=True)
 class Secrets:
-    """The values of secrets, by id."""
+    """The secrets that an image's build is lent: the file of each, by id, and its value."""
 
-    values: Mapping[str, bytes]
+    image: str
+    files: Mapping[str, Path] = field(default_factory=dict)
+    values: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     def masked(self, text: str) -> str:
         """The text with no line of a secret left in it."""
@@ -32,43 +32,38 @@ class Secrets:
         """A log that is told no secret."""
         return lambda line: log(self.masked(line))
 
-    def found_in(self, data: bytes) -> str | None:
-        """The id of a secret that is in there."""
-        return next((name for name, value in self.values.items() if value in data), None)
+    def watched(self, pieces: Iterable[bytes], place: str) -> Iterator[bytes]:
+        """The pieces; the end of each is looked at again with the next. Raises SecretLeaked, which names the place."""
+        longest, before = max(map(len, self.values.values()), default=0), b""
+        for piece in pieces:
+            seen = before + piece if longest else b""
+            for name, value in self.values.items():
+                if value in seen:
+                    raise SecretLeaked(self.image, name, place)
+            before = seen[-longest:]
+            yield piece
 
 
-class Watched(io.RawIOBase):
-    """A stream that notes which secret passes in it; the end of a piece is looked at again with the next."""
-
-    def __init__(self, source: io.BufferedIOBase, secrets: Secrets) -> None:
-        self._source, self._secrets = source, secrets
-        self._longest = max(map(len, secrets.values.values()), default=1)
-        self._before, self.found = b"", ""
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]  # of what io hands in
-        """Hand on the next bytes."""
-        data = self._source.read(len(buffer))
-        buffer[: len(data)] = data
-        seen = self._before + data
-        self.found = self.found or self._secrets.found_in(seen) or ""
-        self._before = seen[len(seen) - self._longest + 1 :] if self._longest > 1 else b""
-        return len(data)
+def lent(image: str, wanted: Iterable[str], site: Mapping[str, Path]) -> Secrets:
+    """The secrets that a recipe wants, out of the site's files. Raises SecretUnknown."""
+    files = {name: site_file(image, "secrets", name, site) for name in wanted}
+    return Secrets(image, files, {name: _value(image, name, path) for name, path in files.items()})
 
 
-def read(image: str, files: Mapping[str, Path]) -> Secrets:
-    """The values in these files. Raises SecretUnknown."""
-    return Secrets({name: _value(image, name, path) for name, path in files.items()})
+def site_file(image: str, setting: str, name: str, site: Mapping[str, Path]) -> Path:
+    """Where the site has this. Raises SecretUnknown."""
+    if name not in site:
+        raise SecretUnknown(image, setting, name, "the site names none")
+    if not site[name].exists():
+        raise SecretUnknown(image, setting, name, f"there is no {site[name]}")
+    return site[name].absolute()
 
 
 def _value(image: str, name: str, path: Path) -> bytes:
     try:
         value = path.read_bytes().strip()
     except OSError as error:
-        raise SecretUnknown(image, "secrets", name, f"{path}: {error.strerror}") from error
+        raise SecretUnknown(image, "secrets", name, f"{path} cannot be read: {error.strerror}") from error
     if len(value) < SHORTEST:
-        raise SecretUnknown(image, "secrets", name, f"{path} has fewer than {SHORTEST} bytes, too few to be looked for")
+        raise SecretUnknown(image, "secrets", name, f"{path} has fewer than {SHORTEST} bytes, too few to look for")
     return value

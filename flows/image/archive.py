@@ -11,15 +11,17 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO, Protocol
 
 import zstandard
 
 from flows.image.oci import LAYOUT_FILE, Image, index, platform_of
 from rootfs.errors import LayerDamaged
+from rootfs.pack import Layer
 
 CHUNK = 1 << 20
 
@@ -41,9 +43,8 @@ class Entry:
 
 
 def docker_archive(image: Image) -> Iterator[bytes]:
-    """The image as a docker-archive without a name, in pieces, its layer unpacked. Raises LayerDamaged."""
-    layer = unpacked(image, image.layer.digest, image.layer.diff_id)
-    yield from archive(*_docker_entries(image), Entry(blob_name(image.layer.diff_id), image.layer.unpacked, layer))
+    """The image as a docker-archive without a name, in pieces, its layers unpacked. Raises LayerDamaged."""
+    yield from archive(*_docker_entries(image), *map(partial(_plain_entry, image), image.layers))
 
 
 def docker_archive_without_layer(image: Image) -> Iterator[bytes]:
@@ -51,15 +52,25 @@ def docker_archive_without_layer(image: Image) -> Iterator[bytes]:
     yield from archive(*_docker_entries(image))
 
 
+def docker_archive_of_layer(image: Image) -> Iterator[bytes]:
+    """The same for an engine that has the layers below."""
+    yield from archive(*_docker_entries(image), _plain_entry(image, image.layer))
+
+
+def _plain_entry(image: Image, layer: Layer) -> Entry:
+    return Entry(blob_name(layer.diff_id), layer.unpacked, unpacked(image, layer.digest, layer.diff_id))
+
+
 def _docker_entries(image: Image) -> Iterator[Entry]:
     config = read_blob(image, image.config_digest)
-    listing = docker_manifest(image.config_digest, blob_name(image.layer.diff_id), name=None)
+    plain = [blob_name(layer.diff_id) for layer in image.layers]
+    listing = docker_manifest(image.config_digest, plain, name=None)
     yield Entry("manifest.json", len(listing), [listing])
     yield Entry(blob_name(image.config_digest), len(config), [config])
 
 
 def oci_archive(image: Image) -> Iterator[bytes]:
-    """The image as an OCI archive without a name, in pieces, its layer as it is."""
+    """The image as an OCI archive without a name, in pieces, its layers as they are."""
     manifest = read_blob(image, image.manifest_digest)
     config = read_blob(image, image.config_digest)
     contents = index(manifest, platform_of(image.architecture), {})
@@ -68,7 +79,7 @@ def oci_archive(image: Image) -> Iterator[bytes]:
         Entry("index.json", len(contents), [contents]),
         Entry(blob_name(image.manifest_digest), len(manifest), [manifest]),
         Entry(blob_name(image.config_digest), len(config), [config]),
-        Entry(blob_name(image.layer.digest), image.layer.size, packed(image, image.layer.digest)),
+        *(Entry(blob_name(layer.digest), layer.size, packed(image, layer.digest)) for layer in image.layers),
     )
 
 
@@ -98,9 +109,9 @@ def blob_name(digest: str) -> str:
     return f"blobs/{digest.replace(':', '/')}"
 
 
-def docker_manifest(config_digest: str, layer: str, *, name: str | None) -> bytes:
-    """The manifest.json of a docker-archive: `layer` is the plain tar's name in it, `name` the image's, if any."""
-    listed = {"Config": blob_name(config_digest), "RepoTags": [name] if name else None, "Layers": [layer]}
+def docker_manifest(config_digest: str, layers: Sequence[str], *, name: str | None) -> bytes:
+    """The manifest.json of a docker-archive: `layers` are the plain tars' names in it, `name` the image's, if any."""
+    listed = {"Config": blob_name(config_digest), "RepoTags": [name] if name else None, "Layers": list(layers)}
     return json.dumps([listed]).encode()
 
 

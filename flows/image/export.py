@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import tarfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
 from flows.image.archive import (
@@ -26,6 +28,9 @@ from flows.image.archive import (
 from flows.image.oci import LAYOUT_FILE, index
 from rootfs.disk import FULL
 from rootfs.errors import DiskFull, ExportRefused, UnknownFormat
+from rootfs.merge import members_of, tree_of
+from rootfs.squeeze import squeezed
+from rootfs.tar import frames
 
 
 @dataclass(frozen=True)
@@ -43,25 +48,33 @@ class _Parts:
         return str(json.loads(self.manifest)["config"]["digest"])
 
     @property
-    def layer(self) -> dict[str, Any]:
-        (descriptor,) = json.loads(self.manifest)["layers"]
-        return dict(descriptor)
+    def layers(self) -> dict[str, dict[str, Any]]:
+        """The descriptors of the layers by diff id, the lowest first."""
+        diff_ids = json.loads(self.config)["rootfs"]["diff_ids"]
+        return dict(zip(diff_ids, json.loads(self.manifest)["layers"], strict=True))
 
-    @property
-    def diff_id(self) -> str:
-        (diff_id,) = json.loads(self.config)["rootfs"]["diff_ids"]
-        return str(diff_id)
+    def tar(self, diff_id: str) -> Iterator[bytes]:
+        """A layer's plain tar, in pieces."""
+        return unpacked(self.blobs, self.layers[diff_id]["digest"], diff_id)
 
-    def tar(self) -> Iterator[bytes]:
-        return unpacked(self.blobs, self.layer["digest"], self.diff_id)
+    @contextlib.contextmanager
+    def merged(self) -> Iterator[Iterator[bytearray]]:
+        """The tar of the tree that all layers are together, in pieces, while the block lasts."""
+        with TemporaryDirectory(prefix="baseforge-") as folder:
+            tars = [Path(folder) / diff_id for diff_id in self.layers]
+            for path in tars:
+                with path.open("wb") as file:
+                    file.writelines(self.tar(path.name))
+            with tree_of(tars) as tree:
+                yield frames(members_of(tree))
 
 
 def export(blobs: Blobs, manifest_digest: str, destination: Path, *, reference: str) -> None:
     """Write an image to a file, which is there whole or not at all; a file of that name is replaced.
 
-    The ending decides: `.tar.zst` the layer as it is kept, `.tar` the same unpacked, `.oci.tar` the image, which loads
-    under the name `reference` (`NAME:TAG`). Raises UnknownFormat, ExportRefused, DiskFull, LayerDamaged and what
-    `open_blob` raises.
+    The ending decides: `.tar.zst` the layer as it is kept, or what several are together, `.tar` the same unpacked,
+    `.oci.tar` the image, which loads under the name `reference` (`NAME:TAG`). Raises UnknownFormat, ExportRefused,
+    DiskFull, LayerDamaged and what `open_blob` raises.
     """
     write = _writer(destination)
     manifest = read_blob(blobs, manifest_digest)
@@ -98,33 +111,46 @@ def _whole_file(destination: Path) -> Iterator[BinaryIO]:
             draft.unlink()
 
 
-def _copy(pieces: Iterable[bytes], file: BinaryIO) -> int:
+def _copy(pieces: Iterable[bytes | bytearray], file: BinaryIO) -> int:
     """The pieces into the file; returns their length in bytes."""
     return sum(file.write(piece) for piece in pieces)
 
 
 def _write_packed(parts: _Parts, file: BinaryIO) -> None:
-    _copy(packed(parts.blobs, parts.layer["digest"]), file)
+    layers = list(parts.layers.values())
+    if len(layers) == 1:
+        _copy(packed(parts.blobs, layers[0]["digest"]), file)
+        return
+    with parts.merged() as pieces:
+        _copy(squeezed(pieces), file)
 
 
 def _write_tar(parts: _Parts, file: BinaryIO) -> None:
-    _copy(parts.tar(), file)
+    diff_ids = list(parts.layers)
+    if len(diff_ids) == 1:
+        _copy(parts.tar(diff_ids[0]), file)
+        return
+    with parts.merged() as pieces:
+        _copy(pieces, file)
 
 
 def _write_image(parts: _Parts, file: BinaryIO) -> None:
-    """The plain tar first: its length is known only when it is written, and then its header is filled in."""
-    name = blob_name(parts.diff_id)
-    file.seek(tarfile.BLOCKSIZE)
-    size = _copy(parts.tar(), file)
-    file.write(padding(size))
-    _copy(archive(*_small_entries(parts), _layer_entry(parts)), file)
-    file.seek(0)
-    file.write(header(name, size))
+    """The plain tars first: the length of each is known only when it is written, and then its header is filled in."""
+    for diff_id in parts.layers:
+        start = file.tell()
+        file.seek(tarfile.BLOCKSIZE, os.SEEK_CUR)
+        size = _copy(parts.tar(diff_id), file)
+        file.write(padding(size))
+        end = file.tell()
+        file.seek(start)
+        file.write(header(blob_name(diff_id), size))
+        file.seek(end)
+    _copy(archive(*_small_entries(parts), *_layer_entries(parts)), file)
 
 
-def _layer_entry(parts: _Parts) -> Entry:
-    digest = parts.layer["digest"]
-    return Entry(blob_name(digest), parts.layer["size"], packed(parts.blobs, digest))
+def _layer_entries(parts: _Parts) -> Iterator[Entry]:
+    for layer in parts.layers.values():
+        yield Entry(blob_name(layer["digest"]), layer["size"], packed(parts.blobs, layer["digest"]))
 
 
 def _small_entries(parts: _Parts) -> Iterator[Entry]:
@@ -134,10 +160,11 @@ def _small_entries(parts: _Parts) -> Iterator[Entry]:
         "io.containerd.image.name": _with_registry(parts.reference),
         "org.opencontainers.image.ref.name": parts.reference,
     }
+    plain = [blob_name(diff_id) for diff_id in json.loads(parts.config)["rootfs"]["diff_ids"]]
     contents = {
         "oci-layout": LAYOUT_FILE,
         "index.json": index(parts.manifest, platform, names),
-        "manifest.json": docker_manifest(parts.config_digest, blob_name(parts.diff_id), name=parts.reference),
+        "manifest.json": docker_manifest(parts.config_digest, plain, name=parts.reference),
         blob_name(parts.manifest_digest): parts.manifest,
         blob_name(parts.config_digest): parts.config,
     }

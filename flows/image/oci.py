@@ -12,9 +12,9 @@ import errno
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -49,8 +49,19 @@ PLATFORMS = {
 # What a builder adds where an image has none (BuildKit's system.DefaultPathEnvUnix).
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+# What engines know besides, in the order of moby's docker-image-spec, specs-go/v1/image.go, behind the others.
+DOCKER_KEYS = ("Healthcheck", "StopTimeout", "Shell")
+
 # Go's encoding/json escapes these inside strings, Python's json does not; outside of strings they do not occur.
 _ESCAPES = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"})
+
+
+@dataclass(frozen=True)
+class Parent:
+    """What an image is a layer on: its layers, the lowest first, and its config; an image of its own has neither."""
+
+    layers: tuple[Layer, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,8 @@ class Image:
     """One image as an OCI layout in a folder; its manifest digest is what it is known by.
 
     `name` is the recipe's; `architecture` is Debian's name for it; `size` counts the bytes of manifest, config and
-    compressed layer. The layer's path is inside the layout.
+    compressed layers. `layer` is its own, above those that its parent's image has, in `below`, the lowest first. Their
+    paths are inside the layout.
     """
 
     name: str
@@ -68,23 +80,37 @@ class Image:
     layer: Layer
     architecture: str
     size: int
+    below: tuple[Layer, ...] = ()
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """All of its layers, the lowest first."""
+        return (*self.below, self.layer)
 
     def open_blob(self, digest: str) -> AbstractContextManager[BinaryIO]:
         """A blob of the image as a stream."""
         return blob_path(self.layout, digest).open("rb")
 
 
-def assemble(layer: Layer, settings: ImageSettings, *, name: str, architecture: str, epoch: int, folder: Path) -> Image:
-    """Write the OCI layout to `folder`, which must not be there yet, and take the layer in without copying it.
+def assemble(
+    layer: Layer,
+    settings: ImageSettings,
+    *,
+    name: str,
+    architecture: str,
+    epoch: int,
+    folder: Path,
+    parent: Parent = Parent(),
+) -> Image:
+    """Write the OCI layout to `folder`, which must not be there yet, and take the layers in without copying them.
 
     `architecture` is Debian's name, `epoch` the image's creation time in seconds since 1970. The index, which makes the
     folder an image, is written last. Raises UnknownArchitecture.
     """
-    platform = platform_of(architecture)
-    config = encoded(_config(layer, settings, name, platform, epoch))
-    manifest = encoded(_manifest(config, layer), indent=2)
-    blob_path(folder, layer.digest).parent.mkdir(parents=True)
-    _take_in(layer.path, blob_path(folder, layer.digest))
+    platform, layers = platform_of(architecture), (*parent.layers, layer)
+    config = encoded(_config(layers, settings, name, platform, epoch, parent.config))
+    manifest = encoded(_manifest(config, layers), indent=2)
+    taken = [_taken(each, folder) for each in layers]
     for blob in (config, manifest):
         blob_path(folder, digest_of(blob)).write_bytes(blob)
     (folder / "oci-layout").write_bytes(LAYOUT_FILE)
@@ -94,9 +120,10 @@ def assemble(layer: Layer, settings: ImageSettings, *, name: str, architecture: 
         layout=folder,
         manifest_digest=digest_of(manifest),
         config_digest=digest_of(config),
-        layer=replace(layer, path=blob_path(folder, layer.digest)),
+        layer=taken[-1],
         architecture=architecture,
-        size=len(manifest) + len(config) + layer.size,
+        size=len(manifest) + len(config) + sum(each.size for each in taken),
+        below=tuple(taken[:-1]),
     )
 
 
@@ -135,35 +162,52 @@ def _descriptor(media_type: str, digest: str, size: int) -> dict[str, Any]:
     return {"mediaType": media_type, "digest": digest, "size": size}
 
 
-def _manifest(config: bytes, layer: Layer) -> dict[str, Any]:
+def _manifest(config: bytes, layers: Sequence[Layer]) -> dict[str, Any]:
     return {
         "schemaVersion": 2,
         "mediaType": MANIFEST_TYPE,
         "config": _descriptor(CONFIG_TYPE, digest_of(config), len(config)),
-        "layers": [_descriptor(LAYER_TYPE, layer.digest, layer.size)],
+        "layers": [_descriptor(LAYER_TYPE, layer.digest, layer.size) for layer in layers],
     }
 
 
 def _config(
-    layer: Layer, settings: ImageSettings, name: str, platform: Mapping[str, str], epoch: int
+    layers: Sequence[Layer],
+    settings: ImageSettings,
+    name: str,
+    platform: Mapping[str, str],
+    epoch: int,
+    parent: Mapping[str, Any],
 ) -> dict[str, Any]:
     created = datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     fields = {
         **platform,
-        "config": _settings(settings),
+        "config": _settings(settings, parent.get("config", {})),
         "created": created,
-        "history": [{"created": created, "created_by": f"baseforge build {name}"}],
-        "rootfs": {"type": "layers", "diff_ids": [layer.diff_id]},
+        "history": _history(
+            parent.get("history") or [], layers, {"created": created, "created_by": f"baseforge build {name}"}
+        ),
+        "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
     }
     return dict(sorted(fields.items()))
 
 
-def _settings(settings: ImageSettings) -> dict[str, Any]:
+def _history(
+    told: Sequence[Mapping[str, Any]], layers: Sequence[Layer], own: Mapping[str, Any]
+) -> list[Mapping[str, Any]]:
+    """What is told of the layers; of the last one, where nothing is, that it is our own."""
+    of_layers = sum(not each.get("empty_layer") for each in told)
+    return [*told, *([own] if of_layers < len(layers) else [])]
+
+
+def _settings(settings: ImageSettings, parent: Mapping[str, Any]) -> dict[str, Any]:
     """The image's settings in the order of Go's `ImageConfig`; as there, what is empty is left out.
 
-    The variables are sorted, PATH first: their order in a recipe means nothing, so it must not change the digest.
+    The variables are sorted, PATH first: their order in a recipe means nothing, so it must not change the digest. What
+    is not said is as the parent has it; as with a Dockerfile, an entry point of one's own does not get its arguments.
     """
-    environment = {"PATH": DEFAULT_PATH, **dict(sorted(settings.env.items()))}
+    inherited = dict(pair.split("=", 1) for pair in parent.get("Env") or [])
+    environment = {"PATH": DEFAULT_PATH} | dict(sorted({**inherited, **settings.env}.items()))
     fields = {
         "User": settings.user,
         "ExposedPorts": {port if "/" in port else f"{port}/tcp": {} for port in settings.expose},
@@ -175,15 +219,28 @@ def _settings(settings: ImageSettings) -> dict[str, Any]:
         "Labels": settings.labels,
         "StopSignal": settings.stop_signal,
     }
-    sets = {key: dict(sorted(value.items())) if isinstance(value, Mapping) else value for key, value in fields.items()}
+    inherits = {key: value for key, value in parent.items() if key != "Cmd" or not settings.entrypoint}
+    sets = {key: _over(inherits.get(key), value) for key, value in fields.items()}
+    sets |= {key: inherits.get(key) for key in DOCKER_KEYS}
     return {key: value for key, value in sets.items() if value}
 
 
-def _take_in(source: Path, target: Path) -> None:
-    """A second name for the file; a copy only where the two folders are on different file systems."""
+def _over(inherited: Any, own: Any) -> Any:  # noqa: ANN401 - whatever a config can say
+    """A setting of one's own, or else the parent's; of what has names, such as labels, both, sorted."""
+    if isinstance(own, Mapping):
+        return dict(sorted({**(inherited or {}), **own}.items()))
+    return own or inherited
+
+
+def _taken(layer: Layer, layout: Path) -> Layer:
+    """The layer inside the layout: a second name for its file, a copy only from another file system."""
+    target = blob_path(layout, layer.digest)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)  # two layers may be the same
     try:
-        target.hardlink_to(source)
+        target.hardlink_to(layer.path)
     except OSError as error:
         if error.errno not in (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
             raise
-        shutil.copyfile(source, target)
+        shutil.copyfile(layer.path, target)
+    return replace(layer, path=target)

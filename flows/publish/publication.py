@@ -61,7 +61,8 @@ def build_of(store: Store, reference: str) -> Record:
 
 def keep_blobs(store: Store, made: Image) -> None:
     """Keep all that the image is made of. Nothing names it yet."""
-    store.put_blob(made.layer.path, made.layer.digest)
+    for layer in made.layers:
+        store.put_blob(layer.path, layer.digest)
     for digest in (made.config_digest, made.manifest_digest):
         store.put_blob(made.layout / "blobs/sha256" / digest.removeprefix("sha256:"), digest)
 

@@ -26,6 +26,14 @@ class UsedBuilder(Frozen):
     buildkit: str = ""
 
 
+class ParentBuild(Frozen):
+    """A build that another image is made of, and the image that it is."""
+
+    image: str
+    build: str
+    manifest_digest: str
+
+
 AHEAD = "ahead"
 
 
@@ -41,8 +49,9 @@ class Record(Frozen):
 
     The seconds of AHEAD are those of `pack` in which the engine already took the layer in.
 
-    `ingredients` is a blob with the recipe and its files, as they were. `status` is `published` (in the store),
-    `built` (asked not to publish), `unchanged` (the build named in `build` has the same inputs) or `failed`
+    `parents` are the builds that it is made of; `ingredients` is a blob with the recipe and its files, as they were.
+    `status` is `published` (in the store), `built` (asked not to publish), `unchanged` (the build named in `build` has
+    the same inputs) or `failed`
     (`reason` says why). `registry` is what was pushed, by digest; `example` are the arguments of a `docker run`
     that shows it working.
     """
@@ -55,6 +64,7 @@ class Record(Frozen):
     recipe_digest: str = ""
     lock: Lock = Lock()
     lock_digest: str = ""
+    parents: tuple[ParentBuild, ...] = ()
     tools: dict[str, str] = {}
     manifest_digest: str = ""
     config_digest: str = ""

@@ -110,8 +110,8 @@ def expected(store: Store, record: Record, against: str = "") -> Expected:
     if not (said := _document(store, manifest)):
         return Expected("", "", "", manifest)
     try:
-        config, layer = said["config"]["digest"], said["layers"][0]["digest"]
-        diff_id = _document(store, config)["rootfs"]["diff_ids"][0]
+        config, layer = said["config"]["digest"], said["layers"][-1]["digest"]
+        diff_id = _document(store, config)["rootfs"]["diff_ids"][-1]
     except (KeyError, IndexError, TypeError) as error:
         raise InvalidDigest(against, "of an image") from error
     return Expected(diff_id, layer, config, manifest)

@@ -283,7 +283,7 @@ def test_a_folder_whose_digest_would_not_say_all_is_refused(write, tmp_path, mak
         ("- a\n", "1:1: expected a mapping of keys and values"),
         ("suite: trixie\n", "1:1: key 'kind' is missing; it is one of debootstrap, scratch"),
         ("kind: debotstrap\n", "1:7: there is no such kind of recipe. Did you mean 'debootstrap'?"),
-        ("kind: {a: b}\n", "1:7: there is no such kind of recipe. It is one of debootstrap, scratch."),
+        ("kind: {a: b}\n", "1:7: there is no such kind of recipe. It is one of debootstrap, scratch, dockerfile."),
         ("kind: debootstrap\n", "1:1: key 'suite' is missing"),
         ("kind: scratch\nfiles: []\n", "2:8: this list needs at least one item"),
         (DEBIAN + "suite: noble\n", "3:1: key 'suite' is there twice"),
