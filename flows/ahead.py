@@ -138,7 +138,9 @@ class Ahead:
 
     def _prepare(self, work: Work) -> None:
         wanted = inputs.meant(work.image, self._choice)
-        if isinstance(wanted.recipe, DockerfileRecipe) or (not self._choice.force and inputs.built(wanted)):
+        if isinstance(wanted.recipe, DockerfileRecipe) or (
+            not self._choice.forces(work.image) and inputs.built(wanted)
+        ):
             return
         with self._change:
             self._change.wait_for(lambda: self._over or all(each.stage is not Stage.READY for each in self._works))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from flows.publish.record import ParentBuild
 from flows.session import current
 from rootfs.dockerfile import DockerfileRecipe
 from rootfs.errors import ParentFailed, ParentUnpublished
+from rootfs.lock import Lock
 from rootfs.pack import Layer
 
 
@@ -35,7 +37,12 @@ def _newest(image: str, name: str) -> ParentBuild:
     return ParentBuild(image=name, build=record.build, manifest_digest=record.manifest_digest)
 
 
-def epoch_of(parent: ParentBuild) -> int:
+def epoch_above(lock: Lock, parents: Iterable[ParentBuild]) -> int:
+    """`SOURCE_DATE_EPOCH`: the lock's, and never before that of a parent. Raises BlobMissing, BlobDamaged."""
+    return max([lock.epoch, *map(_epoch_of, parents)])
+
+
+def _epoch_of(parent: ParentBuild) -> int:
     """When its image says that it was created, in seconds since 1970. Raises BlobMissing, BlobDamaged."""
     config = _document(_document(parent.manifest_digest)["config"]["digest"])
     return int(datetime.fromisoformat(config["created"]).timestamp())

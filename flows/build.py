@@ -24,7 +24,7 @@ from flows.leftovers import clear_away
 from flows.lifecycle import builders, through
 from flows.memory import roomy_folder
 from flows.publish.record import AHEAD, Record
-from flows.session import Run, current, current_run, new_run, session
+from flows.session import current, current_run, new_run, session
 from flows.settings import cache_folder, load
 from flows.tasks import (
     Packed,
@@ -44,6 +44,7 @@ from flows.work import note_image, work_folder
 from rootfs.dockerfile import DockerfileRecipe
 from rootfs.errors import ArchiveMoved, Problem, Unexpected
 from rootfs.pack import Sink
+from rootfs.parents import parents_first
 
 
 def clean_up(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - names are Prefect's
@@ -53,8 +54,9 @@ def clean_up(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None
 
 @flow(name="build", flow_run_name="{image} · build", clean_up=[clean_up])
 def build(image: str, choice: Choice = Choice()) -> Record:  # noqa: B008 - frozen
-    """One image, from its recipe to a published digest."""
+    """One image, from its recipe to a published digest, after those that it stands on."""
     with session(), new_run(image):
+        make_parents(image, choice.model_copy(update={"named": choice.named or (image,)}))
         try:
             done = make(image, choice)
         except ArchiveMoved:
@@ -81,8 +83,8 @@ def make(image: str, choice: Choice) -> Record:
         early = undo.enter_context(docker.ahead(reached, run_id)) if chosen.driver == ENGINE else None
         held_by = undo.enter_context(builders(run_id))
         if isinstance(wanted.recipe, DockerfileRecipe):
-            order, built, _ = dockerfile.through(wanted, place, chosen, held_by, reached, run_id)
-            packed = dockerfile.pack(wanted, place, order, built, memo=cache_folder() / "frames", tee=early)
+            way = dockerfile.Way(chosen, held_by, reached, run_id)
+            packed = dockerfile.make_layers(wanted, place, way, memo=cache_folder() / "frames", tee=early)
         else:
             packed = make_layer(wanted, place, early, offline=choice.offline)
         current_run().timeline.seconds[AHEAD] = round(early.busy, 3) if early else 0.0
@@ -104,7 +106,7 @@ def meaning(image: str, choice: Choice) -> tuple[Inputs, Record | None]:
     meant = current_run().meant
     if image not in meant:
         wanted = resolve(image, choice)
-        meant[image] = wanted, None if choice.force else already_built(wanted)
+        meant[image] = wanted, None if choice.forces(image) else already_built(wanted)
     return meant[image]
 
 
@@ -116,35 +118,45 @@ def make_layer(wanted: Inputs, place: Path, early: Sink | None, *, offline: bool
         return pack_tree(wanted, members, place, running, memo=cache_folder() / "frames", tee=early)
 
 
-def attempt(image: str, choice: Choice, *, of_night: bool = False) -> Record:
-    """Build an image; a failure is a record too, so that the next image gets its turn, but one that is not kept.
+def make_parents(image: str, choice: Choice) -> None:
+    """Build what an image stands on, the lowest first, as far as this session has not done so."""
+    done, recipes = current().done, current().settings.recipes
+    for parent in parents_first([image], recipes)[:-1]:
+        if parent not in done:
+            attempt(parent, choice)
 
-    One `of_night` that is unchanged costs no flow run of its own.
+
+def attempt(image: str, choice: Choice, *, of_night: bool = False) -> Record:
+    """Build an image, after those that it stands on, and remember how that went.
+
+    A failure is a record too, so that the next image gets its turn, but one that is not kept. One `of_night` that is
+    unchanged costs no flow run of its own.
     """
-    with session() as here, new_run(image) as run:
+    with session() as here:
+        make_parents(image, choice)
+        here.done[image] = ended = _attempt(image, choice, of_night=of_night)
+        return ended
+
+
+def _attempt(image: str, choice: Choice, *, of_night: bool) -> Record:
+    with new_run(image) as run:
         try:
-            done = (of_night and meaning(image, choice)[1]) or build(image, choice)
+            return (of_night and meaning(image, choice)[1]) or build(image, choice)
         except Exception as error:  # a bug that one image meets must not cost the others their night
             if interrupt.came():
                 raise KeyboardInterrupt from error
             if not isinstance(error, Problem):
                 traceback.print_exc(file=run.log_stream)
-            done = failed(run, error if isinstance(error, Problem) else Unexpected(image, error))
-        here.done[image] = done
-        return done
-
-
-def failed(run: Run, problem: Problem) -> Record:
-    """The record of a build that came to nothing, which is told and not kept."""
-    run.log(str(problem))
-    return Record(
-        image=run.image,
-        build=run.build,
-        status="failed",
-        reason=str(problem),
-        exit_status=problem.status,
-        seconds=run.timeline.seconds,
-    )
+            problem = error if isinstance(error, Problem) else Unexpected(image, error)
+        run.log(str(problem))
+        return Record(
+            image=image,
+            build=run.build,
+            status="failed",
+            reason=str(problem),
+            exit_status=problem.status,
+            seconds=run.timeline.seconds,
+        )
 
 
 def table(done: Record) -> None:

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict
 class Choice(BaseModel):
     """Builder and engine instead of the recipe's own, `force` to build what is unchanged, `publish` or only test.
 
-    An `offline` build asks no archive: it takes the package lists and debs that are there.
+    Where images are `named`, `force` is meant for these alone, not for those that they stand on. An `offline` build
+    asks no archive: it takes the package lists and debs that are there.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -20,3 +21,8 @@ class Choice(BaseModel):
     force: bool = False
     offline: bool = False
     publish: bool = True
+    named: tuple[str, ...] = ()
+
+    def forces(self, image: str) -> bool:
+        """Whether this image is built even if it is unchanged."""
+        return self.force and (not self.named or image in self.named)

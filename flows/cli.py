@@ -17,6 +17,7 @@ from flows.publish import publication
 from flows.session import session, store_of
 from flows.settings import load
 from rootfs.errors import ExportRefused, Problem
+from rootfs.parents import parents_first
 from rootfs.recipe import find, images_of, read, read_beside
 
 INTERRUPTED = 130  # what typer makes of KeyboardInterrupt: 128 + SIGINT, as shells have it
@@ -55,11 +56,13 @@ def build(
     settings = load(recipes)
     for image in images:
         read_beside(find(image, settings.recipes))
-    choice = Choice(builder=builder, engine=engine, force=force, offline=offline, publish=not no_publish)
-    with session(settings, Progress()) as here, ahead(images, choice), server.connected():
+    publish = not no_publish
+    choice = Choice(builder=builder, engine=engine, force=force, offline=offline, publish=publish, named=tuple(images))
+    wanted = parents_first(images, settings.recipes)
+    with session(settings, Progress()) as here, ahead(wanted, choice), server.connected():
         from flows.build import attempt
 
-        records = [attempt(image, choice) for image in images]
+        records = [attempt(image, choice) for image in wanted]
         _end(report.builds(records, here.settings, here.progress, as_json))
 
 
@@ -75,7 +78,7 @@ def nightly(
 ) -> None:
     """Build every recipe whose inputs have changed; one that fails does not stop the others."""
     settings, choice = load(recipes), Choice(builder=builder, offline=offline)
-    images = images_of(settings.recipes, only or ())
+    images = parents_first(images_of(settings.recipes, only or ()), settings.recipes)
     with session(settings, Progress()) as here, ahead(images, choice), server.connected():
         from flows.nightly import night
 

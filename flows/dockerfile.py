@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flows import bases
@@ -17,18 +17,20 @@ from flows.image.oci import Parent
 from flows.image.unpack import plain
 from flows.inputs import Inputs
 from flows.lifecycle import Builders, Held, using
-from flows.publish.record import UsedBuilder
+from flows.progress import size
 from flows.session import current, current_run
 from flows.steps import step
 from flows.tasks import Packed, pack_tree
 from flows.trees import empty_folder
+from rootfs.closure import Closure
 from rootfs.contents import lay_out
 from rootfs.digests import canonical
 from rootfs.disk import disk_full
 from rootfs.dockerfile import DockerfileRecipe
 from rootfs.errors import DockerfileUnfit
+from rootfs.inventory import Inventory
 from rootfs.merge import members_of, tree_of
-from rootfs.pack import Sink
+from rootfs.pack import Sink, pack_tar
 
 AGENT = "SSH_AUTH_SOCK"
 
@@ -66,13 +68,18 @@ def collect(wanted: Inputs, folder: Path, *, afresh: bool) -> Order:
 @step("dockerfile {wanted.recipe.name} ({held.taken.driver})")
 def build(wanted: Inputs, order: Order, held: Held, engine: Engine | None, run_id: str) -> Built:
     """What the Dockerfile makes. Raises DockerfileFailed, DockerfileOffline, DockerfileUnfit, BuilderFailed."""
+    recipe = wanted.recipe
+    assert isinstance(recipe, DockerfileRecipe)  # noqa: S101 - the flow chose
     folder, log = empty_folder(order.context.with_name("built")), current_run().log
     if held.taken.driver == ENGINE:
         assert engine is not None  # noqa: S101 - it is the builder
+        if recipe.layers == "kept":
+            what = "an engine's own BuildKit cannot set the times in layers that are to be `kept`"
+            raise DockerfileUnfit(recipe.name, what, "Choose a builder of another driver, or `layers: one`.")
         made = loaded.build(order, held.taken.name, engine, run_id, folder, log)
     else:
         made = dockerfile.build(order, held.taken.name, held.taken.driver, folder, log)
-    fit(wanted.recipe.name, made)
+    fit(recipe.name, made)
     list(order.secrets.watched([canonical(made.config)], "the image's settings"))
     current().progress.note(f"{len(made.layers)} layers")
     return made
@@ -87,30 +94,56 @@ def fit(image: str, made: Built) -> None:
         raise DockerfileUnfit(image, "its Dockerfile makes no file at all", "COPY or ADD something.")
 
 
-def through(
-    wanted: Inputs,
-    place: Path,
-    chosen: Chosen,
-    held_by: Builders,
-    engine: Engine | None,
-    run_id: str,
-    *,
-    afresh: bool = False,
-) -> tuple[Order, Built, UsedBuilder]:
-    """Build through the chosen builder, once more with a fresh one where that one breaks down."""
-    order = collect(wanted, place, afresh=afresh)
-    built, used = using(chosen, held_by, lambda held: build(wanted, order, held, engine, run_id))
-    return order, built, used
+@dataclass(frozen=True)
+class Way:
+    """How a run gets to its builder; the engine is not needed for one that is none of its own."""
+
+    chosen: Chosen
+    held_by: Builders
+    engine: Engine | None
+    run_id: str
 
 
-def pack(
-    wanted: Inputs, place: Path, order: Order, built: Built, *, memo: Path | None, tee: Sink | None = None
-) -> Packed:
-    """One normalised layer of all that the Dockerfile has made, with its settings."""
+def make_layers(wanted: Inputs, place: Path, way: Way, *, memo: Path | None, tee: Sink | None = None) -> Packed:
+    """What the Dockerfile makes, through the chosen builder, as one normalised layer or as its own ones.
+
+    Without a `memo` nothing of an earlier build is used.
+    """
+    recipe = wanted.recipe
+    assert isinstance(recipe, DockerfileRecipe)  # noqa: S101 - the flow chose
+    order = collect(wanted, place, afresh=memo is None)
+    built, _ = using(way.chosen, way.held_by, lambda held: build(wanted, order, held, way.engine, way.run_id))
+    tars = unpacked(order, built, place)
+    if recipe.layers == "kept":
+        return keep(wanted, order, built, tars, memo=memo)
     with ExitStack() as running:
-        tree = running.enter_context(tree_of(unpacked(order, built, place)))
-        packed = pack_tree(wanted, members_of(tree), place, running, memo=memo, tee=tee)
+        tree = running.enter_context(tree_of(tars))
+        libraries = library_path(built)
+        packed = pack_tree(wanted, members_of(tree), place, running, memo=memo, tee=tee, library_path=libraries)
     return replace(packed, below=Parent(config={"config": built.config["config"]}))
+
+
+@step("pack {wanted.recipe.name}/{wanted.architecture}")
+def keep(wanted: Inputs, order: Order, built: Built, tars: list[Path], *, memo: Path | None) -> Packed:
+    """The Dockerfile's own layers, each tar as it is: those of parents as these have them, the others compressed."""
+    known = {layer.diff_id: layer for image in order.parents.values() for layer in image.layers}
+    diff_ids = built.config["rootfs"]["diff_ids"]
+    layers = [
+        known.get(diff_id) or pack_tar(tar, tar.with_suffix(".tar.zst"), memo=memo)
+        for tar, diff_id in zip(tars, diff_ids, strict=True)
+    ]
+    inventory, closure = Inventory(), Closure(wanted.recipe.image.env.get("LD_LIBRARY_PATH", library_path(built)))
+    with tree_of(tars) as tree:
+        for _ in closure.watching(inventory.watching(members_of(tree))):
+            pass
+    current().progress.note(f"{size(sum(layer.unpacked for layer in layers))} in {len(layers)} layers")
+    return Packed(layers[-1], inventory.packages(), closure, Parent(tuple(layers[:-1]), built.config))
+
+
+def library_path(built: Built) -> str:
+    """The LD_LIBRARY_PATH that the Dockerfile sets."""
+    variables = dict(pair.split("=", 1) for pair in built.config["config"].get("Env") or [])
+    return str(variables.get("LD_LIBRARY_PATH", ""))
 
 
 def unpacked(order: Order, built: Built, place: Path) -> list[Path]:

@@ -123,7 +123,7 @@ def gather(recipe: Recipe, file: Path, *, offline: bool = False) -> Inputs:
         tools=tool_versions(recipe),
         recipe_digest=digest(recipe, files),
         parents=below,
-        epoch=max([lock.epoch, *map(bases.epoch_of, below)]),
+        epoch=bases.epoch_above(lock, below),
     )
 
 

@@ -1,4 +1,5 @@
-"""The nightly flow: every recipe, one after the other; what is unchanged is skipped, what fails stops nothing else."""
+"""The nightly flow: every recipe, parents before their children; what is unchanged is skipped, and what fails stops
+nothing but its children."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ from flows.publish.record import Record
 from flows.session import Session, session
 from flows.work import work_folder
 from rootfs.errors import NightFailed, Problem
+from rootfs.parents import parents_first
 from rootfs.recipe import images_of
 
 
@@ -39,7 +41,7 @@ def nightly(only: tuple[str, ...] = (), choice: Choice = Choice()) -> Night:  # 
     """
     run_id = str(this_run.id)
     with session() as here:
-        images = images_of(here.settings.recipes, only)
+        images = parents_first(images_of(here.settings.recipes, only), here.settings.recipes)
         _tidy(here)
         with ahead(images, choice), work_folder(here.settings.work, run_id), builders(run_id):
             records = tuple(attempt(image, choice, of_night=True) for image in images)

@@ -93,13 +93,22 @@ def make_tree(wanted: Inputs, debs: Path, folder: Path, running: ExitStack, *, k
 
 @step("pack {wanted.recipe.name}/{wanted.architecture}")
 def pack_tree(
-    wanted: Inputs, members: Members, folder: Path, running: ExitStack, *, memo: Path | None, tee: Sink | None = None
+    wanted: Inputs,
+    members: Members,
+    folder: Path,
+    running: ExitStack,
+    *,
+    memo: Path | None,
+    tee: Sink | None = None,
+    library_path: str = "",
 ) -> Packed:
     """Normalise, filter and pack the members, and see that the engine ended well.
 
-    `memo` is where compressed pieces are kept, `tee` sees the tar while it is made.
+    `memo` is where compressed pieces are kept, `tee` sees the tar while it is made. `library_path` is what the image's
+    LD_LIBRARY_PATH is where the recipe says none.
     """
-    inventory, closure, recipe = Inventory(), Closure(wanted.recipe.image.env.get("LD_LIBRARY_PATH", "")), wanted.recipe
+    recipe, inventory = wanted.recipe, Inventory()
+    closure = Closure(recipe.image.env.get("LD_LIBRARY_PATH", library_path))
     with running:
         clean = normalised(members, wanted.epoch)
         if isinstance(recipe, DebootstrapRecipe):

@@ -10,10 +10,16 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from flows.image.archive import docker_archive, docker_archive_without_layer, header, oci_archive
+from flows.image.archive import (
+    docker_archive,
+    docker_archive_of_layer,
+    docker_archive_without_layer,
+    header,
+    oci_archive,
+)
 from flows.image.oci import Image
 from rootfs.errors import LayerDamaged
-from tests.unit.image.samples import image_of, members, tar_of
+from tests.unit.image.samples import image_of, layered, members, tar_of
 
 FILES = {"hello": b"hello " * 500_000, "empty": b""}
 
@@ -38,6 +44,16 @@ def test_a_docker_archive_can_do_without_the_layer(image: Image) -> None:
     whole = members(docker_archive(image))
     del whole[named(image.layer.diff_id)]
     assert members(docker_archive_without_layer(image)) == whole
+
+
+def test_several_layers(tmp_path: Path) -> None:
+    image = layered(FILES, {"new": b"new"}, tmp_path / "two")
+    whole = members(docker_archive(image))
+    lower, upper = (named(layer.diff_id) for layer in image.layers)
+    assert json.loads(whole["manifest.json"])[0]["Layers"] == [lower, upper]
+    assert (whole[lower], whole[upper]) == (tar_of(FILES), tar_of({"new": b"new"}))
+    assert members(docker_archive_of_layer(image)) == {name: data for name, data in whole.items() if name != lower}
+    assert {named(layer.digest) for layer in image.layers} < set(members(oci_archive(image)))
 
 
 def test_a_layer_of_several_frames_is_unpacked_to_its_end(image: Image) -> None:

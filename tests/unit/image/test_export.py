@@ -11,7 +11,7 @@ import zstandard
 from flows.image.export import export
 from flows.image.oci import Image, digest_of
 from rootfs.errors import ExportRefused, LayerDamaged, UnknownFormat
-from tests.unit.image.samples import image_of, members, tar_of
+from tests.unit.image.samples import image_of, layered, members, tar_of
 
 FILES = {"hello": b"hello " * 50_000}
 NAME = "baseforge/sample:latest"
@@ -51,6 +51,35 @@ def test_an_image_file_is_a_layout_and_a_docker_archive_at_once(image: Image, tm
     blobs = {name: digest_of(data) for name, data in found.items() if name.startswith("blobs/")}
     assert len(blobs) == 4
     assert all(name == f"blobs/{digest.replace(':', '/')}" for name, digest in blobs.items())
+
+
+UPPER = {"added": b"new", ".wh.gone": b""}
+
+
+def test_a_file_of_several_layers_is_the_tree_that_they_are(tmp_path: Path) -> None:
+    image = layered({**FILES, "gone": b"old"}, UPPER, tmp_path / "made")
+    for name in ("x.tar", "x.tar.zst"):
+        export(image, image.manifest_digest, tmp_path / name, reference=NAME)
+    tar = (tmp_path / "x.tar").read_bytes()
+    assert members([tar]) == {"added": b"new", **FILES}
+    unpacked = zstandard.ZstdDecompressor().stream_reader(
+        (tmp_path / "x.tar.zst").read_bytes(), read_across_frames=True
+    )
+    assert unpacked.read() == tar
+    assert files_in(tmp_path) == ["x.tar", "x.tar.zst"]
+
+
+def test_an_image_file_has_all_layers_in_both_forms(tmp_path: Path) -> None:
+    lower = {**FILES, "gone": b"old"}
+    image = layered(lower, UPPER, tmp_path / "made")
+    export(image, image.manifest_digest, tmp_path / "x.oci.tar", reference=NAME)
+    found = members([(tmp_path / "x.oci.tar").read_bytes()])
+    (entry,) = json.loads(found["manifest.json"])
+    assert [found[layer] for layer in entry["Layers"]] == [tar_of(lower), tar_of(UPPER)]
+    blobs = {name for name in found if name.startswith("blobs/")}
+    assert blobs >= {f"blobs/{each.digest.replace(':', '/')}" for each in image.layers}
+    assert len(blobs) == 6
+    assert all(name == f"blobs/{digest_of(found[name]).replace(':', '/')}" for name in blobs)
 
 
 def test_an_image_file_is_the_same_every_time(image: Image, tmp_path: Path) -> None:

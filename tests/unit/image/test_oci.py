@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.image.oci import PLATFORMS, assemble, blob_path, digest_of, encoded
+from flows.image.oci import PLATFORMS, Image, Parent, assemble, blob_path, digest_of, encoded
 from rootfs.errors import UnknownArchitecture
 from rootfs.pack import Layer
 from rootfs.parts import ImageSettings
@@ -89,6 +90,80 @@ def test_the_bytes_are_those_that_a_builder_writes(layer: Layer, tmp_path: Path)
             "platform": {"architecture": "arm", "os": "linux", "variant": "v7"},
         }
     ]
+
+
+# The same, of an image of two layers: the first CONFIG's, with a file added.
+ON_TOP = (
+    rb'{"architecture":"arm","config":{"User":"1000:1000","ExposedPorts":{"53/udp":{},"8080/tcp":{},"9/tcp":{}},'
+    rb'"Env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin","LANG=de_DE.UTF-8","NEW=1",'
+    rb'"ZED=a\u003cb\u003e\u0026c"],"Entrypoint":["/bin/other"],'
+    rb'"Volumes":{"/cache":{},"/data":{}},"WorkingDir":"/srv",'
+    rb'"Labels":{"a":"tab\tdel' + b"\x7f" + rb'bell\u0007back\b","b":"2","title":"other"},'
+    rb'"StopSignal":"SIGINT"},"created":"2023-11-14T22:13:21Z","history":[{"created":"2023-11-14T22:13:20Z",'
+    rb'"created_by":"baseforge build sample"},{"created":"2023-11-14T22:13:21Z","created_by":"baseforge build top"}],'
+    rb'"os":"linux","rootfs":{"type":"layers","diff_ids":['
+    b'"' + DIFF_ID.encode() + b'","' + b"%b" + b'"]},"variant":"v7"}'
+)
+
+
+def parent_of(made: Image) -> Parent:
+    """An image as one that another is laid on."""
+    return Parent(made.layers, json.loads(blob_path(made.layout, made.config_digest).read_bytes()))
+
+
+def on_top(layer: Layer, tmp_path: Path, settings: ImageSettings, below: ImageSettings = SETTINGS) -> Image:
+    """An image of one layer more."""
+    lower = assemble(layer, below, name="sample", architecture="armhf", epoch=EPOCH, folder=tmp_path / "lower")
+    upper = layer_of({"new": b"new"}, tmp_path / "upper.tar.zst")
+    more: dict[str, Any] = {"name": "top", "architecture": "armhf", "epoch": EPOCH + 1, "folder": tmp_path / "layout"}
+    return assemble(upper, settings, parent=parent_of(lower), **more)
+
+
+def test_a_layer_on_another_image_keeps_what_that_one_says(layer: Layer, tmp_path: Path) -> None:
+    settings = ImageSettings(
+        entrypoint=("/bin/other",),
+        env={"NEW": "1", "LANG": "de_DE.UTF-8"},
+        labels={"b": "2", "title": "other"},
+        expose=("9",),
+    )
+    made = on_top(layer, tmp_path, settings)
+    assert blob_path(made.layout, made.config_digest).read_bytes() == ON_TOP.replace(b"%b", made.layer.diff_id.encode())
+    manifest = json.loads(blob_path(made.layout, made.manifest_digest).read_bytes())
+    assert [each["digest"] for each in manifest["layers"]] == [LAYER, made.layer.digest]
+    sizes = [each["size"] for each in (manifest["config"], *manifest["layers"])]
+    assert made.size == blob_path(made.layout, made.manifest_digest).stat().st_size + sum(sizes)
+    assert [each.path for each in made.layers] == [blob_path(made.layout, each.digest) for each in made.layers]
+    assert all(each.path.is_file() for each in made.layers)
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ({}, (["/bin/app"], ["serve", "--all"])),
+        ({"cmd": ("x",)}, (["/bin/app"], ["x"])),
+        ({"entrypoint": ("/y",)}, (["/y"], None)),
+        ({"entrypoint": ("/y",), "cmd": ("x",)}, (["/y"], ["x"])),
+    ],
+)
+def test_an_entry_point_of_ones_own_does_not_get_the_parents_arguments(
+    own: dict[str, Any], expected: tuple[list[str], list[str] | None], layer: Layer, tmp_path: Path
+) -> None:
+    made = on_top(layer, tmp_path, ImageSettings(**own))
+    said = json.loads(blob_path(made.layout, made.config_digest).read_bytes())["config"]
+    assert (said["Entrypoint"], said.get("Cmd")) == expected
+
+
+def test_the_parents_path_stays(layer: Layer, tmp_path: Path) -> None:
+    made = on_top(layer, tmp_path, ImageSettings(env={"A": "1"}), below=ImageSettings(env={"PATH": "/p"}))
+    said = json.loads(blob_path(made.layout, made.config_digest).read_bytes())["config"]
+    assert said["Env"] == ["PATH=/p", "A=1"]
+
+
+def test_two_layers_may_be_the_same(layer: Layer, tmp_path: Path) -> None:
+    lower = assemble(layer, SETTINGS, name="x", architecture="amd64", epoch=0, folder=tmp_path / "lower")
+    more: dict[str, Any] = {"name": "y", "architecture": "amd64", "epoch": 0, "folder": tmp_path / "layout"}
+    made = assemble(layer, SETTINGS, parent=parent_of(lower), **more)
+    assert [each.digest for each in made.layers] == [LAYER, LAYER]
 
 
 def test_what_is_not_set_is_not_written(layer: Layer, tmp_path: Path) -> None:
