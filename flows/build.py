@@ -18,6 +18,7 @@ from flows.builders.choose import choose
 from flows.builders.life import ENGINE
 from flows.choice import Choice
 from flows.image import importer
+from flows.image.oci import Image
 from flows.inputs import Inputs
 from flows.lean import flow
 from flows.leftovers import clear_away
@@ -81,19 +82,13 @@ def make(image: str, choice: Choice) -> Record:
         place = undo.enter_context(roomy_folder(settings.memory, wanted.lock, folder, run_id))
         reached = undo.enter_context(engine.connect())
         early = undo.enter_context(docker.ahead(reached, run_id)) if chosen.driver == ENGINE else None
-        held_by = undo.enter_context(builders(run_id))
-        if isinstance(wanted.recipe, DockerfileRecipe):
+        with builders(run_id) as held_by:
             way = dockerfile.Way(chosen, held_by, reached, run_id)
-            packed = dockerfile.make_layers(wanted, place, way, memo=cache_folder() / "frames", tee=early)
-        else:
-            packed = make_layer(wanted, place, early, offline=choice.offline)
-        current_run().timeline.seconds[AHEAD] = round(early.busy, 3) if early else 0.0
-        check_closure(wanted, packed, offline=choice.offline)
-        made = assemble(wanted, packed, place / "layout")
-        if reached.inspect(image_id := reached.image_id(made)) is None:
-            note_image(folder, image_id)
-            undo.callback(importer.discard, reached, [image_id])  # which keeps an image that has got a name
-        used = through(made, chosen, held_by, reached, early)
+            made, packed = make_image(wanted, place, early, way, offline=choice.offline)
+            if reached.inspect(image_id := reached.image_id(made)) is None:
+                note_image(folder, image_id)
+                undo.callback(importer.discard, reached, [image_id])  # which keeps an image that has got a name
+            used = through(made, chosen, held_by, reached, early)
         verdict = smoke(wanted, image_id, reached, run_id)
         done = describe(wanted, made, packed, used, verdict)
         if not choice.publish:
@@ -108,6 +103,19 @@ def meaning(image: str, choice: Choice) -> tuple[Inputs, Record | None]:
         wanted = resolve(image, choice)
         meant[image] = wanted, None if choice.forces(image) else already_built(wanted)
     return meant[image]
+
+
+def make_image(
+    wanted: Inputs, place: Path, early: docker.Ahead | None, way: dockerfile.Way, *, offline: bool
+) -> tuple[Image, Packed]:
+    """The image, and what it has of its own, in which every program finds what it needs."""
+    if isinstance(wanted.recipe, DockerfileRecipe):
+        packed = dockerfile.make_layers(wanted, place, way, memo=cache_folder() / "frames", tee=early)
+    else:
+        packed = make_layer(wanted, place, early, offline=offline)
+    current_run().timeline.seconds[AHEAD] = round(early.busy, 3) if early else 0.0
+    check_closure(wanted, packed, offline=offline)
+    return assemble(wanted, packed, place / "layout"), packed
 
 
 def make_layer(wanted: Inputs, place: Path, early: Sink | None, *, offline: bool) -> Packed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def test_the_words_for_buildx(tmp_path):
     assert "--no-cache" not in plainly
     lent = Secrets("own", {"token": Path('/odd, "path"')}, {"token": VALUE})
     words = order(tmp_path, args={"A": "b"}, target="x", secrets=lent, ssh={"default": Path("/s")}, afresh=True).words()
-    pairs = list(zip(words, words[1:], strict=False))
+    pairs = list(itertools.pairwise(words))
     assert {("--build-arg", "A=b"), ("--target", "x"), ("--ssh", "default=/s")} <= set(pairs)
     assert ("--secret", 'id=token,"src=/odd, ""path"""') in pairs
     assert "--no-cache" in words
