@@ -16,7 +16,6 @@ from flows.publish.record import ParentBuild
 from flows.session import current
 from rootfs.dockerfile import DockerfileRecipe
 from rootfs.errors import ParentFailed, ParentUnpublished
-from rootfs.lock import Lock
 from rootfs.pack import Layer
 
 
@@ -37,9 +36,12 @@ def _newest(image: str, name: str) -> ParentBuild:
     return ParentBuild(image=name, build=record.build, manifest_digest=record.manifest_digest)
 
 
-def epoch_above(lock: Lock, parents: Iterable[ParentBuild]) -> int:
-    """`SOURCE_DATE_EPOCH`: the lock's, and never before that of a parent. Raises BlobMissing, BlobDamaged."""
-    return max([lock.epoch, *map(_epoch_of, parents)])
+def newest_epoch(parents: Iterable[ParentBuild]) -> int:
+    """When the newest of these was created, in seconds since 1970; 0 where there is none.
+
+    Raises BlobMissing, BlobDamaged.
+    """
+    return max(map(_epoch_of, parents), default=0)
 
 
 def _epoch_of(parent: ParentBuild) -> int:

@@ -22,8 +22,8 @@ class Inputs:
     """A recipe, what it means today, and the one digest of it all.
 
     `file` is the recipe's own, `newest` what the archive has, and `lock` what is built: an earlier one where that has
-    the same packages. `parents` are the builds that it is made of; `epoch` is
-    its `SOURCE_DATE_EPOCH`: the lock's, and never before that of a parent.
+    the same packages. `parents` are the builds that it is made of, the newest
+    of `parents_epoch`.
     """
 
     recipe: Recipe
@@ -34,7 +34,7 @@ class Inputs:
     tools: dict[str, str]
     recipe_digest: str
     parents: tuple[ParentBuild, ...] = ()
-    epoch: int = 0
+    parents_epoch: int = 0
 
     @property
     def files(self) -> Path:
@@ -60,6 +60,11 @@ class Inputs:
         """The input digest: the same means the same image."""
         made_of = {parent.image: parent.manifest_digest for parent in self.parents}
         return input_digest(self.recipe_digest, self.lock, self.architecture, self.tools, made_of)
+
+    @property
+    def epoch(self) -> int:
+        """`SOURCE_DATE_EPOCH`: the lock's, and never before that of a parent."""
+        return max(self.lock.epoch, self.parents_epoch)
 
     @property
     def platform(self) -> str:
@@ -123,7 +128,7 @@ def gather(recipe: Recipe, file: Path, *, offline: bool = False) -> Inputs:
         tools=tool_versions(recipe),
         recipe_digest=digest(recipe, files),
         parents=below,
-        epoch=bases.epoch_above(lock, below),
+        parents_epoch=bases.newest_epoch(below),
     )
 
 

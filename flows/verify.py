@@ -132,7 +132,7 @@ def recall(record: Record, folder: Path) -> Inputs:
         tools=tool_versions(recipe),
         recipe_digest=digest(recipe, folder_of(file)),
         parents=record.parents,
-        epoch=bases.epoch_above(record.lock, record.parents),
+        parents_epoch=bases.newest_epoch(record.parents),
     )
 
 
