@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from flows import bases
@@ -29,7 +30,7 @@ from rootfs.disk import disk_full
 from rootfs.dockerfile import DockerfileRecipe
 from rootfs.errors import DockerfileUnfit
 from rootfs.inventory import Inventory
-from rootfs.merge import members_of, tree_of
+from rootfs.merge import FOLDER, members_of, tree_of
 from rootfs.pack import Sink, pack_tar
 
 AGENT = "SSH_AUTH_SOCK"
@@ -119,7 +120,8 @@ def make_layers(wanted: Inputs, place: Path, way: Way, *, memo: Path | None, tee
     with ExitStack() as running:
         tree = running.enter_context(tree_of(tars))
         libraries = library_path(built)
-        packed = pack_tree(wanted, members_of(tree), place, running, memo=memo, tee=tee, library_path=libraries)
+        members = chain([] if FOLDER.path in tree else [FOLDER], members_of(tree))
+        packed = pack_tree(wanted, members, place, running, memo=memo, tee=tee, library_path=libraries)
     return replace(packed, below=Parent(config={"config": built.config["config"]}))
 
 

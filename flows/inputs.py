@@ -22,8 +22,7 @@ class Inputs:
     """A recipe, what it means today, and the one digest of it all.
 
     `file` is the recipe's own, `newest` what the archive has, and `lock` what is built: an earlier one where that has
-    the same packages. `parents` are the builds that it is made of, the newest
-    of `parents_epoch`.
+    the same packages. `parents` are the builds that it is made of, the newest of them of `parents_epoch`.
     """
 
     recipe: Recipe

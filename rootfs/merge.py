@@ -71,7 +71,6 @@ def tree_of(tars: Iterable[Path]) -> Iterator[Tree]:
         tree: Tree = {}
         for path in tars:
             tar = opened.enter_context(path.open("rb"))
-            tree.setdefault(".", Node(FOLDER, tar, 0))
             _lay(tree, tar)
         yield tree
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
 import zstandard
 
-from flows.image.oci import Image, assemble
+from flows.image.oci import Image, Parent, assemble
 from rootfs.pack import Layer
 from rootfs.parts import ImageSettings
 
@@ -60,6 +61,18 @@ def image_of(
         epoch=EPOCH,
         folder=folder / "layout",
     )
+
+
+def layered(
+    lower: dict[str, bytes], upper: dict[str, bytes], folder: Path, settings: ImageSettings | None = None
+) -> Image:
+    """An image of two layers in `folder`/layout; the settings are those of the one below."""
+    below = image_of(lower, folder / "below", settings)
+    with below.open_blob(below.config_digest) as config:
+        parent = Parent(below.layers, json.load(config))
+    layer = layer_of(upper, folder / "upper.tar.zst")
+    more = {"name": "sample", "architecture": "amd64", "epoch": EPOCH, "folder": folder / "layout"}
+    return assemble(layer, ImageSettings(), parent=parent, **more)  # type: ignore[arg-type]
 
 
 def _digest(data: bytes) -> str:
