@@ -37,12 +37,12 @@ def build(order: Order, name: str, engine: Engine, run_id: str, folder: Path, lo
         file = _with_stages(order.context / order.dockerfile, names, folder)
         to = ["--load", "--iidfile", str(note), "--label", f"{LABEL}={run_id}", "--file", str(file)]
         allowed = [f"docker-image://*/{each}*" for each in names.values()]
-        call(order, ["build", "--builder", name, *order.words(), *to], (name, "docker"), folder, log, allowed)
-        image_id = note.read_text()
+        words = [word for word in order.words() if not (names and word == "--pull")]  # no registry has the parents
         try:
-            return _saved(engine, image_id, folder / "saved")
+            call(order, ["build", "--builder", name, *words, *to], (name, "docker"), folder, log, allowed)
+            return _saved(engine, note.read_text(), folder / "saved")
         finally:
-            discard(engine, [image_id])
+            discard(engine, _labelled(engine, run_id))
 
 
 @contextlib.contextmanager
@@ -58,6 +58,11 @@ def _named(order: Order, engine: Engine, run_id: str) -> Iterator[dict[str, str]
     finally:
         forget(engine, run_id)
         discard(engine, ids)
+
+
+def _labelled(engine: Engine, run_id: str) -> list[str]:
+    with engine.during("listing its images"):
+        return list(engine.client.api.images(quiet=True, all=True, filters={"label": f"{LABEL}={run_id}"}))
 
 
 def forget(engine: Engine, run_id: str) -> None:
