@@ -90,7 +90,7 @@ def build(order: Order, name: str, driver: str, folder: Path, log: Log) -> Built
     [listed] = json.loads((back / "index.json").read_bytes())["manifests"]
     manifest = json.loads(blob_path(back, listed["digest"]).read_bytes())
     config = json.loads(blob_path(back, manifest["config"]["digest"]).read_bytes())
-    return Built(config, tuple(blob_path(back, each["digest"]) for each in manifest["layers"]))
+    return Built(config, tuple(blob_path(back, each["digest"]) for each in manifest["layers"] or ()))
 
 
 def call(

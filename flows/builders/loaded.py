@@ -104,7 +104,7 @@ def _saved(engine: Engine, image_id: str, folder: Path) -> Built:
     [listed] = json.loads(files["manifest.json"].read_bytes())
     config = json.loads(files[listed["Config"]].read_bytes())
     del config["config"]["Labels"][LABEL]
-    return Built(config, tuple(files[layer] for layer in listed["Layers"]))
+    return Built(config, tuple(files[layer] for layer in listed["Layers"] or ()))
 
 
 class _Pieces:
