@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
-import os
 import sqlite3
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, cast
+from typing import cast
 
 from rootfs.disk import disk_full
 from rootfs.errors import DiskFull, TarballRefused
 from rootfs.inside import printable
 from rootfs.links import settle, text
 from rootfs.machine import HEAD, Kind, machine_of
-from rootfs.members import Member
+from rootfs.members import Member, Slice
 
 CHUNK = 1 << 20
 ZEROS = bytes(CHUNK)
@@ -93,7 +91,7 @@ class Depot:
                 link=text(link),
                 device=(major, minor),
                 xattrs={name: bytes.fromhex(value) for name, value in json.loads(xattrs).items()},
-                content=self._content(start, size) if kind == tarfile.REGTYPE else None,
+                content=Slice.of(self._contents, start, size) if kind == tarfile.REGTYPE else None,
             )
 
     def _add(self, member: Member) -> None:
@@ -133,9 +131,6 @@ class Depot:
         if kind := machine_of(head):
             self.machines[kind] += 1
 
-    def _content(self, start: int, size: int) -> IO[bytes]:
-        return io.BufferedReader(_Slice(self._contents.fileno(), start, size))
-
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
         try:
@@ -146,19 +141,3 @@ class Depot:
             if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
                 raise DiskFull(self._folder) from error
             raise
-
-
-class _Slice(io.RawIOBase):
-    """A part of a file, which others read at the same time."""
-
-    def __init__(self, file: int, start: int, size: int) -> None:
-        self._file, self._place, self._end = file, start, start + size
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        size = min(len(buffer), self._end - self._place)
-        done = os.preadv(self._file, [memoryview(buffer)[:size]], self._place) if size else 0
-        self._place += done
-        return done

@@ -65,16 +65,24 @@ Members = Iterable[Member]
 
 
 class Slice(io.RawIOBase):
-    """A part of a file as a stream of its own: `size` bytes from `start`."""
+    """A part of an open file as a stream of its own, whatever else is read from the file meanwhile.
 
-    def __init__(self, path: Path, start: int, size: int) -> None:
-        self._file = path.open("rb", buffering=0)
+    It is `size` bytes from `start`. One that is `owned` closes the file with itself.
+    """
+
+    def __init__(self, file: IO[bytes], start: int, size: int, *, owned: bool = False) -> None:
+        self._file, self._owned = file, owned
         self._start, self._size, self._at = start, size, 0
 
     @classmethod
+    def of(cls, file: IO[bytes], start: int, size: int) -> io.BufferedReader:
+        """The part, buffered; the file stays open when it is closed."""
+        return io.BufferedReader(cls(file, start, size))
+
+    @classmethod
     def open(cls, path: Path, start: int, size: int) -> io.BufferedReader:
-        """The same, buffered."""
-        return io.BufferedReader(cls(path, start, size), 1 << 16)
+        """The part of the file at a path, buffered."""
+        return io.BufferedReader(cls(path.open("rb", buffering=0), start, size, owned=True), 1 << 16)
 
     def readable(self) -> bool:
         """It is for reading."""
@@ -97,8 +105,9 @@ class Slice(io.RawIOBase):
         return done
 
     def close(self) -> None:
-        """Close the file too."""
-        self._file.close()
+        """Close the file too, if it is owned."""
+        if self._owned:
+            self._file.close()
         super().close()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,7 +12,7 @@ from tarfile import LNKTYPE
 from typing import IO
 
 from rootfs.errors import BadTree
-from rootfs.members import Member, heads
+from rootfs.members import Member, Slice, heads
 
 # OCI image specification, layer.md, "Whiteouts": what is there no more, and a folder of which nothing below is.
 WHITEOUT = ".wh."
@@ -38,27 +37,11 @@ class Node:
 
     def member(self, path: str) -> Member:
         """It as the member of this path, with a content of its own."""
-        content = io.BufferedReader(_Slice(self.tar, self.start, self.head.size)) if self.head.is_file else None
+        content = Slice.of(self.tar, self.start, self.head.size) if self.head.is_file else None
         return replace(self.head, path=path, content=content)
 
 
 Tree = dict[str, Node]
-
-
-class _Slice(io.RawIOBase):
-    """A part of a file, whatever else is read from that meanwhile."""
-
-    def __init__(self, file: IO[bytes], start: int, size: int) -> None:
-        self._file, self._at, self._end = file.fileno(), start, start + size
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        data = os.pread(self._file, min(len(buffer), self._end - self._at), self._at)
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
 
 
 @contextmanager
