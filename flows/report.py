@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.table import Table
 
-from flows.progress import Progress, size
+from flows.progress import Progress
 from flows.publish import publication
 from flows.publish.record import Record
 from flows.session import newest_log
@@ -19,6 +19,7 @@ from flows.store import Store
 from flows.tables import show
 from rootfs.errors import BuildMissing
 from rootfs.lock import Lock
+from rootfs.units import size
 
 if TYPE_CHECKING:
     from flows.doctor import Finding

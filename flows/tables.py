@@ -9,7 +9,7 @@ from rich.table import Table
 
 from flows.builders.listing import Listed, Node, Rule
 from flows.builders.usage import Cached, Usage
-from flows.progress import size
+from rootfs.units import size
 
 INDENT = r" \_ "  # what a node's row begins with, as in `docker buildx ls`
 BROAD = 2000  # columns; no terminal's, so that a program finds one row in one line

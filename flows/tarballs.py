@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from flows.inputs import Inputs
-from flows.progress import size
 from flows.session import current, current_run
 from flows.settings import cache_folder
 from flows.trees import empty_folder
@@ -13,6 +12,7 @@ from rootfs.fetch import Source
 from rootfs.recipe import TarballRecipe
 from rootfs.signature import signer
 from rootfs.tarball import TARBALL
+from rootfs.units import size
 
 
 def fetch_tarball(wanted: Inputs, recipe: TarballRecipe, folder: Path, *, offline: bool) -> Path:

@@ -14,7 +14,6 @@ from flows.choice import Choice
 from flows.image import importer, oci
 from flows.inputs import Inputs
 from flows.parents import Ground
-from flows.progress import size
 from flows.publish import ingredients, publication, registry
 from flows.publish.record import ParentBuild, Record
 from flows.session import current, current_run
@@ -41,7 +40,8 @@ from rootfs.scratch import aids
 from rootfs.scratch.basics import NONROOT, NONROOT_HOME
 from rootfs.scratch.recipe import ScratchRecipe
 from rootfs.sift import device_rules
-from rootfs.slim import Rules, filtered
+from rootfs.slim import Rules, excluded, filtered
+from rootfs.units import size
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def check_closure(wanted: Inputs, packed: Packed, *, offline: bool = False) -> N
     """See that every program and library finds in the image what it is linked with. Raises LibrariesMissing."""
     current().progress.note(f"{packed.closure.size} programs and libraries")
     recipes = wanted.lineage or (wanted.recipe,)
-    linked = Rules.parse(f"exclude {pattern}" for each in recipes for pattern in each.unlinked)
+    linked = Rules.parse(excluded(pattern for each in recipes for pattern in each.unlinked))
     missing = [each for each in packed.closure.missing() if linked.keeps(each.file)]
     if missing:
         had = inputs.packages_with(wanted, {each.library for each in missing}, offline=offline)
@@ -201,10 +201,12 @@ def smoke(wanted: Inputs, image_id: str, engine: Engine, folder: Path, run_id: s
     log, place = current_run().log, folder / "smoke"
 
     def brought(check: SmokeCheck) -> Path | None:
+        if not check.brings:
+            return None
         packages = [package for package in wanted.lock.packages if package.name in check.packages]
         debs = empty_folder(empty_folder(place) / "debs")
         pool.lay_out_healed(packages, current().store, debs, lambda address: address, offline=True, log=log)
-        return aids.brought(check, wanted.lock, debs, wanted.files, place)
+        return aids.brought(packages, debs, check.files, wanted.files, place)
 
     checks = wanted.recipe.smoke
     verdict = smoke_test(image_id, checks, engine, run_label=run_id, log=log, brought=brought)

@@ -14,7 +14,7 @@ from rootfs import elf
 from rootfs.elf import BrokenElf, Elf
 from rootfs.errors import BadTree
 from rootfs.members import Member, Members
-from rootfs.rewind import rewindable
+from rootfs.rewind import release, rewindable
 
 CACHE = "etc/ld.so.cache"  # without it the linker does not know of the folders that ld.so.conf names
 CONF = re.compile(r"etc/ld\.so\.conf(\.d/[^/]+\.conf)?|etc/ld-musl-[^/]+\.path")
@@ -82,8 +82,7 @@ class Closure:
         """The same members; the closure is complete when the stream has ended."""
         for member in members:
             yield (noted := self.note(member))
-            if noted.content and noted.content is not member.content:
-                noted.content.close()
+            release(noted, member)
 
     @property
     def size(self) -> int:

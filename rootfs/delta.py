@@ -16,7 +16,7 @@ from typing import IO
 from rootfs.errors import BadTree
 from rootfs.members import Member, Members
 from rootfs.merge import WHITEOUT, Node, order
-from rootfs.rewind import rewindable
+from rootfs.rewind import release, rewindable
 
 CHUNK = 1 << 20
 
@@ -51,7 +51,7 @@ class _Difference:
                 self._folders[member.path] = member
             if (changed := self._changed(member)) is not None:
                 yield from self._with_folders(changed)
-                _close(changed, member)
+                release(changed, member)
         for first in self._late:
             for member in (self._same[first].member(first), *self._links[first]):
                 yield from self._with_folders(member)
@@ -73,7 +73,7 @@ class _Difference:
             if not _same(again.content, node.member(member.path).content):
                 again.content.seek(0)
                 return again
-            _close(again, member)
+            release(again, member)
         self._same[member.path] = node
         self._taken.add(node)
         return None
@@ -103,12 +103,6 @@ class _Difference:
         if member.path not in self._sent:
             self._sent.add(member.path)
             yield member
-
-
-def _close(copy: Member, member: Member) -> None:
-    """Let go of a content that was copied."""
-    if copy.content and copy.content is not member.content:
-        copy.content.close()
 
 
 def _same(one: IO[bytes], other: IO[bytes] | None) -> bool:

@@ -79,12 +79,10 @@ KINDS: dict[str, type[Recipe]] = {
 def find(name: str, folder: Path) -> Path:
     """The file of the recipe that an image of this name is made by. Raises UnknownRecipe with the nearest name."""
     known = {path.stem: path for path in _recipes(folder)}
-    if name in known:
-        return known[name]
-    for path in known.values():
-        if name in _images(path):
-            return path
-    raise UnknownRecipe(name, folder, list(known))
+    path = known.get(name) or known.get(name.removesuffix(DEBUG))
+    if path is None or name not in _images(path):
+        raise UnknownRecipe(name, folder, list(known))
+    return path
 
 
 def images_of(folder: Path, only: Iterable[str] = ()) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from rootfs.recipe import KINDS, Recipe, read_all
 from rootfs.schema import schema
+from rootfs.units import size
 
 INTRODUCTION = """# Recipes
 
@@ -44,14 +45,10 @@ def text() -> str:
 
 
 def _image(recipe: Recipe, measured: dict[str, Any] | None, beside: dict[str, Any] | None) -> str:
-    packages, size = (str(measured["packages"]), _bytes(measured["size"])) if measured else ("", "")
-    other = f"{beside['image']}: {_bytes(beside['size'])}" if beside else ""
-    cells = (f"[{recipe.name}]({recipe.name}.yaml)", recipe.kind, recipe.description, packages, size, other)
+    packages, weight = (str(measured["packages"]), size(measured["size"])) if measured else ("", "")
+    other = f"{beside['image']}: {size(beside['size'])}" if beside else ""
+    cells = (f"[{recipe.name}]({recipe.name}.yaml)", recipe.kind, recipe.description, packages, weight, other)
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
-
-
-def _bytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
 
 
 def _sections() -> Iterator[str]:

@@ -20,6 +20,12 @@ def rewindable(member: Member) -> Member:
     return member if _begins_a_file(content) else replace(member, content=_copied(content, member.size))
 
 
+def release(copy: Member, member: Member) -> None:
+    """Close the content of a copy that `rewindable` has made of the member; the member's own stays open."""
+    if copy.content and copy.content is not member.content:
+        copy.content.close()
+
+
 def _begins_a_file(content: IO[bytes]) -> bool:
     """Whether its beginning is that of a file, and can be gone back to."""
     if isinstance(content, SpooledTemporaryFile):

@@ -10,6 +10,7 @@ from dataclasses import replace
 from rootfs.errors import TarballRefused
 from rootfs.inside import printable
 from rootfs.members import Member, Members
+from rootfs.merge import WHITEOUT
 from rootfs.run import Log
 from rootfs.slim import Rules
 
@@ -29,7 +30,6 @@ SPECIAL = (tarfile.CHRTYPE, tarfile.BLKTYPE)
 LONGEST_PATH, LONGEST_NAME = 4095, 255  # bytes (limits.h: PATH_MAX, NAME_MAX)
 LAST_ID = (1 << 32) - 2  # uid_t, of which the last means "no change" (chown(2))
 LATEST = 1 << 32  # seconds since 1970: what claims to be newer than 2106 says nothing about its age
-WHITEOUT = ".wh."  # in a layer (OCI image specification, layer, "Whiteouts") such a name removes another
 XATTR = re.compile(r"(security|system|trusted|user)\.[!-~]{1,240}")  # xattr(7)
 OVERLAY = re.compile(r"(trusted|user)\.overlay\..*")  # what overlayfs would obey, which engines lay layers with
 LONGEST_XATTR = 1 << 16  # bytes (limits.h: XATTR_SIZE_MAX)

@@ -63,8 +63,12 @@ def list_of(name: str) -> list[str]:
 def recipe_lines(recipe: Packaged | ScratchRecipe) -> list[str]:
     """The rules of a recipe: the lists it names, then its own."""
     lists = [line for name in recipe.slim for line in list_of(name)]
-    own = [f"exclude {glob}" for glob in recipe.paths.exclude] + [f"include {glob}" for glob in recipe.paths.include]
-    return lists + own
+    return [*lists, *excluded(recipe.paths.exclude), *(f"include {glob}" for glob in recipe.paths.include)]
+
+
+def excluded(patterns: Iterable[str]) -> list[str]:
+    """Rules that leave out what matches one of these."""
+    return [f"exclude {pattern}" for pattern in patterns]
 
 
 def dpkg_rules(lines: Iterable[str]) -> str:

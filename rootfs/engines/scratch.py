@@ -21,9 +21,9 @@ from rootfs.scratch import basics, cache, certificates
 from rootfs.scratch.debs import Debs, opened
 from rootfs.scratch.needs import Needs
 from rootfs.scratch.recipe import ScratchRecipe
-from rootfs.scratch.tree import Piece, Tree, in_usr
+from rootfs.scratch.tree import Piece, Tree, copied, in_usr
 from rootfs.scratch.words import Ingredient
-from rootfs.slim import Rules, recipe_lines
+from rootfs.slim import Rules, excluded, recipe_lines
 
 INGREDIENTS: dict[Ingredient, Callable[[Tree, Debs, int], None]] = {
     "certificates": certificates.bundle,
@@ -58,7 +58,7 @@ def tree(job: Job) -> Iterator[Members]:
     basics.accounts(made, recipe.users, recipe.groups, mtime)
     cached = "linker-cache" in recipe.ingredients
     needs = Needs(made, debs, whole, recipe.image.env.get("LD_LIBRARY_PATH", ""), cached=cached)
-    used = Rules.parse(f"exclude {pattern}" for pattern in recipe.unlinked)
+    used = Rules.parse(excluded(recipe.unlinked))
     needs.fill(recipe.opened, [piece for piece in files if used.keeps(piece.path)])
     if cached:
         cache.write(made, mtime)
@@ -127,20 +127,15 @@ def _piece(entry: FileEntry, folder: Path, *, merge: bool) -> Piece:
     """A file, link or folder of the recipe; `merge` where /bin leads to /usr/bin, as it does beside packages."""
     plain, (uid, gid) = entry.path.lstrip("/"), map(int, entry.owner.split(":"))
     path = in_usr(plain) if merge else plain
+    mode = None if entry.mode is None else int(entry.mode, 8)
     if entry.link is not None:
         return Piece(Member(path, kind=SYMTYPE, mode=0o777, uid=uid, gid=gid, link=entry.link))
     if entry.folder:
-        return Piece(Member(path, kind=DIRTYPE, mode=_mode(entry, runnable=True), uid=uid, gid=gid))
+        return Piece(Member(path, kind=DIRTYPE, mode=0o755 if mode is None else mode, uid=uid, gid=gid))
     if entry.content is not None:
         data = entry.content.encode()
-        return Piece(Member(path, mode=_mode(entry, runnable=False), uid=uid, gid=gid, size=len(data)), data=data)
+        member = Member(path, mode=0o644 if mode is None else mode, uid=uid, gid=gid, size=len(data))
+        return Piece(member, data=data)
     if not (file := folder / str(entry.source)).is_file():
         raise FileNotMade(str(entry.source))
-    mode = _mode(entry, runnable=bool(file.stat().st_mode & 0o100))
-    return Piece(Member(path, mode=mode, uid=uid, gid=gid, size=file.stat().st_size), file=file)
-
-
-def _mode(entry: FileEntry, *, runnable: bool) -> int:
-    if entry.mode is not None:
-        return int(entry.mode, 8)
-    return 0o755 if runnable else 0o644
+    return copied(path, file, mode, (uid, gid))

@@ -14,7 +14,7 @@ from rootfs.machine import architectures
 from rootfs.members import Member, Members
 from rootfs.recipe import TarballRecipe
 from rootfs.sift import LATEST, device_rules, sifted
-from rootfs.slim import Rules, list_of
+from rootfs.slim import Rules, excluded, list_of
 from rootfs.tarball import TARBALL
 from rootfs.unpack import Unpacked
 from rootfs.untar import untarred
@@ -39,7 +39,7 @@ def tree(job: Job) -> Iterator[Members]:
 
 def _filled(depot: Depot, recipe: TarballRecipe, job: Job) -> int:
     """The depot with all that stays of the archive; how new that is."""
-    lines = [*list_of("volatile"), *(device_rules() if recipe.devices else ()), *_excluded(recipe.leave_out)]
+    lines = [*list_of("volatile"), *(device_rules() if recipe.devices else ()), *excluded(recipe.leave_out)]
     try:
         with (job.debs / TARBALL).open("rb") as file:
             return depot.fill(sifted(_members(file, recipe, job), Rules.parse(lines), job.log), LATEST)
@@ -54,12 +54,8 @@ def _members(file: BinaryIO, recipe: TarballRecipe, job: Job) -> Iterator[Member
     job.log(f"{recipe.source}: {plain.compression}, {plain.size} bytes unpacked")
 
 
-def _excluded(patterns: tuple[str, ...]) -> list[str]:
-    return [f"exclude {pattern}" for pattern in patterns]
-
-
 def _check_setuid(depot: Depot, recipe: TarballRecipe) -> None:
-    unlisted = Rules.parse(_excluded(recipe.setuid))
+    unlisted = Rules.parse(excluded(recipe.setuid))
     if found := [printable(path) for path in depot.names_of(SPECIAL) if unlisted.keeps(path)]:
         raise SetuidFiles(found, recipe.source)
 

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from rootfs.lock import Lock
-from rootfs.members import Member
-from rootfs.parts import SmokeCheck
+from rootfs.lock import Package
 from rootfs.scratch.debs import opened
-from rootfs.scratch.tree import Piece, Tree
+from rootfs.scratch.tree import Tree, copied
 from rootfs.tar import frames
 
 
-def brought(check: SmokeCheck, lock: Lock, debs: Path, files: Path, folder: Path) -> Path | None:
-    """A tar in `folder`, an empty one, of what the check brings; None where that is nothing.
+def brought(packages: Iterable[Package], debs: Path, names: Iterable[str], files: Path, folder: Path) -> Path:
+    """A tar in `folder`, an empty one, of these packages and of the files of these names.
 
-    `debs` has the files of the lock's packages, `files` is the recipe's folder. Raises BadDeb, PackagesClash.
+    `debs` has the packages' files, `files` is the recipe's folder. Raises BadDeb, PackagesClash.
     """
-    if not check.brings:
-        return None
-    packages = [package for package in lock.packages if package.name in check.packages]
     tree = Tree()
     for each in opened(packages, debs, folder / "plain").values():
         for piece in each.tree.pieces.values():
             tree.add(piece)
-    for name in check.files:
-        status = (files / name).stat()
-        mode = 0o755 if status.st_mode & 0o100 else 0o644
-        tree.lay(Piece(Member(name, mode=mode, size=status.st_size), file=files / name))
+    for name in names:
+        tree.lay(copied(name, files / name))
     path = folder / "brought.tar"
     with path.open("wb") as tar:
-        for frame in frames(tree.members()):
-            tar.write(frame)
+        tar.writelines(frames(tree.members()))
     return path

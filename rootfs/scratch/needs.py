@@ -12,6 +12,7 @@ from tarfile import LNKTYPE
 from rootfs.closure import CACHE, Closure, way
 from rootfs.errors import InterpreterMissing, OpenedMissing
 from rootfs.members import Member
+from rootfs.rewind import release
 from rootfs.scratch.debs import Debs
 from rootfs.scratch.tree import Piece, Tree, aliases, is_link
 
@@ -99,12 +100,16 @@ class Needs:
 
     def _note(self) -> None:
         for path in sorted(self._tree.pieces.keys() - self._noted):
-            piece = self._tree.pieces[path]
-            with piece.open() as content:
-                noted = self._closure.note(replace(piece.member, content=content if piece.member.is_file else None))
-                if noted.content and noted.content is not content:
-                    noted.content.close()
+            self._note_piece(self._tree.pieces[path])
             self._noted.add(path)
+
+    def _note_piece(self, piece: Piece) -> None:
+        if not piece.member.is_file:
+            self._closure.note(piece.member)
+            return
+        with piece.open() as content:
+            member = replace(piece.member, content=content)
+            release(self._closure.note(member), member)
 
     def _licences(self) -> None:
         """The copyright file of each package that something was taken of, also where another package has it."""

@@ -41,6 +41,14 @@ class Piece:
             return content.read()
 
 
+def copied(path: str, file: Path, mode: int | None = None, owner: tuple[int, int] = (0, 0)) -> Piece:
+    """A file of the disk as the piece at a path; 0755 where it can be run and no mode is said, else 0644."""
+    status = file.stat()
+    usual = 0o755 if status.st_mode & 0o100 else 0o644
+    member = Member(path, mode=usual if mode is None else mode, uid=owner[0], gid=owner[1], size=status.st_size)
+    return Piece(member, file=file)
+
+
 @dataclass
 class Tree:
     """Pieces by path, and where their symbolic links point; `aliased` where folders outside /usr lead into it."""
@@ -120,7 +128,7 @@ class Tree:
                     raise FileClash(f"/{child}", f"/{path} is no folder")
                 found[path] = Piece(Member(path, kind=DIRTYPE, mode=0o755))
         for alias in aliases() if self.aliased else ():
-            if any(self.below(alias.link)):
+            if any(path.startswith(f"{alias.link}/") for path in self.pieces):
                 found[alias.path] = Piece(alias)
         return found
 

@@ -1,11 +1,11 @@
-"""Progress: lines where there is no terminal, sizes for people."""
+"""Progress: lines where there is no terminal."""
 
 import io
 
 import pytest
 from rich.console import Console
 
-from flows.progress import Progress, Timeline, size
+from flows.progress import Progress, Timeline
 
 
 @pytest.fixture
@@ -39,11 +39,3 @@ def test_a_terminal_sees_the_running_step_and_its_newest_line(out):
         progress.detail("I: downloading [packages]")
         progress._bars.refresh()
     assert "I: downloading [packages]" in out.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (36_400_000, "36.4 MB"), (5_000_000_000, "5.0 GB")],
-)
-def test_sizes_are_in_powers_of_1000(count, text):
-    assert size(count) == text
