@@ -95,6 +95,13 @@ class Factory:
                 raise
         return Done(process.returncode, stdout, stderr)
 
+    def built(self, *images: str) -> list[dict[str, Any]]:
+        """Build these, which has to go well; what the command says of them."""
+        done = self.run("build", *images, "--json")
+        assert done.status == 0, done.stderr
+        found: list[dict[str, Any]] = done.json
+        return found
+
     def server_port(self) -> int:
         """Where the Prefect server of the test session listens."""
         said = json.loads((Path(self.environment["BASEFORGE_HOME"]) / "prefect/server.json").read_text())

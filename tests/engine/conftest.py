@@ -11,6 +11,7 @@ import pytest
 from flows.builders.engine import Engine, connect
 from tests.engine.kubernetes import cluster  # noqa: F401 - fixtures, as are the next
 from tests.engine.workshop import address, workshop  # noqa: F401
+from tests.unit.rootfs.mirror import mirror  # noqa: F401
 
 
 @pytest.fixture

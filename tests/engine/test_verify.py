@@ -54,8 +54,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
     made = Factory(folder, {"BASEFORGE_HOME": str(folder / "home"), "BASEFORGE_LOCAL_NAME": LOCAL_NAME})
     made.recipe("tiny", TINY, motd="hello\n", run="x\n")
     made.recipe("random", RANDOM, unused="")
-    done = made.run("build", "tiny", "random", "--json")
-    assert done.status == 0, done.stderr
+    made.built("tiny", "random")
     yield made
     made.run("stop")
     shown = subprocess.run(
@@ -170,8 +169,7 @@ def test_ingredients_that_are_gone_or_damaged_are_named(site, tmp_path):
 def debian(site: Factory) -> Factory:
     """Every Debian recipe that comes along, built; from here on no archive is needed."""
     site.shelf(*DEBIAN)
-    done = site.run("build", *DEBIAN, "--json")
-    assert done.status == 0, done.stderr
+    site.built(*DEBIAN)
     return site
 
 
@@ -180,8 +178,7 @@ def runtimes(site: Factory) -> Factory:
     """Images of packages that were unpacked and not installed, and one of them to look around in."""
     before = volumes()
     site.shelf(*RUNTIMES)
-    done = site.run("build", *RUNTIMES, "base-debug", "--json")
-    assert done.status == 0, done.stderr
+    site.built(*RUNTIMES, "base-debug")
     assert volumes() - before == set()  # what their checks brought along
     return site
 
@@ -243,8 +240,7 @@ def verified_tomorrow(site: Factory, image: str, tmp_path: Path) -> None:
 def layers(debian: Factory) -> Factory:
     """Images that are one more layer on those."""
     debian.shelf(*LAYERS)
-    done = debian.run("build", *LAYERS, "--json")
-    assert done.status == 0, done.stderr
+    debian.built(*LAYERS)
     return debian
 
 
@@ -256,10 +252,9 @@ def test_a_layer_of_the_shelf_is_the_same_again(layers, image):
 @pytest.mark.parametrize("image", DEBIAN)
 def test_from_kept_trees_it_is_the_same(debian, image):
     before = record(debian, image)["manifest_digest"]
-    done = debian.run("build", image, "--force", "--json")
-    assert done.status == 0, done.stderr
-    assert [each["manifest_digest"] for each in done.json] == [before]
-    log = debian.folder / f"home/logs/{image}/{done.json[0]['build']}.log"
+    [done] = debian.built(image, "--force")
+    assert done["manifest_digest"] == before
+    log = debian.folder / f"home/logs/{image}/{done['build']}.log"
     assert "the tree of base packages is kept" in log.read_text()
 
 

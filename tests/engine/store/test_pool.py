@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,16 +11,10 @@ from rootfs.errors import BlobDamaged, DiskFull, PoolDamaged
 from rootfs.lock import Package
 from rootfs.pool import fill, lay_out, lay_out_healed
 from tests.engine.s3 import S3Server
-from tests.unit.rootfs.mirror import Mirror, serving
+from tests.unit.rootfs.mirror import Mirror
 from tests.unit.store.suite import pattern
 
 LARGE = 20 << 20  # bytes: several parts of a multi-part upload, and more than the small disk has
-
-
-@pytest.fixture
-def mirror() -> Iterator[Mirror]:
-    with serving() as server:
-        yield server
 
 
 @pytest.fixture

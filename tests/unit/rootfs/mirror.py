@@ -13,6 +13,8 @@ from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
+import pytest
+
 from rootfs.lock import Package
 
 ARCHIVE = "http://archive.example/debian"
@@ -169,3 +171,10 @@ def serving() -> Iterator[Mirror]:
         finally:
             server.shutdown()
             thread.join()
+
+
+@pytest.fixture
+def mirror() -> Iterator[Mirror]:
+    """A mirror that has nothing yet."""
+    with serving() as server:
+        yield server

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,7 +21,7 @@ from rootfs import download as module
 from rootfs.download import PARALLEL, Archive, download
 from rootfs.errors import ArchiveMoved, ArchiveUnreachable, DebGone, DebMismatch, Problem
 from rootfs.lock import Package
-from tests.unit.rootfs.mirror import CHANGED, Answer, Handler, Mirror, cut, good, hangs, package, says, serving
+from tests.unit.rootfs.mirror import CHANGED, Answer, Handler, Mirror, cut, good, hangs, package, says
 from tests.unit.rootfs.mirror import without_ranges as whole
 
 DATA = bytes(range(256)) * 400
@@ -35,12 +34,6 @@ class Kept(dict[str, bytes]):
     def __call__(self, deb: Package, file: BinaryIO) -> None:
         assert deb.sha256 not in self
         self[deb.sha256] = file.read()
-
-
-@pytest.fixture
-def mirror() -> Iterator[Mirror]:
-    with serving() as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,7 @@ from rootfs.signature import signer
 from tests.debian import Signer
 from tests.debian import signer as signing
 from tests.trees import recipe
-from tests.unit.rootfs.mirror import Mirror, cut, says, serving
+from tests.unit.rootfs.mirror import Mirror, cut, says
 
 DATA = bytes(range(256)) * 400
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -35,10 +35,9 @@ PATH = "/rootfs.tar.xz"
 
 
 @pytest.fixture
-def mirror() -> Iterator[Mirror]:
-    with serving() as server:
-        server.files[PATH] = DATA
-        yield server
+def mirror(mirror: Mirror) -> Mirror:
+    mirror.files[PATH] = DATA
+    return mirror
 
 
 @pytest.fixture(autouse=True)

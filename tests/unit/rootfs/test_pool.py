@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -25,16 +25,10 @@ from rootfs.errors import (
 )
 from rootfs.lock import Package
 from rootfs.pool import Blobs, fill, lay_out, lay_out_healed
-from tests.unit.rootfs.mirror import Mirror, cut, package, says, serving
+from tests.unit.rootfs.mirror import Mirror, cut, package, says
 
 LARGE = 200 << 20  # bytes of one deb
 GROWTH = 100 << 20  # bytes at most that the process may grow by for it
-
-
-@pytest.fixture
-def mirror() -> Iterator[Mirror]:
-    with serving() as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)
