@@ -11,7 +11,7 @@ import gzip
 import lzma
 import struct
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -349,27 +349,36 @@ PACKED = [
 CASES = [*NAMES, *LINKS, *KINDS, *NUMBERS, *HEADERS, *SPARSE, *ENDS, *PACKED]
 
 
-def bombs() -> dict[str, bytes]:
-    """Archives of little size that unpack to much, or make a careless reader hold much."""
-    zeros = bytes(1 << 20)
-    start = header(b"zeros", size=0o77777777777)
-    deflated = gzip.compress(start + zeros * 256, 9)
+def _zeros(count: int) -> bytes:
+    """The beginning of an archive with a file of zeros, and so many MiB of them."""
+    return header(b"zeros", size=0o77777777777) + bytes(count << 20)
+
+
+def _xz() -> bytes:
     squeezed = lzma.LZMACompressor(filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 28, "preset": 0}])
+    return squeezed.compress(_zeros(1)) + squeezed.flush()
+
+
+def _zst() -> bytes:
     window = zstandard.ZstdCompressionParameters(window_log=28, compression_level=1)
     far = zstandard.ZstdCompressor(compression_params=window).compressobj()
-    return {
-        "gz": deflated,
-        "bz2": bz2.compress(start + zeros * 256),
-        "zst": zstandard.ZstdCompressor(level=19).compress(start + zeros * 256),
-        "xz-dictionary": squeezed.compress(start + zeros) + squeezed.flush(),
-        "zst-window": far.compress(start + zeros) + far.flush(),
-    }
+    return far.compress(_zeros(1)) + far.flush()
+
+
+# Archives of little size that unpack to much, or make a careless reader hold much; some take a second to make.
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "gz": lambda: gzip.compress(_zeros(256), 9),
+    "bz2": lambda: bz2.compress(_zeros(256)),
+    "zst": lambda: zstandard.ZstdCompressor(level=19).compress(_zeros(256)),
+    "xz-dictionary": _xz,
+    "zst-window": _zst,
+}
 
 
 def write(to: Path) -> None:
     """Write every archive to a file of its own."""
     to.mkdir(parents=True, exist_ok=True)
-    for name, data in [*((case.name, case.data) for case in CASES), *bombs().items()]:
+    for name, data in [*((case.name, case.data) for case in CASES), *((name, make()) for name, make in BOMBS.items())]:
         (to / f"{name}.tar").write_bytes(data)
 
 

@@ -22,7 +22,7 @@ from rootfs.members import from_tar
 from rootfs.normalise import dated, normalised
 from rootfs.pack import pack
 from rootfs.sift import device_rules
-from tests.hostile import CASES, END, Case, bombs, file, hardlink, header, pax, sparse_pax, symlink
+from tests.hostile import BOMBS, CASES, END, Case, file, hardlink, header, pax, sparse_pax, symlink
 from tests.trees import grown, shown
 
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
@@ -105,12 +105,12 @@ def test_the_corpus_is_large_enough():
     assert len({case.name for case in CASES}) == len(CASES) >= 30
 
 
-@pytest.mark.parametrize("name", bombs())
+@pytest.mark.parametrize("name", BOMBS)
 def test_bombs(name, tmp_path):
     with pytest.raises(
         TarballRefused, match=r"come out for each|Memory usage limit|Frame requires too much memory|ends early"
     ):
-        packed(bombs()[name], tmp_path)
+        packed(BOMBS[name](), tmp_path)
 
 
 BLOCKS = st.lists(
