@@ -124,7 +124,7 @@ def make_layer(wanted: Inputs, place: Path, early: Sink | None, ground: Ground |
     with ExitStack() as running:
         debs = fetch(wanted, place, offline=offline)
         if isinstance(wanted.recipe, TarballRecipe) and wanted.recipe.signature:
-            signature(wanted, debs, offline=offline)
+            signature(wanted, wanted.recipe, debs, offline=offline)
         members = make_tree(wanted, debs, place, running, kept=cache_folder() / "kept", ground=ground)
         return pack_tree(wanted, members, place, running, memo=cache_folder() / "frames", tee=early, ground=ground)
 

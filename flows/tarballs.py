@@ -26,10 +26,8 @@ def fetch_tarball(wanted: Inputs, recipe: TarballRecipe, folder: Path, *, offlin
     return place
 
 
-def check_signature(wanted: Inputs, place: Path, *, offline: bool) -> None:
+def check_signature(wanted: Inputs, recipe: TarballRecipe, place: Path, *, offline: bool) -> None:
     """See who signed the archive in a folder, where the recipe names a signature. Raises what `signer` does."""
-    recipe, run = wanted.recipe, current_run()
-    if isinstance(recipe, TarballRecipe):
-        cache = cache_folder() / "partial"
-        if key := signer(recipe, wanted.files, place / TARBALL, cache, offline=offline, log=run.log):
-            run.log(f"{recipe.source}: signed by {key}")
+    cache, log = cache_folder() / "partial", current_run().log
+    if key := signer(recipe, wanted.files, place / TARBALL, cache, offline=offline, log=log):
+        log(f"{recipe.source}: signed by {key}")

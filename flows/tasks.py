@@ -104,10 +104,10 @@ def lay_parent(parent: ParentBuild, folder: Path) -> Ground:
     return parents.lay_out(current().store, parent, empty_folder(folder / "parent"))
 
 
-@step("signature {wanted.recipe.name}", network=True)
-def signature(wanted: Inputs, place: Path, *, offline: bool) -> None:
+@step("signature {recipe.name}", network=True)
+def signature(wanted: Inputs, recipe: TarballRecipe, place: Path, *, offline: bool) -> None:
     """See who vouches for a tarball, where its recipe names a signature. Raises SourceUnsigned."""
-    check_signature(wanted, place, offline=offline)
+    check_signature(wanted, recipe, place, offline=offline)
 
 
 @step("tree {wanted.recipe.name}/{wanted.architecture}")

@@ -18,6 +18,7 @@ from typing import IO, cast
 
 import zstandard
 
+from rootfs.digests import sha256_of
 from rootfs.errors import BadTree
 from rootfs.inside import Pair, look, printable
 from rootfs.members import Member, from_tar
@@ -97,8 +98,8 @@ def _outside(old: Path, new: Path, was: _Contents, now: _Contents) -> Iterator[t
     """What is left to differ where all members are the same: how the tar says it, else how it is compressed."""
     if was.tar != now.tar:
         yield "tar", was.tar, now.tar
-    elif (first := _file_digest(old)) != (second := _file_digest(new)):
-        yield "compression", first, second
+    elif (first := sha256_of(old)) != (second := sha256_of(new)):
+        yield "compression", f"sha256:{first}", f"sha256:{second}"
 
 
 def _contents(layer: Path) -> _Contents:
@@ -134,11 +135,6 @@ def _opened(layer: Path) -> Iterator[IO[bytes]]:
             yield cast(IO[bytes], zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True))
     except zstandard.ZstdError as error:
         raise BadTree(f"{layer.name} cannot be unpacked: {error}") from error
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def _seen(member: Member) -> _Seen:

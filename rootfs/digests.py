@@ -1,9 +1,10 @@
-"""Digests of values: sha256 of canonical JSON, the first links of the chain of digests."""
+"""Digests of values, sha256 of canonical JSON, the first links of the chain of digests; and of files."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 
@@ -15,3 +16,9 @@ def canonical(value: Any) -> bytes:  # noqa: ANN401 - whatever JSON can say
 def digest_of(value: Any) -> str:  # noqa: ANN401 - whatever JSON can say
     """`sha256:HEX` of a value's canonical JSON."""
     return f"sha256:{hashlib.sha256(canonical(value)).hexdigest()}"
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

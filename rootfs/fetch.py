@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 
+from rootfs.digests import sha256_of
 from rootfs.disk import disk_full
 from rootfs.download import AGAIN, PAUSES, TIMEOUT, WHOLE, modified
 from rootfs.errors import BlobDamaged, PoolLacks, SourceMismatch, SourceMissing, SourceUnreachable, TarballRefused
@@ -42,8 +43,7 @@ def meant(recipe: TarballRecipe, folder: Path) -> str:
 @lru_cache
 def _hashed(file: Path, _state: tuple[int, int, int]) -> str:
     """The file's sha256 in hex, read again only when it has changed."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return sha256_of(file)
 
 
 @dataclass(frozen=True)

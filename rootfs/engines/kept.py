@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from threading import Thread
 
-from rootfs.digests import digest_of
+from rootfs.digests import digest_of, sha256_of
 from rootfs.kept import locked
 from rootfs.lock import Package, package_versions
 from rootfs.memo import copy, state_of
@@ -49,7 +48,7 @@ def find(folder: Path, key: str) -> Path | None:
     """The kept tar of this key, if it is still what was kept; one that is damaged goes."""
     for path in folder.glob(f"{key}-*.tar"):
         with contextlib.suppress(OSError):
-            if _sound.get(path) == state_of(path) or path.stem == f"{key}-{_sha256(path)}":
+            if _sound.get(path) == state_of(path) or path.stem == f"{key}-{sha256_of(path)}":
                 os.utime(path)
                 _sound[path] = state_of(path)
                 return path
@@ -64,7 +63,7 @@ def keep(folder: Path, key: str, made: Path) -> None:
     """
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        copy(made, folder / f"{key}-{_sha256(made)}.tar")
+        copy(made, folder / f"{key}-{sha256_of(made)}.tar")
         _prune(folder)
 
 
@@ -91,8 +90,3 @@ def _prune(folder: Path) -> None:
         size += path.stat().st_size
         if index >= MOST or size > LARGEST:
             path.unlink(missing_ok=True)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
