@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -61,23 +60,28 @@ class Stages:
     base: set[str]
 
 
-def resolve(root: AptRoot, recipe: Origin, states: Sequence[State], alone: Sequence[str] = ()) -> list[Package]:
+def resolve(
+    root: AptRoot,
+    recipe: Origin,
+    states: Sequence[State],
+    alone: Sequence[str] = (),
+    bare: Sequence[Package] | None = None,
+) -> list[Package]:
     """The packages that a recipe means, by name; those that come `alone` come without what they depend on.
 
-    Raises PackageMissing, PackagesConflict.
+    `bare` is what the recipe means without its `include`, None where it has none. Raises PackageMissing,
+    PackagesConflict.
     """
     options = (
         *root.preferences(preferences(recipe, states)),
         f"-oAPT::Install-Recommends={'true' if recipe.recommends else 'false'}",
     )
-    with ThreadPoolExecutor(1) as aside:  # apt spends most of a second on all the packages there are, whatever is asked
-        bare = aside.submit(_alone, root, recipe, options)
-        answers = list(answers_of(root, told(root, recipe, ("install", *options, *_words(recipe)))))
+    answers = list(answers_of(root, told(root, recipe, ("install", *options, *_words(recipe)))))
     if unknown := [name for name in recipe.include if not any(is_what(answer, name) for answer in answers)]:
         raise PackageMissing(unknown[0], recipe.suite, recipe.components)
     if unwanted := sorted(set(recipe.exclude) & {answer.name for answer in answers}):
         raise PackagesConflict(f"{', '.join(unwanted)}: excluded, but asked for as well")
-    stages = _stages(root, recipe, answers, bare.result())
+    stages = _stages(root, recipe, answers, bare)
     if further := sorted(set(alone) - {answer.name for answer in answers}):
         answers += answers_of(root, told(root, recipe, ("download", *options, *further)))
     places = places_of(root, answers)
@@ -139,7 +143,7 @@ def _stanzas(root: AptRoot, packages: list[str]) -> dict[tuple[str, str, str], s
     return {(fields["package"], fields["version"], fields.get("sha256", "")): text for fields, text in parsed}
 
 
-def _stages(root: AptRoot, recipe: Origin, answers: list[Answer], bare: Outcome | None) -> Stages:
+def _stages(root: AptRoot, recipe: Origin, answers: list[Answer], bare: Sequence[Package] | None) -> Stages:
     if recipe.variant == "none":
         return Stages(set(), set())
     return Stages(_essential(root, recipe, answers), _base(answers, bare))
@@ -159,21 +163,13 @@ def _essential(root: AptRoot, recipe: Origin, answers: list[Answer]) -> set[str]
     return {name for _, name, *_ in URI.findall(done.stdout)}
 
 
-def _alone(root: AptRoot, recipe: Origin, options: Sequence[str]) -> Outcome | None:
-    """What apt says of the recipe without its `include`; none where it is no other recipe."""
-    if not recipe.include or recipe.variant == "none":
-        return None
-    words = _words(recipe.model_copy(update={"include": ()}))
-    return root.run("apt-get", "install", "-q", "--print-uris", *options, *words, check=False)
-
-
-def _base(answers: list[Answer], alone: Outcome | None) -> set[str]:
-    """What the recipe would be without its `include`, which many recipes share; none where the lock has others."""
-    locked = {(answer.name, answer.version, answer.sha256) for answer in answers}
-    if alone is None:
+def _base(answers: list[Answer], bare: Sequence[Package] | None) -> set[str]:
+    """What the recipe is without its `include`, which many recipes share; none where the lock has others."""
+    if bare is None:
         return {answer.name for answer in answers}
-    found = {(name, unquote(version), sha256) for _, name, version, _, sha256 in URI.findall(alone.stdout)}
-    return {name for name, _, _ in found} if alone.status == 0 and found <= locked else set()
+    locked = {(answer.name, answer.version, answer.sha256) for answer in answers}
+    found = {(package.name, package.version, package.sha256) for package in bare}
+    return {name for name, _, _ in found} if found <= locked else set()
 
 
 def places_of(root: AptRoot, answers: list[Answer]) -> dict[tuple[str, str], set[tuple[str, str]]]:
