@@ -143,7 +143,7 @@ class Closure:
         this = self._elves[path]
         if this.interpreter and not self._file(this.interpreter, this):
             yield Missing(path, this.interpreter)
-        for library in this.needed:
+        for library in (*this.needed, *this.opened):
             found = self._found(library, path, this, usual)
             if found is None:
                 yield Missing(path, library)

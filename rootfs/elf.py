@@ -6,6 +6,7 @@ libraries for it take 2 to 5 ms a file, which is seconds for an image; tests hol
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,8 +19,13 @@ MOST = 1 << 16  # entries of a table, tags of a dynamic segment: no file has as 
 
 EXECUTABLE, SHARED = 2, 3  # e_type
 LOAD, DYNAMIC, INTERPRETER = 1, 2, 3  # p_type
-NEEDED, STRTAB, SONAME, RPATH, RUNPATH = 1, 5, 14, 15, 29  # d_tag
+NEEDED, STRTAB, STRSZ, SONAME, RPATH, RUNPATH = 1, 5, 10, 14, 15, 29  # d_tag
 VERDEF, VERDEFNUM, VERNEED, VERNEEDNUM = 0x6FFFFFFC, 0x6FFFFFFD, 0x6FFFFFFE, 0x6FFFFFFF
+
+GLIBC, UNWINDER = "libc.so.6", "libgcc_s.so.1"
+# glibc opens its unwinder when a thread is ended or cancelled, and aborts where there is none (nptl/pthread_exit.c).
+ENDING = re.compile(rb"\0pthread_(exit|cancel)\0")
+CHUNK = 1 << 20  # bytes
 
 
 class BrokenElf(ValueError):
@@ -30,6 +36,7 @@ class BrokenElf(ValueError):
 class Elf:
     """A file that can be loaded. Files of the same `kind` (class, byte order, machine) can be loaded together.
 
+    `opened` has the libraries that the C library opens for what this calls.
     `requires` has the versions of symbols that it wants from each library, `provides` those that it has itself.
     """
 
@@ -37,6 +44,7 @@ class Elf:
     interpreter: str = ""
     soname: str = ""
     needed: tuple[str, ...] = ()
+    opened: tuple[str, ...] = ()
     rpath: tuple[str, ...] = ()
     runpath: tuple[str, ...] = ()
     requires: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -91,11 +99,13 @@ class _Reader:
                 dynamic = list(self._tags(offset, size))
         tags = dict(reversed(dynamic))  # of several the first counts
         self._strings = self._offset(tags.get(STRTAB, 0)) if dynamic else 0
+        needed = tuple(self._string(value) for tag, value in dynamic if tag == NEEDED)
         return Elf(
             kind=self._kind,
             interpreter=interpreter,
             soname=self._string(tags[SONAME]) if SONAME in tags else "",
-            needed=tuple(self._string(value) for tag, value in dynamic if tag == NEEDED),
+            needed=needed,
+            opened=(UNWINDER,) if GLIBC in needed and self._ends_threads(tags.get(STRSZ, 0)) else (),
             rpath=self._paths(tags, RPATH),
             runpath=self._paths(tags, RUNPATH),
             requires=dict(self._required(tags)),
@@ -146,6 +156,16 @@ class _Reader:
             if not following:
                 return
             place += following
+
+    def _ends_threads(self, size: int) -> bool:
+        """Whether it knows one of those functions by name, in its strings of that many bytes."""
+        self._stream.seek(self._strings)
+        seen = b""
+        while size > 0 and (chunk := self._stream.read(min(size, CHUNK))):
+            if ENDING.search(seen + chunk):
+                return True
+            seen, size = chunk[-32:], size - len(chunk)
+        return False
 
     def _paths(self, tags: dict[int, int], tag: int) -> tuple[str, ...]:
         return tuple(self._string(tags[tag]).split(":")) if tag in tags else ()

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Mapping, Sequence
 
 X86_64, ARM64 = 62, 183
-NEEDED, STRTAB, SONAME, RPATH, RUNPATH = 1, 5, 14, 15, 29
+NEEDED, STRTAB, STRSZ, SONAME, RPATH, RUNPATH = 1, 5, 10, 14, 15, 29
 VERDEF, VERDEFNUM, VERNEED, VERNEEDNUM = 0x6FFFFFFC, 0x6FFFFFFD, 0x6FFFFFFE, 0x6FFFFFFF
 
 
@@ -27,12 +27,15 @@ def elf(
     runpath: str = "",
     requires: Mapping[str, Sequence[str]] | None = None,
     provides: Sequence[str] = (),
+    calls: Sequence[str] = (),
     machine: int = X86_64,
 ) -> bytes:
     """A program (with an `interpreter`) or a library, of 64 bits, that is linked so. Nothing in it can run."""
     strings = _Strings()
     tags = [(NEEDED, strings.add(name)) for name in needed]
     tags += [(tag, strings.add(text)) for tag, text in ((SONAME, soname), (RPATH, rpath), (RUNPATH, runpath)) if text]
+    for function in calls:
+        strings.add(function)
     verneed = _verneed(requires or {}, strings)
     verdef = _verdef(provides, strings)
     segments = 3 if interpreter else 2
@@ -42,7 +45,7 @@ def elf(
     verneed_at = strings_at + len(strings.data)
     verdef_at = verneed_at + len(verneed)
     dynamic_at = verdef_at + len(verdef)
-    tags += [(STRTAB, strings_at)]
+    tags += [(STRTAB, strings_at), (STRSZ, len(strings.data))]
     tags += [(VERNEED, verneed_at), (VERNEEDNUM, len(requires))] if requires else []
     tags += [(VERDEF, verdef_at), (VERDEFNUM, len(provides))] if provides else []
     dynamic = b"".join(struct.pack("<QQ", tag, value) for tag, value in [*tags, (0, 0)])

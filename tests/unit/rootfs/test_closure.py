@@ -33,6 +33,8 @@ def program(*needed, **more):
 
 BASE = {LINKER: elf(soname="ld.so"), "lib/libc.so": LIBC}
 
+ENDS = ["pthread_exit"]
+
 FOUND = {
     "in a usual folder": ({"bin/a": program("libc.so")}, {}),
     "in the architecture's folder": (
@@ -81,6 +83,12 @@ FOUND = {
         {},
     ),
     "with the versions it has": ({"bin/a": program("libc.so", requires={"libc.so": ["V1", "V2"]})}, {}),
+    "for a thread that ends": (
+        {"bin/a": program("libc.so.6", calls=ENDS), "lib/libc.so.6": elf(), "lib/libgcc_s.so.1": elf()},
+        {},
+    ),
+    "for a thread that ends, in musl itself": ({"bin/a": program("libc.so", calls=ENDS)}, {}),
+    "in the C library, which ends its threads": ({"lib/libc.so.6": elf(soname="libc.so.6", calls=ENDS)}, {}),
     "of no need": ({"bin/static": elf(), "etc/motd": b"\x7fEL", "empty": b""}, {}),
 }
 
@@ -97,6 +105,16 @@ def test_a_folder_that_the_environment_names_is_searched():
 
 
 LACKING = {
+    "what the C library opens for a thread that ends": (
+        {"bin/a": program("libc.so.6", calls=ENDS), "lib/libc.so.6": elf()},
+        {},
+        ["/bin/a needs libgcc_s.so.1"],
+    ),
+    "what the C library opens for one that is cancelled": (
+        {"lib/liba.so": elf("libc.so.6", calls=["x", "pthread_cancel"]), "lib/libc.so.6": elf()},
+        {},
+        ["/lib/liba.so needs libgcc_s.so.1"],
+    ),
     "nowhere": ({"bin/a": program("libx.so")}, {}, ["/bin/a needs libx.so"]),
     "no interpreter": ({"bin/a": elf("libc.so", interpreter="/lib/ld.so.9")}, {}, ["/bin/a needs /lib/ld.so.9"]),
     "of another architecture": (

@@ -9,6 +9,7 @@ import pytest
 from elftools.elf.dynamic import DynamicSegment
 from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerDefSection, GNUVerNeedSection
+from elftools.elf.sections import SymbolTableSection
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,8 +32,8 @@ def starts_as_one(path):
 
 
 def as_others_read(path):
-    """Needed, required, provided, RUNPATH and interpreter, by sections and segments."""
-    needed, required, provided, runpath, interpreter = [], {}, set(), [], ""
+    """Needed, whether it ends threads, required, provided, RUNPATH and interpreter, by sections and segments."""
+    needed, ends, required, provided, runpath, interpreter = [], False, {}, set(), [], ""
     with path.open("rb") as file:
         other = ELFFile(file)
         for segment in other.iter_segments():
@@ -42,11 +43,13 @@ def as_others_read(path):
                 needed = [tag.needed for tag in segment.iter_tags("DT_NEEDED")]
                 runpath = [folder for tag in segment.iter_tags("DT_RUNPATH") for folder in tag.runpath.split(":")]
         for section in other.iter_sections():
+            if isinstance(section, SymbolTableSection) and section.name == ".dynsym":
+                ends = any(symbol.name in ("pthread_exit", "pthread_cancel") for symbol in section.iter_symbols())
             if isinstance(section, GNUVerNeedSection):
                 required = {need.name: tuple(each.name for each in all_) for need, all_ in section.iter_versions()}
             if isinstance(section, GNUVerDefSection):
                 provided = {next(names).name for _, names in section.iter_versions()}
-    return needed, required, provided, runpath, interpreter
+    return needed, ends and "libc.so.6" in needed, required, provided, runpath, interpreter
 
 
 def test_all_that_is_here_is_read_as_others_read_it():
@@ -57,7 +60,8 @@ def test_all_that_is_here_is_read_as_others_read_it():
             found = read(file)
         if found is None:  # a relocatable one
             continue
-        mine = (list(found.needed), found.requires, set(found.provides), list(found.runpath), found.interpreter)
+        versions = (found.requires, set(found.provides))
+        mine = (list(found.needed), bool(found.opened), *versions, list(found.runpath), found.interpreter)
         assert mine == as_others_read(path), path
 
 
