@@ -26,8 +26,9 @@ from flows.settings import cache_folder
 from flows.trees import empty_folder, grow
 from flows.work import work_folder
 from rootfs import pool
+from rootfs.dockerfile import DockerfileRecipe
 from rootfs.members import Members
-from rootfs.parents import parent_of
+from rootfs.parents import parents_of
 from rootfs.programs import Programs
 from rootfs.recipe import find
 from rootfs.run import Log
@@ -138,10 +139,12 @@ class Ahead:
             self._change.wait_for(lambda: self._over)
 
     def _prepare(self, work: Work) -> None:
-        if parent_of(find(work.image, current().settings.recipes)):
+        if parents_of(find(work.image, current().settings.recipes)):
             return  # what it is laid on may be just what is being built
         wanted = inputs.meant(work.image, self._choice)
-        if wanted.lock.tarball or (not self._choice.forces(work.image) and inputs.built(wanted)):
+        if wanted.lock.tarball or isinstance(wanted.recipe, DockerfileRecipe):
+            return
+        if not self._choice.forces(work.image) and inputs.built(wanted):
             return
         with self._change:
             self._change.wait_for(lambda: self._over or all(each.stage is not Stage.READY for each in self._works))

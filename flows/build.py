@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
 from prefect.runtime import flow_run as this_run
 
-from flows import interrupt
+from flows import dockerfile, interrupt
 from flows.builders import docker, engine
 from flows.builders.choose import choose
 from flows.builders.docker import Ahead
@@ -46,6 +46,7 @@ from flows.tasks import (
     smoke,
 )
 from flows.work import note_image, work_folder
+from rootfs.dockerfile import DockerfileRecipe
 from rootfs.errors import ArchiveMoved, Problem, Unexpected
 from rootfs.pack import Sink
 from rootfs.parents import parents_first
@@ -88,11 +89,12 @@ def make(image: str, choice: Choice) -> Record:
         reached = undo.enter_context(engine.connect())
         sends_ahead = chosen.driver == ENGINE and not below  # it would not know a layer on others again
         early = undo.enter_context(docker.ahead(reached, run_id)) if sends_ahead else None
-        made, packed = make_image(wanted, place, early, offline=choice.offline)
-        if reached.inspect(image_id := reached.image_id(made)) is None:
-            note_image(folder, image_id)
-            undo.callback(importer.discard, reached, [image_id])  # which keeps an image that has got a name
         with builders(run_id) as held_by:
+            way = dockerfile.Way(chosen, held_by, reached, run_id)
+            made, packed = make_image(wanted, place, early, way, offline=choice.offline)
+            if reached.inspect(image_id := reached.image_id(made)) is None:
+                note_image(folder, image_id)
+                undo.callback(importer.discard, reached, [image_id])  # which keeps an image that has got a name
             used = through(made, chosen, held_by, reached, early)
         verdict = smoke(wanted, image_id, reached, place, run_id)
         done = describe(wanted, made, packed, used, verdict)
@@ -110,10 +112,15 @@ def meaning(image: str, choice: Choice) -> tuple[Inputs, Record | None]:
     return meant[image]
 
 
-def make_image(wanted: Inputs, place: Path, early: Ahead | None, *, offline: bool) -> tuple[Image, Packed]:
+def make_image(
+    wanted: Inputs, place: Path, early: Ahead | None, way: dockerfile.Way, *, offline: bool
+) -> tuple[Image, Packed]:
     """The image, and the layer that it has of its own, in which every program finds what it needs."""
     ground = lay_parent(wanted.parent, place) if wanted.parent else None
-    packed = make_layer(wanted, place, early, ground, offline=offline)
+    if isinstance(wanted.recipe, DockerfileRecipe):
+        packed, ground = dockerfile.make_layers(wanted, place, way, memo=cache_folder() / "frames", tee=early)
+    else:
+        packed = make_layer(wanted, place, early, ground, offline=offline)
     current_run().timeline.seconds[AHEAD] = round(early.busy, 3) if early else 0.0
     check_closure(wanted, packed, offline=offline)
     return assemble(wanted, packed, place / "layout", ground), packed

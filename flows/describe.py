@@ -19,10 +19,9 @@ def example(recipe: Recipe) -> tuple[str, ...] | None:
 
 def describe(wanted: Inputs, made: oci.Image, packed: Packed, used: UsedBuilder, verdict: Verdict) -> Record:
     """The record of a build, but for where it is published."""
-    run, recipe = current_run(), wanted.recipe
     return Record(
-        image=recipe.name,
-        build=run.build,
+        image=wanted.recipe.name,
+        build=current_run().build,
         status="published",
         platforms=(wanted.platform,),
         input_digest=wanted.digest,
@@ -31,6 +30,7 @@ def describe(wanted: Inputs, made: oci.Image, packed: Packed, used: UsedBuilder,
         lock_digest=wanted.lock.digest,
         tools=wanted.tools,
         parent=wanted.parent,
+        bases=wanted.bases,
         manifest_digest=made.manifest_digest,
         config_digest=made.config_digest,
         layer_digest=packed.layer.digest,
@@ -40,7 +40,7 @@ def describe(wanted: Inputs, made: oci.Image, packed: Packed, used: UsedBuilder,
         packages=len(packed.packages),
         distribution=packed.distribution,
         builder=used,
-        seconds=dict(run.timeline.seconds),
+        seconds=dict(current_run().timeline.seconds),
         smoke=Smoke(passed=verdict.passed, failed=verdict.failed),
-        example=example(recipe),
+        example=example(wanted.recipe),
     )

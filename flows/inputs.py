@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows import parents
+from flows import bases, parents
 from flows.choice import Choice
 from flows.image.oci import platform_of
 from flows.publish import publication
@@ -14,6 +14,7 @@ from flows.publish.record import ParentBuild, Record
 from flows.session import current
 from rootfs import fetch
 from rootfs.common import Origin, Packaged
+from rootfs.dockerfile import DockerfileRecipe
 from rootfs.errors import EngineUnfit, Problem
 from rootfs.lock import Lock, input_digest, native_architecture, tool_versions
 from rootfs.recipe import (
@@ -36,7 +37,7 @@ class Inputs:
 
     `file` is the recipe's own, `newest` what the archive has, and `lock` what is built: an earlier one where that has
     the same packages. `lineage` are the recipes that decide what is installed, this one the last; a layer's `parent` is
-    the build that it is laid on.
+    the build that it is laid on, a Dockerfile's `bases` are those that its contexts mean.
     """
 
     recipe: Recipe
@@ -48,6 +49,7 @@ class Inputs:
     recipe_digest: str
     lineage: tuple[Packaged, ...]
     parent: ParentBuild | None = None
+    bases: tuple[ParentBuild, ...] = ()
 
     @property
     def files(self) -> Path:
@@ -77,7 +79,8 @@ class Inputs:
     def digest(self) -> str:
         """The input digest: the same means the same image."""
         parent = self.parent.manifest_digest if self.parent else ""
-        return input_digest(self.recipe_digest, self.lock, self.architecture, self.tools, parent)
+        named = {base.image: base.manifest_digest for base in self.bases}
+        return input_digest(self.recipe_digest, self.lock, self.architecture, self.tools, parent, named)
 
     @property
     def platform(self) -> str:
@@ -126,7 +129,7 @@ def packages_with(wanted: Inputs, names: set[str], *, offline: bool) -> dict[str
 def gather(recipe: Recipe, file: Path, *, offline: bool = False) -> Inputs:
     """Resolve a recipe: asks the archive for the state of its suites, once a session, and never when `offline`."""
     architecture = native_architecture()
-    parent = parents.build_below(recipe) if isinstance(recipe, LayerRecipe) else None
+    parent = parents.build_below(recipe.name, recipe.parent) if isinstance(recipe, LayerRecipe) else None
     lineage = lineage_of(recipe, file)
     asked = _asked(recipe, lineage, file)
     newest, below = Lock(), None
@@ -147,6 +150,7 @@ def gather(recipe: Recipe, file: Path, *, offline: bool = False) -> Inputs:
         recipe_digest=digest(recipe, folder_of(file)),
         lineage=lineage,
         parent=parent,
+        bases=bases.newest(recipe) if isinstance(recipe, DockerfileRecipe) else (),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.builders import engine, life
+from flows.builders import engine, life, loaded
 from flows.builders.engine import LABEL, Engine
 from flows.builders.listing import known
 from flows.image import importer
@@ -30,6 +30,7 @@ def clear_away(places: Iterable[Path], *run_ids: str) -> list[str]:
         with engine.connect() as reached:
             for run_id in dead:
                 remove_leftovers(reached, run_id)
+                loaded.forget(reached, run_id)
                 importer.discard(reached, _images(reached, f"{LABEL}={run_id}"))
             importer.discard(reached, filter(None, swept.values()))
     return sorted(dead)

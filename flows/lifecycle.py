@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from flows import interrupt
 from flows.builders import Builder, life
@@ -20,6 +21,8 @@ from flows.session import current, logger
 from flows.steps import step
 from flows.tasks import import_image
 from rootfs.errors import BuilderFailed
+
+Answer = TypeVar("Answer")
 
 
 @step("acquire {chosen.title}", network=True)
@@ -144,12 +147,16 @@ def builders(run_id: str) -> Iterator[Builders]:
         _builders.reset(token)
 
 
-def through(made: Image, chosen: Chosen, held_by: Builders, engine: Engine, early: Ahead | None = None) -> UsedBuilder:
-    """Import the image through the chosen builder, once more on a fresh one where that one breaks down."""
+def using(chosen: Chosen, held_by: Builders, work: Callable[[Held], Answer]) -> tuple[Answer, UsedBuilder]:
+    """Work with the chosen builder, once more with a fresh one where that one breaks down."""
     held = held_by.hold(chosen)
     try:
-        import_image(made, held.builder(engine, early))
+        return work(held), held.used
     except BuilderFailed as failure:
         held = held_by.replace(chosen, held.taken, failure)
-        import_image(made, held.builder(engine, early))
-    return held.used
+        return work(held), held.used
+
+
+def through(made: Image, chosen: Chosen, held_by: Builders, engine: Engine, early: Ahead | None = None) -> UsedBuilder:
+    """Import the image through the chosen builder."""
+    return using(chosen, held_by, lambda held: import_image(made, held.builder(engine, early)))[1]

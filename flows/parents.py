@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -28,29 +29,28 @@ from rootfs.merge import Stack
 from rootfs.over import Below
 from rootfs.pack import Layer
 from rootfs.parts import ImageSettings
-from rootfs.recipe import LayerRecipe
 
 KEPT = 64 << 20  # bytes of dpkg's files of parents' images
 
 
 @dataclass(frozen=True)
 class Ground:
-    """A parent's image as it lies in a work folder: what an image is assembled on, and what a tree begins with."""
+    """What an image is assembled on, and what its tree begins with: a parent's in a work folder, or nothing yet."""
 
     image: Parent
     stack: Stack
 
 
-def build_below(recipe: LayerRecipe) -> ParentBuild:
-    """The build that a layer is to be laid on: that of this session, else the newest one.
+def build_below(image: str, parent: str) -> ParentBuild:
+    """The build that an image is to stand on: that of this session, else the newest one.
 
     Raises ParentFailed, ParentUnpublished.
     """
-    record = current().done.get(recipe.parent) or publication.latest(current().store, recipe.parent)
+    record = current().done.get(parent) or publication.latest(current().store, parent)
     if record and record.status == "failed":
-        raise ParentFailed(recipe.name, recipe.parent)
+        raise ParentFailed(image, parent)
     if record is None or record.status == "built":
-        raise ParentUnpublished(recipe.name, recipe.parent)
+        raise ParentUnpublished(image, parent)
     return ParentBuild(image=record.image, build=record.build, manifest_digest=record.manifest_digest)
 
 
@@ -62,13 +62,13 @@ def below(recipe: Packaged, parent: ParentBuild) -> Below:
 
 def size_of(store: Store, parent: ParentBuild) -> int:
     """Bytes of the parent's compressed layers. Raises BlobMissing, BlobDamaged."""
-    return sum(int(layer["size"]) for layer in _manifest(store, parent.manifest_digest)["layers"])
+    return sum(int(layer["size"]) for layer in document(store, parent.manifest_digest)["layers"])
 
 
 def lay_out(store: Store, parent: ParentBuild, folder: Path) -> Ground:
     """Fetch an image's layers into an empty folder, unpacked as well. Raises BlobMissing, BlobDamaged, LayerDamaged."""
-    manifest = _manifest(store, parent.manifest_digest)
-    config = json.loads(read_blob(store, manifest["config"]["digest"]))
+    manifest = document(store, parent.manifest_digest)
+    config = document(store, manifest["config"]["digest"])
     layers, tars = [], []
     for number, (said, diff_id) in enumerate(zip(manifest["layers"], config["rootfs"]["diff_ids"], strict=True)):
         path, tar = folder / f"{number}.tar.zst", folder / f"{number}.tar"
@@ -77,8 +77,12 @@ def lay_out(store: Store, parent: ParentBuild, folder: Path) -> Ground:
             file.writelines(unpacked(store, said["digest"], diff_id))
         layers.append(Layer(path, said["digest"], diff_id, said["size"], tar.stat().st_size))
         tars.append(tar)
-    epoch = int(datetime.fromisoformat(config["created"]).timestamp())
-    return Ground(Parent(tuple(layers), config), Stack(tuple(tars), epoch))
+    return Ground(Parent(tuple(layers), config), Stack(tuple(tars), created(config)))
+
+
+def created(config: Mapping[str, Any]) -> int:
+    """When an image's config says that it was created, in seconds since 1970."""
+    return int(datetime.fromisoformat(config["created"]).timestamp())
 
 
 def epoch(own: int, ground: Ground | None) -> int:
@@ -88,12 +92,13 @@ def epoch(own: int, ground: Ground | None) -> int:
 
 def library_path(settings: ImageSettings, ground: Ground | None) -> str:
     """Where the linker looks in a container of the image, as its environment says."""
-    below = ground.image.config["config"].get("Env", []) if ground else []
+    below = ground.image.config["config"].get("Env") or [] if ground else []
     environment: dict[str, str] = dict(pair.split("=", 1) for pair in below)
     return (environment | settings.env).get("LD_LIBRARY_PATH", "")
 
 
-def _manifest(store: Store, digest: str) -> dict[str, Any]:
+def document(store: Store, digest: str) -> dict[str, Any]:
+    """A manifest or a config. Raises BlobMissing, BlobDamaged."""
     return dict(json.loads(read_blob(store, digest)))
 
 
@@ -109,7 +114,7 @@ def _status(store: Store, manifest_digest: str) -> Path:
 
 def _read_status(store: Store, manifest_digest: str) -> bytes:
     """The file of the highest layer that has one."""
-    for layer in reversed(_manifest(store, manifest_digest)["layers"]):
+    for layer in reversed(document(store, manifest_digest)["layers"]):
         with store.open_blob(layer["digest"]) as blob:
             tar = zstandard.ZstdDecompressor().stream_reader(blob, read_across_frames=True, closefd=False)
             for member in from_tar(cast(IO[bytes], tar)):

@@ -154,7 +154,7 @@ def verdict(found: Verdict, as_json: bool) -> int:
     else:
         _verdict(found)
     seconds = f"{sum(found.seconds.values()):.1f} s"
-    end = f"another {', '.join(found.other)}" if found.other else found.links[-1].found
+    end = f"another {', '.join(found.other)}" if found.other else found.no_because or found.links[-1].found
     typer.echo(f"{found.image}@{found.build}: {found.status}: {end} ({seconds})", err=True)
     return int(found.status == "differs")
 

@@ -59,6 +59,10 @@ class Settings(BaseSettings):
     keyrings: dict[str, Path] = Field({}, description="distribution = keyring file to check its signatures with")
     builder: str = Field("", description="the builder that images are imported through; default the selected one")
     builders: dict[fields.BuilderName, BuilderPlan] = Field({}, description="name = what this builder shall be")
+    secrets: dict[fields.SecretId, Path] = Field({}, description="id = file of a secret that Dockerfiles may use")
+    ssh: dict[fields.SecretId, Path] = Field(
+        {}, description="id = private key, or socket of an agent, that Dockerfiles may use; default: SSH_AUTH_SOCK"
+    )
     nightly_cron: str = Field("0 2 * * *", description="when `baseforge serve` runs the nightly flow")
     timezone: str = Field("UTC", description="the time zone of nightly_cron")
 
@@ -150,7 +154,14 @@ def _explained(error: ValidationError, file: Path) -> InvalidSetting:
 
 def _unreadable() -> str:
     """The first variable of a table that holds no JSON."""
-    for variable in ("BASEFORGE_MIRRORS", "BASEFORGE_SNAPSHOTS", "BASEFORGE_KEYRINGS", "BASEFORGE_BUILDERS"):
+    for variable in (
+        "BASEFORGE_MIRRORS",
+        "BASEFORGE_SNAPSHOTS",
+        "BASEFORGE_KEYRINGS",
+        "BASEFORGE_BUILDERS",
+        "BASEFORGE_SECRETS",
+        "BASEFORGE_SSH",
+    ):
         try:
             json.loads(os.environ.get(variable, "{}"))
         except ValueError:

@@ -130,7 +130,7 @@ def pack_tree(
     tee: Sink | None = None,
     ground: Ground | None = None,
 ) -> Packed:
-    """Normalise, filter and pack the members, and see that the engine ended well; on `ground` only what is new there.
+    """Normalise, filter and pack the members, and see that the engine ended well; on layers only what is new there.
 
     `memo` is where compressed pieces are kept, `tee` sees the tar while it is made.
     """
@@ -143,7 +143,7 @@ def pack_tree(
         if wanted.lineage:
             clean = filtered(clean, Rules.of(*wanted.lineage))
         watched: Members = closure.watching(inventory.watching(clean))
-        if ground:
+        if ground and ground.stack.tars:
             watched = difference(running.enter_context(tree_of(ground.stack.tars)), watched)
         layer = pack(watched, folder / "layer.tar.zst", memo=memo, tee=tee)
     current().progress.note(f"{size(layer.unpacked)} to {size(layer.size)}")

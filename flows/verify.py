@@ -9,12 +9,17 @@ from typing import Literal
 
 from prefect.runtime import flow_run as this_run
 
+from flows import dockerfile
 from flows.build import clean_up
+from flows.builders import engine
+from flows.builders.choose import choose
+from flows.builders.life import ENGINE
 from flows.choice import Choice
 from flows.image.oci import Image
 from flows.inputs import Inputs, chosen_engine
 from flows.lean import flow
 from flows.leftovers import clear_away
+from flows.lifecycle import builders
 from flows.memory import roomy_folder
 from flows.parents import size_of
 from flows.publish import ingredients, publication, verdict
@@ -25,6 +30,7 @@ from flows.steps import step
 from flows.tasks import assemble, fetch, lay_parent, make_tree, pack_tree
 from flows.trees import empty_folder
 from flows.work import work_folder
+from rootfs.dockerfile import DockerfileRecipe
 from rootfs.errors import IngredientsMissing, NotReproduced
 from rootfs.lock import native_architecture, tool_versions
 from rootfs.recipe import digest, folder_of, read
@@ -37,8 +43,8 @@ ENGINES: tuple[Literal["mmdebstrap", "debootstrap"], ...] = ("mmdebstrap", "debo
 def verify(reference: str, against: str = "") -> Verdict:
     """Make `IMAGE` or `IMAGE@BUILD` again and compare it with its record, or with another image's manifest digest.
 
-    No network and no engine is needed: the pool has the packages, and nothing is imported. Raises NotReproduced, which
-    carries the Verdict.
+    No network and no engine is needed: the pool has the packages, and nothing is imported; only a Dockerfile needs its
+    builder. Raises NotReproduced, which carries the Verdict.
     """
     with session() as here:
         record = publication.build_of(here.store, reference)
@@ -67,14 +73,41 @@ def compared(record: Record, then: Expected) -> Verdict:
         folder = undo.enter_context(work_folder(settings.work, run_id))
         place = undo.enter_context(roomy_folder(settings.memory, record.lock, folder, run_id, below))
         wanted = recall(record, empty_folder(place / "recipe"))
+        if isinstance(wanted.recipe, DockerfileRecipe):
+            return built_again(record, wanted, then, place)
         debs = fetch(wanted, place, offline=True)
         found = replace(wanted, lock=verdict.lock_of(record.lock, debs), tools=record.tools)
         ground = lay_parent(record.parent, place) if record.parent else None
         with ExitStack() as running:
             members = make_tree(wanted, debs, place, running, kept=None, ground=ground)
             packed = pack_tree(wanted, members, place, running, memo=None, ground=ground)
-        made = assemble(wanted, packed, place / "layout", ground)
-        said = compare(made, then, empty_folder(place / "compare"))
+        return judged(record, wanted, found, then, assemble(wanted, packed, place / "layout", ground), place)
+
+
+def built_again(record: Record, wanted: Inputs, then: Expected, place: Path) -> Verdict:
+    """The same for a Dockerfile, through the builder that is chosen today, and without what it has cached."""
+    recipe, run_id = wanted.recipe, str(this_run.id)
+    assert isinstance(recipe, DockerfileRecipe)  # noqa: S101 - the caller looked
+    found = replace(wanted, tools=record.tools)
+    if recipe.no_because:
+        return Verdict(
+            image=record.image,
+            build=record.build,
+            links=inputs_of(record, found),
+            tools=verdict.tools(record.tools, wanted.tools),
+            no_because=recipe.no_because,
+        )
+    chosen = choose("", recipe.builder, current().settings)
+    with ExitStack() as undo:
+        reached = undo.enter_context(engine.connect()) if chosen.driver == ENGINE else None
+        way = dockerfile.Way(chosen, undo.enter_context(builders(run_id)), reached, run_id)
+        packed, ground = dockerfile.make_layers(wanted, place, way, memo=None)
+    return judged(record, wanted, found, then, assemble(wanted, packed, place / "layout", ground), place)
+
+
+def judged(record: Record, wanted: Inputs, found: Inputs, then: Expected, made: Image, place: Path) -> Verdict:
+    """How the image that was made again compares."""
+    said = compare(made, then, empty_folder(place / "compare"))
     return Verdict(
         image=record.image,
         build=record.build,
@@ -104,6 +137,7 @@ def recall(record: Record, folder: Path) -> Inputs:
         recipe_digest=digest(recipe, folder_of(file)),
         lineage=lineage_of(recipe, file),
         parent=record.parent,
+        bases=record.bases,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,22 @@ def contents(folder: Path, *, but: str | None = None) -> list[dict[str, str | bo
     One, `but`, does not count.
     """
     return [_entry(path, folder) for path in _walk(folder) if but is None or path != folder / but]
+
+
+def lay_out(folder: Path, copy: Path, epoch: int) -> None:
+    """A copy of a folder with just what `contents` tells of it: each time is `epoch`, and of modes whether it can run.
+
+    Folders without a file are not in it. `copy` must not be there yet.
+    """
+    copy.mkdir(mode=0o755)
+    for path in _walk(folder):
+        target = copy / path.relative_to(folder)
+        target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        shutil.copyfile(path, target, follow_symlinks=False)
+        if not path.is_symlink():
+            target.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
+    for path in (*copy.rglob("*"), copy):
+        os.utime(path, (epoch, epoch), follow_symlinks=False)
 
 
 def is_file(path: Path) -> bool:

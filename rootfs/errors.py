@@ -328,7 +328,7 @@ class ParentWouldLose(InputError):
 
 
 class ParentFailed(BuildError):
-    """The image that a layer stands on could not be made; the layer's image is left as it was."""
+    """An image that another one stands on could not be made; that one is left as it was."""
 
     def __init__(self, image: str, parent: str) -> None:
         super().__init__(
@@ -338,7 +338,7 @@ class ParentFailed(BuildError):
 
 
 class ParentUnpublished(InputError):
-    """The image that a layer stands on is not in the store."""
+    """An image that another one stands on is not in the store."""
 
     def __init__(self, image: str, parent: str) -> None:
         super().__init__(
@@ -1042,6 +1042,52 @@ class EngineUnfit(InputError):
     def __init__(self, image: str, engine: str, variant: str) -> None:
         super().__init__(
             f"{image}: engine {engine} has no variant {variant!r}", mend="Leave `--engine` out, or change `variant`."
+        )
+
+
+class DockerfileFailed(BuildError):
+    """A builder could not do what a Dockerfile says; `output` is BuildKit's own excerpt."""
+
+    def __init__(self, where: str, reason: str, output: str) -> None:
+        super().__init__(reason, where=where, output=output, mend="The build's log has all that the builder printed.")
+
+
+class DockerfileOffline(InputError):
+    """A Dockerfile wants something from the network, and its recipe says that it needs none."""
+
+    def __init__(self, where: str, source: str, output: str) -> None:
+        super().__init__(
+            f"{source} would be fetched, and this build has no network",
+            where=where,
+            output=output,
+            mend="Name a recipe in `contexts`, or keep the file in the recipe's folder; else say `network: default`.",
+        )
+
+
+class DockerfileUnfit(InputError):
+    """A Dockerfile says what an image of ours cannot hold, or what the chosen builder cannot do."""
+
+    def __init__(self, image: str, what: str, mend: str) -> None:
+        super().__init__(f"{image}: {what}", mend=mend)
+
+
+class SecretUnknown(MachineError):
+    """A recipe names a secret, or an SSH key, that the site does not have."""
+
+    def __init__(self, image: str, setting: str, name: str, reason: str) -> None:
+        super().__init__(
+            f"{image} needs {name!r} of the setting `{setting}`: {reason}",
+            mend=f"Say in baseforge.toml where it is: [{setting}], {name} = PATH; never in a recipe.",
+        )
+
+
+class SecretLeaked(BuildError):
+    """A secret is in what a build has made, which is therefore thrown away."""
+
+    def __init__(self, image: str, name: str, place: str) -> None:
+        super().__init__(
+            f"{image}: the secret {name!r} is in {place}",
+            mend="Use it inside the RUN that mounts it, and write nothing of it; then make the secret a new one.",
         )
 
 

@@ -54,6 +54,10 @@ Component = Annotated[str, *_like(r"[a-z0-9][a-z0-9.-]*", "a component's name")]
 # As buildx has it: what becomes a container's name, a label of a deployment and a file's name.
 BuilderName = Annotated[str, *_like(r"([A-Za-z0-9][A-Za-z0-9_.-]*)?", "a builder's name")]
 DriverOption = Annotated[str, *_like(r"[A-Za-z0-9][A-Za-z0-9_.-]*", "a name of a driver's option")]
+# As BuildKit has names of stages (frontend/dockerfile/instructions/parse.go) and buildx ids of secrets: without what
+# separates options.
+Stage = Annotated[str, *_like(r"[a-z][a-z0-9_.-]*", "a stage's name: use small letters, digits and _ . -")]
+SecretId = Annotated[str, *_like(r"[A-Za-z0-9][A-Za-z0-9_.-]*", "an id of a secret: use letters, digits and _ . -")]
 # containerd's platforms: OS/ARCHITECTURE[/VARIANT].
 Platform = Annotated[str, *_like(r"[a-z0-9]+/[a-z0-9]+(/[a-z0-9.]+)?", "a platform: write linux/amd64 or linux/arm/v7")]
 # POSIX.1, 8.1: what programs and shells can read.

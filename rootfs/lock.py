@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rootfs.archive import Release
 from rootfs.digests import digest_of
+from rootfs.dockerfile import DockerfileRecipe
 from rootfs.errors import ToolsMissing
 from rootfs.recipe import DebootstrapRecipe, LayerRecipe, Recipe, TarballRecipe
 from rootfs.run import run
@@ -80,10 +81,17 @@ class Lock(BaseModel):
         return digest_of(self.model_dump(mode="json", exclude=set() if self.tarball else {"tarball"}))
 
 
-def input_digest(recipe_digest: str, lock: Lock, architecture: str, tools: Mapping[str, str], parent: str = "") -> str:
+def input_digest(
+    recipe_digest: str,
+    lock: Lock,
+    architecture: str,
+    tools: Mapping[str, str],
+    parent: str = "",
+    bases: Mapping[str, str] | None = None,
+) -> str:
     """The digest of everything that decides an image's bytes: the same inputs mean the same image.
 
-    `parent` is the manifest digest of the image that it is a layer on.
+    `parent` is the manifest digest of the image that it is a layer on, `bases` are those of a Dockerfile's by name.
     """
     return digest_of(
         {
@@ -93,6 +101,7 @@ def input_digest(recipe_digest: str, lock: Lock, architecture: str, tools: Mappi
             "tools": dict(tools),
             "revision": BUILD_REVISION,
             **({"parent": parent} if parent else {}),
+            **({"bases": dict(bases)} if bases else {}),
         }
     )
 
@@ -108,7 +117,7 @@ def _tools(recipe: Recipe) -> tuple[str, ...]:
         return ENGINE_TOOLS[recipe.engine]
     if isinstance(recipe, LayerRecipe):
         return LAYER_TOOLS
-    return () if isinstance(recipe, TarballRecipe) else recipe.tools
+    return () if isinstance(recipe, TarballRecipe | DockerfileRecipe) else recipe.tools
 
 
 def package_versions(packages: tuple[str, ...]) -> dict[str, str]:

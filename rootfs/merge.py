@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tarfile import LNKTYPE
+from tarfile import DIRTYPE, LNKTYPE
 from typing import IO
 
 from rootfs.errors import BadTree
@@ -17,6 +17,9 @@ from rootfs.members import Member, Slice, heads
 # OCI image specification, layer.md, "Whiteouts": what is there no more, and a folder of which nothing below is.
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
+AUFS = ".wh..wh."  # what aufs notes of itself, which is of no image
+
+FOLDER = Member(".", kind=DIRTYPE, mode=0o755)
 
 
 @dataclass(frozen=True)
@@ -73,26 +76,46 @@ def order(path: str) -> tuple[bytes, ...]:
 
 def _lay(tree: Tree, tar: IO[bytes]) -> None:
     """One more layer. Its whiteouts speak of the layers below alone, wherever in it they stand."""
-    entries = list(heads(tar))
-    for member, _ in entries:
-        folder, name = posixpath.split(member.path)
-        if name == OPAQUE:
-            _empty(tree, folder or ".")
-        elif name.startswith(WHITEOUT):
-            _remove(tree, posixpath.join(folder, name.removeprefix(WHITEOUT)))
-    for member, start in entries:
-        if not posixpath.basename(member.path).startswith(WHITEOUT):
-            _put(tree, member, Node(member, tar, start))
+    own: Tree = {}
+    hidden: list[str] = []
+    for member, start in heads(tar):
+        if WHITEOUT in member.path and any(part.startswith(WHITEOUT) for part in member.path.split("/")):
+            hidden.append(member.path)
+        else:
+            own[member.path] = _node(member, tar, start, own, tree)
+    for path in hidden:
+        _hide(tree, *posixpath.split(path))
+    for path in sorted(own, key=order):
+        _put(tree, path, own[path], tar)
 
 
-def _put(tree: Tree, member: Member, node: Node) -> None:
-    if member.kind == LNKTYPE:
-        if member.link not in tree:
-            raise BadTree(f"{member.path} is a hard link to {member.link}, which is not there")
-        node = tree[member.link]
-    if (before := tree.get(member.path)) and before.head.is_folder and not node.head.is_folder:
-        _empty(tree, member.path)
-    tree[member.path] = node
+def _node(member: Member, tar: IO[bytes], start: int, own: Tree, below: Tree) -> Node:
+    """What the member is: a hard link leads into its own layer, or to what was there before that hides anything."""
+    if member.kind != LNKTYPE:
+        return Node(member, tar, start)
+    if node := own.get(member.link) or below.get(member.link):
+        return node
+    raise BadTree(f"{member.path} is a hard link to {member.link}, which is not there")
+
+
+def _hide(tree: Tree, folder: str, name: str) -> None:
+    if name == OPAQUE:
+        _empty(tree, folder or ".")
+    elif not name.startswith(AUFS):
+        _remove(tree, posixpath.join(folder, name.removeprefix(WHITEOUT)))
+
+
+def _put(tree: Tree, path: str, node: Node, tar: IO[bytes]) -> None:
+    """A folder over a folder keeps what is in it; the folders above that no layer has are made."""
+    for above in reversed([path[:at] for at, letter in enumerate(path) if letter == "/"]):
+        if above in tree:
+            if not tree[above].head.is_folder:
+                raise BadTree(f"{path} is below {above}, which is no folder")
+            break
+        tree[above] = Node(replace(FOLDER, path=above), tar, 0)
+    if (before := tree.get(path)) and before.head.is_folder and not node.head.is_folder:
+        _empty(tree, path)
+    tree[path] = node
 
 
 def _remove(tree: Tree, path: str) -> None:

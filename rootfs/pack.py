@@ -7,6 +7,7 @@ import hashlib
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -15,6 +16,8 @@ from rootfs.errors import BadTree
 from rootfs.members import Members
 from rootfs.squeeze import Frames, squeezed
 from rootfs.tar import frames
+
+FRAME = 4 << 20  # bytes of a ready tar that are compressed at once
 
 Piece = TypeVar("Piece", bytes, bytearray)
 
@@ -48,14 +51,24 @@ def pack(members: Members, path: Path, *, memo: Path | None = None, tee: Sink | 
     byte of the tar also goes to `tee`. Raises DiskFull, BadTree where the members contradict themselves, and whatever
     the members' source raises.
     """
-    kept = Frames(memo) if memo else None
-    tar, packed = _Hashed(), _Hashed()
     try:
-        with disk_full(path.parent), _no_half_file(path), path.open("wb") as file:
-            for frame in packed.through(squeezed(_teed(tar.through(frames(members)), tee), kept)):
-                file.write(frame)
+        return _written(frames(members), path, memo, tee)
     except tarfile.TarError as error:  # from the content of a member that comes out of a tar
         raise BadTree(f"the engine's tar cannot be read: {error}") from error
+
+
+def pack_tar(tar: Path, path: Path, *, memo: Path | None = None) -> Layer:
+    """Write a plain tar as a layer to `path`, the tar as it is; `memo` as for `pack`. Raises DiskFull."""
+    with tar.open("rb") as file:
+        return _written(map(bytearray, iter(partial(file.read, FRAME), b"")), path, memo, None)
+
+
+def _written(pieces: Iterable[bytearray], path: Path, memo: Path | None, tee: Sink | None) -> Layer:
+    kept = Frames(memo) if memo else None
+    tar, packed = _Hashed(), _Hashed()
+    with disk_full(path.parent), _no_half_file(path), path.open("wb") as file:
+        for frame in packed.through(squeezed(_teed(tar.through(pieces), tee), kept)):
+            file.write(frame)
     if kept:
         kept.prune()
     return Layer(path, packed.digest, tar.digest, packed.size, tar.size)

@@ -1,4 +1,4 @@
-"""Which recipe another one is `from`, as far as their files say so: whole recipes are read later."""
+"""Which recipes another one stands on, as far as their files say so: whole recipes are read later."""
 
 from __future__ import annotations
 
@@ -6,53 +6,57 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rootfs import reader
+from rootfs.contents import is_file
 from rootfs.errors import RecipeInvalid, nearest
 
-LAYER = "layer"
+LAYER, DOCKERFILE = "layer", "dockerfile"
 CARRIERS = ("debootstrap", LAYER)  # kinds with packages that more can be installed beside
 
+Key = tuple[str, ...]
+FROM: Key = ("from",)
 
-def parent_of(file: Path) -> str:
-    """The name that a layer's recipe is `from`; empty for other recipes, and where the file does not say it.
 
-    Raises RecipeInvalid for what is no YAML.
+def parents_of(file: Path) -> dict[Key, str]:
+    """The names of the recipes that one stands on, by the key that says so; none where there is no file.
+
+    A layer is `from` one, a Dockerfile has `contexts`. Raises RecipeInvalid for what is no YAML.
     """
-    if LAYER.encode() not in file.read_bytes():  # YAML takes milliseconds to read, and most recipes are no layers
-        return ""
+    if not is_file(file):
+        return {}
+    data = file.read_bytes()  # YAML takes milliseconds to read, and most recipes are neither
+    if not any(kind.encode() in data for kind in (LAYER, DOCKERFILE)):
+        return {}
     document = reader.load(file)
-    name = document.at(("from",))
-    return name if document.at(("kind",)) == LAYER and isinstance(name, str) else ""
+    said: dict[Key, object] = {}
+    if document.at(("kind",)) == LAYER:
+        said[FROM] = document.at(FROM)
+    elif document.at(("kind",)) == DOCKERFILE and isinstance(contexts := document.at(("contexts",)), dict):
+        said.update({("contexts", known_as): name for known_as, name in contexts.items()})
+    return {key: name for key, name in said.items() if isinstance(name, str)}
 
 
 def lineage(file: Path) -> list[Path]:
-    """The files of the recipes that one stands on, itself first; where they lead back to one of them, that is the last.
+    """The files of a recipe and of those that it is `from`, itself first; one that is not there ends it.
 
-    Raises RecipeInvalid; one that is not there ends it.
+    Raises RecipeInvalid.
     """
     files = [file]
-    while files[-1].is_file() and (name := parent_of(files[-1])):
-        files.append(file.with_name(f"{name}.yaml"))
-        if files[-1] in files[:-1]:
-            break
+    while (name := parents_of(files[-1]).get(FROM)) and _beside(file, name) not in files:
+        files.append(_beside(file, name))
     return files
 
 
-def wrong_parent(file: Path) -> str:
-    """Why a layer's recipe cannot be `from` what it says, in a sentence; empty where it can. Raises RecipeInvalid."""
-    files = lineage(file)
-    names = [each.stem for each in files]
-    if names[-1] in names[:-1]:
-        return f"a layer cannot stand on itself: {' is from '.join(names)}"
-    parent = files[1]
-    if not parent.is_file():
-        known = [path.stem for path in parent.parent.glob("*.yaml") if path != file]
-        return f"there is no recipe {parent.stem!r} in {parent.parent}. {nearest(parent.stem, known)}".rstrip()
-    document = reader.load(parent)
-    if (kind := document.at(("kind",))) not in CARRIERS:
-        return f"{parent.stem!r} is of kind {kind}, on which no packages can be installed"
-    if document.at(("package_manager",)) == "remove":
-        return f"{parent.stem!r} has no package manager any more, so nothing can be installed on it"
-    return ""
+def wrong_parents(file: Path) -> Iterator[tuple[Key, str]]:
+    """The keys that name what a recipe cannot stand on, each with the reason in a sentence. Raises RecipeInvalid."""
+    for key, name in parents_of(file).items():
+        parent = _beside(file, name)
+        if circle := _circle(parent, (file.stem,)):
+            yield key, f"an image cannot stand on itself: {' is from '.join(circle)}"
+        elif not is_file(parent):
+            known = [path.stem for path in file.parent.glob("*.yaml") if path != file]
+            yield key, f"there is no recipe {name!r} in {file.parent}. {nearest(name, known)}".rstrip()
+        elif key == FROM and (why := _no_carrier(parent)):
+            yield key, why
 
 
 def parents_first(names: Iterable[str], folder: Path) -> list[str]:
@@ -62,9 +66,32 @@ def parents_first(names: Iterable[str], folder: Path) -> list[str]:
 
 def _line(file: Path) -> Iterator[str]:
     try:
-        files = lineage(file)
+        parents = {} if any(wrong_parents(file)) else parents_of(file)
     except RecipeInvalid:
-        files = []
-    if len(files) != len(set(files)) or not all(path.is_file() for path in files):
-        files = []
-    yield from (path.stem for path in reversed(files or [file]))
+        parents = {}
+    for name in parents.values():
+        yield from _line(_beside(file, name))
+    yield file.stem
+
+
+def _beside(file: Path, name: str) -> Path:
+    return file.parent / f"{name}.yaml"
+
+
+def _circle(file: Path, line: tuple[str, ...]) -> tuple[str, ...]:
+    """The names on a way from the recipes of `line` back to one on it; none where there is no such way."""
+    line = (*line, file.stem)
+    if file.stem in line[:-1]:
+        return line
+    circles = (_circle(_beside(file, name), line) for name in parents_of(file).values())
+    return next(filter(None, circles), ())
+
+
+def _no_carrier(parent: Path) -> str:
+    """Why no packages can be installed on an image, in a sentence; empty where they can."""
+    document = reader.load(parent)
+    if (kind := document.at(("kind",))) not in CARRIERS:
+        return f"{parent.stem!r} is of kind {kind}, on which no packages can be installed"
+    if document.at(("package_manager",)) == "remove":
+        return f"{parent.stem!r} has no package manager any more, so nothing can be installed on it"
+    return ""

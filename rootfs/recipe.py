@@ -17,8 +17,9 @@ from rootfs.common import Common, Origin, Packaged
 from rootfs.complaints import complaints
 from rootfs.contents import contents, is_file, strays
 from rootfs.digests import digest_of
+from rootfs.dockerfile import DockerfileRecipe, faults
 from rootfs.errors import RecipeInvalid, UnknownRecipe, nearest
-from rootfs.parents import wrong_parent
+from rootfs.parents import wrong_parents
 from rootfs.scratch.recipe import DEBUG, ScratchRecipe, debugging
 from rootfs.tarball import TarballKeys, is_address
 
@@ -67,12 +68,13 @@ class TarballRecipe(TarballKeys, Common):
     kind: Literal["tarball"] = Field(description="a root filesystem in a tar archive, of any distribution")
 
 
-Recipe = DebootstrapRecipe | ScratchRecipe | TarballRecipe | LayerRecipe
+Recipe = DebootstrapRecipe | ScratchRecipe | TarballRecipe | LayerRecipe | DockerfileRecipe
 KINDS: dict[str, type[Recipe]] = {
     "debootstrap": DebootstrapRecipe,
     "scratch": ScratchRecipe,
     "tarball": TarballRecipe,
     "layer": LayerRecipe,
+    "dockerfile": DockerfileRecipe,
 }
 
 
@@ -109,8 +111,8 @@ def folder_of(path: Path) -> Path:
 def read(path: Path, image: str = "", *, pooled: bool = False) -> Recipe:
     """The recipe in a file, of its own `image` or of the one for debugging.
 
-    The archive of a tarball recipe need not be in the folder where it is `pooled`. Raises RecipeInvalid with everything
-    that is wrong in it.
+    Where it is `pooled`, what the store has need not be in the folder: a tarball, and what a Dockerfile stands on.
+    Raises RecipeInvalid with everything that is wrong in it.
     """
     document = reader.load(path)
     model = _model(document)
@@ -122,8 +124,8 @@ def read(path: Path, image: str = "", *, pooled: bool = False) -> Recipe:
     except ValidationError as error:
         raise RecipeInvalid(wrong + complaints(error, document, model)) from None
     wrong.extend(_missing(recipe, document, folder_of(path), pooled=pooled))
-    if isinstance(recipe, LayerRecipe) and (why := wrong_parent(path)):
-        wrong.append((document.place(("from",)), why))
+    if not (pooled and isinstance(recipe, DockerfileRecipe)):
+        wrong.extend((document.place(key), why) for key, why in wrong_parents(path))
     if wrong:
         raise RecipeInvalid(wrong)
     return debugging(recipe) if image == f"{recipe.name}{DEBUG}" and isinstance(recipe, ScratchRecipe) else recipe
@@ -151,7 +153,8 @@ def digest(recipe: Recipe, folder: Path) -> str:
     """
     said = recipe.model_dump(mode="json", by_alias=True, exclude={"description", "builder"})
     archive = recipe.source if isinstance(recipe, TarballRecipe) else None
-    files = contents(folder, but=archive) if isinstance(recipe, ScratchRecipe) or any(_named(recipe)) else []
+    whole = isinstance(recipe, ScratchRecipe | DockerfileRecipe)
+    files = contents(folder, but=archive) if whole or any(_named(recipe)) else []
     return digest_of({"recipe": said, "files": files})
 
 
@@ -179,6 +182,8 @@ def _missing(recipe: Recipe, document: reader.Document, folder: Path, *, pooled:
     for place, source in _named(recipe):
         if place[0] not in made and not is_file(folder / source):
             yield document.place(place), f"there is no file {folder / source}"
+    if isinstance(recipe, DockerfileRecipe) and is_file(folder / recipe.dockerfile):
+        yield from faults(recipe, folder)
 
 
 def _named(recipe: Recipe) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -188,6 +193,9 @@ def _named(recipe: Recipe) -> Iterator[tuple[tuple[str | int, ...], str]]:
     if isinstance(recipe, TarballRecipe):
         sources = {"source": recipe.source, "signature": recipe.signature, "keyring": recipe.keyring}
         yield from (((key,), file) for key, file in sources.items() if file and not is_address(file))
+        return
+    if isinstance(recipe, DockerfileRecipe):
+        yield ("dockerfile",), recipe.dockerfile
         return
     for index, entry in enumerate(recipe.files):
         if entry.source is not None:

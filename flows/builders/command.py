@@ -29,14 +29,21 @@ CHOICES = (
 )
 
 
-def buildx(*words: str, wait: float = QUICK, log: Log | None = None, cwd: Path | None = None) -> str:
+def buildx(
+    *words: str,
+    wait: float = QUICK,
+    log: Log | None = None,
+    cwd: Path | None = None,
+    more: Mapping[str, str] | None = None,
+) -> str:
     """Call `docker buildx` and return what it printed; with a `log`, its standard error too, line by line.
 
-    Raises BuildxMissing where the docker command has no buildx, BuildxTooOld where that lacks an option, and
-    BuildxFailed with buildx's own reason, also when it has not ended after `wait` seconds.
+    `more` are further variables of its environment. Raises BuildxMissing where the docker command has no buildx,
+    BuildxTooOld where that lacks an option, and BuildxFailed with buildx's own reason, also when it has not ended after
+    `wait` seconds.
     """
     try:
-        done = run(["docker", "buildx", *words], env=_environment(), cwd=cwd, timeout=wait, log=log)
+        done = run(["docker", "buildx", *words], env={**_environment(), **(more or {})}, cwd=cwd, timeout=wait, log=log)
     except ProgramMissing as error:
         raise BuildxMissing from error
     except ProgramFailed as error:
@@ -69,12 +76,13 @@ def described(plan: BuilderPlan) -> list[str]:
 
 def driver_options(options: Mapping[str, str]) -> list[str]:
     """Words for `buildx create`, which reads each option as a line of CSV."""
-    return [word for key, value in options.items() for word in ("--driver-opt", _quoted(f"{key}={value}"))]
+    return [word for key, value in options.items() for word in ("--driver-opt", quoted(f"{key}={value}"))]
 
 
-def _quoted(text: str) -> str:
+def quoted(*fields: str) -> str:
+    """The fields as one line of CSV, which is how buildx takes options of several parts."""
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow([text])
+    csv.writer(line, lineterminator="").writerow(fields)
     return line.getvalue()
 
 

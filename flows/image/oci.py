@@ -49,6 +49,9 @@ PLATFORMS = {
 # What a builder adds where an image has none (BuildKit's system.DefaultPathEnvUnix).
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+# What engines know besides, in the order of moby's docker-image-spec, specs-go/v1/image.go, behind the others.
+DOCKER_KEYS = ("Healthcheck", "StopTimeout", "Shell")
+
 # Go's encoding/json escapes these inside strings, Python's json does not; outside of strings they do not occur.
 _ESCAPES = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"})
 
@@ -181,10 +184,20 @@ def _config(
         **platform,
         "config": _settings(settings, parent.get("config", {})),
         "created": created,
-        "history": [*parent.get("history", []), {"created": created, "created_by": f"baseforge build {name}"}],
+        "history": _history(
+            parent.get("history") or [], layers, {"created": created, "created_by": f"baseforge build {name}"}
+        ),
         "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
     }
     return dict(sorted(fields.items()))
+
+
+def _history(
+    told: Sequence[Mapping[str, Any]], layers: Sequence[Layer], own: Mapping[str, Any]
+) -> list[Mapping[str, Any]]:
+    """What is told of the layers; of the last one, where nothing is, that it is our own."""
+    of_layers = sum(not each.get("empty_layer") for each in told)
+    return [*told, *([own] if of_layers < len(layers) else [])]
 
 
 def _settings(settings: ImageSettings, parent: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,7 +206,7 @@ def _settings(settings: ImageSettings, parent: Mapping[str, Any]) -> dict[str, A
     The variables are sorted, PATH first: their order in a recipe means nothing, so it must not change the digest. What
     is not said is as the parent has it; as with a Dockerfile, an entry point of one's own does not get its arguments.
     """
-    inherited: dict[str, str] = dict(pair.split("=", 1) for pair in parent.get("Env", []))
+    inherited = dict(pair.split("=", 1) for pair in parent.get("Env") or [])
     environment = {"PATH": DEFAULT_PATH} | dict(sorted({**inherited, **settings.env}.items()))
     fields = {
         "User": settings.user,
@@ -208,6 +221,7 @@ def _settings(settings: ImageSettings, parent: Mapping[str, Any]) -> dict[str, A
     }
     inherits = {key: value for key, value in parent.items() if key != "Cmd" or not settings.entrypoint}
     sets = {key: _over(inherits.get(key), value) for key, value in fields.items()}
+    sets |= {key: inherits.get(key) for key in DOCKER_KEYS}
     return {key: value for key, value in sets.items() if value}
 
 

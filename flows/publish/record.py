@@ -27,7 +27,7 @@ class UsedBuilder(Frozen):
 
 
 class ParentBuild(Frozen):
-    """The build that an image is a layer on, and the image that it is."""
+    """A build that another image is made of, and the image that it is."""
 
     image: str
     build: str
@@ -53,8 +53,8 @@ class Record(Frozen):
     `ingredients` is a blob with the recipe and its files, as they were. `status` is `published` (in the store),
     `built` (asked not to publish), `unchanged` (the build named in `build` has the same inputs) or `failed`
     (`reason` says why). `registry` is what was pushed, by digest; `example` are the arguments of a `docker run`
-    that shows it working. A layer on another image names its `parent`; `layer_digest`, `diff_id` and `unpacked` are
-    then the one layer's, `size` and `packages` the whole image's.
+    that shows it working. A layer on another image names its `parent`, a Dockerfile the `bases` of its contexts;
+    `layer_digest`, `diff_id` and `unpacked` are those of the highest layer, `size` and `packages` the whole image's.
     """
 
     image: str
@@ -66,6 +66,7 @@ class Record(Frozen):
     lock: Lock = Lock()
     lock_digest: str = ""
     parent: ParentBuild | None = None
+    bases: tuple[ParentBuild, ...] = ()
     tools: dict[str, str] = {}
     manifest_digest: str = ""
     config_digest: str = ""

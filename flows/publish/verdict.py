@@ -48,6 +48,7 @@ class Verdict(BaseModel):
 
     `tools` has the versions of then and now, an empty one where there was none; `differences` says how the first ones
     differ of the `different` things in the two images; `seconds` is wall time by step.
+    `no_because` is why a recipe says that it is not repeatable: its image was not made again then.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -59,12 +60,15 @@ class Verdict(BaseModel):
     differences: tuple[str, ...] = ()
     different: int = 0
     seconds: dict[str, float] = {}
+    no_because: str = ""
 
     @computed_field  # type: ignore[prop-decorator]
     @property
-    def status(self) -> Literal["reproduced", "differs"]:
-        """Whether every link is the same."""
-        return "differs" if self.other else "reproduced"
+    def status(self) -> Literal["reproduced", "differs", "not repeatable"]:
+        """Whether every link is the same; of a recipe that is not repeatable, only those that can be."""
+        if self.other:
+            return "differs"
+        return "not repeatable" if self.no_because else "reproduced"
 
     @property
     def other(self) -> list[str]:

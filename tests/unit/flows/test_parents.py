@@ -55,23 +55,23 @@ def layer(site: Session, name: str = "mid") -> LayerRecipe:
 
 def test_a_layer_is_laid_on_what_this_session_has_built(site: Session) -> None:
     publication.keep_record(site.store, record("base", digest="old"))
-    assert parents.build_below(layer(site)).manifest_digest == "old"
+    assert parents.build_below("mid", "base").manifest_digest == "old"
     site.done["base"] = record("base", "unchanged", "20261102T000000Z-1", "new")
-    assert parents.build_below(layer(site)) == ParentBuild(
+    assert parents.build_below("mid", "base") == ParentBuild(
         image="base", build="20261102T000000Z-1", manifest_digest="new"
     )
 
 
 def test_a_failed_parent_and_one_that_is_not_in_the_store(site: Session) -> None:
     with pytest.raises(ParentUnpublished, match="baseforge build base"):
-        parents.build_below(layer(site))
+        parents.build_below("mid", "base")
     publication.keep_record(site.store, record("base"))
     site.done["base"] = record("base", "built")
     with pytest.raises(ParentUnpublished):
-        parents.build_below(layer(site))
+        parents.build_below("mid", "base")
     site.done["base"] = record("base", "failed")
     with pytest.raises(ParentFailed, match="mid is left as it was, as it stands on base") as failed:
-        parents.build_below(layer(site))
+        parents.build_below("mid", "base")
     assert failed.value.status == 1
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from rootfs.common import Packaged
 from rootfs.errors import RecipeInvalid, UnknownRecipe
-from rootfs.parents import lineage, parent_of, parents_first
+from rootfs.parents import FROM, lineage, parents_first, parents_of
 from rootfs.recipe import LayerRecipe, digest, folder_of, read
 from rootfs.slim import Rules
 from rootfs.whole import lineage_of, whole
@@ -39,7 +39,7 @@ def write(folder: Path, name: str, text: str) -> Path:
 REFUSED = {
     "a name that is not there": (on("bass"), "2:7: there is no recipe 'bass' in {folder}. Did you mean 'base'?"),
     "no name like it": (on("zzzzzz"), "2:7: there is no recipe 'zzzzzz' in {folder}."),
-    "itself": (on("it"), "2:7: a layer cannot stand on itself: it is from it"),
+    "itself": (on("it"), "2:7: an image cannot stand on itself: it is from it"),
     "a scratch image": (on("tiny"), "2:7: 'tiny' is of kind scratch, on which no packages can be installed"),
     "one without package manager": (
         on("shut"),
@@ -63,7 +63,7 @@ def test_what_no_layer_can_be(text, said, folder):
 
 def test_a_circle_is_refused_wherever_one_comes_into_it(folder):
     write(folder, "mid", on("top"))
-    with pytest.raises(RecipeInvalid, match="a layer cannot stand on itself: top is from mid is from top"):
+    with pytest.raises(RecipeInvalid, match="an image cannot stand on itself: top is from mid is from top"):
         read(folder / "top.yaml")
     path = write(folder, "above", on("top"))
     with pytest.raises(RecipeInvalid, match="stand on itself: above is from top is from mid is from top"):
@@ -82,8 +82,9 @@ def test_a_layer_on_a_layer(folder):
 
 @pytest.mark.parametrize("name", ["base", "tiny"])
 def test_a_recipe_that_only_has_the_word_stands_on_nothing(name, folder):
-    assert parent_of(folder / f"{name}.yaml") == ""
-    assert parent_of(write(folder, "x", "kind: debootstrap # no layer\nfrom: base\n")) == ""
+    assert parents_of(folder / f"{name}.yaml") == {}
+    assert parents_of(write(folder, "x", "kind: debootstrap # no layer\nfrom: base\n")) == {}
+    assert parents_of(folder / "top.yaml") == {FROM: "mid"}
 
 
 def test_parents_come_first_and_once(folder):
@@ -96,7 +97,7 @@ def test_a_recipe_that_cannot_be_read_gets_its_turn_all_the_same(folder):
     write(folder, "lost", on("nowhere"))
     assert parents_first(["odd", "lost", "mid"], folder) == ["odd", "lost", "base", "mid"]
     with pytest.raises(RecipeInvalid, match=r"odd\.yaml:2"):
-        parent_of(folder / "odd.yaml")
+        parents_of(folder / "odd.yaml")
 
 
 def test_the_digest_is_of_the_layers_own_words(folder):

@@ -12,7 +12,7 @@ from rootfs.digests import digest_of
 from rootfs.errors import InputError, RecipeInvalid, UnknownRecipe
 from rootfs.lock import Lock
 from rootfs.parts import FileEntry
-from rootfs.recipe import DebootstrapRecipe, TarballRecipe, digest, find, folder_of, images_of, read, read_all
+from rootfs.recipe import KINDS, DebootstrapRecipe, TarballRecipe, digest, find, folder_of, images_of, read, read_all
 from rootfs.scratch.recipe import ScratchRecipe
 
 DEBIAN = "kind: debootstrap\nsuite: trixie\n"
@@ -305,9 +305,9 @@ def test_a_folder_whose_digest_would_not_say_all_is_refused(write, tmp_path, mak
         ("", "1:1: expected a mapping of keys and values"),
         ("# nothing\n", "1:1: expected a mapping of keys and values"),
         ("- a\n", "1:1: expected a mapping of keys and values"),
-        ("suite: trixie\n", "1:1: key 'kind' is missing; it is one of debootstrap, scratch, tarball, layer"),
+        ("suite: trixie\n", f"1:1: key 'kind' is missing; it is one of {', '.join(KINDS)}"),
         ("kind: debotstrap\n", "1:7: there is no such kind of recipe. Did you mean 'debootstrap'?"),
-        ("kind: {a: b}\n", "1:7: there is no such kind of recipe. It is one of debootstrap, scratch, tarball, layer."),
+        ("kind: {a: b}\n", f"1:7: there is no such kind of recipe. It is one of {', '.join(KINDS)}."),
         ("kind: debootstrap\n", "1:1: key 'suite' is missing"),
         ("kind: scratch\nfiles: []\n", "1:1: the image would be empty: name some `files`, `packages` or `ingredients`"),
         (BARE + "packages: [bash]\n", "1:1: 'packages' needs a 'suite' to take it from"),

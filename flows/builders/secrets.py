@@ -1,0 +1,69 @@
+"""Secrets that a build is lent: given to buildx as files, masked in what it prints, and looked for in what it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rootfs.errors import SecretLeaked, SecretUnknown
+from rootfs.run import Log
+
+SHORTEST = 8  # bytes: what is shorter is found everywhere by chance
+MASK = "•••"
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """The secrets that an image's build is lent: the file of each, by id, and its value."""
+
+    image: str
+    files: Mapping[str, Path] = field(default_factory=dict)
+    values: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+    def masked(self, text: str) -> str:
+        """The text with no line of a secret left in it."""
+        for value in self.values.values():
+            for line in value.decode(errors="replace").splitlines():
+                text = text.replace(line, MASK) if len(line) >= SHORTEST else text
+        return text
+
+    def log(self, log: Log) -> Log:
+        """A log that is told no secret."""
+        return lambda line: log(self.masked(line))
+
+    def watched(self, pieces: Iterable[bytes], place: str) -> Iterator[bytes]:
+        """The pieces; the end of each is looked at again with the next. Raises SecretLeaked, which names the place."""
+        longest, before = max(map(len, self.values.values()), default=0), b""
+        for piece in pieces:
+            seen = before + piece if longest else b""
+            for name, value in self.values.items():
+                if value in seen:
+                    raise SecretLeaked(self.image, name, place)
+            before = seen[-longest:]
+            yield piece
+
+
+def lent(image: str, wanted: Iterable[str], site: Mapping[str, Path]) -> Secrets:
+    """The secrets that a recipe wants, out of the site's files. Raises SecretUnknown."""
+    files = {name: site_file(image, "secrets", name, site) for name in wanted}
+    return Secrets(image, files, {name: _value(image, name, path) for name, path in files.items()})
+
+
+def site_file(image: str, setting: str, name: str, site: Mapping[str, Path]) -> Path:
+    """Where the site has this. Raises SecretUnknown."""
+    if name not in site:
+        raise SecretUnknown(image, setting, name, "the site names none")
+    if not site[name].exists():
+        raise SecretUnknown(image, setting, name, f"there is no {site[name]}")
+    return site[name].absolute()
+
+
+def _value(image: str, name: str, path: Path) -> bytes:
+    try:
+        value = path.read_bytes().strip()
+    except OSError as error:
+        raise SecretUnknown(image, "secrets", name, f"{path} cannot be read: {error.strerror}") from error
+    if len(value) < SHORTEST:
+        raise SecretUnknown(image, "secrets", name, f"{path} has fewer than {SHORTEST} bytes, too few to look for")
+    return value

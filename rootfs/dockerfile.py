@@ -1,0 +1,102 @@
+"""Recipes of the kind `dockerfile`, and what can be seen of their Dockerfiles without BuildKit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+
+from rootfs import fields
+from rootfs.common import Common
+from rootfs.parts import Part
+
+# A line that only BuildKit's directives and comments may come before (frontend/dockerfile/parser/directives.go).
+SYNTAX = re.compile(r"\s*(#|//)\s*syntax\s*=", re.IGNORECASE)
+COMMENT = re.compile(r"\s*(#|//|$)")
+
+
+class Repeatable(Part):
+    """Whether a second build gives the same image: without a reason it does."""
+
+    no_because: str = Field(description="why a second build gives another image, in a sentence")
+
+    @field_validator("no_because")
+    @classmethod
+    def _with_reason(cls, reason: str) -> str:
+        if not reason.strip():
+            raise ValueError("a reason is a sentence, not nothing")
+        return reason
+
+
+def _said(value: object) -> object:
+    if value is False:
+        raise ValueError("a recipe that is not repeatable says why: {no_because: …}")
+    return Repeatable.model_construct(no_because="") if value is True else value
+
+
+class DockerfileRecipe(Common):
+    """What a Dockerfile makes, built through a builder; the recipe's folder is its context."""
+
+    kind: Literal["dockerfile"] = Field(description="what a Dockerfile in the recipe's folder makes")
+    dockerfile: fields.Inside = Field(default="Dockerfile", description="the Dockerfile, a file of the recipe's folder")
+    target: fields.Stage | None = Field(default=None, description="the stage to build; the last where none is said")
+    args: dict[fields.EnvName, str] = Field(default={}, description="build arguments (ARG); never secrets")
+    contexts: dict[fields.Stage, fields.Name] = Field(
+        default={}, description="a name for FROM and --from = the recipe whose newest image it means"
+    )
+    layers: Literal["one", "kept"] = Field(
+        default="one",
+        description="`one` normalised layer, or those of the Dockerfile, `kept` as the builder makes them",
+    )
+    secrets: Annotated[tuple[fields.SecretId, ...], *fields.Distinct] = Field(
+        default=(), description="what RUN --mount=type=secret is given; the site's settings say the files"
+    )
+    ssh: Annotated[tuple[fields.SecretId, ...], *fields.Distinct] = Field(
+        default=(), description="what RUN --mount=type=ssh is given; the site's settings say the keys or agents"
+    )
+    repeatable: Annotated[
+        Repeatable | None, BeforeValidator(_said, json_schema_input_type=Repeatable | Literal[True])
+    ] = Field(
+        default=None, description="{no_because: …} where a second build gives another image; else `verify` holds it"
+    )
+    network: Literal["none", "default"] = Field(
+        default="none",
+        description="`default` lets it fetch images and files; whether it is `repeatable` must then be said",
+    )
+
+    @field_validator("network")
+    @classmethod
+    def _known_to_repeat(cls, network: str, info: ValidationInfo) -> str:
+        if network != "none" and info.data.get("repeatable", True) is None:
+            raise ValueError("a build with network has to say whether it is `repeatable`: true, or {no_because: …}")
+        return network
+
+    @property
+    def online(self) -> bool:
+        """Whether its build may fetch anything."""
+        return self.network != "none"
+
+    @property
+    def no_because(self) -> str:
+        """Why a second build gives another image; empty where it gives the same."""
+        return self.repeatable.no_because if self.repeatable else ""
+
+
+def faults(recipe: DockerfileRecipe, folder: Path) -> Iterator[tuple[str, str]]:
+    """(file:line:column, sentence) for what no builder can do anything about.
+
+    What a Dockerfile means is BuildKit's to say; but a `# syntax=` line has it fetch another BuildKit first.
+    """
+    path = folder / recipe.dockerfile
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, 1):
+            if not COMMENT.match(line):
+                return
+            if SYNTAX.match(line) and not recipe.online:
+                yield (
+                    f"{path}:{number}:1",
+                    "a `# syntax=` line fetches an image, and this build has no network: remove the line",
+                )

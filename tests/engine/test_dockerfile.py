@@ -1,0 +1,257 @@
+"""Dockerfiles as images of ours: through BuildKit and through an engine's own, with parents, with secrets, and not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine.buildkit import IMAGE, Buildkitd, buildkitd
+from tests.engine.workshop import Workshop
+from tests.factory import Factory
+from tests.faults.outcome import complains, start, stop
+
+SETTINGS = """
+builder = "far"
+
+[builders.far]
+lifecycle = "persistent"
+driver = "remote"
+endpoint = "{address}"
+
+[builders.container]
+lifecycle = "ephemeral"
+options = {{ image = "{image}", network = "none" }}
+
+[secrets]
+token = "{token}"
+"""
+TOKEN = "s3cr3t-and-long-enough"
+COPY = r"""
+#include <stdio.h>
+#include <unistd.h>
+int main(int count, char **words) {
+    char buffer[4096];
+    FILE *from = fopen(words[1], "r"), *to = count > 2 ? fopen(words[2], "w") : stdout;
+    if (!from || !to) { perror("copy"); return 3; }
+    fwrite(buffer, 1, fread(buffer, 1, sizeof buffer, from), to);
+    fflush(to);
+    if (count > 3) sleep(600);
+    return 0;
+}
+"""
+BASE = """FROM scratch AS tools
+COPY copy /bin/copy
+COPY copy motd /rubbish/
+
+FROM tools
+COPY motd /etc/motd
+RUN ["/bin/copy", "/etc/motd", "/etc/issue"]
+ENV GREETING=hello
+HEALTHCHECK --interval=5s CMD ["/bin/copy", "/etc/motd"]
+LABEL com.example.one=1
+USER 65532:65532
+ENTRYPOINT ["/bin/copy"]
+CMD ["/etc/motd"]
+"""
+CHILD = 'FROM base\nUSER 0:0\nCOPY --from=base /etc/motd /etc/copied\nRUN ["/bin/copy", "/etc/motd", "/etc/more"]\n'
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[Buildkitd]:
+    with buildkitd() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A static program that copies a file, or shows it."""
+    folder = tmp_path_factory.mktemp("copy")
+    (folder / "copy.c").write_text(COPY)
+    subprocess.run(["gcc", "-static", "-O1", "-s", "-o", folder / "copy", folder / "copy.c"], check=True)
+    return folder / "copy"
+
+
+@pytest.fixture
+def site(daemon: Buildkitd, workshop: Workshop, tmp_path: Path) -> Iterator[Factory]:
+    made = Factory(tmp_path / "site", {"BASEFORGE_LOCAL_NAME": "baseforge-dockerfile"})
+    made.folder.mkdir()
+    (tmp_path / "token").write_text(TOKEN + "\n")
+    settings = SETTINGS.format(address=daemon.address, image=IMAGE, token=tmp_path / "token")
+    (made.folder / "baseforge.toml").write_text(settings)
+    yield made
+    left = {name.removeprefix("far") for name in workshop.leftovers()}
+    assert (left - {""}, made.leftovers()) == (set(), [])
+    for image in workshop.engine.client.api.images(all=True):
+        names = image["RepoTags"] or []
+        assert image["RepoTags"], image  # nothing without a name is left
+        for name in names:
+            if name.startswith("baseforge-dockerfile/"):
+                workshop.engine.client.api.remove_image(name, force=True)
+            else:
+                assert name == IMAGE
+
+
+def recipe(site: Factory, name: str, dockerfile: str, copy: Path, more: str = "") -> None:
+    site.recipe(name, f"kind: dockerfile\n{more}", motd="hello\n")
+    (site.recipes / name / "Dockerfile").write_text(dockerfile)
+    shutil.copy(copy, site.recipes / name / "copy")
+
+
+def built(site: Factory, *words: str) -> list[dict[str, Any]]:
+    done = site.run("build", *words, "--json")
+    assert done.status == 0, done.stderr
+    return list(done.json)
+
+
+def config_of(site: Factory, record: dict[str, Any]) -> dict[str, Any]:
+    digest = record["config_digest"].removeprefix("sha256:")
+    return dict(json.loads((site.folder / "store/blobs/sha256" / digest).read_bytes()))
+
+
+def names_in(site: Factory, image: str, tmp_path: Path) -> list[str]:
+    assert site.run("export", image, str(tmp_path / "rootfs.tar")).status == 0
+    told = subprocess.run(["tar", "-tf", tmp_path / "rootfs.tar"], capture_output=True, text=True, check=True)
+    return told.stdout.splitlines()
+
+
+def test_stages_become_one_layer_and_the_settings_stay(site: Factory, copy: Path, tmp_path: Path) -> None:
+    recipe(
+        site, "base", BASE, copy, "image: {labels: {b: c}, user: '1:1'}\nsmoke: [{run: [/etc/issue], stdout: hello}]\n"
+    )
+    [first] = built(site, "base")
+    config = config_of(site, first)
+    assert len(config["rootfs"]["diff_ids"]) == 1
+    assert config["config"]["Env"][1:] == ["GREETING=hello"]
+    assert config["config"]["Labels"] == {"b": "c", "com.example.one": "1"}
+    assert config["config"]["User"] == "1:1"
+    assert config["config"]["Healthcheck"] == {"Test": ["CMD", "/bin/copy", "/etc/motd"], "Interval": 5000000000}
+    assert {"./", "bin/copy", "etc/motd", "etc/issue", "rubbish/motd"} <= set(names_in(site, "base", tmp_path))
+    [again] = built(site, "base")
+    assert (again["status"], again["manifest_digest"]) == ("unchanged", first["manifest_digest"])
+    [other] = built(site, "base", "--force", "--builder", "container")
+    assert other["manifest_digest"] == first["manifest_digest"]
+    assert other["builder"]["driver"] == "docker-container"
+    assert site.run("verify", "base", "--json").json["status"] == "reproduced"
+
+
+def test_from_another_recipe_s_image_and_its_own_layers_kept(site: Factory, copy: Path, tmp_path: Path) -> None:
+    recipe(site, "base", BASE, copy)
+    recipe(site, "child", CHILD, copy, "contexts: {base: base}\nlayers: kept\n")
+    base, child = built(site, "child")
+    assert [(parent["image"], parent["manifest_digest"]) for parent in child["bases"]] == [
+        ("base", base["manifest_digest"])
+    ]
+    diff_ids = config_of(site, child)["rootfs"]["diff_ids"]
+    assert diff_ids[0] == base["diff_id"]
+    assert len(diff_ids) == 3
+    assert len(list((site.folder / "store/blobs/sha256").glob(base["layer_digest"][7:]))) == 1
+    assert {"etc/copied", "etc/more", "etc/motd"} <= set(names_in(site, "child", tmp_path))
+    assert site.run("verify", "child", "--json").json["status"] == "reproduced"
+    (site.recipes / "base/motd").write_text("something else\n")
+    changed = built(site, "child")
+    assert [record["status"] for record in changed] == ["published", "published"]
+    refused = site.run("build", "child", "--builder", "default", "--force")
+    complains(refused, 2, "layers that are to be `kept`")
+
+
+def test_through_the_engine_s_own_buildkit(site: Factory, copy: Path) -> None:
+    recipe(site, "base", BASE, copy)
+    recipe(site, "child", CHILD, copy, "contexts: {base: base}\nsmoke: [{run: [/etc/more], stdout: hello}]\n")
+    base, child = built(site, "child", "--builder", "default")
+    assert base["builder"]["driver"] == child["builder"]["driver"] == "docker"
+    assert config_of(site, child)["config"]["Labels"] == {"com.example.one": "1"}
+    done = site.run("verify", "child", "--json", env={"BASEFORGE_BUILDER": "default"})
+    assert (done.status, done.json["status"]) == (0, "reproduced"), done.stderr
+
+
+RANDOM = 'FROM scratch\nCOPY copy /copy\nRUN ["/copy", "/proc/sys/kernel/random/uuid", "/id"]\n'
+
+
+def test_what_is_not_repeatable_says_so_or_fails(site: Factory, copy: Path) -> None:
+    recipe(site, "silent", RANDOM, copy)
+    recipe(site, "honest", RANDOM, copy, "repeatable: {no_because: it makes an id}\n")
+    built(site, "silent", "honest")
+    done = site.run("verify", "silent", "--json")
+    assert (done.status, done.json["status"]) == (1, "differs")
+    assert done.json["differences"][0].startswith("id: content")
+    told = site.run("verify", "honest")
+    assert told.status == 0
+    assert "not repeatable: it makes an id" in told.stderr
+
+
+def everything(site: Factory) -> bytes:
+    """All that the site, its store and its logs hold."""
+    logs = Path(site.environment["BASEFORGE_HOME"]) / "logs"
+    files = [path for folder in (site.folder, logs) for path in folder.rglob("*") if path.is_file()]
+    return b"".join(path.read_bytes() for path in files)
+
+
+SHOWS = 'FROM scratch\nCOPY copy /copy\nRUN --mount=type=secret,id=token ["/copy", "/run/secrets/token"]\n'
+STEALS = SHOWS.replace('token"]', 'token", "/stolen"]')
+LATE = STEALS + "FROM scratch\nCOPY copy /copy\nCOPY --from=0 /stolen /deep/below\n"
+
+
+@pytest.mark.parametrize("builder", ["far", "default"])
+def test_a_secret_is_used_and_never_seen(site: Factory, copy: Path, builder: str) -> None:
+    recipe(site, "shows", SHOWS, copy, "secrets: [token]\n")
+    recipe(site, "steals", LATE, copy, "secrets: [token]\n")
+    [done] = built(site, "shows", "--builder", builder)
+    assert TOKEN not in json.dumps(done)
+    assert "•••" in site.run("log", "shows").stdout
+    stolen = site.run("build", "steals", "--builder", builder)
+    complains(stolen, 1, "the secret 'token' is in the layer of 'COPY /stolen /deep/below")
+    assert TOKEN not in stolen.stderr
+    assert TOKEN.encode() not in everything(site)
+
+
+FAULTS = {
+    "a word that is none": ("FROM scratch\nCOPPY x y\n", "", 1, ["bad/Dockerfile:2:1:", "did you mean COPY"]),
+    "a file that is not there": ("FROM scratch\nCOPY nothing /\n", "", 1, ["Dockerfile:2:1:", '"/nothing": not found']),
+    "a stage that is not there": ("FROM scratch\nCOPY motd /\n", "target: other\n", 1, ["other", "could not be found"]),
+    "a command that fails": (
+        'FROM scratch\nCOPY copy /\n\nRUN ["/copy", "/missing"]\n',
+        "",
+        1,
+        ["bad/Dockerfile:4:1:", "exit code: 3", "copy: No such file or directory"],
+    ),
+    "an image from elsewhere": ("FROM debian:12\n", "", 2, ["bad/Dockerfile:1:1:", "debian:12 would be fetched"]),
+    "a file from elsewhere": ("FROM scratch\nADD http://localhost:1/x /\n", "", 2, ["http://localhost:1/x would be"]),
+    "another frontend": ("# syntax=docker/dockerfile:1\nFROM scratch\n", "", 2, ["Dockerfile:1:1:", "remove the line"]),
+    "triggers": ("FROM scratch\nCOPY motd /\nONBUILD COPY x /\n", "", 2, ["ONBUILD"]),
+    "nothing": ("FROM scratch\nENV A=b\n", "", 2, ["makes no file"]),
+    "a secret that the site does not have": ("FROM scratch\nCOPY motd /\n", "secrets: [key]\n", 3, ["[secrets], key"]),
+    "a parent that is not there": ("FROM base\n", "contexts: {base: basis}\n", 2, ["no recipe 'basis'"]),
+    "itself": ("FROM base\n", "contexts: {base: bad}\n", 2, ["bad.yaml:2:18", "an image cannot stand on itself"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_what_is_wrong_is_said_with_its_place(site: Factory, copy: Path, name: str) -> None:
+    dockerfile, more, status, said = FAULTS[name]
+    recipe(site, "bad", dockerfile, copy, more)
+    complains(site.run("build", "bad"), status, *said)
+
+
+SLOW = 'FROM scratch\nCOPY copy /copy\nRUN ["/copy", "/proc/version", "/made", "and sleep"]\n'
+
+
+@pytest.mark.parametrize("builder", ["container", "default"])
+def test_an_interrupt_leaves_nothing(site: Factory, copy: Path, builder: str) -> None:
+    recipe(site, "base", "FROM scratch\nCOPY motd /\n", copy)
+    built(site, "base")
+    recipe(site, "slow", SLOW.replace("FROM scratch", "FROM base"), copy, "contexts: {base: base}\n")
+    running = start(site, "build", "slow", "--builder", builder)
+    logs = Path(site.environment["BASEFORGE_HOME"]) / "logs/slow"
+
+    def runs(_said: str) -> bool:
+        return any('RUN ["/copy"' in path.read_text() for path in logs.glob("*.log"))
+
+    complains(stop(running, runs, signal.SIGINT, pause=0.5), 130, "interrupted")
+    shutil.rmtree(logs)
