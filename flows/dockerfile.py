@@ -18,7 +18,6 @@ from flows.image.unpack import plain
 from flows.inputs import Inputs
 from flows.lifecycle import Builders, Held, using
 from flows.parents import Ground, library_path
-from flows.progress import size
 from flows.session import current, current_run
 from flows.steps import step
 from flows.tasks import Packed, pack_tree
@@ -33,6 +32,7 @@ from rootfs.inventory import Inventory
 from rootfs.members import Members
 from rootfs.merge import FOLDER, Stack, Tree, members_of, tree_of
 from rootfs.pack import Sink, pack_tar
+from rootfs.units import size
 
 AGENT = "SSH_AUTH_SOCK"
 
