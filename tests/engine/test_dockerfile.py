@@ -85,17 +85,17 @@ def site(daemon: Buildkitd, workshop: Workshop, tmp_path: Path) -> Iterator[Fact
     (tmp_path / "token").write_text(TOKEN + "\n")
     settings = SETTINGS.format(address=daemon.address, image=IMAGE, token=tmp_path / "token")
     (made.folder / "baseforge.toml").write_text(settings)
+    images = workshop.engine.client.api.images
+    before = set(images(quiet=True, all=True))
     yield made
     left = {name.removeprefix("far") for name in workshop.leftovers()}
     assert (left - {""}, made.leftovers()) == (set(), [])
-    for image in workshop.engine.client.api.images(all=True):
+    for image in images(all=True):
         names = image["RepoTags"] or []
-        assert image["RepoTags"], image  # nothing without a name is left
-        for name in names:
-            if name.startswith("baseforge-dockerfile/"):
-                workshop.engine.client.api.remove_image(name, force=True)
-            else:
-                assert name == IMAGE
+        ours = [name for name in names if name.startswith("baseforge-dockerfile/")]
+        assert image["Id"] in before or (ours and ours == names), image  # nothing else is left, nor without a name
+        for name in ours:
+            workshop.engine.client.api.remove_image(name, force=True)
 
 
 def recipe(site: Factory, name: str, dockerfile: str, copy: Path, more: str = "") -> None:
