@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,10 @@ def newest_epoch(bases: Iterable[ParentBuild]) -> int:
 
 def lay_out(base: ParentBuild, architecture: str, folder: Path) -> Image:
     """Its image as an OCI layout below `folder`. Raises BlobMissing, BlobDamaged, LayerDamaged."""
-    layout, store = folder / f"base-{base.image}", current().store
-    manifest = document(store, base.manifest_digest)
-    config = document(store, manifest["config"]["digest"])
+    layout = folder / f"base-{base.image}"
     blob_path(layout, base.manifest_digest).parent.mkdir(parents=True)
-    for digest in (base.manifest_digest, manifest["config"]["digest"]):
-        store.fetch_blob(digest, blob_path(layout, digest))
+    manifest = _document(base.manifest_digest, layout)
+    config = _document(manifest["config"]["digest"], layout)
     layers = [
         _fetched(said, diff_id, layout)
         for said, diff_id in zip(manifest["layers"], config["rootfs"]["diff_ids"], strict=True)
@@ -59,6 +58,12 @@ def lay_out(base: ParentBuild, architecture: str, folder: Path) -> Image:
         size=len(data) + manifest["config"]["size"] + sum(layer.size for layer in layers),
         below=tuple(layers[:-1]),
     )
+
+
+def _document(digest: str, layout: Path) -> dict[str, Any]:
+    path = blob_path(layout, digest)
+    current().store.fetch_blob(digest, path)
+    return dict(json.loads(path.read_bytes()))
 
 
 def _fetched(said: dict[str, Any], diff_id: str, layout: Path) -> Layer:

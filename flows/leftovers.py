@@ -31,15 +31,9 @@ def clear_away(places: Iterable[Path], *run_ids: str) -> list[str]:
             for run_id in dead:
                 remove_leftovers(reached, run_id)
                 loaded.forget(reached, run_id)
-                importer.discard(reached, _images(reached, f"{LABEL}={run_id}"))
+                importer.discard(reached, importer.of_run(reached, run_id))
             importer.discard(reached, filter(None, swept.values()))
     return sorted(dead)
-
-
-def _images(reached: Engine, label: str) -> list[str]:
-    """The images with this label: layers that were sent ahead of their image."""
-    with reached.during("listing its images"):
-        return list(reached.client.api.images(quiet=True, all=True, filters={"label": label}))
 
 
 def traces(reached: Engine) -> dict[str, datetime]:

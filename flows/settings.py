@@ -8,7 +8,7 @@ import re
 import tempfile
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
@@ -154,14 +154,8 @@ def _explained(error: ValidationError, file: Path) -> InvalidSetting:
 
 def _unreadable() -> str:
     """The first variable of a table that holds no JSON."""
-    for variable in (
-        "BASEFORGE_MIRRORS",
-        "BASEFORGE_SNAPSHOTS",
-        "BASEFORGE_KEYRINGS",
-        "BASEFORGE_BUILDERS",
-        "BASEFORGE_SECRETS",
-        "BASEFORGE_SSH",
-    ):
+    tables = (name for name, field in Settings.model_fields.items() if get_origin(field.annotation) is dict)
+    for variable in (f"BASEFORGE_{name.upper()}" for name in tables):
         try:
             json.loads(os.environ.get(variable, "{}"))
         except ValueError:

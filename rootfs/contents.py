@@ -30,9 +30,14 @@ def lay_out(folder: Path, copy: Path, epoch: int) -> None:
         target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         shutil.copyfile(path, target, follow_symlinks=False)
         if not path.is_symlink():
-            target.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
+            target.chmod(usual_mode(path.stat()))
     for path in (*copy.rglob("*"), copy):
         os.utime(path, (epoch, epoch), follow_symlinks=False)
+
+
+def usual_mode(status: os.stat_result) -> int:
+    """The mode that a file counts as having: of its own only matters whether its owner can run it."""
+    return 0o755 if status.st_mode & 0o100 else 0o644
 
 
 def is_file(path: Path) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from flows.builders.command import buildx
+from flows.builders.command import buildx, plain
 from flows.builders.docker import Docker
 from flows.builders.engine import Engine
 from flows.image.oci import Image, blob_path, digest_of, platform_of
@@ -45,10 +45,9 @@ class Buildx:
         (folder / "context").mkdir()
         (folder / "context/Dockerfile").write_text(DOCKERFILE)
         base = ["--build-context", f"base=oci-layout://layout:{image.name}"]
-        plain = ["--provenance=false", "--sbom=false", "--progress=plain", f"--platform={_platform(image)}"]
         output = ["--output", "type=oci,tar=false,dest=back"]
         try:
-            words = ["build", "--builder", self.name, *base, *plain, *output, "context"]
+            words = ["build", "--builder", self.name, *base, *plain(_platform(image)), *output, "context"]
             buildx(*words, wait=THROUGH, cwd=folder, log=self.log)
         except BuildxFailed as error:
             raise BuilderFailed(self.name, self.driver, "importing", error.what) from error

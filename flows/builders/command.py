@@ -29,6 +29,11 @@ CHOICES = (
 )
 
 
+def plain(platform: str) -> list[str]:
+    """Words for `buildx build` that make an image for a platform with nothing beside it, and log it by lines."""
+    return ["--provenance=false", "--sbom=false", "--progress=plain", f"--platform={platform}"]
+
+
 def buildx(
     *words: str,
     wait: float = QUICK,

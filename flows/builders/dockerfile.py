@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.builders.command import buildx, quoted
+from flows.builders.command import buildx, plain, quoted
 from flows.builders.secrets import Secrets
 from flows.image.oci import Image, blob_path
 from rootfs.errors import BuilderFailed, BuildxFailed, DockerfileFailed, DockerfileOffline, Problem, ProgramFailed
@@ -55,16 +55,16 @@ class Order:
 
     def words(self) -> list[str]:
         """Words for `buildx build` that say all but what comes in besides the context, and where it goes."""
-        plain = ["--provenance=false", "--sbom=false", "--progress=plain", f"--platform={self.platform}"]
+        words = plain(self.platform)
         args = {**self.args, "SOURCE_DATE_EPOCH": str(self.epoch)}
-        plain += [word for key, value in args.items() for word in ("--build-arg", f"{key}={value}")]
+        words += [word for key, value in args.items() for word in ("--build-arg", f"{key}={value}")]
         for name, path in self.secrets.files.items():
-            plain += ["--secret", quoted(f"id={name}", f"src={path}")]
+            words += ["--secret", quoted(f"id={name}", f"src={path}")]
         for name, place in self.ssh.items():
-            plain += ["--ssh", f"{name}={place}" if place else name]
-        plain += ["--target", self.target] if self.target else []
-        plain += ["--pull"] if self.online else ["--network=none"]
-        return plain + (["--no-cache"] if self.afresh or self.online else [])
+            words += ["--ssh", f"{name}={place}" if place else name]
+        words += ["--target", self.target] if self.target else []
+        words += ["--pull"] if self.online else ["--network=none"]
+        return words + (["--no-cache"] if self.afresh or self.online else [])
 
 
 @dataclass(frozen=True)

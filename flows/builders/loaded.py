@@ -19,7 +19,7 @@ from typing import IO, cast
 from flows.builders.docker import Docker
 from flows.builders.dockerfile import Built, Order, call
 from flows.builders.engine import LABEL, Engine
-from flows.image.importer import discard, tag
+from flows.image.importer import discard, of_run, tag
 from rootfs.run import Log
 
 FIRST = re.compile(r"^\s*FROM\s", re.IGNORECASE | re.MULTILINE)  # only comments and ARG may come before it
@@ -42,7 +42,7 @@ def build(order: Order, name: str, engine: Engine, run_id: str, folder: Path, lo
             call(order, ["build", "--builder", name, *words, *to], (name, "docker"), folder, log, allowed)
             return _saved(engine, note.read_text(), folder / "saved")
         finally:
-            discard(engine, _labelled(engine, run_id))
+            discard(engine, of_run(engine, run_id))
 
 
 @contextlib.contextmanager
@@ -58,11 +58,6 @@ def _named(order: Order, engine: Engine, run_id: str) -> Iterator[dict[str, str]
     finally:
         forget(engine, run_id)
         discard(engine, ids)
-
-
-def _labelled(engine: Engine, run_id: str) -> list[str]:
-    with engine.during("listing its images"):
-        return list(engine.client.api.images(quiet=True, all=True, filters={"label": f"{LABEL}={run_id}"}))
 
 
 def forget(engine: Engine, run_id: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from docker.errors import APIError, ImageNotFound
 
 from flows.builders import Builder
-from flows.builders.engine import Engine
+from flows.builders.engine import LABEL, Engine
 from flows.image.oci import Image
 from rootfs.errors import DigestMismatch, Problem
 
@@ -67,6 +67,12 @@ def drop(engine: Engine, image_id: str) -> bool:
 def _images(engine: Engine) -> set[str]:
     with engine.during("listing its images"):
         return set(engine.client.api.images(quiet=True, all=True))
+
+
+def of_run(engine: Engine, run_id: str) -> list[str]:
+    """The ids of the images that a run's label is on. Raises EngineLost and EngineRefused."""
+    with engine.during("listing its images"):
+        return list(engine.client.api.images(quiet=True, all=True, filters={"label": f"{LABEL}={run_id}"}))
 
 
 def discard(engine: Engine, image_ids: Iterable[str]) -> None:

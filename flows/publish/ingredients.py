@@ -14,6 +14,7 @@ from tempfile import TemporaryFile
 from typing import IO
 
 from flows.store import Store
+from rootfs.contents import usual_mode
 from rootfs.errors import IngredientsDamaged
 from rootfs.recipe import folder_of
 
@@ -55,7 +56,7 @@ def _add(archive: tarfile.TarFile, name: str, path: Path) -> None:
     else:
         with path.open("rb") as content:
             status = os.fstat(content.fileno())
-            info.size, info.mode = status.st_size, 0o755 if status.st_mode & 0o100 else 0o644
+            info.size, info.mode = status.st_size, usual_mode(status)
             archive.addfile(info, content)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from tarfile import DIRTYPE, LNKTYPE, SYMTYPE
 from typing import IO
 
+from rootfs.contents import usual_mode
 from rootfs.errors import FileClash, PackagesClash
 from rootfs.members import Member, Slice
 
@@ -44,8 +45,8 @@ class Piece:
 def copied(path: str, file: Path, mode: int | None = None, owner: tuple[int, int] = (0, 0)) -> Piece:
     """A file of the disk as the piece at a path; 0755 where it can be run and no mode is said, else 0644."""
     status = file.stat()
-    usual = 0o755 if status.st_mode & 0o100 else 0o644
-    member = Member(path, mode=usual if mode is None else mode, uid=owner[0], gid=owner[1], size=status.st_size)
+    mode = usual_mode(status) if mode is None else mode
+    member = Member(path, mode=mode, uid=owner[0], gid=owner[1], size=status.st_size)
     return Piece(member, file=file)
 
 
