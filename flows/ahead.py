@@ -20,7 +20,7 @@ from pathlib import Path
 from flows import inputs
 from flows.choice import Choice
 from flows.inputs import Inputs
-from flows.memory import roomy_folder
+from flows.memory import needed, roomy_folder
 from flows.session import current
 from flows.settings import cache_folder
 from flows.trees import empty_folder, grow
@@ -141,10 +141,11 @@ class Ahead:
     def _prepare(self, work: Work) -> None:
         if parents_of(find(work.image, current().settings.recipes)):
             return  # what it is laid on may be just what is being built
-        wanted = inputs.meant(work.image, self._choice)
+        meant = inputs.meant(work.image, self._choice)
+        wanted = meant.parts[0]  # whose tree is the first to be made
         if wanted.lock.tarball or isinstance(wanted.recipe, DockerfileRecipe):
             return
-        if not self._choice.forces(work.image) and inputs.built(wanted):
+        if not self._choice.forces(work.image) and inputs.built(meant):
             return
         with self._change:
             self._change.wait_for(lambda: self._over or all(each.stage is not Stage.READY for each in self._works))
@@ -163,7 +164,7 @@ class Ahead:
         """A work folder of its own, which lives as long as the tree."""
         settings, run_id = current().settings, str(uuid.uuid4())
         folder = undo.enter_context(work_folder(settings.work, run_id))
-        return undo.enter_context(roomy_folder(settings.memory, wanted.lock, folder, run_id))
+        return undo.enter_context(roomy_folder(settings.memory, needed(wanted.lock), folder, run_id))
 
     def _grow(self, work: Work, wanted: Inputs, place: Path, undo: ExitStack) -> None:
         try:

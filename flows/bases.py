@@ -7,21 +7,22 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from flows.image.oci import LAYOUT_FILE, Image, blob_path, index, platform_of
+from flows.image.oci import LAYOUT_FILE, Image, blob_path, index
 from flows.image.unpack import plain
 from flows.parents import build_below, created, document
 from flows.publish.record import ParentBuild
 from flows.session import current
 from rootfs.dockerfile import DockerfileRecipe
 from rootfs.pack import Layer
+from rootfs.platforms import platform_of
 
 
-def newest(recipe: DockerfileRecipe) -> tuple[ParentBuild, ...]:
-    """The builds that its contexts mean, by name: those of this session, else the newest ones.
+def newest(recipe: DockerfileRecipe, platform: str) -> tuple[ParentBuild, ...]:
+    """The builds that its contexts mean for a platform, by name: those of this session, else the newest ones.
 
-    Raises ParentFailed, ParentUnpublished.
+    Raises ParentFailed, ParentUnpublished, ParentLacksPlatform.
     """
-    return tuple(build_below(recipe.name, name) for name in sorted(set(recipe.contexts.values())))
+    return tuple(build_below(recipe.name, name, platform) for name in sorted(set(recipe.contexts.values())))
 
 
 def newest_epoch(bases: Iterable[ParentBuild]) -> int:

@@ -9,15 +9,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows import commands, importing, interrupt, report, server
+from flows import commands, importing, interrupt, looking, report, server
 from flows.ahead import ahead
 from flows.choice import Choice
+from flows.looking import Json, Recipes
 from flows.progress import Progress
 from flows.publish import publication
-from flows.session import session, store_of
+from flows.session import session
 from flows.settings import load
 from rootfs.errors import ExportRefused, Problem
 from rootfs.parents import parents_first
+from rootfs.platforms import architecture_of
 from rootfs.recipe import find, images_of, read
 
 INTERRUPTED = 130  # what typer makes of KeyboardInterrupt: 128 + SIGINT, as shells have it
@@ -32,12 +34,16 @@ app = typer.Typer(
 )
 app.add_typer(commands.app, name="builder")
 app.command("import")(importing.import_)
+for name, command in looking.COMMANDS.items():
+    app.command(name)(command)
 
-Recipes = Annotated[Path | None, typer.Option("--recipes", metavar="DIR", help="the folder of recipes")]
-Json = Annotated[bool, typer.Option("--json", help="print one JSON document on standard output")]
 Builder = Annotated[str, typer.Option("--builder", metavar="NAME", help="import through this builder")]
 Offline = Annotated[
     bool, typer.Option("--offline", help="ask no archive: take the package lists and packages that are there")
+]
+Platforms = Annotated[
+    list[str] | None,
+    typer.Option("--platform", metavar="PLATFORM", help="build for this, such as linux/arm64; repeatable"),
 ]
 Engine = Annotated[Literal["mmdebstrap", "debootstrap"] | None, typer.Option(help="make the tree with this engine")]
 
@@ -46,6 +52,7 @@ Engine = Annotated[Literal["mmdebstrap", "debootstrap"] | None, typer.Option(hel
 def build(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE…", help="names of recipes")],
     builder: Builder = "",
+    platform: Platforms = None,
     engine: Engine = None,
     force: Annotated[bool, typer.Option("--force", help="build even what is unchanged")] = False,
     offline: Offline = False,
@@ -57,8 +64,15 @@ def build(
     settings = load(recipes)
     for image in images:
         read(find(image, settings.recipes))
-    publish = not no_publish
-    choice = Choice(builder=builder, engine=engine, force=force, offline=offline, publish=publish, named=tuple(images))
+    choice = Choice(
+        builder=builder,
+        engine=engine,
+        force=force,
+        offline=offline,
+        publish=not no_publish,
+        named=tuple(images),
+        platforms=_known(platform),
+    )
     wanted = parents_first(images, settings.recipes)
     with session(settings, Progress()) as here, ahead(wanted, choice), server.connected():
         from flows.build import attempt
@@ -105,24 +119,26 @@ def lock(
     write: Annotated[
         Path | None, typer.Option(metavar="FILE", help="write a lock file, for a recipe's `lock:`")
     ] = None,
+    platform: Platforms = None,
     recipes: Recipes = None,
     as_json: Json = False,
 ) -> None:
     """Resolve a recipe anew, whatever lock it names, and say what changed since its image's newest build."""
-    from flows.inputs import gather
-    from rootfs.lock import Lock
-    from rootfs.lockfile import changes, write_lock
+    from flows.inputs import architectures, gather
+    from rootfs.lockfile import write_locks
 
     with session(load(recipes), Progress()) as here:
         file = find(image, here.settings.recipes)
-        found = gather(read(file, image).model_copy(update={"lock": None}), file).newest
+        recipe = read(file, image).model_copy(update={"lock": None})
+        meant = [gather(recipe, file, each) for each in architectures(recipe, Choice(platforms=_known(platform)))]
+        found = {each.platform: each.newest for each in meant}
         known = publication.latest(here.store, image)
     if write:
         try:
-            write_lock(found, write)
+            write_locks(found, write)
         except OSError as error:
             raise ExportRefused(write, error.strerror or str(error)) from error
-    report.lock(found, changes(known.lock if known else Lock(), found), known, as_json)
+    report.locks(found, known, as_json)
 
 
 @app.command()
@@ -139,43 +155,6 @@ def verify(
 
         with session(settings, Progress()):
             _end(report.verdict(verified(reference, against), as_json))
-
-
-@app.command("list")
-def list_(recipes: Recipes = None, as_json: Json = False) -> None:
-    """The images in the store, each with its newest build."""
-    store = store_of(load(recipes))
-    records = [record for image in publication.images(store) if (record := publication.latest(store, image))]
-    report.listing(records, as_json)
-
-
-@app.command()
-def show(
-    reference: Annotated[str, typer.Argument(metavar="IMAGE[@BUILD]")], recipes: Recipes = None, as_json: Json = False
-) -> None:
-    """One build: its digests, sizes, seconds and smoke test."""
-    report.one(publication.build_of(store_of(load(recipes)), reference), as_json)
-
-
-@app.command()
-def log(reference: Annotated[str, typer.Argument(metavar="IMAGE[@BUILD]")], recipes: Recipes = None) -> None:
-    """What the programs of a build printed; without a build, of the newest run, failed ones too."""
-    report.log(store_of(load(recipes)), reference)
-
-
-@app.command()
-def export(
-    reference: Annotated[str, typer.Argument(metavar="IMAGE[@BUILD]")],
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="NAME.tar.zst, NAME.tar or NAME.oci.tar")],
-    recipes: Recipes = None,
-) -> None:
-    """Write a build to a file: its rootfs (.tar.zst, .tar) or its image (.oci.tar, for docker load and podman load)."""
-    from flows.image.export import export as write
-
-    store = store_of(load(recipes))
-    record = publication.build_of(store, reference)
-    write(store, record.manifest_digest, file, reference=f"{record.image}:{record.build}")
-    typer.echo(f"{file}: {record.image}@{record.build}", err=True)
 
 
 @app.command()
@@ -212,6 +191,11 @@ def serve(recipes: Recipes = None) -> None:
 def stop() -> None:
     """Stop the local Prefect server that builds started in the background."""
     typer.echo("stopped" if server.stop() else "no local server was running", err=True)
+
+
+def _known(platforms: Sequence[str] | None) -> tuple[str, ...]:
+    """What was chosen, each once. Raises UnknownPlatform."""
+    return tuple(each for each in dict.fromkeys(platforms or ()) if architecture_of(each))
 
 
 def _end(status: int) -> None:

@@ -1,13 +1,17 @@
-"""What there is to say of a build that went well."""
+"""What there is to say of a build that went well: of a part, and of them all."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from flows.image import oci
-from flows.inputs import Inputs
+from flows.image.several import Index
+from flows.inputs import Inputs, Meant
 from flows.publish.record import Record, Smoke, UsedBuilder
 from flows.session import current_run
 from flows.smoke import Verdict
 from flows.tasks import Packed
+from rootfs.lockfile import disagreeing
 from rootfs.recipe import Recipe
 
 
@@ -43,4 +47,24 @@ def describe(wanted: Inputs, made: oci.Image, packed: Packed, used: UsedBuilder,
         seconds=dict(current_run().timeline.seconds),
         smoke=Smoke(passed=verdict.passed, failed=verdict.failed),
         example=example(wanted.recipe),
+    )
+
+
+def describe_all(wanted: Meant, made: Index, parts: Sequence[Record]) -> Record:
+    """The record of an image for several platforms, from those of its parts."""
+    of_parts = tuple(each.model_copy(update={"seconds": {}}) for each in parts)
+    locks = {each.platforms[0]: each.lock for each in parts}
+    all_of = Record(image=made.name, status="published", parts=of_parts)
+    same = ("build", "recipe_digest", "tools", "packages", "distribution", "builder", "example")
+    checks = [each.smoke for each in parts if each.smoke]
+    return all_of.model_copy(
+        update={
+            **{name: getattr(all_of.own, name) for name in same},
+            "platforms": tuple(locks),
+            "input_digest": wanted.digest,
+            "manifest_digest": made.manifest_digest,
+            "size": made.size,
+            "smoke": Smoke(passed=sum(each.passed for each in checks), failed=sum(each.failed for each in checks)),
+            "versions": disagreeing(locks),
+        }
     )

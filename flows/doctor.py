@@ -17,10 +17,12 @@ from flows.builders.choose import choose
 from flows.builders.command import buildx
 from flows.builders.engine import connect
 from flows.settings import Settings
+from rootfs import emulation
 from rootfs.archive import Site, suites
 from rootfs.engines import is_root
 from rootfs.errors import Problem
-from rootfs.lock import package_versions
+from rootfs.lock import native_architecture, package_versions
+from rootfs.platforms import PLATFORMS, platform_name
 from rootfs.run import run
 
 SCRIPTS = Path("/usr/share/debootstrap/scripts")
@@ -70,6 +72,7 @@ def report(settings: Settings) -> list[Finding]:
         *_distributions(settings.site),
         _scripts(),
         _rights(),
+        _emulation(),
         _namespaces(),
         _disk(settings.work),
         _memory(),
@@ -166,6 +169,14 @@ def _namespaces() -> Finding:
         return Finding("namespaces", "mounts and processes of a build are its own", True, True, "")
     ids = f"sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {_user()}"
     return Finding("namespaces", "no subordinate ids, or no newuidmap", False, True, f"{SETUP} && {ids}")
+
+
+def _emulation() -> Finding:
+    """Which other machines' programs run here, as recipes with `platforms` of packages need it."""
+    own = native_architecture()
+    found = [platform_name(each) for each in PLATFORMS if each != own and emulation.runs(each)]
+    mend = f"For recipes with `platforms` whose scripts or smoke checks have to run: {SETUP} --emulation"
+    return Finding("other platforms", ", ".join(found) or "none run here", "linux/arm64" in found, False, mend)
 
 
 def _user() -> str:

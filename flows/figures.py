@@ -23,8 +23,8 @@ def figures(settings: Settings) -> dict[str, dict[str, object]]:
         record = publication.latest(store, recipe.name)
         if record is None:
             raise ImageMissing(recipe.name, f"Build it: ./baseforge build {recipe.name}")
-        date = f"{datetime.fromtimestamp(record.lock.epoch, UTC):%Y-%m-%d}" if record.lock.releases else ""
-        found[recipe.name] = {"packages": record.packages, "size": record.size, "date": date}
+        date = f"{datetime.fromtimestamp(record.own.lock.epoch, UTC):%Y-%m-%d}" if record.own.lock.releases else ""
+        found[recipe.name] = {"packages": record.packages, "size": record.own.size, "date": date}
     return found
 
 

@@ -8,15 +8,16 @@ from pathlib import Path
 
 from flows import bases, parents
 from flows.choice import Choice
-from flows.image.oci import platform_of
 from flows.publish import publication
 from flows.publish.record import ParentBuild, Record
 from flows.session import current
 from rootfs import fetch
 from rootfs.common import Origin, Packaged
+from rootfs.digests import digest_of
 from rootfs.dockerfile import DockerfileRecipe
 from rootfs.errors import EngineUnfit, Problem
 from rootfs.lock import Lock, input_digest, native_architecture, tool_versions
+from rootfs.platforms import architecture_of, platform_name
 from rootfs.recipe import (
     DEBOOTSTRAP_VARIANTS,
     DebootstrapRecipe,
@@ -85,19 +86,38 @@ class Inputs:
     @property
     def platform(self) -> str:
         """As registries write it."""
-        return "/".join(
-            filter(None, (self._platform["os"], self._platform["architecture"], self._platform.get("variant")))
-        )
+        return platform_name(self.architecture)
+
+
+@dataclass(frozen=True)
+class Meant:
+    """What an image means today: the inputs of its parts, one for each platform."""
+
+    parts: tuple[Inputs, ...]
 
     @property
-    def _platform(self) -> dict[str, str]:
-        return platform_of(self.architecture)
+    def recipe(self) -> Recipe:
+        """All parts are of one recipe."""
+        return self.parts[0].recipe
+
+    @property
+    def digest(self) -> str:
+        """The input digest of an image for one platform; of one for several, a digest of theirs."""
+        by_platform = {each.platform: each.digest for each in self.parts}
+        return digest_of(by_platform) if len(self.parts) > 1 else self.parts[0].digest
 
 
-def meant(image: str, choice: Choice) -> Inputs:
+def meant(image: str, choice: Choice) -> Meant:
     """What an image's recipe means today. Raises what reading and resolving it raise."""
     file = find(image, current().settings.recipes)
-    return gather(chosen_engine(read(file, image), choice), file, offline=choice.offline)
+    recipe = chosen_engine(read(file, image), choice)
+    return Meant(tuple(gather(recipe, file, each, offline=choice.offline) for each in architectures(recipe, choice)))
+
+
+def architectures(recipe: Recipe, choice: Choice) -> list[str]:
+    """What an image is built for, as Debian has it. Raises UnknownPlatform."""
+    own = platform_name(native_architecture())
+    return [architecture_of(each) for each in choice.platforms_of(recipe.name, recipe.platforms, own)]
 
 
 def chosen_engine(recipe: Recipe, choice: Choice) -> Recipe:
@@ -109,7 +129,7 @@ def chosen_engine(recipe: Recipe, choice: Choice) -> Recipe:
     return recipe.model_copy(update={"engine": choice.engine})
 
 
-def built(wanted: Inputs) -> Record | None:
+def built(wanted: Meant) -> Record | None:
     """The build with the same inputs, if it is in every place it has to be."""
     here = current()
     known = publication.known(here.store, wanted.digest)
@@ -126,10 +146,10 @@ def packages_with(wanted: Inputs, names: set[str], *, offline: bool) -> dict[str
         return {}
 
 
-def gather(recipe: Recipe, file: Path, *, offline: bool = False) -> Inputs:
+def gather(recipe: Recipe, file: Path, architecture: str, *, offline: bool = False) -> Inputs:
     """Resolve a recipe: asks the archive for the state of its suites, once a session, and never when `offline`."""
-    architecture = native_architecture()
-    parent = parents.build_below(recipe.name, recipe.parent) if isinstance(recipe, LayerRecipe) else None
+    platform = platform_name(architecture)
+    parent = parents.build_below(recipe.name, recipe.parent, platform) if isinstance(recipe, LayerRecipe) else None
     lineage = lineage_of(recipe, file)
     asked = _asked(recipe, lineage, file)
     newest, below = Lock(), None
@@ -145,12 +165,12 @@ def gather(recipe: Recipe, file: Path, *, offline: bool = False) -> Inputs:
         file=file,
         architecture=architecture,
         newest=newest,
-        lock=newest if not asked or asked[0].lock else settled(newest, recipe.name),
+        lock=newest if not asked or asked[0].lock else settled(newest, recipe.name, platform),
         tools=tool_versions(recipe),
         recipe_digest=digest(recipe, folder_of(file)),
         lineage=lineage,
         parent=parent,
-        bases=bases.newest(recipe) if isinstance(recipe, DockerfileRecipe) else (),
+        bases=bases.newest(recipe, platform) if isinstance(recipe, DockerfileRecipe) else (),
     )
 
 
@@ -161,12 +181,13 @@ def _asked(recipe: Recipe, lineage: Sequence[Packaged], file: Path) -> tuple[Ori
     return (recipe.origin, folder_of(file)) if recipe.origin else None
 
 
-def settled(lock: Lock, image: str) -> Lock:
-    """The lock of the image's newest build where it has the same packages, else this one.
+def settled(lock: Lock, image: str, platform: str) -> Lock:
+    """The lock of the image's newest build for a platform where it has the same packages, else this one.
 
     Archives sign their indexes anew every few hours; an image whose packages are the same is the same image.
     """
-    last = publication.latest(current().store, image)
+    newest = publication.latest(current().store, image)
+    last = newest and newest.of(platform)
     if last is None or last.lock.packages != lock.packages or _suites(last.lock) != _suites(lock):
         return lock
     return last.lock

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 
 from flows.builders import engine, life, loaded
@@ -32,7 +33,7 @@ def clear_away(places: Iterable[Path], *run_ids: str) -> list[str]:
                 remove_leftovers(reached, run_id)
                 loaded.forget(reached, run_id)
                 importer.discard(reached, importer.of_run(reached, run_id))
-            importer.discard(reached, filter(None, swept.values()))
+            importer.discard(reached, chain.from_iterable(swept.values()))
     return sorted(dead)
 
 

@@ -31,12 +31,12 @@ def has_room(folder: Path | None, size: int) -> bool:
 
 
 @contextlib.contextmanager
-def roomy_folder(memory: Path | None, lock: Lock, folder: Path, run_id: str, below: int = 0) -> Iterator[Path]:
-    """A run's folder in `memory` for the block where there is room, else `folder`; sizes as in `needed`.
+def roomy_folder(memory: Path | None, size: int, folder: Path, run_id: str) -> Iterator[Path]:
+    """A run's folder in `memory` for the block where there is room for `size` bytes, else `folder`.
 
     Raises WorkFolderFailed.
     """
-    if not has_room(memory, needed(lock, below)):
+    if not has_room(memory, size):
         yield folder
     else:
         assert memory is not None  # noqa: S101 - it has room

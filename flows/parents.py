@@ -21,7 +21,7 @@ from flows.settings import cache_folder
 from flows.store import Store
 from rootfs import kept
 from rootfs.common import Packaged
-from rootfs.errors import BadTree, ParentFailed, ParentUnpublished
+from rootfs.errors import BadTree, ParentFailed, ParentLacksPlatform, ParentUnpublished
 from rootfs.inventory import STATUS
 from rootfs.members import from_tar
 from rootfs.memo import prune
@@ -41,17 +41,19 @@ class Ground:
     stack: Stack
 
 
-def build_below(image: str, parent: str) -> ParentBuild:
-    """The build that an image is to stand on: that of this session, else the newest one.
+def build_below(image: str, parent: str, platform: str) -> ParentBuild:
+    """The build that an image is to stand on, for a platform: that of this session, else the newest one.
 
-    Raises ParentFailed, ParentUnpublished.
+    Raises ParentFailed, ParentUnpublished, ParentLacksPlatform.
     """
     record = current().done.get(parent) or publication.latest(current().store, parent)
     if record and record.status == "failed":
         raise ParentFailed(image, parent)
     if record is None or record.status == "built":
         raise ParentUnpublished(image, parent)
-    return ParentBuild(image=record.image, build=record.build, manifest_digest=record.manifest_digest)
+    if (part := record.of(platform)) is None:
+        raise ParentLacksPlatform(image, parent, platform, record.platforms)
+    return ParentBuild(image=record.image, build=record.build, manifest_digest=part.manifest_digest)
 
 
 def below(recipe: Packaged, parent: ParentBuild) -> Below:

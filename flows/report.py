@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -19,12 +20,16 @@ from flows.store import Store
 from flows.tables import show
 from rootfs.errors import BuildMissing
 from rootfs.lock import Lock
+from rootfs.lockfile import changes, disagreeing
 from rootfs.units import size
 
 if TYPE_CHECKING:
     from flows.doctor import Finding
     from flows.nightly import Night
     from flows.publish.verdict import Verdict
+
+
+SHOWN = 10  # packages that are not the same everywhere
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can say
@@ -41,6 +46,8 @@ def builds(records: Sequence[Record], settings: Settings, progress: Progress, as
     """How builds ended, and the exit status that says so."""
     for record in records:
         progress.say(ending(record))
+        for line in disagreement(record.versions):
+            progress.say(line)
         if record.status == "published" and record.example is not None:
             progress.say(f"try it: {try_it(record, record.example, settings)}")
     if as_json:
@@ -56,15 +63,20 @@ def ending(record: Record) -> str:
     if record.status == "unchanged":
         return f"{record.image}: unchanged, build {record.build} has these inputs ({record.manifest_digest})"
     seconds = record.took
+    several = f"{len(record.parts)} platforms, " if record.parts else ""
     return (
         f"{record.image}: {record.status} {record.manifest_digest} as build {record.build}"
-        f" ({record.packages} packages, {size(record.size)}, {seconds:.1f} s)"
+        f" ({several}{record.packages} packages, {size(record.size)}, {seconds:.1f} s)"
     )
 
 
 def try_it(record: Record, example: Sequence[str], settings: Settings) -> str:
     """The command that runs the image as its first smoke check does."""
-    return shlex.join(["docker", "run", "--rm", f"{settings.local_name}/{record.image}", *example])
+    platform = record.own.platforms[0]
+    name = settings.local_reference(record.image, platform)
+    short = name.removesuffix(":latest")
+    foreign = ["--platform", platform] if short == name else []
+    return shlex.join(["docker", "run", "--rm", *foreign, short, *example])
 
 
 def night(done: Night, progress: Progress, as_json: bool) -> int:
@@ -115,9 +127,13 @@ def one(record: Record, as_json: bool) -> None:
 def _text(name: str, value: Any) -> str:  # noqa: ANN401
     if name in ("size", "unpacked"):
         return size(value)
+    if name == "parts":
+        return "\n".join(f"{each['platforms'][0]} {each['manifest_digest']} {size(each['size'])}" for each in value)
     if name == "lock":
         lines = [f"{each['suite']} {each['sha256'][:16]}… by {each['signer']}" for each in value["releases"]]
         return "\n".join(lines) or value["tarball"]
+    if name == "versions":
+        return "\n".join(disagreement(value))
     if isinstance(value, dict):
         return ", ".join(f"{key} {item}" for key, item in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
@@ -136,15 +152,31 @@ def log(store: Store, reference: str) -> None:
         typer.echo(stream.read().decode(errors="replace"), nl=False)
 
 
-def lock(found: Lock, news: Sequence[object], known: Record | None, as_json: bool) -> None:
-    """A lock: all of it for programs; for people what is new since an earlier build, if there is one."""
+def locks(found: Mapping[str, Lock], known: Record | None, as_json: bool) -> None:
+    """Locks by platform: all of them for programs; for people what is new since an earlier build, if there is one."""
     if as_json:
-        print_json(found.model_dump(mode="json"))
+        said = {platform: lock.model_dump(mode="json") for platform, lock in found.items()}
+        print_json(said if len(said) > 1 else said.popitem()[1])
         return
-    for change in news:
-        typer.echo(str(change))
-    since = f"{len(news)} changes since build {known.build}" if known else "nothing is built yet"
-    typer.echo(f"{len(found.packages)} packages, {since}: {found.digest}", err=True)
+    for platform, lock in found.items():
+        before = known.of(platform) if known else None
+        news = changes(before.lock if before else Lock(), lock)
+        for change in news:
+            typer.echo(str(change))
+        since = f"{len(news)} changes since build {known.build}" if known and before else "nothing is built yet"
+        typer.echo(f"{platform}: {len(lock.packages)} packages, {since}: {lock.digest}", err=True)
+    for line in disagreement(disagreeing(found)):
+        typer.echo(line, err=True)
+
+
+def disagreement(versions: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """Packages whose versions differ from platform to platform, the first few."""
+    if versions:
+        yield f"not the same version on all platforms: {len(versions)} of the packages"
+    for name, by_platform in islice(versions.items(), SHOWN):
+        yield f"  {name} " + ", ".join(f"{version} ({platform})" for platform, version in by_platform.items())
+    if len(versions) > SHOWN:
+        yield f"  … and {len(versions) - SHOWN} more"
 
 
 def verdict(found: Verdict, as_json: bool) -> int:

@@ -18,7 +18,7 @@ from rootfs.apt import Apt
 from rootfs.run import Log
 
 if TYPE_CHECKING:
-    from flows.inputs import Inputs
+    from flows.inputs import Meant
     from flows.publish.record import Record
 
 
@@ -51,7 +51,7 @@ class Run:
     log_stream: IO[str]
     progress: Progress
     timeline: Timeline = field(default_factory=Timeline)
-    meant: dict[str, tuple[Inputs, Record | None]] = field(default_factory=dict)
+    meant: dict[str, tuple[Meant, Record | None]] = field(default_factory=dict)
 
     def log(self, line: str) -> None:
         """Keep a line of a program's output, and show it while it is the newest."""

@@ -18,6 +18,8 @@ from rootfs import fields
 from rootfs.archive import Site
 from rootfs.builder import BuilderPlan
 from rootfs.errors import InvalidSetting, nearest
+from rootfs.lock import native_architecture
+from rootfs.platforms import platform_name
 
 FILE = "baseforge.toml"
 SHELF = Path(rootfs.__file__).parent.parent / "recipes"  # in a clone and in a wheel alike
@@ -48,7 +50,10 @@ class Settings(BaseSettings):
     s3_region: str = Field("", description="region of the bucket")
     registry: str = Field("", description="registry to push to, as host[:port][/prefix]")
     registry_insecure: bool = Field(False, description="whether the registry speaks plain http")
-    local_name: str = Field("baseforge", description="images get the name LOCAL_NAME/IMAGE:latest in the engine")
+    local_name: str = Field(
+        "baseforge",
+        description="images are called LOCAL_NAME/IMAGE:latest in the engine, for other platforms :latest-ARCHITECTURE",
+    )
     work: Path = Field(Path(tempfile.gettempdir()), description="where work folders are made")
     memory: Path | None = Field(
         Path("/dev/shm"),  # noqa: S108 - folders with a lock are made there
@@ -87,6 +92,12 @@ class Settings(BaseSettings):
             name: {"name": name, **plan} if isinstance(plan, dict) and plan.get("lifecycle") in kept else plan
             for name, plan in value.items()
         }
+
+    def local_reference(self, image: str, platform: str) -> str:
+        """An image's name in the engine: classic stores have one of a name, so `latest` is that for the machine."""
+        own = platform_name(native_architecture())
+        suffix = "" if platform == own else f"-{platform.partition('/')[2].replace('/', '-')}"
+        return f"{self.local_name}/{image}:latest{suffix}"
 
     @property
     def site(self) -> Site:

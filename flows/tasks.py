@@ -12,9 +12,8 @@ from flows.builders import Builder
 from flows.builders.engine import Engine
 from flows.choice import Choice
 from flows.image import importer, oci
-from flows.inputs import Inputs
+from flows.inputs import Inputs, Meant
 from flows.parents import Ground
-from flows.publish import ingredients, publication, registry
 from flows.publish.record import ParentBuild, Record
 from flows.session import current, current_run
 from flows.settings import cache_folder
@@ -26,14 +25,14 @@ from rootfs import pool
 from rootfs.closure import Closure
 from rootfs.common import Contents
 from rootfs.delta import difference
-from rootfs.digests import canonical
-from rootfs.errors import LibrariesMissing
+from rootfs.errors import LibrariesMissing, OtherArchitecture
 from rootfs.inventory import Inventory
+from rootfs.lock import native_architecture
+from rootfs.machine import architectures
 from rootfs.members import Members
 from rootfs.merge import tree_of
 from rootfs.normalise import dated, normalised
 from rootfs.pack import Layer, Sink, pack
-from rootfs.parents import lineage
 from rootfs.parts import ImageSettings, SmokeCheck
 from rootfs.recipe import Recipe, TarballRecipe
 from rootfs.scratch import aids
@@ -59,23 +58,24 @@ class Packed:
 
 
 @step("resolve {image}", network=True)
-def resolve(image: str, choice: Choice) -> Inputs:
+def resolve(image: str, choice: Choice) -> Meant:
     """The recipe, and what it means today."""
     wanted = inputs.meant(image, choice)
-    if wanted.newest.releases:
-        state = f"archive of {datetime.fromtimestamp(wanted.newest.epoch, UTC):%Y-%m-%d %H:%M} UTC"
-        current().progress.note(f"{len(wanted.lock.packages)} packages, {state}")
+    if epoch := max(each.newest.epoch for each in wanted.parts):
+        counts = " and ".join(str(len(each.lock.packages)) for each in wanted.parts)
+        state = f"archive of {datetime.fromtimestamp(epoch, UTC):%Y-%m-%d %H:%M} UTC"
+        current().progress.note(f"{counts} packages, {state}")
     return wanted
 
 
 @step("look-up {wanted.recipe.name}", network=True)
-def already_built(wanted: Inputs) -> Record | None:
+def already_built(wanted: Meant) -> Record | None:
     """The build with the same inputs, if it is in every place it has to be."""
     known = inputs.built(wanted)
     return known and known.model_copy(update={"status": "unchanged", "seconds": dict(current_run().timeline.seconds)})
 
 
-@step("fetch {wanted.recipe.name}", network=True)
+@step("fetch {wanted.recipe.name}/{wanted.architecture}", network=True)
 def fetch(wanted: Inputs, folder: Path, *, offline: bool = False) -> Path:
     """All that the lock names in a folder: out of the pool, which takes from elsewhere only what it lacks."""
     here, run, packages = current(), current_run(), wanted.lock.packages
@@ -152,8 +152,14 @@ def pack_tree(
 
 @step("closure {wanted.recipe.name}/{wanted.architecture}")
 def check_closure(wanted: Inputs, packed: Packed, *, offline: bool = False) -> None:
-    """See that every program and library finds in the image what it is linked with. Raises LibrariesMissing."""
+    """See that every program and library finds in the image what it is linked with, and that most are for its platform.
+
+    Raises LibrariesMissing, OtherArchitecture.
+    """
     current().progress.note(f"{packed.closure.size} programs and libraries")
+    found = architectures(packed.closure.machines)
+    if found and wanted.architecture not in found:
+        raise OtherArchitecture(" or ".join(found), wanted.architecture, wanted.recipe.name)
     recipes = wanted.lineage or (wanted.recipe,)
     linked = Rules.parse(excluded(pattern for each in recipes for pattern in each.unlinked))
     missing = [each for each in packed.closure.missing() if linked.keeps(each.file)]
@@ -189,13 +195,13 @@ def assemble(wanted: Inputs, packed: Packed, folder: Path, ground: Ground | None
     return made
 
 
-@step("import {made.name} ({builder.driver})")
+@step("import {made.name}/{made.architecture} ({builder.driver})")
 def import_image(made: oci.Image, builder: Builder) -> str:
     """Through the builder into the engine; what arrives must have the digest that was sent."""
     return importer.import_image(made, builder)
 
 
-@step("smoke {wanted.recipe.name}")
+@step("smoke {wanted.recipe.name}/{wanted.architecture}")
 def smoke(wanted: Inputs, image_id: str, engine: Engine, folder: Path, run_id: str) -> Verdict:
     """Run the recipe's checks; a failure ends the build before anything is published."""
     log, place = current_run().log, folder / "smoke"
@@ -208,38 +214,9 @@ def smoke(wanted: Inputs, image_id: str, engine: Engine, folder: Path, run_id: s
         pool.lay_out_healed(packages, current().store, debs, lambda address: address, offline=True, log=log)
         return aids.brought(packages, debs, check.files, wanted.files, place)
 
-    checks = wanted.recipe.smoke
-    verdict = smoke_test(image_id, checks, engine, run_label=run_id, log=log, brought=brought)
+    checks, foreign = wanted.recipe.smoke, wanted.architecture != native_architecture()
+    emulated = wanted.platform if foreign else ""
+    verdict = smoke_test(image_id, checks, engine, run_label=run_id, log=log, brought=brought, emulated=emulated)
     current().progress.note(f"{verdict.passed} passed, {verdict.failed} failed")
     verdict.require()
     return verdict
-
-
-@step("publish {made.name}", network=True)
-def publish(made: oci.Image, image_id: str, engine: Engine) -> str:
-    """Blobs to the store, the image to the registry by digest, and then the names; returns what was pushed."""
-    here, run = current(), current_run()
-    publication.keep_blobs(here.store, made)
-    pushed = ""
-    if here.settings.registry:
-        where = registry.Registry(here.settings.registry, here.settings.registry_insecure)
-        pushed = registry.push(made, where, log=run.log)
-        registry.tag(pushed, where, [run.build, "latest"], log=run.log)
-    importer.tag(engine, image_id, f"{here.settings.local_name}/{made.name}:latest")
-    return pushed
-
-
-@step("record {done.image}", network=True)
-def record(done: Record, wanted: Inputs, pushed: str, packed: Packed) -> Record:
-    """The record last: with it the build is published."""
-    store, run = current().store, current_run()
-    kept = {
-        "registry": pushed,
-        "inventory": publication.keep_bytes(store, canonical(packed.packages)),
-        "ingredients": ingredients.keep(store, *lineage(wanted.file), but=wanted.archive),
-        "log": publication.keep_log(store, run.log_file),
-        "seconds": dict(run.timeline.seconds),
-    }
-    published = done.model_copy(update=kept)
-    publication.keep_record(store, published)
-    return published

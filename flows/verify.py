@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from prefect.runtime import flow_run as this_run
 
@@ -15,13 +15,15 @@ from flows.builders import engine
 from flows.builders.choose import choose
 from flows.builders.life import ENGINE
 from flows.choice import Choice
-from flows.image.oci import Image
+from flows.image.oci import Image, digest_of
+from flows.image.several import descriptor, index_of
 from flows.inputs import Inputs, chosen_engine
 from flows.lean import flow
 from flows.leftovers import clear_away
 from flows.lifecycle import builders
-from flows.memory import roomy_folder
+from flows.memory import needed, roomy_folder
 from flows.parents import size_of
+from flows.part import see_it_runs
 from flows.publish import ingredients, publication, verdict
 from flows.publish.record import Record
 from flows.publish.verdict import Expected, Link, Verdict
@@ -32,10 +34,12 @@ from flows.trees import empty_folder
 from flows.work import work_folder
 from rootfs.dockerfile import DockerfileRecipe
 from rootfs.errors import IngredientsMissing, NotReproduced
-from rootfs.lock import native_architecture, tool_versions
+from rootfs.lock import tool_versions
+from rootfs.platforms import architecture_of
 from rootfs.recipe import digest, folder_of, read
 from rootfs.whole import lineage_of
 
+Made = dict[str, Any] | None  # what an index says of the image; of one that is not made again there is nothing
 ENGINES: tuple[Literal["mmdebstrap", "debootstrap"], ...] = ("mmdebstrap", "debootstrap")
 
 
@@ -48,9 +52,8 @@ def verify(reference: str, against: str = "") -> Verdict:
     """
     with session() as here:
         record = publication.build_of(here.store, reference)
-        then = verdict.expected(here.store, record, against)
         with new_run(record.image):
-            found = compared(record, then)
+            found = again(record, against)
     if found.status == "differs":
         raise NotReproduced(f"{record.image}@{record.build}", found.other, found.model_dump_json())
     return found
@@ -64,15 +67,27 @@ def verified(reference: str, against: str = "") -> Verdict:
         return Verdict.model_validate_json(failed.verdict)
 
 
-def compared(record: Record, then: Expected) -> Verdict:
+def again(record: Record, against: str) -> Verdict:
+    """The image once more: for each of its platforms, and the index over them."""
+    store = current().store
+    if not record.parts:
+        return compared(record, verdict.expected(store, record, against))[0]
+    found = [compared(part, verdict.expected(store, part)) for part in record.parts]
+    manifests = [made for _, made in found if made]
+    index = digest_of(index_of(manifests)) if len(manifests) == len(found) else ""
+    return verdict.united(record, [said for said, _ in found], verdict.digest_said(against) or record.index, index)
+
+
+def compared(record: Record, then: Expected) -> tuple[Verdict, Made]:
     """The steps in order, with nothing that an earlier build has left but the pool."""
     run_id, settings = str(this_run.id), current().settings
     clear_away(settings.places)
-    below = size_of(current().store, record.parent) if record.parent else 0
+    size = needed(record.lock, size_of(current().store, record.parent) if record.parent else 0)
     with ExitStack() as undo:
         folder = undo.enter_context(work_folder(settings.work, run_id))
-        place = undo.enter_context(roomy_folder(settings.memory, record.lock, folder, run_id, below))
+        place = undo.enter_context(roomy_folder(settings.memory, size, folder, run_id))
         wanted = recall(record, empty_folder(place / "recipe"))
+        see_it_runs(wanted, None)
         if isinstance(wanted.recipe, DockerfileRecipe):
             return built_again(record, wanted, then, place)
         debs = fetch(wanted, place, offline=True)
@@ -84,19 +99,20 @@ def compared(record: Record, then: Expected) -> Verdict:
         return judged(record, wanted, found, then, assemble(wanted, packed, place / "layout", ground), place)
 
 
-def built_again(record: Record, wanted: Inputs, then: Expected, place: Path) -> Verdict:
+def built_again(record: Record, wanted: Inputs, then: Expected, place: Path) -> tuple[Verdict, Made]:
     """The same for a Dockerfile, through the builder that is chosen today, and without what it has cached."""
     recipe, run_id = wanted.recipe, str(this_run.id)
     assert isinstance(recipe, DockerfileRecipe)  # noqa: S101 - the caller looked
     found = replace(wanted, tools=record.tools)
     if recipe.no_because:
-        return Verdict(
+        said = Verdict(
             image=record.image,
             build=record.build,
             links=inputs_of(record, found),
             tools=verdict.tools(record.tools, wanted.tools),
             no_because=recipe.no_because,
         )
+        return said, None
     chosen = choose("", recipe.builder, current().settings)
     with ExitStack() as undo:
         reached = undo.enter_context(engine.connect()) if chosen.driver == ENGINE else None
@@ -105,10 +121,12 @@ def built_again(record: Record, wanted: Inputs, then: Expected, place: Path) -> 
     return judged(record, wanted, found, then, assemble(wanted, packed, place / "layout", ground), place)
 
 
-def judged(record: Record, wanted: Inputs, found: Inputs, then: Expected, made: Image, place: Path) -> Verdict:
-    """How the image that was made again compares."""
+def judged(
+    record: Record, wanted: Inputs, found: Inputs, then: Expected, made: Image, place: Path
+) -> tuple[Verdict, Made]:
+    """How the image that was made again compares, and what an index says of it."""
     said = compare(made, then, empty_folder(place / "compare"))
-    return Verdict(
+    judgement = Verdict(
         image=record.image,
         build=record.build,
         links=(*inputs_of(record, found), *then.links(made)),
@@ -117,6 +135,7 @@ def judged(record: Record, wanted: Inputs, found: Inputs, then: Expected, made: 
         different=len(said),
         seconds=dict(current_run().timeline.seconds),
     )
+    return judgement, descriptor(made)
 
 
 @step("recall {record.image}", network=True)
@@ -130,7 +149,7 @@ def recall(record: Record, folder: Path) -> Inputs:
     return Inputs(
         recipe=recipe,
         file=file,
-        architecture=native_architecture(),
+        architecture=architecture_of(record.platforms[0]),
         newest=record.lock,
         lock=record.lock,
         tools=tool_versions(recipe),

@@ -15,7 +15,7 @@ from rootfs.errors import WorkFolderFailed
 from rootfs.run import run
 
 PREFIX = "baseforge-"
-IMAGE = "image"  # a file in a work folder: the id of the image that the run brings into the engine
+IMAGES = "images"  # a file in a work folder: the ids of the images that the run brings into the engine, a line each
 
 
 @contextlib.contextmanager
@@ -64,8 +64,9 @@ def _mounts_below(folder: Path) -> list[str]:
 
 
 def note_image(folder: Path, image_id: str) -> None:
-    """Say which image a run brings into the engine, for whoever clears away after it."""
-    (folder / IMAGE).write_text(image_id)
+    """Say which image a run brings into the engine, for whoever clears away after it; it may bring several."""
+    with (folder / IMAGES).open("a") as note:
+        note.write(f"{image_id}\n")
 
 
 def alive(parents: Iterable[Path], run_id: str) -> bool:
@@ -84,13 +85,13 @@ def _held(parent: Path, run_id: str) -> bool:
     return False
 
 
-def sweep(parents: Iterable[Path]) -> dict[str, str]:
-    """Remove the work folders of runs that are no longer alive; returns their run ids, each with the image it noted."""
-    swept: dict[str, str] = {}
+def sweep(parents: Iterable[Path]) -> dict[str, list[str]]:
+    """Remove the work folders of runs that are no longer alive; returns their run ids, each with images it noted."""
+    swept: dict[str, list[str]] = {}
     for path in itertools.chain.from_iterable(parent.glob(f"{PREFIX}*.lock") for parent in parents):
         with contextlib.suppress(OSError), path.open("r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            note, run_id = path.with_suffix("") / IMAGE, path.stem.removeprefix(PREFIX)
-            swept[run_id] = note.read_text() if note.is_file() else swept.get(run_id, "")
+            note, run_id = path.with_suffix("") / IMAGES, path.stem.removeprefix(PREFIX)
+            swept.setdefault(run_id, []).extend(note.read_text().splitlines() if note.is_file() else ())
             _remove(path.with_suffix(""))
     return swept

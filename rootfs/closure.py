@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from tarfile import LNKTYPE, SYMTYPE
@@ -13,6 +14,7 @@ from typing import IO, Protocol, runtime_checkable
 from rootfs import elf
 from rootfs.elf import BrokenElf, Elf
 from rootfs.errors import BadTree
+from rootfs.machine import Kind
 from rootfs.members import Member, Members
 from rootfs.rewind import release, rewindable
 
@@ -88,6 +90,11 @@ class Closure:
     def size(self) -> int:
         """How many programs and libraries there are."""
         return len(self._elves)
+
+    @property
+    def machines(self) -> Counter[Kind]:
+        """How many of them there are for each machine."""
+        return Counter(each.kind for each in self._elves.values())
 
     def missing(self) -> list[Missing]:
         """What is not found, by file."""

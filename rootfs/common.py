@@ -26,6 +26,11 @@ class Common(Part):
     unlinked: Annotated[tuple[fields.PathGlob, ...], *fields.Distinct] = Field(
         default=(), description="patterns of files that may lack libraries in the image, as nothing runs them there"
     )
+    platforms: Annotated[tuple[fields.KnownPlatform, ...], *fields.Distinct] = Field(
+        default=(),
+        description="what it is built for, such as linux/amd64 and linux/arm64; default: the machine's own platform;"
+        " not part of the digest",
+    )
     builder: NamedOrPlanned | None = Field(
         default=None,
         description="the builder to import the image through: a name, or what it shall be; not part of the digest",

@@ -145,13 +145,13 @@ class SetuidFiles(BuildError):
 
 
 class OtherArchitecture(BuildError):
-    """The programs of an archive are for another machine."""
+    """The programs of an archive or an image are for another machine."""
 
     def __init__(self, found: str, wanted: str, source: str) -> None:
         super().__init__(
             f"the programs in it are for {found}, and the image is for {wanted}",
             where=source,
-            mend=f"Get the archive of the same distribution for {wanted}.",
+            mend=f"Get, or make, the same for {wanted}.",
         )
 
 
@@ -824,6 +824,45 @@ class UnknownArchitecture(InputError):
 
     def __init__(self, architecture: str, known: Iterable[str]) -> None:
         super().__init__(f"no image can be made for architecture {architecture!r}", mend=nearest(architecture, known))
+
+
+class UnknownPlatform(InputError):
+    """A platform that images cannot be made for."""
+
+    def __init__(self, platform: str, known: Iterable[str]) -> None:
+        names = list(known)
+        hint = nearest(platform, names) or f"It is one of {', '.join(names)}."
+        super().__init__(f"no image can be made for platform {platform!r}", mend=hint)
+
+
+class PlatformMissing(InputError):
+    """An image was not built for this platform."""
+
+    def __init__(self, image: str, platform: str, there: Sequence[str]) -> None:
+        super().__init__(
+            f"{image} is not for {platform}, only for {', '.join(there)}",
+            mend="Name one of these with `--platform`, or name this one in the recipe's `platforms` and build again.",
+        )
+
+
+class ParentLacksPlatform(InputError):
+    """The image that another one stands on is not built for a platform of that one."""
+
+    def __init__(self, image: str, parent: str, platform: str, there: Sequence[str]) -> None:
+        super().__init__(
+            f"{image} is to be for {platform}, and {parent}, which it stands on, is there for {', '.join(there)} alone",
+            mend=f"Name {platform} in the `platforms` of {parent}, too: baseforge build {image} builds both.",
+        )
+
+
+class EmulationMissing(MachineError):
+    """Programs of another machine have to run here, and cannot."""
+
+    def __init__(self, image: str, platform: str, why: str) -> None:
+        super().__init__(
+            f"this machine cannot run programs for {platform}, and {image} needs that: {why}",
+            mend="sudo ./baseforge setup --emulation brings QEMU and registers it.",
+        )
 
 
 class LayerDamaged(BuildError):

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from rootfs.errors import nearest
+from rootfs.errors import UnknownPlatform, nearest
+from rootfs.platforms import architecture_of
 
 
 def _like(pattern: str, meaning: str) -> tuple[AfterValidator, Any]:
@@ -39,6 +40,15 @@ def _not_empty(values: tuple[object, ...]) -> tuple[object, ...]:
     return values
 
 
+def _known_platform(value: str) -> str:
+    """One that images can be made for."""
+    try:
+        architecture_of(value)
+    except UnknownPlatform as error:
+        raise ValueError(f"{error.what}. {error.mend}") from error
+    return value
+
+
 Distinct = AfterValidator(_distinct), Field(json_schema_extra={"uniqueItems": True})
 NotEmpty = AfterValidator(_not_empty), Field(json_schema_extra={"minItems": 1})
 
@@ -60,6 +70,7 @@ Stage = Annotated[str, *_like(r"[a-z][a-z0-9_.-]*", "a stage's name: use small l
 SecretId = Annotated[str, *_like(r"[A-Za-z0-9][A-Za-z0-9_.-]*", "an id of a secret: use letters, digits and _ . -")]
 # containerd's platforms: OS/ARCHITECTURE[/VARIANT].
 Platform = Annotated[str, *_like(r"[a-z0-9]+/[a-z0-9]+(/[a-z0-9.]+)?", "a platform: write linux/amd64 or linux/arm/v7")]
+KnownPlatform = Annotated[Platform, AfterValidator(_known_platform)]
 # POSIX.1, 8.1: what programs and shells can read.
 EnvName = Annotated[str, *_like(r"[A-Za-z_][A-Za-z0-9_]*", "a name of an environment variable")]
 Label = Annotated[str, *_like(r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?", "a name of a label")]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from debian_inspector.version import compare_versions
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rootfs import fields, kept, reader
 from rootfs.archive import Release
@@ -18,6 +18,7 @@ from rootfs.complaints import complaints
 from rootfs.digests import canonical
 from rootfs.errors import LockUnfit, RecipeInvalid
 from rootfs.lock import Lock, Package
+from rootfs.platforms import platform_name
 from rootfs.release import moment
 
 STRICT = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -50,6 +51,14 @@ class _LockFile(Lock):
 
     releases: Annotated[tuple[_Release, ...], *fields.NotEmpty]
     packages: Annotated[tuple[_Package, ...], *fields.NotEmpty]
+
+
+class _LockFiles(BaseModel):
+    """Of an image for several platforms: a lock for each."""
+
+    model_config = STRICT
+
+    platforms: Annotated[dict[fields.KnownPlatform, _LockFile], *fields.NotEmpty]
 
 
 @dataclass(frozen=True)
@@ -96,39 +105,70 @@ def _kind(was: Package, now: Package) -> str:
     return "upgraded" if order < 0 else "downgraded" if order > 0 else "rebuilt"
 
 
-def write_lock(lock: Lock, path: Path) -> None:
-    """Write a lock file: JSON with one package a line, so that a commit shows what changed."""
+def disagreeing(locks: Mapping[str, Lock]) -> dict[str, dict[str, str]]:
+    """The packages that have not the same version on all platforms that have them: versions by name and platform."""
+    found: dict[str, dict[str, str]] = {}
+    for platform, lock in locks.items():
+        for package in lock.packages:
+            found.setdefault(package.name, {})[platform] = package.version
+    return {name: versions for name, versions in sorted(found.items()) if len(set(versions.values())) > 1}
+
+
+def write_locks(locks: Mapping[str, Lock], path: Path) -> None:
+    """Write a lock file: JSON with one package a line, so that a commit shows what changed.
+
+    `locks` are by platform; where there is only one, its platform is not said.
+    """
+    texts = {platform: _text(lock) for platform, lock in locks.items()}
+    if len(texts) == 1:
+        [text] = texts.values()
+    else:
+        parts = [f"{json.dumps(platform)}: {each}" for platform, each in texts.items()]
+        text = '{"platforms": {\n' + ",\n".join(parts) + "\n}}"
+    kept.write(path, f"{text}\n".encode())
+
+
+def _text(lock: Lock) -> str:
     parts = [
         f' "{key}": [\n  {_lines(values)}\n ]'
         for key, values in lock.model_dump(mode="json", exclude={"tarball"}).items()
     ]
-    kept.write(path, ("{\n" + ",\n".join(parts) + "\n}\n").encode())
+    return "{\n" + ",\n".join(parts) + "\n}"
 
 
 def _lines(values: list[object]) -> str:
     return ",\n  ".join(canonical(value).decode() for value in values)
 
 
-def read_lock(path: Path) -> Lock:
-    """The lock in a file. Raises RecipeInvalid with the place of everything that is wrong in it."""
+def read_locks(path: Path) -> dict[str, Lock]:
+    """The locks in a file, by platform; an empty one where none is said.
+
+    Raises RecipeInvalid with the place of everything that is wrong in it.
+    """
+    model: type[_LockFile | _LockFiles] = _LockFile
     try:
         text = path.read_text()
-        json.loads(text)
-        return Lock.model_validate(_LockFile.model_validate_json(text).model_dump())
+        if isinstance(said := json.loads(text), dict) and "platforms" in said:
+            model = _LockFiles
+        found = model.model_validate_json(text)
+        locks = found.platforms if isinstance(found, _LockFiles) else {"": found}
+        return {platform: Lock.model_validate(lock.model_dump()) for platform, lock in locks.items()}
     except OSError as error:
         raise RecipeInvalid([(f"{path}:1:1", f"the file cannot be read: {error.strerror}")]) from None
     except json.JSONDecodeError as error:
         where = f"{path}:{error.lineno}:{error.colno}"
         raise RecipeInvalid([(where, f"this is not the JSON of a lock file: {error.msg}")]) from None
     except ValidationError as error:
-        raise RecipeInvalid(complaints(error, reader.load(path), _LockFile)) from None
+        raise RecipeInvalid(complaints(error, reader.load(path), model)) from None
     except ValueError:
         raise RecipeInvalid([(f"{path}:1:1", "the file is not UTF-8 text")]) from None
 
 
 def committed_lock(recipe: Origin, path: Path, architecture: str) -> Lock:
     """The lock in the file that a recipe names. Raises RecipeInvalid, LockUnfit."""
-    lock = read_lock(path)
+    locks, platform = read_locks(path), platform_name(architecture)
+    if (lock := locks.get("") or locks.get(platform)) is None:
+        raise LockUnfit(path, f"it is for {', '.join(locks)}, and {platform} is built")
     pockets = {f"{recipe.suite}-{pocket}" for pocket in recipe.pockets}
     known = {recipe.suite, *pockets, *(suite for each in recipe.repositories for suite in each.suites)}
     suites = {release.suite for release in lock.releases}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rootfs import reader
@@ -55,7 +55,7 @@ def wrong_parents(file: Path) -> Iterator[tuple[Key, str]]:
         elif not is_file(parent):
             known = [path.stem for path in file.parent.glob("*.yaml") if path != file]
             yield key, f"there is no recipe {name!r} in {file.parent}. {nearest(name, known)}".rstrip()
-        elif key == FROM and (why := _no_carrier(parent)):
+        elif why := (_no_carrier(parent) if key == FROM else "") or _other_platforms(file, parent):
             yield key, why
 
 
@@ -85,6 +85,19 @@ def _circle(file: Path, line: tuple[str, ...]) -> tuple[str, ...]:
         return line
     circles = (_circle(_beside(file, name), line) for name in parents_of(file).values())
     return next(filter(None, circles), ())
+
+
+def _other_platforms(file: Path, parent: Path) -> str:
+    """Why an image cannot be for the platforms that it names, in a sentence; empty where it can, or names none."""
+    own, there = (_list(reader.load(each).at(("platforms",))) for each in (file, parent))
+    if lacking := [str(each) for each in own if each not in there]:
+        return f"{parent.stem!r} is not for {', '.join(lacking)}: name the same there, in `platforms`"
+    return ""
+
+
+def _list(said: object) -> Sequence[object]:
+    """What a list has; nothing where there is none, which reading the recipe says."""
+    return said if isinstance(said, list | tuple) else ()
 
 
 def _no_carrier(parent: Path) -> str:

@@ -67,6 +67,13 @@ class TarballRecipe(TarballKeys, Common):
 
     kind: Literal["tarball"] = Field(description="a root filesystem in a tar archive, of any distribution")
 
+    @field_validator("platforms")
+    @classmethod
+    def _one_platform(cls, platforms: tuple[str, ...]) -> tuple[str, ...]:
+        if len(platforms) > 1:
+            raise ValueError("an archive is for one platform: write a recipe for each")
+        return platforms
+
 
 Recipe = DebootstrapRecipe | ScratchRecipe | TarballRecipe | LayerRecipe | DockerfileRecipe
 KINDS: dict[str, type[Recipe]] = {
@@ -148,10 +155,10 @@ def read_all(folder: Path) -> list[Recipe]:
 def digest(recipe: Recipe, folder: Path) -> str:
     """`sha256:HEX` of what a recipe says, defaults included, and of the files in its `folder` (see `folder_of`).
 
-    The description and the builder do not count: a better sentence makes no other image, nor does another builder. A
-    tarball counts in the lock. Raises RecipeInvalid for a file that cannot be read.
+    The description and the builder do not count: a better sentence makes no other image, nor does another builder, nor
+    one for a further platform. A tarball counts in the lock. Raises RecipeInvalid for a file that cannot be read.
     """
-    said = recipe.model_dump(mode="json", by_alias=True, exclude={"description", "builder"})
+    said = recipe.model_dump(mode="json", by_alias=True, exclude={"description", "builder", "platforms"})
     archive = recipe.source if isinstance(recipe, TarballRecipe) else None
     whole = isinstance(recipe, ScratchRecipe | DockerfileRecipe)
     files = contents(folder, but=archive) if whole or any(_named(recipe)) else []

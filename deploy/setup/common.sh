@@ -42,15 +42,19 @@ fail_with_log() {
 . "$here/deploy/setup/packages.sh"
 # shellcheck source=deploy/setup/engine.sh
 . "$here/deploy/setup/engine.sh"
+# shellcheck source=deploy/setup/emulation.sh
+. "$here/deploy/setup/emulation.sh"
 # shellcheck source=deploy/setup/python.sh
 . "$here/deploy/setup/python.sh"
 
 # survey MACHINE GROUPS [PACKAGE...]: what is missing, found out without changing anything; true when nothing is.
-# Sets `wanted_packages`, and to yes or nothing: `wanted_scripts` (of debootstrap), `wanted_engine`, `wanted_python`.
+# Sets `wanted_packages`, and to yes or nothing: `wanted_scripts` (of debootstrap), `wanted_engine`, `wanted_python`,
+# `wanted_emulation`, which is asked for by EMULATION_PACKAGES.
 survey() {
     machine=$1 groups=$2
     shift 2
-    wanted_engine='' wanted_python='' wanted_scripts=''
+    wanted_engine='' wanted_python='' wanted_scripts='' wanted_emulation=''
+    case " $* " in *" arch-test "*) emulation_works || wanted_emulation=yes ;; esac
     if [ "$machine" != no ]; then
         # shellcheck disable=SC2086 # a list of names
         set -- "$@" $MACHINE_PACKAGES
@@ -66,7 +70,7 @@ survey() {
         find_uv || set -- "$@" python3-venv ca-certificates
     fi
     wanted_packages=$(missing_packages "$@")
-    [ -z "$wanted_packages$wanted_engine$wanted_python$wanted_scripts" ]
+    [ -z "$wanted_packages$wanted_engine$wanted_python$wanted_scripts$wanted_emulation" ]
 }
 
 # set_up MACHINE GROUPS [PACKAGE...]: MACHINE is yes for all that builds need, packages for all but the engine, or no;
@@ -93,13 +97,14 @@ mend() {
     [ -z "$wanted_packages$wanted_scripts" ] || install_packages
     case " $wanted_packages " in *" docker.io "*) engine_started=yes ;; esac # its package starts it where it can
     [ -z "$wanted_engine" ] || engine_answers || start_engine
+    [ -z "$wanted_emulation" ] || emulation_works || start_emulation
     [ -z "$wanted_python" ] || make_python "$groups"
 }
 
 # Whether we lack the rights for what is missing.
 needs_root() {
     [ "$(id -u)" != 0 ] || return 1
-    [ -n "$wanted_packages$wanted_engine$wanted_scripts" ] || ! python_writable
+    [ -n "$wanted_packages$wanted_engine$wanted_scripts$wanted_emulation" ] || ! python_writable
 }
 
 # The one line that mends all that needs root.
@@ -107,9 +112,10 @@ ask_for_root() {
     lacks=$wanted_packages line=''
     case $0 in *[!A-Za-z0-9_./-]*) setup="sudo '$0' $as_root" ;; *) setup="sudo $0 $as_root" ;; esac
     [ -z "$wanted_scripts" ] || lacks="$lacks a newer debootstrap"
+    [ -z "$wanted_emulation" ] || lacks="$lacks emulation of other platforms"
     [ -z "$wanted_python" ] || python_writable || lacks="$lacks a Python environment in $here"
     # They may have an engine that root does not know of.
-    if [ "$as_root" = setup ] && [ -z "$wanted_engine" ] && engine_answers; then setup="$setup --no-engine"; fi
+    case $as_root in setup*) [ -n "$wanted_engine" ] || ! engine_answers || setup="$setup --no-engine" ;; esac
     [ -z "$lacks" ] || line=$setup
     if [ -n "$wanted_engine" ]; then
         lacks="${lacks:+$lacks and }a Docker engine that answers you"

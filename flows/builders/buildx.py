@@ -10,8 +10,9 @@ from tempfile import TemporaryDirectory
 from flows.builders.command import buildx, plain
 from flows.builders.docker import Docker
 from flows.builders.engine import Engine
-from flows.image.oci import Image, blob_path, digest_of, platform_of
+from flows.image.oci import Image, blob_path, digest_of
 from rootfs.errors import BuilderFailed, BuildxFailed, DigestMismatch
+from rootfs.platforms import platform_name
 from rootfs.run import Log
 
 DOCKERFILE = "FROM base\n"
@@ -47,7 +48,8 @@ class Buildx:
         base = ["--build-context", f"base=oci-layout://layout:{image.name}"]
         output = ["--output", "type=oci,tar=false,dest=back"]
         try:
-            words = ["build", "--builder", self.name, *base, *plain(_platform(image)), *output, "context"]
+            usual = plain(platform_name(image.architecture))
+            words = ["build", "--builder", self.name, *base, *usual, *output, "context"]
             buildx(*words, wait=THROUGH, cwd=folder, log=self.log)
         except BuildxFailed as error:
             raise BuilderFailed(self.name, self.driver, "importing", error.what) from error
@@ -57,11 +59,6 @@ class Buildx:
         below = tuple(replace(layer, path=blob_path(back, layer.digest)) for layer in image.below)
         own = replace(image.layer, path=blob_path(back, image.layer.digest))
         return replace(image, layout=back, layer=own, below=below)
-
-
-def _platform(image: Image) -> str:
-    platform = platform_of(image.architecture)
-    return "/".join(platform[key] for key in ("os", "architecture", "variant") if key in platform)
 
 
 def _digests(layout: Path) -> str:

@@ -68,6 +68,11 @@ class Engine:
         except FAULTS as error:
             raise EngineLost(self.endpoint, doing, _reason(error)) from error
 
+    @property
+    def local(self) -> bool:
+        """Whether it runs on this machine, as far as its address says."""
+        return not self.endpoint.startswith(("tcp:", "http:", "https:", "ssh:"))
+
     def image_id(self, image: Image) -> str:
         """The id this engine must give the image."""
         return image.manifest_digest if self.containerd else image.config_digest

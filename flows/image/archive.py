@@ -19,9 +19,10 @@ from typing import BinaryIO, Protocol
 
 import zstandard
 
-from flows.image.oci import LAYOUT_FILE, Image, index, platform_of
+from flows.image.oci import LAYOUT_FILE, Image, index
 from rootfs.errors import LayerDamaged
 from rootfs.pack import Layer
+from rootfs.platforms import platform_of
 
 CHUNK = 1 << 20
 

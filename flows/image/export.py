@@ -26,6 +26,7 @@ from flows.image.archive import (
     unpacked,
 )
 from flows.image.oci import LAYOUT_FILE, index
+from flows.image.several import outer_index
 from rootfs.disk import FULL
 from rootfs.errors import DiskFull, ExportRefused, UnknownFormat
 from rootfs.merge import members_of, tree_of
@@ -42,6 +43,7 @@ class _Parts:
     manifest: bytes
     manifest_digest: str
     config: bytes
+    index: str = ""
 
     @property
     def config_digest(self) -> str:
@@ -69,18 +71,19 @@ class _Parts:
                 yield frames(members_of(tree))
 
 
-def export(blobs: Blobs, manifest_digest: str, destination: Path, *, reference: str) -> None:
+def export(blobs: Blobs, manifest_digest: str, destination: Path, *, reference: str, index: str = "") -> None:
     """Write an image to a file, which is there whole or not at all; a file of that name is replaced.
 
     The ending decides: `.tar.zst` the layer as it is kept, or what several are together, `.tar` the same unpacked,
-    `.oci.tar` the image, which loads under the name `reference` (`NAME:TAG`). Raises UnknownFormat, ExportRefused,
+    `.oci.tar` the image, which loads under the name `reference` (`NAME:TAG`); with the digest of an `index` that it is
+    in, all images of that, of which engines that know no index load this one. Raises UnknownFormat, ExportRefused,
     DiskFull, LayerDamaged and what `open_blob` raises.
     """
     write = _writer(destination)
     manifest = read_blob(blobs, manifest_digest)
     config = read_blob(blobs, json.loads(manifest)["config"]["digest"])
     with _whole_file(destination) as file:
-        write(_Parts(blobs, reference, manifest, manifest_digest, config), file)
+        write(_Parts(blobs, reference, manifest, manifest_digest, config, index), file)
 
 
 def _writer(destination: Path) -> Callable[[_Parts, BinaryIO], None]:
@@ -145,12 +148,30 @@ def _write_image(parts: _Parts, file: BinaryIO) -> None:
         file.seek(start)
         file.write(header(blob_name(diff_id), size))
         file.seek(end)
-    _copy(archive(*_small_entries(parts), *_layer_entries(parts)), file)
+    _copy(archive(*_small_entries(parts), *_layer_entries(parts), *_other_entries(parts)), file)
 
 
 def _layer_entries(parts: _Parts) -> Iterator[Entry]:
     for layer in parts.layers.values():
         yield Entry(blob_name(layer["digest"]), layer["size"], packed(parts.blobs, layer["digest"]))
+
+
+def _other_entries(parts: _Parts) -> Iterator[Entry]:
+    """What the other images of the index have besides, and the index."""
+    if not parts.index:
+        return
+    index = read_blob(parts.blobs, parts.index)
+    small = {parts.index: index}
+    layers: dict[str, int] = {}
+    for listed in json.loads(index)["manifests"]:
+        if listed["digest"] != parts.manifest_digest:
+            manifest = read_blob(parts.blobs, listed["digest"])
+            config = json.loads(manifest)["config"]["digest"]
+            small |= {listed["digest"]: manifest, config: read_blob(parts.blobs, config)}
+            layers |= {layer["digest"]: layer["size"] for layer in json.loads(manifest)["layers"]}
+    yield from (Entry(blob_name(digest), len(data), [data]) for digest, data in small.items())
+    for digest in layers.keys() - {layer["digest"] for layer in parts.layers.values()}:
+        yield Entry(blob_name(digest), layers[digest], packed(parts.blobs, digest))
 
 
 def _small_entries(parts: _Parts) -> Iterator[Entry]:
@@ -163,7 +184,9 @@ def _small_entries(parts: _Parts) -> Iterator[Entry]:
     plain = [blob_name(diff_id) for diff_id in json.loads(parts.config)["rootfs"]["diff_ids"]]
     contents = {
         "oci-layout": LAYOUT_FILE,
-        "index.json": index(parts.manifest, platform, names),
+        "index.json": outer_index(read_blob(parts.blobs, parts.index), names)
+        if parts.index
+        else index(parts.manifest, platform, names),
         "manifest.json": docker_manifest(parts.config_digest, plain, name=parts.reference),
         blob_name(parts.manifest_digest): parts.manifest,
         blob_name(parts.config_digest): parts.config,

@@ -19,32 +19,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from rootfs.errors import UnknownArchitecture
 from rootfs.pack import Layer
 from rootfs.parts import ImageSettings
+from rootfs.platforms import platform_of
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+zstd"
 LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
-
-# Debian's architectures as GOARCH and variant: dpkg's cputable against `go tool dist list`; the variants are the
-# baselines of Debian's ports. arm64 has none, as containerd's platforms package leaves v8 out.
-PLATFORMS = {
-    "amd64": ("amd64", ""),
-    "arm64": ("arm64", ""),
-    "armel": ("arm", "v5"),
-    "armhf": ("arm", "v7"),
-    "i386": ("386", ""),
-    "loong64": ("loong64", ""),
-    "mips64el": ("mips64le", ""),
-    "mipsel": ("mipsle", ""),
-    "ppc64": ("ppc64", ""),
-    "ppc64el": ("ppc64le", ""),
-    "riscv64": ("riscv64", ""),
-    "s390x": ("s390x", ""),
-}
 
 # What a builder adds where an image has none (BuildKit's system.DefaultPathEnvUnix).
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -125,14 +108,6 @@ def assemble(
         size=len(manifest) + len(config) + sum(each.size for each in taken),
         below=tuple(taken[:-1]),
     )
-
-
-def platform_of(architecture: str) -> dict[str, str]:
-    """Debian's name of an architecture as an OCI platform, its keys in Go's order. Raises UnknownArchitecture."""
-    if architecture not in PLATFORMS:
-        raise UnknownArchitecture(architecture, PLATFORMS)
-    machine, variant = PLATFORMS[architecture]
-    return {"architecture": machine, "os": "linux"} | ({"variant": variant} if variant else {})
 
 
 def digest_of(data: bytes) -> str:

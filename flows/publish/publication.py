@@ -6,7 +6,8 @@ import json
 from io import BytesIO
 from pathlib import Path
 
-from flows.image.oci import Image
+from flows.image.oci import Image, blob_path
+from flows.image.several import Index
 from flows.publish.record import Record
 from flows.store import Store
 from rootfs.digests import canonical
@@ -64,7 +65,12 @@ def keep_blobs(store: Store, made: Image) -> None:
     for layer in made.layers:
         store.put_blob(layer.path, layer.digest)
     for digest in (made.config_digest, made.manifest_digest):
-        store.put_blob(made.layout / "blobs/sha256" / digest.removeprefix("sha256:"), digest)
+        store.put_blob(blob_path(made.layout, digest), digest)
+
+
+def keep_index(store: Store, made: Index) -> None:
+    """Keep the index over images that are kept."""
+    store.put_blob(blob_path(made.layout, made.manifest_digest), made.manifest_digest)
 
 
 def keep_bytes(store: Store, data: bytes) -> str:

@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from rootfs.lock import Lock
+from rootfs.lock import Lock, native_architecture
+from rootfs.platforms import platform_name
 
 Status = Literal["published", "unchanged", "built", "failed"]
 
@@ -27,7 +28,7 @@ class UsedBuilder(Frozen):
 
 
 class ParentBuild(Frozen):
-    """A build that another image is made of, and the image that it is."""
+    """A build that another image is made of, and the image that it is, for one platform."""
 
     image: str
     build: str
@@ -55,6 +56,11 @@ class Record(Frozen):
     (`reason` says why). `registry` is what was pushed, by digest; `example` are the arguments of a `docker run`
     that shows it working. A layer on another image names its `parent`, a Dockerfile the `bases` of its contexts;
     `layer_digest`, `diff_id` and `unpacked` are those of the highest layer, `size` and `packages` the whole image's.
+
+    An image for several platforms is an index, whose digest is its `manifest_digest`. What is said of one platform is
+    in its `parts`, a record each; `packages`, `distribution` and `example` are those of the part for the machine that
+    it was built on (see `own`), `size` and `smoke` are of them all. `versions` has the packages of which the parts do
+    not have the same version: by name and platform.
     """
 
     image: str
@@ -87,6 +93,22 @@ class Record(Frozen):
     example: tuple[str, ...] | None = None
     reason: str = ""
     exit_status: int = 0
+    parts: tuple[Record, ...] = ()
+    versions: dict[str, dict[str, str]] = {}
+
+    def of(self, platform: str) -> Record | None:
+        """What was built for a platform: itself, or a part; None where nothing was."""
+        return next((each for each in self.parts or (self,) if platform in each.platforms), None)
+
+    @property
+    def index(self) -> str:
+        """The digest of the index over the parts; empty where it has none."""
+        return self.manifest_digest if self.parts else ""
+
+    @property
+    def own(self) -> Record:
+        """What was built for this machine's platform, or else for the first one."""
+        return self.of(platform_name(native_architecture())) or (self.parts or (self,))[0]
 
     @property
     def took(self) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flows.image.oci import Image, digest_of
+from flows.image.several import Index
 from rootfs.errors import (
     InvalidRegistry,
     Problem,
@@ -74,7 +75,7 @@ class Registry:
         return f"{self.address.rstrip('/')}/{name}"
 
 
-def push(image: Image, registry: Registry, *, log: Log | None = None) -> str:
+def push(image: Image | Index, registry: Registry, *, log: Log | None = None) -> str:
     """Push the image by its digest, look whether that is what is there, and return its name with the digest.
 
     Raises RegistryUnreachable (trying again can help), InvalidRegistry, RegistrySpeaksHttp, RegistryDenied,
@@ -95,8 +96,11 @@ def tag(reference: str, registry: Registry, tags: Sequence[str], *, log: Log | N
 
 
 def _copy(source: str, target: str, registry: Registry, timeout: float, log: Log | None) -> None:
-    """One image to one name. Both ends are held to a digest by us, so the machine's signature policy has no say."""
-    flags = ["--preserve-digests", f"--dest-tls-verify={_flag(not registry.insecure)}"]
+    """One image, or an index with all of its images, to one name.
+
+    Both ends are held to a digest by us, so the machine's signature policy has no say.
+    """
+    flags = ["--all", "--preserve-digests", f"--dest-tls-verify={_flag(not registry.insecure)}"]
     if source.startswith("docker://"):
         flags.append(f"--src-tls-verify={_flag(not registry.insecure)}")
     _skopeo(["copy", *flags, source, f"docker://{target}"], target, timeout, log)

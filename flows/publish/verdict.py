@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -109,9 +109,7 @@ def expected(store: Store, record: Record, against: str = "") -> Expected:
     """
     if not against:
         return Expected(record.diff_id, record.layer_digest, record.config_digest, record.manifest_digest)
-    if not (digest := DIGEST.fullmatch(against)):
-        raise InvalidDigest(against)
-    manifest = f"sha256:{digest[1]}"
+    manifest = digest_said(against)
     if not (said := _document(store, manifest)):
         return Expected("", "", "", manifest)
     try:
@@ -120,6 +118,29 @@ def expected(store: Store, record: Record, against: str = "") -> Expected:
     except (KeyError, IndexError, TypeError) as error:
         raise InvalidDigest(against, "of an image") from error
     return Expected(diff_id, layer, config, manifest)
+
+
+def digest_said(against: str) -> str:
+    """A digest that a person gave, in full; empty where none was given. Raises InvalidDigest."""
+    if against and not DIGEST.fullmatch(against):
+        raise InvalidDigest(against)
+    return f"sha256:{against.removeprefix('sha256:')}" if against else ""
+
+
+def united(record: Record, parts: Sequence[Verdict], index: str, found: str) -> Verdict:
+    """How an image for several platforms went, which was recorded as an `index`; empty digests are not known."""
+    pairs = [(record.parts[number].platforms[0], each) for number, each in enumerate(parts)]
+    links = [link.model_copy(update={"name": f"{name} {link.name}"}) for name, each in pairs for link in each.links]
+    if found:
+        links.append(Link(name="index", recorded=index, found=found))
+    told = [f"{name}: {line}" for name, each in pairs for line in each.differences]
+    return parts[-1].model_copy(
+        update={
+            "links": tuple(links),
+            "differences": tuple(told[:SHOWN]),
+            "different": sum(each.different for each in parts),
+        }
+    )
 
 
 def _document(store: Store, digest: str) -> dict[str, Any]:

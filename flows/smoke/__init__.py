@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.builders.engine import LABEL, Engine
-from flows.smoke.container import Ran, remove, run_once
+from flows.smoke.container import Container, Ran, remove, run_once
 from rootfs.errors import SmokeFailed
 from rootfs.parts import SmokeCheck
 
+EMULATED = 10  # times as long as a program may take where it is emulated: QEMU takes 4 to 8 times as long
 Log = Callable[[str], None]
 Brought = Callable[[SmokeCheck], Path | None]
 
@@ -63,15 +64,21 @@ def smoke_test(
     run_label: str,
     log: Log | None = None,
     brought: Brought = lambda _: None,
+    emulated: str = "",
 ) -> Verdict:
     """Run each check in a container of its own and judge it; `log` sees commands and output.
 
-    What a check brings along is in the tar that `brought` gives of it.
+    What a check brings along is in the tar that `brought` gives of it. `emulated` is the image's platform where that
+    is not the machine's own: each check has more time then.
 
     The containers carry the label `baseforge.run=RUN_LABEL` and are removed whatever happens. Raises EngineLost, and
     EngineRefused where the engine does not have the image.
     """
-    return Verdict(tuple(_one(image_id, check, engine, run_label, log, brought(check)) for check in checks))
+
+    def one(check: SmokeCheck) -> Result:
+        return _one(Container(image_id, check.run, run_label, emulated, brought(check)), check, engine, log)
+
+    return Verdict(tuple(map(one, checks)))
 
 
 def remove_leftovers(engine: Engine, run_label: str) -> int:
@@ -83,10 +90,8 @@ def remove_leftovers(engine: Engine, run_label: str) -> int:
     return len(found)
 
 
-def _one(
-    image_id: str, check: SmokeCheck, engine: Engine, run_label: str, log: Log | None, brought: Path | None
-) -> Result:
-    ran = run_once(engine, image_id, check.run, timeout=check.timeout, run_label=run_label, brought=brought)
+def _one(container: Container, check: SmokeCheck, engine: Engine, log: Log | None) -> Result:
+    ran = run_once(engine, container, timeout=check.timeout * (EMULATED if container.platform else 1))
     result = Result(check.run, ran, tuple(_problems(check, ran)))
     if log:
         for line in result.lines():

@@ -100,23 +100,25 @@ class _Output:
             self._stream._response.close()  # type: ignore[attr-defined]
 
 
-def run_once(
-    engine: Engine,
-    image_id: str,
-    command: Sequence[str],
-    *,
-    timeout: float,
-    run_label: str,
-    brought: Path | None = None,
-) -> Ran:
-    """Run a command, after the image's entry point if it has one, for `timeout` seconds at most; say how it went.
+@dataclass(frozen=True)
+class Container:
+    """What is run of which image, after its entry point if it has one; `platform` is the image's, if it has to be said.
 
-    What is in the tar that is `brought` is in /smoke. Raises EngineLost and EngineRefused.
+    What is in the tar that is `brought` is in /smoke.
     """
-    container = _container(engine, image_id, command, run_label, [BROUGHT] if brought else [])
-    with engine.during("running a smoke test"), _Output() as output, container as name:
-        if brought:
-            with brought.open("rb") as tar:  # into the volume, as nothing else in the container can be written to
+
+    image_id: str
+    command: Sequence[str]
+    run_label: str
+    platform: str = ""
+    brought: Path | None = None
+
+
+def run_once(engine: Engine, container: Container, *, timeout: float) -> Ran:
+    """Run a container for `timeout` seconds at most; say how it went. Raises EngineLost and EngineRefused."""
+    with engine.during("running a smoke test"), _Output() as output, _created(engine, container) as name:
+        if container.brought:
+            with container.brought.open("rb") as tar:  # into the volume: all else is read-only
                 engine.client.api.put_archive(name, BROUGHT, tar)
         output.follow(engine.client.api.attach(name, stream=True, demux=True))
         ended = _run(engine, name, timeout)
@@ -162,21 +164,17 @@ def _killed_after(timeout: float, engine: Engine, container: str) -> Iterator[th
 
 
 @contextlib.contextmanager
-def _container(
-    engine: Engine, image_id: str, command: Sequence[str], run_label: str, volumes: list[str]
-) -> Iterator[str]:
+def _created(engine: Engine, container: Container) -> Iterator[str]:
     """A container that is gone when the block ends, and also when an interrupt comes before the block begins."""
     name = f"baseforge-smoke-{uuid.uuid4().hex}"
     try:
-        unbroken(lambda _: _create(engine, image_id, command, name, run_label, volumes))
+        unbroken(lambda _: _create(engine, container, name))
         yield name
     finally:
         remove(engine, name)
 
 
-def _create(
-    engine: Engine, image_id: str, command: Sequence[str], name: str, run_label: str, volumes: list[str]
-) -> None:
+def _create(engine: Engine, container: Container, name: str) -> None:
     api = engine.client.api
     limits = api.create_host_config(
         network_mode="none",
@@ -188,13 +186,14 @@ def _create(
         log_config=LogConfig(type=LogConfig.types.NONE),  # what is printed comes to us alone, and not onto a disk
     )
     api.create_container(
-        image_id,
-        list(command),
+        container.image_id,
+        list(container.command),
         name=name,
-        labels={LABEL: run_label},
+        labels={LABEL: container.run_label},
         host_config=limits,
         use_config_proxy=False,
-        volumes=volumes,
+        volumes=[BROUGHT] if container.brought else [],
+        platform=container.platform or None,
     )
 
 

@@ -16,6 +16,7 @@ from rootfs.errors import FileNotMade
 from rootfs.lock import Package
 from rootfs.members import Member, Members
 from rootfs.parts import FileEntry
+from rootfs.platforms import platform_name, platform_of
 from rootfs.run import run
 from rootfs.scratch import basics, cache, certificates
 from rootfs.scratch.debs import Debs, opened
@@ -80,10 +81,16 @@ def _built(job: Job, recipe: ScratchRecipe) -> Path:
         shutil.copytree(job.files, folder, symlinks=True)
     else:
         folder.mkdir()
-    environment = {**job.environment, "HOME": str(folder)}
+    environment = {**job.environment, **_target(job.architecture), "HOME": str(folder)}
     for command in recipe.build:
         run(command, cwd=folder, env=environment, contained=True, network=False, timeout=TIMEOUT, log=job.log)
     return folder
+
+
+def _target(architecture: str) -> dict[str, str]:
+    """What a compiler is to make programs for, in the words of BuildKit's Dockerfiles."""
+    said = platform_of(architecture)
+    return {"TARGETPLATFORM": platform_name(architecture), "TARGETARCH": said["architecture"]}
 
 
 def _unpack(made: Tree, recipe: ScratchRecipe, debs: Debs) -> set[str]:

@@ -105,6 +105,6 @@ def test_a_person_starts_a_build_through_the_api_and_the_night_is_scheduled(site
         time.sleep(0.2)
     assert state["type"] == "COMPLETED", state
     assert [build.split("@")[0] for build in site.builds()] == ["hello"]
-    assert recorded(served, run["id"], {"pack hello/amd64", "smoke hello", "record hello"})
+    assert recorded(served, run["id"], {"pack hello/amd64", "smoke hello/amd64", "record hello"})
     artifacts = ask("POST", f"{served}/artifacts/filter", {"artifacts": {"key": {"any_": ["build-hello"]}}})
     assert artifacts[0]["type"] == "table"

@@ -10,6 +10,7 @@ import pytest
 from flows import ahead, inputs
 from flows.ahead import Ahead
 from flows.choice import Choice
+from flows.inputs import Meant
 from flows.publish import publication
 from flows.publish.record import Record
 from flows.session import session
@@ -62,7 +63,7 @@ def until(condition):
 
 
 def meant(image):
-    return inputs.meant(image, Choice())
+    return inputs.meant(image, Choice()).parts[0]
 
 
 def names(members):
@@ -172,7 +173,7 @@ def test_what_the_pool_lacks_is_fetched_by_the_steps(site, works, monkeypatch):
     common = dict.fromkeys(("name", "version", "architecture", "source", "archive", "suite", "path"), "x")
     lock = Lock(packages=(Package(sha256="0" * 64, size=1, **common),))
     wanted = replace(meant("a"), lock=lock)
-    monkeypatch.setattr(inputs, "meant", lambda *_: wanted)
+    monkeypatch.setattr(inputs, "meant", lambda *_: Meant((wanted,)))
     making = works("a")
     assert taken(making, "a") is None
     making.end()

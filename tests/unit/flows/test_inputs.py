@@ -2,16 +2,20 @@
 
 import pytest
 
-from flows.inputs import Inputs, settled
+from flows.choice import Choice
+from flows.inputs import Inputs, Meant, meant, settled
 from flows.publish.publication import keep_record
 from flows.publish.record import Record
 from flows.session import session
 from flows.settings import Settings
 from rootfs.archive import Release
-from rootfs.lock import Lock, Package
+from rootfs.lock import Lock, Package, native_architecture
+from rootfs.platforms import platform_name
 from rootfs.recipe import read
 from rootfs.whole import lineage_of
 
+OWN = platform_name(native_architecture())
+SCRATCH = "kind: scratch\nfiles: [{path: /a, content: x}]\n"
 ARCHIVE = "http://archive.test/debian"
 
 
@@ -26,23 +30,30 @@ def lock(date=1, version="1", suites=("trixie", "trixie-security")):
 def built(tmp_path, monkeypatch):
     monkeypatch.setenv("BASEFORGE_HOME", str(tmp_path))
     with session(Settings(store=str(tmp_path / "store"))) as here:
-        record = Record(image="trixie", build="20261101T000000Z-1", status="published", input_digest="i", lock=lock())
+        record = Record(
+            image="trixie",
+            build="20261101T000000Z-1",
+            status="published",
+            input_digest="i",
+            lock=lock(),
+            platforms=[OWN],
+        )
         keep_record(here.store, record)
         yield here
 
 
 @pytest.mark.parametrize("same", [lock(), lock(date=2)])
 def test_the_same_packages_are_the_same_lock_however_often_the_archive_signs_them(built, same):
-    assert settled(same, "trixie") == lock(date=1)
+    assert settled(same, "trixie", OWN) == lock(date=1)
 
 
 @pytest.mark.parametrize("other", [lock(version="2"), lock(date=2, suites=("trixie",))])
 def test_other_packages_or_suites_are_another_lock(built, other):
-    assert settled(other, "trixie") == other
+    assert settled(other, "trixie", OWN) == other
 
 
 def test_an_image_without_a_build_has_the_newest_lock(built):
-    assert settled(lock(date=2), "noble") == lock(date=2)
+    assert settled(lock(date=2), "noble", OWN) == lock(date=2)
 
 
 def test_the_image_names_the_archives_themselves_and_not_those_that_a_recipe_adds(tmp_path):
@@ -59,3 +70,46 @@ def test_the_image_names_the_archives_themselves_and_not_those_that_a_recipe_add
     state = {"newest": known, "lock": known, "tools": {}, "recipe_digest": ""}
     wanted = Inputs(recipe=recipe, file=file, architecture="amd64", lineage=lineage_of(recipe, file), **state)
     assert wanted.sources_list == (f"deb {ARCHIVE} trixie main contrib\ndeb {ARCHIVE} trixie-security main contrib\n")
+
+
+def test_the_lock_of_another_platform_is_another(built):
+    assert settled(lock(date=2), "trixie", "linux/s390x") == lock(date=2)
+
+
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    monkeypatch.setenv("BASEFORGE_HOME", str(tmp_path))
+    recipes = tmp_path / "recipes"
+    recipes.mkdir()
+    (recipes / "a.yaml").write_text(SCRATCH + "platforms: [linux/s390x, linux/arm/v7]\n")
+    (recipes / "b.yaml").write_text(SCRATCH)
+    with session(Settings(store=str(tmp_path / "store"), recipes=recipes)) as here:
+        yield here
+
+
+def platforms(image, **choice):
+    return [each.platform for each in meant(image, Choice(**choice)).parts]
+
+
+@pytest.mark.parametrize(
+    ("image", "choice", "expected"),
+    [
+        ("a", {}, ["linux/s390x", "linux/arm/v7"]),
+        ("b", {}, [OWN]),
+        ("a", {"platforms": ("linux/386",)}, ["linux/386"]),
+        ("b", {"platforms": ("linux/386", "linux/s390x")}, ["linux/386", "linux/s390x"]),
+        # What comes along as somebody's parent loses no platform.
+        ("a", {"platforms": ("linux/386",), "named": ("b",)}, ["linux/s390x", "linux/arm/v7", "linux/386"]),
+        ("b", {"platforms": (OWN,), "named": ("a",)}, [OWN]),
+    ],
+)
+def test_an_image_is_for_the_platforms_that_are_chosen_or_its_recipes_or_the_machines(scratch, image, choice, expected):
+    assert platforms(image, **choice) == expected
+
+
+def test_each_platform_has_inputs_of_its_own_and_all_together_are_others(scratch):
+    both, one = meant("a", Choice()), meant("a", Choice(platforms=("linux/s390x",)))
+    assert [each.architecture for each in both.parts] == ["s390x", "armhf"]
+    assert one.digest == both.parts[0].digest
+    assert len({both.digest, *(each.digest for each in both.parts)}) == 3
+    assert Meant(both.parts[::-1]).digest == both.digest

@@ -17,16 +17,18 @@ from flows.publish import ingredients, publication
 from flows.publish.record import ParentBuild, Record
 from flows.session import Session, session
 from flows.settings import Settings
-from rootfs.errors import BadTree, BlobMissing, ParentFailed, ParentUnpublished
-from rootfs.lock import Lock
+from rootfs.errors import BadTree, BlobMissing, ParentFailed, ParentLacksPlatform, ParentUnpublished
+from rootfs.lock import Lock, native_architecture
 from rootfs.merge import Stack, members_of, tree_of
 from rootfs.parents import lineage
 from rootfs.parts import ImageSettings
+from rootfs.platforms import platform_name
 from rootfs.recipe import LayerRecipe, find, read
 from tests.unit.image.samples import EPOCH, image_of, layered
 
 BASE = "kind: debootstrap\nsuite: trixie\n"
 STATUS = "var/lib/dpkg/status"
+OWN = platform_name(native_architecture())
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
 
 def record(image: str, status: str = "published", build: str = "20261101T000000Z-1", digest: str = "m") -> Record:
     said = {"image": image, "build": build, "status": status, "input_digest": f"sha256:{image}{build}"}
-    return Record.model_validate({**said, "manifest_digest": digest})
+    return Record.model_validate({**said, "manifest_digest": digest, "platforms": [OWN]})
 
 
 def layer(site: Session, name: str = "mid") -> LayerRecipe:
@@ -55,24 +57,36 @@ def layer(site: Session, name: str = "mid") -> LayerRecipe:
 
 def test_a_layer_is_laid_on_what_this_session_has_built(site: Session) -> None:
     publication.keep_record(site.store, record("base", digest="old"))
-    assert parents.build_below("mid", "base").manifest_digest == "old"
+    assert parents.build_below("mid", "base", OWN).manifest_digest == "old"
     site.done["base"] = record("base", "unchanged", "20261102T000000Z-1", "new")
-    assert parents.build_below("mid", "base") == ParentBuild(
+    assert parents.build_below("mid", "base", OWN) == ParentBuild(
         image="base", build="20261102T000000Z-1", manifest_digest="new"
     )
 
 
 def test_a_failed_parent_and_one_that_is_not_in_the_store(site: Session) -> None:
     with pytest.raises(ParentUnpublished, match="baseforge build base"):
-        parents.build_below("mid", "base")
+        parents.build_below("mid", "base", OWN)
     publication.keep_record(site.store, record("base"))
     site.done["base"] = record("base", "built")
     with pytest.raises(ParentUnpublished):
-        parents.build_below("mid", "base")
+        parents.build_below("mid", "base", OWN)
     site.done["base"] = record("base", "failed")
     with pytest.raises(ParentFailed, match="mid is left as it was, as it stands on base") as failed:
-        parents.build_below("mid", "base")
+        parents.build_below("mid", "base", OWN)
     assert failed.value.status == 1
+
+
+def test_a_parent_is_that_of_the_same_platform(site: Session) -> None:
+    parts = tuple(record("base", digest=name).model_copy(update={"platforms": (name,)}) for name in (OWN, "linux/386"))
+    site.done["base"] = record("base", digest="both").model_copy(
+        update={"platforms": (OWN, "linux/386"), "parts": parts}
+    )
+    assert parents.build_below("mid", "base", "linux/386").manifest_digest == "linux/386"
+    assert parents.build_below("mid", "base", OWN).manifest_digest == OWN
+    with pytest.raises(ParentLacksPlatform, match="mid is to be for linux/s390x, and base") as lacking:
+        parents.build_below("mid", "base", "linux/s390x")
+    assert lacking.value.status == 2
 
 
 def test_parents_are_built_once_the_lowest_first(site: Session, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +101,7 @@ def test_parents_are_built_once_the_lowest_first(site: Session, monkeypatch: pyt
 
 def test_the_input_digest_has_the_parents_manifest(site: Session) -> None:
     site.done["base"] = record("base", digest="one")
-    one = inputs.meant("mid", Choice())
+    one = inputs.meant("mid", Choice()).parts[0]
     assert one.parent
     assert (one.lock, one.parent.build, [each.name for each in one.lineage]) == (
         Lock(),
@@ -95,16 +109,16 @@ def test_the_input_digest_has_the_parents_manifest(site: Session) -> None:
         ["base", "mid"],
     )
     site.done["base"] = record("base", build="20261109T000000Z-1", digest="one")
-    assert inputs.meant("mid", Choice()).digest == one.digest
+    assert inputs.meant("mid", Choice()).parts[0].digest == one.digest
     site.done["base"] = record("base", digest="two")
-    assert inputs.meant("mid", Choice()).digest != one.digest
+    assert inputs.meant("mid", Choice()).parts[0].digest != one.digest
 
 
 def test_ingredients_have_the_recipes_that_it_stands_on(site: Session, tmp_path: Path) -> None:
     (site.settings.recipes / "base").mkdir()
     (site.settings.recipes / "base/unnamed").touch()
     site.done["mid"] = record("mid")
-    wanted = inputs.meant("top", Choice())
+    wanted = inputs.meant("top", Choice()).parts[0]
     (tmp_path / "again").mkdir()
     file = ingredients.unpack(site.store, ingredients.keep(site.store, *lineage(wanted.file)), tmp_path / "again")
     found = sorted(str(path.relative_to(tmp_path / "again")) for path in (tmp_path / "again").rglob("*"))

@@ -41,12 +41,12 @@ def test_a_killed_runs_folder_is_swept(tmp_path):
     script = (
         "import os, sys; from pathlib import Path; from flows.work import note_image, work_folder\n"
         "with work_folder(Path(sys.argv[1]), 'dead') as folder:\n"
-        "    note_image(folder, 'sha256:1')\n"
+        "    note_image(folder, 'sha256:1'); note_image(folder, 'sha256:2')\n"
         "    os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", script, tmp_path], check=False)
     assert (tmp_path / "baseforge-dead").is_dir()
-    assert sweep([tmp_path]) == {"dead": "sha256:1"}
+    assert sweep([tmp_path]) == {"dead": ["sha256:1", "sha256:2"]}
     assert list(tmp_path.iterdir()) == []
 
 

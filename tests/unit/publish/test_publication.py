@@ -6,6 +6,10 @@ from flows.publish import publication
 from flows.publish.record import Record
 from flows.store import open_store
 from rootfs.errors import BuildMissing, ImageMissing
+from rootfs.lock import native_architecture
+from rootfs.platforms import platform_name
+
+OWN = platform_name(native_architecture())
 
 
 @pytest.fixture
@@ -37,6 +41,16 @@ def test_references_mean_the_newest_build_or_the_start_of_an_id(store):
     assert publication.images(store) == ["noble"]
     assert publication.build_of(store, "noble") == two
     assert publication.build_of(store, "noble@20260101") == one
+
+
+def test_what_was_built_for_a_platform_is_a_part_or_the_build_itself():
+    one = Record(image="a", status="published", platforms=["linux/arm64"])
+    assert (one.of("linux/arm64"), one.of("linux/386"), one.own, one.index) == (one, None, one, "")
+    other = one.model_copy(update={"platforms": (OWN,)})
+    said = {"platforms": ["linux/arm64", OWN], "manifest_digest": "i"}
+    both = Record(image="a", status="published", parts=[one, other], **said)
+    assert (both.of("linux/arm64"), both.own, both.index) == (one, other, "i")
+    assert Record.model_validate_json(both.model_dump_json()) == both
 
 
 def test_unknown_images_and_builds_are_named_with_the_nearest(store):

@@ -179,3 +179,20 @@ def test_tools_that_differ_are_said_with_both_versions():
     assert said(SAME, a="1", b="1").other_tools == []
     assert said(SAME, a="2", b="1").other_tools == ["a 2 here, 1 then"]
     assert said(SAME, a="1", c="7").other_tools == ["b missing here, 1 then", "c 7 here, none then"]
+
+
+def judged(platform, **keys):
+    link = Link(name="layer", recorded="a", found=platform)
+    return Verdict(image="x", build="1", links=(link,), tools={}, **keys)
+
+
+def test_a_verdict_of_several_platforms_says_which_one(made):
+    parts = tuple(Record(image="x", status="published", platforms=(name,)) for name in ("linux/386", "a"))
+    record = Record(image="x", status="published", parts=parts)
+    found = verdict.united(record, [judged("b", differences=("1",), different=3), judged("a")], "i", "j")
+    assert found.other == ["linux/386 layer", "index"]
+    assert (found.differences, found.different, found.status) == (("linux/386: 1",), 3, "differs")
+    same = verdict.united(record, [judged("a"), judged("a")], "i", "i")
+    assert (same.status, [link.name for link in same.links]) == ("reproduced", ["linux/386 layer", "a layer", "index"])
+    unknown = verdict.united(record, [judged("a", no_because="it is so")] * 2, "i", "")
+    assert (unknown.status, len(unknown.links)) == ("not repeatable", 2)

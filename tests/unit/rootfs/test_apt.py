@@ -30,7 +30,7 @@ from rootfs.errors import (
     SuiteMissing,
     UnsignedRelease,
 )
-from rootfs.lockfile import write_lock
+from rootfs.lockfile import write_locks
 from tests.debian import SUITE, Archive, Deb, served
 from tests.unit.rootfs.conftest import SHELF, recipe
 
@@ -334,7 +334,7 @@ def test_offline_still_checks_signatures(scene):
 
 def test_a_committed_lock_needs_no_archive(scene):
     lock = scene.lock()
-    write_lock(lock, scene.files / "it.lock")
+    write_locks({"linux/amd64": lock}, scene.files / "it.lock")
     scene.server.asked.clear()
     assert scene.lock(lock="it.lock") == lock
     assert scene.server.asked == []
@@ -350,7 +350,7 @@ UNFIT = {
 @pytest.mark.parametrize("what", UNFIT)
 def test_a_committed_lock_of_something_else_is_refused(still, what):
     keys, architecture, said = UNFIT[what]
-    write_lock(still.lock(include=("gcc",)), still.files / "it.lock")
+    write_locks({"linux/amd64": still.lock(include=("gcc",))}, still.files / "it.lock")
     with pytest.raises(LockUnfit, match=said):
         still.apt().lock(recipe(lock="it.lock", **keys), still.files, architecture)
 

@@ -7,9 +7,10 @@ import json
 import pytest
 
 from rootfs.archive import Release
-from rootfs.errors import RecipeInvalid
+from rootfs.common import Origin
+from rootfs.errors import LockUnfit, RecipeInvalid
 from rootfs.lock import Lock, Package
-from rootfs.lockfile import changes, read_lock, write_lock
+from rootfs.lockfile import changes, committed_lock, disagreeing, read_locks, write_locks
 
 
 def package(name: str, version: str = "1", **keys) -> Package:
@@ -25,11 +26,27 @@ LOCK = Lock(releases=(release(), release("sid", 5)), packages=(package("aa", "1:
 
 
 def test_what_is_written_is_read_again(tmp_path):
-    write_lock(LOCK, tmp_path / "it.lock")
-    assert read_lock(tmp_path / "it.lock") == LOCK
+    write_locks({"linux/amd64": LOCK}, tmp_path / "it.lock")
+    assert read_locks(tmp_path / "it.lock") == {"": LOCK}
     lines = (tmp_path / "it.lock").read_text().splitlines()
     assert sum('"name":' in line for line in lines) == 2
     assert all(line.count('"name":') < 2 for line in lines)
+
+
+def test_an_image_for_several_platforms_has_a_lock_for_each_in_one_file(tmp_path):
+    other = Lock(releases=(release(),), packages=(package("aa", "2"), package("cc")))
+    locks = {"linux/amd64": LOCK, "linux/arm64": other}
+    write_locks(locks, tmp_path / "it.lock")
+    assert read_locks(tmp_path / "it.lock") == locks
+    assert all(line.count('"name":') < 2 for line in (tmp_path / "it.lock").read_text().splitlines())
+    assert disagreeing(locks) == {"aa": {"linux/amd64": "1:2~x+b1", "linux/arm64": "2"}}
+    assert disagreeing({"linux/amd64": LOCK}) == {}
+    wanted = Origin(suite="trixie", repositories=(), pockets=())
+    file = tmp_path / "one.lock"
+    write_locks({"linux/amd64": other, "linux/arm64": other}, file)
+    assert committed_lock(wanted, file, "arm64") == other
+    with pytest.raises(LockUnfit, match="it is for linux/amd64, linux/arm64, and linux/386 is built"):
+        committed_lock(wanted, file, "i386")
 
 
 def spoilt(key: str, value: object) -> str:
@@ -52,6 +69,9 @@ BAD = {
     "an architecture that is none": (spoilt("architecture", "a b"), "architecture", "should match pattern"),
     "a sum that is none": (spoilt("sha256", "AB"), "sha256", "should match pattern"),
     "a size below nothing": (spoilt("size", -1), "size", "greater than or equal to 0"),
+    "a platform that is none": ('{"platforms": {"linux/arm46": {}}}', "linux/arm46", "Did you mean 'linux/arm64'"),
+    "a platform without packages": ('{"platforms": {\n"linux/386": {"releases": []}}}', "linux/386", "'packages' is"),
+    "no platforms": ('{"platforms": {}}', "platforms", "at least one"),
     "a size in words": (spoilt("size", "1"), "size", "expected a whole number"),
 }
 
@@ -62,7 +82,7 @@ def test_a_bad_lock_file_is_refused_with_the_place(tmp_path, what):
     file = tmp_path / "it.lock"
     file.write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(RecipeInvalid) as caught:
-        read_lock(file)
+        read_locks(file)
     line = text[: text.rfind(f'"{place}"')].count("\n") + 1
     assert f"{file}:{place if ':' in place else line}" in str(caught.value)
     assert said in str(caught.value)
@@ -70,7 +90,7 @@ def test_a_bad_lock_file_is_refused_with_the_place(tmp_path, what):
 
 def test_a_lock_file_that_cannot_be_read(tmp_path):
     with pytest.raises(RecipeInvalid, match="cannot be read"):
-        read_lock(tmp_path)
+        read_locks(tmp_path)
 
 
 def test_how_two_locks_differ():

@@ -119,3 +119,16 @@ def test_gigabytes_are_not_kept() -> None:
     for _ in range(1000):
         kept.add(bytes(32 << 10))
     assert len(kept.head) + len(kept.tail) == KEPT
+
+
+def test_what_is_emulated_has_more_time(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
+    seen: list[tuple[str, float]] = []
+
+    def run_once(_: Engine, container: container.Container, *, timeout: float) -> Ran:
+        seen.append((container.platform, timeout))
+        return ran()
+
+    monkeypatch.setattr("flows.smoke.run_once", run_once)
+    for platform in ("", "linux/s390x"):
+        smoke_test("sha256:0", [SmokeCheck(run=("a",), timeout=7)], engine, run_label="x", emulated=platform)
+    assert seen == [("", 7), ("linux/s390x", 70)]

@@ -1,0 +1,77 @@
+"""The last steps of a build: what was made for each platform becomes one image, and only then visible."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from flows.builders.engine import Engine
+from flows.describe import describe_all
+from flows.image import importer
+from flows.image.oci import Image
+from flows.image.several import Index, join
+from flows.inputs import Meant
+from flows.part import Part
+from flows.publish import ingredients, publication, registry
+from flows.publish.record import Record
+from flows.session import current, current_run
+from flows.steps import step
+from flows.trees import empty_folder
+from rootfs.digests import canonical
+from rootfs.parents import lineage
+
+
+def united(wanted: Meant, parts: Sequence[Part], place: Path) -> tuple[Image | Index, Record]:
+    """The image as it is published, and its record: the only part's, or an index over them all."""
+    if len(parts) == 1:
+        return parts[0].image, parts[0].record
+    made = joined(parts, place / "index")
+    return made, describe_all(wanted, made, [part.record for part in parts])
+
+
+@step("join {parts[0].image.name}")
+def joined(parts: Sequence[Part], folder: Path) -> Index:
+    """One image for all platforms."""
+    made = join([part.image for part in parts], empty_folder(folder))
+    current().progress.note(made.manifest_digest)
+    return made
+
+
+@step("publish {made.name}", network=True)
+def publish(made: Image | Index, parts: Sequence[Part], engine: Engine) -> str:
+    """Blobs to the store, the image to the registry by digest, and then the names; returns what was pushed."""
+    here, run = current(), current_run()
+    for part in parts:
+        publication.keep_blobs(here.store, part.image)
+    if isinstance(made, Index):
+        publication.keep_index(here.store, made)
+    pushed = ""
+    if here.settings.registry:
+        where = registry.Registry(here.settings.registry, here.settings.registry_insecure)
+        pushed = registry.push(made, where, log=run.log)
+        registry.tag(pushed, where, [run.build, "latest"], log=run.log)
+    for part in parts:
+        importer.tag(engine, part.image_id, here.settings.local_reference(made.name, part.wanted.platform))
+    return pushed
+
+
+@step("record {done.image}", network=True)
+def record(done: Record, parts: Sequence[Part], pushed: str) -> Record:
+    """The record last: with it the build is published."""
+    store, run, wanted = current().store, current_run(), parts[0].wanted
+    made_of = ingredients.keep(store, *lineage(wanted.file), but=wanted.archive)
+    inventories = [publication.keep_bytes(store, canonical(part.packed.packages)) for part in parts]
+    kept = {
+        "registry": pushed,
+        "inventory": inventories[0] if len(parts) == 1 else "",
+        "ingredients": made_of,
+        "log": publication.keep_log(store, run.log_file),
+        "seconds": dict(run.timeline.seconds),
+        "parts": tuple(
+            part.model_copy(update={"inventory": inventory, "ingredients": made_of})
+            for part, inventory in zip(done.parts, inventories if done.parts else (), strict=True)
+        ),
+    }
+    published = done.model_copy(update=kept)
+    publication.keep_record(store, published)
+    return published

@@ -1,0 +1,59 @@
+"""The commands that only look at what is in the store: list, show, log, export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows import report
+from flows.publish import publication
+from flows.session import store_of
+from flows.settings import load
+from rootfs.errors import PlatformMissing
+
+Recipes = Annotated[Path | None, typer.Option("--recipes", metavar="DIR", help="the folder of recipes")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON document on standard output")]
+
+
+def list_(recipes: Recipes = None, as_json: Json = False) -> None:
+    """The images in the store, each with its newest build."""
+    store = store_of(load(recipes))
+    records = [record for image in publication.images(store) if (record := publication.latest(store, image))]
+    report.listing(records, as_json)
+
+
+def show(
+    reference: Annotated[str, typer.Argument(metavar="IMAGE[@BUILD]")], recipes: Recipes = None, as_json: Json = False
+) -> None:
+    """One build: its digests, sizes, seconds and smoke test."""
+    report.one(publication.build_of(store_of(load(recipes)), reference), as_json)
+
+
+def log(reference: Annotated[str, typer.Argument(metavar="IMAGE[@BUILD]")], recipes: Recipes = None) -> None:
+    """What the programs of a build printed; without a build, of the newest run, failed ones too."""
+    report.log(store_of(load(recipes)), reference)
+
+
+def export(
+    reference: Annotated[str, typer.Argument(metavar="IMAGE[@BUILD]")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="NAME.tar.zst, NAME.tar or NAME.oci.tar")],
+    platform: Annotated[str, typer.Option(metavar="PLATFORM", help="only what is for this, such as linux/arm64")] = "",
+    recipes: Recipes = None,
+) -> None:
+    """Write a build to a file: its rootfs (.tar.zst, .tar) or its image (.oci.tar, for docker load and podman load)."""
+    from flows.image.export import export as write
+
+    store = store_of(load(recipes))
+    record = publication.build_of(store, reference)
+    digests = {each.platforms[0]: each.manifest_digest for each in (record.own, *record.parts)}
+    if platform and platform not in digests:
+        raise PlatformMissing(record.image, platform, record.platforms)
+    part = digests[platform] if platform else record.own.manifest_digest
+    write(store, part, file, reference=f"{record.image}:{record.build}", index="" if platform else record.index)
+    typer.echo(f"{file}: {record.image}@{record.build}", err=True)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "show": show, "log": log, "export": export}

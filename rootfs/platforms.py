@@ -1,0 +1,46 @@
+"""Platforms as the OCI and engines name them, and Debian's names for the same machines."""
+
+from __future__ import annotations
+
+from rootfs.errors import UnknownArchitecture, UnknownPlatform
+
+# Debian's architectures as GOARCH and variant: dpkg's cputable against `go tool dist list`; the variants are the
+# baselines of Debian's ports. arm64 has none, as containerd's platforms package leaves v8 out.
+PLATFORMS = {
+    "amd64": ("amd64", ""),
+    "arm64": ("arm64", ""),
+    "armel": ("arm", "v5"),
+    "armhf": ("arm", "v7"),
+    "i386": ("386", ""),
+    "loong64": ("loong64", ""),
+    "mips64el": ("mips64le", ""),
+    "mipsel": ("mipsle", ""),
+    "ppc64": ("ppc64", ""),
+    "ppc64el": ("ppc64le", ""),
+    "riscv64": ("riscv64", ""),
+    "s390x": ("s390x", ""),
+}
+
+
+def platform_of(architecture: str) -> dict[str, str]:
+    """Debian's name of an architecture as an OCI platform, its keys in Go's order. Raises UnknownArchitecture."""
+    if architecture not in PLATFORMS:
+        raise UnknownArchitecture(architecture, PLATFORMS)
+    machine, variant = PLATFORMS[architecture]
+    return {"architecture": machine, "os": "linux"} | ({"variant": variant} if variant else {})
+
+
+def platform_name(architecture: str) -> str:
+    """The same in one word, such as `linux/arm/v7`. Raises UnknownArchitecture."""
+    said = platform_of(architecture)
+    return "/".join(said[key] for key in ("os", "architecture", "variant") if key in said)
+
+
+ARCHITECTURES = {platform_name(each): each for each in PLATFORMS}
+
+
+def architecture_of(platform: str) -> str:
+    """Debian's name of a platform's machine. Raises UnknownPlatform."""
+    if platform not in ARCHITECTURES:
+        raise UnknownPlatform(platform, ARCHITECTURES)
+    return ARCHITECTURES[platform]
