@@ -46,6 +46,7 @@ def import_(  # noqa: PLR0913, PLR0917 - each is an option
     most: Annotated[int, typer.Option(metavar="N", help="how many members it may have")] = MOST,
     cmd: Annotated[str, typer.Option(metavar="WORDS", help="the command that a container starts with")] = "",
     smoke: Annotated[Patterns, typer.Option(metavar="WORDS", help="a command that must work; repeatable")] = None,
+    platform: Annotated[str, typer.Option(metavar="PLATFORM", help="what it is for, if not this machine's own")] = "",
     builder: Annotated[str, typer.Option(metavar="NAME", help="import through this builder")] = "",
     force: Annotated[bool, typer.Option("--force", help="build even what is unchanged")] = False,
     no_publish: Annotated[bool, typer.Option("--no-publish", help="make and test the image, keep no build")] = False,
@@ -57,6 +58,7 @@ def import_(  # noqa: PLR0913, PLR0917 - each is an option
     if (settings.recipes / f"{name}.yaml").exists():
         raise ImportRefused(name, f"there is a recipe of this name in {settings.recipes}")
     keys: dict[str, Any] = {"devices": devices, "largest": largest, "most": most}
+    keys |= {"platforms": [platform]} if platform else {}
     keys |= {"setuid": setuid or (), "leave_out": leave_out or (), "unlinked": unlinked or ()}
     keys |= {"image": {"cmd": _words(name, cmd)}, "smoke": [{"run": _words(name, check)} for check in smoke or ()]}
     recipe = _recipe(name, source, sha256, keys)

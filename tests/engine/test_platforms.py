@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.engine.buildkit import tool
 from tests.engine.podman import LIMITS, podman
 from tests.engine.registry import registry
 from tests.factory import Factory
@@ -44,7 +45,11 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def site(address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
     settings = {"LOCAL_NAME": LOCAL_NAME, "REGISTRY": address, "REGISTRY_INSECURE": "true"}
-    made = Factory(tmp_path_factory.mktemp("site"), {f"BASEFORGE_{name}": value for name, value in settings.items()})
+    plugins = tmp_path_factory.mktemp("docker") / "cli-plugins"
+    plugins.mkdir()
+    (plugins / "docker-buildx").symlink_to(tool("buildx"))
+    environment = {f"BASEFORGE_{name}": value for name, value in settings.items()}
+    made = Factory(tmp_path_factory.mktemp("site"), {**environment, "DOCKER_CONFIG": str(plugins.parent)})
     made.shelf("static", "trixie-slim", "hello")
     for name in ("static", "trixie-slim"):
         with (made.recipes / f"{name}.yaml").open("a") as recipe:
