@@ -111,9 +111,9 @@ needs_root() {
 ask_for_root() {
     lacks=$wanted_packages line=''
     case $0 in *[!A-Za-z0-9_./-]*) setup="sudo '$0' $as_root" ;; *) setup="sudo $0 $as_root" ;; esac
-    [ -z "$wanted_scripts" ] || lacks="$lacks a newer debootstrap"
-    [ -z "$wanted_emulation" ] || lacks="$lacks emulation of other platforms"
-    [ -z "$wanted_python" ] || python_writable || lacks="$lacks a Python environment in $here"
+    [ -z "$wanted_scripts" ] || lacks="${lacks:+$lacks, }a newer debootstrap"
+    [ -z "$wanted_emulation" ] || lacks="${lacks:+$lacks, }emulation of other platforms"
+    [ -z "$wanted_python" ] || python_writable || lacks="${lacks:+$lacks, }a Python environment in $here"
     # They may have an engine that root does not know of.
     case $as_root in setup*) [ -n "$wanted_engine" ] || ! engine_answers || setup="$setup --no-engine" ;; esac
     [ -z "$lacks" ] || line=$setup

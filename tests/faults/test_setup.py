@@ -124,3 +124,21 @@ def test_a_clone_that_was_moved_is_set_up_again(clone, environment):
     finally:
         moved.rename(clone)
     assert (done.returncode, done.stdout) == (0, "[]\n")
+
+
+def test_emulation_is_asked_for_and_registered_again_where_it_is_gone(clone, environment):
+    path = stub(clone / "emulation", "arch-test", "exit 1")
+    without = call(*STRANGER, clone / "baseforge", "setup", "--emulation", env={**environment, "PATH": path})
+    assert without.returncode == 3
+    assert "emulation of other platforms" in without.stderr
+    (line,) = sudo_lines(without.stderr)
+    assert line.startswith(f"sudo {clone}/baseforge setup --emulation")
+    assert call(clone / "baseforge", "setup", "--emulate", env=environment).returncode == 2
+    entry = Path("/proc/sys/fs/binfmt_misc/qemu-aarch64")
+    entry.write_text("-1")  # which takes it away
+    done = call(clone / "baseforge", "setup", "--no-engine", "--emulation", env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "registering QEMU" in done.stderr
+    assert "enabled" in entry.read_text()
+    again = call(clone / "baseforge", "setup", "--no-engine", "--emulation", env=environment)
+    assert (again.returncode, "registering" in again.stderr) == (0, False)
