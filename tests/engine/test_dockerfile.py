@@ -46,6 +46,27 @@ int main(int count, char **words) {
     return 0;
 }
 """
+# SSH_AGENTC_REQUEST_IDENTITIES and its answer (draft-ietf-sshm-ssh-agent): length, type 12, count.
+ASK = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+int main(int count, char **words) {
+    struct sockaddr_un agent = {AF_UNIX, ""};
+    strncpy(agent.sun_path, getenv("SSH_AUTH_SOCK"), sizeof agent.sun_path - 1);
+    unsigned char answer[9] = {0};
+    int there = socket(AF_UNIX, SOCK_STREAM, 0), got = 0, more;
+    if (connect(there, (struct sockaddr *)&agent, sizeof agent)) { perror("connect"); return 3; }
+    if (write(there, "\0\0\0\1\13", 5) != 5) return 4;
+    while (got < 9 && (more = read(there, answer + got, 9 - got)) > 0) got += more;
+    FILE *to = fopen(words[1], "w");
+    fprintf(to, "%d keys\n", answer[8]);
+    return fclose(to) || answer[4] != 12;
+}
+"""
 BASE = """FROM scratch AS tools
 COPY copy /bin/copy
 COPY copy motd /rubbish/
@@ -76,6 +97,15 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "copy.c").write_text(COPY)
     subprocess.run(["gcc", "-static", "-O1", "-s", "-o", folder / "copy", folder / "copy.c"], check=True)
     return folder / "copy"
+
+
+@pytest.fixture(scope="module")
+def ask(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A static program that asks an SSH agent how many keys it has, and writes that to a file."""
+    folder = tmp_path_factory.mktemp("ask")
+    (folder / "ask.c").write_text(ASK)
+    subprocess.run(["gcc", "-static", "-O1", "-s", "-o", folder / "ask", folder / "ask.c"], check=True)
+    return folder / "ask"
 
 
 @pytest.fixture
@@ -209,6 +239,23 @@ def test_a_secret_is_used_and_never_seen(site: Factory, copy: Path, builder: str
     complains(stolen, 1, "the secret 'token' is in the layer of 'COPY /stolen /deep/below")
     assert TOKEN not in stolen.stderr
     assert TOKEN.encode() not in everything(site)
+
+
+ASKS = 'FROM scratch\nCOPY copy ask /\nRUN --mount=type=ssh ["/ask", "/keys"]\n'
+
+
+@pytest.mark.parametrize("builder", ["far", "container", "default"])
+def test_a_key_is_used_through_its_agent_and_stays_with_the_site(
+    site: Factory, copy: Path, ask: Path, tmp_path: Path, builder: str
+) -> None:
+    key = tmp_path / "key"
+    subprocess.run(["openssl", "genrsa", "-out", key, "2048"], check=True, capture_output=True)
+    with (site.folder / "baseforge.toml").open("a") as settings:
+        settings.write(f'\n[ssh]\ndefault = "{key}"\n')
+    recipe(site, "asks", ASKS, copy, 'ssh: [default]\nsmoke: [{run: [/copy, /keys], stdout: "^1 keys$"}]\n')
+    shutil.copy(ask, site.recipes / "asks")
+    built(site, "asks", "--builder", builder)
+    assert key.read_bytes().splitlines()[3] not in everything(site)
 
 
 FAULTS = {
