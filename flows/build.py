@@ -60,7 +60,7 @@ def make(image: str, choice: Choice) -> Record:
             parts = [make_part(each, place, held_by, offline=choice.offline) for each in wanted.parts]
         made, done = united(wanted, parts, place.place)
         if not choice.publish:
-            return done.model_copy(update={"status": "built"})
+            return done.model_copy(update={"status": "built", "seconds": dict(current_run().timeline.seconds)})
         return record(done, parts, publish(made, parts, place.engine))
 
 
@@ -126,7 +126,10 @@ def _attempt(image: str, choice: Choice, *, of_night: bool) -> Record:
         )
 
 
+LONG = ("lock", "parts")  # what no table has room for
+
+
 def table(done: Record) -> None:
     """The build in Prefect's pages."""
-    rows = [[name, str(value)] for name, value in done.model_dump(mode="json").items() if value and name != "lock"]
+    rows = [[name, str(value)] for name, value in done.model_dump(mode="json").items() if value and name not in LONG]
     create_table_artifact([dict(zip(("what", "value"), row, strict=True)) for row in rows], key=f"build-{done.image}")

@@ -34,8 +34,6 @@ app = typer.Typer(
 )
 app.add_typer(commands.app, name="builder")
 app.command("import")(importing.import_)
-for name, command in looking.COMMANDS.items():
-    app.command(name)(command)
 
 Builder = Annotated[str, typer.Option("--builder", metavar="NAME", help="import through this builder")]
 Offline = Annotated[
@@ -155,6 +153,10 @@ def verify(
 
         with session(settings, Progress()):
             _end(report.verdict(verified(reference, against), as_json))
+
+
+for name, command in looking.COMMANDS.items():
+    app.command(name)(command)
 
 
 @app.command()

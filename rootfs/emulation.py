@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,7 +13,6 @@ from rootfs.run import run
 TIMEOUT = 20.0  # seconds for a program that does nothing but say so
 
 
-@lru_cache
 def runs(architecture: str) -> bool:
     """Whether programs for one of Debian's architectures run here, also in a root filesystem without the emulator.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rootfs import emulation
-from rootfs.emulation import require, runs
+from rootfs.emulation import require
 from rootfs.errors import EmulationMissing, ProgramMissing, RecipeInvalid, UnknownPlatform
 from rootfs.lock import native_architecture
 from rootfs.platforms import PLATFORMS, architecture_of, platform_name
@@ -85,11 +85,9 @@ def test_the_machines_own_programs_run(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ProgramMissing("arch-test")
 
     monkeypatch.setattr(emulation, "run", missing)
-    runs.cache_clear()
     require("a", native_architecture(), "it does")
     with pytest.raises(
         EmulationMissing, match="cannot run programs for linux/s390x, and a needs that: it does"
     ) as lacks:
         require("a", "s390x", "it does")
     assert (lacks.value.status, "setup --emulation" in lacks.value.mend) == (3, True)
-    runs.cache_clear()
