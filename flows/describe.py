@@ -22,7 +22,7 @@ def example(recipe: Recipe) -> tuple[str, ...] | None:
 
 
 def describe(wanted: Inputs, made: oci.Image, packed: Packed, used: UsedBuilder, verdict: Verdict) -> Record:
-    """The record of a build, but for where it is published."""
+    """The record of a build, but for how long it took and where it is published."""
     return Record(
         image=wanted.recipe.name,
         build=current_run().build,
@@ -44,7 +44,6 @@ def describe(wanted: Inputs, made: oci.Image, packed: Packed, used: UsedBuilder,
         packages=len(packed.packages),
         distribution=packed.distribution,
         builder=used,
-        seconds=dict(current_run().timeline.seconds),
         smoke=Smoke(passed=verdict.passed, failed=verdict.failed),
         example=example(wanted.recipe),
     )
@@ -52,9 +51,8 @@ def describe(wanted: Inputs, made: oci.Image, packed: Packed, used: UsedBuilder,
 
 def describe_all(wanted: Meant, made: Index, parts: Sequence[Record]) -> Record:
     """The record of an image for several platforms, from those of its parts."""
-    of_parts = tuple(each.model_copy(update={"seconds": {}}) for each in parts)
     locks = {each.platforms[0]: each.lock for each in parts}
-    all_of = Record(image=made.name, status="published", parts=of_parts)
+    all_of = Record(image=made.name, status="published", parts=tuple(parts))
     same = ("build", "recipe_digest", "tools", "packages", "distribution", "builder", "example")
     checks = [each.smoke for each in parts if each.smoke]
     return all_of.model_copy(
