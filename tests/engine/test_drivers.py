@@ -56,7 +56,7 @@ def built(site: Factory, workshop: Workshop, builder: str) -> dict[str, Any]:
     done = site.run("build", "noble", "--builder", builder, "--force", "--no-publish", "--json")
     assert done.status == 0, done.stderr
     [record] = done.json
-    assert f"✓ import noble ({DRIVERS[builder]})" in done.stderr
+    assert f"✓ import noble/amd64 ({DRIVERS[builder]})" in done.stderr
     assert set(workshop.engine.client.api.images(quiet=True, all=True)) == before
     assert record["config_digest"] not in before
     return dict(record)

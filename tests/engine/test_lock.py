@@ -9,7 +9,8 @@ import pytest
 from flows.publish import publication
 from flows.publish.record import Record
 from flows.store import open_store
-from rootfs.lock import Lock
+from rootfs.lock import Lock, native_architecture
+from rootfs.platforms import platform_name
 from tests.factory import Factory
 
 SMALL = "kind: debootstrap\nsuite: trixie\nvariant: essential\n"
@@ -46,6 +47,7 @@ def test_a_person_gets_what_is_new_since_the_newest_build(site, lock):
         image="small",
         build="1",
         status="published",
+        platforms=(platform_name(native_architecture()),),
         input_digest=f"sha256:{0:064}",
         lock=Lock(releases=lock.releases, packages=tuple(packages[1:])),
     )

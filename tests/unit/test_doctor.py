@@ -24,6 +24,7 @@ def machine(monkeypatch):
     monkeypatch.setattr(doctor, "suites", lambda _: ("old", "new", "sid", "experimental"))
     monkeypatch.setattr(doctor, "run", lambda *_, **__: None)
     monkeypatch.setattr(doctor, "is_root", lambda: True)
+    monkeypatch.setattr(doctor.emulation, "runs", lambda architecture: architecture in ("arm64", "riscv64"))
     monkeypatch.setattr(doctor, "buildx", lambda _: "github.com/docker/buildx v0.38.2 0a1b")
     monkeypatch.setattr(doctor, "choose", lambda *_: Chosen(named("big"), "kubernetes", "the setting `builder`"))
 
@@ -108,6 +109,15 @@ def test_a_keyring_that_the_site_names(tmp_path):
     keyring = tmp_path / "keyring.gpg"
     keyring.touch()
     assert find("debian keyring", keyrings={"debian": keyring}).found == str(keyring)
+
+
+def test_other_platforms_are_those_whose_programs_run(monkeypatch):
+    finding = find("other platforms")
+    assert (finding.found, finding.ok, finding.needed) == ("linux/arm64, linux/riscv64", True, False)
+    monkeypatch.setattr(doctor.emulation, "runs", lambda _: False)
+    finding = find("other platforms")
+    assert (finding.found, finding.ok, finding.needed) == ("none run here", False, False)
+    assert "setup --emulation" in finding.mend
 
 
 @pytest.mark.parametrize(
