@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.engine.buildkit import IMAGE, Buildkitd, buildkitd
+from tests.engine.kubernetes import GONE, Cluster
 from tests.engine.workshop import Workshop
 from tests.factory import Factory
 from tests.faults.outcome import complains, start, stop
@@ -28,6 +29,11 @@ endpoint = "{address}"
 [builders.container]
 lifecycle = "ephemeral"
 options = {{ image = "{image}", network = "none" }}
+
+[builders.pod]
+lifecycle = "ephemeral"
+driver = "kubernetes"
+options = {{ image = "{image}" }}
 
 [secrets]
 token = "{token}"
@@ -169,6 +175,19 @@ def test_stages_become_one_layer_and_the_settings_stay(site: Factory, copy: Path
     assert other["manifest_digest"] == first["manifest_digest"]
     assert other["builder"]["driver"] == "docker-container"
     assert site.run("verify", "base", "--json").json["status"] == "reproduced"
+
+
+def test_in_a_pod_it_becomes_the_same_image(
+    site: Factory, cluster: Cluster, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
+    recipe(site, "base", BASE, copy)
+    recipe(site, "child", CHILD, copy, "contexts: {base: base}\nlayers: kept\n")
+    here = built(site, "child")
+    there = built(site, "base", "child", "--force", "--builder", "pod")
+    assert [record["builder"]["driver"] for record in there] == ["kubernetes"] * 2
+    assert [record["manifest_digest"] for record in there] == [record["manifest_digest"] for record in here]
+    assert cluster.leftovers(wait=GONE) == []
 
 
 def test_from_another_recipe_s_image_and_its_own_layers_kept(site: Factory, copy: Path, tmp_path: Path) -> None:

@@ -81,9 +81,10 @@ def test_a_release_file_that_somebody_changed(shop):
     complains(shop.build(), 1, f"{shop.release}: the signature is not", "do not trust this mirror")
 
 
+CLOCK = "this machine's clock says "
 SIGNED_BUT = {
-    "expired": ({"until": NOW - timedelta(days=365)}, "it expired on", f"clock says {NOW:%a, %d %b %Y}"),
-    "from a year to come": ({"date": NOW + timedelta(days=365)}, "is yet to come", f"clock says {NOW:%a, %d %b %Y}"),
+    "expired": ({"until": NOW - timedelta(days=365)}, "it expired on", CLOCK),
+    "from a year to come": ({"date": NOW + timedelta(days=365)}, "is yet to come", CLOCK),
     "of another suite": ({"Codename": "sid", "Suite": "sid"}, f"of sid, not of {SUITE}", ""),
 }
 
@@ -92,8 +93,11 @@ SIGNED_BUT = {
 def test_a_release_file_that_is_signed_but_not_to_build_from(shop, what):
     keys, *words = SIGNED_BUT[what]
     shop.archive.publish(*DEBS, suite=SUITE, **keys)
+    begun = datetime.now(UTC)
     done = shop.build()
     complains(done, 1, f"{shop.release}: the Release file cannot be used", *words)
+    if CLOCK in words:  # and says when that was, also if it has been midnight since
+        assert any(f"{CLOCK}{day:%a, %d %b %Y}" in done.stderr for day in (begun, datetime.now(UTC)))
     assert done.stderr.count("✗ resolve") == 1
 
 
