@@ -121,9 +121,8 @@ def elsewhere(request: pytest.FixtureRequest, dishes: dict[str, Dish]) -> Iterat
 
     def begin(row: Row) -> tuple[ExitStack, Cooked]:
         recipe, engine, name = row
-        with ExitStack() as stack:
-            made = stack.enter_context(cook(dishes[recipe], machine(name), engine))
-            return stack.pop_all(), made
+        stack = ExitStack()
+        return stack, stack.enter_context(cook(dishes[recipe], machine(name), engine))
 
     @contextmanager
     def taken(row: Row) -> Iterator[Cooked]:
@@ -131,7 +130,7 @@ def elsewhere(request: pytest.FixtureRequest, dishes: dict[str, Dish]) -> Iterat
         with stack:
             yield made
 
-    calls = [getattr(item, "callspec", None) for item in request.session.items if item.fspath == request.fspath]
+    calls = [getattr(item, "callspec", None) for item in request.session.items if item.path == request.path]
     rows = [tuple(call.params[word] for word in WORDS) for call in calls if call]
     with ThreadPoolExecutor(2) as processors:
         begun = {row: processors.submit(begin, row) for row in rows}
