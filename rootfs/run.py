@@ -58,7 +58,7 @@ def run(
     *,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
-    stdin: bytes | None = None,
+    stdin: bytes | Callable[[], bytes] | None = None,
     timeout: float | None = None,
     check: bool = True,
     contained: Contained = False,
@@ -68,14 +68,14 @@ def run(
     """Run a program to its end and return what it printed. With a `log`, which sees each line as it comes, its two
     outputs are one, in the order in which it printed them, and that is `stderr`.
 
-    `network=False` leaves a contained program only a loopback that is down. Raises ProgramMissing, ProgramTimedOut
-    (after `timeout` seconds) and, unless `check` is False, ProgramFailed.
+    `stdin` may be made while the program runs already. `network=False` leaves a contained program only a loopback that
+    is down. Raises ProgramMissing, ProgramTimedOut (after `timeout` seconds), what making `stdin` raises and, unless
+    `check` is False, ProgramFailed.
     """
-    leash = _leash(contained, network)
-    piped, merged = stdin is not None, log is not None
+    leash, piped, merged = _leash(contained, network), stdin is not None, log is not None
     with _started(argv, leash, env=env, cwd=cwd, log=log, timeout=timeout, piped=piped, merged=merged) as program:
-        if stdin is not None:
-            program.feed(stdin)
+        if stdin is not None and (pipe := program.process.stdin):
+            program.feed(pipe, stdin)
         out = b"" if merged else program.stdout.read()
         status = program.wait()
     if check and status != 0:
@@ -140,13 +140,16 @@ class _Program:
         self._reader.join(timeout=GRACE)
         return "\n".join(self._lines)
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, pipe: IO[bytes], data: bytes | Callable[[], bytes]) -> None:
         """Write its standard input while its output is read: a program may write before it has read everything."""
-        threading.Thread(target=self._feed, args=(data,), daemon=True).start()
+        with contextlib.ExitStack() as failing:
+            failing.enter_context(pipe)
+            made = data() if callable(data) else data
+            failing.pop_all()
+        threading.Thread(target=self._feed, args=(pipe, made), daemon=True).start()
 
-    def _feed(self, data: bytes) -> None:
-        assert self.process.stdin is not None  # noqa: S101 - the caller asked for a pipe
-        with contextlib.suppress(BrokenPipeError), self.process.stdin as pipe:
+    def _feed(self, pipe: IO[bytes], data: bytes) -> None:
+        with contextlib.suppress(BrokenPipeError), pipe:
             pipe.write(data)
 
     def _expire(self) -> None:

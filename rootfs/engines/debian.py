@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from threading import Thread
 
@@ -38,6 +39,7 @@ STAGE_ONE: dict[str, Callable[[Job, Path, str, int, Path], None]] = {
     "mmdebstrap": mmdebstrap.stage_one,
     "debootstrap": debootstrap.stage_one,
 }
+Making = Callable[[], bytes]  # makes what stage two begins with; returns its standard input, which ends then
 ROOM = 1 << 17  # bytes for an error of stage two, with what a program printed
 PACKAGE = Path(errors.__file__).parent.parent  # where `rootfs` is imported from
 
@@ -96,15 +98,17 @@ def make(job: Job, recipe: DebootstrapRecipe, later: ExitStack) -> None:
     base = [package for package in job.lock.packages if package.base or package.essential]
     epoch = repository.epoch(job.debs, base)
     if job.kept is None or base == essential:
-        stage_two(job, plan_of(job, recipe, stage_one(job, recipe, essential, later), epoch))
+        start, making = stage_one(job, recipe, essential, later)
+        stage_two(job, plan_of(job, recipe, start, epoch), making)
         return
     key = kept.key_of("base", base, recipe.engine, job.architecture, recipe.suite)
     with ExitStack() as held:
         held.enter_context(kept.one_at_a_time(job.kept, key))
         found = kept.find(job.kept, key)
         if not found:
-            start = replace(stage_one(job, recipe, essential, later), keep=(tar := job.folder / "base.tar"))
-            stage_two(job, plan_of(job, recipe, start, epoch))
+            start, making = stage_one(job, recipe, essential, later)
+            start = replace(start, keep=(tar := job.folder / "base.tar"))
+            stage_two(job, plan_of(job, recipe, start, epoch), making)
             kept.keep_meanwhile(job.kept, key, tar, held, later)
             return
     job.log(f"the tree of base packages is kept as {key}")
@@ -141,25 +145,31 @@ def check_clock(epoch: int) -> None:
         raise ClockBehind(*(f"{datetime.fromtimestamp(each, UTC):%Y-%m-%d %H:%M} UTC" for each in (now, epoch)))
 
 
-def stage_one(job: Job, recipe: DebootstrapRecipe, essential: list[Package], later: ExitStack) -> Start:
-    """The tree of the essential packages: a kept one, or one that is made now and kept."""
-    epoch = repository.epoch(job.debs, essential)
+def stage_one(
+    job: Job, recipe: DebootstrapRecipe, essential: list[Package], later: ExitStack
+) -> tuple[Start, Making | None]:
+    """The tree of the essential packages: a kept one, or one that has to be made first, and is then kept."""
+    epoch, made = repository.epoch(job.debs, essential), job.folder / "stage-one.tar"
     if job.kept is None:
-        return Start(_made(job, recipe, essential, epoch), epoch)
-    key = kept.key_of("essential", essential, recipe.engine, job.architecture, recipe.suite)
+        return Start(made, epoch), partial(_make, job, recipe, essential, epoch, made)
+    folder, key = job.kept, kept.key_of("essential", essential, recipe.engine, job.architecture, recipe.suite)
     with ExitStack() as held:
-        held.enter_context(kept.one_at_a_time(job.kept, key))
-        if found := kept.find(job.kept, key):
+        held.enter_context(kept.one_at_a_time(folder, key))
+        if found := kept.find(folder, key):
             job.log(f"the tree of essential packages is kept as {key}")
-            return Start(found, epoch)
-        made = _made(job, recipe, essential, epoch)
-        kept.keep_meanwhile(job.kept, key, made, held, later)
-        return Start(made, epoch)
+            return Start(found, epoch), None
+        lock = later.enter_context(held.pop_all())
+
+    def make_and_keep() -> bytes:
+        done = _make(job, recipe, essential, epoch, made)
+        kept.keep_meanwhile(folder, key, made, lock, later)
+        return done
+
+    return Start(made, epoch), make_and_keep
 
 
-def _made(job: Job, recipe: DebootstrapRecipe, essential: list[Package], epoch: int) -> Path:
-    folder, made = job.folder / "repository", job.folder / "stage-one.tar"
-    kept = job.kept / "debs" if job.kept else None
+def _make(job: Job, recipe: DebootstrapRecipe, essential: list[Package], epoch: int, made: Path) -> bytes:
+    folder, kept = job.folder / "repository", job.kept / "debs" if job.kept else None
     debs = repository.make(folder, job.debs, essential, recipe.suite, job.architecture, kept=kept)
     try:
         with ThreadPoolExecutor(1) as aside:
@@ -169,11 +179,14 @@ def _made(job: Job, recipe: DebootstrapRecipe, essential: list[Package], epoch: 
     except ProgramFailed as error:
         raise explained(error) from error
     remove_tree(folder)
-    return made
+    return b""
 
 
-def stage_two(job: Job, plan: Plan) -> None:
-    """Run the program that makes the tree, in namespaces of its own; its errors are ours."""
+def stage_two(job: Job, plan: Plan, making: Making | None = None) -> None:
+    """Run the program that makes the tree, in namespaces of its own; its errors are ours.
+
+    It unpacks packages while what it begins with is still in the making.
+    """
     said, problem = job.folder / "plan.json", job.folder / "problem.json"
     said.write_bytes(plan.dumped())
     problem.write_bytes(b" " * ROOM)
@@ -183,9 +196,10 @@ def stage_two(job: Job, plan: Plan) -> None:
         run(
             command,
             env=environment,
+            stdin=making,
             contained="with owners",
             network=False,
-            timeout=TIMEOUT,
+            timeout=2 * TIMEOUT,  # stage one's as well
             log=job.log,
         )
     except ProgramFailed as error:

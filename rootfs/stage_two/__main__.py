@@ -27,6 +27,7 @@ def make(plan: Plan) -> None:
     """The tree, from the tar that it begins with to its last file."""
     debs = plan.scratch / "debs"
     with install.unpacking(plan, debs):
+        sys.stdin.read()  # which ends when the tar is there that the tree begins with
         plan = _begun(plan)
         mounts.mount(plan.tree, debs)
     if not (plan.tree / POLICY).is_file():  # what keeps packages from starting anything

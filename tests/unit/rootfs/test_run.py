@@ -12,10 +12,10 @@ from rootfs.run import run, stream
 
 def alive(marker):
     """Whether a process with this word on its command line runs."""
-    for entry in os.scandir("/proc"):
+    for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                if marker.encode() in Path(f"/proc/{entry.name}/cmdline").read_bytes().split(b"\0"):
+                if marker.encode() in (entry / "cmdline").read_bytes().split(b"\0"):
                     return True
             except OSError:
                 continue
@@ -114,3 +114,21 @@ def test_a_streams_errors_are_logged_and_not_its_output():
     with stream(["sh", "-c", "echo data; echo why >&2"], log=seen.append) as out:
         assert out.read() == b"data\n"
     assert seen == ["why"]
+
+
+def test_input_is_made_while_the_program_runs():
+    def made():
+        assert alive("30.80")
+        return b"there"
+
+    assert run(["sh", "-c", "cat; :", "30.80"], stdin=made).stdout == "there"
+
+
+def test_input_that_cannot_be_made_ends_the_program():
+    def made():
+        assert alive("30.81")
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        run(["sh", "-c", "cat; sleep 30; :", "30.81"], stdin=made)
+    assert gone("30.81", seconds=0)
