@@ -5,9 +5,9 @@ import gc
 import signal
 
 signal.signal(signal.SIGINT, signal.SIG_DFL)
-# Loading all we need makes more than half a million objects that stay until the end: to look for garbage among them,
-# again and again and once more when everything goes with the process, takes half a second.
-gc.set_threshold(1_000_000)
+# Loading all we need makes half a million objects that stay until the end: to look for garbage among them, again and
+# again and once more when everything goes with the process, takes half a second.
+gc.set_threshold(500_000)
 atexit.register(gc.freeze)
 
 from flows.cli import main  # noqa: E402 - it takes half a second, in which an interrupt would print a traceback

@@ -18,6 +18,7 @@ SHELF = Path(__file__).parent.parent / "recipes"
 BASEFORGE = Path(sys.executable).with_name("baseforge")
 LABEL = "baseforge.run"
 SLOWEST_ANSWER = 60.0  # seconds
+UNWANTED = {"PYTHONDONTWRITEBYTECODE"}  # each command would compile all our modules, as it does for hardly any user
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class Factory:
     def environment(self) -> dict[str, str]:
         own = {"STORE": str(self.folder / "store"), "WORK": str(self.work), "MEMORY": ""}
         own = {f"BASEFORGE_{name}": value for name, value in own.items()}
-        return {**os.environ, **own, **self.settings}
+        mine = {name: value for name, value in os.environ.items() if name not in UNWANTED}
+        return {**mine, **own, **self.settings}
 
     def recipe(self, name: str, text: str, **files: str) -> None:
         """Write a recipe, and files for its folder (`hello_c="…"` becomes hello.c)."""

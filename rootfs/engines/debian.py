@@ -199,7 +199,7 @@ def stage_two(job: Job, plan: Plan, making: Making | None = None) -> None:
             stdin=making,
             contained="with owners",
             network=False,
-            timeout=2 * TIMEOUT,  # stage one's as well
+            timeout=2 * TIMEOUT if making else TIMEOUT,  # stage one has its own
             log=job.log,
         )
     except ProgramFailed as error:

@@ -213,7 +213,6 @@ def main() -> int:
     # The engine's folder is in memory, for all alike: what a disk does late or twice would be in anybody's figures.
     with tempfile.TemporaryDirectory(prefix="bench-") as place, dockerd(place="/dev/shm") as daemon:
         os.environ["DOCKER_HOST"] = daemon.address
-        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # who sets it has all our modules compiled by each command
         bench = Bench(Factory(Path(place) / "site", {"BASEFORGE_MEMORY": "/dev/shm"}), Path(place))
         bench.site.folder.mkdir()
         bench.site.recipe("warm-up", RECIPE.replace("trixie", "bookworm"))

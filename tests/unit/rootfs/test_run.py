@@ -116,30 +116,27 @@ def test_a_streams_errors_are_logged_and_not_its_output():
     assert seen == ["why"]
 
 
-def begins(marker, seconds=20):
-    """Whether such a process comes up; while it becomes another program it has no command line."""
-    deadline = time.monotonic() + seconds
-    while not alive(marker) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return alive(marker)
+@pytest.fixture
+def begun(tmp_path):
+    """Where a program says that it has begun; who reads it waits for that."""
+    os.mkfifo(tmp_path / "begun")
+    return tmp_path / "begun"
 
 
-def test_input_is_made_while_the_program_runs(tmp_path):
-    begun = tmp_path / "begun"
-
+def test_input_is_made_while_the_program_runs(begun):
     def made():
         assert begun.read_text() == "yes\n"
         return b"there"
 
-    os.mkfifo(begun)
     assert run(["sh", "-c", 'echo yes >"$0"; cat', begun], stdin=made).stdout == "there"
 
 
-def test_input_that_cannot_be_made_ends_the_program():
+def test_input_that_cannot_be_made_ends_the_program(begun):
     def made():
-        assert begins("30.81")
+        assert begun.read_text() == "yes\n"
+        assert alive("30.81")
         raise LookupError
 
     with pytest.raises(LookupError):
-        run(["sh", "-c", "cat; sleep 30; :", "30.81"], stdin=made)
+        run(["sh", "-c", 'echo yes >"$0"; cat; sleep 30; :', begun, "30.81"], stdin=made)
     assert gone("30.81", seconds=5)
