@@ -33,6 +33,8 @@ from rootfs.programs import Programs
 from rootfs.recipe import find
 from rootfs.run import Log
 
+PATIENCE = 1.0  # seconds
+
 
 class Stage(Enum):
     """How far the tree of an image is."""
@@ -85,8 +87,12 @@ class Ahead:
         self._programs, self._busy = Programs(), threading.Lock()
 
     def start(self) -> None:
-        """Begin."""
+        """Begin; returns when the first program runs, or there will be none so soon.
+
+        Python runs one thread at a time: what else is begun would only hold up what others wait for.
+        """
         threading.Thread(target=contextvars.copy_context().run, args=(self._run,), daemon=True).start()
+        self._programs.busy.wait(PATIENCE)
 
     def end(self) -> None:
         """End what is being done, and remove what nobody took."""
@@ -135,6 +141,7 @@ class Ahead:
                 with contextlib.suppress(Exception):  # whatever it is, the steps meet it too
                     self._prepare(work)
                 self._to(work, Stage.LEFT, unless=Stage.READY)
+                self._programs.busy.set()
         with self._change:
             self._change.wait_for(lambda: self._over)
 
@@ -168,8 +175,9 @@ class Ahead:
 
     def _grow(self, work: Work, wanted: Inputs, place: Path, undo: ExitStack) -> None:
         try:
-            kept = cache_folder() / "kept"
-            work.members = grow(wanted, work.debs, place, undo, kept=kept, log=work.said)
+            cache = cache_folder()
+            kept, memo = cache / "kept", cache / "frames"
+            work.members = grow(wanted, work.debs, place, undo, kept=kept, memo=memo, log=work.said)
             work.undo = undo.pop_all()
         except Exception as failure:  # raised again where the tree is waited for
             work.failure = failure

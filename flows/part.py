@@ -117,9 +117,10 @@ def make_image(
 
 def make_layer(wanted: Inputs, place: Path, early: Sink | None, ground: Ground | None, *, offline: bool) -> Packed:
     """From the pool to a layer, with whatever earlier builds have left that saves work."""
+    kept, memo = cache_folder() / "kept", cache_folder() / "frames"
     with ExitStack() as running:
         debs = fetch(wanted, place, offline=offline)
         if isinstance(wanted.recipe, TarballRecipe) and wanted.recipe.signature:
             signature(wanted, wanted.recipe, debs, offline=offline)
-        members = make_tree(wanted, debs, place, running, kept=cache_folder() / "kept", ground=ground)
-        return pack_tree(wanted, members, place, running, memo=cache_folder() / "frames", tee=early, ground=ground)
+        members = make_tree(wanted, debs, place, running, kept=kept, memo=memo, ground=ground)
+        return pack_tree(wanted, members, place, running, memo=memo, tee=early, ground=ground)

@@ -20,13 +20,14 @@ def grow(
     running: ExitStack,
     *,
     kept: Path | None,
+    memo: Path | None,
     log: Log,
     stack: Stack | None = None,
 ) -> Members:
     """Run the engine until its tree is there. The members are read later, while `running` is open.
 
-    A layer's tree begins with `stack`. `kept` is where trees that many recipes begin with are kept, None for a build
-    that shall trust nothing of the kind.
+    A layer's tree begins with `stack`. `kept` is where trees that many recipes begin with are kept, `memo` where
+    compressed pieces of layers are; None for a build that shall trust nothing of the kind.
     """
     job = Job(
         recipe=wanted.recipe,
@@ -38,6 +39,7 @@ def grow(
         sources_list=wanted.sources_list,
         kept=kept,
         log=log,
+        memo=memo,
         stack=stack,
         below=wanted.lineage[:-1],
     )

@@ -43,6 +43,15 @@ def normalised(members: Members, epoch: int, keep: Iterable[str] = ()) -> Iterat
             yield clamped
 
 
+def folders_dated(members: Members, epoch: int) -> Iterator[Member]:
+    """The members, each folder with the time `epoch`, in seconds since 1970.
+
+    A folder's own time says when something was last put there, or taken away, on the machine that made the tree: in
+    which order packages came, and by which program.
+    """
+    return (replace(member, mtime=epoch) if member.is_folder else member for member in members)
+
+
 Edit = Callable[[bytes], bytes]
 
 

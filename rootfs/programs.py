@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from typing import Protocol
 
 
+LONG = 0.05  # seconds; what only says a word is over by then
+
+
 class Program(Protocol):
     """What runs, and can be ended from any thread."""
 
@@ -17,9 +20,13 @@ class Program(Protocol):
 
 
 class Programs:
-    """Those that were started inside a `with` block of this; after `end` none lives, and none stays that is started."""
+    """Those that were started inside a `with` block of this; after `end` none lives, and none stays that is started.
+
+    `busy` is set when one of them has been waited for a while.
+    """
 
     def __init__(self) -> None:
+        self.busy = threading.Event()
         self._running: set[Program] = set()
         self._ended, self._lock = False, threading.Lock()
 
@@ -33,8 +40,11 @@ class Programs:
             _line.reset(token)
 
     @contextlib.contextmanager
-    def counted(self, program: Program) -> Iterator[None]:
-        """A program that runs while the block lasts."""
+    def counted(self, program: Program, *, fed: bool) -> Iterator[None]:
+        """A program that runs while the block lasts; one that is `fed` is given there what it works on."""
+        patience = threading.Timer(LONG, self.busy.set)
+        if not fed:
+            patience.start()
         with self._lock:
             self._running.add(program)
             ended = self._ended
@@ -43,6 +53,7 @@ class Programs:
                 program.end()
             yield
         finally:
+            patience.cancel()
             with self._lock:
                 self._running.discard(program)
 
@@ -57,7 +68,7 @@ class Programs:
 _line: contextvars.ContextVar[Programs | None] = contextvars.ContextVar("line", default=None)
 
 
-def counted(program: Program) -> contextlib.AbstractContextManager[None]:
+def counted(program: Program, *, fed: bool) -> contextlib.AbstractContextManager[None]:
     """Count a program to the line of work that starts it, if that is one that can be ended."""
     programs = _line.get()
-    return programs.counted(program) if programs else contextlib.nullcontext()
+    return programs.counted(program, fed=fed) if programs else contextlib.nullcontext()

@@ -235,7 +235,7 @@ def _started(
     )
     program = _Program(Path(words[0]).name, process, log, timeout)
     try:
-        with counted(program):
+        with counted(program, fed=piped):
             yield program
     finally:
         program.end()

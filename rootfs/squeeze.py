@@ -76,7 +76,7 @@ def squeezed(frames: Iterable[bytearray], kept: Frames | None = None) -> Iterato
 
     Raises what the source of the frames raises, when those before it are done.
     """
-    squeezer = _Squeezer(kept)
+    squeezer = Squeezer(kept)
     waiting: deque[Future[bytes]] = deque()
     with ThreadPoolExecutor(WORKERS, "squeeze") as pool:
         for frame in frames:
@@ -88,13 +88,14 @@ def squeezed(frames: Iterable[bytearray], kept: Frames | None = None) -> Iterato
             yield waiting.popleft().result()
 
 
-class _Squeezer:
+class Squeezer:
     """Compresses one frame; a thread takes its tables from one frame to the next, as making them costs 10 ms."""
 
     def __init__(self, kept: Frames | None) -> None:
         self._kept, self._own = kept, threading.local()
 
     def __call__(self, frame: bytearray) -> bytes:
+        """The frame compressed: as it is kept, else it is kept now."""
         if self._kept is None:
             return self._compress(frame)
         plain = hashlib.sha256(frame).hexdigest()

@@ -24,9 +24,9 @@ class Job:
     """One tree to make: `folder` is an empty work folder, `files` the recipe's own folder of files.
 
     `debs` holds every deb of the lock under its `file_name`, or its tarball, checked. `sources_list` is the text of
-    the image's own `/etc/apt/sources.list`. Trees of essential packages are kept in `kept`; without it none is used or
-    kept. A layer's tree begins with that of `stack`, the image it is laid on, which is of the recipes `below`, the
-    lowest first.
+    the image's own `/etc/apt/sources.list`. Trees of essential packages are kept in `kept`, compressed pieces of layers
+    in `memo`; without them none is used or kept. A layer's tree begins with that of `stack`, the image it is laid on,
+    which is of the recipes `below`, the lowest first.
     """
 
     recipe: Recipe
@@ -38,6 +38,7 @@ class Job:
     sources_list: str
     kept: Path | None
     log: Log
+    memo: Path | None = None
     stack: Stack | None = None
     below: tuple[Packaged, ...] = ()
 
@@ -50,6 +51,21 @@ class Job:
     def tree(self) -> Path:
         """Where the tree is made."""
         return self.folder / "tree"
+
+    @property
+    def repository(self) -> Path:
+        """Where the archive is that stage one gets its packages from."""
+        return self.folder / "repository"
+
+    @property
+    def kept_debs(self) -> Path | None:
+        """Where debs without compression are kept for the next time."""
+        return self.kept / "debs" if self.kept else None
+
+    @property
+    def plain(self) -> Path:
+        """Where debs are without compression."""
+        return self.folder / "plain"
 
     @property
     def environment(self) -> dict[str, str]:

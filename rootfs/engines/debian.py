@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,12 +21,15 @@ from threading import Thread
 from rootfs import errors
 from rootfs.common import Packaged
 from rootfs.disk import FULL
-from rootfs.engines import TIMEOUT, Job, debootstrap, is_root, kept, mmdebstrap, plain, remove_tree, repository
+from rootfs.engines import TIMEOUT, Job, debootstrap, is_root, kept, mmdebstrap, own, plain, remove_tree, repository
+from rootfs.engines.foresight import foreseeing
+from rootfs.engines.plain import Unpacking
 from rootfs.engines.plan import Start, plan_of
 from rootfs.errors import ClockBehind, DiskFull, Problem, ProgramFailed
 from rootfs.lock import Package
 from rootfs.members import Member, Members, from_tar, from_tree
 from rootfs.merge import members_of, tree_of
+from rootfs.normalise import folders_dated
 from rootfs.recipe import DebootstrapRecipe
 from rootfs.run import run, stream
 from rootfs.stage_two.base import TAR
@@ -39,9 +41,9 @@ STAGE_ONE: dict[str, Callable[[Job, Path, str, int, Path], None]] = {
     "mmdebstrap": mmdebstrap.stage_one,
     "debootstrap": debootstrap.stage_one,
 }
-Making = Callable[[], bytes]  # makes what stage two begins with; returns its standard input, which ends then
+# Makes what stage two begins with, while packages for that are being unpacked; what else it begins goes on meanwhile.
+Making = Callable[[Unpacking, ExitStack], None]
 ROOM = 1 << 17  # bytes for an error of stage two, with what a program printed
-PACKAGE = Path(errors.__file__).parent.parent  # where `rootfs` is imported from
 
 
 @contextmanager
@@ -63,11 +65,11 @@ def tree(job: Job) -> Iterator[Members]:
                 make_layer(job, recipe)
         if is_root():
             with _removed_when_read(job.tree) as members:
-                yield members
+                yield _dated(job, members)
         else:
             command = [*TAR, "--file=-", f"--directory={job.tree}", "."]  # only its own namespace can read it
             with stream(command, contained="with owners", timeout=TIMEOUT, log=job.log) as archive:
-                yield from_tar(archive)
+                yield _dated(job, from_tar(archive))
     finally:
         later.close()
         remove_tree(job.tree)
@@ -89,14 +91,26 @@ def _removed_when_read(tree: Path) -> Iterator[Members]:
             removal.join()
 
 
+def _dated(job: Job, members: Members) -> Members:
+    """The members with folders that tell nothing of how they were made; those of an image below stay as they are."""
+    return members if job.stack else folders_dated(members, _base_epoch(job))
+
+
+def _base(job: Job) -> list[Package]:
+    return [package for package in job.lock.packages if package.base or package.essential]
+
+
+def _base_epoch(job: Job) -> int:
+    return repository.epoch(job.debs, _base(job))
+
+
 def make(job: Job, recipe: DebootstrapRecipe, later: ExitStack) -> None:
     """The tree, from a kept one with the base packages if there is one; else that is made first, and kept.
 
     Keeping goes on until `later` is closed.
     """
     essential = [package for package in job.lock.packages if package.essential]
-    base = [package for package in job.lock.packages if package.base or package.essential]
-    epoch = repository.epoch(job.debs, base)
+    base, epoch = _base(job), _base_epoch(job)
     if job.kept is None or base == essential:
         start, making = stage_one(job, recipe, essential, later)
         stage_two(job, plan_of(job, recipe, start, epoch), making)
@@ -160,17 +174,26 @@ def stage_one(
             return Start(found, epoch), None
         lock = later.enter_context(held.pop_all())
 
-    def make_and_keep() -> bytes:
-        done = _make(job, recipe, essential, epoch, made)
+    def make_and_keep(others: Unpacking, meanwhile: ExitStack) -> None:
+        _make(job, recipe, essential, epoch, made, others, meanwhile)
         kept.keep_meanwhile(folder, key, made, lock, later)
-        return done
 
     return Start(made, epoch), make_and_keep
 
 
-def _make(job: Job, recipe: DebootstrapRecipe, essential: list[Package], epoch: int, made: Path) -> bytes:
-    folder, kept = job.folder / "repository", job.kept / "debs" if job.kept else None
+def _make(
+    job: Job,
+    recipe: DebootstrapRecipe,
+    essential: list[Package],
+    epoch: int,
+    made: Path,
+    others: Unpacking,
+    meanwhile: ExitStack,
+) -> None:
+    folder, kept = job.repository, job.kept_debs
+    meanwhile.callback(remove_tree, folder)
     debs = repository.make(folder, job.debs, essential, recipe.suite, job.architecture, kept=kept)
+    meanwhile.enter_context(foreseeing(job, recipe, debs, others(), _base_epoch(job)))
     try:
         with ThreadPoolExecutor(1) as aside:
             if kept:
@@ -178,28 +201,39 @@ def _make(job: Job, recipe: DebootstrapRecipe, essential: list[Package], epoch: 
             STAGE_ONE[recipe.engine](job, folder, recipe.suite, epoch, made)
     except ProgramFailed as error:
         raise explained(error) from error
-    remove_tree(folder)
-    return b""
 
 
 def stage_two(job: Job, plan: Plan, making: Making | None = None) -> None:
     """Run the program that makes the tree, in namespaces of its own; its errors are ours.
 
-    It unpacks packages while what it begins with is still in the making.
+    Packages are unpacked for it while what it begins with is still in the making.
     """
+    rest = [package for package in job.lock.packages if not (package.essential or (plan.has_base and package.base))]
+    with ExitStack() as meanwhile:
+        others = meanwhile.enter_context(plain.unpacking(rest, job.debs, plan.debs, job.kept_debs))
+
+        def begin() -> bytes:
+            if making:
+                making(others, meanwhile)
+            for each in others():
+                each.result()
+            return b""
+
+        _run(job, plan, begin, 2 * TIMEOUT if making else TIMEOUT)  # stage one has its own
+
+
+def _run(job: Job, plan: Plan, begin: Callable[[], bytes], timeout: float) -> None:
     said, problem = job.folder / "plan.json", job.folder / "problem.json"
     said.write_bytes(plan.dumped())
     problem.write_bytes(b" " * ROOM)
-    command: list[str | Path] = [sys.executable, "-P", "-m", "rootfs.stage_two", said, problem]
-    environment = {**job.environment, "PYTHONPATH": str(PACKAGE), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         run(
-            command,
-            env=environment,
-            stdin=making,
+            own.command("rootfs.stage_two", said, problem),
+            env=job.environment | own.ENVIRONMENT,
+            stdin=begin,
             contained="with owners",
             network=False,
-            timeout=2 * TIMEOUT if making else TIMEOUT,  # stage one has its own
+            timeout=timeout,
             log=job.log,
         )
     except ProgramFailed as error:

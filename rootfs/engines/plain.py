@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from rootfs import deb
@@ -19,7 +21,9 @@ from rootfs.errors import BadDeb
 from rootfs.lock import Package
 from rootfs.memo import copy, prune
 
+THREADS = 2
 LARGEST = 1 << 30  # bytes that stay for the next time
+SHARE = LARGEST // 4  # bytes of one build that stay at most: more would drive out those of all others
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,33 @@ class Plain:
     package: Package
     path: Path
     said: Unpacked
+
+
+Unpacking = Callable[[], list[Future[Plain]]]  # some that are being made, from the first call on
+
+
+@contextlib.contextmanager
+def unpacking(packages: Iterable[Package], debs: Path, folder: Path, kept: Path | None) -> Iterator[Unpacking]:
+    """From when it is first asked until the block ends, write debs without compression to `folder`, which is made.
+
+    dpkg would decompress them with one thread, one package after the other. What is `kept` of an earlier time saves
+    work, and these are kept for the next. Each may raise BadDeb.
+    """
+    folder.mkdir()
+    pool = ThreadPoolExecutor(THREADS)
+
+    @cache
+    def begun() -> list[Future[Plain]]:
+        wanted = ((package, debs / package.file_name, folder / package.file_name, kept) for package in packages)
+        made = [pool.submit(write, *each) for each in wanted]
+        if kept:
+            pool.submit(lambda: keep([each.result() for each in made], kept))
+        return made
+
+    try:
+        yield begun
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def write(package: Package, packed: Path, path: Path, kept: Path | None) -> Plain:
@@ -50,8 +81,10 @@ def _copied(package: Package, path: Path, kept: Path) -> Unpacked | None:
     return None
 
 
-def keep(made: Iterable[Plain], kept: Path) -> None:
-    """Keep these for the next time, and let go of what was not used for longest."""
+def keep(made: Collection[Plain], kept: Path) -> None:
+    """Keep these for the next time, unless they are too many, and let go of what was not used for longest."""
+    if sum(each.said.size for each in made) > SHARE:
+        return
     with contextlib.suppress(OSError):
         kept.mkdir(parents=True, exist_ok=True)
         for each in made:

@@ -45,7 +45,7 @@ def plan_of(job: Job, recipe: Packaged, start: Start, base_epoch: int) -> Plan:
         whole=start.whole,
         keep=start.keep,
         base_epoch=base_epoch,
-        debs=job.debs,
+        debs=job.plain,
         files=job.files,
         architecture=job.architecture,
         epoch=job.epoch,

@@ -48,7 +48,7 @@ def tree(job: Job) -> Iterator[Members]:
     recipe = job.recipe
     assert isinstance(recipe, ScratchRecipe)  # noqa: S101 - engine_for chose
     folder = _built(job, recipe)
-    debs = opened(_of_image(job, recipe), job.debs, job.folder / "plain", job.kept / "debs" if job.kept else None)
+    debs = opened(_of_image(job, recipe), job.debs, job.plain, job.kept_debs)
     made = Tree(aliased=bool(debs))
     mtime = repository.epoch(job.debs, job.lock.packages)
     whole = _unpack(made, recipe, debs)

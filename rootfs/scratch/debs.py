@@ -49,7 +49,7 @@ def opened(packages: Iterable[Package], debs: Path, folder: Path, kept: Path | N
 def _read(package: Package, plain: Path) -> Opened:
     tree, parts = Tree(), deb.parts(plain)
     try:
-        for piece in _pieces(package.name, plain, *parts["data.tar"]):
+        for piece in pieces(package.name, plain, *parts["data.tar"]):
             tree.add(piece)
         with tarfile.open(fileobj=Slice.open(plain, *parts["control.tar"]), mode="r:") as control:
             texts = dict(_texts(control))
@@ -60,7 +60,8 @@ def _read(package: Package, plain: Path) -> Opened:
     return Opened(package, tree, texts["control"].strip() + "\n", texts.get("md5sums", ""))
 
 
-def _pieces(package: str, plain: Path, start: int, size: int) -> Iterator[Piece]:
+def pieces(package: str, plain: Path, start: int, size: int) -> Iterator[Piece]:
+    """What a package puts into a tree: the members of the tar in this part of its deb."""
     for head, offset in heads(Slice.open(plain, start, size)):
         member = merged(head)
         if member.path != "." and member.path not in ALIASES:

@@ -13,6 +13,7 @@ from typing import IO
 from rootfs.contents import usual_mode
 from rootfs.errors import FileClash, PackagesClash
 from rootfs.members import Member, Slice
+from rootfs.merge import order
 
 ALIASES = ("bin", "lib", "lib32", "lib64", "libo32", "libx32", "sbin")  # of folders in /usr (usrmerge, Debian #978636)
 
@@ -106,12 +107,12 @@ class Tree:
         self.pieces[piece.path] = piece
 
     def members(self) -> Iterator[Member]:
-        """Every member below the folders that lead to it, sorted by bytes; folders that nobody named are 0755.
+        """Every member below the folders that lead to it, in the order of `members.from_tree`.
 
-        Raises FileClash where something is below what is no folder.
+        Folders that nobody named are 0755. Raises FileClash where something is below what is no folder.
         """
         pieces = {**self._parents(), **self.pieces}
-        for path in sorted(pieces, key=_bytes):
+        for path in sorted(pieces, key=order):
             piece = pieces[path]
             if not piece.member.is_file:
                 yield piece.member
@@ -154,7 +155,3 @@ def in_usr(path: str) -> str:
     """Where a path leads to when the folders outside /usr are aliases of those in it."""
     first, slash, _ = path.partition("/")
     return f"usr/{path}" if first in ALIASES and slash else path
-
-
-def _bytes(path: str) -> bytes:
-    return path.encode(errors="surrogateescape")

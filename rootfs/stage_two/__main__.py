@@ -25,11 +25,9 @@ NO_DAEMONS = "#!/bin/sh\nexit 101\n"  # invoke-rc.d's policy: start nothing
 
 def make(plan: Plan) -> None:
     """The tree, from the tar that it begins with to its last file."""
-    debs = plan.scratch / "debs"
-    with install.unpacking(plan, debs):
-        sys.stdin.read()  # which ends when the tar is there that the tree begins with
-        plan = _begun(plan)
-        mounts.mount(plan.tree, debs)
+    sys.stdin.read()  # which ends when the tar is there that the tree begins with, and the debs are
+    plan = _begun(plan)
+    mounts.mount(plan.tree, plan.debs)
     if not (plan.tree / POLICY).is_file():  # what keeps packages from starting anything
         places.write(plan.tree, f"/{POLICY}", NO_DAEMONS, mode=0o755)
     if not plan.has_base:
@@ -38,7 +36,7 @@ def make(plan: Plan) -> None:
         places.write(plan.tree, path, text)
     install.install(plan, plan.rest, plan.epoch)
     install.mark(plan)
-    for file in debs.iterdir():
+    for file in plan.debs.iterdir():
         file.unlink()  # they may take as much memory as the tree
     _make_own(plan)
     install.check(plan)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
-from rootfs import deb
 from rootfs.errors import MaintainerScriptFailed, NotTheLock, ProgramFailed
 from rootfs.run import run
 from rootfs.stage_two import places
@@ -16,7 +13,6 @@ from rootfs.stage_two.mounts import DEBS
 from rootfs.stage_two.plan import Deb, Plan
 from rootfs.stage_two.say import say
 
-THREADS = 2
 STATUS = "var/lib/dpkg/status"
 MARKS = "var/lib/apt/extended_states"
 FAILED = re.compile(r"^dpkg: error processing (?:package|archive) (?:\S*/)?([a-z0-9][a-z0-9+.-]+)", re.MULTILINE)
@@ -39,21 +35,6 @@ OPTIONS = {
     "Dir::Etc::sourcelist": "/dev/null",
     "Dir::Etc::sourceparts": "/dev/null",
 }
-
-
-@contextmanager
-def unpacking(plan: Plan, folder: Path) -> Iterator[None]:
-    """While the block does other things, decompress what `install` will need into `folder`. Raises BadDeb.
-
-    dpkg would do so with one thread, one package after the other.
-    """
-    folder.mkdir()
-    with ThreadPoolExecutor(THREADS) as pool:
-        wanted = [*plan.base, *plan.rest]
-        made = [pool.submit(deb.unpacked, plan.debs / each.file, folder / each.file) for each in wanted]
-        yield
-        for future in made:
-            future.result()
 
 
 def install(plan: Plan, packages: Iterable[Deb], epoch: int) -> None:

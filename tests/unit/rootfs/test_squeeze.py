@@ -49,7 +49,7 @@ def test_the_bytes_are_the_same_with_kept_frames(tmp_path_factory: pytest.TempPa
 
 def test_what_is_kept_is_not_compressed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = squeeze_all(PLAIN, tmp_path / "deep" / "kept")
-    monkeypatch.setattr(squeeze._Squeezer, "_compress", no_compressor)
+    monkeypatch.setattr(squeeze.Squeezer, "_compress", no_compressor)
     assert squeeze_all(PLAIN, tmp_path / "deep" / "kept") == first
     with pytest.raises(AssertionError, match="compressed again"):
         squeeze_all([b"new"], tmp_path / "deep" / "kept")

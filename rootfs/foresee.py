@@ -1,0 +1,84 @@
+"""`python -m rootfs.foresee`: compress what a layer will consist of, if nothing changes what its packages bring.
+
+What packages' scripts change, or a recipe, is in few pieces. It goes by a prospect on standard input, may be killed at
+any time, and steps back before all other programs: they make the tree.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+from rootfs import deb
+from rootfs.errors import PackagesClash
+from rootfs.members import Members
+from rootfs.normalise import folders_dated, normalised
+from rootfs.scratch.debs import pieces
+from rootfs.scratch.tree import Tree
+from rootfs.slim import Rules, filtered
+from rootfs.squeeze import Frames, Squeezer
+from rootfs.tar import frames
+
+LAST = 19  # the nice value of whoever waits for everybody
+# Linux shares processors among sessions first, and only then inside each (sched(7), "The autogroup feature").
+SESSION = Path("/proc/self/autogroup")
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """What a layer will be made of: `debs` without compression, and the `rules` of the recipe.
+
+    Compressed pieces go to `memo`. `folders` is the time of folders, `epoch` that of the tree, both in seconds since
+    1970.
+    """
+
+    memo: Path
+    debs: tuple[Path, ...]
+    rules: tuple[str, ...]
+    folders: int
+    epoch: int
+
+    def dumped(self) -> bytes:
+        """It as JSON."""
+        return json.dumps(asdict(self), default=str).encode()
+
+    @classmethod
+    def loaded(cls, data: bytes) -> Self:
+        """The prospect that `dumped` wrote."""
+        said = json.loads(data)
+        debs, rules = tuple(map(Path, said["debs"])), tuple(said["rules"])
+        return cls(Path(said["memo"]), debs, rules, said["folders"], said["epoch"])
+
+    def members(self) -> Members:
+        """What the packages bring, as it will be packed."""
+        tree = Tree()
+        for path in self.debs:
+            for piece in pieces(path.name, path, *deb.parts(path)["data.tar"]):
+                with contextlib.suppress(PackagesClash):  # a diversion, or a package that replaces the other's file
+                    tree.add(piece)
+        dated = normalised(folders_dated(tree.members(), self.folders), self.epoch)
+        return filtered(dated, Rules.parse(self.rules))
+
+
+def foresee(prospect: Prospect) -> Iterator[bytes]:
+    """Each piece of the layer compressed, which is in the memo then. Raises Problem."""
+    return map(Squeezer(Frames(prospect.memo)), frames(prospect.members()))
+
+
+def main() -> None:
+    """Do it all."""
+    os.nice(LAST)
+    with contextlib.suppress(OSError):  # a kernel that has no such feature
+        SESSION.write_text(str(LAST))
+    for _ in foresee(Prospect.loaded(sys.stdin.buffer.read())):
+        pass
+
+
+if __name__ == "__main__":
+    main()
