@@ -13,12 +13,11 @@ import threading
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from enum import Enum, auto
 from pathlib import Path
 
 from flows import inputs
 from flows.choice import Choice
+from flows.early import Stage, Step, Work
 from flows.inputs import Inputs
 from flows.memory import needed, roomy_folder
 from flows.session import current
@@ -34,48 +33,6 @@ from rootfs.recipe import find
 from rootfs.run import Log
 
 PATIENCE = 1.0  # seconds
-
-
-class Stage(Enum):
-    """How far the tree of an image is."""
-
-    WAITING = auto()
-    BEGUN = auto()  # it is being seen whether the pool has all that it is made of
-    GROWING = auto()
-    READY = auto()
-    LEFT = auto()  # to the steps, or they have it
-
-
-class Said:
-    """Lines of a log that is not there yet."""
-
-    def __init__(self) -> None:
-        self._lines: list[str] = []
-        self._log: Log = self._lines.append
-
-    def __call__(self, line: str) -> None:
-        """Another line."""
-        self._log(line)
-
-    def to(self, log: Log) -> None:
-        """What was said, and what will be, goes there."""
-        self._log, lines = log, self._lines
-        for line in lines:
-            log(line)
-
-
-@dataclass
-class Work:
-    """One image's tree: while it is `READY`, `undo` removes it."""
-
-    image: str
-    stage: Stage = Stage.WAITING
-    wanted: Inputs | None = None
-    debs: Path = Path()
-    members: Members = ()
-    failure: Exception | None = None
-    undo: ExitStack = field(default_factory=ExitStack)
-    said: Said = field(default_factory=Said)
 
 
 class Ahead:
@@ -102,6 +59,10 @@ class Ahead:
         self._programs.end()
         with self._busy:  # which is free while nothing is there that would have to go
             self._drop(self._works)
+
+    def spent(self, image: str, step: Step) -> float:
+        """Seconds in which a step of the image has been under way so far; told only once."""
+        return next((work.watches[step].told() for work in self._works if work.image == image), 0.0)
 
     def debs(self, wanted: Inputs) -> Path | None:
         """Where the debs of an image are whose tree is being made; None where none is, and the steps have to."""
@@ -148,7 +109,8 @@ class Ahead:
     def _prepare(self, work: Work) -> None:
         if parents_of(find(work.image, current().settings.recipes)):
             return  # what it is laid on may be just what is being built
-        meant = inputs.meant(work.image, self._choice)
+        with work.watches["resolve"]:
+            meant = inputs.meant(work.image, self._choice)
         wanted = meant.parts[0]  # whose tree is the first to be made
         if wanted.lock.tarball or isinstance(wanted.recipe, DockerfileRecipe):
             return
@@ -177,7 +139,8 @@ class Ahead:
         try:
             cache = cache_folder()
             kept, memo = cache / "kept", cache / "frames"
-            work.members = grow(wanted, work.debs, place, undo, kept=kept, memo=memo, log=work.said)
+            with work.watches["tree"]:
+                work.members = grow(wanted, work.debs, place, undo, kept=kept, memo=memo, log=work.said)
             work.undo = undo.pop_all()
         except Exception as failure:  # raised again where the tree is waited for
             work.failure = failure
@@ -219,6 +182,12 @@ def debs(wanted: Inputs) -> Path | None:
     """As `Ahead.debs`, of the command that is running."""
     works = _ahead.get()
     return works.debs(wanted) if works else None
+
+
+def spent(image: str, step: Step) -> float:
+    """As `Ahead.spent`, of the command that is running."""
+    works = _ahead.get()
+    return works.spent(image, step) if works else 0.0
 
 
 def tree(wanted: Inputs, running: ExitStack, log: Log) -> Members | None:

@@ -109,8 +109,7 @@ def make_image(
         packed, ground = dockerfile.make_layers(wanted, place, way, memo=cache_folder() / "frames", tee=early)
     else:
         packed = make_layer(wanted, place, early, ground, offline=offline)
-    seconds = current_run().timeline.seconds
-    seconds[AHEAD] = round(seconds.get(AHEAD, 0.0) + (early.busy if early else 0.0), 3)
+    current_run().add(AHEAD, early.busy if early else 0.0)
     check_closure(wanted, packed, offline=offline)
     return assemble(wanted, packed, place / "layout", ground), packed
 

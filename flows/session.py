@@ -53,6 +53,11 @@ class Run:
     timeline: Timeline = field(default_factory=Timeline)
     meant: dict[str, tuple[Meant, Record | None]] = field(default_factory=dict)
 
+    def add(self, what: str, seconds: float) -> None:
+        """Count seconds that are of no step."""
+        if seconds:
+            self.timeline.seconds[what] = round(self.timeline.seconds.get(what, 0.0) + seconds, 3)
+
     def log(self, line: str) -> None:
         """Keep a line of a program's output, and show it while it is the newest."""
         print(line, file=self.log_stream, flush=True)

@@ -14,7 +14,7 @@ from flows.choice import Choice
 from flows.image import importer, oci
 from flows.inputs import Inputs, Meant
 from flows.parents import Ground
-from flows.publish.record import ParentBuild, Record
+from flows.publish.record import EARLY, ParentBuild, Record
 from flows.session import current, current_run
 from flows.settings import cache_folder
 from flows.smoke import Verdict, smoke_test
@@ -60,6 +60,7 @@ class Packed:
 @step("resolve {image}", network=True)
 def resolve(image: str, choice: Choice) -> Meant:
     """The recipe, and what it means today."""
+    current_run().add(EARLY, ahead.spent(image, "resolve"))
     wanted = inputs.meant(image, choice)
     if epoch := max(each.newest.epoch for each in wanted.parts):
         counts = " and ".join(str(len(each.lock.packages)) for each in wanted.parts)
@@ -122,6 +123,7 @@ def make_tree(
     ground: Ground | None = None,
 ) -> Members:
     """The members of the tree, which are read later, while `running` is open; `kept` and `memo` as for `grow`."""
+    current_run().add(EARLY, ahead.spent(wanted.recipe.name, "tree"))
     log, stack = current_run().log, ground.stack if ground else None
     if members := ahead.tree(wanted, running, log):
         return members

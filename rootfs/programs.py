@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator
 from typing import Protocol
 
-
 LONG = 0.05  # seconds; what only says a word is over by then
 
 

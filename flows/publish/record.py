@@ -35,7 +35,7 @@ class ParentBuild(Frozen):
     manifest_digest: str
 
 
-AHEAD = "ahead"
+AHEAD, EARLY = "ahead", "early"
 
 
 class Smoke(Frozen):
@@ -49,7 +49,8 @@ class Record(Frozen):
     """One build of one image. Sizes are bytes, `seconds` is wall time by step, `packages` counts what is installed,
     `distribution` is what the tree calls itself.
 
-    The seconds of AHEAD are those of `pack` in which the engine already took the layer in.
+    Two of the seconds are of no step: AHEAD are those of `pack` in which the engine already took the layer in, EARLY
+    those in which the image was resolved, or its tree made, before the step of that began.
 
     `ingredients` is a blob with the recipe and its files, as they were. `status` is `published` (in the store),
     `built` (asked not to publish), `unchanged` (the build named in `build` has the same inputs) or `failed`
@@ -113,7 +114,7 @@ class Record(Frozen):
     @property
     def took(self) -> float:
         """Seconds of all steps together."""
-        return sum(seconds for step, seconds in self.seconds.items() if step != AHEAD)
+        return sum(seconds for step, seconds in self.seconds.items() if step not in (AHEAD, EARLY))
 
     @property
     def key(self) -> str:
