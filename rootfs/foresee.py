@@ -19,8 +19,7 @@ from rootfs import deb
 from rootfs.errors import PackagesClash
 from rootfs.members import Members
 from rootfs.normalise import folders_dated, normalised
-from rootfs.scratch.debs import pieces
-from rootfs.scratch.tree import Tree
+from rootfs.scratch.tree import Tree, pieces
 from rootfs.slim import Rules, filtered
 from rootfs.squeeze import Frames, Squeezer
 from rootfs.tar import frames

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, islice
+from typing import TYPE_CHECKING
 
 from rootfs.errors import BadTree
-from rootfs.lock import Lock
 from rootfs.members import Member, Members
 from rootfs.slim import Rules, filtered, list_of
+
+if TYPE_CHECKING:
+    from rootfs.lock import Lock
 
 DAY = 86_400  # seconds
 LARGEST = 1 << 20  # bytes of a file that is edited

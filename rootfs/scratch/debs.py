@@ -13,8 +13,8 @@ from rootfs.deb import BROKEN
 from rootfs.engines.plain import write
 from rootfs.errors import BadDeb, BadTree
 from rootfs.lock import Package
-from rootfs.members import Slice, heads
-from rootfs.scratch.tree import ALIASES, Piece, Tree, merged
+from rootfs.members import Slice
+from rootfs.scratch.tree import Tree, pieces
 
 THREADS = 2
 
@@ -58,14 +58,6 @@ def _read(package: Package, plain: Path) -> Opened:
     except (*BROKEN, BadTree) as error:
         raise BadDeb(plain.name, str(error)) from error
     return Opened(package, tree, texts["control"].strip() + "\n", texts.get("md5sums", ""))
-
-
-def pieces(package: str, plain: Path, start: int, size: int) -> Iterator[Piece]:
-    """What a package puts into a tree: the members of the tar in this part of its deb."""
-    for head, offset in heads(Slice.open(plain, start, size)):
-        member = merged(head)
-        if member.path != "." and member.path not in ALIASES:
-            yield Piece(member, package, file=plain, start=start + offset)
 
 
 def _texts(control: tarfile.TarFile) -> Iterator[tuple[str, str]]:

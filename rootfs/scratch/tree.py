@@ -12,7 +12,7 @@ from typing import IO
 
 from rootfs.contents import usual_mode
 from rootfs.errors import FileClash, PackagesClash
-from rootfs.members import Member, Slice
+from rootfs.members import Member, Slice, heads
 from rootfs.merge import order
 
 ALIASES = ("bin", "lib", "lib32", "lib64", "libo32", "libx32", "sbin")  # of folders in /usr (usrmerge, Debian #978636)
@@ -155,3 +155,11 @@ def in_usr(path: str) -> str:
     """Where a path leads to when the folders outside /usr are aliases of those in it."""
     first, slash, _ = path.partition("/")
     return f"usr/{path}" if first in ALIASES and slash else path
+
+
+def pieces(package: str, plain: Path, start: int, size: int) -> Iterator[Piece]:
+    """What a package puts into a tree: the members of the tar in this part of its deb."""
+    for head, offset in heads(Slice.open(plain, start, size)):
+        member = merged(head)
+        if member.path != "." and member.path not in ALIASES:
+            yield Piece(member, package, file=plain, start=start + offset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from rootfs.archive import Site as Archives
 from rootfs.errors import DiskFull, MaintainerScriptFailed, NeedsRoot, NotTheLock, ProgramFailed, ScriptFailed
 from rootfs.lock import Lock, Package, native_architecture
 from rootfs.slim import Rules, filtered
+from rootfs.squeeze import Squeezer
 from tests.engine.rootfs.trees import Site, recipe_of
 
 CLONE = Path(__file__).parents[3]
@@ -105,6 +107,18 @@ def test_kept_trees_give_the_same_and_damaged_ones_are_made_again(site, work):
     damage("essential")
     assert used("fourth") == []
     assert len(list(site.kept.glob("*.tar"))) == 2
+
+
+def test_most_of_a_layer_is_compressed_while_its_tree_is_made(site, work, monkeypatch):
+    here, compress = [], Squeezer._compress
+    monkeypatch.setattr(Squeezer, "_compress", lambda self, frame: here.append(len(frame)) or compress(self, frame))
+    fresh, whole = site.digest(work, kept=False, slim=["docs"]), sum(here)
+    for folder in (site.kept, site.memo):
+        shutil.rmtree(folder, ignore_errors=True)
+    here.clear()
+    assert site.digest(work.with_name("foreseen"), slim=["docs"]) == fresh
+    assert sum(here) < whole / 2
+    assert subprocess.run(["pgrep", "-f", "rootfs.foresee"], check=False).returncode == 1
 
 
 def as_nobody(site: Site, place: Path, **said: object) -> dict[str, object]:
@@ -216,8 +230,9 @@ def deb_of(site: Site, place: Path, name: str, script: str, depends: str = "dpkg
     (place / "DEBIAN/control").write_text(control)
     (place / "DEBIAN/postinst").write_text(script)
     (place / "DEBIAN/postinst").chmod(0o755)
+    digest = hashlib.sha256(name.encode()).hexdigest()  # not its own, but of no other
     made = Package(
-        name=name, version="1:2", architecture="all", sha256="0" * 64, size=1, source="x", archive="", suite="", path=""
+        name=name, version="1:2", architecture="all", sha256=digest, size=1, source="x", archive="", suite="", path=""
     )
     subprocess.run(["dpkg-deb", "--build", place, site.debs / made.file_name], check=True, capture_output=True)
     return made

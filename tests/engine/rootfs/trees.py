@@ -47,6 +47,10 @@ class Site:
     def kept(self) -> Path:
         return self.folder / "kept"
 
+    @property
+    def memo(self) -> Path:
+        return self.folder / "frames"
+
     @contextmanager
     def tree(self, work: Path, *, kept: bool = True, lock: Lock | None = None, **said: Any) -> Iterator[Members]:
         """The raw members of a recipe's tree, which is `work/tree` until the last is read if root makes it."""
@@ -54,18 +58,19 @@ class Site:
         work.mkdir()
         work.chmod(0o755)
         place, log = "deb http://archive.invalid trixie main\n", self.log.append
-        job = Job(recipe, self.files, lock or self.lock, native_architecture(), work, self.debs, place, here, log)
+        memo = self.memo if kept else None
+        job = Job(recipe, self.files, lock or self.lock, native_architecture(), work, self.debs, place, here, log, memo)
         with engine_for(recipe)(job) as members:
             yield members
 
-    def digest(self, work: Path, **said: Any) -> str:
+    def digest(self, work: Path, *, kept: bool = True, **said: Any) -> str:
         """The digest of a recipe's packed layer."""
-        recipe = recipe_of(**{key: value for key, value in said.items() if key not in ("kept", "lock")})
+        recipe = recipe_of(**{key: value for key, value in said.items() if key != "lock"})
         start = time.monotonic()
-        with self.tree(work, **said) as members:
+        with self.tree(work, kept=kept, **said) as members:
             made = time.monotonic()
             clean = filtered(normalised(members, self.lock.epoch), Rules.of(recipe))
-            layer = pack(clean, work / "layer")
+            layer = pack(clean, work / "layer", memo=self.memo if kept else None)
         sys.stdout.write(f"tree {made - start:.2f} s, packed after {time.monotonic() - start:.2f} s\n")
         return layer.digest
 

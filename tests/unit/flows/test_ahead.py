@@ -198,6 +198,27 @@ def test_a_tree_that_fails_fails_where_it_is_waited_for_and_its_output_comes_alo
     until(lambda: left(site) == [])
 
 
+def test_it_is_told_once_how_long_a_tree_was_in_the_making(site, works, monkeypatch):
+    monkeypatch.setattr(ahead, "grow", lambda *_, **__: time.sleep(0.3) or [])
+    making = works("a")
+    assert making.spent("a", "resolve") < 0.3
+    assert making.debs(meant("a"))
+    until(lambda: not making._busy.locked())
+    assert 0.3 <= making.spent("a", "tree") < SOON
+    assert making.spent("a", "tree") == making.spent("b", "tree") == 0
+
+
+def test_it_begins_before_anybody_else_does(site, works, monkeypatch):
+    def grow(*_, **__):
+        time.sleep(0.3)
+        run(["sleep", "600"])
+
+    monkeypatch.setattr(ahead, "grow", grow)
+    began = time.monotonic()
+    works("a")
+    assert 0.3 <= time.monotonic() - began <= ahead.PATIENCE
+
+
 def test_an_end_in_the_middle_ends_its_programs_and_clears_away(site, works, monkeypatch):
     running, ended = threading.Event(), []
 

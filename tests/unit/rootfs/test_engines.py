@@ -1,69 +1,22 @@
 """What engines share: debs, the repository of stage one, trees that are kept, the plan of stage two."""
 
-import gzip
-import io
 import lzma
-import tarfile
 import time
 from dataclasses import replace
 
 import pytest
-import zstandard
 
 from rootfs import deb
 from rootfs.archive import Release
 from rootfs.engines import Job, debian, engine_for, kept, plain, repository
 from rootfs.engines.plan import Start, plan_of
 from rootfs.errors import BadDeb, ClockBehind
-from rootfs.lock import Lock, Package
+from rootfs.lock import Lock
 from rootfs.merge import Stack
 from rootfs.parts import PathRules
 from rootfs.recipe import DebootstrapRecipe, LayerRecipe
 from rootfs.stage_two.plan import Plan
-
-CONTROL = b"Package: a\nVersion: 1:2\nPriority: optional\nArchitecture: amd64\nDescription: a\n b\n"
-SQUEEZE = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress, ".zst": zstandard.ZstdCompressor().compress}
-
-
-def tar(**files):
-    with io.BytesIO() as out:
-        with tarfile.open(fileobj=out, mode="w") as archive:
-            for name, data in files.items():
-                info = tarfile.TarInfo(f"./{name}")
-                info.size = len(data)
-                archive.addfile(info, io.BytesIO(data))
-        return out.getvalue()
-
-
-def ar(members, mtime=7):
-    """An ar archive of (name, content) pairs."""
-    out = b"!<arch>\n"
-    for name, data in members:
-        head = f"{name:<16}{mtime:<12}{0:<6}{0:<6}{'100644':<8}{len(data):<10}`\n"
-        out += head.encode() + data + b"\n" * (len(data) % 2)
-    return out
-
-
-def a_deb(ending=".xz", control=CONTROL, mtime=7):
-    squeeze = SQUEEZE[ending]
-    parts = [
-        ("control.tar" + ending, squeeze(tar(control=control))),
-        ("data.tar" + ending, squeeze(tar(file=b"x" * 999))),
-    ]
-    return ar([("debian-binary", b"2.0\n"), *parts], mtime)
-
-
-def package(name="a", version="1:2", **more):
-    common = {
-        "architecture": "amd64",
-        "sha256": "0" * 64,
-        "size": 1,
-        "source": "a",
-        "archive": "",
-        "suite": "s",
-        "path": "",
-    }
-    return Package(name=name, version=version, **{**common, **more})
+from tests.unit.rootfs.debs import CONTROL, SQUEEZE, a_deb, ar, package, tar
 
 
 @pytest.mark.parametrize("ending", SQUEEZE)
@@ -85,7 +38,10 @@ BROKEN = {
     "no control": (ar([("debian-binary", b"2.0\n")]), "no control file"),
     "another compression": (ar([("control.tar.bz2", b"x")]), "no known compression"),
     "not compressed": (ar([("control.tar.xz", b"x" * 40)]), "control.tar.xz"),
-    "compressed and short": (ar([("control.tar.xz", lzma.compress(tar(control=CONTROL))[:-30])]), "control.tar.xz"),
+    "compressed and short": (
+        ar([("control.tar.xz", lzma.compress(tar({"control": CONTROL}))[:-30])]),
+        "control.tar.xz",
+    ),
     "no tar": (ar([("control.tar", b"x" * 2000)]), "control.tar"),
 }
 
@@ -247,3 +203,35 @@ def test_a_plan_crosses_as_json(tmp_path):
     assert again.dumped() == plan.dumped()
     assert again.packages == plan.packages
     assert (again.entries[1].mode, again.entries[1].owner[1]) == (0o4755, 2)
+
+
+def unpacked(tmp_path, name, kept, wanted):
+    with plain.unpacking(wanted, tmp_path, tmp_path / name, kept) as begun:
+        assert list((tmp_path / name).iterdir()) == []
+        return [each.result().path.read_bytes() for each in begun()]
+
+
+def test_what_stage_two_installs_is_unpacked_once_it_is_asked_for_and_kept(tmp_path, monkeypatch):
+    wanted = [package("a"), package("b", "3", sha256="1" * 64)]
+    for each in wanted:
+        (tmp_path / each.file_name).write_bytes(a_deb(files={each.name: b"x"}))
+    first = unpacked(tmp_path, "first", tmp_path / "kept", wanted)
+    assert first == [a_deb("", files={each.name: b"x"}) for each in wanted]
+    assert len(list((tmp_path / "kept").iterdir())) == 2
+    monkeypatch.setattr(deb, "unpacked", None)
+    assert unpacked(tmp_path, "second", tmp_path / "kept", wanted) == first
+
+
+def test_more_than_a_share_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(plain, "SHARE", 1000)
+    (tmp_path / package().file_name).write_bytes(a_deb())
+    assert len(unpacked(tmp_path, "debs", tmp_path / "kept", [package()])) == 1
+    assert not (tmp_path / "kept").exists()
+
+
+def test_a_broken_deb_is_named_where_it_is_waited_for(tmp_path):
+    (tmp_path / package().file_name).write_bytes(a_deb()[:-20])
+    with plain.unpacking([package()], tmp_path, tmp_path / "debs", None) as begun:
+        [made] = begun()
+        with pytest.raises(BadDeb, match="ends early"):
+            made.result()

@@ -6,7 +6,7 @@ import tarfile
 import pytest
 
 from rootfs.members import Member
-from rootfs.normalise import clamp_shadow, normalised
+from rootfs.normalise import clamp_shadow, folders_dated, normalised
 
 EPOCH = 1_700_000_000
 
@@ -70,6 +70,11 @@ def test_the_rest_stays(path):
 def test_times_after_the_epoch_are_clamped(before, after):
     [member] = normalised([file("a", mtime=before)], EPOCH)
     assert member.mtime == after
+
+
+def test_folders_get_one_time_and_nothing_else_does():
+    members = [Member("etc", kind=tarfile.DIRTYPE, mtime=EPOCH - 7), file("etc/a", mtime=3), file("etc/b")]
+    assert [member.mtime for member in folders_dated(members, 5)] == [5, 3, 0]
 
 
 def test_the_machine_id_is_emptied():

@@ -38,3 +38,13 @@ def test_others_go_on():
     with programs.gathered():
         pass
     assert run(["true"]).status == 0
+
+
+def test_it_is_seen_when_one_takes_its_time():
+    programs = Programs()
+    with programs.gathered():
+        run(["true"])
+        run(["cat"], stdin=lambda: time.sleep(0.2) or b"")
+        assert not programs.busy.is_set()
+        run(["sleep", "0.5"])
+    assert programs.busy.is_set()

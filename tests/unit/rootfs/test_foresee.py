@@ -1,0 +1,149 @@
+"""What a layer will consist of, from its packages alone: just the pieces that are packed, as far as nothing changes."""
+
+import contextlib
+import random
+import threading
+import time
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rootfs import deb, foresee
+from rootfs.engines import Job, foresight, own, plain
+from rootfs.errors import BadDeb
+from rootfs.foresee import Prospect
+from rootfs.lock import Lock
+from rootfs.members import from_tree
+from rootfs.normalise import folders_dated, normalised
+from rootfs.pack import pack
+from rootfs.recipe import DebootstrapRecipe
+from rootfs.run import run
+from rootfs.slim import Rules, filtered
+from rootfs.squeeze import Frames, Squeezer
+from tests.unit.rootfs.debs import a_deb, package
+
+EPOCH, FOLDERS = 1_700_000_000, 1_600_000_000
+NOISE = random.Random(1).randbytes(3 << 20)
+FILES = {
+    "a": {"./usr/bin/a": NOISE, "./usr/lib/a/x": NOISE[:9], "./usr/share/doc/a/copyright": b"a"},
+    "b": {"./usr/bin/b": NOISE[::-1], "./etc/b": b"b", "./usr/share/man/man1/b.1": b"b"},
+    "c": {"./usr/sbin/c": NOISE[7:], "./etc/b": b"not the first one", "./var/log/c": b"goes"},
+}
+
+
+@pytest.fixture
+def debs(tmp_path):
+    """Debs of these files, without compression; the `tree` that they are, as root would unpack it."""
+    made = []
+    for name, files in FILES.items():
+        (path := tmp_path / f"{name}.deb").write_bytes(a_deb("", files={key[2:]: data for key, data in files.items()}))
+        made.append(path)
+        for key, data in files.items():
+            file = tmp_path / "tree" / key
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if not file.exists():
+                file.write_bytes(data)
+    for name in ("bin", "lib", "sbin"):
+        (tmp_path / "tree" / name).symlink_to(f"usr/{name}")
+    return made
+
+
+def prospect(tmp_path, debs, *rules):
+    return Prospect(tmp_path / "memo", tuple(debs), rules, FOLDERS, EPOCH)
+
+
+def packed(tmp_path, name, memo, *rules):
+    """The layer of the tree, with the owners, modes and times that the debs say."""
+
+    def as_said(member):
+        mode = 0o755 if member.is_folder else 0o644 if member.is_file else 0o777
+        return replace(member, uid=0, gid=0, mtime=0, mode=mode)
+
+    members = folders_dated(map(as_said, from_tree(tmp_path / "tree")), FOLDERS)
+    return pack(filtered(normalised(members, EPOCH), Rules.parse(rules)), tmp_path / name, memo=memo)
+
+
+@pytest.fixture
+def late(monkeypatch):
+    """The pieces that were compressed here."""
+    pieces, compress = [], Squeezer._compress
+    monkeypatch.setattr(Squeezer, "_compress", lambda self, frame: pieces.append(frame) or compress(self, frame))
+    return pieces
+
+
+@pytest.mark.parametrize("rules", [(), ("exclude /usr/share/man/*", "exclude /usr/bin/a")], ids=["all", "slim"])
+def test_nothing_is_left_to_compress_where_nothing_changes(tmp_path, debs, late, rules):
+    assert len(list(foresee.foresee(prospect(tmp_path, debs, *rules)))) == len(late) > 1
+    late.clear()
+    layer = packed(tmp_path, "foreseen", tmp_path / "memo", *rules)
+    assert late == []
+    assert layer.digest == packed(tmp_path, "alone", None, *rules).digest
+
+
+def test_what_changes_is_compressed_later_and_no_more(tmp_path, debs, late):
+    pieces = len(list(foresee.foresee(prospect(tmp_path, debs))))
+    late.clear()
+    (tmp_path / "tree/usr/sbin/d").write_bytes(b"of a script")
+    layer = packed(tmp_path, "foreseen", tmp_path / "memo")
+    assert 0 < len(late) < pieces
+    assert layer.digest == packed(tmp_path, "alone", None).digest
+
+
+def test_it_is_a_program_that_steps_back_before_all_others(tmp_path, debs):
+    said = prospect(tmp_path, debs)
+    assert Prospect.loaded(said.dumped()) == said
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, os\n"
+        "atexit.register(lambda: open('nice', 'w').write(f'{os.nice(0)} {open(\"/proc/self/autogroup\").read()}'))\n"
+    )
+    seen = {**own.ENVIRONMENT, "PYTHONPATH": f"{tmp_path}:{own.PACKAGE}"}
+    run(own.command("rootfs.foresee"), env=seen, stdin=said.dumped(), cwd=tmp_path)
+    assert set((tmp_path / "nice").read_text().split()) >= {"19", "nice"}
+    assert len(list((tmp_path / "memo").iterdir())) == len(list(foresee.foresee(said)))
+
+
+def job(tmp_path, memo):
+    recipe = DebootstrapRecipe.model_validate({"name": "r", "kind": "debootstrap", "suite": "trixie"})
+    lock = Lock(packages=tuple(map(package, FILES)))
+    return Job(recipe, tmp_path, lock, "amd64", tmp_path, tmp_path, "", None, print, memo), recipe
+
+
+def known(path):
+    return plain.Plain(package(path.stem), path, deb.described(path, path.name))
+
+
+def settled(outcome):
+    future = Future()
+    future.set_exception(outcome) if isinstance(outcome, Exception) else future.set_result(outcome)
+    return future
+
+
+def pieces(memo: Path):
+    return [path for path in memo.glob("*") if not path.name.startswith(".")] if memo.is_dir() else []
+
+
+def test_while_a_tree_is_made_its_pieces_are(tmp_path, debs):
+    made, recipe = job(tmp_path, memo := tmp_path / "memo")
+    [first, *others] = map(known, debs)
+    wanted = len(list(foresee.foresee(Prospect(tmp_path / "other", tuple(debs), (), FOLDERS, made.epoch))))
+    with foresight.foreseeing(made, recipe, [first], map(settled, others), FOLDERS):
+        end = time.monotonic() + 20
+        while len(pieces(memo)) < wanted and time.monotonic() < end:
+            time.sleep(0.05)
+    assert len(pieces(memo)) == wanted
+    assert all(Frames(memo).get(path.name.split("-")[0]) for path in pieces(memo))
+
+
+def test_nobody_waits_for_it_and_nobody_hears_of_its_failures(tmp_path, debs):
+    made, recipe = job(tmp_path, memo := tmp_path / "memo")
+    failing = settled(BadDeb("b.deb", "broken"))
+    began = time.monotonic()
+    for others in ([], [failing], [settled(plain.Plain(package("x"), tmp_path / "gone", known(debs[0]).said))]):
+        with contextlib.suppress(ZeroDivisionError), foresight.foreseeing(made, recipe, [], others, FOLDERS):
+            raise ZeroDivisionError
+    assert time.monotonic() - began < 10
+    with foresight.foreseeing(job(tmp_path, None)[0], recipe, map(known, debs), [], FOLDERS):
+        assert "foresee" not in " ".join(thread.name for thread in threading.enumerate())
+    assert pieces(memo) == []
