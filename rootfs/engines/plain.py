@@ -46,20 +46,21 @@ def unpacking(packages: Iterable[Package], debs: Path, folder: Path, kept: Path 
     work, and these are kept for the next. Each may raise BadDeb.
     """
     folder.mkdir()
-    pool = ThreadPoolExecutor(THREADS)
+    with ThreadPoolExecutor(THREADS) as pool:
 
-    @cache
-    def begun() -> list[Future[Plain]]:
-        wanted = ((package, debs / package.file_name, folder / package.file_name, kept) for package in packages)
-        made = [pool.submit(write, *each) for each in wanted]
-        if kept:
-            pool.submit(lambda: keep([each.result() for each in made], kept))
-        return made
+        @cache
+        def begun() -> list[Future[Plain]]:
+            wanted = ((package, debs / package.file_name, folder / package.file_name, kept) for package in packages)
+            made = [pool.submit(write, *each) for each in wanted]
+            if kept:
+                pool.submit(lambda: keep([each.result() for each in made], kept))
+            return made
 
-    try:
-        yield begun
-    finally:
-        pool.shutdown(cancel_futures=True)
+        try:
+            yield begun
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def write(package: Package, packed: Path, path: Path, kept: Path | None) -> Plain:
