@@ -21,7 +21,7 @@ class Program(Protocol):
 class Programs:
     """Those that were started inside a `with` block of this; after `end` none lives, and none stays that is started.
 
-    `busy` is set when one of them has been waited for a while.
+    `busy` is set when one of them has been waited for a while, or something else is waited for.
     """
 
     def __init__(self) -> None:
@@ -71,3 +71,9 @@ def counted(program: Program, *, fed: bool) -> contextlib.AbstractContextManager
     """Count a program to the line of work that starts it, if that is one that can be ended."""
     programs = _line.get()
     return programs.counted(program, fed=fed) if programs else contextlib.nullcontext()
+
+
+def waiting() -> None:
+    """Say that this line of work waits now, for a network or the like."""
+    if programs := _line.get():
+        programs.busy.set()

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 from debian_inspector.debcon import Debian822
 
+from rootfs import programs
 from rootfs.archive import Release, Source
 from rootfs.errors import ArchiveUnreachable, InvalidRelease, SuiteMissing, UnsignedRelease
 from rootfs.keyring import usable
@@ -39,6 +40,7 @@ def fetch_releases(wanted: tuple[Source, ...], known: Mapping[Source, Fetched]) 
 
     Raises ArchiveUnreachable (try again), SuiteMissing.
     """
+    programs.waiting()
     return asyncio.run(_fetch_all(wanted, known))
 
 

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from rootfs.errors import ProgramFailed
-from rootfs.programs import Programs
+from rootfs.programs import Programs, waiting
 from rootfs.run import run
 
 
@@ -47,4 +47,13 @@ def test_it_is_seen_when_one_takes_its_time():
         run(["cat"], stdin=lambda: time.sleep(0.2) or b"")
         assert not programs.busy.is_set()
         run(["sleep", "0.5"])
+    assert programs.busy.is_set()
+
+
+def test_other_waiting_is_seen_too():
+    programs = Programs()
+    waiting()
+    with programs.gathered():
+        assert not programs.busy.is_set()
+        waiting()
     assert programs.busy.is_set()
