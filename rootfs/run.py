@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from rootfs.errors import ProgramFailed, ProgramMissing, ProgramTimedOut
-from rootfs.programs import counted
+from rootfs.programs import counted, waiting
 
 Log = Callable[[str], None]
 Contained = bool | Literal["with owners"]  # `with owners`: an ordinary user's program, too, can give files to anyone
@@ -76,6 +76,7 @@ def run(
     with _started(argv, leash, env=env, cwd=cwd, log=log, timeout=timeout, piped=piped, merged=merged) as program:
         if stdin is not None and (pipe := program.process.stdin):
             program.feed(pipe, stdin)
+            waiting()
         out = b"" if merged else program.stdout.read()
         status = program.wait()
     if check and status != 0:
@@ -219,8 +220,7 @@ def _started(
     piped: bool = False,
     merged: bool = False,
 ) -> Iterator[_Program]:
-    words = [str(word) for word in argv]
-    environment = clean_environment(env)
+    words, environment = [str(word) for word in argv], clean_environment(env)
     if shutil.which(words[0], path=environment["PATH"]) is None:
         raise ProgramMissing(words[0])
     process = subprocess.Popen(

@@ -44,10 +44,22 @@ def test_it_is_seen_when_one_takes_its_time():
     programs = Programs()
     with programs.gathered():
         run(["true"])
-        run(["cat"], stdin=lambda: time.sleep(0.2) or b"")
         assert not programs.busy.is_set()
         run(["sleep", "0.5"])
     assert programs.busy.is_set()
+
+
+def test_one_is_waited_for_only_when_it_has_its_input():
+    programs = Programs()
+
+    def made():
+        time.sleep(0.2)
+        assert not programs.busy.is_set()
+        return b"x"
+
+    with programs.gathered():
+        assert run(["sh", "-c", "cat; sleep 0.1"], stdin=made).stdout == "x"
+        assert programs.busy.is_set()
 
 
 def test_other_waiting_is_seen_too():
