@@ -137,10 +137,8 @@ class Ahead:
 
     def _grow(self, work: Work, wanted: Inputs, place: Path, undo: ExitStack) -> None:
         try:
-            cache = cache_folder()
-            kept, memo = cache / "kept", cache / "frames"
             with work.watches["tree"]:
-                work.members = grow(wanted, work.debs, place, undo, kept=kept, memo=memo, log=work.said)
+                work.members = grow(wanted, work.debs, place, undo, cache=cache_folder(), log=work.said)
             work.undo = undo.pop_all()
         except Exception as failure:  # raised again where the tree is waited for
             work.failure = failure

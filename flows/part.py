@@ -26,7 +26,7 @@ from flows.session import current, current_run
 from flows.settings import cache_folder
 from flows.tasks import Packed, assemble, check_closure, fetch, lay_parent, make_tree, pack_tree, signature
 from flows.work import note_image, work_folder
-from rootfs import emulation
+from rootfs import emulation, squeeze
 from rootfs.common import Packaged
 from rootfs.dockerfile import DockerfileRecipe
 from rootfs.pack import Sink
@@ -106,7 +106,7 @@ def make_image(
     """The image, and the layer that it has of its own, in which every program finds what it needs."""
     ground = lay_parent(wanted.parent, place) if wanted.parent else None
     if isinstance(wanted.recipe, DockerfileRecipe):
-        packed, ground = dockerfile.make_layers(wanted, place, way, memo=cache_folder() / "frames", tee=early)
+        packed, ground = dockerfile.make_layers(wanted, place, way, memo=cache_folder() / squeeze.FOLDER, tee=early)
     else:
         packed = make_layer(wanted, place, early, ground, offline=offline)
     current_run().add(AHEAD, early.busy if early else 0.0)
@@ -116,10 +116,10 @@ def make_image(
 
 def make_layer(wanted: Inputs, place: Path, early: Sink | None, ground: Ground | None, *, offline: bool) -> Packed:
     """From the pool to a layer, with whatever earlier builds have left that saves work."""
-    kept, memo = cache_folder() / "kept", cache_folder() / "frames"
+    cache = cache_folder()
     with ExitStack() as running:
         debs = fetch(wanted, place, offline=offline)
         if isinstance(wanted.recipe, TarballRecipe) and wanted.recipe.signature:
             signature(wanted, wanted.recipe, debs, offline=offline)
-        members = make_tree(wanted, debs, place, running, kept=kept, memo=memo, ground=ground)
-        return pack_tree(wanted, members, place, running, memo=memo, tee=early, ground=ground)
+        members = make_tree(wanted, debs, place, running, cache=cache, ground=ground)
+        return pack_tree(wanted, members, place, running, memo=cache / squeeze.FOLDER, tee=early, ground=ground)

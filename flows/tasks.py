@@ -113,21 +113,12 @@ def signature(wanted: Inputs, recipe: TarballRecipe, place: Path, *, offline: bo
 
 @step("tree {wanted.recipe.name}/{wanted.architecture}")
 def make_tree(
-    wanted: Inputs,
-    debs: Path,
-    folder: Path,
-    running: ExitStack,
-    *,
-    kept: Path | None,
-    memo: Path | None,
-    ground: Ground | None = None,
+    wanted: Inputs, debs: Path, folder: Path, running: ExitStack, *, cache: Path | None, ground: Ground | None = None
 ) -> Members:
-    """The members of the tree, which are read later, while `running` is open; `kept` and `memo` as for `grow`."""
+    """The members of the tree, which are read later, while `running` is open; `cache` as for `grow`."""
     current_run().add(EARLY, ahead.spent(wanted.recipe.name, "tree"))
     log, stack = current_run().log, ground.stack if ground else None
-    if members := ahead.tree(wanted, running, log):
-        return members
-    return grow(wanted, debs, folder, running, kept=kept, memo=memo, log=log, stack=stack)
+    return ahead.tree(wanted, running, log) or grow(wanted, debs, folder, running, cache=cache, log=log, stack=stack)
 
 
 @step("pack {wanted.recipe.name}/{wanted.architecture}")

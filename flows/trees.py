@@ -19,15 +19,14 @@ def grow(
     folder: Path,
     running: ExitStack,
     *,
-    kept: Path | None,
-    memo: Path | None,
+    cache: Path | None,
     log: Log,
     stack: Stack | None = None,
 ) -> Members:
     """Run the engine until its tree is there. The members are read later, while `running` is open.
 
-    A layer's tree begins with `stack`. `kept` is where trees that many recipes begin with are kept, `memo` where
-    compressed pieces of layers are; None for a build that shall trust nothing of the kind.
+    A layer's tree begins with `stack`. `cache` is where trees that many recipes begin with are kept, and compressed
+    pieces of layers; None for a build that shall trust nothing of the kind.
     """
     job = Job(
         recipe=wanted.recipe,
@@ -37,9 +36,8 @@ def grow(
         folder=empty_folder(folder / "tree"),
         debs=debs,
         sources_list=wanted.sources_list,
-        kept=kept,
+        cache=cache,
         log=log,
-        memo=memo,
         stack=stack,
         below=wanted.lineage[:-1],
     )

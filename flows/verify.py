@@ -94,7 +94,7 @@ def compared(record: Record, then: Expected) -> tuple[Verdict, Made]:
         found = replace(wanted, lock=verdict.lock_of(record.lock, debs), tools=record.tools)
         ground = lay_parent(record.parent, place) if record.parent else None
         with ExitStack() as running:
-            members = make_tree(wanted, debs, place, running, kept=None, memo=None, ground=ground)
+            members = make_tree(wanted, debs, place, running, cache=None, ground=ground)
             packed = pack_tree(wanted, members, place, running, memo=None, ground=ground)
         return judged(record, wanted, found, then, assemble(wanted, packed, place / "layout", ground), place)
 

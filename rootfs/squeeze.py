@@ -23,6 +23,7 @@ LEVEL = 7  # measured on a minbase tree: 1 % larger than 9 in two thirds of its 
 WINDOW = 23  # as power of two: what a frame repeats is found wherever it stands in it
 WORKERS = min(4, len(os.sched_getaffinity(0)))  # each has tables of some 30 MB and a frame in hand
 
+FOLDER = "frames"  # of a cache
 KEPT = 1 << 30  # bytes of compressed frames that stay for the next time
 CHECK = hashlib.sha256().digest_size
 

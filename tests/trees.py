@@ -40,7 +40,7 @@ def grown(data: bytes | Path, place: Path, architecture: str = "amd64", **keys: 
         folder=work,
         debs=debs,
         sources_list="",
-        kept=None,
+        cache=None,
         log=lambda _line: None,
     )
     with engine_for(made)(job) as members:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from rootfs import squeeze
 from rootfs.common import Packaged
 from rootfs.lock import Lock
 from rootfs.members import Members
@@ -24,9 +25,9 @@ class Job:
     """One tree to make: `folder` is an empty work folder, `files` the recipe's own folder of files.
 
     `debs` holds every deb of the lock under its `file_name`, or its tarball, checked. `sources_list` is the text of
-    the image's own `/etc/apt/sources.list`. Trees of essential packages are kept in `kept`, compressed pieces of layers
-    in `memo`; without them none is used or kept. A layer's tree begins with that of `stack`, the image it is laid on,
-    which is of the recipes `below`, the lowest first.
+    the image's own `/etc/apt/sources.list`. What saves other builds work is kept in `cache`; without one nothing is
+    used or kept. A layer's tree begins with that of `stack`, the image it is laid on, which is of the recipes `below`,
+    the lowest first.
     """
 
     recipe: Recipe
@@ -36,9 +37,8 @@ class Job:
     folder: Path
     debs: Path
     sources_list: str
-    kept: Path | None
+    cache: Path | None
     log: Log
-    memo: Path | None = None
     stack: Stack | None = None
     below: tuple[Packaged, ...] = ()
 
@@ -56,6 +56,16 @@ class Job:
     def repository(self) -> Path:
         """Where the archive is that stage one gets its packages from."""
         return self.folder / "repository"
+
+    @property
+    def kept(self) -> Path | None:
+        """Where trees that many recipes begin with are kept."""
+        return self.cache / "kept" if self.cache else None
+
+    @property
+    def memo(self) -> Path | None:
+        """Where compressed pieces of layers are kept."""
+        return self.cache / squeeze.FOLDER if self.cache else None
 
     @property
     def kept_debs(self) -> Path | None:

@@ -210,7 +210,7 @@ def build(recipe: Path, lock: Lock, debs: Path, place: Path, engine: str, shuffl
     )
     with session(), new_run(chosen.name), disorder(place) if shuffled == "building" else nullcontext():
         with ExitStack() as running:
-            members = make_tree.fn(wanted, debs, place, running, kept=None, memo=None)
+            members = make_tree.fn(wanted, debs, place, running, cache=None)
             tree = place / "tree/tree"
             with disorder(tree) if shuffled == "packing" else nullcontext():
                 assert shuffled != "packing" or is_shuffled(tree)

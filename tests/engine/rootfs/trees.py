@@ -54,12 +54,11 @@ class Site:
     @contextmanager
     def tree(self, work: Path, *, kept: bool = True, lock: Lock | None = None, **said: Any) -> Iterator[Members]:
         """The raw members of a recipe's tree, which is `work/tree` until the last is read if root makes it."""
-        recipe, here = recipe_of(**said), self.kept if kept else None
+        recipe, here = recipe_of(**said), self.folder if kept else None
         work.mkdir()
         work.chmod(0o755)
         place, log = "deb http://archive.invalid trixie main\n", self.log.append
-        memo = self.memo if kept else None
-        job = Job(recipe, self.files, lock or self.lock, native_architecture(), work, self.debs, place, here, log, memo)
+        job = Job(recipe, self.files, lock or self.lock, native_architecture(), work, self.debs, place, here, log)
         with engine_for(recipe)(job) as members:
             yield members
 

@@ -14,7 +14,7 @@ SQUEEZE = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress, ".zst": zstand
 
 
 def tar(files):
-    """A tar of files, with the folders that lead to them."""
+    """A tar of files, by path."""
     with io.BytesIO() as out:
         with tarfile.open(fileobj=out, mode="w") as archive:
             for name, data in files.items():
