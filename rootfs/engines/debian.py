@@ -10,9 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -21,8 +19,8 @@ from threading import Thread
 from rootfs import errors
 from rootfs.common import Packaged
 from rootfs.disk import FULL
-from rootfs.engines import TIMEOUT, Job, debootstrap, is_root, kept, mmdebstrap, own, plain, remove_tree, repository
-from rootfs.engines.foresight import foreseeing
+from rootfs.engines import TIMEOUT, Job, is_root, kept, own, plain, remove_tree, repository
+from rootfs.engines.essential import make as make_essential
 from rootfs.engines.plain import Unpacking
 from rootfs.engines.plan import Start, plan_of
 from rootfs.errors import ClockBehind, DiskFull, Problem, ProgramFailed
@@ -33,14 +31,9 @@ from rootfs.normalise import folders_dated
 from rootfs.recipe import DebootstrapRecipe
 from rootfs.run import run, stream
 from rootfs.stage_two.base import TAR
-from rootfs.stage_two.install import explained
 from rootfs.stage_two.plan import Plan
 from rootfs.tar import frames
 
-STAGE_ONE: dict[str, Callable[[Job, Path, str, int, Path], None]] = {
-    "mmdebstrap": mmdebstrap.stage_one,
-    "debootstrap": debootstrap.stage_one,
-}
 # Makes what stage two begins with, while packages for that are being unpacked; what else it begins goes on meanwhile.
 Making = Callable[[Unpacking, ExitStack], None]
 ROOM = 1 << 17  # bytes for an error of stage two, with what a program printed
@@ -105,28 +98,32 @@ def _base_epoch(job: Job) -> int:
 
 
 def make(job: Job, recipe: DebootstrapRecipe, later: ExitStack) -> None:
-    """The tree, from a kept one with the base packages if there is one; else that is made first, and kept.
-
-    Keeping goes on until `later` is closed.
-    """
-    essential = [package for package in job.lock.packages if package.essential]
-    base, epoch = _base(job), _base_epoch(job)
-    if job.kept is None or base == essential:
-        start, making = stage_one(job, recipe, essential, later)
-        stage_two(job, plan_of(job, recipe, start, epoch), making)
-        return
-    key = kept.key_of("base", base, recipe.engine, job.architecture, recipe.suite)
+    """The tree, from a kept one if there is one; trees that it passes through are kept, until `later` is closed."""
     with ExitStack() as held:
-        held.enter_context(kept.one_at_a_time(job.kept, key))
-        found = kept.find(job.kept, key)
-        if not found:
-            start, making = stage_one(job, recipe, essential, later)
-            start = replace(start, keep=(tar := job.folder / "base.tar"))
-            stage_two(job, plan_of(job, recipe, start, epoch), making)
-            kept.keep_meanwhile(job.kept, key, tar, held, later)
-            return
-    job.log(f"the tree of base packages is kept as {key}")
-    stage_two(job, plan_of(job, recipe, Start(found, epoch, has_base=True), epoch))
+        start, making = _start(job, recipe, held)
+        stage_two(job, plan_of(job, recipe, start, _base_epoch(job)), making)
+        if job.kept:
+            kept.keep_meanwhile(job.kept, start.keep.values(), held, later)
+
+
+def _start(job: Job, recipe: DebootstrapRecipe, held: ExitStack) -> tuple[Start, Making | None]:
+    """What stage two begins with: base packages, else essential ones, else what has to be made first, and how.
+
+    While `held` is open nobody else makes the trees that are to be kept.
+    """
+    base, keep = _base(job), dict[str, Path]()
+    essential = [package for package in base if package.essential]
+    for kind, packages in {"base": base, "essential": essential}.items():
+        if job.kept is None or (kind == "base" and base == essential):
+            continue
+        key = kept.key_of(kind, packages, recipe.engine, job.architecture, recipe.suite)
+        epoch = repository.epoch(job.debs, packages)
+        if found := kept.find_or_hold(job.kept, key, held):
+            job.log(f"the tree of {kind} packages is kept as {key}")
+            return Start(found, epoch, has_base=kind == "base", keep=keep), None
+        keep[kind] = job.folder / f"{key}.tar"
+    epoch = repository.epoch(job.debs, essential)
+    return Start(None, epoch, keep=keep), partial(make_essential, job, recipe, essential, _base_epoch(job))
 
 
 def make_layer(job: Job, recipe: Packaged) -> None:
@@ -157,50 +154,6 @@ def check_clock(epoch: int) -> None:
     now = time.time()
     if now < epoch:
         raise ClockBehind(*(f"{datetime.fromtimestamp(each, UTC):%Y-%m-%d %H:%M} UTC" for each in (now, epoch)))
-
-
-def stage_one(
-    job: Job, recipe: DebootstrapRecipe, essential: list[Package], later: ExitStack
-) -> tuple[Start, Making | None]:
-    """The tree of the essential packages: a kept one, or one that has to be made first, and is then kept."""
-    epoch, made = repository.epoch(job.debs, essential), job.folder / "stage-one.tar"
-    if job.kept is None:
-        return Start(made, epoch), partial(_make, job, recipe, essential, epoch, made)
-    folder, key = job.kept, kept.key_of("essential", essential, recipe.engine, job.architecture, recipe.suite)
-    with ExitStack() as held:
-        held.enter_context(kept.one_at_a_time(folder, key))
-        if found := kept.find(folder, key):
-            job.log(f"the tree of essential packages is kept as {key}")
-            return Start(found, epoch), None
-        lock = later.enter_context(held.pop_all())
-
-    def make_and_keep(others: Unpacking, meanwhile: ExitStack) -> None:
-        _make(job, recipe, essential, epoch, made, others, meanwhile)
-        kept.keep_meanwhile(folder, key, made, lock, later)
-
-    return Start(made, epoch), make_and_keep
-
-
-def _make(
-    job: Job,
-    recipe: DebootstrapRecipe,
-    essential: list[Package],
-    epoch: int,
-    made: Path,
-    others: Unpacking,
-    meanwhile: ExitStack,
-) -> None:
-    folder, kept = job.repository, job.kept_debs
-    meanwhile.callback(remove_tree, folder)
-    debs = repository.make(folder, job.debs, essential, recipe.suite, job.architecture, kept=kept)
-    meanwhile.enter_context(foreseeing(job, recipe, debs, others(), _base_epoch(job)))
-    try:
-        with ThreadPoolExecutor(1) as aside:
-            if kept:
-                aside.submit(plain.keep, debs, kept)
-            STAGE_ONE[recipe.engine](job, folder, recipe.suite, epoch, made)
-    except ProgramFailed as error:
-        raise explained(error) from error
 
 
 def stage_two(job: Job, plan: Plan, making: Making | None = None) -> None:

@@ -13,7 +13,7 @@ from rootfs.kept import locked
 from rootfs.lock import Package, package_versions
 from rootfs.memo import copy, state_of
 
-REVISION = 3  # raised when the same key shall mean another tar
+REVISION = 4  # raised when the same key shall mean another tar
 MOST = 24  # tars: two for each suite and variant
 LARGEST = 4 << 30  # bytes of them all
 
@@ -67,17 +67,27 @@ def keep(folder: Path, key: str, made: Path) -> None:
         _prune(folder)
 
 
-def keep_meanwhile(folder: Path, key: str, made: Path, held: contextlib.ExitStack, later: contextlib.ExitStack) -> None:
-    """Keep a tar, which has to stay, while other things are done; closing `later` waits for it.
+def find_or_hold(folder: Path, key: str, held: contextlib.ExitStack) -> Path | None:
+    """The kept tar of this key; where there is none, nobody else makes it until `held` is closed."""
+    with contextlib.ExitStack() as alone:
+        alone.enter_context(one_at_a_time(folder, key))
+        if not (found := find(folder, key)):
+            held.push(alone.pop_all())
+        return found
 
-    What is `held` for it is let go when it is kept.
+
+def keep_meanwhile(folder: Path, made: Iterable[Path], held: contextlib.ExitStack, later: contextlib.ExitStack) -> None:
+    """Keep tars that have the names of their keys, while other things are done; closing `later` waits for it.
+
+    What is `held` for them is let go when they are kept.
     """
 
-    def keep_and_let_go(held: contextlib.ExitStack) -> None:
+    def keep_and_let_go(held: contextlib.ExitStack, tars: Iterable[Path]) -> None:
         with held:
-            keep(folder, key, made)
+            for tar in tars:
+                keep(folder, tar.stem, tar)
 
-    thread = Thread(target=keep_and_let_go, args=(held.pop_all(),))
+    thread = Thread(target=keep_and_let_go, args=(held.pop_all(), tuple(made)))
     later.callback(thread.join)
     thread.start()
 

@@ -1,4 +1,4 @@
-"""mmdebstrap makes stage one: everything is unpacked at once, and the tree comes out as a tar.
+"""mmdebstrap makes stage one, with hooks that unpack and install what the lock says: no apt has to find it once more.
 
 An ordinary user is root in a user namespace of ours there, so that it works, and writes, as it does for root.
 """
@@ -9,23 +9,23 @@ from pathlib import Path
 
 from rootfs.engines import Job, repository
 
-# What says where the packages came from, and that nothing was synced to disk. A hook is a shell command; this one holds
-# no value of ours.
-CLEAN = 'rm "$1/etc/apt/sources.list" "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap"'
+HOOKS = Path(__file__).parent / "hooks"
 
 
-def stage_one(job: Job, folder: Path, suite: str, epoch: int, tar: Path) -> None:
-    """Write the tree of the repository's packages to `tar`, with no time after `epoch`. Raises ProgramFailed."""
+def stage_one(job: Job, suite: str, epoch: int) -> None:  # noqa: ARG001 - no archive of any suite is asked
+    """Make the tree of the repository's packages. Raises ProgramFailed, ProgramTimedOut."""
     command: list[str | Path] = [
         "mmdebstrap",
         "--mode=root",
-        "--format=tar",
-        "--variant=essential",
+        "--format=directory",
+        "--variant=custom",
         f"--architectures={job.architecture}",
         "--dpkgopt=force-unsafe-io",
-        f"--customize-hook={CLEAN}",
-        suite,
-        tar,
-        f"deb [trusted=yes] copy://{repository.place(folder)} {suite} main",
+        "--skip=update,cleanup/apt",
+        f"--setup-hook={HOOKS / 'unpack'}",
+        f"--essential-hook={HOOKS / 'install'}",
+        f"--customize-hook={HOOKS / 'clean'}",
+        "",
+        job.tree,
     ]
-    repository.bootstrap(job, folder, epoch, command)
+    repository.bootstrap(job, command, epoch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rootfs.common import Packaged
@@ -21,16 +21,17 @@ UNSAFE_IO = "# A container's files are thrown away when something goes wrong: no
 
 @dataclass(frozen=True)
 class Start:
-    """A tar that stage two begins with, of packages that were built until `epoch` (seconds since 1970).
+    """A tar that stage two begins with, of packages that were built until `epoch` (seconds since 1970), or None where
+    the tree is there already.
 
-    If it does not have the base packages, the tree of them is written to `keep`, if that is said. A `whole` one is an
-    image's, which is only added to.
+    If it does not have the base packages, these come first. Trees of `essential` and `base` packages are written to the
+    tars in `keep`, as far as these are there. A `whole` one is an image's, which is only added to.
     """
 
-    tar: Path
+    tar: Path | None
     epoch: int
     has_base: bool = False
-    keep: Path | None = None
+    keep: dict[str, Path] = field(default_factory=dict)
     whole: bool = False
 
 

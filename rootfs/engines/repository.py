@@ -17,6 +17,7 @@ from rootfs.run import run
 
 THREADS = 2
 SECTION = "main"
+POOL = "pool"
 
 # An engine names its copy of an index after the whole address that this came from, and no name may be longer than 255
 # bytes, which a path may be: so the repository is bound, in the engine's own mount namespace, to one of these, which
@@ -34,11 +35,11 @@ def make(
     and apt does not care. Raises BadDeb.
     """
     index = folder / f"dists/{suite}/{SECTION}/binary-{architecture}/Packages"
-    (folder / "pool").mkdir(parents=True)
+    (folder / POOL).mkdir(parents=True)
     index.parent.mkdir(parents=True)
 
     def write(package: Package) -> Plain:
-        name = f"pool/{package.name}_{package.architecture}.deb"
+        name = f"{POOL}/{package.name}_{package.architecture}.deb"
         return plain.write(package, debs / package.file_name, folder / name, kept)
 
     with ThreadPoolExecutor(THREADS) as pool:
@@ -56,7 +57,7 @@ def make(
 def _stanza(made: Plain) -> str:
     """The package in the index."""
     control = re.sub(r"^Priority:.*\n", "", made.said.control + "\n", flags=re.MULTILINE | re.IGNORECASE)
-    where = f"Filename: pool/{made.path.name}\nSize: {made.said.size}\nSHA256: {made.said.sha256}"
+    where = f"Filename: {POOL}/{made.path.name}\nSize: {made.said.size}\nSHA256: {made.said.sha256}"
     return f"{control}Priority: required\n{where}\n\n"
 
 
@@ -70,10 +71,14 @@ def place(folder: Path) -> str:
     return next(each for each in PLACES if not folder.resolve().is_relative_to(Path(each).resolve()))
 
 
-def bootstrap(job: Job, folder: Path, epoch: int, command: Sequence[str | Path]) -> None:
-    """Run an engine, with no network, on the repository in `folder`. Raises ProgramFailed, ProgramTimedOut."""
-    bound = ["sh", "-c", BOUND, "sh", folder, place(folder), *command]
-    environment = {**job.environment, "SOURCE_DATE_EPOCH": str(epoch)}
+def bootstrap(job: Job, command: Sequence[str | Path], epoch: int) -> None:
+    """Run an engine, with no network, on the job's repository; `DEBS` says where its debs are.
+
+    Raises ProgramFailed, ProgramTimedOut.
+    """
+    there = place(job.repository)
+    bound = ["sh", "-c", BOUND, "sh", job.repository, there, *command]
+    environment = {**job.environment, "SOURCE_DATE_EPOCH": str(epoch), "DEBS": f"{there}/{POOL}"}
     try:
         run(bound, env=environment, contained="with owners", network=False, timeout=TIMEOUT, log=job.log)
     except ProgramFailed as error:

@@ -24,8 +24,8 @@ NO_DAEMONS = "#!/bin/sh\nexit 101\n"  # invoke-rc.d's policy: start nothing
 
 
 def make(plan: Plan) -> None:
-    """The tree, from the tar that it begins with to its last file."""
-    sys.stdin.read()  # which ends when the tar is there that the tree begins with, and the debs are
+    """The tree, from what it begins with to its last file."""
+    sys.stdin.read()  # which ends when there is what the tree begins with, and the debs are
     plan = _begun(plan)
     mounts.mount(plan.tree, plan.debs)
     if not (plan.tree / POLICY).is_file():  # what keeps packages from starting anything
@@ -36,8 +36,7 @@ def make(plan: Plan) -> None:
         places.write(plan.tree, path, text)
     install.install(plan, plan.rest, plan.epoch)
     install.mark(plan)
-    for file in plan.debs.iterdir():
-        file.unlink()  # they may take as much memory as the tree
+    places.empty(plan.debs)  # they may take as much memory as the tree
     _make_own(plan)
     install.check(plan)
     if plan.remove:
@@ -58,7 +57,10 @@ def _make_own(plan: Plan) -> None:
 
 
 def _begun(plan: Plan) -> Plan:
-    """Unpack what the tree begins with; the plan that knows what an image has."""
+    """Unpack what the tree begins with, if it is not there; the plan that knows what an image has."""
+    if plan.start is None:
+        base.begin(plan)
+        return plan
     plan.tree.mkdir()
     run(["tar", "--extract", *KEEPING, *DEVICES, f"--file={plan.start}", f"--directory={plan.tree}"])
     base.clamp_days(plan.tree, plan.start_epoch)

@@ -1,4 +1,4 @@
-"""The tree of base packages, made so that it depends on them alone: it may be kept, and others begin with it."""
+"""Trees of essential and base packages, made so that they depend on these alone: kept, for others to begin with."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rootfs.normalise import DAY, clamp_shadow
 from rootfs.run import run
+from rootfs.stage_two import places
 from rootfs.stage_two.plan import Plan
 
 KEEPING = ("--xattrs", "--xattrs-include=*", "--numeric-owner")
@@ -20,15 +21,25 @@ def settle(plan: Plan) -> None:
     """
     view = plan.scratch / "view"
     view.mkdir()
-    clamp_days(plan.tree, plan.base_epoch)
     run(["mount", "--bind", plan.tree, view])
-    moment = f"@{plan.base_epoch}"
-    touch = ("touch", "--no-dereference", "--no-create", f"--date={moment}")
-    run(["find", view, "-newermt", moment, "-exec", *touch, "{}", "+"])
-    if plan.keep:
-        run([*TAR, f"--file={plan.keep}", f"--directory={view}", "."])
+    _settle(view, plan.base_epoch, plan.keep.get("base"))
     run(["umount", view])
     view.rmdir()
+
+
+def begin(plan: Plan) -> None:
+    """What stage one has made, as if it came out of a tar that was kept of it."""
+    places.empty(plan.tree / "dev")  # an ordinary user cannot make any devices; images get their own
+    _settle(plan.tree, plan.start_epoch, plan.keep.get("essential"))
+
+
+def _settle(tree: Path, epoch: int, tar: Path | None) -> None:
+    clamp_days(tree, epoch)
+    moment = f"@{epoch}"
+    touch = ("touch", "--no-dereference", "--no-create", f"--date={moment}")
+    run(["find", tree, "-newermt", moment, "-exec", *touch, "{}", "+"])
+    if tar:
+        run([*TAR, f"--file={tar}", f"--directory={tree}", "."])
 
 
 def clamp_days(tree: Path, epoch: int) -> None:

@@ -58,6 +58,7 @@ def apt(plan: Plan, *words: str | Path, epoch: int | None = None) -> None:
         "DPkg::Chroot-Directory": plan.tree,
         "Dir": state,
         "Dir::Cache": state,
+        "Dir::Cache::archives": plan.tree / DEBS,  # apt copies, and hashes four times, what it does not find there
         "Dir::Log": state / "log",
         "Dir::State": state,
         "Dir::State::status": plan.tree / STATUS,

@@ -73,3 +73,9 @@ def write(tree: Path, path: str, content: str | Path, *, mode: int = 0o644, owne
     if owner != ROOT:
         os.chown(place, *owner)
     place.chmod(mode)
+
+
+def empty(folder: Path) -> None:
+    """A folder without all that is in it."""
+    for place in folder.iterdir():
+        shutil.rmtree(place) if place.is_dir() and not place.is_symlink() else place.unlink()

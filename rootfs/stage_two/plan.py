@@ -59,18 +59,19 @@ class Entry:
 class Plan:
     """One tree: all paths are this machine's, but those of entries, users and `texts`, which are the tree's.
 
-    It begins with the tar `start`: of the essential packages or, where it `has_base`, of the base ones as well; else
-    these come first, and the tree of them is written to `keep`, if that is said. Where it is `whole` it is an image's,
-    with packages that are not in `packages`. `epoch` is the lock's, `start_epoch` and `base_epoch` are those packages',
-    in seconds since 1970. `texts` are the settings of apt and dpkg, by path; `asked` are names that the recipe
-    includes, and `present` is what a whole image is found to have: name, version, architecture.
+    It begins with the tar `start` or, without one, with what is there: the essential packages and, where it `has_base`,
+    the base ones; else these come first. The trees of `essential` and `base` packages are written to the tars that
+    `keep` names, if it does. Where it is `whole` it is an image's, with packages that are not in `packages`. `epoch` is
+    the lock's, `start_epoch` and `base_epoch` are those packages', in seconds since 1970. `texts` are the settings of
+    apt and dpkg, by path; `asked` are names that the recipe includes, and `present` is what a whole image is found to
+    have: name, version, architecture.
     """
 
     tree: Path
     scratch: Path
-    start: Path
+    start: Path | None
     has_base: bool
-    keep: Path | None
+    keep: dict[str, Path]
     debs: Path
     files: Path
     architecture: str
@@ -112,8 +113,9 @@ class Plan:
     def loaded(cls, text: bytes) -> Plan:
         """The plan that `dumped` wrote."""
         raw: dict[str, Any] = json.loads(text)
-        for name in ("tree", "scratch", "start", "keep", "debs", "files"):
+        for name in ("tree", "scratch", "start", "debs", "files"):
             raw[name] = Path(raw[name]) if raw[name] else None
+        raw["keep"] = {kind: Path(tar) for kind, tar in raw["keep"].items()}
         for name, kind in (("packages", Deb), ("groups", NewGroup), ("users", NewUser), ("entries", Entry)):
             raw[name] = tuple(kind(**each) for each in raw[name])
         return cls(**raw)

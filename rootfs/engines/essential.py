@@ -1,0 +1,47 @@
+"""Stage one: an engine makes the tree of the essential packages, which stage two goes on with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+from rootfs.engines import Job, debootstrap, mmdebstrap, plain, remove_tree, repository
+from rootfs.engines.foresight import foreseeing
+from rootfs.engines.plain import Unpacking
+from rootfs.errors import ProgramFailed
+from rootfs.lock import Package
+from rootfs.recipe import DebootstrapRecipe
+from rootfs.stage_two.install import explained
+
+# Each makes the tree of the job's repository, of a suite's packages, where none is newer than an epoch.
+ENGINES: dict[str, Callable[[Job, str, int], None]] = {
+    "mmdebstrap": mmdebstrap.stage_one,
+    "debootstrap": debootstrap.stage_one,
+}
+
+
+def make(
+    job: Job,
+    recipe: DebootstrapRecipe,
+    packages: list[Package],
+    folders: int,
+    others: Unpacking,
+    meanwhile: ExitStack,
+) -> None:
+    """Make the job's tree of these packages; what begins here beside it goes on until `meanwhile` is closed.
+
+    `others` are unpacked while the engine runs; `folders` is the time of folders, in seconds since 1970. Raises BadDeb,
+    MaintainerScriptFailed, NeedsRoot, ProgramFailed, ProgramTimedOut.
+    """
+    folder, kept = job.repository, job.kept_debs
+    meanwhile.callback(remove_tree, folder)
+    debs = repository.make(folder, job.debs, packages, recipe.suite, job.architecture, kept=kept)
+    meanwhile.enter_context(foreseeing(job, recipe, debs, others(), folders))
+    try:
+        with ThreadPoolExecutor(1) as aside:
+            if kept:
+                aside.submit(plain.keep, debs, kept)
+            ENGINES[recipe.engine](job, recipe.suite, repository.epoch(job.debs, packages))
+    except ProgramFailed as error:
+        raise explained(error) from error
