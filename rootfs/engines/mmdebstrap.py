@@ -12,7 +12,7 @@ from rootfs.engines import Job, repository
 HOOKS = Path(__file__).parent / "hooks"
 
 
-def stage_one(job: Job, suite: str, epoch: int) -> None:  # noqa: ARG001 - no archive of any suite is asked
+def stage_one(job: Job, suite: str, epoch: int) -> None:
     """Make the tree of the repository's packages. Raises ProgramFailed, ProgramTimedOut."""
     command: list[str | Path] = [
         "mmdebstrap",
@@ -21,11 +21,12 @@ def stage_one(job: Job, suite: str, epoch: int) -> None:  # noqa: ARG001 - no ar
         "--variant=custom",
         f"--architectures={job.architecture}",
         "--dpkgopt=force-unsafe-io",
-        "--skip=update,cleanup/apt",
+        "--skip=check/signed-by,update,cleanup/apt",
         f"--setup-hook={HOOKS / 'unpack'}",
         f"--essential-hook={HOOKS / 'install'}",
         f"--customize-hook={HOOKS / 'clean'}",
-        "",
+        suite,
         job.tree,
+        f"deb [trusted=yes] copy://{repository.place(job.repository)} {suite} main",
     ]
     repository.bootstrap(job, command, epoch)
