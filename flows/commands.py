@@ -1,4 +1,7 @@
-"""The commands `baseforge builder …`: as thin a door as the rest of the command line."""
+"""The commands `baseforge builder …`: as thin a door as the rest of the command line.
+
+What they need is imported where it is: no other command has to wait for the engine's SDK.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,6 @@ from typing import Annotated
 import typer
 
 from flows import report, tables
-from flows.builders import manage, usage
-from flows.builders.listing import find, listed, meant
 from rootfs.errors import BuilderFailing, BuildError, BuildxFailed, InvalidBuilder
 
 app = typer.Typer(
@@ -46,6 +47,8 @@ def create(  # noqa: PLR0913, PLR0917 - each is an option
     bootstrap: Annotated[bool, typer.Option("--bootstrap", help="start it")] = False,
 ) -> None:
     """Create a builder, or with --append one more node of one; print its name."""
+    from flows.builders import manage
+
     driver = driver or (manage.check([name], "given nodes")[0].driver if append else "docker-container")
     plan = manage.planned(driver, endpoint, driver_opt or (), buildkitd_config, buildkitd_flags, platform or ())
     created = (manage.append if append else manage.create)(name, plan, node=node)
@@ -59,6 +62,8 @@ def create(  # noqa: PLR0913, PLR0917 - each is an option
 @app.command("list")
 def list_(as_json: Json = False) -> None:
     """All builders, the selected one with a `*`; those that fail with their reason."""
+    from flows.builders.listing import listed
+
     found = listed()
     if as_json:
         report.print_json([builder.model_dump(mode="json") for builder in found])
@@ -73,6 +78,9 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """One builder: its nodes, their options and state, and BuildKit's rules for clearing the cache."""
+    from flows.builders import manage
+    from flows.builders.listing import find, meant
+
     name = meant(name)
     found = manage.boot(name, _say) if bootstrap else find(name)
     if as_json:
@@ -88,6 +96,8 @@ def du(
     as_json: Json = False,
 ) -> None:
     """What builders have cached; one that does not run is not started for it."""
+    from flows.builders import usage
+
     found = usage.usage(builder)
     if as_json:
         totals = {key: sum(getattr(each, key) for each in found) for key in ("reclaimable", "total")}
@@ -103,12 +113,17 @@ def use(
     everywhere: Annotated[bool, typer.Option("--global", help="also when the docker context changes")] = False,
 ) -> None:
     """Select a builder for the docker context in force."""
+    from flows.builders import manage
+
     manage.use(name, default=default, everywhere=everywhere)
 
 
 @app.command()
 def stop(names: Names = None) -> None:
     """Stop builders (without a name the selected one); what they have cached stays."""
+    from flows.builders import manage
+    from flows.builders.listing import meant
+
     wanted = manage.check(names or [meant("")], "stopped")
     for builder in wanted:
         if builder.driver == "remote":
@@ -127,6 +142,8 @@ def prune(
     as_json: Json = False,
 ) -> None:
     """Clear a builder's cache, without a question, and say what was reclaimed."""
+    from flows.builders import usage
+
     done = usage.prune(builder, filters=filters or (), keep=keep_storage, everything=everything)
     if as_json:
         records = [record.model_dump(mode="json", exclude_unset=True) for record in done.records]
@@ -144,6 +161,8 @@ def rm(
     force: Annotated[bool, typer.Option("--force", help="forget also those that cannot be reached")] = False,
 ) -> None:
     """Remove builders and their cache, without a question; a remote daemon keeps running, with its cache."""
+    from flows.builders import manage
+
     if bool(names) == all_inactive:
         raise InvalidBuilder("say which builders are to be removed", "Give their names, or --all-inactive and no name.")
     wanted = [builder.name for builder in manage.check(names, "removed")] if names else manage.inactive(failing=force)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from flows.builders.listing import Listed, Node, Rule
-from flows.builders.usage import Cached, Usage
 from rootfs.units import size
+
+if TYPE_CHECKING:
+    from flows.builders.listing import Listed, Node, Rule
+    from flows.builders.usage import Cached, Usage
 
 INDENT = r" \_ "  # what a node's row begins with, as in `docker buildx ls`
 BROAD = 2000  # columns; no terminal's, so that a program finds one row in one line

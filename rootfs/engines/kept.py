@@ -12,6 +12,7 @@ from rootfs.digests import digest_of, sha256_of
 from rootfs.kept import locked
 from rootfs.lock import Package, package_versions
 from rootfs.memo import copy, state_of
+from rootfs.programs import waiting
 
 REVISION = 4  # raised when the same key shall mean another tar
 MOST = 24  # tars: two for each suite and variant
@@ -47,6 +48,7 @@ def one_at_a_time(folder: Path, key: str) -> Iterator[None]:
 def find(folder: Path, key: str) -> Path | None:
     """The kept tar of this key, if it is still what was kept; one that is damaged goes."""
     for path in folder.glob(f"{key}-*.tar"):
+        waiting()  # for a disk, and a digest that needs no Python
         with contextlib.suppress(OSError):
             if _sound.get(path) == state_of(path) or path.stem == f"{key}-{sha256_of(path)}":
                 os.utime(path)
