@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from tarfile import LNKTYPE, SYMTYPE
-from typing import IO, Protocol, runtime_checkable
+from typing import IO
 
 from rootfs import elf
 from rootfs.elf import BrokenElf, Elf
@@ -36,14 +36,6 @@ TRIPLETS = {
 HOPS = 40  # symbolic links on one way, as the kernel has it (path_resolution(7))
 SMALL = 1 << 20  # bytes of configuration files that are read
 LARGE = 64 << 20  # bytes that what is noted of all programs takes: several times that of a full desktop
-
-
-@runtime_checkable
-class Peekable(Protocol):
-    """A stream that shows what comes next."""
-
-    def peek(self, size: int, /) -> bytes:
-        """Some of the next bytes, without taking them."""
 
 
 @dataclass(frozen=True)
@@ -239,7 +231,7 @@ def _start(content: IO[bytes]) -> bytes:
     """The first bytes of a content, which stay in it."""
     if isinstance(content, io.BytesIO):
         return content.getvalue()[: len(elf.MAGIC)]
-    return content.peek(len(elf.MAGIC))[: len(elf.MAGIC)] if isinstance(content, Peekable) else b""
+    return content.peek(len(elf.MAGIC))[: len(elf.MAGIC)] if isinstance(content, io.BufferedReader) else b""
 
 
 def _folders(said: Iterable[str]) -> list[str]:

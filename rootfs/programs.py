@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 LONG = 0.05  # seconds; what only says a word is over by then
+LONGER = 1.0  # seconds in which a program that has work for every processor is left alone with it
 
 
 class Program(Protocol):
@@ -41,7 +42,7 @@ class Programs:
     @contextlib.contextmanager
     def counted(self, program: Program, *, fed: bool) -> Iterator[None]:
         """A program that runs while the block lasts; one that is `fed` is given there what it works on."""
-        patience = threading.Timer(LONG, self.busy.set)
+        patience = threading.Timer(_patience.get(), self.busy.set)
         if not fed:
             patience.start()
         with self._lock:
@@ -64,6 +65,17 @@ class Programs:
             program.end()
 
 
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """While the block lasts, programs are started that first have work for every processor."""
+    token = _patience.set(LONGER)
+    try:
+        yield
+    finally:
+        _patience.reset(token)
+
+
+_patience: contextvars.ContextVar[float] = contextvars.ContextVar("patience", default=LONG)
 _line: contextvars.ContextVar[Programs | None] = contextvars.ContextVar("line", default=None)
 
 

@@ -99,6 +99,7 @@ class _Filter:
         self._folders: dict[str, Member] = {}
         self._left_out: dict[str, tuple[Member, int]] = {}
         self._moved: dict[str, str] = {}
+        self._last = ""  # the folder of the last member that was kept
 
     def run(self, members: Members) -> Iterator[Member]:
         for member in members:
@@ -106,16 +107,18 @@ class _Filter:
                 yield from self._parents(member.path)
                 yield self._linked(member)
             elif member.is_folder:
-                self._folders[member.path] = member
+                self._folders[member.path], self._last = member, ""
             elif member.is_file:
                 self._put_aside(member)
 
     def _parents(self, path: str) -> Iterator[Member]:
         """Folders above a kept member that were held back, outermost first."""
-        above = [path[:index] for index, letter in enumerate(path) if letter == "/"] if self._folders else []
-        for folder in above:
-            if folder in self._folders:
-                yield self._folders.pop(folder)
+        if not self._folders or (folder := path.rpartition("/")[0]) == self._last:
+            return  # the member before this one has brought what is above
+        self._last = folder
+        for above in [path[:index] for index, letter in enumerate(path) if letter == "/"]:
+            if above in self._folders:
+                yield self._folders.pop(above)
 
     def _put_aside(self, member: Member) -> None:
         start = self._spool.seek(0, 2)

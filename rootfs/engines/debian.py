@@ -49,11 +49,10 @@ def tree(job: Job) -> Iterator[Members]:
     recipe = job.recipe
     assert isinstance(recipe, Packaged)  # noqa: S101 - engine_for chose
     check_clock(job.epoch)
-    later = ExitStack()
     try:
         with _room(job.folder):
             if isinstance(recipe, DebootstrapRecipe):
-                make(job, recipe, later)
+                make(job, recipe)
             else:
                 make_layer(job, recipe)
         if is_root():
@@ -64,7 +63,6 @@ def tree(job: Job) -> Iterator[Members]:
             with stream(command, contained="with owners", timeout=TIMEOUT, log=job.log) as archive:
                 yield _dated(job, from_tar(archive))
     finally:
-        later.close()
         remove_tree(job.tree)
 
 
@@ -97,13 +95,13 @@ def _base_epoch(job: Job) -> int:
     return repository.epoch(job.debs, _base(job))
 
 
-def make(job: Job, recipe: DebootstrapRecipe, later: ExitStack) -> None:
-    """The tree, from a kept one if there is one; trees that it passes through are kept, until `later` is closed."""
+def make(job: Job, recipe: DebootstrapRecipe) -> None:
+    """The tree, from a kept one if there is one; trees that it passes through are kept, while others use it."""
     with ExitStack() as held:
         start, making = _start(job, recipe, held)
         stage_two(job, plan_of(job, recipe, start, _base_epoch(job)), making)
-        if job.kept:
-            kept.keep_meanwhile(job.kept, start.keep.values(), held, later)
+        if job.kept and start.keep:
+            kept.keep_meanwhile(job.kept, start.keep.values(), held)
 
 
 def _start(job: Job, recipe: DebootstrapRecipe, held: ExitStack) -> tuple[Start, Making | None]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from threading import Thread
+from typing import IO
 
 from rootfs.digests import digest_of, sha256_of
 from rootfs.kept import locked
@@ -17,6 +19,8 @@ from rootfs.programs import waiting
 REVISION = 4  # raised when the same key shall mean another tar
 MOST = 24  # tars: two for each suite and variant
 LARGEST = 4 << 30  # bytes of them all
+KEEPING = "keeping"  # the name of the threads that do it
+LAST = 19  # the nice value of whoever waits for everybody
 
 _sound: dict[Path, tuple[int, int, int]] = {}  # tars that this process has read, as they were then
 
@@ -78,20 +82,22 @@ def find_or_hold(folder: Path, key: str, held: contextlib.ExitStack) -> Path | N
         return found
 
 
-def keep_meanwhile(folder: Path, made: Iterable[Path], held: contextlib.ExitStack, later: contextlib.ExitStack) -> None:
-    """Keep tars that have the names of their keys, while other things are done; closing `later` waits for it.
+def keep_meanwhile(folder: Path, made: Iterable[Path], held: contextlib.ExitStack) -> None:
+    """Keep tars that have the names of their keys while other things are done, and step back before these.
 
-    What is `held` for them is let go when they are kept.
+    The tars may go meanwhile. What is `held` for them is let go when they are kept; until then the process stays.
     """
+    with contextlib.ExitStack() as opened:
+        files = {tar.stem: opened.enter_context(tar.open("rb")) for tar in made}
+        opened.push(held.pop_all())
+        Thread(target=_keep, args=(folder, files, opened.pop_all()), name=KEEPING).start()
 
-    def keep_and_let_go(held: contextlib.ExitStack, tars: Iterable[Path]) -> None:
-        with held:
-            for tar in tars:
-                keep(folder, tar.stem, tar)
 
-    thread = Thread(target=keep_and_let_go, args=(held.pop_all(), tuple(made)))
-    later.callback(thread.join)
-    thread.start()
+def _keep(folder: Path, files: Mapping[str, IO[bytes]], held: contextlib.ExitStack) -> None:
+    with held:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LAST)  # of a thread, on Linux
+        for key, file in files.items():
+            keep(folder, key, Path(f"/proc/self/fd/{file.fileno()}"))
 
 
 def _prune(folder: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rootfs.engines import Job, repository
+from rootfs.programs import alone
 
 HOOKS = Path(__file__).parent / "hooks"
 
@@ -29,4 +30,5 @@ def stage_one(job: Job, suite: str, epoch: int) -> None:
         job.tree,
         f"deb [trusted=yes] copy://{repository.place(job.repository)} {suite} main",
     ]
-    repository.bootstrap(job, command, epoch)
+    with alone():
+        repository.bootstrap(job, command, epoch)

@@ -9,7 +9,7 @@ from rootfs.run import run
 from rootfs.stage_two import places
 from rootfs.stage_two.plan import Plan
 
-KEEPING = ("--xattrs", "--xattrs-include=*", "--numeric-owner")
+KEEPING = ("--xattrs", "--xattrs-include=*", "--numeric-owner", "--blocking-factor=2048")  # of 512 bytes
 # The tar of a tree with the order, and all that counts, as `members.from_tree` has it.
 TAR = ("tar", "--create", "--format=posix", "--pax-option=delete=atime,delete=ctime", "--sort=name", *KEEPING)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rootfs.engines import Job, engine_for
+from rootfs.engines.kept import KEEPING
 from rootfs.lock import Lock, native_architecture
 from rootfs.members import Members
 from rootfs.normalise import normalised
@@ -70,6 +72,9 @@ class Site:
             made = time.monotonic()
             clean = filtered(normalised(members, self.lock.epoch), Rules.of(recipe))
             layer = pack(clean, work / "layer", memo=self.memo if kept else None)
+        for thread in threading.enumerate():
+            if thread.name == KEEPING:
+                thread.join()
         sys.stdout.write(f"tree {made - start:.2f} s, packed after {time.monotonic() - start:.2f} s\n")
         return layer.digest
 
