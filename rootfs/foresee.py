@@ -1,7 +1,8 @@
 """`python -m rootfs.foresee`: compress what a layer will consist of, if nothing changes what its packages bring.
 
-What packages' scripts change, or a recipe, is in few pieces. It goes by a prospect on standard input, may be killed at
-any time, and steps back before all other programs: they make the tree.
+What packages' scripts change, or a recipe, is in few pieces; in fewer once stage one is over, whose tree is taken as it
+is then. It goes by a prospect on standard input, may be killed at any time, and steps back before all other programs:
+they make the tree.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import contextlib
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
 from rootfs import deb
-from rootfs.errors import PackagesClash
+from rootfs.errors import FileClash, PackagesClash
 from rootfs.members import Members
 from rootfs.normalise import folders_dated, normalised
 from rootfs.scratch.tree import Tree, pieces
@@ -24,6 +26,7 @@ from rootfs.slim import Rules, filtered
 from rootfs.squeeze import Frames, Squeezer
 from rootfs.tar import frames
 
+LOOK = 0.02  # seconds from one look for a file to the next
 LAST = 19  # the nice value of whoever waits for everybody
 # Linux shares processors among sessions first, and only then inside each (sched(7), "The autogroup feature").
 SESSION = Path("/proc/self/autogroup")
@@ -34,7 +37,7 @@ class Prospect:
     """What a layer will be made of: `debs` without compression, and the `rules` of the recipe.
 
     Compressed pieces go to `memo`. `folders` is the time of folders, `epoch` that of the tree, both in seconds since
-    1970.
+    1970. The tree that stage one makes of some of the packages will be in the file `tar`, if that is said.
     """
 
     memo: Path
@@ -42,6 +45,7 @@ class Prospect:
     rules: tuple[str, ...]
     folders: int
     epoch: int
+    tar: Path | None = None
 
     def dumped(self) -> bytes:
         """It as JSON."""
@@ -51,23 +55,31 @@ class Prospect:
     def loaded(cls, data: bytes) -> Self:
         """The prospect that `dumped` wrote."""
         said = json.loads(data)
-        debs, rules = tuple(map(Path, said["debs"])), tuple(said["rules"])
-        return cls(Path(said["memo"]), debs, rules, said["folders"], said["epoch"])
+        debs, rules, tar = tuple(map(Path, said["debs"])), tuple(said["rules"]), said["tar"]
+        return cls(Path(said["memo"]), debs, rules, said["folders"], said["epoch"], tar and Path(tar))
 
-    def members(self) -> Members:
-        """What the packages bring, as it will be packed."""
+    def members(self, *, begun: bool = False) -> Members:
+        """What the packages bring, as it will be packed; if it has `begun`, over that what stage one has made."""
         tree = Tree()
         for path in self.debs:
             for piece in pieces(path.name, path, *deb.parts(path)["data.tar"]):
                 with contextlib.suppress(PackagesClash):  # a diversion, or a package that replaces the other's file
                     tree.add(piece)
+        for piece in pieces("", self.tar, 0, self.tar.stat().st_size) if begun and self.tar else ():
+            with contextlib.suppress(FileClash):
+                tree.lay(piece)
         dated = normalised(folders_dated(tree.members(), self.folders), self.epoch)
         return filtered(dated, Rules.parse(self.rules))
 
 
 def foresee(prospect: Prospect) -> Iterator[bytes]:
-    """Each piece of the layer compressed, which is in the memo then. Raises Problem."""
-    return map(Squeezer(Frames(prospect.memo)), frames(prospect.members()))
+    """Each piece of the layer compressed, which is in the memo then; again when stage one is over. Raises Problem."""
+    squeezer = Squeezer(Frames(prospect.memo))
+    yield from map(squeezer, frames(prospect.members()))
+    if prospect.tar:
+        while not prospect.tar.exists():
+            time.sleep(LOOK)
+        yield from map(squeezer, frames(prospect.members(begun=True)))
 
 
 def main() -> None:

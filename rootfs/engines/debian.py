@@ -121,7 +121,8 @@ def _start(job: Job, recipe: DebootstrapRecipe, held: ExitStack) -> tuple[Start,
             return Start(found, epoch, has_base=kind == "base", keep=keep), None
         keep[kind] = job.folder / f"{key}.tar"
     epoch = repository.epoch(job.debs, essential)
-    return Start(None, epoch, keep=keep), partial(make_essential, job, recipe, essential, _base_epoch(job))
+    making = partial(make_essential, job, recipe, essential, _base_epoch(job), keep.get("essential"))
+    return Start(None, epoch, keep=keep), making
 
 
 def make_layer(job: Job, recipe: Packaged) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 
 from rootfs.engines import Job, debootstrap, mmdebstrap, plain, remove_tree, repository
 from rootfs.engines.foresight import foreseeing
@@ -26,18 +27,20 @@ def make(
     recipe: DebootstrapRecipe,
     packages: list[Package],
     folders: int,
+    tar: Path | None,
     others: Unpacking,
     meanwhile: ExitStack,
 ) -> None:
     """Make the job's tree of these packages; what begins here beside it goes on until `meanwhile` is closed.
 
-    `others` are unpacked while the engine runs; `folders` is the time of folders, in seconds since 1970. Raises BadDeb,
-    MaintainerScriptFailed, NeedsRoot, ProgramFailed, ProgramTimedOut.
+    `others` are unpacked while the engine runs; `folders` is the time of folders, in seconds since 1970; `tar` is where
+    stage two writes the tree, if it does. Raises BadDeb, MaintainerScriptFailed, NeedsRoot, ProgramFailed,
+    ProgramTimedOut.
     """
     folder, kept = job.repository, job.kept_debs
     meanwhile.callback(remove_tree, folder)
     debs = repository.make(folder, job.debs, packages, recipe.suite, job.architecture, kept=kept)
-    meanwhile.enter_context(foreseeing(job, recipe, debs, others(), folders))
+    meanwhile.enter_context(foreseeing(job, recipe, debs, others(), folders, tar))
     try:
         with ThreadPoolExecutor(1) as aside:
             if kept:

@@ -23,11 +23,17 @@ from rootfs.slim import recipe_lines
 
 @contextlib.contextmanager
 def foreseeing(
-    job: Job, recipe: Packaged, debs: Iterable[Plain], others: Iterable[Future[Plain]], folders: int
+    job: Job,
+    recipe: Packaged,
+    debs: Iterable[Plain],
+    others: Iterable[Future[Plain]],
+    folders: int,
+    tar: Path | None = None,
 ) -> Iterator[None]:
     """While the block lasts, compress pieces of the job's layer into its `memo`, if it has one.
 
-    It will be made of `debs` and the `others`. `folders` is the time of folders, in seconds since 1970.
+    It will be made of `debs` and the `others`; what stage one makes will be in the file `tar`, if that is said.
+    `folders` is the time of folders, in seconds since 1970.
     """
     if job.memo is None:
         yield
@@ -37,7 +43,7 @@ def foreseeing(
     def work(memo: Path) -> None:
         with programs.gathered(), contextlib.suppress(Problem):
             files = tuple(each.path for each in (*debs, *(other.result() for other in others)))
-            prospect = Prospect(memo, files, lines, folders, job.epoch)
+            prospect = Prospect(memo, files, lines, folders, job.epoch, tar)
             run(own.command("rootfs.foresee"), env=own.ENVIRONMENT, stdin=prospect.dumped())
 
     thread = Thread(target=work, args=(job.memo,), daemon=True)

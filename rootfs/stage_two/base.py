@@ -39,7 +39,9 @@ def _settle(tree: Path, epoch: int, tar: Path | None) -> None:
     touch = ("touch", "--no-dereference", "--no-create", f"--date={moment}")
     run(["find", tree, "-newermt", moment, "-exec", *touch, "{}", "+"])
     if tar:
-        run([*TAR, f"--file={tar}", f"--directory={tree}", "."])
+        draft = tar.with_suffix(".draft")
+        run([*TAR, f"--file={draft}", f"--directory={tree}", "."])
+        draft.rename(tar)  # whoever waits for it finds all of it
 
 
 def clamp_days(tree: Path, epoch: int) -> None:
