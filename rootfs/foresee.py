@@ -19,13 +19,14 @@ from typing import Self
 
 from rootfs import deb
 from rootfs.errors import FileClash, PackagesClash
-from rootfs.members import Members
+from rootfs.members import Member, Members
 from rootfs.normalise import folders_dated, normalised
 from rootfs.scratch.tree import Tree, pieces
 from rootfs.slim import Rules, filtered
 from rootfs.squeeze import Frames, Squeezer
 from rootfs.tar import frames
 
+UNSTEADY = ("etc/", "var/")  # where packages' scripts write, and dpkg
 LOOK = 0.02  # seconds from one look for a file to the next
 LAST = 19  # the nice value of whoever waits for everybody
 # Linux shares processors among sessions first, and only then inside each (sched(7), "The autogroup feature").
@@ -75,11 +76,26 @@ class Prospect:
 def foresee(prospect: Prospect) -> Iterator[bytes]:
     """Each piece of the layer compressed, which is in the memo then; again when stage one is over. Raises Problem."""
     squeezer = Squeezer(Frames(prospect.memo))
-    yield from map(squeezer, frames(prospect.members()))
+    yield from map(squeezer, _steady(prospect.members()))
     if prospect.tar:
         while not prospect.tar.exists():
             time.sleep(LOOK)
-        yield from map(squeezer, frames(prospect.members(begun=True)))
+        yield from map(squeezer, _steady(prospect.members(begun=True)))
+
+
+def _steady(members: Members) -> Iterator[bytearray]:
+    """The pieces of the layer but for those that every tree changes."""
+    begun: list[str] = []
+
+    def noted() -> Iterator[Member]:
+        for member in members:
+            begun.append(member.path)
+            yield member
+
+    for frame in frames(noted()):
+        done, begun[:] = begun[:-1], begun[-1:]  # what the last one begins is in the next piece
+        if not any(path.startswith(UNSTEADY) for path in done):
+            yield frame
 
 
 def main() -> None:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Protocol
 
 LONG = 0.05  # seconds; what only says a word is over by then
-LONGER = 1.0  # seconds in which a program that has work for every processor is left alone with it
 
 
 class Program(Protocol):
@@ -42,8 +41,8 @@ class Programs:
     @contextlib.contextmanager
     def counted(self, program: Program, *, fed: bool) -> Iterator[None]:
         """A program that runs while the block lasts; one that is `fed` is given there what it works on."""
-        patience = threading.Timer(_patience.get(), self.busy.set)
-        if not fed:
+        patience = threading.Timer(LONG, self.busy.set)
+        if not (fed or _alone.get()):
             patience.start()
         with self._lock:
             self._running.add(program)
@@ -67,15 +66,15 @@ class Programs:
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """While the block lasts, programs are started that first have work for every processor."""
-    token = _patience.set(LONGER)
+    """What is waited for in the block has work for every processor: nothing else gains by being begun meanwhile."""
+    token = _alone.set(True)
     try:
         yield
     finally:
-        _patience.reset(token)
+        _alone.reset(token)
 
 
-_patience: contextvars.ContextVar[float] = contextvars.ContextVar("patience", default=LONG)
+_alone: contextvars.ContextVar[bool] = contextvars.ContextVar("alone", default=False)
 _line: contextvars.ContextVar[Programs | None] = contextvars.ContextVar("line", default=None)
 
 
@@ -87,5 +86,5 @@ def counted(program: Program, *, fed: bool) -> contextlib.AbstractContextManager
 
 def waiting() -> None:
     """Say that this line of work waits now, for a network or the like."""
-    if programs := _line.get():
+    if (programs := _line.get()) and not _alone.get():
         programs.busy.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from rootfs.engines import Job, is_root, repository
@@ -18,13 +19,14 @@ FOLDERS = ("/var/lib/apt/lists/partial", "/var/cache/apt/archives/partial")
 EMPTY = ("dev", "proc", "sys", "run", "tmp")
 
 
-def stage_one(job: Job, suite: str, epoch: int) -> None:
+def stage_one(job: Job, debs: Callable[[], object], suite: str, epoch: int) -> None:
     """Make the tree of the repository's packages.
 
     Raises NeedsRoot for an ordinary user, ProgramFailed, ProgramTimedOut.
     """
     if not is_root():
         raise NeedsRoot("debootstrap")
+    debs()
     try:
         _bootstrap(job, suite, epoch)
     except ProgramFailed as error:

@@ -9,14 +9,16 @@ from pathlib import Path
 
 from rootfs.engines import Job, debootstrap, mmdebstrap, plain, remove_tree, repository
 from rootfs.engines.foresight import foreseeing
-from rootfs.engines.plain import Unpacking
+from rootfs.engines.plain import Plain, Unpacking
 from rootfs.errors import ProgramFailed
 from rootfs.lock import Package
 from rootfs.recipe import DebootstrapRecipe
 from rootfs.stage_two.install import explained
 
-# Each makes the tree of the job's repository, of a suite's packages, where none is newer than an epoch.
-ENGINES: dict[str, Callable[[Job, str, int], None]] = {
+# Each makes the tree of the job's repository, whose debs come when they are asked for: packages of a suite, of which
+# none is newer than an epoch.
+Debs = Callable[[], list[Plain]]
+ENGINES: dict[str, Callable[[Job, Debs, str, int], None]] = {
     "mmdebstrap": mmdebstrap.stage_one,
     "debootstrap": debootstrap.stage_one,
 }
@@ -39,12 +41,17 @@ def make(
     """
     folder, kept = job.repository, job.kept_debs
     meanwhile.callback(remove_tree, folder)
-    debs = repository.make(folder, job.debs, packages, recipe.suite, job.architecture, kept=kept)
-    meanwhile.enter_context(foreseeing(job, recipe, debs, others(), folders, tar))
+    folder.mkdir()
+    aside = meanwhile.enter_context(ThreadPoolExecutor(1))
+
+    def made() -> list[Plain]:
+        debs = repository.make(folder, job.debs, packages, recipe.suite, job.architecture, kept=kept)
+        meanwhile.enter_context(foreseeing(job, recipe, debs, others(), folders, tar))
+        if kept:
+            aside.submit(plain.keep, debs, kept)
+        return debs
+
     try:
-        with ThreadPoolExecutor(1) as aside:
-            if kept:
-                aside.submit(plain.keep, debs, kept)
-            ENGINES[recipe.engine](job, recipe.suite, repository.epoch(job.debs, packages))
+        ENGINES[recipe.engine](job, made, recipe.suite, repository.epoch(job.debs, packages))
     except ProgramFailed as error:
         raise explained(error) from error

@@ -5,16 +5,20 @@ An ordinary user is root in a user namespace of ours there, so that it works, an
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+from rootfs import deb
 from rootfs.engines import Job, repository
+from rootfs.engines.plain import Plain
 from rootfs.programs import alone
 
 HOOKS = Path(__file__).parent / "hooks"
 
 
-def stage_one(job: Job, suite: str, epoch: int) -> None:
-    """Make the tree of the repository's packages. Raises ProgramFailed, ProgramTimedOut."""
+def stage_one(job: Job, debs: Callable[[], list[Plain]], suite: str, epoch: int) -> None:
+    """Make the tree of the packages. Raises BadDeb, ProgramFailed, ProgramTimedOut."""
+    there = repository.place(job.repository)
     command: list[str | Path] = [
         "mmdebstrap",
         "--mode=root",
@@ -28,7 +32,13 @@ def stage_one(job: Job, suite: str, epoch: int) -> None:
         f"--customize-hook={HOOKS / 'clean'}",
         suite,
         job.tree,
-        f"deb [trusted=yes] copy://{repository.place(job.repository)} {suite} main",
+        f"deb [trusted=yes] copy://{there} {suite} main",
     ]
     with alone():
-        repository.bootstrap(job, command, epoch)
+        repository.bootstrap(job, command, epoch, lambda: b"".join(map(_contents, debs())))
+
+
+def _contents(made: Plain) -> bytes:
+    """Where the tar of a deb's files is, as the hook reads it: the number of its first byte, and the deb's path."""
+    start, _ = deb.parts(made.path)["data.tar"]
+    return f"{start + 1}\0{repository.POOL}/{made.path.name}\0".encode()

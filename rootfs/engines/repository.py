@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -29,13 +29,13 @@ BOUND = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
 def make(
     folder: Path, debs: Path, packages: Iterable[Package], suite: str, architecture: str, *, kept: Path | None = None
 ) -> list[Plain]:
-    """Make the repository in `folder`, of the files that `debs` holds, without compression; returns what they became.
+    """Make the repository in the empty `folder`, of the files in `debs`, without compression; returns what they became.
 
     What is `kept` of an earlier time saves work. All of them get the priority `required`: debootstrap then takes each,
     and apt does not care. Raises BadDeb.
     """
     index = folder / f"dists/{suite}/{SECTION}/binary-{architecture}/Packages"
-    (folder / POOL).mkdir(parents=True)
+    (folder / POOL).mkdir()
     index.parent.mkdir(parents=True)
 
     def write(package: Package) -> Plain:
@@ -71,16 +71,16 @@ def place(folder: Path) -> str:
     return next(each for each in PLACES if not folder.resolve().is_relative_to(Path(each).resolve()))
 
 
-def bootstrap(job: Job, command: Sequence[str | Path], epoch: int) -> None:
-    """Run an engine, with no network, on the job's repository; `DEBS` says where its debs are.
+def bootstrap(job: Job, command: Sequence[str | Path], epoch: int, debs: Callable[[], bytes] | None = None) -> None:
+    """Run an engine, with no network, on the job's repository, which is in the folder `REPOSITORY`.
 
-    Raises ProgramFailed, ProgramTimedOut.
+    What `debs` says when they are there is the engine's standard input. Raises ProgramFailed, ProgramTimedOut.
     """
     there = place(job.repository)
     bound = ["sh", "-c", BOUND, "sh", job.repository, there, *command]
-    environment = {**job.environment, "SOURCE_DATE_EPOCH": str(epoch), "DEBS": f"{there}/{POOL}"}
+    environment = {**job.environment, "SOURCE_DATE_EPOCH": str(epoch), "REPOSITORY": there}
     try:
-        run(bound, env=environment, contained="with owners", network=False, timeout=TIMEOUT, log=job.log)
+        run(bound, env=environment, stdin=debs, contained="with owners", network=False, timeout=TIMEOUT, log=job.log)
     except ProgramFailed as error:
         raise ProgramFailed(str(command[0]), error.exit_status, error.output) from error
     except ProgramTimedOut as error:

@@ -58,6 +58,7 @@ def test_the_repository_has_just_the_packages_and_all_are_required(tmp_path):
     packages = [package("a"), package("b", "3")]
     for each in packages:
         (tmp_path / each.file_name).write_bytes(a_deb(mtime=5 if each.name == "a" else 9))
+    (tmp_path / "r").mkdir()
     repository.make(tmp_path / "r", tmp_path, packages, "s", "amd64")
     index = (tmp_path / "r/dists/s/main/binary-amd64/Packages").read_text()
     stanzas = index.removesuffix("\n\n").split("\n\n")
@@ -78,6 +79,7 @@ def test_debs_are_unpacked_once_and_anew_where_what_was_kept_is_damaged(tmp_path
 
     def make(name):
         unpacked.clear()
+        (tmp_path / name).mkdir()
         made = repository.make(tmp_path / name, tmp_path, packages, "s", "amd64", kept=keeping)
         plain.keep(made, keeping)
         files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
@@ -98,6 +100,7 @@ def test_debs_are_unpacked_once_and_anew_where_what_was_kept_is_damaged(tmp_path
 def test_a_folder_that_cannot_be_written_to_keeps_no_debs(tmp_path):
     (tmp_path / package().file_name).write_bytes(a_deb())
     (tmp_path / "file").touch()
+    (tmp_path / "r").mkdir()
     made = repository.make(tmp_path / "r", tmp_path, [package()], "s", "amd64", kept=tmp_path / "file/kept")
     plain.keep(made, tmp_path / "file/kept")
     assert [each.path.name for each in made] == ["a_amd64.deb"]
