@@ -48,8 +48,8 @@ def test_while_resolving(site):
 @pytest.mark.parametrize(
     ("engine", "place"),
     [
-        ("mmdebstrap", "*/*/tree/mmdebstrap.*/usr/bin/dpkg"),
-        ("debootstrap", "*/*/tree/base/var/lib/dpkg/info/base-files.list"),
+        ("mmdebstrap", "*/*/tree/tree/usr/bin/dpkg"),
+        ("debootstrap", "*/*/tree/tree/var/lib/dpkg/info/base-files.list"),
         ("mmdebstrap", "*/*/tree/tree/usr/bin/apt-get"),
     ],
     ids=["mmdebstrap", "debootstrap", "the rest"],

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from rootfs.errors import ProgramFailed
-from rootfs.programs import Programs, waiting
+from rootfs.programs import Programs, alone, waiting
 from rootfs.run import run
 
 
@@ -68,4 +68,15 @@ def test_other_waiting_is_seen_too():
     with programs.gathered():
         assert not programs.busy.is_set()
         waiting()
+    assert programs.busy.is_set()
+
+
+def test_one_that_has_work_for_all_processors_is_left_alone_with_it():
+    programs = Programs()
+    with programs.gathered():
+        with alone():
+            run(["sleep", "0.3"])
+            run(["cat"], stdin=lambda: b"x")
+        assert not programs.busy.is_set()
+        run(["cat"], stdin=lambda: b"x")
     assert programs.busy.is_set()
