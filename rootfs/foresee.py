@@ -59,28 +59,32 @@ class Prospect:
         debs, rules, tar = tuple(map(Path, said["debs"])), tuple(said["rules"]), said["tar"]
         return cls(Path(said["memo"]), debs, rules, said["folders"], said["epoch"], tar and Path(tar))
 
-    def members(self, *, begun: bool = False) -> Members:
-        """What the packages bring, as it will be packed; if it has `begun`, over that what stage one has made."""
+    def tree(self) -> Tree:
+        """What the packages bring. Raises BadDeb."""
         tree = Tree()
         for path in self.debs:
             for piece in pieces(path.name, path, *deb.parts(path)["data.tar"]):
                 with contextlib.suppress(PackagesClash):  # a diversion, or a package that replaces the other's file
                     tree.add(piece)
-        for piece in pieces("", self.tar, 0, self.tar.stat().st_size) if begun and self.tar else ():
-            with contextlib.suppress(FileClash):
-                tree.lay(piece)
+        return tree
+
+    def packed(self, tree: Tree) -> Iterator[bytearray]:
+        """The pieces of the layer of a tree, as it will be packed, but for those that every tree changes."""
         dated = normalised(folders_dated(tree.members(), self.folders), self.epoch)
-        return filtered(dated, Rules.parse(self.rules))
+        return _steady(filtered(dated, Rules.parse(self.rules)))
 
 
 def foresee(prospect: Prospect) -> Iterator[bytes]:
     """Each piece of the layer compressed, which is in the memo then; again when stage one is over. Raises Problem."""
-    squeezer = Squeezer(Frames(prospect.memo))
-    yield from map(squeezer, _steady(prospect.members()))
+    squeezer, tree = Squeezer(Frames(prospect.memo)), prospect.tree()
+    yield from map(squeezer, prospect.packed(tree))
     if prospect.tar:
         while not prospect.tar.exists():
             time.sleep(LOOK)
-        yield from map(squeezer, _steady(prospect.members(begun=True)))
+        for piece in pieces("", prospect.tar, 0, prospect.tar.stat().st_size):
+            with contextlib.suppress(FileClash):
+                tree.lay(piece)
+        yield from map(squeezer, prospect.packed(tree))
 
 
 def _steady(members: Members) -> Iterator[bytearray]:
