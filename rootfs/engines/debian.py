@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 from rootfs import errors
 from rootfs.common import Packaged
@@ -49,10 +49,11 @@ def tree(job: Job) -> Iterator[Members]:
     recipe = job.recipe
     assert isinstance(recipe, Packaged)  # noqa: S101 - engine_for chose
     check_clock(job.epoch)
+    used = Event()
     try:
         with _room(job.folder):
             if isinstance(recipe, DebootstrapRecipe):
-                make(job, recipe)
+                make(job, recipe, used)
             else:
                 make_layer(job, recipe)
         if is_root():
@@ -63,6 +64,7 @@ def tree(job: Job) -> Iterator[Members]:
             with stream(command, contained="with owners", timeout=TIMEOUT, log=job.log) as archive:
                 yield _dated(job, from_tar(archive))
     finally:
+        used.set()
         remove_tree(job.tree)
 
 
@@ -95,13 +97,13 @@ def _base_epoch(job: Job) -> int:
     return repository.epoch(job.debs, _base(job))
 
 
-def make(job: Job, recipe: DebootstrapRecipe) -> None:
-    """The tree, from a kept one if there is one; trees that it passes through are kept, while others use it."""
+def make(job: Job, recipe: DebootstrapRecipe, used: Event) -> None:
+    """The tree, from a kept one if there is one; trees that it passes through are kept once it is `used`, or soon."""
     with ExitStack() as held:
         start, making = _start(job, recipe, held)
         stage_two(job, plan_of(job, recipe, start, _base_epoch(job)), making)
         if job.kept and start.keep:
-            kept.keep_meanwhile(job.kept, start.keep.values(), held)
+            kept.keep_meanwhile(job.kept, start.keep.values(), held, used)
 
 
 def _start(job: Job, recipe: DebootstrapRecipe, held: ExitStack) -> tuple[Start, Making | None]:

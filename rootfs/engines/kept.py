@@ -20,6 +20,7 @@ REVISION = 4  # raised when the same key shall mean another tar
 MOST = 24  # tars: two for each suite and variant
 LARGEST = 4 << 30  # bytes of them all
 KEEPING = "keeping"  # the name of the threads that do it
+SOON = 2.0  # seconds: who packs a tree needs every processor, and others may be waiting for a kept one
 LAST = 19  # the nice value of whoever waits for everybody
 
 _sound: dict[Path, tuple[int, int, int]] = {}  # tars that this process has read, as they were then
@@ -82,19 +83,20 @@ def find_or_hold(folder: Path, key: str, held: contextlib.ExitStack) -> Path | N
         return found
 
 
-def keep_meanwhile(folder: Path, made: Iterable[Path], held: contextlib.ExitStack) -> None:
-    """Keep tars that have the names of their keys while other things are done, and step back before these.
+def keep_meanwhile(folder: Path, made: Iterable[Path], held: contextlib.ExitStack, used: threading.Event) -> None:
+    """Keep tars that have the names of their keys once their tree is `used`, or soon, and step back before all others.
 
     The tars may go meanwhile. What is `held` for them is let go when they are kept; until then the process stays.
     """
     with contextlib.ExitStack() as opened:
         files = {tar.stem: opened.enter_context(tar.open("rb")) for tar in made}
         opened.push(held.pop_all())
-        Thread(target=_keep, args=(folder, files, opened.pop_all()), name=KEEPING).start()
+        Thread(target=_keep, args=(folder, files, opened.pop_all(), used), name=KEEPING).start()
 
 
-def _keep(folder: Path, files: Mapping[str, IO[bytes]], held: contextlib.ExitStack) -> None:
+def _keep(folder: Path, files: Mapping[str, IO[bytes]], held: contextlib.ExitStack, used: threading.Event) -> None:
     with held:
+        used.wait(SOON)
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LAST)  # of a thread, on Linux
         for key, file in files.items():
             keep(folder, key, Path(f"/proc/self/fd/{file.fileno()}"))
