@@ -61,8 +61,13 @@ class Site:
         work.chmod(0o755)
         place, log = "deb http://archive.invalid trixie main\n", self.log.append
         job = Job(recipe, self.files, lock or self.lock, native_architecture(), work, self.debs, place, here, log)
-        with engine_for(recipe)(job) as members:
-            yield members
+        try:
+            with engine_for(recipe)(job) as members:
+                yield members
+        finally:
+            for thread in threading.enumerate():
+                if thread.name == KEEPING:
+                    thread.join()
 
     def digest(self, work: Path, *, kept: bool = True, **said: Any) -> str:
         """The digest of a recipe's packed layer."""
@@ -72,9 +77,6 @@ class Site:
             made = time.monotonic()
             clean = filtered(normalised(members, self.lock.epoch), Rules.of(recipe))
             layer = pack(clean, work / "layer", memo=self.memo if kept else None)
-        for thread in threading.enumerate():
-            if thread.name == KEEPING:
-                thread.join()
         sys.stdout.write(f"tree {made - start:.2f} s, packed after {time.monotonic() - start:.2f} s\n")
         return layer.digest
 
