@@ -50,6 +50,12 @@ def test_a_site_has_its_own_recipes(tool, tmp_path):
     assert run(tool, tmp_path / "recipes", "validate", "--recipes", ".") == "mine: valid (scratch)\n"
 
 
+def test_its_programs_can_be_run(tool):
+    hooks = list((tool.parent.parent / "tools").glob("*/lib/*/site-packages/rootfs/engines/hooks/*"))
+    assert len(hooks) == len(list((CLONE / "rootfs/engines/hooks").iterdir())) > 0
+    assert [hook for hook in hooks if not os.access(hook, os.X_OK)] == []
+
+
 def test_it_builds(tool, tmp_path):
     out = run(tool, tmp_path, "build", "hello", "--no-publish", "--json")
     assert '"status": "built"' in out

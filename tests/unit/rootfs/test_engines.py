@@ -1,7 +1,9 @@
 """What engines share: debs, the repository of stage one, trees that are kept, the plan of stage two."""
 
 import lzma
+import threading
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -137,6 +139,48 @@ def test_where_nothing_can_be_kept_the_build_goes_on(tmp_path):
     (tmp_path / "kept").write_text("a file, not a folder")
     kept.keep(tmp_path / "kept", "k", tmp_path / "made")
     assert (tmp_path / "kept").is_file()
+
+
+def keeping():
+    return [thread for thread in threading.enumerate() if thread.name == kept.KEEPING]
+
+
+@pytest.mark.parametrize("soon", [60, 0.01], ids=["once it is used", "soon"])
+def test_a_tree_is_kept_while_others_go_on_and_held_until_then(tmp_path, monkeypatch, soon):
+    monkeypatch.setattr(kept, "SOON", soon)
+    (tar := tmp_path / "base-k.tar").write_bytes(b"tree")
+    used, held, folder = threading.Event(), ExitStack(), tmp_path / "kept"
+    held.callback((tmp_path / "let go").touch)
+    kept.keep_meanwhile(folder, [tar], held, used)
+    tar.unlink()
+    if soon == 60:
+        assert keeping()
+        assert not (tmp_path / "let go").exists()
+        assert kept.find(folder, "base-k") is None
+        used.set()
+    for thread in keeping():
+        thread.join(20)
+    assert (tmp_path / "let go").exists()
+    assert kept.find(folder, "base-k").read_bytes() == b"tree"
+
+
+def test_who_finds_no_tree_is_alone_in_making_it(tmp_path):
+    (tmp_path / "made").write_bytes(b"tree")
+    folder, found = tmp_path / "kept", []
+
+    def other():
+        with ExitStack() as held:
+            found.append(kept.find_or_hold(folder, "base-k", held))
+
+    thread = threading.Thread(target=other)
+    with ExitStack() as held:
+        assert kept.find_or_hold(folder, "base-k", held) is None
+        thread.start()
+        time.sleep(0.1)
+        assert found == []
+        kept.keep(folder, "base-k", tmp_path / "made")
+    thread.join(20)
+    assert found[0].read_bytes() == b"tree"
 
 
 @pytest.mark.parametrize("change", ["packages", "engine", "architecture", "suite", "kind", "which are essential"])
