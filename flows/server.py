@@ -15,14 +15,15 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-
-import httpx
 
 from flows.settings import data_folder
 from rootfs.errors import ServerFailed
 from rootfs.run import detached
 
+HOST = "127.0.0.1"
 START = 90.0  # seconds a server may take for its first start, which makes its database
 
 QUIET = {
@@ -50,14 +51,16 @@ class Server:
     @property
     def address(self) -> str:
         """The base address of its API."""
-        return f"http://127.0.0.1:{self.port}/api"
+        return f"http://{HOST}:{self.port}/api"
 
     def answers(self) -> bool:
         """Whether it is up."""
-        try:
-            return httpx.get(f"{self.address}/health", timeout=5, trust_env=False).status_code == httpx.codes.OK
-        except httpx.HTTPError:
-            return False
+        with contextlib.closing(HTTPConnection(HOST, self.port, timeout=5)) as connection:
+            try:
+                connection.request("GET", "/api/health")
+                return connection.getresponse().status == HTTPStatus.OK
+            except (OSError, HTTPException):
+                return False
 
 
 def folder() -> Path:
@@ -109,7 +112,7 @@ def _only_one() -> Iterator[None]:
 
 def _free_port() -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
 
 
@@ -117,7 +120,7 @@ def _launch() -> Server:
     """A server in a session of its own, so that it outlives us: the one program that is meant to."""
     port, log = _free_port(), folder() / "server.log"
     environment = {**CALM, **os.environ, **QUIET, "PREFECT_HOME": str(folder())}
-    argv = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    argv = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
     log.unlink(missing_ok=True)
     process = detached(argv, environment, log)
     server, deadline = Server(process.pid, port), time.monotonic() + START
