@@ -21,6 +21,7 @@ from rootfs import deb
 from rootfs.errors import FileClash, PackagesClash
 from rootfs.members import Member, Members
 from rootfs.normalise import folders_dated, normalised
+from rootfs.programs import LAST
 from rootfs.scratch.tree import Tree, pieces
 from rootfs.slim import Rules, filtered
 from rootfs.squeeze import Frames, Squeezer
@@ -28,7 +29,6 @@ from rootfs.tar import frames
 
 UNSTEADY = ("etc/", "var/")  # where packages' scripts write, and dpkg
 LOOK = 0.02  # seconds from one look for a file to the next
-LAST = 19  # the nice value of whoever waits for everybody
 # Linux shares processors among sessions first, and only then inside each (sched(7), "The autogroup feature").
 SESSION = Path("/proc/self/autogroup")
 

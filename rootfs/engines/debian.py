@@ -99,14 +99,15 @@ def _base_epoch(job: Job) -> int:
 
 def make(job: Job, recipe: DebootstrapRecipe, used: Event) -> None:
     """The tree, from a kept one if there is one; trees that it passes through are kept once it is `used`, or soon."""
+    epoch = _base_epoch(job)
     with ExitStack() as held:
-        start, making = _start(job, recipe, held)
-        stage_two(job, plan_of(job, recipe, start, _base_epoch(job)), making)
+        start, making = _start(job, recipe, epoch, held)
+        stage_two(job, plan_of(job, recipe, start, epoch), making)
         if job.kept and start.keep:
             kept.keep_meanwhile(job.kept, start.keep.values(), held, used)
 
 
-def _start(job: Job, recipe: DebootstrapRecipe, held: ExitStack) -> tuple[Start, Making | None]:
+def _start(job: Job, recipe: DebootstrapRecipe, base_epoch: int, held: ExitStack) -> tuple[Start, Making | None]:
     """What stage two begins with: base packages, else essential ones, else what has to be made first, and how.
 
     While `held` is open nobody else makes the trees that are to be kept.
@@ -117,14 +118,12 @@ def _start(job: Job, recipe: DebootstrapRecipe, held: ExitStack) -> tuple[Start,
         if job.kept is None or (kind == "base" and base == essential):
             continue
         key = kept.key_of(kind, packages, recipe.engine, job.architecture, recipe.suite)
-        epoch = repository.epoch(job.debs, packages)
         if found := kept.find_or_hold(job.kept, key, held):
             job.log(f"the tree of {kind} packages is kept as {key}")
-            return Start(found, epoch, has_base=kind == "base", keep=keep), None
+            return Start(found, repository.epoch(job.debs, packages), has_base=kind == "base", keep=keep), None
         keep[kind] = job.folder / f"{key}.tar"
-    epoch = repository.epoch(job.debs, essential)
-    making = partial(make_essential, job, recipe, essential, _base_epoch(job), keep.get("essential"))
-    return Start(None, epoch, keep=keep), making
+    start = Start(None, repository.epoch(job.debs, essential), keep=keep)
+    return start, partial(make_essential, job, recipe, essential, start, base_epoch)
 
 
 def make_layer(job: Job, recipe: Packaged) -> None:

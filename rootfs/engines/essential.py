@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 
 from rootfs.engines import Job, debootstrap, mmdebstrap, plain, remove_tree, repository
 from rootfs.engines.foresight import foreseeing
 from rootfs.engines.plain import Plain, Unpacking
+from rootfs.engines.plan import Start
 from rootfs.errors import ProgramFailed
 from rootfs.lock import Package
 from rootfs.recipe import DebootstrapRecipe
@@ -28,16 +28,15 @@ def make(
     job: Job,
     recipe: DebootstrapRecipe,
     packages: list[Package],
+    start: Start,
     folders: int,
-    tar: Path | None,
     others: Unpacking,
     meanwhile: ExitStack,
 ) -> None:
     """Make the job's tree of these packages; what begins here beside it goes on until `meanwhile` is closed.
 
-    `others` are unpacked while the engine runs; `folders` is the time of folders, in seconds since 1970; `tar` is where
-    stage two writes the tree, if it does. Raises BadDeb, MaintainerScriptFailed, NeedsRoot, ProgramFailed,
-    ProgramTimedOut.
+    It is what stage two is to `start` with. `others` are unpacked while the engine runs; `folders` is the time of
+    folders, in seconds since 1970. Raises BadDeb, MaintainerScriptFailed, NeedsRoot, ProgramFailed, ProgramTimedOut.
     """
     folder, kept = job.repository, job.kept_debs
     meanwhile.callback(remove_tree, folder)
@@ -46,12 +45,12 @@ def make(
 
     def made() -> list[Plain]:
         debs = repository.make(folder, job.debs, packages, recipe.suite, job.architecture, kept=kept)
-        meanwhile.enter_context(foreseeing(job, recipe, debs, others(), folders, tar))
+        meanwhile.enter_context(foreseeing(job, recipe, debs, others(), folders, start.keep.get("essential")))
         if kept:
             aside.submit(plain.keep, debs, kept)
         return debs
 
     try:
-        ENGINES[recipe.engine](job, made, recipe.suite, repository.epoch(job.debs, packages))
+        ENGINES[recipe.engine](job, made, recipe.suite, start.epoch)
     except ProgramFailed as error:
         raise explained(error) from error

@@ -14,14 +14,13 @@ from rootfs.digests import digest_of, sha256_of
 from rootfs.kept import locked
 from rootfs.lock import Package, package_versions
 from rootfs.memo import copy, state_of
-from rootfs.programs import waiting
+from rootfs.programs import LAST, waiting
 
 REVISION = 4  # raised when the same key shall mean another tar
 MOST = 24  # tars: two for each suite and variant
 LARGEST = 4 << 30  # bytes of them all
 KEEPING = "keeping"  # the name of the threads that do it
 SOON = 2.0  # seconds: who packs a tree needs every processor, and others may be waiting for a kept one
-LAST = 19  # the nice value of whoever waits for everybody
 
 _sound: dict[Path, tuple[int, int, int]] = {}  # tars that this process has read, as they were then
 
