@@ -48,12 +48,17 @@ choose_python() {
     python=3.13
 }
 
+# What was cut off may hold half a package, which uv takes for a whole one by its metadata; what was made in another
+# folder has scripts that name it. Both begin anew; all else uv brings up to date.
+drop_unsound() { grep -qsF "  $here/uv.lock" "$venv/baseforge.stamp" || rm -rf "$venv"; }
+
 # make_python GROUPS
 make_python() {
     if as_owner; then return; fi
     find_uv || fetch_uv
     choose_python
     say "making the Python environment"
+    drop_unsound
     rm -f "$venv/baseforge.stamp"
     if [ "$1" = dev ]; then set -- dev --dev; else set -- main --no-dev; fi
     # The certificates of the machine: it may have some of its own.

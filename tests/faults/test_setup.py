@@ -117,13 +117,22 @@ def test_an_interrupted_set_up_is_carried_on_by_two_at_once(clone, environment):
     assert time.monotonic() - before < 3
 
 
+def test_half_a_package_of_a_set_up_that_was_cut_off_is_not_kept(clone, environment):
+    (package,) = (clone / ".venv").glob("lib/*/site-packages/pydantic_core")
+    shutil.rmtree(package)  # its metadata stay
+    (clone / ".venv/baseforge.stamp").unlink()
+    done = call(clone / "baseforge", "list", "--json", env=environment, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "[]\n")
+
+
 def test_a_clone_that_was_moved_is_set_up_again(clone, environment):
     moved = clone.rename(clone.with_name("elsewhere"))
     try:
         done = call(moved / "baseforge", "list", "--json", env=environment, timeout=300)
+        assert (done.returncode, done.stdout) == (0, "[]\n")
+        assert call(moved / ".venv/bin/prefect", "version", env=environment).returncode == 0
     finally:
         moved.rename(clone)
-    assert (done.returncode, done.stdout) == (0, "[]\n")
 
 
 def test_emulation_is_asked_for_and_registered_again_where_it_is_gone(clone, environment):
