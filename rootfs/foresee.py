@@ -12,12 +12,14 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tarfile import LNKTYPE
 from typing import Self
 
 from rootfs import deb
+from rootfs.belonging import UNSTEADY, steady
 from rootfs.errors import FileClash, PackagesClash
 from rootfs.members import Member, Members
 from rootfs.normalise import folders_dated, normalised
@@ -27,7 +29,6 @@ from rootfs.slim import Rules, filtered
 from rootfs.squeeze import Frames, Squeezer
 from rootfs.tar import frames
 
-UNSTEADY = ("etc/", "var/")  # where packages' scripts write, and dpkg
 LOOK = 0.02  # seconds from one look for a file to the next
 # Linux shares processors among sessions first, and only then inside each (sched(7), "The autogroup feature").
 SESSION = Path("/proc/self/autogroup")
@@ -62,29 +63,35 @@ class Prospect:
     def tree(self) -> Tree:
         """What the packages bring. Raises BadDeb."""
         tree = Tree()
-        for path in self.debs:
-            for piece in pieces(path.name, path, *deb.parts(path)["data.tar"]):
+        for name, path in sorted((path.stem.partition("_")[0], path) for path in self.debs):
+            for piece in pieces(name, path, *deb.parts(path)["data.tar"]):
                 with contextlib.suppress(PackagesClash):  # a diversion, or a package that replaces the other's file
                     tree.add(piece)
         return tree
 
-    def packed(self, tree: Tree) -> Iterator[bytearray]:
+    def packed(self, tree: Tree, packages: Mapping[str, str]) -> Iterator[bytearray]:
         """The pieces of the layer of a tree, as it will be packed, but for those that every tree changes."""
-        dated = normalised(folders_dated(tree.members(), self.folders), self.epoch)
+        dated = normalised(folders_dated(tree.members(packages), self.folders), self.epoch)
         return _steady(filtered(dated, Rules.parse(self.rules)))
 
 
 def foresee(prospect: Prospect) -> Iterator[bytes]:
     """Each piece of the layer compressed, which is in the memo then; again when stage one is over. Raises Problem."""
     squeezer, tree = Squeezer(Frames(prospect.memo)), prospect.tree()
-    yield from map(squeezer, prospect.packed(tree))
+    packages = {path: piece.package for path, piece in tree.pieces.items() if _is_summed(piece.member) and steady(path)}
+    yield from map(squeezer, prospect.packed(tree, packages))
     if prospect.tar:
         while not prospect.tar.exists():
             time.sleep(LOOK)
         for piece in pieces("", prospect.tar, 0, prospect.tar.stat().st_size):
             with contextlib.suppress(FileClash):
                 tree.lay(piece)
-        yield from map(squeezer, prospect.packed(tree))
+        yield from map(squeezer, prospect.packed(tree, packages))
+
+
+def _is_summed(member: Member) -> bool:
+    """Whether dpkg has a checksum of it, by which it knows the package's files later."""
+    return member.is_file or member.kind == LNKTYPE
 
 
 def _steady(members: Members) -> Iterator[bytearray]:

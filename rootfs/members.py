@@ -1,4 +1,4 @@
-# ruff: noqa: PTH115, PTH118, PTH208 - paths are bytes here, which pathlib does not take
+# ruff: noqa: PTH115 - a tree has many files, and each would be a Path
 """The members of a root filesystem, as a stream: from an engine's tar or from a folder, in one deterministic order.
 
 Everything after the engine (filters, normalising, packing) is a function from members to members. So owners need no
@@ -14,9 +14,11 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from rootfs.belonging import arranged, packages_of
 from rootfs.errors import BadTree
 
 if TYPE_CHECKING:
@@ -171,27 +173,31 @@ def _relative(name: str) -> str:
 def from_tree(tree: Path) -> Iterator[Member]:
     """The members of a folder: each folder before what is in it, the entries of a folder sorted by bytes.
 
-    A file with several names is stored under the first, the others are hard links to that. Sockets are left out, as tar
-    does.
+    But what a package has brought stands together (`belonging.arranged`). A file with several names is stored under the
+    first, the others are hard links to that. Sockets are left out, as tar does.
     """
     seen: dict[tuple[int, int], str] = {}
-    yield from _walk(os.fsencode(tree), b".", seen)
+    for path in arranged(chain(["."], _below(tree, "")), packages_of(tree)):
+        place = f"{tree}/{path}"
+        status = os.lstat(place)
+        if stat.S_ISSOCK(status.st_mode):
+            continue
+        member = _from_status(place, path, status, seen)
+        if member.is_file:
+            with open(place, "rb") as content:  # noqa: PTH123
+                yield replace(member, content=content)
+        else:
+            yield member
 
 
-def _walk(root: bytes, relative: bytes, seen: dict[tuple[int, int], str]) -> Iterator[Member]:
-    place = os.path.join(root, relative)
-    status = os.lstat(place)
-    if stat.S_ISSOCK(status.st_mode):
-        return
-    member = _from_status(place, os.fsdecode(relative), status, seen)
-    if member.is_file:
-        with open(place, "rb") as content:  # noqa: PTH123
-            yield replace(member, content=content)
-        return
-    yield member
-    if member.is_folder:
-        for name in sorted(os.listdir(place)):
-            yield from _walk(root, name if relative == b"." else os.path.join(relative, name), seen)
+def _below(tree: Path, folder: str) -> Iterator[str]:
+    """The paths of all that is in a folder, which is empty or ends with a slash."""
+    with os.scandir(f"{tree}/{folder}") as entries:
+        found = sorted((os.fsencode(each.name), each.name, each.is_dir(follow_symlinks=False)) for each in entries)
+    for _, name, is_folder in found:
+        yield (path := f"{folder}{name}")
+        if is_folder:
+            yield from _below(tree, f"{path}/")
 
 
 KINDS = {
@@ -204,10 +210,10 @@ KINDS = {
 }
 
 
-def _from_status(place: bytes, path: str, status: os.stat_result, seen: dict[tuple[int, int], str]) -> Member:
+def _from_status(place: str, path: str, status: os.stat_result, seen: dict[tuple[int, int], str]) -> Member:
     kind, link = KINDS[stat.S_IFMT(status.st_mode)], ""
     if kind == tarfile.SYMTYPE:
-        link = os.fsdecode(os.readlink(place))
+        link = os.readlink(place)
     elif kind != tarfile.DIRTYPE and status.st_nlink > 1:
         first = seen.setdefault((status.st_dev, status.st_ino), path)
         if first != path:
@@ -227,6 +233,6 @@ def _from_status(place: bytes, path: str, status: os.stat_result, seen: dict[tup
     )
 
 
-def _xattrs(place: bytes) -> dict[str, bytes]:
+def _xattrs(place: str) -> dict[str, bytes]:
     names = os.listxattr(place, follow_symlinks=False)
     return {name: os.getxattr(place, name, follow_symlinks=False) for name in sorted(names)}

@@ -30,7 +30,6 @@ from rootfs.merge import members_of, tree_of
 from rootfs.normalise import folders_dated
 from rootfs.recipe import DebootstrapRecipe
 from rootfs.run import run, stream
-from rootfs.stage_two.base import TAR
 from rootfs.stage_two.plan import Plan
 from rootfs.tar import frames
 
@@ -60,8 +59,9 @@ def tree(job: Job) -> Iterator[Members]:
             with _removed_when_read(job.tree) as members:
                 yield _dated(job, members)
         else:
-            command = [*TAR, "--file=-", f"--directory={job.tree}", "."]  # only its own namespace can read it
-            with stream(command, contained="with owners", timeout=TIMEOUT, log=job.log) as archive:
+            command = own.command("rootfs.pour", job.tree)  # only its own namespace can read it
+            env = job.environment | own.ENVIRONMENT
+            with stream(command, env=env, contained="with owners", timeout=TIMEOUT, log=job.log) as archive:
                 yield _dated(job, from_tar(archive))
     finally:
         used.set()

@@ -22,9 +22,10 @@ from rootfs.scratch import basics, cache, certificates
 from rootfs.scratch.debs import Debs, opened
 from rootfs.scratch.needs import Needs
 from rootfs.scratch.recipe import ScratchRecipe
-from rootfs.scratch.tree import Piece, Tree, copied, in_usr
+from rootfs.scratch.tree import Piece, Tree, copied
 from rootfs.scratch.words import Ingredient
 from rootfs.slim import Rules, excluded, recipe_lines
+from rootfs.usrmerge import in_usr
 
 INGREDIENTS: dict[Ingredient, Callable[[Tree, Debs, int], None]] = {
     "certificates": certificates.bundle,

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from tarfile import DIRTYPE, LNKTYPE, SYMTYPE
 from typing import IO
 
+from rootfs.belonging import arranged
 from rootfs.contents import usual_mode
 from rootfs.errors import FileClash, PackagesClash
 from rootfs.members import Member, Slice, heads
 from rootfs.merge import order
-
-ALIASES = ("bin", "lib", "lib32", "lib64", "libo32", "libx32", "sbin")  # of folders in /usr (usrmerge, Debian #978636)
+from rootfs.usrmerge import ALIASES, in_usr
 
 
 @dataclass(frozen=True)
@@ -106,13 +106,14 @@ class Tree:
             self.links[piece.path] = piece.member.link
         self.pieces[piece.path] = piece
 
-    def members(self) -> Iterator[Member]:
+    def members(self, packages: Mapping[str, str] | None = None) -> Iterator[Member]:
         """Every member below the folders that lead to it, in the order of `members.from_tree`.
 
-        Folders that nobody named are 0755. Raises FileClash where something is below what is no folder.
+        `packages` has those of files that shall stand together. Folders that nobody named are 0755. Raises FileClash
+        where something is below what is no folder.
         """
         pieces = {**self._parents(), **self.pieces}
-        for path in sorted(pieces, key=order):
+        for path in arranged(sorted(pieces, key=order), packages or {}):
             piece = pieces[path]
             if not piece.member.is_file:
                 yield piece.member
@@ -149,12 +150,6 @@ def merged(member: Member) -> Member:
     """The same member where it is in a tree with just one folder for programs, and one for libraries."""
     link = in_usr(member.link) if member.kind == LNKTYPE else member.link
     return replace(member, path=in_usr(member.path), link=link)
-
-
-def in_usr(path: str) -> str:
-    """Where a path leads to when the folders outside /usr are aliases of those in it."""
-    first, slash, _ = path.partition("/")
-    return f"usr/{path}" if first in ALIASES and slash else path
 
 
 def pieces(package: str, plain: Path, start: int, size: int) -> Iterator[Piece]:

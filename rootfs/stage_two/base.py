@@ -10,7 +10,7 @@ from rootfs.stage_two import places
 from rootfs.stage_two.plan import Plan
 
 KEEPING = ("--xattrs", "--xattrs-include=*", "--numeric-owner", "--blocking-factor=2048")  # of 512 bytes
-# The tar of a tree with the order, and all that counts, as `members.from_tree` has it.
+# The tar of a tree with all that counts, whatever file system it was on.
 TAR = ("tar", "--create", "--format=posix", "--pax-option=delete=atime,delete=ctime", "--sort=name", *KEEPING)
 
 
