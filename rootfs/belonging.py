@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from rootfs.usrmerge import in_usr
+from rootfs.paths import above, in_usr
 
 # dpkg's checksums, of every package: also of those that came without, and where it was removed when all was done.
 CHECKSUMS, SUFFIX = ("var", "lib", "dpkg", "info"), ".md5sums"
-HASH = 32 + 2  # characters of a checksum and the blanks behind it
 LARGEST = 64 << 20  # bytes of all checksums: ten times those of a full desktop
 UNSTEADY = ("etc/", "var/")  # where packages' scripts write, and dpkg
 
@@ -36,7 +35,7 @@ def packages_of(tree: Path) -> dict[str, str]:
             data = _read(folder, name, room)
             room -= len(data)
             for line in data.decode(errors="surrogateescape").splitlines():
-                if steady(path := in_usr(line[HASH:].removeprefix("./"))):
+                if steady(path := in_usr(line.partition("  ")[2].removeprefix("./"))):
                     found.setdefault(path, package)
     return found
 
@@ -53,16 +52,11 @@ def arranged(paths: Iterable[str], packages: Mapping[str, str]) -> Iterator[str]
     known = dict.fromkeys(paths, False)  # whether it has come
     belonging = sorted((path for path in known if path in packages), key=packages.__getitem__)
     for path in belonging:
-        for each in (*_above(path, known), path):
-            if not known[each]:
+        for each in (".", *above(path), path):
+            if known.get(each) is False:
                 known[each] = True
                 yield each
     yield from (path for path, has_come in known.items() if not has_come)
-
-
-def _above(path: str, known: Collection[str]) -> Iterator[str]:
-    above = (".", *(path[:at] for at, letter in enumerate(path) if letter == "/"))
-    return (each for each in above if each in known)
 
 
 @contextlib.contextmanager

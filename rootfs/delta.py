@@ -16,6 +16,7 @@ from typing import IO
 from rootfs.errors import BadTree
 from rootfs.members import Member, Members
 from rootfs.merge import WHITEOUT, Node, order
+from rootfs.paths import above
 from rootfs.rewind import release, rewindable
 
 CHUNK = 1 << 20
@@ -94,8 +95,7 @@ class _Difference:
 
     def _with_folders(self, member: Member) -> Iterator[Member]:
         """A member behind the folders that lead to it."""
-        above = [member.path[:index] for index, letter in enumerate(member.path) if letter == "/"]
-        for path in (".", *above):
+        for path in (".", *above(member.path)):
             yield from self._send(self._folders[path])
         yield from self._send(member)
 

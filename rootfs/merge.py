@@ -13,6 +13,7 @@ from typing import IO
 
 from rootfs.errors import BadTree
 from rootfs.members import Member, Slice, heads
+from rootfs.paths import above
 
 # OCI image specification, layer.md, "Whiteouts": what is there no more, and a folder of which nothing below is.
 WHITEOUT = ".wh."
@@ -59,7 +60,7 @@ def tree_of(tars: Iterable[Path]) -> Iterator[Tree]:
 
 
 def members_of(tree: Mapping[str, Node]) -> Iterator[Member]:
-    """The members of a tree in the order of `members.from_tree`; the first name of what has several is the file."""
+    """The members of a tree, sorted by `order`; the first name of what has several is the file."""
     first: dict[Node, str] = {}
     for path in sorted(tree, key=order):
         node = tree[path]
@@ -70,7 +71,7 @@ def members_of(tree: Mapping[str, Node]) -> Iterator[Member]:
 
 
 def order(path: str) -> tuple[bytes, ...]:
-    """What sorts paths as `members.from_tree` has them."""
+    """What sorts paths: each folder before what is in it, the entries of a folder by bytes."""
     return () if path == "." else tuple(os.fsencode(path).split(b"/"))
 
 
@@ -107,12 +108,12 @@ def _hide(tree: Tree, folder: str, name: str) -> None:
 
 def _put(tree: Tree, path: str, node: Node, tar: IO[bytes]) -> None:
     """A folder over a folder keeps what is in it; the folders above that no layer has are made."""
-    for above in reversed([path[:at] for at, letter in enumerate(path) if letter == "/"]):
-        if above in tree:
-            if not tree[above].head.is_folder:
-                raise BadTree(f"{path} is below {above}, which is no folder")
+    for folder in reversed(above(path)):
+        if folder in tree:
+            if not tree[folder].head.is_folder:
+                raise BadTree(f"{path} is below {folder}, which is no folder")
             break
-        tree[above] = Node(replace(FOLDER, path=above), tar, 0)
+        tree[folder] = Node(replace(FOLDER, path=folder), tar, 0)
     if (before := tree.get(path)) and before.head.is_folder and not node.head.is_folder:
         _empty(tree, path)
     tree[path] = node

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, cast
 
 from rootfs.members import Member, Members
+from rootfs.paths import above
 
 if TYPE_CHECKING:
     from rootfs.common import Packaged
@@ -116,9 +117,9 @@ class _Filter:
         if not self._folders or (folder := path.rpartition("/")[0]) == self._last:
             return  # the member before this one has brought what is above
         self._last = folder
-        for above in [path[:index] for index, letter in enumerate(path) if letter == "/"]:
-            if above in self._folders:
-                yield self._folders.pop(above)
+        for each in above(path):
+            if each in self._folders:
+                yield self._folders.pop(each)
 
     def _put_aside(self, member: Member) -> None:
         start = self._spool.seek(0, 2)

@@ -16,6 +16,7 @@ from rootfs.errors import FileNotMade
 from rootfs.lock import Package
 from rootfs.members import Member, Members
 from rootfs.parts import FileEntry
+from rootfs.paths import in_usr
 from rootfs.platforms import platform_name, platform_of
 from rootfs.run import run
 from rootfs.scratch import basics, cache, certificates
@@ -25,7 +26,6 @@ from rootfs.scratch.recipe import ScratchRecipe
 from rootfs.scratch.tree import Piece, Tree, copied
 from rootfs.scratch.words import Ingredient
 from rootfs.slim import Rules, excluded, recipe_lines
-from rootfs.usrmerge import in_usr
 
 INGREDIENTS: dict[Ingredient, Callable[[Tree, Debs, int], None]] = {
     "certificates": certificates.bundle,

@@ -15,7 +15,7 @@ from rootfs.contents import usual_mode
 from rootfs.errors import FileClash, PackagesClash
 from rootfs.members import Member, Slice, heads
 from rootfs.merge import order
-from rootfs.usrmerge import ALIASES, in_usr
+from rootfs.paths import ALIASES, in_usr
 
 
 @dataclass(frozen=True)
@@ -107,10 +107,10 @@ class Tree:
         self.pieces[piece.path] = piece
 
     def members(self, packages: Mapping[str, str] | None = None) -> Iterator[Member]:
-        """Every member below the folders that lead to it, in the order of `members.from_tree`.
+        """Every member below the folders that lead to it, sorted by `merge.order`.
 
-        `packages` has those of files that shall stand together. Folders that nobody named are 0755. Raises FileClash
-        where something is below what is no folder.
+        `packages` has those of files that shall stand together (`belonging.arranged`). Folders that nobody named are
+        0755. Raises FileClash where something is below what is no folder.
         """
         pieces = {**self._parents(), **self.pieces}
         for path in arranged(sorted(pieces, key=order), packages or {}):

@@ -1,0 +1,15 @@
+"""What the paths of a tree say: relative ones, without a leading or trailing slash."""
+
+# Links that lead into /usr, in trees with just one folder for programs, and one for libraries (Debian #978636).
+ALIASES = ("bin", "lib", "lib32", "lib64", "libo32", "libx32", "sbin")
+
+
+def above(path: str) -> list[str]:
+    """The folders that lead to a path, the outermost first; not the root."""
+    return [path[:at] for at, letter in enumerate(path) if letter == "/"]
+
+
+def in_usr(path: str) -> str:
+    """Where a path leads to when the folders outside /usr are aliases of those in it."""
+    first, slash, _ = path.partition("/")
+    return f"usr/{path}" if first in ALIASES and slash else path
