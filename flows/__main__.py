@@ -1,21 +1,22 @@
 """The way in: until the command line is loaded there is nothing to clean up, and Ctrl-C just ends the program."""
 
-import atexit
-import gc
 import signal
 import sys
-from types import ModuleType
 
 signal.signal(signal.SIGINT, signal.SIG_DFL)
-# Loading all we need makes half a million objects that stay until the end: to look for garbage among them, again and
-# again and once more when everything goes with the process, takes half a second.
-gc.set_threshold(500_000)
-atexit.register(gc.freeze)
-# Prefect brings senders of messages along, which nothing here uses: loading them takes 0.1 s of every build.
-for unused in ("prefect.blocks.notifications", "prefect.blocks.webhook"):
-    sys.modules[unused] = ModuleType(unused)
 
-from flows.cli import main  # noqa: E402 - it takes half a second, in which an interrupt would print a traceback
+from flows.spare.borrow import borrowed  # noqa: E402 - an interrupt meanwhile would print a traceback
+
+
+def main() -> None:
+    """Run the command line: in a fork of the spare process where there is one for us, else here."""
+    if (status := borrowed()) is not None:
+        sys.exit(status)
+    import flows.load  # noqa: F401 - first
+    from flows.cli import main as run
+
+    run()
+
 
 if __name__ == "__main__":
     main()

@@ -18,10 +18,10 @@ from pathlib import Path
 from flows import inputs
 from flows.choice import Choice
 from flows.early import Stage, Step, Work
+from flows.folders import cache_folder
 from flows.inputs import Inputs
 from flows.memory import needed, roomy_folder
 from flows.session import current
-from flows.settings import cache_folder
 from flows.trees import empty_folder, grow
 from flows.work import work_folder
 from rootfs import pool

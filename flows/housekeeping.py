@@ -11,10 +11,10 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 
 from flows.builders import engine
+from flows.folders import cache_folder
 from flows.lean import flow
 from flows.leftovers import clear_away, traces
 from flows.session import session
-from flows.settings import cache_folder
 from flows.work import alive
 
 LONGEST = timedelta(days=1)  # no run takes longer

@@ -16,9 +16,10 @@ from pydantic import ValidationError
 
 from flows import report, server
 from flows.choice import Choice
+from flows.folders import cache_folder
 from flows.progress import Progress
 from flows.session import session, store_of
-from flows.settings import Settings, cache_folder, load
+from flows.settings import Settings, load
 from flows.store import Store
 from flows.work import work_folder
 from rootfs.errors import ImportRefused, SourceMismatch, SourceMissing, TarballRefused

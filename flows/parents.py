@@ -12,12 +12,12 @@ from typing import IO, Any, cast
 
 import zstandard
 
+from flows.folders import cache_folder
 from flows.image.archive import read_blob, unpacked
 from flows.image.oci import Parent
 from flows.publish import publication
 from flows.publish.record import ParentBuild
 from flows.session import current
-from flows.settings import cache_folder
 from flows.store import Store
 from rootfs import kept
 from rootfs.common import Packaged

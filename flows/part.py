@@ -15,6 +15,7 @@ from flows.builders.docker import Ahead
 from flows.builders.engine import Engine
 from flows.builders.life import ENGINE
 from flows.choice import Choice
+from flows.folders import cache_folder
 from flows.image import importer
 from flows.image.oci import Image
 from flows.inputs import Inputs, Meant
@@ -23,7 +24,6 @@ from flows.memory import needed, roomy_folder
 from flows.parents import Ground, size_of
 from flows.publish.record import AHEAD, Record
 from flows.session import current, current_run
-from flows.settings import cache_folder
 from flows.tasks import Packed, assemble, check_closure, fetch, lay_parent, make_tree, pack_tree, signature
 from flows.work import note_image, work_folder
 from rootfs import emulation, squeeze

@@ -17,9 +17,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
-from pathlib import Path
 
-from flows.settings import data_folder
+from flows import interrupt
+from flows.folders import server_folder as folder
+from flows.spare import alike, keep
 from rootfs.errors import ServerFailed
 from rootfs.run import detached
 
@@ -61,11 +62,6 @@ class Server:
                 return connection.getresponse().status == HTTPStatus.OK
             except (OSError, HTTPException):
                 return False
-
-
-def folder() -> Path:
-    """The server's own folder: its database, log and state file."""
-    return data_folder() / "prefect"
 
 
 def connect(quiet: bool = True) -> str:
@@ -133,7 +129,8 @@ def _launch() -> Server:
 
 
 def stop() -> bool:
-    """Stop the local server; whether there was one."""
+    """Stop the local server, and the spare process beside it; whether there was a server."""
+    keep.end()
     server = running()
     if server is None:
         return False
@@ -144,9 +141,17 @@ def stop() -> bool:
 
 @contextlib.contextmanager
 def connected(quiet: bool = True) -> Iterator[str]:
-    """Flows run inside this block: a server answers, and no flow waits for a heartbeat thread to end its nap of 1 s."""
+    """Flows run inside this block: a server answers, and no flow waits for a heartbeat thread to end its nap of 1 s.
+
+    After a command at a local server there is a spare process for the next one.
+    """
+    born, chosen = alike.born(), "PREFECT_API_URL" in os.environ
     address = connect(quiet)
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        yield address
+    try:
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            yield address
+    finally:
+        if quiet and not chosen and alike.plain_folder() and not interrupt.came():
+            keep.provide(born)

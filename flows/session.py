@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from flows.folders import cache_folder, data_folder
 from flows.progress import Progress, Timeline
-from flows.settings import Settings, cache_folder, data_folder, load
+from flows.settings import Settings, load
 from flows.store import Store, open_store
 from rootfs.apt import Apt
 from rootfs.run import Log

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 import rootfs
+from flows.folders import data_folder
 from rootfs import fields
 from rootfs.archive import Site
 from rootfs.builder import BuilderPlan
@@ -23,18 +24,6 @@ from rootfs.platforms import platform_name
 
 FILE = "baseforge.toml"
 SHELF = Path(rootfs.__file__).parent.parent / "recipes"  # in a clone and in a wheel alike
-
-
-def data_folder() -> Path:
-    """Where the factory keeps what it must not lose: `BASEFORGE_HOME`, else the user's data folder."""
-    if home := os.environ.get("BASEFORGE_HOME"):
-        return Path(home)
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "baseforge"
-
-
-def cache_folder() -> Path:
-    """Where the factory keeps what it can make or fetch again, and is only faster with."""
-    return data_folder() / "cache"
 
 
 class Settings(BaseSettings):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from flows.folders import cache_folder
 from flows.inputs import Inputs
 from flows.session import current, current_run
-from flows.settings import cache_folder
 from flows.trees import empty_folder
 from rootfs.fetch import Source
 from rootfs.recipe import TarballRecipe

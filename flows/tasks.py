@@ -11,12 +11,12 @@ from flows import ahead, inputs, parents
 from flows.builders import Builder
 from flows.builders.engine import Engine
 from flows.choice import Choice
+from flows.folders import cache_folder
 from flows.image import importer, oci
 from flows.inputs import Inputs, Meant
 from flows.parents import Ground
 from flows.publish.record import EARLY, ParentBuild, Record
 from flows.session import current, current_run
-from flows.settings import cache_folder
 from flows.smoke import Verdict, smoke_test
 from flows.steps import step
 from flows.tarballs import check_signature, fetch_tarball

@@ -18,7 +18,9 @@ SHELF = Path(__file__).parent.parent / "recipes"
 BASEFORGE = Path(sys.executable).with_name("baseforge")
 LABEL = "baseforge.run"
 SLOWEST_ANSWER = 60.0  # seconds
-UNWANTED = {"PYTHONDONTWRITEBYTECODE"}  # each command would compile all our modules, as it does for hardly any user
+# With the first each command would compile all our modules, as it does for hardly any user; the second has a command of
+# one test run alone, as it is not born as those of others were.
+UNWANTED = {"PYTHONDONTWRITEBYTECODE", "PYTEST_CURRENT_TEST"}
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ MODULE_LINES = 250
 FUNCTION_LINES = 25
 CATALOGUES = {"rootfs/errors.py"}  # a list of every error there is: one thing, however long
 DOOR = "rootfs/run.py"
+FORKED = "flows/spare/lend.py"  # which starts no other program
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,9 @@ def programs_only_through_the_door(source: Source) -> Iterator[str]:
         if of(module, "subprocess", "pty", "multiprocessing") or STARTERS.fullmatch(module):
             yield f"{line}: imports {module}; programs are started only through {DOOR}"
     for node in source.nodes:
-        if isinstance(node, ast.Attribute) and STARTERS.fullmatch(ast.unparse(node)):
+        if not isinstance(node, ast.Attribute) or (source.path, ast.unparse(node)) == (FORKED, "os.fork"):
+            continue
+        if STARTERS.fullmatch(ast.unparse(node)):
             yield f"{node.lineno}: uses {ast.unparse(node)}; programs are started only through {DOOR}"
 
 
@@ -163,6 +166,8 @@ BAD: list[tuple[Rule, str, str]] = [
     (programs_only_through_the_door, "rootfs/pack.py", "import os\nos.system('true')"),
     (programs_only_through_the_door, "rootfs/pack.py", "import os\nos.execvp('sh', ['sh'])"),
     (programs_only_through_the_door, "rootfs/pack.py", "from os import posix_spawn"),
+    (programs_only_through_the_door, "rootfs/pack.py", "import os\nos.fork()"),
+    (programs_only_through_the_door, FORKED, "import os\nos.execvp('sh', ['sh'])"),
     (programs_only_through_the_door, "rootfs/pack.py", "import asyncio\nasyncio.create_subprocess_exec('sh')"),
     (modules_are_short, "flows/build.py", lines(MODULE_LINES + 1)),
     (functions_are_short, "flows/build.py", f"def f():\n    'Says what.'\n{lines(FUNCTION_LINES + 1)}"),
@@ -181,6 +186,7 @@ GOOD: list[tuple[Rule, str, str]] = [
     (rootfs_knows_no_flows, "flows/build.py", "import flows.store"),
     (rootfs_knows_no_flows, "rootfs/pack.py", "import rootfs.flows"),
     (programs_only_through_the_door, DOOR, "import subprocess"),
+    (programs_only_through_the_door, FORKED, "import os\nos.fork()"),
     (programs_only_through_the_door, "rootfs/pack.py", "import os\nos.path.exists('/')\nfrom rootfs.run import run"),
     (modules_are_short, "flows/build.py", lines(MODULE_LINES)),
     (modules_are_short, "rootfs/errors.py", lines(MODULE_LINES + 1)),

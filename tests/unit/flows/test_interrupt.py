@@ -51,7 +51,8 @@ class Late:
         if name == "flows.cli":
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Late())
-import flows.__main__
+from flows.__main__ import main
+main()
 """
 
 

@@ -16,7 +16,7 @@ def test_parameters_are_told_as_prefect_would():
 
 def test_a_build_loads_no_senders_of_messages():
     code = (
-        "import flows.__main__, flows.build, prefect.blocks, sys\n"
+        "import flows.load, flows.build, prefect.blocks, sys\n"
         "sys.exit(hasattr(prefect.blocks.notifications, 'SlackWebhook') or 'apprise' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
