@@ -10,7 +10,7 @@ from prefect.runtime import flow_run as this_run
 
 from flows import dockerfile
 from flows.builders import docker, engine
-from flows.builders.choose import Chosen, choose
+from flows.builders.choose import Chosen
 from flows.builders.docker import Ahead
 from flows.builders.engine import Engine
 from flows.builders.life import ENGINE
@@ -78,7 +78,7 @@ class Bench:
 def bench(wanted: Meant, choice: Choice, undo: ExitStack) -> Bench:
     """A clean one, on which all parts can be made. Raises EmulationMissing, and what builders and the engine raise."""
     run_id, settings, store = str(this_run.id), current().settings, current().store
-    chosen = choose(choice.builder, wanted.recipe.builder, settings)
+    chosen = current().builder(choice.builder, wanted.recipe.builder)
     clear_away(settings.places)
     reached = undo.enter_context(engine.connect())
     for each in wanted.parts:

@@ -11,11 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from flows.builders.choose import Chosen, choose
 from flows.folders import cache_folder, data_folder
 from flows.progress import Progress, Timeline
 from flows.settings import Settings, load
 from flows.store import Store, open_store
 from rootfs.apt import Apt
+from rootfs.builder import BuilderPlan
 from rootfs.run import Log
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ class Session:
     timeline: Timeline = field(default_factory=Timeline)
     done: dict[str, Record] = field(default_factory=dict)
     _apts: dict[bool, Apt] = field(default_factory=dict)
+    _chosen: dict[tuple[str, str], Chosen] = field(default_factory=dict)
 
     def apt(self, *, offline: bool) -> Apt:
         """What resolves, once a session; an `offline` one asks no archive."""
@@ -40,6 +43,12 @@ class Session:
             site = self.settings.site
             self._apts[offline] = Apt(cache_folder() / "apt", site, offline=offline, log=_say)
         return self._apts[offline]
+
+    def builder(self, option: str, recipe: BuilderPlan | None) -> Chosen:
+        """As `choose`, which asks buildx: once a session."""
+        if (said := (option, recipe.model_dump_json() if recipe else "")) not in self._chosen:
+            self._chosen[said] = choose(option, recipe, self.settings)
+        return self._chosen[said]
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,11 @@ def of_code() -> str:
 
 
 def born() -> str:
-    """What this process was born with."""
-    return _digest(_born())
+    """What this process was born with; empty where the kernel does not say."""
+    try:
+        return _digest(_born())
+    except OSError:
+        return ""
 
 
 def plain_folder() -> bool:

@@ -33,6 +33,8 @@ def only_one() -> Iterator[bool]:
 
 def provide(born: str) -> None:
     """For commands to come that are `born` alike: a spare process, unless there is one. One of other code ends."""
+    if not born:
+        return
     code = alike.of_code()
     if _is_held():
         end(unless=code)

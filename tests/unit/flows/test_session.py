@@ -4,8 +4,10 @@ import re
 
 import pytest
 
+from flows import session as session_module
 from flows.session import new_run, newest_log, session
 from flows.settings import Settings
+from rootfs.builder import named
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +31,15 @@ def test_a_run_in_force_is_used_again_for_its_image_alone():
     with new_run("noble") as run, new_run("noble") as same, new_run("trixie") as other:
         assert same is run
         assert other.build != run.build
+
+
+def test_buildx_is_asked_once_for_each_builder_that_may_be_meant(opened, monkeypatch):
+    asked = []
+    monkeypatch.setattr(session_module, "choose", lambda *said: asked.append(said[:2]) or len(asked))
+    plan = named("fast").model_copy(update={"options": {"image": "local"}})
+    said = [("", None), ("slow", None), ("", plan)]
+    assert [opened.builder(*each) for each in said * 2] == [1, 2, 3] * 2
+    assert asked == said
 
 
 def test_a_session_in_force_is_used_again(opened):
