@@ -16,6 +16,7 @@ UNSUITED = {"serve", "stop"}  # commands about the local server itself
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP, signal.SIGCONT)
 MOST_FILES = 250  # unix(7), SCM_RIGHTS: 253
 STANDARD = {0, 1, 2}
+PATIENCE = 5.0  # seconds in which a spare process begins our work, or dies of our having gone
 
 
 def borrowed() -> int | None:
@@ -56,11 +57,14 @@ def _hand_over(spare: socket.socket, files: list[int]) -> int:
     ignored = [number for number in PASSED_ON if signal.getsignal(number) is signal.SIG_IGN]
     given = talk.Given(sys.argv, dict(os.environ), umask, [int(number) for number in ignored], files)
     here = os.open(".", os.O_PATH | os.O_DIRECTORY)
+    spare.settimeout(PATIENCE)
     try:
         talk.give(spare, given, [*files, here])
     finally:
         os.close(here)
-    return talk.told(spare, talk.BEGUN)
+    worker = talk.told(spare, talk.BEGUN)
+    spare.settimeout(None)
+    return worker
 
 
 def _pass_on_to(worker: int) -> None:

@@ -68,9 +68,10 @@ class Lender:
         return None
 
     def _last(self) -> None:
-        """Nothing new begins; what has begun is waited for."""
+        """Nothing new begins, and who asks hears so at once; what has begun is waited for."""
         for each in (self.bell, self.listener):
             self.poll.unregister(each)
+            each.close()
         while self.lent:
             for number, _ in self.poll.poll():
                 self._hear(number)

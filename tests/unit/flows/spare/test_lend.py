@@ -221,6 +221,7 @@ def test_a_spare_process_that_is_told_to_end_waits_for_its_commands(home):
         process.terminate()
         time.sleep(0.2)
         assert process.poll() is None
+        assert run("")[1] == "alone\n"
         command.communicate()
         assert (command.returncode, process.wait(LONG)) == (5, 0)
     assert list(home.glob("spare-*")) == []
@@ -259,6 +260,14 @@ def test_a_socket_that_nobody_listens_at_is_no_obstacle(home):
         assert run("")[:2] == (0, "alone\n")
         with spare(home):
             assert run("")[:2] == (0, "")
+
+
+def test_one_that_does_not_answer_is_not_waited_for(home):
+    with spare(home) as process:
+        process.send_signal(signal.SIGSTOP)
+        with start("sys.exit(3)") as command:
+            assert command.wait(LONG) == 3
+            process.kill()  # what it was sent goes with it
 
 
 def test_there_is_but_one(home):
