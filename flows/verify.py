@@ -12,7 +12,6 @@ from prefect.runtime import flow_run as this_run
 from flows import dockerfile
 from flows.build import clean_up
 from flows.builders import engine
-from flows.builders.choose import choose
 from flows.builders.life import ENGINE
 from flows.choice import Choice
 from flows.image.oci import Image, digest_of
@@ -113,7 +112,7 @@ def built_again(record: Record, wanted: Inputs, then: Expected, place: Path) -> 
             no_because=recipe.no_because,
         )
         return said, None
-    chosen = choose("", recipe.builder, current().settings)
+    chosen = current().builder("", recipe.builder)
     with ExitStack() as undo:
         reached = undo.enter_context(engine.connect()) if chosen.driver == ENGINE else None
         way = dockerfile.Way(chosen, undo.enter_context(builders(run_id)), reached, run_id)

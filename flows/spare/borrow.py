@@ -14,7 +14,6 @@ from flows.spare import alike, talk
 
 UNSUITED = {"serve", "stop"}  # commands about the local server itself
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP, signal.SIGCONT)
-MOST_FILES = 250  # unix(7), SCM_RIGHTS: 253
 STANDARD = {0, 1, 2}
 PATIENCE = 5.0  # seconds in which a spare process begins our work, or dies of our having gone
 
@@ -27,19 +26,18 @@ def borrowed() -> int | None:
     files = [number for number in (int(path.name) for path in Path("/proc/self/fd").iterdir()) if _is_given(number)]
     if UNSUITED & {*sys.argv} or "PREFECT_API_URL" in os.environ or not alike.plain_folder():
         return None
-    if not {*files} >= STANDARD or len(files) > MOST_FILES:
+    if not {*files} >= STANDARD or len(files) > talk.MOST_FILES:
         return None
     old = signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
     try:
-        spare = talk.reach(alike.name())
-        worker = _hand_over(spare, files)
-        _pass_on_to(worker)
+        with talk.reach(alike.name()) as spare:
+            _pass_on_to(_hand_over(spare, files))
+            signal.pthread_sigmask(signal.SIG_SETMASK, old)
+            return _ended(spare)
     except OSError:  # nobody is there, or is about to go
         return None
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
-    with spare:
-        return _ended(spare)
 
 
 def _is_given(number: int) -> bool:

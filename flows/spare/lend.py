@@ -25,7 +25,7 @@ from flows.spare.borrow import PASSED_ON
 LINGER = 3600.0  # seconds
 PATIENCE = 10.0  # seconds in which a command says what it wants
 DIE_WITH_PARENT = 1  # prctl(2), PR_SET_PDEATHSIG
-ABOVE = 300  # numbers of files that no command was given
+ABOVE = 300  # no command was given so many files that one has this number
 GONE = select.EPOLLRDHUP | select.EPOLLHUP
 
 

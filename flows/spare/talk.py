@@ -13,6 +13,7 @@ from typing import NamedTuple
 from flows.folders import server_folder
 
 PREFIX = "spare-"
+MOST_FILES = 250  # besides the working folder; unix(7), SCM_RIGHTS: 253
 BEGUN, ENDED = b"b", b"e"
 _NUMBER = struct.Struct("=ci")  # BEGUN and a process, ENDED and an exit status, as `os.waitstatus_to_exitcode` has it
 _LENGTH = struct.Struct("=I")
@@ -73,7 +74,7 @@ def give(spare: socket.socket, given: Given, files: list[int]) -> None:
 
 def taken(command: socket.socket) -> tuple[Given, list[int]]:
     """What was given. Raises OSError, ValueError."""
-    head, files, _, _ = socket.recv_fds(command, _LENGTH.size, 253)
+    head, files, _, _ = socket.recv_fds(command, _LENGTH.size, MOST_FILES + 1)
     (length,) = _LENGTH.unpack(head)
     return Given(*json.loads(_exactly(command, length))), list(files)
 

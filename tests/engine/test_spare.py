@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from tests.factory import Factory
 from tests.faults import recipes
 from tests.faults.outcome import Running, complains, start, stop
+from tests.waiting import until
 
 LONG = 60.0  # seconds
 HELLO = ("hello", "--force")
@@ -29,22 +29,15 @@ def site(tmp_path_factory: pytest.TempPathFactory, probe: bytes) -> Iterator[Fac
     place.built("hello")
     yield place
     place.run("stop")
-    until(lambda: not spares(place))
+    until(lambda: not spares(place), LONG)
 
 
 @pytest.fixture
 def spare(site: Factory) -> int:
     """The spare process, ready."""
-    until(lambda: ready(site))
+    until(lambda: ready(site), LONG)
     (process,) = spares(site)
     return process
-
-
-def until(condition) -> None:
-    end = time.monotonic() + LONG
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def spares(site: Factory) -> list[int]:
@@ -92,7 +85,7 @@ def test_a_killed_one_is_cleaned_up_after_by_the_next(site, spare):
     with running.process:
         running.process.kill()
         running.end(within=LONG)
-    until(lambda: not children(spare))
+    until(lambda: not children(spare), LONG)
     assert site.leftovers() != []
     site.built(*HELLO)
     assert site.leftovers() == []
@@ -108,7 +101,7 @@ def test_the_environment_is_the_commands(site, spare, tmp_path):
 
 def test_another_server_has_another_spare_process(site, spare):
     assert site.run("stop").status == 0
-    until(lambda: not spares(site))
+    until(lambda: not spares(site), LONG)
     site.built(*HELLO)
-    until(lambda: ready(site))
+    until(lambda: ready(site), LONG)
     assert spares(site) != [spare]

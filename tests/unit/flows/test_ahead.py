@@ -18,6 +18,7 @@ from flows.settings import Settings
 from rootfs.errors import ProgramFailed, SmokeFailed
 from rootfs.lock import Lock, Package
 from rootfs.run import run
+from tests.waiting import until
 
 SCRATCH = "kind: scratch\nfiles: [{path: /%s, content: x}]\n"
 SOON = 20.0  # seconds
@@ -53,13 +54,6 @@ def works():
 
 def left(site):
     return sorted(site.settings.work.iterdir()) if site.settings.work.is_dir() else []
-
-
-def until(condition):
-    end = time.monotonic() + SOON
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def meant(image):

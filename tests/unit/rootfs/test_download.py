@@ -23,6 +23,7 @@ from rootfs.errors import ArchiveMoved, ArchiveUnreachable, DebGone, DebMismatch
 from rootfs.lock import Package
 from tests.unit.rootfs.mirror import CHANGED, Answer, Handler, Mirror, cut, good, hangs, package, says
 from tests.unit.rootfs.mirror import without_ranges as whole
+from tests.waiting import until
 
 DATA = bytes(range(256)) * 400
 OTHER = bytes(len(DATA))
@@ -171,7 +172,7 @@ def test_a_killed_run_leaves_what_came(mirror: Mirror, archive: Archive) -> None
     deb = mirror.offer("libc6", DATA, hangs(end))
     argv = [sys.executable, "-c", KILLED, mirror.address, str(archive.folder), deb.model_dump_json()]
     with subprocess.Popen(argv) as process:
-        wait_for(lambda: archive.folder.is_dir() and [*left(archive).values()] == [DATA[: len(DATA) // 2]])
+        until(lambda: archive.folder.is_dir() and [*left(archive).values()] == [DATA[: len(DATA) // 2]])
         process.kill()
     end.set()
     assert get(archive, deb) == {}
@@ -186,7 +187,7 @@ def test_an_interrupt_ends_it_at_once(mirror: Mirror, archive: Archive, watched:
     deb = mirror.offer("libc6", DATA, hangs(end))
     argv = [sys.executable, "-c", watched + KILLED, mirror.address, str(archive.folder), deb.model_dump_json()]
     with subprocess.Popen(argv, stderr=subprocess.PIPE) as process:
-        wait_for(lambda: archive.folder.is_dir() and [*left(archive).values()] == [DATA[: len(DATA) // 2]])
+        until(lambda: archive.folder.is_dir() and [*left(archive).values()] == [DATA[: len(DATA) // 2]])
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=5)[1]
@@ -205,14 +206,6 @@ from rootfs.lock import Package
 address, folder, deb = sys.argv[1:]
 download([Package.model_validate_json(deb)], Archive(lambda _: address, Path(folder), print), print)
 """
-
-
-def wait_for(done: object) -> None:
-    assert callable(done)
-    end = time.monotonic() + 20
-    while not done():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 # Many

@@ -10,12 +10,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from flows.spare import talk
+from tests.waiting import until
 
 # A spare process that has loaded nothing, and whose commands are lines of Python in BASEFORGE_SCRIPT.
 LENDER = """
@@ -83,13 +84,6 @@ def is_heard(name: str) -> bool:
     with contextlib.suppress(OSError), talk.reach(name):
         return True
     return False
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + LONG
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def start(script: str, *words: str, wrapper: tuple[str, ...] = (), **more: object) -> subprocess.Popen[str]:
