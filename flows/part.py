@@ -48,7 +48,7 @@ class Part:
 class Bench:
     """Where a run makes its parts: its work folder, a place for trees, the engine and the builder that was chosen.
 
-    `undo` is done when the run ends.
+    `undo` is done when the run ends. What is not to be `published` leaves nothing in the store.
     """
 
     folder: Path
@@ -57,6 +57,7 @@ class Bench:
     chosen: Chosen
     run_id: str
     undo: ExitStack
+    published: bool
 
     def sending(self, wanted: Inputs) -> Ahead | None:
         """What the engine takes the layer by while it is packed; not one that is laid on others, as it would not know
@@ -65,6 +66,11 @@ class Bench:
         if self.chosen.driver != ENGINE or wanted.parent:
             return None
         return self.undo.enter_context(docker.ahead(self.engine, self.run_id))
+
+    def prepare(self, image: Image) -> None:
+        """Let the store get ready to keep the image's layer, while the image is imported and tested."""
+        if self.published:
+            self.undo.enter_context(current().store.prepared(image.layer.path, image.layer.digest))
 
     def watch(self, image: Image) -> str:
         """The id that the engine will have the image by; it goes with the run unless it gets a name."""
@@ -86,7 +92,7 @@ def bench(wanted: Meant, choice: Choice, undo: ExitStack) -> Bench:
     folder = undo.enter_context(work_folder(settings.work, run_id))
     size = sum(needed(each.lock, size_of(store, each.parent) if each.parent else 0) for each in wanted.parts)
     place = undo.enter_context(roomy_folder(settings.memory, size, folder, run_id))
-    return Bench(folder, place, reached, chosen, run_id, undo)
+    return Bench(folder, place, reached, chosen, run_id, undo, choice.publish)
 
 
 def see_it_runs(wanted: Inputs, reached: Engine | None) -> None:

@@ -46,6 +46,12 @@ class Store(Protocol):
         already, the source is not read at all.
         """
 
+    def prepared(self, source: Path, digest: str) -> AbstractContextManager[None]:
+        """While the block lasts the store may get ready to put this file as a blob: nobody sees anything of it before.
+
+        What goes wrong with that is no error, but for `put_blob`, which then does it all itself.
+        """
+
     def has_blob(self, digest: str) -> bool:
         """Whether the blob is there (its bytes are checked when read)."""
 

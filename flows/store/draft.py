@@ -26,6 +26,12 @@ class Draft:
         with self._errors():
             self._file.write(data)
 
+    def sync(self) -> None:
+        """See that what is written is there after a power cut."""
+        with self._errors():
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
     def keep(self, target: Path) -> None:
         """Give the file its name, in place of what had it."""
         with self._errors():
@@ -34,9 +40,8 @@ class Draft:
 
     def keep_for_good(self, target: Path) -> None:
         """Give the file its name, and return only when it would be there after a power cut."""
+        self.sync()
         with self._errors():
-            self._file.flush()
-            os.fsync(self._file.fileno())
             _make(target.parent)
             self._path.replace(target)
             _sync(target.parent)

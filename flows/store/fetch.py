@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from flows.store import Store
-from flows.store.checked import copy
+from flows.store.checked import CHUNK
 from flows.store.draft import draft
 from rootfs.disk import disk_full
 
@@ -17,5 +17,6 @@ def fetch(store: Store, digest: str, path: Path) -> None:
     Raises what the store's `open_blob` does, DiskFull, and OSError where `path` cannot be written.
     """
     with store.open_blob(digest) as stream, draft(path.parent, partial(disk_full, path.parent)) as new:
-        copy(stream, new)
+        while chunk := stream.read(CHUNK):
+            new.write(chunk)
         new.keep(path)

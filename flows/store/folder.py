@@ -7,17 +7,18 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from flows.store import Document
 from flows.store.checked import checked, copy
-from flows.store.draft import draft
+from flows.store.draft import Draft, draft
 from flows.store.fetch import fetch
 from flows.store.names import blob_key, document_key, is_plain
 from rootfs.disk import disk_full
-from rootfs.errors import BlobDamaged, BlobMissing, BlobRefused, Conflict, StoreRefused
+from rootfs.errors import BlobDamaged, BlobMissing, BlobRefused, Conflict, Problem, StoreRefused
 
 LOCK = ".lock"
 READ_ONLY = 0o444  # a blob never changes; the umask takes away from this
@@ -28,6 +29,7 @@ class FolderStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._ready: dict[str, tuple[Draft, Future[str]]] = {}
 
     @property
     def address(self) -> str:
@@ -36,12 +38,34 @@ class FolderStore:
 
     def put_blob(self, source: Path | BinaryIO, digest: str | None = None) -> str:
         """Keep a file's or a stream's bytes; hashed and copied in one pass."""
-        if digest is not None and self.has_blob(digest):
+        if digest is not None and (self.has_blob(digest) or self._named(digest)):
             return digest
         if isinstance(source, Path):
             with source.open("rb") as stream:
                 return self._put(stream, digest)
         return self._put(source, digest)
+
+    @contextlib.contextmanager
+    def prepared(self, source: Path, digest: str) -> Iterator[None]:
+        """A draft of the blob is written and synced meanwhile, which `put_blob` only has to name."""
+        with contextlib.ExitStack() as held:
+            with contextlib.suppress(Problem):  # which `put_blob` meets too
+                if not self.has_blob(digest):
+                    self._make()
+                    new = held.enter_context(draft(self.folder, self._errors, READ_ONLY))
+                    thread = held.enter_context(ThreadPoolExecutor(1, "blob"))
+                    self._ready[digest] = new, thread.submit(_drafted, source, new)
+            held.callback(self._ready.pop, digest, None)
+            yield
+
+    def _named(self, digest: str) -> bool:
+        """Give the draft of a blob its name, if it has become the blob."""
+        new, found = self._ready.pop(digest, (None, None))
+        with contextlib.suppress(Problem, OSError):
+            if new and found and found.result() == digest:
+                new.keep_for_good(self._path(blob_key(digest)))
+                return True
+        return False
 
     def _put(self, source: BinaryIO, digest: str | None) -> str:
         self._make()
@@ -159,6 +183,14 @@ class FolderStore:
             reason = f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
             mend = f"Check that {self.folder} is a folder this user can write in, or name another as the store."
             raise StoreRefused(self.address, reason, mend) from error
+
+
+def _drafted(source: Path, new: Draft) -> str:
+    """Write a file's bytes to the draft; returns their digest."""
+    with source.open("rb") as stream:
+        found = copy(stream, new)
+    new.sync()
+    return found
 
 
 def _version(data: bytes) -> str:

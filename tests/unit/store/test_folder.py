@@ -74,6 +74,14 @@ class TestFolder(StoreSuite):
         opener().drop_blob(digest_of(b""))
         assert not folder.parent.exists()
 
+    def test_a_prepared_blob_is_not_written_again(self, opener: Opener, folder: Path, tmp_path: Path) -> None:
+        store, source = opener(), tmp_path / "source"
+        source.write_bytes(b"blob")
+        with store.prepared(source, digest_of(b"blob")):
+            [draft] = (path.stat().st_ino for path in folder.rglob("*.partial"))
+            store.put_blob(source, digest_of(b"blob"))
+            assert blob_in(folder, digest_of(b"blob")).stat().st_ino == draft
+
     def test_foreign_files_are_no_documents(self, opener: Opener, folder: Path) -> None:
         opener().create_document("inputs/a.json", b"{}")
         (folder / "inputs/.a.json.swp").touch()
@@ -84,6 +92,9 @@ class TestFolder(StoreSuite):
         (tmp_path / "file").write_bytes(b"")
         for path in (tmp_path / "file", tmp_path / "file" / "below"):
             store = FolderStore(path)
+            (source := tmp_path / "source").write_bytes(b"x")
+            with store.prepared(source, digest_of(b"x")), pytest.raises(StoreRefused, match="another as the store"):
+                store.put_blob(source, digest_of(b"x"))
             with pytest.raises(StoreRefused, match="another as the store"):
                 store.put_blob(io.BytesIO(b"x"))
             with pytest.raises(StoreRefused, match="another as the store"):
