@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from typer.main import get_command
 
 from flows import commands, importing, interrupt, looking, report, server
 from flows.ahead import ahead
@@ -195,6 +196,10 @@ def stop() -> None:
     typer.echo("stopped" if server.stop() else "no local server was running", err=True)
 
 
+# Made once, and in a spare process before there is a command: typer makes it of all signatures, which takes 40 ms.
+whole = get_command(app)
+
+
 def _known(platforms: Sequence[str] | None) -> tuple[str, ...]:
     """What was chosen, each once. Raises UnknownPlatform."""
     return tuple(each for each in dict.fromkeys(platforms or ()) if architecture_of(each))
@@ -217,7 +222,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _run(words: list[str], debug: bool) -> int:
     try:
-        app(words, prog_name="baseforge")
+        whole(words, prog_name="baseforge")
     except SystemExit as end:
         status = int(end.code or 0)
     except Problem as problem:

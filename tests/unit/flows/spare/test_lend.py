@@ -26,7 +26,7 @@ with keep.only_one() as alone:
     line = lend.lend(sys.argv[1]) if alone else None
 if line:
     lend.become(line)
-    exec(os.environ["BASEFORGE_SCRIPT"])
+    lend.to_its_end(lambda: exec(os.environ["BASEFORGE_SCRIPT"], globals()))
 """
 COMMAND = """
 import os, sys
@@ -159,6 +159,30 @@ def test_a_command_ends_as_its_fork_ends(script, status, home):
     with spare(home) as process:
         assert run(script)[:2] == (status, "")
         assert children(process) == []
+
+
+LATE = """
+import atexit, sys, threading, time
+atexit.register(print, "at the end")
+threading.Thread(target=lambda: (time.sleep(0.2), print("a thread"))).start()
+print("said", end="")
+print("to standard error", end="", file=sys.stderr)
+sys.exit(%s)
+"""
+
+
+@pytest.mark.parametrize("status", ["5", "0", "", "'a word'"])
+def test_what_a_command_leaves_to_its_end_is_done(status, home):
+    alone = run(LATE % status)
+    with spare(home):
+        assert ("alone\n" + (lent := run(LATE % status))[1], lent[0], lent[2]) == (alone[1], alone[0], alone[2])
+    assert lent[1] == "saida thread\nat the end\n"
+
+
+def test_one_whose_last_words_cannot_be_written_ends_as_python_does(home, monkeypatch):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    with Path("/dev/full").open("w") as full, spare(home):
+        assert run("print('x'); sys.exit(0)", stdout=full)[0] == 120
 
 
 WAITS = """
