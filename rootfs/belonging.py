@@ -51,11 +51,14 @@ def arranged(paths: Iterable[str], packages: Mapping[str, str]) -> Iterator[str]
         return
     known = dict.fromkeys(paths, False)  # whether it has come
     belonging = sorted((path for path in known if path in packages), key=packages.__getitem__)
+    last = None
     for path in belonging:
-        for each in (".", *above(path), path):
+        folder = path.rpartition("/")[0]
+        for each in (path,) if folder == last else (".", *above(path), path):
             if known.get(each) is False:
                 known[each] = True
                 yield each
+        last = folder
     yield from (path for path, has_come in known.items() if not has_come)
 
 

@@ -16,7 +16,8 @@ from rootfs.errors import DiskFull, TarballRefused
 from rootfs.inside import printable
 from rootfs.links import settle, text
 from rootfs.machine import HEAD, Kind, machine_of
-from rootfs.members import Member, Slice
+from rootfs.members import Member
+from rootfs.slice import Slice
 
 CHUNK = 1 << 20
 ZEROS = bytes(CHUNK)

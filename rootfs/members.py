@@ -7,7 +7,6 @@ root, a tree of any size needs no memory, and a test needs nothing but a list.
 
 from __future__ import annotations
 
-import io
 import os
 import stat
 import tarfile
@@ -16,13 +15,12 @@ from dataclasses import dataclass, field, replace
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from rootfs.belonging import arranged, packages_of
 from rootfs.errors import BadTree
 
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+WHOLE = 1 << 20  # bytes of the largest content that is read at once
 
 XATTR = "SCHILY.xattr."  # GNU tar's and star's pax keyword for extended attributes
 
@@ -64,53 +62,6 @@ class Member:
 
 
 Members = Iterable[Member]
-
-
-class Slice(io.RawIOBase):
-    """A part of an open file as a stream of its own, whatever else is read from the file meanwhile.
-
-    It is `size` bytes from `start`. One that is `owned` closes the file with itself.
-    """
-
-    def __init__(self, file: IO[bytes], start: int, size: int, *, owned: bool = False) -> None:
-        self._file, self._owned = file, owned
-        self._start, self._size, self._at = start, size, 0
-
-    @classmethod
-    def of(cls, file: IO[bytes], start: int, size: int) -> io.BufferedReader:
-        """The part, buffered; the file stays open when it is closed."""
-        return io.BufferedReader(cls(file, start, size))
-
-    @classmethod
-    def open(cls, path: Path, start: int, size: int) -> io.BufferedReader:
-        """The part of the file at a path, buffered."""
-        return io.BufferedReader(cls(path.open("rb", buffering=0), start, size, owned=True), 1 << 16)
-
-    def readable(self) -> bool:
-        """It is for reading."""
-        return True
-
-    def seekable(self) -> bool:
-        """Any place in it can be gone to."""
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a place that is counted from its own start, from where it is, or from its own end."""
-        self._at = max(0, offset + (0, self._at, self._size)[whence])
-        return self._at
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        """Fill the buffer, as far as the part goes."""
-        wanted = memoryview(buffer)[: max(0, self._size - self._at)]
-        done = os.preadv(self._file.fileno(), [wanted], self._start + self._at) if wanted else 0
-        self._at += done
-        return done
-
-    def close(self) -> None:
-        """Close the file too, if it is owned."""
-        if self._owned:
-            self._file.close()
-        super().close()
 
 
 def from_tar(stream: IO[bytes]) -> Iterator[Member]:
@@ -182,12 +133,12 @@ def from_tree(tree: Path) -> Iterator[Member]:
         status = os.lstat(place)
         if stat.S_ISSOCK(status.st_mode):
             continue
-        member = _from_status(place, path, status, seen)
-        if member.is_file:
-            with open(place, "rb") as content:  # noqa: PTH123
-                yield replace(member, content=content)
+        kind, link = _kind(place, path, status, seen)
+        if kind == tarfile.REGTYPE:
+            with _content(place, status.st_size) as content:
+                yield _from_status(place, path, status, kind, link, content)
         else:
-            yield member
+            yield _from_status(place, path, status, kind, link, None)
 
 
 def _below(tree: Path, folder: str) -> Iterator[str]:
@@ -210,14 +161,32 @@ KINDS = {
 }
 
 
-def _from_status(place: str, path: str, status: os.stat_result, seen: dict[tuple[int, int], str]) -> Member:
-    kind, link = KINDS[stat.S_IFMT(status.st_mode)], ""
+def _kind(place: str, path: str, status: os.stat_result, seen: dict[tuple[int, int], str]) -> tuple[bytes, str]:
+    """The tar type flag, and where a link leads. What has several names is a link to the first that was `seen`."""
+    kind = KINDS[stat.S_IFMT(status.st_mode)]
     if kind == tarfile.SYMTYPE:
-        link = os.readlink(place)
-    elif kind != tarfile.DIRTYPE and status.st_nlink > 1:
+        return kind, os.readlink(place)
+    if kind != tarfile.DIRTYPE and status.st_nlink > 1:
         first = seen.setdefault((status.st_dev, status.st_ino), path)
         if first != path:
-            kind, link = tarfile.LNKTYPE, first
+            return tarfile.LNKTYPE, first
+    return kind, ""
+
+
+def _content(place: str, size: int) -> IO[bytes]:
+    """A file's content: most are small, and a file of Python's takes longer to open than they to read."""
+    if size > WHOLE:
+        return open(place, "rb")  # noqa: PTH123
+    number = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return BytesIO(os.read(number, size))
+    finally:
+        os.close(number)
+
+
+def _from_status(
+    place: str, path: str, status: os.stat_result, kind: bytes, link: str, content: IO[bytes] | None
+) -> Member:
     is_device = kind in (tarfile.CHRTYPE, tarfile.BLKTYPE)
     return Member(
         path=path,
@@ -230,6 +199,7 @@ def _from_status(place: str, path: str, status: os.stat_result, seen: dict[tuple
         link=link,
         device=(os.major(status.st_rdev), os.minor(status.st_rdev)) if is_device else (0, 0),
         xattrs={} if kind == tarfile.LNKTYPE else _xattrs(place),
+        content=content,
     )
 
 

@@ -12,8 +12,9 @@ from tarfile import DIRTYPE, LNKTYPE
 from typing import IO
 
 from rootfs.errors import BadTree
-from rootfs.members import Member, Slice, heads
+from rootfs.members import Member, heads
 from rootfs.paths import above
+from rootfs.slice import Slice
 
 # OCI image specification, layer.md, "Whiteouts": what is there no more, and a folder of which nothing below is.
 WHITEOUT = ".wh."

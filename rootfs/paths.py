@@ -6,7 +6,11 @@ ALIASES = ("bin", "lib", "lib32", "lib64", "libo32", "libx32", "sbin")
 
 def above(path: str) -> list[str]:
     """The folders that lead to a path, the outermost first; not the root."""
-    return [path[:at] for at, letter in enumerate(path) if letter == "/"]
+    found, at = [], path.find("/")
+    while at >= 0:
+        found.append(path[:at])
+        at = path.find("/", at + 1)
+    return found
 
 
 def in_usr(path: str) -> str:

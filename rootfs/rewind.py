@@ -7,7 +7,8 @@ from dataclasses import replace
 from tempfile import SpooledTemporaryFile
 from typing import IO, cast
 
-from rootfs.members import Member, Slice
+from rootfs.members import Member
+from rootfs.slice import Slice
 
 ROOM = 16 << 20  # bytes of a copy that are in memory
 CHUNK = 1 << 20

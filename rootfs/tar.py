@@ -6,6 +6,7 @@ so its bytes depend on the members alone: not on a tar program, its version or t
 
 from __future__ import annotations
 
+import struct
 import tarfile
 import zlib
 from collections.abc import Generator, Iterator
@@ -20,6 +21,10 @@ BLOCK = tarfile.BLOCKSIZE
 FEWEST = 1 << 20  # no frame but the last is smaller
 ENOUGH = 4 << 20  # from here on any member may begin the next frame
 MOST = 7 << 20  # and here one has, unless it is the content of a file that began before FEWEST
+# A ustar header (POSIX.1-1988, `struct posix_header` in tar(5)); names of users and groups, and prefix, stay empty.
+USTAR = struct.Struct("100s 8s 8s 8s 12s 12s 8s c 100s 8s 64x 8s 8s 167x")
+SHORT, LONG = 8**7, 8**11  # what is too large for number fields of 8 and of 12 bytes
+
 NATURAL = 3  # folders of this depth (usr/share/doc) hold what is alike: a frame that ends there loses least
 
 
@@ -78,44 +83,50 @@ def header(member: Member) -> bytes:
         records[b"path"] = path
     if len(link) > tarfile.LENGTH_LINK:
         records[b"linkpath"] = link
-    numbers = {
-        b"size": (member.size, 12),
-        b"uid": (member.uid, 8),
-        b"gid": (member.gid, 8),
-        b"mtime": (member.mtime, 12),
-    }
-    records |= {key: b"%d" % number for key, (number, width) in numbers.items() if not 0 <= number < 8 ** (width - 1)}
+    records |= {key: b"%d" % number for key, number, end in _numbers(member) if not 0 <= number < end}
     return (_pax(records) if records else b"") + _ustar(member, path, link)
+
+
+def _numbers(member: Member) -> tuple[tuple[bytes, int, int], ...]:
+    """What a header says in number fields, by the keys of pax(1), and from where on it does not fit."""
+    return (
+        (b"size", member.size, LONG),
+        (b"uid", member.uid, SHORT),
+        (b"gid", member.gid, SHORT),
+        (b"mtime", member.mtime, LONG),
+    )
 
 
 def _raw(name: str) -> bytes:
     return name.encode(errors="surrogateescape")
 
 
-def _octal(number: int, width: int) -> bytes:
-    """A number field; what does not fit is 0 here and said in the pax header."""
-    return b"%0*o\0" % (width - 1, number if 0 <= number < 8 ** (width - 1) else 0)
+def _short(number: int) -> bytes:
+    """A number field of 8 bytes; what does not fit is 0 here and said in the pax header."""
+    return b"%07o" % (number if 0 <= number < SHORT else 0)
+
+
+def _long(number: int) -> bytes:
+    """As `_short`, of 12 bytes."""
+    return b"%011o" % (number if 0 <= number < LONG else 0)
 
 
 def _ustar(member: Member, path: bytes, link: bytes) -> bytes:
-    """One ustar header block (POSIX.1-1988, `struct posix_header` in tar(5)); user and group names stay empty."""
-    fields = (
-        path[: tarfile.LENGTH_NAME].ljust(100, b"\0"),
-        _octal(member.mode, 8),
-        _octal(member.uid, 8),
-        _octal(member.gid, 8),
-        _octal(member.size, 12),
-        _octal(member.mtime, 12),
-        b" " * 8,
+    """One header block."""
+    block = USTAR.pack(
+        path,
+        _short(member.mode),
+        _short(member.uid),
+        _short(member.gid),
+        _long(member.size),
+        _long(member.mtime),
+        b" " * 8,  # what the sum is made with
         member.kind,
-        link[: tarfile.LENGTH_LINK].ljust(100, b"\0"),
+        link,
         b"ustar\x0000",
-        bytes(64),
-        _octal(member.device[0], 8),
-        _octal(member.device[1], 8),
-        bytes(167),
+        _short(member.device[0]),
+        _short(member.device[1]),
     )
-    block = b"".join(fields)
     return block[:148] + b"%06o\0 " % sum(block) + block[156:]
 
 

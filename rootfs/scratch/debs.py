@@ -13,8 +13,8 @@ from rootfs.deb import BROKEN
 from rootfs.engines.plain import write
 from rootfs.errors import BadDeb, BadTree
 from rootfs.lock import Package
-from rootfs.members import Slice
 from rootfs.scratch.tree import Tree, pieces
+from rootfs.slice import Slice
 
 THREADS = 2
 

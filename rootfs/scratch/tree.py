@@ -13,9 +13,10 @@ from typing import IO
 from rootfs.belonging import arranged
 from rootfs.contents import usual_mode
 from rootfs.errors import FileClash, PackagesClash
-from rootfs.members import Member, Slice, heads
+from rootfs.members import Member, heads
 from rootfs.merge import order
 from rootfs.paths import ALIASES, in_usr
+from rootfs.slice import Slice
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from rootfs.members import Slice
+from rootfs.slice import Slice
 
 
 @pytest.fixture
