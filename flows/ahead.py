@@ -1,14 +1,16 @@
 """What needs no Prefect is done ahead: while that is being loaded, and while the image before is packed and tested.
 
 A thread goes through the images of a command. It resolves each, and makes the tree of one that has changed, if the pool
-has all its packages: one tree at a time, none before the last one is taken, and none of a layer on another image. The
-steps of the flow find it done, or wait for it; what goes wrong before a tree is begun they meet themselves.
+has all its packages: one tree at a time, none before the last one is taken (where packing needs all processors: packed),
+and none of a layer on another image. The steps of the flow find it done, or wait for it; what goes wrong before a tree
+is begun they meet themselves.
 """
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
+import os
 import threading
 import uuid
 from collections.abc import Iterable, Iterator
@@ -33,6 +35,8 @@ from rootfs.recipe import find
 from rootfs.run import Log
 
 PATIENCE = 1.0  # seconds
+BUSY = 2  # processors that packing needs, and an engine that takes the layer in meanwhile
+FULL = {Stage.READY, Stage.TAKEN}
 
 
 class Ahead:
@@ -89,8 +93,9 @@ class Ahead:
                 return None
             work.said.to(log)
             self._change.wait_for(lambda: work.stage is Stage.READY)
+            running.callback(self._to, work, Stage.LEFT)
             running.push(work.undo.pop_all())
-            self._to(work, Stage.LEFT)
+            self._to(work, Stage.LEFT if len(os.sched_getaffinity(0)) > BUSY else Stage.TAKEN)
         if work.failure:
             raise work.failure
         return work.members
@@ -117,7 +122,7 @@ class Ahead:
         if not self._choice.forces(work.image) and inputs.built(meant):
             return
         with self._change:
-            self._change.wait_for(lambda: self._over or all(each.stage is not Stage.READY for each in self._works))
+            self._change.wait_for(lambda: self._over or all(each.stage not in FULL for each in self._works))
             if work.stage is not Stage.WAITING or self._over:
                 return
             work.wanted, work.stage = wanted, Stage.BEGUN

@@ -23,6 +23,7 @@ class Stage(Enum):
     BEGUN = auto()  # it is being seen whether the pool has all that it is made of
     GROWING = auto()
     READY = auto()
+    TAKEN = auto()  # it is being packed, which leaves no processor for the next one
     LEFT = auto()  # to the steps, or they have it
 
 

@@ -8,14 +8,20 @@ import shutil
 import tempfile
 from pathlib import Path
 
+CHUNK = 1 << 20
+
 
 def copy(source: Path, path: Path) -> None:
-    """Copy a file to `path`, where it is whole or not at all, for all to read."""
+    """Copy a file to `path`, where it is whole or not at all, for all to read.
+
+    It is opened once: ext4 writes to disk at once what was emptied by opening it, when it is closed (ext4(5),
+    `auto_da_alloc`), and whoever syncs a file then waits for all of that.
+    """
     handle, name = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
     try:
-        with os.fdopen(handle):
+        with os.fdopen(handle, "wb") as target, source.open("rb") as content:
             os.fchmod(handle, 0o644)
-        shutil.copyfile(source, name)
+            shutil.copyfileobj(content, target, CHUNK)
         Path(name).rename(path)
     finally:
         Path(name).unlink(missing_ok=True)

@@ -20,9 +20,11 @@ class Draft:
 
     def __init__(self, path: Path, file: BinaryIO, errors: Errors) -> None:
         self._path, self._file, self._errors = path, file, errors
+        self._is_synced = False
 
     def write(self, data: bytes) -> None:
         """Add to the file."""
+        self._is_synced = False
         with self._errors():
             self._file.write(data)
 
@@ -31,6 +33,7 @@ class Draft:
         with self._errors():
             self._file.flush()
             os.fsync(self._file.fileno())
+        self._is_synced = True
 
     def keep(self, target: Path) -> None:
         """Give the file its name, in place of what had it."""
@@ -40,7 +43,8 @@ class Draft:
 
     def keep_for_good(self, target: Path) -> None:
         """Give the file its name, and return only when it would be there after a power cut."""
-        self.sync()
+        if not self._is_synced:
+            self.sync()
         with self._errors():
             _make(target.parent)
             self._path.replace(target)

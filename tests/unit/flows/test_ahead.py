@@ -92,6 +92,20 @@ def test_only_one_is_made_before_it_is_taken(site, works):
     until(lambda: left(site) and left(site) != before)
 
 
+@pytest.mark.parametrize("processors", [1, 2, 3])
+def test_where_packing_needs_all_processors_the_next_one_waits_for_its_end(processors, site, works, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(processors)))
+    making = works("a", "b")
+    until(lambda: left(site))
+    with ExitStack() as running:
+        wanted = meant("a")
+        assert making.debs(wanted)
+        assert "a" in names(making.tree(wanted, running, print))
+        until(lambda: len(left(site)) > 1) if processors > 2 else time.sleep(0.3)
+        assert len(left(site)) == (2 if processors > 2 else 1)
+    assert "b" in taken(making, "b")
+
+
 def test_what_nobody_took_is_removed(site, works):
     making = works("a", "b")
     until(lambda: left(site))
