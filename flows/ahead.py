@@ -1,7 +1,7 @@
 """What needs no Prefect is done ahead: while that is being loaded, and while the image before is packed and tested.
 
 A thread goes through the images of a command. It resolves each, and makes the tree of one that has changed, if the pool
-has all its packages: one tree at a time, none before the last one is taken (where packing needs all processors: packed),
+has all its packages: one tree at a time, none before the last one is taken (packed, where that needs all processors),
 and none of a layer on another image. The steps of the flow find it done, or wait for it; what goes wrong before a tree
 is begun they meet themselves.
 """
