@@ -13,7 +13,7 @@ import contextvars
 import os
 import threading
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -106,7 +106,7 @@ class Ahead:
             for work in self._works:
                 with contextlib.suppress(Exception):  # whatever it is, the steps meet it too
                     self._prepare(work)
-                self._to(work, Stage.LEFT, unless=Stage.READY)
+                self._to(work, Stage.LEFT, unless=FULL)
                 self._programs.busy.set()
         with self._change:
             self._change.wait_for(lambda: self._over)
@@ -149,9 +149,9 @@ class Ahead:
             work.failure = failure
         self._to(work, Stage.READY)
 
-    def _to(self, work: Work, stage: Stage, *, unless: Stage | None = None) -> None:
+    def _to(self, work: Work, stage: Stage, *, unless: Collection[Stage] = ()) -> None:
         with self._change:
-            if work.stage is not unless:
+            if work.stage not in unless:
                 work.stage = stage
             self._change.notify_all()
 
