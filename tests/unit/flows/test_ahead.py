@@ -107,6 +107,7 @@ def test_where_packing_needs_all_processors_the_next_one_waits_for_its_end(proce
         assert "a" in names(making.tree(wanted, running, print))
         until(lambda: trees(site) > 1) if processors > 2 else time.sleep(0.3)
         assert trees(site) == (2 if processors > 2 else 1)
+    until(lambda: trees(site) == 1)
     assert "b" in taken(making, "b")
 
 
