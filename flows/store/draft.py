@@ -12,6 +12,8 @@ from typing import BinaryIO
 
 from rootfs.disk import close_quietly
 
+DRAFTS = ".*.partial"  # their names, as a pattern
+
 Errors = Callable[[], AbstractContextManager[None]]  # a block that turns an OSError into an error of ours
 
 

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -14,7 +15,7 @@ from typing import BinaryIO
 
 from flows.store import Document
 from flows.store.checked import checked, copy
-from flows.store.draft import Draft, draft
+from flows.store.draft import DRAFTS, Draft, draft
 from flows.store.fetch import fetch
 from flows.store.names import blob_key, document_key, is_plain
 from rootfs.disk import disk_full
@@ -108,6 +109,14 @@ class FolderStore:
         """Take the blob away; who reads it reads on."""
         with self._errors():
             self._path(blob_key(digest)).unlink(missing_ok=True)
+
+    def sweep(self, older: float) -> None:
+        """Remove drafts that nobody has written to for so many seconds."""
+        with self._errors():
+            for path in self.folder.glob(DRAFTS):
+                with contextlib.suppress(FileNotFoundError):  # its writer has come to an end
+                    if time.time() - path.stat().st_mtime > older:
+                        path.unlink()
 
     def read_document(self, key: str) -> Document | None:
         """The document as it is now; its version is the digest of its bytes."""

@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,6 +82,16 @@ class TestFolder(StoreSuite):
             [draft] = (path.stat().st_ino for path in folder.rglob("*.partial"))
             store.put_blob(source, digest_of(b"blob"))
             assert blob_in(folder, digest_of(b"blob")).stat().st_ino == draft
+
+    def test_what_killed_writers_left_goes_in_time(self, opener: Opener, folder: Path) -> None:
+        digest = opener().put_blob(io.BytesIO(b"blob"))
+        for name, age in {".old.partial": 3700, ".new.partial": 3500}.items():
+            (folder / name).touch()
+            os.utime(folder / name, (time.time() - age, time.time() - age))
+        opener().sweep(3600)
+        assert [path.name for path in folder.glob(".*.partial")] == [".new.partial"]
+        assert opener().has_blob(digest)
+        (folder / ".new.partial").unlink()
 
     def test_foreign_files_are_no_documents(self, opener: Opener, folder: Path) -> None:
         opener().create_document("inputs/a.json", b"{}")
