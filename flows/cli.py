@@ -197,7 +197,7 @@ def stop() -> None:
 
 
 # Made once, and in a spare process before there is a command: typer makes it of all signatures, which takes 40 ms.
-whole = get_command(app)
+command_line = get_command(app)
 
 
 def _known(platforms: Sequence[str] | None) -> tuple[str, ...]:
@@ -222,7 +222,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _run(words: list[str], debug: bool) -> int:
     try:
-        whole(words, prog_name="baseforge")
+        command_line(words, prog_name="baseforge")
     except SystemExit as end:
         status = int(end.code or 0)
     except Problem as problem:

@@ -17,14 +17,14 @@ from rootfs.members import XATTR, Member, Members
 CHUNK = 1 << 20
 BLOCK = tarfile.BLOCKSIZE
 
-# Where frames end, in bytes. Measured on a minbase tree: 4 % larger than a single frame.
-FEWEST = 1 << 20  # no frame but the last is smaller
-ENOUGH = 4 << 20  # from here on any member may begin the next frame
-MOST = 7 << 20  # and here one has, unless it is the content of a file that began before FEWEST
 # A ustar header (POSIX.1-1988, `struct posix_header` in tar(5)); names of users and groups, and prefix, stay empty.
 USTAR = struct.Struct("100s 8s 8s 8s 12s 12s 8s c 100s 8s 64x 8s 8s 167x")
 SHORT, LONG = 8**7, 8**11  # what is too large for number fields of 8 and of 12 bytes
 
+# Where frames end, in bytes. Measured on a minbase tree: 4 % larger than a single frame.
+FEWEST = 1 << 20  # no frame but the last is smaller
+ENOUGH = 4 << 20  # from here on any member may begin the next frame
+MOST = 7 << 20  # and here one has, unless it is the content of a file that began before FEWEST
 NATURAL = 3  # folders of this depth (usr/share/doc) hold what is alike: a frame that ends there loses least
 
 

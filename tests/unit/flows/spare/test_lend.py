@@ -148,6 +148,7 @@ def test_a_folder_that_was_removed_is_still_the_commands(home, tmp_path):
     ("script", "status"),
     [
         ("sys.exit(3)", 3),
+        ("sys.stdout.close(); sys.exit(4)", 4),
         ("raise ValueError", 1),
         ("os._exit(77)", 77),
         ("os.kill(os.getpid(), 15)", -15),
