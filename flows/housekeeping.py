@@ -25,7 +25,7 @@ WANTED = timedelta(days=7)  # in which a download that broke off may still be co
 def housekeeping() -> list[str]:
     """Remove builders, containers and work folders of runs that have ended; returns the ids of those runs.
 
-    What is half downloaded, or half-written in the store, goes in time.
+    What is half-written in the store goes too, and in time what is half downloaded.
 
     A run of this machine has ended when nobody holds its lock. Of others that share the engine Prefect may know; one
     that it does not know, or takes for running, counts as ended when its newest trace is a day old.
@@ -38,7 +38,7 @@ def housekeeping() -> list[str]:
         if ended:
             clear_away(places, *ended)
         _forget_downloads(cache_folder() / "partial")
-        here.store.sweep(LONGEST.total_seconds())
+        here.store.sweep()
         return sorted({*swept, *ended})
 
 

@@ -86,6 +86,7 @@ def bench(wanted: Meant, choice: Choice, undo: ExitStack) -> Bench:
     run_id, settings, store = str(this_run.id), current().settings, current().store
     chosen = current().builder(choice.builder, wanted.recipe.builder)
     clear_away(settings.places)
+    store.sweep()
     reached = undo.enter_context(engine.connect())
     for each in wanted.parts:
         see_it_runs(each, reached)

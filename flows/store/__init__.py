@@ -71,8 +71,8 @@ class Store(Protocol):
     def drop_blob(self, digest: str) -> None:
         """Take the blob away; none is no error. A damaged one is healed by dropping it and putting it anew."""
 
-    def sweep(self, older: float) -> None:
-        """Remove what writers that were killed have left half-written, if that was so many seconds ago."""
+    def sweep(self) -> None:
+        """Remove what writers that were killed have left half-written."""
 
     def read_document(self, key: str) -> Document | None:
         """The document as it is now, or None where there is none."""

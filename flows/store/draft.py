@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -56,14 +57,32 @@ class Draft:
 @contextlib.contextmanager
 def draft(folder: Path, errors: Errors, mode: int = 0o666) -> Iterator[Draft]:
     """Begin a file in the folder, which must be on the file system of its later name. `errors` sees to OSErrors."""
-    path = folder / f".{secrets.token_hex(8)}.partial"
     with contextlib.ExitStack() as stack:
         with errors():
-            stack.callback(_discard, path)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-            file = os.fdopen(descriptor, "wb")
-            stack.callback(close_quietly, file)
+            path, file = _begun(folder, mode, stack)
         yield Draft(path, file, errors)
+
+
+def _begun(folder: Path, mode: int, stack: contextlib.ExitStack) -> tuple[Path, BinaryIO]:
+    """A new file, which is locked as long as its writer lives."""
+    while True:
+        path = folder / f".{secrets.token_hex(8)}.partial"
+        stack.callback(_discard, path)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        file = os.fdopen(descriptor, "wb")
+        stack.callback(close_quietly, file)
+        with contextlib.suppress(OSError):  # a file system without locks, on which nobody sweeps
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:  # nobody has swept it away before it was locked
+            return path, file
+
+
+def sweep(folder: Path) -> None:
+    """Remove the drafts whose writers are dead."""
+    for path in folder.glob(DRAFTS):
+        with contextlib.suppress(OSError), path.open("rb") as file:  # it has gone, or its writer lives
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
 
 
 def _discard(path: Path) -> None:

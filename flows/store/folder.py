@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -15,7 +14,7 @@ from typing import BinaryIO
 
 from flows.store import Document
 from flows.store.checked import checked, copy
-from flows.store.draft import DRAFTS, Draft, draft
+from flows.store.draft import Draft, draft, sweep
 from flows.store.fetch import fetch
 from flows.store.names import blob_key, document_key, is_plain
 from rootfs.disk import disk_full
@@ -110,13 +109,10 @@ class FolderStore:
         with self._errors():
             self._path(blob_key(digest)).unlink(missing_ok=True)
 
-    def sweep(self, older: float) -> None:
-        """Remove drafts that nobody has written to for so many seconds."""
+    def sweep(self) -> None:
+        """Remove the drafts of writers that were killed."""
         with self._errors():
-            for path in self.folder.glob(DRAFTS):
-                with contextlib.suppress(FileNotFoundError):  # its writer has come to an end
-                    if time.time() - path.stat().st_mtime > older:
-                        path.unlink()
+            sweep(self.folder)
 
     def read_document(self, key: str) -> Document | None:
         """The document as it is now; its version is the digest of its bytes."""

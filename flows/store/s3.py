@@ -132,7 +132,7 @@ class S3Store:
         with self._errors():
             self._client.delete_object(Bucket=self.bucket, Key=self._key(blob_key(digest)))
 
-    def sweep(self, older: float) -> None:
+    def sweep(self) -> None:
         """Nothing: a bucket has a rule of its own for what is half uploaded (`AbortIncompleteMultipartUpload`)."""
 
     def read_document(self, key: str) -> Document | None:

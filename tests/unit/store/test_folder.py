@@ -1,11 +1,11 @@
 from __future__ import annotations
 
+import fcntl
 import functools
 import io
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,15 +83,30 @@ class TestFolder(StoreSuite):
             store.put_blob(source, digest_of(b"blob"))
             assert blob_in(folder, digest_of(b"blob")).stat().st_ino == draft
 
-    def test_what_killed_writers_left_goes_in_time(self, opener: Opener, folder: Path) -> None:
-        digest = opener().put_blob(io.BytesIO(b"blob"))
-        for name, age in {".old.partial": 3700, ".new.partial": 3500}.items():
-            (folder / name).touch()
-            os.utime(folder / name, (time.time() - age, time.time() - age))
-        opener().sweep(3600)
-        assert [path.name for path in folder.glob(".*.partial")] == [".new.partial"]
-        assert opener().has_blob(digest)
-        (folder / ".new.partial").unlink()
+    def test_what_killed_writers_left_is_swept_away(self, opener: Opener, folder: Path, tmp_path: Path) -> None:
+        (source := tmp_path / "source").write_bytes(b"blob")
+        store = opener()
+        store.sweep()
+        with store.prepared(source, digest_of(b"blob")):
+            (folder / ".dead.partial").touch()
+            opener().sweep()
+            assert len(list(folder.glob(".*.partial"))) == 1
+            store.put_blob(source, digest_of(b"blob"))
+        assert not list(folder.glob(".*.partial"))
+        assert store.has_blob(digest_of(b"blob"))
+
+    def test_a_draft_that_is_swept_away_before_it_is_locked_is_begun_anew(
+        self, opener: Opener, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        swept, lock = [], fcntl.flock
+
+        def late(file: int, how: int) -> None:
+            swept.extend(path.unlink() for path in folder.glob(".*.partial") if not swept)
+            lock(file, how)
+
+        monkeypatch.setattr(fcntl, "flock", late)
+        assert opener().has_blob(opener().put_blob(io.BytesIO(b"blob")))
+        assert len(swept) == 1
 
     def test_foreign_files_are_no_documents(self, opener: Opener, folder: Path) -> None:
         opener().create_document("inputs/a.json", b"{}")
