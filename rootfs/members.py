@@ -12,7 +12,7 @@ import stat
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from io import BytesIO
+from io import BytesIO, FileIO
 from itertools import chain
 from pathlib import Path
 from typing import IO
@@ -174,14 +174,11 @@ def _kind(place: str, path: str, status: os.stat_result, seen: dict[tuple[int, i
 
 
 def _content(place: str, size: int) -> IO[bytes]:
-    """A file's content: most are small, and a file of Python's takes longer to open than they to read."""
+    """A file's content: most are small, and a buffer of Python's takes longer to make than they to read."""
     if size > WHOLE:
         return open(place, "rb")  # noqa: PTH123
-    number = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return BytesIO(os.read(number, size))
-    finally:
-        os.close(number)
+    with FileIO(place) as file:
+        return BytesIO(file.readall())
 
 
 def _from_status(

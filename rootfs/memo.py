@@ -8,8 +8,6 @@ import shutil
 import tempfile
 from pathlib import Path
 
-CHUNK = 1 << 20
-
 
 def copy(source: Path, path: Path) -> None:
     """Copy a file to `path`, where it is whole or not at all, for all to read.
@@ -21,7 +19,7 @@ def copy(source: Path, path: Path) -> None:
     try:
         with os.fdopen(handle, "wb") as target, source.open("rb") as content:
             os.fchmod(handle, 0o644)
-            shutil.copyfileobj(content, target, CHUNK)
+            shutil.copyfileobj(content, target)
         Path(name).rename(path)
     finally:
         Path(name).unlink(missing_ok=True)

@@ -29,7 +29,6 @@ LINGER = 3600.0  # seconds
 PATIENCE = 10.0  # seconds in which a command says what it wants
 DIE_WITH_PARENT = 1  # prctl(2), PR_SET_PDEATHSIG
 ABOVE = 300  # no command was given so many files that one has this number
-UNWRITTEN = 120  # the exit status of a Python program that cannot write the last of its output
 GONE = select.EPOLLRDHUP | select.EPOLLHUP
 
 
@@ -197,20 +196,19 @@ def to_its_end(run: Callable[[], object]) -> None:
     try:
         run()
     except SystemExit as end:
-        if not isinstance(end.code, int):
-            raise
-        _leave(end.code)
+        if isinstance(end.code, int):
+            with contextlib.suppress(OSError):  # of its last words, which Python then tries and tells
+                _leave(end.code)
+        raise
 
 
 def _leave(status: int) -> NoReturn:
+    """Raises OSError where what is printed cannot be written."""
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
-    try:
-        for stream in (sys.stdout, sys.stderr):
-            if not stream.closed:
-                stream.flush()
-    except OSError:
-        status = UNWRITTEN
+    for stream in (sys.stdout, sys.stderr):
+        if not stream.closed:
+            stream.flush()
     os._exit(status)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,5 @@ def fetch(store: Store, digest: str, path: Path) -> None:
     Raises what the store's `open_blob` does, DiskFull, and OSError where `path` cannot be written.
     """
     with store.open_blob(digest) as stream, draft(path.parent, partial(disk_full, path.parent)) as new:
-        while chunk := stream.read(CHUNK):
-            new.write(chunk)
+        shutil.copyfileobj(stream, new, CHUNK)
         new.keep(path)

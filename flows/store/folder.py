@@ -60,12 +60,13 @@ class FolderStore:
 
     def _named(self, digest: str) -> bool:
         """Give the draft of a blob its name, if it has become the blob."""
-        new, found = self._ready.pop(digest, (None, None))
-        with contextlib.suppress(Problem, OSError):
-            if new and found and found.result() == digest:
-                new.keep_for_good(self._path(blob_key(digest)))
-                return True
-        return False
+        if not (ready := self._ready.pop(digest, None)):
+            return False
+        new, found = ready
+        if found.exception() or found.result() != digest:
+            return False
+        new.keep_for_good(self._path(blob_key(digest)))
+        return True
 
     def _put(self, source: BinaryIO, digest: str | None) -> str:
         self._make()

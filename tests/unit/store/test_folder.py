@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import fcntl
 import functools
 import io
@@ -82,6 +83,19 @@ class TestFolder(StoreSuite):
             [draft] = (path.stat().st_ino for path in folder.rglob("*.partial"))
             store.put_blob(source, digest_of(b"blob"))
             assert blob_in(folder, digest_of(b"blob")).stat().st_ino == draft
+
+    def test_a_name_that_a_power_cut_would_take_is_told(
+        self, opener: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(_: Path) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        store, source = opener(), tmp_path / "source"
+        source.write_bytes(b"blob")
+        store.put_blob(io.BytesIO(b"other"))  # so that there are folders
+        monkeypatch.setattr("flows.store.draft._sync", fail)
+        with store.prepared(source, digest_of(b"blob")), pytest.raises(StoreRefused, match="Input/output error"):
+            store.put_blob(source, digest_of(b"blob"))
 
     def test_what_killed_writers_left_is_swept_away(self, opener: Opener, folder: Path, tmp_path: Path) -> None:
         (source := tmp_path / "source").write_bytes(b"blob")
