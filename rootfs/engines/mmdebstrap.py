@@ -39,6 +39,6 @@ def stage_one(job: Job, debs: Callable[[], list[Plain]], suite: str, epoch: int)
 
 
 def _contents(made: Plain) -> bytes:
-    """Where the tar of a deb's files is, as the hook reads it: the number of its first byte, and the deb's path."""
-    start, _ = deb.parts(made.path)["data.tar"]
-    return f"{start + 1}\0{repository.POOL}/{made.path.name}\0".encode()
+    """Where the tar of a deb's files is, as the hook reads it: its first byte, its size, and the deb's path."""
+    start, size = deb.parts(made.path)["data.tar"]
+    return f"{start}\0{size}\0{repository.POOL}/{made.path.name}\0".encode()
