@@ -84,15 +84,22 @@ def _no_half_file(path: Path) -> Iterator[None]:
 
 
 def _teed(pieces: Iterable[bytearray], tee: Sink | None) -> Iterator[bytearray]:
-    """The pieces, each shown to the tee for as long as it takes them."""
+    """The pieces, each shown to the tee for as long as it takes them; first none, so that it gets ready meanwhile."""
+    tee = _shown(tee, bytearray())
     for piece in pieces:
-        if tee:
-            try:
-                tee.write(piece)
-            except Exception:  # whatever ails a bystander, the layer does not depend on it
-                tee = None
+        tee = _shown(tee, piece)
         yield piece
         del piece  # else it stays in memory while the next one is made
+
+
+def _shown(tee: Sink | None, piece: bytearray) -> Sink | None:
+    """The tee, as long as it takes what it is shown."""
+    try:
+        if tee:
+            tee.write(piece)
+    except Exception:  # whatever ails a bystander, the layer does not depend on it
+        return None
+    return tee
 
 
 class _Hashed:

@@ -60,7 +60,7 @@ class Ahead:
     def write(self, data: bytearray) -> None:
         """Queue a piece of the tar, when there is room. Raises EngineLost when there is none for too long.
 
-        The engine is asked when the first piece comes: it would wait for a tree that is still being made.
+        The engine is asked when the first comes, be it empty: it would wait for a tree that is still being made.
         """
         if not self._sender.ident:
             self._began = time.monotonic()

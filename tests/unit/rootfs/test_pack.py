@@ -196,6 +196,17 @@ def test_the_tee_sees_the_tar(tmp_path):
     assert b"".join(tee.seen) == unpacked(layer)
 
 
+def test_the_tee_gets_ready_while_the_first_piece_is_made(tmp_path):
+    tee, before = Tee(), []
+
+    def members():
+        before.append(list(tee.seen))
+        yield from large()
+
+    pack(members(), tmp_path / "layer", tee=tee)
+    assert before == [[b""]]
+
+
 @pytest.mark.parametrize("faulty", [0, 1])
 def test_a_tee_that_fails_is_left_alone(faulty, tmp_path):
     tee = Tee(faulty)
