@@ -17,12 +17,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import certifi
 
 from flows import interrupt
 from flows.folders import server_folder as folder
 from flows.spare import alike, keep
+from rootfs import kept
 from rootfs.errors import ServerFailed
 from rootfs.run import detached
+
+if TYPE_CHECKING:
+    from prefect.context import SettingsContext
 
 HOST = "127.0.0.1"
 START = 90.0  # seconds a server may take for its first start, which makes its database
@@ -33,6 +41,9 @@ QUIET = {
     "PREFECT_CLI_PROMPT": "false",
     "DO_NOT_TRACK": "1",
 }
+# Each flow's own client would load the certificates of all authorities, which takes 50 ms, and ask for a token that
+# only a browser needs: the local server speaks plain HTTP, to this machine alone.
+CERTIFICATE = "certificate.pem"
 # The server writes down each state of each task by itself; SQLite refuses whoever begins to write meanwhile, and a flow
 # that is refused tries again only after 2 s.
 CALM = {
@@ -75,8 +86,20 @@ def connect(quiet: bool = True) -> str:
         return address
     os.environ["PREFECT_HOME"] = str(folder())
     server = running() or start()
-    os.environ["PREFECT_API_URL"] = server.address
+    os.environ |= {
+        "PREFECT_API_URL": server.address,
+        "PREFECT_API_SSL_CERT_FILE": str(_certificate()),
+        "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
+    }
     return server.address
+
+
+def _certificate() -> Path:
+    """A file with just one certificate, which nothing is checked by: without any Prefect's clients do not start."""
+    if not (path := folder() / CERTIFICATE).exists():
+        first, end, _ = certifi.contents().partition("-----END CERTIFICATE-----\n")
+        kept.write(path, (first + end).encode())
+    return path
 
 
 def running() -> Server | None:
@@ -147,11 +170,18 @@ def connected(quiet: bool = True) -> Iterator[str]:
     """
     born, chosen = alike.born(), "PREFECT_API_URL" in os.environ
     address = connect(quiet)
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-
     try:
-        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        with _without_heartbeat():
             yield address
     finally:
         if quiet and not chosen and alike.plain_folder() and not interrupt.came():
             keep.provide(born)
+
+
+def _without_heartbeat() -> SettingsContext:
+    """Prefect's settings but for one; its `temporary_settings` would read and check all of them again."""
+    from prefect.context import SettingsContext, get_settings_context
+
+    now = get_settings_context()
+    flows = now.settings.flows.model_copy(update={"heartbeat_frequency": None})
+    return SettingsContext(profile=now.profile, settings=now.settings.model_copy(update={"flows": flows}))
