@@ -5,30 +5,32 @@ It ends when it is told to, or when nobody has asked for long. Commands that it 
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import ctypes
-import fcntl
 import gc
+import importlib
 import os
 import select
 import signal
 import socket
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
 
-from flows.spare import alike, keep, talk
-from flows.spare.borrow import PASSED_ON
+from flows.spare import alike, fork, keep, talk
 
 LINGER = 3600.0  # seconds
-PATIENCE = 10.0  # seconds in which a command says what it wants
-DIE_WITH_PARENT = 1  # prctl(2), PR_SET_PDEATHSIG
-ABOVE = 300  # no command was given so many files that one has this number
+LATER = (  # what nearly every command loads where it is used
+    "anyio._backends._asyncio",
+    "flows.store.folder",
+    "prefect.engine",
+    "prefect.flow_engine",
+    "prefect.task_engine",
+    "prefect.utilities.visualization",
+    "rootfs.engines.debian",
+    "rootfs.engines.scratch",
+    "rootfs.engines.tarball",
+)
 GONE = select.EPOLLRDHUP | select.EPOLLHUP
 
 
@@ -122,33 +124,6 @@ class Lender:
         self.poll.close()
 
 
-def become(line: socket.socket) -> None:
-    """Take on all that the command at the other end was given, and tell it so. Raises OSError, ValueError."""
-    ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
-    os.setsid()
-    line.settimeout(PATIENCE)
-    given, files = talk.taken(line)
-    line = socket.socket(fileno=fcntl.fcntl(line.detach(), fcntl.F_DUPFD_CLOEXEC, ABOVE))
-    os.fchdir(files[-1])
-    above = [fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, ABOVE) for file in files[:-1]]
-    for file in files:
-        os.close(file)
-    for file, number in zip(above, given.files, strict=True):
-        os.dup2(file, number, inheritable=True)
-        os.close(file)
-    for each in PASSED_ON:
-        signal.signal(each, signal.SIG_IGN if each in given.ignored else signal.SIG_DFL)
-    os.umask(given.umask)
-    os.environ.clear()
-    os.environ.update(given.environment)
-    time.tzset()
-    sys.argv[:] = given.words
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=stream is sys.stderr or stream.isatty())  # type: ignore[union-attr]
-    with line:
-        talk.tell(line, talk.BEGUN, os.getpid())
-
-
 @contextlib.contextmanager
 def listening(name: str) -> Iterator[socket.socket]:
     """A socket by this name, gone when the block ends in the process that began it."""
@@ -188,45 +163,31 @@ def lend(name: str) -> socket.socket | None:
         return Lender(listener, bell).run()
 
 
-def to_its_end(run: Callable[[], object]) -> None:
-    """Run a command, and end as Python does where it says how to, but without taking apart what was loaded.
+def load() -> Callable[[], object]:
+    """Load what commands need, and what nearly every one loads where it is used: the command line.
 
-    That takes longer than all else at the end; `multiprocessing` does so in its forks, too.
+    No thread may come of it, as we shall be forked.
     """
-    try:
-        run()
-    except SystemExit as end:
-        if isinstance(end.code, int):
-            with contextlib.suppress(OSError):  # of its last words, which Python then tries and tells
-                _leave(end.code)
-        raise
+    import flows.load
+    import flows.nightly  # noqa: F401 - and Prefect with it
+    from flows.cli import main as run
 
-
-def _leave(status: int) -> NoReturn:
-    """Raises OSError where what is printed cannot be written."""
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        if not stream.closed:
-            stream.flush()
-    os._exit(status)
+    for module in LATER:
+        importlib.import_module(module)
+    return run
 
 
 def main(name: str) -> None:
-    """Load what commands need, wait for them, and run one in each fork."""
+    """Load all, wait for commands, and run one in each fork."""
     with keep.only_one() as alone:
         if not alone:
             return
-        import flows.load
-        import flows.nightly  # noqa: F401 - and Prefect with it
-        from flows.cli import main as run
-
+        run = load()
         gc.collect()
         gc.freeze()
         line = lend(name) if name.startswith(alike.of_code()) else None  # the server has gone meanwhile, or our code
     if line:
-        become(line)
-        to_its_end(run)
+        fork.to_its_end(run, fork.become(line))
 
 
 if __name__ == "__main__":

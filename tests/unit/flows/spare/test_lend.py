@@ -21,12 +21,11 @@ from tests.waiting import until
 # A spare process that has loaded nothing, and whose commands are lines of Python in BASEFORGE_SCRIPT.
 LENDER = """
 import os, sys
-from flows.spare import keep, lend
+from flows.spare import fork, keep, lend
 with keep.only_one() as alone:
     line = lend.lend(sys.argv[1]) if alone else None
 if line:
-    lend.become(line)
-    lend.to_its_end(lambda: exec(os.environ["BASEFORGE_SCRIPT"], globals()))
+    fork.to_its_end(lambda: exec(os.environ["BASEFORGE_SCRIPT"], globals()), fork.become(line))
 """
 COMMAND = """
 import os, sys
@@ -148,6 +147,8 @@ def test_a_folder_that_was_removed_is_still_the_commands(home, tmp_path):
     ("script", "status"),
     [
         ("sys.exit(3)", 3),
+        ("sys.exit(-1)", 255),
+        ("sys.exit(300)", 44),
         ("sys.stdout.close(); sys.exit(4)", 4),
         ("raise ValueError", 1),
         ("os._exit(77)", 77),
@@ -159,7 +160,7 @@ def test_a_folder_that_was_removed_is_still_the_commands(home, tmp_path):
 def test_a_command_ends_as_its_fork_ends(script, status, home):
     with spare(home) as process:
         assert run(script)[:2] == (status, "")
-        assert children(process) == []
+        until(lambda: not children(process))
 
 
 LATE = """
@@ -178,6 +179,25 @@ def test_what_a_command_leaves_to_its_end_is_done(status, home):
     with spare(home):
         assert ("alone\n" + (lent := run(LATE % status))[1], lent[0], lent[2]) == (alone[1], alone[0], alone[2])
     assert lent[1] == "saida thread\nat the end\n"
+
+
+LOCKS = """
+import fcntl, sys
+lock = open("lock", "w")
+fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+memory = bytearray(b"x" * (64 << 20))
+sys.exit(0)
+"""
+
+
+def test_what_a_command_had_locked_is_free_when_it_has_ended(home):
+    with spare(home):
+        assert [run(LOCKS) for _ in range(5)] == [(0, "", "")] * 5
+
+
+def test_loading_begins_no_thread():
+    script = "import os; from flows.spare import lend; lend.load(); print(len(os.listdir('/proc/self/task')))"
+    assert subprocess.run([sys.executable, "-c", script], check=True, capture_output=True).stdout == b"1\n"
 
 
 def test_one_whose_last_words_cannot_be_written_ends_as_python_does(home, monkeypatch):
