@@ -1,0 +1,50 @@
+"""What mmdebstrap is told to run while it makes a tree."""
+
+import os
+import subprocess
+
+import pytest
+
+from rootfs import deb
+from rootfs.engines import repository
+from rootfs.engines.mmdebstrap import HOOKS, _contents
+from rootfs.engines.plain import Plain
+from tests.unit.rootfs.debs import a_deb, ar, package
+
+
+@pytest.fixture
+def unpack(tmp_path):
+    """Unpacks debs of these files into the folder `tree`; returns the exit status and what was said."""
+
+    def run(*debs, gone=()):
+        (tmp_path / repository.POOL).mkdir()
+        (tmp_path / "tree").mkdir()
+        said = b""
+        for number, files in enumerate(debs):
+            path = tmp_path / repository.POOL / f"{number}.deb"
+            path.write_bytes(a_deb("", files=files) + ar([("_gpgorigin", b"x" * 999)]).removeprefix(deb.MAGIC))
+            said += _contents(Plain(package(), path, None))
+            if number in gone:
+                path.unlink()
+        command = [HOOKS / "unpack", tmp_path / "tree"]
+        done = subprocess.run(
+            command, env={**os.environ, "REPOSITORY": str(tmp_path)}, input=said, check=False, capture_output=True
+        )
+        return done.returncode, done.stderr.decode()
+
+    return run
+
+
+def test_packages_are_unpacked_but_for_what_only_people_read(unpack, tmp_path):
+    debs = [{f"usr/lib/{number}": b"%d" % number, f"usr/share/doc/{number}/copyright": b"x"} for number in range(40)]
+    assert unpack(*debs, {"usr/share/man/man1/a.1": b"x", "srv/usr/share/doc/a": b"x"}) == (0, "")
+    files = {str(path.relative_to(tmp_path / "tree")) for path in (tmp_path / "tree").rglob("*") if path.is_file()}
+    assert files == {*(f"usr/lib/{number}" for number in range(40)), "srv/usr/share/doc/a"}
+    assert (tmp_path / "tree/usr/lib/39").read_text() == "39"
+
+
+@pytest.mark.parametrize("gone", [0, 7, 19])
+def test_what_cannot_be_read_is_no_success(unpack, gone):
+    status, said = unpack(*({f"usr/lib/{number}": b"x" * 20_000} for number in range(20)), gone={gone})
+    assert status
+    assert f"cannot open {repository.POOL}/{gone}.deb" in said
