@@ -171,17 +171,21 @@ def connected(quiet: bool = True) -> Iterator[str]:
     born, chosen = alike.born(), "PREFECT_API_URL" in os.environ
     address = connect(quiet)
     try:
-        with _without_heartbeat():
+        with _settings(address):
             yield address
     finally:
         if quiet and not chosen and alike.plain_folder() and not interrupt.came():
             keep.provide(born)
 
 
-def _without_heartbeat() -> SettingsContext:
-    """Prefect's settings but for one; its `temporary_settings` would read and check all of them again."""
+def _settings(address: str) -> SettingsContext:
+    """Prefect's settings without a heartbeat, at this server: a spare process may have read them before it was started.
+
+    Prefect's `temporary_settings` would read and check all of them again.
+    """
     from prefect.context import SettingsContext, get_settings_context
 
     now = get_settings_context()
     flows = now.settings.flows.model_copy(update={"heartbeat_frequency": None})
-    return SettingsContext(profile=now.profile, settings=now.settings.model_copy(update={"flows": flows}))
+    api = now.settings.api.model_copy(update={"url": address})
+    return SettingsContext(profile=now.profile, settings=now.settings.model_copy(update={"flows": flows, "api": api}))
