@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -23,15 +22,13 @@ from rootfs.belonging import UNSTEADY, steady
 from rootfs.errors import FileClash, PackagesClash
 from rootfs.members import Member, Members
 from rootfs.normalise import folders_dated, normalised
-from rootfs.programs import LAST
+from rootfs.priority import step_back
 from rootfs.scratch.tree import Tree, pieces
 from rootfs.slim import Rules, filtered
 from rootfs.squeeze import Frames, Squeezer
 from rootfs.tar import frames
 
 LOOK = 0.02  # seconds from one look for a file to the next
-# Linux shares processors among sessions first, and only then inside each (sched(7), "The autogroup feature").
-SESSION = Path("/proc/self/autogroup")
 
 
 @dataclass(frozen=True)
@@ -111,9 +108,7 @@ def _steady(members: Members) -> Iterator[bytearray]:
 
 def main() -> None:
     """Do it all."""
-    os.nice(LAST)
-    with contextlib.suppress(OSError):  # a kernel that has no such feature
-        SESSION.write_text(str(LAST))
+    step_back()
     for _ in foresee(Prospect.loaded(sys.stdin.buffer.read())):
         pass
 

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator
 from typing import Protocol
 
-LAST = 19  # the nice value of whoever waits for everybody
 LONG = 0.05  # seconds; what only says a word is over by then
 
 

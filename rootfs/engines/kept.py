@@ -14,7 +14,8 @@ from rootfs.digests import digest_of, sha256_of
 from rootfs.kept import locked
 from rootfs.lock import Package, package_versions
 from rootfs.memo import copy, state_of
-from rootfs.programs import LAST, waiting
+from rootfs.priority import LAST
+from rootfs.programs import waiting
 
 REVISION = 4  # raised when the same key shall mean another tar
 MOST = 24  # tars: two for each suite and variant
