@@ -124,17 +124,17 @@ def package_versions(packages: tuple[str, ...]) -> dict[str, str]:
     """The installed versions of Debian packages on this machine. Raises ToolsMissing for those that are not."""
     if not packages:
         return {}
-    found = _installed(packages, DPKG.stat().st_mtime_ns if DPKG.is_file() else 0)
+    found = _installed(DPKG.stat().st_mtime_ns if DPKG.is_file() else 0)
     if missing := [package for package in packages if package not in found]:
         raise ToolsMissing(missing)
-    return dict(found)
+    return {package: found[package] for package in sorted(packages)}
 
 
 @lru_cache
-def _installed(packages: tuple[str, ...], _changed: int) -> dict[str, str]:
-    """What dpkg says, asked again only when it has changed anything."""
+def _installed(_changed: int) -> dict[str, str]:
+    """What dpkg says, asked again only when it has changed anything: to tell of all takes it no longer than of one."""
     said = "--showformat=${db:Status-Status} ${Package} ${Version}\n"
-    lines = [line.split() for line in run(["dpkg-query", "--show", said, *packages], check=False).stdout.splitlines()]
+    lines = [line.split() for line in run(["dpkg-query", "--show", said], check=False).stdout.splitlines()]
     return {words[1]: words[2] for words in lines if words[0] == "installed"}
 
 

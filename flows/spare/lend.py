@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows.spare import alike, fork, keep, talk
+from rootfs import lock
+from rootfs.errors import Problem
 
 LINGER = 3600.0  # seconds
 LATER = (  # what nearly every command loads where it is used
@@ -164,7 +166,7 @@ def lend(name: str) -> socket.socket | None:
 
 
 def load() -> Callable[[], object]:
-    """Load what commands need, and what nearly every one loads where it is used: the command line.
+    """Load what commands need, and what nearly every one loads or asks for where it is used: the command line.
 
     No thread may come of it, as we shall be forked.
     """
@@ -174,6 +176,9 @@ def load() -> Callable[[], object]:
 
     for module in LATER:
         importlib.import_module(module)
+    with contextlib.suppress(Problem):  # which who needs it meets, too
+        lock.native_architecture()
+        lock.package_versions(("dpkg",))  # and with it all others, until dpkg changes any
     return run
 
 
