@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,6 +100,18 @@ def test_the_environment_is_the_commands(site, spare, tmp_path):
     assert done.status == 0, done.stderr
     assert done.json[0]["status"] == "published"
     assert [path.parent.parent.name for path in tmp_path.glob("other/images/*/builds/*.json")] == ["hello"]
+
+
+def test_it_works_with_the_server_that_takes_the_place_of_a_killed_one(site, spare):
+    said = Path(site.settings["BASEFORGE_HOME"]) / "prefect/server.json"
+    killed = json.loads(said.read_text())
+    os.kill(killed["pid"], signal.SIGKILL)
+    site.built(*HELLO)
+    assert json.loads(said.read_text()) != killed
+    until(lambda: not spares(site), LONG)  # it knows the old one
+    site.built(*HELLO)
+    until(lambda: ready(site), LONG)
+    assert spares(site) != [spare]
 
 
 def test_another_server_has_another_spare_process(site, spare):
