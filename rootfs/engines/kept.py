@@ -30,7 +30,7 @@ def key_of(kind: str, packages: Iterable[Package], engine: str, architecture: st
     """What decides the tar of a tree of these packages: its kind, and a digest in hex. Raises ToolsMissing."""
     said = {
         "packages": [(package.sha256, package.essential) for package in packages],
-        "tools": package_versions(tuple(sorted({"apt", "dpkg", "tar", engine}))),
+        "tools": package_versions(("apt", "dpkg", "tar", engine)),
         "architecture": architecture,
         "suite": suite,
         "revision": REVISION,

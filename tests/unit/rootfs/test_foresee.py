@@ -120,12 +120,15 @@ def test_it_is_a_program_that_steps_back_before_all_others(tmp_path, debs):
     assert Prospect.loaded(said.dumped()) == said
     (tmp_path / "sitecustomize.py").write_text(
         "import atexit, os, pathlib\n"
-        "said = lambda: f'{os.nice(0)} {os.sched_getscheduler(0)}'\n"
-        "atexit.register(lambda: pathlib.Path('priority').write_text(said()))\n"
+        "group = pathlib.Path('/proc/self/autogroup')\n"
+        "said = lambda: f'{os.nice(0)}\\n' + (group.read_text() if group.exists() else 'nice 19')\n"
+        "atexit.register(lambda: pathlib.Path('nice').write_text(said()))\n"
+        "atexit.register(lambda: pathlib.Path('policy').write_text(str(os.sched_getscheduler(0))))\n"
     )
     seen = {**own.ENVIRONMENT, "PYTHONPATH": f"{tmp_path}:{own.PACKAGE}"}
     run(own.command("rootfs.foresee"), env=seen, stdin=said.dumped(), cwd=tmp_path)
-    assert (tmp_path / "priority").read_text() == f"19 {os.SCHED_IDLE}"
+    assert [line.split()[-1] for line in (tmp_path / "nice").read_text().splitlines()] == ["19", "19"]
+    assert (tmp_path / "policy").read_text() == str(os.SCHED_IDLE)
     assert len(list((tmp_path / "memo").iterdir())) == len(list(foresee.foresee(said)))
 
 
