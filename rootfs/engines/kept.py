@@ -91,7 +91,9 @@ def keep_meanwhile(folder: Path, made: Iterable[Path], held: contextlib.ExitStac
     with contextlib.ExitStack() as opened:
         files = {tar.stem: opened.enter_context(tar.open("rb")) for tar in made}
         opened.push(held.pop_all())
-        Thread(target=_keep, args=(folder, files, opened.pop_all(), used), name=KEEPING).start()
+        arguments = (folder, files, opened.pop_all(), used)
+        # Who starts it may be a thread that the end of the process does not wait for, which it would take after.
+        Thread(target=_keep, args=arguments, name=KEEPING, daemon=False).start()
 
 
 def _keep(folder: Path, files: Mapping[str, IO[bytes]], held: contextlib.ExitStack, used: threading.Event) -> None:

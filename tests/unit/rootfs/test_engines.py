@@ -1,6 +1,9 @@
 """What engines share: debs, the repository of stage one, trees that are kept, the plan of stage two."""
 
 import lzma
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from contextlib import ExitStack
@@ -162,6 +165,22 @@ def test_a_tree_is_kept_while_others_go_on_and_held_until_then(tmp_path, monkeyp
         thread.join(20)
     assert (tmp_path / "let go").exists()
     assert kept.find(folder, "base-k").read_bytes() == b"tree"
+
+
+def test_a_process_ends_when_its_trees_are_kept_whichever_thread_made_them(tmp_path):
+    (tar := tmp_path / "base-k.tar").write_bytes(b"tree")
+    command = f"""
+        import pathlib, threading
+        from contextlib import ExitStack
+        from rootfs.engines import kept
+        kept.SOON = 0.2
+        arguments = (pathlib.Path("{tmp_path}/kept"), [pathlib.Path("{tar}")], ExitStack(), threading.Event())
+        thread = threading.Thread(target=kept.keep_meanwhile, args=arguments, daemon=True)
+        thread.start()
+        thread.join()
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(command)], check=True, timeout=60)
+    assert kept.find(tmp_path / "kept", "base-k").read_bytes() == b"tree"
 
 
 def test_who_finds_no_tree_is_alone_in_making_it(tmp_path):
