@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import lzma
 import os
@@ -15,6 +14,7 @@ from typing import IO, Protocol
 
 import zstandard
 
+from rootfs.digests import sum_of_file
 from rootfs.errors import BadDeb
 
 MAGIC = b"!<arch>\n"
@@ -44,11 +44,11 @@ BROKEN = (zlib.error, lzma.LZMAError, zstandard.ZstdError, tarfile.TarError, EOF
 
 @dataclass(frozen=True)
 class Unpacked:
-    """An uncompressed copy of a deb: its control stanza, its size in bytes and its sha256 in hex."""
+    """An uncompressed copy of a deb: its control stanza, its size in bytes and its sum (`digests.sum_of`)."""
 
     control: str
     size: int
-    sha256: str
+    sum: str
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,9 @@ def described(copy: Path, name: str) -> Unpacked:
                     control = _control(deb.read(part.size))
                 except BROKEN as error:
                     raise BadDeb(name, f"{part.name}: {error}") from error
-        deb.seek(0)
-        digest = hashlib.file_digest(deb, "sha256").hexdigest()
     if not control:
         raise BadDeb(name, "it has no control file")
-    return Unpacked(control, copy.stat().st_size, digest)
+    return Unpacked(control, copy.stat().st_size, sum_of_file(copy))
 
 
 def parts(path: Path) -> dict[str, tuple[int, int]]:

@@ -7,7 +7,6 @@ the plain ones and of zstd's version: neither the number of threads nor what is 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import threading
 from collections import deque
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import zstandard
 
+from rootfs.digests import sum_of
 from rootfs.memo import prune
 
 LEVEL = 7  # measured on a minbase tree: 1 % larger than 9 in two thirds of its time; 7 % smaller than 3
@@ -25,13 +25,13 @@ WORKERS = min(4, len(os.sched_getaffinity(0)))  # each has tables of some 30 MB 
 
 FOLDER = "frames"  # of a cache
 KEPT = 1 << 30  # bytes of compressed frames that stay for the next time
-CHECK = hashlib.sha256().digest_size
+CHECK = len(sum_of(b""))
 
 
 class Frames:
-    """Compressed frames in a folder, by the sha256 of their plain bytes; a saving, so what goes wrong here is no error.
+    """Compressed frames in a folder, by the sum of their plain bytes; a saving, so what goes wrong here is no error.
 
-    A file is the sha256 of the frame and then the frame: one that was damaged or cut off is made anew.
+    A file is the sum of the frame and then the frame: one that was damaged or cut off is made anew.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -48,7 +48,7 @@ class Frames:
         except OSError:
             return None
         frame = data[CHECK:]
-        return frame if hashlib.sha256(frame).digest() == data[:CHECK] else None
+        return frame if sum_of(frame).encode() == data[:CHECK] else None
 
     def put(self, plain: str, frame: bytes) -> None:
         """Keep a frame; whoever reads at the same time finds it whole or not at all."""
@@ -56,7 +56,7 @@ class Frames:
         draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
         try:
             with draft.open("wb") as file:
-                file.write(hashlib.sha256(frame).digest())
+                file.write(sum_of(frame).encode())
                 file.write(frame)
             draft.replace(path)
         except OSError:
@@ -99,7 +99,7 @@ class Squeezer:
         """The frame compressed: as it is kept, else it is kept now."""
         if self._kept is None:
             return self._compress(frame)
-        plain = hashlib.sha256(frame).hexdigest()
+        plain = sum_of(frame)
         if (known := self._kept.get(plain)) is None:
             known = self._compress(frame)
             self._kept.put(plain, known)

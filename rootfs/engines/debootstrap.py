@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rootfs.engines import Job, is_root, repository
+from rootfs.engines.plain import Plain
 from rootfs.errors import NeedsRoot, ProgramFailed
 from rootfs.stage_two import places
 
@@ -19,14 +20,14 @@ FOLDERS = ("/var/lib/apt/lists/partial", "/var/cache/apt/archives/partial")
 EMPTY = ("dev", "proc", "sys", "run", "tmp")
 
 
-def stage_one(job: Job, debs: Callable[[], object], suite: str, epoch: int) -> None:
+def stage_one(job: Job, debs: Callable[[], list[Plain]], suite: str, epoch: int) -> None:
     """Make the tree of the repository's packages.
 
     Raises NeedsRoot for an ordinary user, ProgramFailed, ProgramTimedOut.
     """
     if not is_root():
         raise NeedsRoot("debootstrap")
-    debs()
+    repository.index(job.repository, debs(), suite, job.architecture)
     try:
         _bootstrap(job, suite, epoch)
     except ProgramFailed as error:

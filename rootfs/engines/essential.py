@@ -44,7 +44,7 @@ def make(
     aside = meanwhile.enter_context(ThreadPoolExecutor(1))
 
     def made() -> list[Plain]:
-        debs = repository.make(folder, job.debs, packages, recipe.suite, job.architecture, kept=kept)
+        debs = repository.make(folder, job.debs, packages, kept)
         meanwhile.enter_context(foreseeing(job, recipe, debs, others(), folders, start.keep.get("essential")))
         if kept:
             aside.submit(plain.keep, debs, kept)

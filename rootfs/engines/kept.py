@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Thread
 from typing import IO
 
-from rootfs.digests import digest_of, sha256_of
+from rootfs.digests import digest_of, sum_of_file
 from rootfs.kept import locked
 from rootfs.lock import Package, package_versions
 from rootfs.memo import copy, state_of
@@ -55,7 +55,7 @@ def find(folder: Path, key: str) -> Path | None:
     for path in folder.glob(f"{key}-*.tar"):
         waiting()  # for a disk, and a digest that needs no Python
         with contextlib.suppress(OSError):
-            if _sound.get(path) == state_of(path) or path.stem == f"{key}-{sha256_of(path)}":
+            if _sound.get(path) == state_of(path) or path.stem == f"{key}-{sum_of_file(path)}":
                 os.utime(path)
                 _sound[path] = state_of(path)
                 return path
@@ -70,7 +70,7 @@ def keep(folder: Path, key: str, made: Path) -> None:
     """
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        copy(made, folder / f"{key}-{sha256_of(made)}.tar")
+        copy(made, folder / f"{key}-{sum_of_file(made)}.tar")
         _prune(folder)
 
 

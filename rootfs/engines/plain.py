@@ -95,4 +95,4 @@ def keep(made: Collection[Plain], kept: Path) -> None:
 
 
 def _name(package: Package, said: Unpacked) -> str:
-    return f"{package.sha256}-{said.sha256}.deb"
+    return f"{package.sha256}-{said.sum}.deb"

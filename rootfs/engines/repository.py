@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rootfs import deb
+from rootfs.digests import sha256_of
 from rootfs.engines import TIMEOUT, Job, plain
 from rootfs.engines.plain import Plain
 from rootfs.errors import ProgramFailed, ProgramTimedOut
@@ -26,38 +27,40 @@ PLACES = ("/mnt", "/media")
 BOUND = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
 
 
-def make(
-    folder: Path, debs: Path, packages: Iterable[Package], suite: str, architecture: str, *, kept: Path | None = None
-) -> list[Plain]:
-    """Make the repository in the empty `folder`, of the files in `debs`, without compression; returns what they became.
+def make(folder: Path, debs: Path, packages: Iterable[Package], kept: Path | None = None) -> list[Plain]:
+    """Begin the repository in the empty `folder`: what is in `debs`, without compression; returns what that became.
 
-    What is `kept` of an earlier time saves work. All of them get the priority `required`: debootstrap then takes each,
-    and apt does not care. Raises BadDeb.
+    What is `kept` of an earlier time saves work. Raises BadDeb.
     """
-    index = folder / f"dists/{suite}/{SECTION}/binary-{architecture}/Packages"
     (folder / POOL).mkdir()
-    index.parent.mkdir(parents=True)
 
     def write(package: Package) -> Plain:
         name = f"{POOL}/{package.name}_{package.architecture}.deb"
         return plain.write(package, debs / package.file_name, folder / name, kept)
 
     with ThreadPoolExecutor(THREADS) as pool:
-        made = list(pool.map(write, packages))
+        return list(pool.map(write, packages))
+
+
+def index(folder: Path, made: Iterable[Plain], suite: str, architecture: str) -> None:
+    """Say in the repository what it has, for an engine that asks.
+
+    All of them get the priority `required`: debootstrap then takes each.
+    """
+    index = folder / f"dists/{suite}/{SECTION}/binary-{architecture}/Packages"
+    index.parent.mkdir(parents=True)
     index.write_text("".join(map(_stanza, made)))
     data = index.read_bytes()
     listed = f" {hashlib.sha256(data).hexdigest()} {len(data)} {SECTION}/binary-{architecture}/Packages"
     (folder / f"dists/{suite}/Release").write_text(
-        # Both names are asked for: mmdebstrap selects by archive and by code name.
         f"Suite: {suite}\nCodename: {suite}\nComponents: {SECTION}\nArchitectures: {architecture}\nSHA256:\n{listed}\n"
     )
-    return made
 
 
 def _stanza(made: Plain) -> str:
     """The package in the index."""
     control = re.sub(r"^Priority:.*\n", "", made.said.control + "\n", flags=re.MULTILINE | re.IGNORECASE)
-    where = f"Filename: {POOL}/{made.path.name}\nSize: {made.said.size}\nSHA256: {made.said.sha256}"
+    where = f"Filename: {POOL}/{made.path.name}\nSize: {made.said.size}\nSHA256: {sha256_of(made.path)}"
     return f"{control}Priority: required\n{where}\n\n"
 
 

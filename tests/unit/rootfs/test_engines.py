@@ -1,5 +1,6 @@
 """What engines share: debs, the repository of stage one, trees that are kept, the plan of stage two."""
 
+import hashlib
 import lzma
 import subprocess
 import sys
@@ -64,10 +65,12 @@ def test_the_repository_has_just_the_packages_and_all_are_required(tmp_path):
     for each in packages:
         (tmp_path / each.file_name).write_bytes(a_deb(mtime=5 if each.name == "a" else 9))
     (tmp_path / "r").mkdir()
-    repository.make(tmp_path / "r", tmp_path, packages, "s", "amd64")
+    repository.index(tmp_path / "r", repository.make(tmp_path / "r", tmp_path, packages), "s", "amd64")
     index = (tmp_path / "r/dists/s/main/binary-amd64/Packages").read_text()
     stanzas = index.removesuffix("\n\n").split("\n\n")
     assert [stanza.count("Priority: required") for stanza in stanzas] == [1, 1]
+    for path, stanza in zip(sorted((tmp_path / "r/pool").iterdir()), stanzas, strict=True):
+        assert f"SHA256: {hashlib.sha256(path.read_bytes()).hexdigest()}" in stanza
     assert "optional" not in index
     assert {path.name for path in (tmp_path / "r/pool").iterdir()} == {"a_amd64.deb", "b_amd64.deb"}
     assert "Codename: s\n" in (tmp_path / "r/dists/s/Release").read_text()
@@ -85,7 +88,7 @@ def test_debs_are_unpacked_once_and_anew_where_what_was_kept_is_damaged(tmp_path
     def make(name):
         unpacked.clear()
         (tmp_path / name).mkdir()
-        made = repository.make(tmp_path / name, tmp_path, packages, "s", "amd64", kept=keeping)
+        made = repository.make(tmp_path / name, tmp_path, packages, keeping)
         plain.keep(made, keeping)
         files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
         return [(path.name, path.read_bytes()) for path in files]
@@ -106,7 +109,7 @@ def test_a_folder_that_cannot_be_written_to_keeps_no_debs(tmp_path):
     (tmp_path / package().file_name).write_bytes(a_deb())
     (tmp_path / "file").touch()
     (tmp_path / "r").mkdir()
-    made = repository.make(tmp_path / "r", tmp_path, [package()], "s", "amd64", kept=tmp_path / "file/kept")
+    made = repository.make(tmp_path / "r", tmp_path, [package()], tmp_path / "file/kept")
     plain.keep(made, tmp_path / "file/kept")
     assert [each.path.name for each in made] == ["a_amd64.deb"]
 
