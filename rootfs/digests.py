@@ -1,7 +1,7 @@
 """Digests of values, sha256 of canonical JSON, the first links of the chain of digests; and of files.
 
 What only we keep, and could make again, is known by its BLAKE3: it is read more often than anything else, and a sha256
-takes three times as long, or ten where the processor has no instructions for it.
+takes three times as long even where the processor has instructions for it.
 """
 
 from __future__ import annotations
