@@ -47,10 +47,10 @@ def index(folder: Path, made: Iterable[Plain], suite: str, architecture: str) ->
 
     All of them get the priority `required`: debootstrap then takes each.
     """
-    index = folder / f"dists/{suite}/{SECTION}/binary-{architecture}/Packages"
-    index.parent.mkdir(parents=True)
-    index.write_text("".join(map(_stanza, made)))
-    data = index.read_bytes()
+    listing = folder / f"dists/{suite}/{SECTION}/binary-{architecture}/Packages"
+    listing.parent.mkdir(parents=True)
+    listing.write_text("".join(map(_stanza, made)))
+    data = listing.read_bytes()
     listed = f" {hashlib.sha256(data).hexdigest()} {len(data)} {SECTION}/binary-{architecture}/Packages"
     (folder / f"dists/{suite}/Release").write_text(
         f"Suite: {suite}\nCodename: {suite}\nComponents: {SECTION}\nArchitectures: {architecture}\nSHA256:\n{listed}\n"
