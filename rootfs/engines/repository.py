@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -50,8 +49,7 @@ def index(folder: Path, made: Iterable[Plain], suite: str, architecture: str) ->
     listing = folder / f"dists/{suite}/{SECTION}/binary-{architecture}/Packages"
     listing.parent.mkdir(parents=True)
     listing.write_text("".join(map(_stanza, made)))
-    data = listing.read_bytes()
-    listed = f" {hashlib.sha256(data).hexdigest()} {len(data)} {SECTION}/binary-{architecture}/Packages"
+    listed = f" {sha256_of(listing)} {listing.stat().st_size} {SECTION}/binary-{architecture}/Packages"
     (folder / f"dists/{suite}/Release").write_text(
         f"Suite: {suite}\nCodename: {suite}\nComponents: {SECTION}\nArchitectures: {architecture}\nSHA256:\n{listed}\n"
     )
