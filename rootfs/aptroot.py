@@ -11,7 +11,7 @@ from rootfs import kept
 from rootfs.archive import Source
 from rootfs.digests import digest_of
 from rootfs.keyring import armoured
-from rootfs.run import Log, Outcome, run
+from rootfs.run import Log, Outcome, proxies, run
 
 TIMEOUT = 1800.0  # seconds that apt may take
 QUOTED = frozenset('\\|{}[]<>"^~_=!@#$%&*')  # in apt's names of lists (URItoFileName)
@@ -69,7 +69,8 @@ class AptRoot:
 
     def run(self, *argv: str, check: bool = True, log: Log | None = None) -> Outcome:
         """Run a program of apt's on this root. Raises ProgramFailed unless `check` is False."""
-        environment = {"APT_CONFIG": str(self.folder / "apt.conf"), "DEBIAN_FRONTEND": "noninteractive"}
+        own = {"APT_CONFIG": str(self.folder / "apt.conf"), "DEBIAN_FRONTEND": "noninteractive"}
+        environment = {**proxies(), **own}
         return run(argv, env=environment, check=check, log=log, timeout=TIMEOUT)
 
     def preferences(self, text: str) -> tuple[str, ...]:

@@ -47,10 +47,14 @@ class Outcome:
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment every program gets: of the user's only the proxies, so that results do not depend on it."""
-    kept = {name: os.environ[name] for name in PROXIES if name in os.environ}
+    """The environment every program gets, so that results do not depend on the user's."""
     fixed = {"PATH": SYSTEM_PATH, "HOME": os.environ.get("HOME", "/"), "LC_ALL": "C", "TZ": "UTC"}
-    return {**kept, **fixed, **(extra or {})}
+    return {**fixed, **(extra or {})}
+
+
+def proxies() -> dict[str, str]:
+    """The user's proxy variables, for the environment of programs that fetch; they may hold a password."""
+    return {name: os.environ[name] for name in PROXIES if name in os.environ}
 
 
 def run(

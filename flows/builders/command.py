@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rootfs.builder import BuilderPlan
 from rootfs.errors import BuildxFailed, BuildxMissing, BuildxTooOld, ProgramFailed, ProgramMissing, ProgramTimedOut
-from rootfs.run import Log, run
+from rootfs.run import Log, proxies, run
 
 QUICK = 60.0  # seconds for what only reads and writes buildx's own files, or removes what an engine has
 
@@ -98,4 +98,4 @@ def _reason(output: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    return {name: os.environ[name] for name in CHOICES if name in os.environ}
+    return {**proxies(), **{name: os.environ[name] for name in CHOICES if name in os.environ}}

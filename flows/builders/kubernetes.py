@@ -22,7 +22,7 @@ from ruamel.yaml.error import YAMLError
 from flows.builders.engine import LABEL
 from rootfs.builder import BuilderPlan
 from rootfs.errors import ClusterUnreachable, Problem
-from rootfs.run import run
+from rootfs.run import proxies, run
 
 KUBECTL = "kubectl"
 SPARE = 10.0  # buildx is given the same time: its own two minutes are not what was asked for
@@ -133,4 +133,5 @@ def _get(kinds: str, *words: str) -> list[dict[str, Any]]:
 
 def _kubectl(*words: str) -> str:
     choice = {"KUBECONFIG": path} if (path := os.environ.get("KUBECONFIG")) else {}
-    return run([KUBECTL, *words, f"--request-timeout={REACH:g}s"], env=choice, timeout=4 * REACH).stdout
+    env = {**proxies(), **choice}
+    return run([KUBECTL, *words, f"--request-timeout={REACH:g}s"], env=env, timeout=4 * REACH).stdout

@@ -22,7 +22,7 @@ from rootfs.errors import (
     RegistrySpeaksHttp,
     RegistryUnreachable,
 )
-from rootfs.run import Log, run
+from rootfs.run import Log, proxies, run
 
 PUSH_TIME = 3600.0  # seconds for a whole image
 ASK_TIME = 120.0  # seconds for a manifest
@@ -120,7 +120,7 @@ def _flag(value: bool) -> str:
 
 def _skopeo(words: Sequence[str], reference: str, timeout: float, log: Log | None) -> str:
     """Run skopeo and return its standard output; what it says of a failure decides which one it is."""
-    env = {name: os.environ[name] for name in PASSED if name in os.environ}
+    env = {**proxies(), **{name: os.environ[name] for name in PASSED if name in os.environ}}
     try:
         return run(["skopeo", "--insecure-policy", *words], env=env, timeout=timeout, log=log).stdout
     except ProgramTimedOut as error:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rootfs.errors import Problem
-from rootfs.run import PROXIES, run
+from rootfs.run import run
 from rootfs.stage_two import accounts, base, customise, install, mounts, overlay, places, removal
 from rootfs.stage_two.plan import Plan
 
@@ -76,8 +76,6 @@ def _add_base(plan: Plan) -> None:
 def main(plan: Path, problem: Path) -> int:
     """Returns the exit status."""
     signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))  # as process 1 we would not even hear it
-    for name in PROXIES:
-        os.environ.pop(name, None)  # there is no network here; scripts must not see the user's
     socket.sethostname(HOST)
     try:
         make(Plan.loaded(plan.read_bytes()))

@@ -59,6 +59,17 @@ files:
     assert [line.split(b":")[0].strip() for line in found["net"][1].splitlines()[2:]] == [b"lo"]
 
 
+def test_commands_do_not_see_the_users_proxy(tree, monkeypatch):
+    for name in ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
+        monkeypatch.setenv(name, "http://user:password@127.0.0.1:1")
+    text = """
+build: [[sh, -c, 'env | sort > seen']]
+files: [{path: /seen, from: seen}]
+"""
+    found = tree(text)["seen"][1].decode()
+    assert "proxy" not in found.lower()
+
+
 def test_a_file_that_was_not_made_is_named(tree):
     with pytest.raises(FileNotMade, match="'out'"):
         tree("build: [['true']]\nfiles: [{path: /out, from: out}]\n")
