@@ -62,6 +62,7 @@ def record(done: Record, parts: Sequence[Part], pushed: str) -> Record:
     made_of = ingredients.keep(store, *lineage(wanted.file), but=wanted.archive)
     inventories = [publication.keep_bytes(store, canonical(part.packed.packages)) for part in parts]
     kept = {
+        "number": publication.next_number(store, done.image),
         "registry": pushed,
         "inventory": inventories[0] if len(parts) == 1 else "",
         "ingredients": made_of,
@@ -72,6 +73,4 @@ def record(done: Record, parts: Sequence[Part], pushed: str) -> Record:
             for part, inventory in zip(done.parts, inventories if done.parts else (), strict=True)
         ),
     }
-    published = done.model_copy(update=kept)
-    publication.keep_record(store, published)
-    return published
+    return publication.publish(store, done.model_copy(update=kept), "a new build")

@@ -1,4 +1,4 @@
-"""What the store says of builds: which one has these inputs, which an image has, and a new one, written last."""
+"""Builds in the store: which one has these inputs, which one is an image's newest, and how a new one is published."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from pathlib import Path
 
 from flows.image.oci import Image, blob_path
 from flows.image.several import Index
-from flows.publish.record import Record
+from flows.publish import newest
+from flows.publish.record import Record, key_of
 from flows.store import Store
+from flows.store.names import is_plain
 from rootfs.digests import canonical
-from rootfs.errors import BuildMissing, ImageMissing, nearest
+from rootfs.errors import BuildMissing, Conflict, ImageMissing, nearest
 
 
 def _inputs_key(digest: str) -> str:
@@ -24,7 +26,7 @@ def known(store: Store, input_digest: str) -> Record | None:
     if document is None:
         return None
     entry = json.loads(document.data)
-    return _read(store, f"images/{entry['image']}/builds/{entry['build']}.json")
+    return _read(store, key_of(entry["image"], entry["build"]))
 
 
 def _read(store: Store, key: str) -> Record | None:
@@ -34,13 +36,30 @@ def _read(store: Store, key: str) -> Record | None:
 
 def images(store: Store) -> list[str]:
     """The names of all images in the store, sorted."""
-    return sorted({key.split("/")[1] for key in store.list_documents("images")})
+    return store.list_folders("images")
 
 
 def latest(store: Store, image: str) -> Record | None:
-    """An image's newest build."""
-    keys = store.list_documents(f"images/{image}/builds")
-    return _read(store, keys[-1]) if keys else None
+    """An image's newest build, as its document says.
+
+    A store of an earlier version has no such document, and it may be lost or damaged: then all records are read.
+    """
+    pointed = newest.read(store, image)
+    return (pointed and _read(store, key_of(image, pointed.build))) or _last(store, image)
+
+
+def _last(store: Store, image: str) -> Record | None:
+    """The build with the greatest number; builds of an earlier version have none, and are ordered by their ids."""
+    records = filter(None, (_read(store, key) for key in _builds(store, image)))
+    return max(records, key=lambda record: (record.number, record.build), default=None)
+
+
+def next_number(store: Store, image: str) -> int:
+    """The counter's next value, for a build that is about to be published."""
+    if pointed := newest.read(store, image):
+        return pointed.number + 1
+    last = _last(store, image)
+    return last.number + 1 if last else 1
 
 
 def build_of(store: Store, reference: str) -> Record:
@@ -49,15 +68,24 @@ def build_of(store: Store, reference: str) -> Record:
     Raises ImageMissing with the nearest name, BuildMissing.
     """
     image, _, build = reference.partition("@")
-    names = images(store)
-    keys = store.list_documents(f"images/{image}/builds") if image in names else []
+    if not is_plain(image):
+        raise ImageMissing(image, nearest(image, images(store)))
+    if not build:
+        if record := latest(store, image):
+            return record
+        raise ImageMissing(image, nearest(image, images(store)))
+    keys = _builds(store, image)
     if not keys:
-        raise ImageMissing(image, nearest(image, names))
+        raise ImageMissing(image, nearest(image, images(store)))
     matching = [key for key in keys if key.rsplit("/", 1)[1].startswith(build)]
     record = _read(store, matching[-1]) if matching else None
     if record is None:
         raise BuildMissing(image, build)
     return record
+
+
+def _builds(store: Store, image: str) -> list[str]:
+    return store.list_documents(f"images/{image}/builds")
 
 
 def keep_blobs(store: Store, made: Image) -> None:
@@ -83,12 +111,33 @@ def keep_log(store: Store, log: Path) -> str:
     return store.put_blob(log)
 
 
-def keep_record(store: Store, record: Record) -> None:
-    """Make the build visible: its inputs, then its record, after which it is published."""
+def keep_record(store: Store, record: Record) -> Record:
+    """Keep a build's record, and then note which inputs it has; from here on it can be shown and named.
+
+    Returns what is kept: a step that is tried again finds the record that its first attempt has written.
+    """
+    try:
+        store.create_document(record.key, record.model_dump_json(indent=2).encode() + b"\n")
+    except Conflict:
+        if (kept := _read(store, record.key)) is None or kept.input_digest != record.input_digest:
+            raise
+        record = kept
+    _note_inputs(store, record)
+    return record
+
+
+def _note_inputs(store: Store, record: Record) -> None:
+    """The last build with these inputs counts."""
     key = _inputs_key(record.input_digest)
     entry = canonical({"image": record.image, "build": record.build})
-    if before := store.read_document(key):
-        store.replace_document(key, entry, before.version)
-    else:
+    if (before := store.read_document(key)) is None:
         store.create_document(key, entry)
-    store.create_document(record.key, record.model_dump_json(indent=2).encode() + b"\n")
+    elif before.data != entry:
+        store.replace_document(key, entry, before.version)
+
+
+def publish(store: Store, record: Record, why: str) -> Record:
+    """Keep a build's record, and let `latest` mean it: the commit point of its publication. Returns what is kept."""
+    kept = keep_record(store, record)
+    newest.move(store, kept.image, kept.build, why, least=kept.number)
+    return kept

@@ -9,7 +9,12 @@ from pydantic import BaseModel, ConfigDict
 from rootfs.lock import Lock, native_architecture
 from rootfs.platforms import platform_name
 
-Status = Literal["published", "unchanged", "built", "failed"]
+Status = Literal["published", "unchanged", "moved", "built", "failed"]
+
+
+def key_of(image: str, build: str) -> str:
+    """The place of a build's record in the store."""
+    return f"images/{image}/builds/{build}.json"
 
 
 class Frozen(BaseModel):
@@ -52,11 +57,17 @@ class Record(Frozen):
     Two of the seconds are of no step: AHEAD are those of `pack` in which the engine already took the layer in, EARLY
     those in which the image was resolved, or its tree made, before the step of that began.
 
-    `ingredients` is a blob with the recipe and its files, as they were. `status` is `published` (in the store),
-    `built` (asked not to publish), `unchanged` (the build named in `build` has the same inputs) or `failed`
-    (`reason` says why). `registry` is what was pushed, by digest; `example` are the arguments of a `docker run`
-    that shows it working. A layer on another image names its `parent`, a Dockerfile the `bases` of its contexts;
-    `layer_digest`, `diff_id` and `unpacked` are those of the highest layer, `size` and `packages` the whole image's.
+    `ingredients` is a blob with the recipe and its files, as they were. `status` is one of
+    - `published`: the build is in the store, and names point to it;
+    - `built`: it was asked not to publish;
+    - `unchanged`: the build named in `build` has the same inputs, and all names point to it;
+    - `moved`: that build has the same inputs, and names were moved to it; `reason` says why;
+    - `failed`: `reason` says why.
+
+    `number` orders the builds of an image: it only grows, whatever the clock says. `registry` is what was pushed, by
+    digest; `example` are the arguments of a `docker run` that shows it working. A layer on another image names its
+    `parent`, a Dockerfile the `bases` of its contexts; `layer_digest`, `diff_id` and `unpacked` are those of the highest
+    layer, `size` and `packages` the whole image's.
 
     An image for several platforms is an index, whose digest is its `manifest_digest`. What is said of one platform is
     in its `parts`, a record each; `packages`, `distribution` and `example` are those of the part for the machine that
@@ -66,6 +77,7 @@ class Record(Frozen):
 
     image: str
     build: str = ""
+    number: int = 0
     status: Status
     platforms: tuple[str, ...] = ()
     input_digest: str = ""
@@ -119,4 +131,4 @@ class Record(Frozen):
     @property
     def key(self) -> str:
         """Its place in the store."""
-        return f"images/{self.image}/builds/{self.build}.json"
+        return key_of(self.image, self.build)

@@ -2,7 +2,8 @@
 
     blobs/sha256/HEX                     every byte kept
     inputs/INPUT-DIGEST.json             which build has these inputs
-    images/NAME/builds/BUILD-ID.json     a build's record, written last
+    images/NAME/builds/BUILD-ID.json     a build's record, written before any name moves
+    images/NAME/newest.json              which build is the newest, and which were before
     images/NAME/channels/CHANNEL.json    which build a channel means
 
 Nothing is ever seen half-written, and a blob is checked whenever it is written and whenever it is read. Whoever writes
@@ -85,6 +86,9 @@ class Store(Protocol):
 
     def list_documents(self, folder: str) -> list[str]:
         """The keys of all documents below a folder such as `images/noble/builds`, sorted; none is no error."""
+
+    def list_folders(self, folder: str) -> list[str]:
+        """The names of the folders directly below one, sorted, without a look at what is in them."""
 
 
 def open_store(address: str, *, endpoint: str | None = None, region: str | None = None) -> Store:

@@ -153,6 +153,15 @@ class FolderStore:
         keys = (path.relative_to(self.folder).as_posix() for path in paths)
         return sorted(key for key in keys if is_plain(key))
 
+    def list_folders(self, folder: str) -> list[str]:
+        """The names of the folders directly below one, sorted."""
+        top = self._path(document_key(folder))
+        with self._errors():
+            if not top.is_dir():
+                return []
+            with os.scandir(top) as entries:
+                return sorted(entry.name for entry in entries if entry.is_dir() and is_plain(entry.name))
+
     def _path(self, key: str) -> Path:
         return self.folder / key
 

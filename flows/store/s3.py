@@ -181,6 +181,15 @@ class S3Store:
             found = [item["Key"].removeprefix(self.prefix) for page in pages for item in page.get("Contents", [])]
         return sorted(key for key in found if is_plain(key))
 
+    def list_folders(self, folder: str) -> list[str]:
+        """The names of the folders directly below one, sorted."""
+        prefix = self._key(document_key(folder)) + "/"
+        with self._errors():
+            asked = self._client.get_paginator("list_objects_v2")
+            pages = asked.paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/")
+            found = [item["Prefix"] for page in pages for item in page.get("CommonPrefixes", [])]
+        return sorted(filter(is_plain, (path.removeprefix(prefix).rstrip("/") for path in found)))
+
     def _key(self, key: str) -> str:
         return self.prefix + key
 

@@ -430,12 +430,16 @@ class StoreSuite:
         assert store.list_documents("inputs") == ["inputs/Z.json", "inputs/a.json", "inputs/noble.json"]
         assert store.list_documents("images/nob") == []
         assert store.list_documents("images/none") == []
+        assert store.list_folders("images") == ["noble", "noble-slim"]
+        assert store.list_folders("images/noble") == ["builds", "channels"]
+        assert store.list_folders("images/none") == store.list_folders("inputs") == []
 
     def test_what_is_no_key(self, store: Store) -> None:
         for key in NO_KEYS:
             for ask in (
                 store.read_document,
                 store.list_documents,
+                store.list_folders,
                 functools.partial(store.create_document, data=b""),
                 functools.partial(store.replace_document, data=b"", version="1"),
             ):

@@ -1,0 +1,115 @@
+"""Which build of an image is its newest: one small document, `images/NAME/newest.json`, changed by compare-and-swap.
+
+To write this document is the commit point of a publication: the tags in the registry and in the engine follow it. Its
+`number` only grows, so the order of builds does not depend on any machine's clock.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+from pydantic import ValidationError
+
+from flows.publish.record import Frozen
+from flows.store import Document, Store
+from rootfs.digests import canonical
+from rootfs.errors import BuildError, Conflict
+
+FORMAT = 1
+HISTORY = 50  # earlier moves that are kept
+TRIES = 20  # of a compare-and-swap, before somebody else is said to be in the way
+
+
+class Move(Frozen):
+    """`latest` came to mean a build: the value of the counter then, the time (UTC), and the reason."""
+
+    build: str
+    number: int
+    at: str
+    why: str
+
+
+class Newest(Move):
+    """What `latest` means now, and the moves before, newest first.
+
+    `named` says whether the registry and the engine have followed; where it is false, a run was interrupted or failed.
+    """
+
+    format: int = FORMAT
+    named: bool = False
+    history: tuple[Move, ...] = ()
+
+
+def read(store: Store, image: str) -> Newest | None:
+    """What `latest` means; None where the store does not say so, or says it in a damaged document."""
+    document = store.read_document(_key(image))
+    return _parsed(document, image) if document else None
+
+
+def move(store: Store, image: str, build: str, why: str, *, least: int = 0) -> Newest:
+    """Let `latest` mean this build; the counter becomes `least` or more. Nothing is written where it means it already.
+
+    Raises Conflict where others keep moving it.
+    """
+    for _ in range(TRIES):
+        document = store.read_document(_key(image))
+        before = _parsed(document, image) if document else None
+        if before and before.build == build:
+            return before
+        now = _after(before, build, why, least)
+        if _written(store, image, now, document):
+            return now
+    raise Conflict(store.address, _key(image))
+
+
+def mark_named(store: Store, image: str, build: str, *, named: bool = True) -> bool:
+    """Note whether the registry and the engine have followed; returns whether `latest` still means this build."""
+    for _ in range(TRIES):
+        document = store.read_document(_key(image))
+        before = _parsed(document, image) if document else None
+        if before is None or before.build != build:
+            return False
+        if before.named == named or _written(store, image, before.model_copy(update={"named": named}), document):
+            return True
+    raise Conflict(store.address, _key(image))
+
+
+def _key(image: str) -> str:
+    return f"images/{image}/newest.json"
+
+
+def _after(before: Newest | None, build: str, why: str, least: int) -> Newest:
+    history: tuple[Move, ...] = ()
+    if before:
+        last = Move(build=before.build, number=before.number, at=before.at, why=before.why)
+        history = (last, *before.history)[:HISTORY]
+    number = max(before.number + 1 if before else 1, least)
+    return Newest(build=build, number=number, at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", why=why, history=history)
+
+
+def _written(store: Store, image: str, now: Newest, before: Document | None) -> bool:
+    """Write the document, unless somebody else has changed it since it was read."""
+    data = canonical(now.model_dump(mode="json")) + b"\n"
+    try:
+        if before:
+            store.replace_document(_key(image), data, before.version)
+        else:
+            store.create_document(_key(image), data)
+    except Conflict:
+        return False
+    return True
+
+
+def _parsed(document: Document, image: str) -> Newest | None:
+    try:
+        said = json.loads(document.data)
+        if isinstance(said, dict) and isinstance(said.get("format"), int) and said["format"] > FORMAT:
+            raise BuildError(
+                f"the store says what is newest of {image} in a form that this version does not know",
+                where=_key(image),
+                mend="A newer version of Baseforge writes to this store: update this one.",
+            )
+        return Newest.model_validate(said)
+    except (ValueError, ValidationError):
+        return None
