@@ -66,8 +66,8 @@ class Record(Frozen):
 
     `number` orders the builds of an image: it only grows, whatever the clock says. `registry` is what was pushed, by
     digest; `example` are the arguments of a `docker run` that shows it working. A layer on another image names its
-    `parent`, a Dockerfile the `bases` of its contexts; `layer_digest`, `diff_id` and `unpacked` are those of the highest
-    layer, `size` and `packages` the whole image's.
+    `parent`, a Dockerfile the `bases` of its contexts; `layer_digest`, `diff_id` and `unpacked` are those of the
+    highest layer, `size` and `packages` the whole image's.
 
     An image for several platforms is an index, whose digest is its `manifest_digest`. What is said of one platform is
     in its `parts`, a record each; `packages`, `distribution` and `example` are those of the part for the machine that
