@@ -10,7 +10,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
 
-from flows import dockerfile, interrupt
+from flows import dockerfile, interrupt, names
 from flows.choice import Choice
 from flows.describe import describe
 from flows.finish import publish, record, united
@@ -18,14 +18,17 @@ from flows.inputs import Inputs, Meant
 from flows.lean import flow
 from flows.leftovers import clear_away
 from flows.lifecycle import Builders, builders, through
+from flows.names import Existing
 from flows.part import Bench, Part, bench, make_image
 from flows.publish.record import Record
 from flows.session import current, current_run, new_run, session
 from flows.settings import load
-from flows.tasks import already_built, resolve, smoke
+from flows.tasks import resolve, smoke
 from flows.trees import empty_folder
-from rootfs.errors import ArchiveMoved, Problem, Unexpected
+from rootfs.errors import ArchiveMoved, BlobDamaged, BlobMissing, LayerDamaged, Problem, Unexpected
 from rootfs.parents import parents_first
+
+DAMAGED = (BlobDamaged, BlobMissing, LayerDamaged)
 
 
 def clean_up(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - names are Prefect's
@@ -51,8 +54,8 @@ def build(image: str, choice: Choice = Choice()) -> Record:  # noqa: B008 - froz
 
 def make(image: str, choice: Choice) -> Record:
     """The steps in order, for each platform, and one image of them all; a digest is the only link between steps."""
-    wanted, known = meaning(image, choice)
-    if known:
+    wanted, existing = meaning(image, choice)
+    if existing and (known := reused(existing)):
         return known
     with ExitStack() as undo:
         place = bench(wanted, choice, undo)
@@ -61,7 +64,22 @@ def make(image: str, choice: Choice) -> Record:
         made, done = united(wanted, parts, place.place)
         if not choice.publish:
             return done.model_copy(update={"status": "built", "seconds": dict(current_run().timeline.seconds)})
-        return record(done, parts, publish(made, parts, place.engine))
+        published = record(done, parts, publish(made, parts))
+        with names.told(published):
+            names.point(published)
+        return published
+
+
+def reused(existing: Existing) -> Record | None:
+    """A build that is in the store, once all names point to it; None where it turns out to be damaged there."""
+    if not existing.reasons:
+        return existing.record
+    try:
+        with names.told(existing.record, but=DAMAGED):
+            return names.move(existing)
+    except DAMAGED as damage:
+        current().progress.say(f"{existing.record.image}: {damage.what}; it is built anew")
+        return None
 
 
 def make_part(wanted: Inputs, here: Bench, held_by: Builders, *, offline: bool) -> Part:
@@ -77,12 +95,12 @@ def make_part(wanted: Inputs, here: Bench, held_by: Builders, *, offline: bool) 
     return Part(wanted, made, image_id, packed, describe(wanted, made, packed, used, verdict))
 
 
-def meaning(image: str, choice: Choice) -> tuple[Meant, Record | None]:
+def meaning(image: str, choice: Choice) -> tuple[Meant, Existing | None]:
     """What the image means today, and the build that is just that, if it need not be built; asked once a run."""
     meant = current_run().meant
     if image not in meant:
         wanted = resolve(image, choice)
-        meant[image] = wanted, None if choice.forces(image) else already_built(wanted)
+        meant[image] = wanted, None if choice.forces(image) else names.already_built(wanted, choice)
     return meant[image]
 
 
@@ -109,7 +127,8 @@ def attempt(image: str, choice: Choice, *, of_night: bool = False) -> Record:
 def _attempt(image: str, choice: Choice, *, of_night: bool) -> Record:
     with new_run(image) as run:
         try:
-            return (of_night and meaning(image, choice)[1]) or build(image, choice)
+            existing = meaning(image, choice)[1] if of_night else None
+            return existing.record if existing and not existing.reasons else build(image, choice)
         except Exception as error:  # a bug that one image meets must not cost the others their night
             if interrupt.came():
                 raise KeyboardInterrupt from error

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.builders.engine import Engine
 from flows.describe import describe_all
-from flows.image import importer
 from flows.image.oci import Image
 from flows.image.several import Index, join
 from flows.inputs import Meant
+from flows.names import registry_of
 from flows.part import Part
 from flows.publish import ingredients, publication, registry
 from flows.publish.record import Record
@@ -38,26 +37,26 @@ def joined(parts: Sequence[Part], folder: Path) -> Index:
 
 
 @step("publish {made.name}", network=True)
-def publish(made: Image | Index, parts: Sequence[Part], engine: Engine) -> str:
-    """Blobs to the store, the image to the registry by digest, and then the names; returns what was pushed."""
-    here, run = current(), current_run()
+def publish(made: Image | Index, parts: Sequence[Part]) -> str:
+    """Blobs to the store, and the image to the registry by its digest alone; returns what was pushed.
+
+    No name moves before there is a record, and nothing but a record says that a build is there.
+    """
+    here = current()
     for part in parts:
         publication.keep_blobs(here.store, part.image)
     if isinstance(made, Index):
         publication.keep_index(here.store, made)
-    pushed = ""
-    if here.settings.registry:
-        where = registry.Registry(here.settings.registry, here.settings.registry_insecure)
-        pushed = registry.push(made, where, log=run.log)
-        registry.tag(pushed, where, [run.build, "latest"], log=run.log)
-    for part in parts:
-        importer.tag(engine, part.image_id, here.settings.local_reference(made.name, part.wanted.platform))
-    return pushed
+    where = registry_of(here)
+    return registry.push(made, where, log=current_run().log) if where else ""
 
 
 @step("record {done.image}", network=True)
 def record(done: Record, parts: Sequence[Part], pushed: str) -> Record:
-    """The record last: with it the build is published."""
+    """The record, and then what `latest` means in the store: with that the build is published.
+
+    The names in the registry and in the engine follow; see `flows.names`.
+    """
     store, run, wanted = current().store, current_run(), parts[0].wanted
     made_of = ingredients.keep(store, *lineage(wanted.file), but=wanted.archive)
     inventories = [publication.keep_bytes(store, canonical(part.packed.packages)) for part in parts]

@@ -14,8 +14,10 @@ from flows.builders import engine
 from flows.folders import cache_folder
 from flows.lean import flow
 from flows.leftovers import clear_away, traces
-from flows.session import session
+from flows.names import finish, unfinished
+from flows.session import Session, session
 from flows.work import alive
+from rootfs.errors import Problem
 
 LONGEST = timedelta(days=1)  # no run takes longer
 WANTED = timedelta(days=7)  # in which a download that broke off may still be continued
@@ -25,7 +27,8 @@ WANTED = timedelta(days=7)  # in which a download that broke off may still be co
 def housekeeping() -> list[str]:
     """Remove builders, containers and work folders of runs that have ended; returns the ids of those runs.
 
-    What is half-written in the store goes too, and in time what is half downloaded.
+    What is half-written in the store goes too, and in time what is half downloaded. The names of images in the registry
+    and the engine are moved to what the store says, where a run that moved them was interrupted.
 
     A run of this machine has ended when nobody holds its lock. Of others that share the engine Prefect may know; one
     that it does not know, or takes for running, counts as ended when its newest trace is a day old.
@@ -39,7 +42,21 @@ def housekeeping() -> list[str]:
             clear_away(places, *ended)
         _forget_downloads(cache_folder() / "partial")
         here.store.sweep()
+        _finish_names(here)
         return sorted({*swept, *ended})
+
+
+def _finish_names(here: Session) -> None:
+    """Each image in turn, also where one fails. Raises the first failure."""
+    failed: list[Problem] = []
+    for image in unfinished(here):
+        try:
+            here.progress.say(f"{image}: names moved to build {finish(image)}, which an interrupted run had published")
+        except Problem as problem:
+            here.progress.say(f"{image}: names not moved: {problem}")
+            failed.append(problem)
+    if failed:
+        raise failed[0]
 
 
 def _forget_downloads(folder: Path) -> None:

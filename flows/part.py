@@ -9,7 +9,7 @@ from pathlib import Path
 from prefect.runtime import flow_run as this_run
 
 from flows import dockerfile
-from flows.builders import docker, engine
+from flows.builders import docker
 from flows.builders.choose import Chosen
 from flows.builders.docker import Ahead
 from flows.builders.engine import Engine
@@ -87,7 +87,7 @@ def bench(wanted: Meant, choice: Choice, undo: ExitStack) -> Bench:
     chosen = current().builder(choice.builder, wanted.recipe.builder)
     clear_away(settings.places)
     store.sweep()
-    reached = undo.enter_context(engine.connect())
+    reached = current().engine()
     for each in wanted.parts:
         see_it_runs(each, reached)
     folder = undo.enter_context(work_folder(settings.work, run_id))

@@ -48,7 +48,7 @@ def builds(records: Sequence[Record], settings: Settings, progress: Progress, as
         progress.say(ending(record))
         for line in disagreement(record.versions):
             progress.say(line)
-        if record.status == "published" and record.example is not None:
+        if record.status in ("published", "moved") and record.example is not None:
             progress.say(f"try it: {try_it(record, record.example, settings)}")
     if as_json:
         print_json([as_dict(record) for record in records])
@@ -62,6 +62,9 @@ def ending(record: Record) -> str:
         return f"{record.image}: failed: {record.reason}"
     if record.status == "unchanged":
         return f"{record.image}: unchanged, build {record.build} has these inputs ({record.manifest_digest})"
+    if record.status == "moved":
+        moved = f"moved to build {record.build}, which has these inputs ({record.manifest_digest})"
+        return f"{record.image}: {moved}: {record.reason}"
     seconds = record.took
     several = f"{len(record.parts)} platforms, " if record.parts else ""
     return (

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from flows.builders.choose import Chosen, choose
+from flows.builders.engine import Engine, connect
 from flows.folders import cache_folder, data_folder
 from flows.progress import Progress, Timeline
 from flows.settings import Settings, load
@@ -22,6 +23,7 @@ from rootfs.run import Log
 
 if TYPE_CHECKING:
     from flows.inputs import Meant
+    from flows.names import Existing
     from flows.publish.record import Record
 
 
@@ -36,6 +38,7 @@ class Session:
     done: dict[str, Record] = field(default_factory=dict)
     _apts: dict[bool, Apt] = field(default_factory=dict)
     _chosen: dict[tuple[str, str], Chosen] = field(default_factory=dict)
+    _engines: list[Engine] = field(default_factory=list)
 
     def apt(self, *, offline: bool) -> Apt:
         """What resolves, once a session; an `offline` one asks no archive."""
@@ -50,6 +53,17 @@ class Session:
             self._chosen[said] = choose(option, recipe, self.settings)
         return self._chosen[said]
 
+    def engine(self) -> Engine:
+        """The container engine, connected once a session. Raises what `connect` raises."""
+        if not self._engines:
+            self._engines.append(connect())
+        return self._engines[0]
+
+    def close(self) -> None:
+        """Close what was opened."""
+        while self._engines:
+            self._engines.pop().close()
+
 
 @dataclass(frozen=True)
 class Run:
@@ -61,7 +75,7 @@ class Run:
     log_stream: IO[str]
     progress: Progress
     timeline: Timeline = field(default_factory=Timeline)
-    meant: dict[str, tuple[Meant, Record | None]] = field(default_factory=dict)
+    meant: dict[str, tuple[Meant, Existing | None]] = field(default_factory=dict)
 
     def add(self, what: str, seconds: float) -> None:
         """Count seconds that are of no step."""
@@ -117,11 +131,12 @@ def session(settings: Settings | None = None, progress: Progress | None = None) 
         yield known
         return
     settings = settings or load()
-    token = _session.set(Session(settings, store_of(settings), progress or Progress()))
+    token = _session.set(opened := Session(settings, store_of(settings), progress or Progress()))
     try:
-        yield _session.get()
+        yield opened
     finally:
         _session.reset(token)
+        opened.close()
 
 
 @contextlib.contextmanager

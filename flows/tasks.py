@@ -15,7 +15,7 @@ from flows.folders import cache_folder
 from flows.image import importer, oci
 from flows.inputs import Inputs, Meant
 from flows.parents import Ground
-from flows.publish.record import EARLY, ParentBuild, Record
+from flows.publish.record import EARLY, ParentBuild
 from flows.session import current, current_run
 from flows.smoke import Verdict, smoke_test
 from flows.steps import step
@@ -67,13 +67,6 @@ def resolve(image: str, choice: Choice) -> Meant:
         state = f"archive of {datetime.fromtimestamp(epoch, UTC):%Y-%m-%d %H:%M} UTC"
         current().progress.note(f"{counts} packages, {state}")
     return wanted
-
-
-@step("look-up {wanted.recipe.name}", network=True)
-def already_built(wanted: Meant) -> Record | None:
-    """The build with the same inputs, if it is in every place it has to be."""
-    known = inputs.built(wanted)
-    return known and known.model_copy(update={"status": "unchanged", "seconds": dict(current_run().timeline.seconds)})
 
 
 @step("fetch {wanted.recipe.name}/{wanted.architecture}", network=True)

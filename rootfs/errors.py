@@ -1022,6 +1022,10 @@ class RegistryFailed(BuildError):
         super().__init__("the registry did not take the image", where=registry, output=output)
 
 
+class RegistryAbsent(RegistryFailed):
+    """The registry does not have what was asked for."""
+
+
 class RegistryChanged(BuildError):
     """The registry has something else than was pushed."""
 
@@ -1031,6 +1035,19 @@ class RegistryChanged(BuildError):
             where=reference,
             mend="Somebody else pushes to this name, or the registry rewrites images: neither can be trusted.",
         )
+
+
+class NamesBehind(BuildError):
+    """A build is in the store, and something that should follow it, in the registry or the engine, could not."""
+
+    def __init__(self, image: str, build: str, problem: Problem) -> None:
+        super().__init__(
+            f"{problem.what} (build {build} is in the store, but not all names of {image} point to it)",
+            where=problem.where,
+            mend=f"{problem.mend} The next build of {image} goes on from there, and so does `baseforge gc`.".lstrip(),
+            output=problem.output,
+        )
+        self.status = problem.status
 
 
 class NightFailed(BuildError):

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from docker import DockerClient
 from docker.constants import DEFAULT_DOCKER_API_VERSION
@@ -19,7 +19,6 @@ from docker.utils import kwargs_from_env
 from requests import RequestException
 from urllib3.exceptions import HTTPError
 
-from flows.image.oci import Image
 from rootfs.errors import ContextMissing, EngineForbidden, EngineLost, EngineRefused, EngineUnreachable
 
 Answer = TypeVar("Answer")
@@ -33,6 +32,18 @@ LABEL = "baseforge.run"  # what a run makes in an engine or a cluster carries it
 
 # The SDK lets the errors of the libraries below it through.
 FAULTS = (DockerException, StreamParseError, RequestException, HTTPError, OSError)
+
+
+class Digests(Protocol):
+    """An image, or the record of one, for one platform."""
+
+    @property
+    def manifest_digest(self) -> str:
+        """The digest of its manifest."""
+
+    @property
+    def config_digest(self) -> str:
+        """The digest of its config."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,7 @@ class Engine:
         """Whether it runs on this machine, as far as its address says."""
         return not self.endpoint.startswith(("tcp:", "http:", "https:", "ssh:"))
 
-    def image_id(self, image: Image) -> str:
+    def image_id(self, image: Digests) -> str:
         """The id this engine must give the image."""
         return image.manifest_digest if self.containerd else image.config_digest
 

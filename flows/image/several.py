@@ -39,14 +39,17 @@ def outer_index(index: bytes, annotations: dict[str, str]) -> bytes:
     return encoded({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [said]})
 
 
-def join(images: Sequence[Image], folder: Path) -> Index:
-    """One layout in an empty `folder`, on the same file system as those of the images, whose files it shares."""
+def join(images: Sequence[Image], folder: Path, index: bytes | None = None) -> Index:
+    """One layout in an empty `folder`, on the same file system as those of the images, whose files it shares.
+
+    The `index` over them is made, where it is not there already.
+    """
     blobs = folder / "blobs/sha256"
     blobs.mkdir(parents=True)
     for blob in (path for image in images for path in (image.layout / "blobs/sha256").iterdir()):
         if not (blobs / blob.name).exists():
             (blobs / blob.name).hardlink_to(blob)
-    index, name = index_of(map(descriptor, images)), images[0].name
+    index, name = index or index_of(map(descriptor, images)), images[0].name
     blob_path(folder, digest_of(index)).write_bytes(index)
     (folder / "oci-layout").write_bytes(LAYOUT_FILE)
     (folder / "index.json").write_bytes(outer_index(index, {"org.opencontainers.image.ref.name": name}))

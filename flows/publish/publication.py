@@ -6,6 +6,7 @@ import json
 from io import BytesIO
 from pathlib import Path
 
+from flows.image.archive import read_blob
 from flows.image.oci import Image, blob_path
 from flows.image.several import Index
 from flows.publish import newest
@@ -13,7 +14,7 @@ from flows.publish.record import Record, key_of
 from flows.store import Store
 from flows.store.names import is_plain
 from rootfs.digests import canonical
-from rootfs.errors import BuildMissing, Conflict, ImageMissing, nearest
+from rootfs.errors import BlobDamaged, BlobMissing, BuildMissing, Conflict, ImageMissing, nearest
 
 
 def _inputs_key(digest: str) -> str:
@@ -27,6 +28,27 @@ def known(store: Store, input_digest: str) -> Record | None:
         return None
     entry = json.loads(document.data)
     return _read(store, key_of(entry["image"], entry["build"]))
+
+
+def is_whole(store: Store, record: Record) -> bool:
+    """Whether the store has every blob that a record names, and those of its images with the length they must have."""
+    if record.index and not store.has_blob(record.index):
+        return False
+    return all(_is_whole(store, part) for part in record.parts or (record,)) and _has(store, record.log)
+
+
+def _is_whole(store: Store, part: Record) -> bool:
+    try:
+        manifest = json.loads(read_blob(store, part.manifest_digest))
+        blobs = (manifest["config"], *manifest["layers"])
+        sizes = all(store.blob_size(blob["digest"]) == blob["size"] for blob in blobs)
+    except (BlobMissing, BlobDamaged):
+        return False
+    return sizes and _has(store, part.inventory, part.ingredients)
+
+
+def _has(store: Store, *digests: str) -> bool:
+    return all(store.has_blob(digest) for digest in digests if digest)
 
 
 def _read(store: Store, key: str) -> Record | None:

@@ -16,6 +16,7 @@ from rootfs.errors import (
     Problem,
     ProgramFailed,
     ProgramTimedOut,
+    RegistryAbsent,
     RegistryChanged,
     RegistryDenied,
     RegistryFailed,
@@ -33,6 +34,7 @@ PASSED = ("REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "SSL_CERT_FI
 # What skopeo says, in lower case, and what it means; the first that matches counts.
 INVALID = ("invalid reference format", "invalid destination name")
 HTTP = ("server gave http response to https client",)
+ABSENT = ("manifest unknown", "name unknown", "not known to registry", "does not exist", "not found")
 DENIED = (
     "unauthorized",
     "authentication required",
@@ -95,6 +97,17 @@ def tag(reference: str, registry: Registry, tags: Sequence[str], *, log: Log | N
         _check(f"{repository}:{name}", digest, registry)
 
 
+def digest_at(reference: str, registry: Registry) -> str | None:
+    """The digest of what a name in the registry means; None where it means nothing.
+
+    Some registries deny access to what they do not have: that is None too, as a push says more. Else raises as `push`.
+    """
+    try:
+        return digest_of(_manifest(reference, registry).encode())
+    except (RegistryAbsent, RegistryDenied):
+        return None
+
+
 def _copy(source: str, target: str, registry: Registry, timeout: float, log: Log | None) -> None:
     """One image, or an index with all of its images, to one name.
 
@@ -108,10 +121,13 @@ def _copy(source: str, target: str, registry: Registry, timeout: float, log: Log
 
 def _check(reference: str, digest: str, registry: Registry) -> None:
     """Raises RegistryChanged unless the registry's manifest has the digest."""
-    flags = ["--raw", f"--tls-verify={_flag(not registry.insecure)}"]
-    manifest = _skopeo(["inspect", *flags, f"docker://{reference}"], reference, ASK_TIME, None)
-    if (found := digest_of(manifest.encode())) != digest:
+    if (found := digest_of(_manifest(reference, registry).encode())) != digest:
         raise RegistryChanged(reference, digest, found)
+
+
+def _manifest(reference: str, registry: Registry) -> str:
+    flags = ["--raw", f"--tls-verify={_flag(not registry.insecure)}"]
+    return _skopeo(["inspect", *flags, f"docker://{reference}"], reference, ASK_TIME, None)
 
 
 def _flag(value: bool) -> str:
@@ -134,6 +150,8 @@ def _failure(reference: str, output: str) -> Problem:
     said = output.lower()
     if any(words in said for words in INVALID):
         return InvalidRegistry(reference)
+    if any(words in said for words in ABSENT):
+        return RegistryAbsent(reference, output)
     if any(words in said for words in HTTP):
         return RegistrySpeaksHttp(reference)
     if any(words in said for words in DENIED):

@@ -1,0 +1,61 @@
+"""Images out of a store, laid out again as OCI layouts in a folder: what builders, engines and registries are sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from flows.image.archive import read_blob
+from flows.image.oci import LAYOUT_FILE, Image, blob_path, index
+from flows.image.several import Index, join
+from flows.image.unpack import plain
+from flows.store import Store
+from rootfs.pack import Layer
+from rootfs.platforms import platform_of
+
+
+def lay_out(store: Store, name: str, manifest_digest: str, architecture: str, layout: Path) -> Image:
+    """An image as an OCI layout in the folder `layout`, which must not be there yet; `architecture` is Debian's name.
+
+    Raises BlobMissing, BlobDamaged, LayerDamaged.
+    """
+    blob_path(layout, manifest_digest).parent.mkdir(parents=True)
+    manifest = _document(store, manifest_digest, layout)
+    config = _document(store, manifest["config"]["digest"], layout)
+    layers = [
+        _fetched(store, said, diff_id, layout)
+        for said, diff_id in zip(manifest["layers"], config["rootfs"]["diff_ids"], strict=True)
+    ]
+    data = blob_path(layout, manifest_digest).read_bytes()
+    (layout / "oci-layout").write_bytes(LAYOUT_FILE)
+    names = {"org.opencontainers.image.ref.name": name}
+    (layout / "index.json").write_bytes(index(data, platform_of(architecture), names))
+    return Image(
+        name=name,
+        layout=layout,
+        manifest_digest=manifest_digest,
+        config_digest=manifest["config"]["digest"],
+        layer=layers[-1],
+        architecture=architecture,
+        size=len(data) + manifest["config"]["size"] + sum(layer.size for layer in layers),
+        below=tuple(layers[:-1]),
+    )
+
+
+def lay_out_index(store: Store, index_digest: str, images: Sequence[Image], layout: Path) -> Index:
+    """An index and its images as one OCI layout in an empty folder. Raises BlobMissing, BlobDamaged."""
+    return join(images, layout, read_blob(store, index_digest))
+
+
+def _document(store: Store, digest: str, layout: Path) -> dict[str, Any]:
+    path = blob_path(layout, digest)
+    store.fetch_blob(digest, path)
+    return dict(json.loads(path.read_bytes()))
+
+
+def _fetched(store: Store, said: dict[str, Any], diff_id: str, layout: Path) -> Layer:
+    path = blob_path(layout, said["digest"])
+    store.fetch_blob(said["digest"], path)
+    return Layer(path, said["digest"], diff_id, said["size"], sum(map(len, plain(path))))
