@@ -1,4 +1,4 @@
-"""A private Docker engine, for tests that stop it, kill it or speak TLS with it."""
+"""A private Docker engine: one for a session's tests, and more for tests that stop it, kill it or speak TLS with it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ RUNTIME = Path(__file__).parents[2] / "deploy/setup/runc-available-caps"
 SYS_RESOURCE = 1 << 24  # capabilities(7)
 
 
+class EngineMissing(Exception):
+    """No private engine can be started here."""
+
+
 @dataclass(frozen=True)
 class Daemon:
     """A running engine: where it listens, and its process id."""
@@ -31,10 +35,11 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def dockerd(options: Sequence[str] = (), place: str = "/tmp") -> Iterator[Daemon]:
-    """An engine of the machine's version, with all it keeps in a folder in `place`; at the end both are gone."""
-    program = shutil.which("dockerd", path=f"{os.environ['PATH']}:/usr/sbin")
-    assert program, "dockerd is not installed: apt-get install docker.io"
+def dockerd(options: Sequence[str] = (), place: str | None = None) -> Iterator[Daemon]:
+    """An engine of the machine's version, with all it keeps in a folder in `place`, by default that of temporary files;
+    at the end both are gone.
+    """
+    program = _program()
     folder = Path(tempfile.mkdtemp(prefix="dockerd-", dir=place))  # a socket's path has 107 bytes at most
     socket = folder / "d.sock"
     places = [f"--data-root={folder}/data", f"--exec-root={folder}/exec", f"--pidfile={folder}/pid"]
@@ -46,13 +51,22 @@ def dockerd(options: Sequence[str] = (), place: str = "/tmp") -> Iterator[Daemon
     with (folder / "dockerd.log").open("wb") as log:
         process = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
     try:
-        _await(socket, process, folder / "dockerd.log")
+        _wait(socket, process, folder / "dockerd.log")
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         yield Daemon(f"unix://{socket}", int(children.read_text()))
     finally:
         process.kill()
         process.wait()
         remove(folder)
+
+
+def _program() -> str:
+    program = shutil.which("dockerd", path=f"{os.environ['PATH']}:/usr/sbin")
+    if not program:
+        raise EngineMissing("dockerd is not installed: apt-get install docker.io, or run tests/run, which does that")
+    if os.geteuid() != 0:
+        raise EngineMissing("The tests start a Docker engine of their own, and only root can do that: sudo tests/run")
+    return program
 
 
 def lacks_capability() -> bool:
@@ -64,16 +78,17 @@ def lacks_capability() -> bool:
 def _runtime() -> list[str]:
     if not lacks_capability():
         return []
-    assert shutil.which("jq"), "jq is not installed: apt-get install jq"
+    if not shutil.which("jq"):
+        raise EngineMissing("jq is not installed: apt-get install jq, or run tests/run, which does that")
     return [f"--add-runtime=available-caps={RUNTIME}", "--default-runtime=available-caps"]
 
 
-def _await(socket: Path, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait(socket: Path, process: subprocess.Popen[bytes], log: Path) -> None:
     until = time.monotonic() + SLOWEST_START
     ask = ["docker", "--host", f"unix://{socket}", "version"]
     while subprocess.run(ask, capture_output=True, check=False).returncode:
-        assert process.poll() is None, log.read_text()[-2000:]
-        assert time.monotonic() < until, log.read_text()[-2000:]
+        if process.poll() is not None or time.monotonic() > until:
+            raise EngineMissing(f"dockerd does not start; its log ends with:\n{log.read_text()[-2000:]}")
         time.sleep(0.1)
 
 

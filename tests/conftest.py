@@ -1,0 +1,33 @@
+"""What all tests share: a Docker engine of their own, so that no test touches what the machine's engine has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.engine.dockerd import EngineMissing, dockerd
+
+UNIT = Path(__file__).parent / "unit"
+# What else decides which engine a command talks to, and how.
+CHOICES = ("DOCKER_CONTEXT", "DOCKER_TLS", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_API_VERSION")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Start an engine that the session's tests and the commands that they run use; unit tests need none."""
+    if all(item.path.is_relative_to(UNIT) for item in request.session.items):
+        yield
+        return
+    try:
+        with dockerd() as daemon, pytest.MonkeyPatch.context() as patch:
+            for name in CHOICES:
+                patch.delenv(name, raising=False)
+            patch.setenv("DOCKER_HOST", daemon.address)
+            config = tmp_path_factory.mktemp("docker")
+            (config / "config.json").write_text("{}")  # podman wants one
+            patch.setenv("DOCKER_CONFIG", str(config))
+            yield
+    except EngineMissing as error:
+        pytest.exit(str(error), returncode=3)
