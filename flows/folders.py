@@ -13,6 +13,20 @@ def data_folder() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "baseforge"
 
 
+def make_data_folder() -> None:
+    """Make the data folder, or check the one that is there: logs, caches and keys in it are for its user alone.
+
+    Raises FolderForeign, DataFolderFailed.
+    """
+    from rootfs import private
+    from rootfs.errors import DataFolderFailed
+
+    try:
+        private.make(data_folder())
+    except OSError as error:
+        raise DataFolderFailed(data_folder(), error.strerror or str(error)) from error
+
+
 def cache_folder() -> Path:
     """Where the factory keeps what it can make or fetch again, and is only faster with."""
     return data_folder() / "cache"

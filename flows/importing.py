@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from flows import report, server
 from flows.choice import Choice
-from flows.folders import cache_folder
+from flows.folders import cache_folder, make_data_folder
 from flows.progress import Progress
 from flows.session import session, store_of
 from flows.settings import Settings, load
@@ -63,6 +63,7 @@ def import_(  # noqa: PLR0913, PLR0917 - each is an option
     keys |= {"setuid": setuid or (), "leave_out": leave_out or (), "unlinked": unlinked or ()}
     keys |= {"image": {"cmd": _words(name, cmd)}, "smoke": [{"run": _words(name, check)} for check in smoke or ()]}
     recipe = _recipe(name, source, sha256, keys)
+    make_data_folder()
     digest = _kept(store_of(settings), recipe, source)
     with _written(recipe, digest, settings) as here, session(here, Progress()) as held, server.connected():
         from flows.build import attempt

@@ -7,7 +7,6 @@ is used instead. Prefect reads its settings when it is imported, so `connect` co
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import socket
@@ -23,9 +22,10 @@ from typing import TYPE_CHECKING
 import certifi
 
 from flows import interrupt
+from flows.folders import make_data_folder
 from flows.folders import server_folder as folder
 from flows.spare import alike, keep
-from rootfs import kept
+from rootfs import kept, locks
 from rootfs.errors import ServerFailed
 from rootfs.run import detached
 
@@ -85,6 +85,7 @@ def connect(quiet: bool = True) -> str:
     if address := os.environ.get("PREFECT_API_URL"):
         return address
     os.environ["PREFECT_HOME"] = str(folder())
+    make_data_folder()
     server = running() or start()
     os.environ |= {
         "PREFECT_API_URL": server.address,
@@ -114,19 +115,12 @@ def running() -> Server | None:
 def start() -> Server:
     """Start the local server on a free port and wait until it answers; whoever comes second uses the first one's."""
     folder().mkdir(parents=True, exist_ok=True)
-    with _only_one():
+    with locks.locked(folder() / "lock", wait=2 * START):
         if server := running():
             return server
         server = _launch()
         (folder() / "server.json").write_text(json.dumps({"pid": server.pid, "port": server.port}))
         return server
-
-
-@contextlib.contextmanager
-def _only_one() -> Iterator[None]:
-    with (folder() / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _free_port() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 
 from flows.builders.choose import Chosen, choose
 from flows.builders.engine import Engine, connect
-from flows.folders import cache_folder, data_folder
+from flows.folders import cache_folder, data_folder, make_data_folder
 from flows.progress import Progress, Timeline
 from flows.settings import Settings, load
 from flows.store import Store, open_store
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from flows.inputs import Meant
     from flows.names import Existing
     from flows.publish.record import Record
+
+
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC  # a file that was not there
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,7 @@ def session(settings: Settings | None = None, progress: Progress | None = None) 
     if (known := _session.get(None)) and settings is None:
         yield known
         return
+    make_data_folder()
     settings = settings or load()
     token = _session.set(opened := Session(settings, store_of(settings), progress or Progress()))
     try:
@@ -148,7 +153,7 @@ def new_run(image: str) -> Iterator[Run]:
     build = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
     log_file = _logs(image) / f"{build}.log"
     log_file.parent.mkdir(parents=True, exist_ok=True)
-    with log_file.open("w") as stream:
+    with os.fdopen(os.open(log_file, NEW, 0o600), "w") as stream:
         token = _run.set(Run(image, build, log_file, stream, current().progress))
         try:
             yield _run.get()

@@ -1,17 +1,23 @@
-"""Work folders: one a run, locked while its run lives, so that what a killed run left behind is known and removed."""
+"""Work folders: one a run, locked while its run lives, so that what a killed run left behind is known and removed.
+
+They are in a private folder of the user, `baseforge-UID` in a folder that all users may share. Where another user was
+there first with that name, it is one with a random name that is remembered in the user's data folder.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import itertools
 import os
+import stat
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
 
+from flows.folders import data_folder
+from rootfs import kept, locks, private
+from rootfs.digests import digest_of
 from rootfs.engines import remove_tree
-from rootfs.errors import WorkFolderFailed
+from rootfs.errors import FolderForeign, WorkFolderFailed
 from rootfs.run import run
 
 PREFIX = "baseforge-"
@@ -20,34 +26,63 @@ IMAGES = "images"  # a file in a work folder: the ids of the images that the run
 
 @contextlib.contextmanager
 def work_folder(parent: Path, run_id: str) -> Iterator[Path]:
-    """An empty folder for one run, gone when the block ends, however it ends. Raises WorkFolderFailed."""
-    folder = parent / f"{PREFIX}{run_id}"
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        lock = _locked(_lock_of(folder))
-        folder.mkdir()
-        folder.chmod(0o755)  # whatever the umask: apt fetches as a user of its own
-    except OSError as error:
-        raise WorkFolderFailed(parent, error.strerror or str(error)) from error
-    with lock:
+    """An empty folder for one run, gone when the block ends, however it ends. Raises WorkFolderFailed, LockHeld."""
+    with contextlib.ExitStack() as held:
+        try:
+            folder = own_folder(parent) / run_id
+            held.enter_context(locks.locked(_lock_of(folder)))
+            folder.mkdir(private.MODE)
+        except OSError as error:
+            raise WorkFolderFailed(parent, error.strerror or str(error)) from error
         try:
             yield folder
         finally:
             _remove(folder)
 
 
+def own_folder(parent: Path) -> Path:
+    """The folder of this user's work folders in `parent`, made if it is not there. Raises OSError."""
+    parent = parent.absolute()
+    folder = parent / f"{PREFIX}{os.geteuid()}"
+    try:
+        private.make(folder)
+        if private.is_private(folder):
+            return folder
+    except (FolderForeign, NotADirectoryError):  # another user was there first
+        if not parent.is_dir():
+            raise
+    note = _note(parent)
+    with locks.locked(note.with_suffix(".lock")):
+        if known := _remembered(parent):
+            return known
+        made = tempfile.mkdtemp(prefix=PREFIX, dir=parent)
+        kept.write(note, made.encode())
+        return Path(made)
+
+
+def _note(parent: Path) -> Path:
+    """The file that says which folder with a random name is ours."""
+    return data_folder() / "work" / digest_of(str(parent)).removeprefix("sha256:")
+
+
+def _remembered(parent: Path) -> Path | None:
+    """Our folder with a random name, if there is one."""
+    with contextlib.suppress(OSError, ValueError):
+        folder = Path(_note(parent).read_text())
+        if folder.parent == parent and private.is_private(folder):
+            return folder
+    return None
+
+
+def _own_folders(parents: Iterable[Path]) -> list[Path]:
+    """The folders of this user's work folders that are there. What is another user's is left alone."""
+    places = [parent.absolute() for parent in parents]
+    found = [(place / f"{PREFIX}{os.geteuid()}", _remembered(place)) for place in places]
+    return [folder for pair in found for folder in pair if folder and private.is_private(folder)]
+
+
 def _lock_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.lock")
-
-
-def _locked(path: Path) -> IO[str]:
-    """The lock file, held; made anew when a sweep took it away between opening and locking it."""
-    while True:
-        lock = path.open("w")
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if path.exists() and os.path.samestat(path.stat(), os.fstat(lock.fileno())):
-            return lock
-        lock.close()
 
 
 def _remove(folder: Path) -> None:
@@ -65,33 +100,47 @@ def _mounts_below(folder: Path) -> list[str]:
 
 def note_image(folder: Path, image_id: str) -> None:
     """Say which image a run brings into the engine, for whoever clears away after it; it may bring several."""
-    with (folder / IMAGES).open("a") as note:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(folder / IMAGES, flags, 0o600), "a") as note:
         note.write(f"{image_id}\n")
 
 
+def _noted_images(folder: Path) -> list[str]:
+    """The images that a run of ours has noted; a note that is not this user's file says nothing."""
+    with contextlib.suppress(OSError, ValueError):
+        number = os.open(folder / IMAGES, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(number) as note:
+            status = os.fstat(number)
+            if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
+                return note.read().splitlines()
+    return []
+
+
 def alive(parents: Iterable[Path], run_id: str) -> bool:
-    """Whether a run of this machine is at work: the lock of one of its folders is held."""
-    return any(_held(parent, run_id) for parent in parents)
-
-
-def _held(parent: Path, run_id: str) -> bool:
-    try:
-        with _lock_of(parent / f"{PREFIX}{run_id}").open("r+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
+    """Whether a run of this user on this machine is at work: the lock of one of its folders is held."""
+    return any(locks.is_held(_lock_of(folder / run_id)) for folder in _own_folders(parents))
 
 
 def sweep(parents: Iterable[Path]) -> dict[str, list[str]]:
-    """Remove the work folders of runs that are no longer alive; returns their run ids, each with images it noted."""
+    """Remove the work folders of this user's runs that are no longer alive.
+
+    A run is alive while the lock of one of its folders is held. Returns the ids of the runs whose folders are removed,
+    each with the images that it noted.
+    """
+    folders = _own_folders(parents)
+    ours = [path for folder in folders for path in folder.iterdir() if private.is_ours(path)]
     swept: dict[str, list[str]] = {}
-    for path in itertools.chain.from_iterable(parent.glob(f"{PREFIX}*.lock") for parent in parents):
-        with contextlib.suppress(OSError), path.open("r+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            note, run_id = path.with_suffix("") / IMAGES, path.stem.removeprefix(PREFIX)
-            swept.setdefault(run_id, []).extend(note.read_text().splitlines() if note.is_file() else ())
-            _remove(path.with_suffix(""))
+    for run_id in sorted({path.name.removesuffix(".lock") for path in ours}):
+        with contextlib.suppress(OSError), contextlib.ExitStack() as held:
+            left = [path for folder in folders if _is_there(path := folder / run_id)]
+            if all(held.enter_context(locks.locked_now(_lock_of(path))) for path in left):
+                # A lock without a folder is that of a run that has only just begun, or that has cleared away itself.
+                if made := [path for path in left if path.is_dir()]:
+                    swept[run_id] = [image for path in made for image in _noted_images(path)]
+                for path in left:
+                    _remove(path)
     return swept
+
+
+def _is_there(folder: Path) -> bool:
+    return folder.is_dir() or _lock_of(folder).exists()

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from rootfs import kept
-from rootfs.aptroot import AptRoot, stanzas
+from rootfs.aptroot import TIMEOUT, AptRoot, stanzas
 from rootfs.archive import Site, Source, sources
 from rootfs.common import Origin
 from rootfs.digests import digest_of
@@ -18,6 +18,7 @@ from rootfs.errors import ArchiveChanging, NothingKept, PackageMissing, Packages
 from rootfs.lists import Lists, check_components
 from rootfs.lock import Lock, Package, package_versions
 from rootfs.lockfile import committed_lock
+from rootfs.locks import locked
 from rootfs.over import Below, resolve_over
 from rootfs.release import State
 from rootfs.resolve import resolve
@@ -27,6 +28,7 @@ from rootfs.whohas import packages_with
 
 REVISION = 2  # raised when the same archive and recipe would give another lock because this program changed
 TRIES = 3
+LONGEST = TIMEOUT + 60  # seconds to wait for another run whose apt reads or writes the lists
 # What of a recipe decides its packages, besides what decides its sources.
 ASKED = ("suite", "pockets", "components", "variant", "include", "exclude", "recommends", "repositories", "pins")
 
@@ -76,7 +78,7 @@ class Apt:
         """The package of the recipe's suites that has a file of each of these names; only those found, none offline."""
         if self._offline:
             return {}
-        with kept.locked(self._cache / "contents.lock"):
+        with locked(self._cache / "contents.lock", wait=LONGEST):
             text = stanzas(self._sources(recipe, files, architecture))
             return packages_with(AptRoot(self._cache / "contents", text, architecture), names, self._log)
 
@@ -109,7 +111,7 @@ class Apt:
             return known
         self._update(states, architecture, afresh=afresh)
         bare = None if below else self._bare(recipe, states, architecture)
-        with kept.locked(self._cache / "lock", shared=True):
+        with locked(self._cache / "lock", shared=True, wait=LONGEST):
             if self._lists.stale(states, architecture):
                 return None
             root = self._lists.root(states, architecture)
@@ -137,10 +139,10 @@ class Apt:
 
     def _update(self, states: tuple[State, ...], architecture: str, *, afresh: bool) -> None:
         """Fetch the lists that are not those of this state; who only reads them waits for nobody."""
-        with kept.locked(self._cache / "lock", shared=True):
+        with locked(self._cache / "lock", shared=True, wait=LONGEST):
             if not self._lists.stale(states, architecture):
                 return
-        with kept.locked(self._cache / "lock"):
+        with locked(self._cache / "lock", wait=LONGEST):
             stale = self._lists.stale(states, architecture)
             if stale and self._offline:
                 raise NothingKept(stale[0].source.suite)

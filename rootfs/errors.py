@@ -667,7 +667,36 @@ class ServerFailed(MachineError):
         )
 
 
-# Work folders
+# Folders and locks
+
+
+class FolderForeign(MachineError):
+    """A folder that must be this user's alone is somebody else's."""
+
+    def __init__(self, folder: object, owner: str) -> None:
+        super().__init__(
+            f"this folder belongs to {owner}, and you are not that user",
+            where=str(folder),
+            mend="Name another: BASEFORGE_HOME is where data is kept, `work` and `memory` are where images are made.",
+        )
+
+
+class DataFolderFailed(MachineError):
+    """The folder where the factory keeps its data cannot be made."""
+
+    def __init__(self, folder: object, reason: str) -> None:
+        super().__init__(f"the data folder {folder} cannot be made: {reason}", mend="Name another: BASEFORGE_HOME.")
+
+
+class LockHeld(MachineError):
+    """Another process holds a lock for longer than we wait. `holder` says which, as far as that is known."""
+
+    def __init__(self, path: object, seconds: float, holder: str) -> None:
+        super().__init__(
+            f"this lock was not free within {seconds:g} s: {holder} holds it",
+            where=str(path),
+            mend="Wait until that process ends, or end it; then try again.",
+        )
 
 
 class WorkFolderFailed(MachineError):

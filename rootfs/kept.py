@@ -1,12 +1,9 @@
-"""Small files that are kept from one night to the next: written whole or not at all, and locked against others."""
+"""Small files that are kept from one night to the next: written whole or not at all."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from rootfs.disk import disk_full
@@ -24,12 +21,3 @@ def write(path: Path, content: bytes) -> None:
             Path(name).replace(path)
     finally:
         Path(name).unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
-    """Hold a lock file, alone or with other readers, against threads and processes alike."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-        yield

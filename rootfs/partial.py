@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import tempfile
@@ -12,6 +11,7 @@ from email.utils import formatdate
 from pathlib import Path
 from typing import BinaryIO
 
+from rootfs import locks
 from rootfs.disk import close_quietly, disk_full
 
 CHUNK = 1 << 20
@@ -69,11 +69,10 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     """The partial file, ours alone: where another run has it in hand, a nameless one. Raises DiskFull."""
     with contextlib.ExitStack() as stack:
         with disk_full(path.parent):
-            file: BinaryIO = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b")
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            file: BinaryIO = os.fdopen(os.open(path, flags, 0o600), "r+b")
             stack.callback(close_quietly, file)
-            try:
-                fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not locks.lock(file.fileno()):
                 file = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 - the stack closes it
                 stack.callback(close_quietly, file)
         yield file

@@ -53,6 +53,11 @@ class Factory:
         return self.folder / "work"
 
     @property
+    def runs(self) -> Path:
+        """Where the work folders of runs are."""
+        return self.work / f"baseforge-{os.geteuid()}"
+
+    @property
     def environment(self) -> dict[str, str]:
         own = {"STORE": str(self.folder / "store"), "WORK": str(self.work), "MEMORY": ""}
         own = {f"BASEFORGE_{name}": value for name, value in own.items()}
@@ -121,7 +126,8 @@ class Factory:
 
     def leftovers(self) -> list[str]:
         """Whatever a run of this site may have left: work folders, mounts, processes, containers."""
-        folders = [str(path) for path in self.work.glob("*")] if self.work.is_dir() else []
+        found = [*self.work.glob("*"), *self.runs.glob("*")] if self.work.is_dir() else []
+        folders = [str(path) for path in found if path != self.runs]
         points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
         mounts = [point for point in points if point.startswith(f"{self.work}/")]
         containers = _docker("ps", "--all", "--filter", f"label={LABEL}", "--format", "{{.Names}} {{.Labels}}")

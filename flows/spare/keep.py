@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import signal
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from flows.folders import server_folder
 from flows.spare import alike, talk
+from rootfs import locks
 from rootfs.run import detached
 
 LOCK, LOG = "spare.lock", "spare.log"
@@ -20,15 +20,10 @@ LOCK, LOG = "spare.lock", "spare.log"
 @contextlib.contextmanager
 def only_one() -> Iterator[bool]:
     """Whether we are the spare process while the block lasts; not where there is one, or one that is still loading."""
-    with _lock().open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        for name in talk.names():  # of one that was killed
+    with locks.locked_now(_lock()) as alone:
+        for name in talk.names() if alone else ():  # of one that was killed
             (server_folder() / f"{talk.PREFIX}{name}").unlink(missing_ok=True)
-        yield True
+        yield alone
 
 
 def provide(born: str) -> None:
@@ -36,7 +31,7 @@ def provide(born: str) -> None:
     if not born:
         return
     code = alike.of_code()
-    if _is_held():
+    if locks.is_held(_lock()):
         end(unless=code)
         return
     argv = [sys.executable, "-P", "-m", "flows.spare.lend", f"{code}-{born}"]
@@ -51,17 +46,6 @@ def end(unless: str = "") -> None:
             with contextlib.suppress(OSError), talk.reach(name) as spare:
                 process, _ = talk.peer(spare)
                 os.kill(process, signal.SIGTERM)
-
-
-def _is_held() -> bool:
-    try:
-        with _lock().open("r") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        pass
-    return False
 
 
 def _lock() -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
 
+from rootfs import locks
 from rootfs.disk import close_quietly
 
 DRAFTS = ".*.partial"  # their names, as a pattern
@@ -71,18 +71,20 @@ def _begun(folder: Path, mode: int, stack: contextlib.ExitStack) -> tuple[Path, 
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         file = os.fdopen(descriptor, "wb")
         stack.callback(close_quietly, file)
-        with contextlib.suppress(OSError):  # a file system without locks, on which nobody sweeps
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if os.fstat(descriptor).st_nlink:  # nobody has swept it away before it was locked
+        try:
+            is_ours = locks.lock(descriptor)
+        except OSError:  # a file system without locks, on which nobody sweeps
+            is_ours = True
+        if is_ours and os.fstat(descriptor).st_nlink:  # nobody has locked it, or swept it away, before we locked it
             return path, file
 
 
 def sweep(folder: Path) -> None:
     """Remove the drafts whose writers are dead."""
     for path in folder.glob(DRAFTS):
-        with contextlib.suppress(OSError), path.open("rb") as file:  # it has gone, or its writer lives
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
+        with contextlib.suppress(OSError), locks.opened(path) as file:  # it has gone, or is no file
+            if locks.lock(file):  # its writer is dead
+                path.unlink()
 
 
 def _discard(path: Path) -> None:

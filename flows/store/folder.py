@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from flows.store.checked import checked, copy
 from flows.store.draft import Draft, draft, sweep
 from flows.store.fetch import fetch
 from flows.store.names import blob_key, document_key, is_plain
+from rootfs import locks
 from rootfs.disk import disk_full
 from rootfs.errors import BlobDamaged, BlobMissing, BlobRefused, Conflict, Problem, StoreRefused
 
@@ -27,8 +27,8 @@ READ_ONLY = 0o444  # a blob never changes; the umask takes away from this
 class FolderStore:
     """The store in a local or mounted folder, which is made on the first write. See `flows.store.Store`."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, wait: float = locks.WAIT) -> None:
+        self.folder, self._wait = folder, wait  # `wait` is how many seconds the store's lock may be held by others
         self._ready: dict[str, tuple[Draft, Future[str]]] = {}
 
     @property
@@ -167,19 +167,16 @@ class FolderStore:
 
     def _make(self) -> None:
         with self._errors():
-            self.folder.mkdir(parents=True, exist_ok=True)
+            # Ours alone where we make it. Who shares a store with other users makes its folder first.
+            self.folder.mkdir(0o700, parents=True, exist_ok=True)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         # One lock for the whole store: changes are few and small, and no lock files pile up beside the documents.
-        with self._errors():
-            descriptor = os.open(self._path(LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
+        with contextlib.ExitStack() as held:
             with self._errors():
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                held.enter_context(locks.locked(self._path(LOCK), wait=self._wait))
             yield
-        finally:
-            os.close(descriptor)
 
     @contextlib.contextmanager
     def _blob_errors(self, digest: str) -> Iterator[None]:

@@ -11,8 +11,9 @@ from threading import Thread
 from typing import IO
 
 from rootfs.digests import digest_of, sum_of_file
-from rootfs.kept import locked
+from rootfs.errors import LockHeld
 from rootfs.lock import Package, package_versions
+from rootfs.locks import locked
 from rootfs.memo import copy, state_of
 from rootfs.priority import LAST
 from rootfs.programs import waiting
@@ -20,6 +21,7 @@ from rootfs.programs import waiting
 REVISION = 4  # raised when the same key shall mean another tar
 MOST = 24  # tars: two for each suite and variant
 LARGEST = 4 << 30  # bytes of them all
+LONGEST = 600.0  # seconds to wait for another run that makes the same tar
 KEEPING = "keeping"  # the name of the threads that do it
 SOON = 2.0  # seconds: who packs a tree needs every processor, and others may be waiting for a kept one
 
@@ -42,11 +44,12 @@ def key_of(kind: str, packages: Iterable[Package], engine: str, architecture: st
 def one_at_a_time(folder: Path, key: str) -> Iterator[None]:
     """While the block lasts nobody else makes the tar of this key: who waits finds it kept.
 
-    A folder that cannot be written to holds nobody up.
+    A folder that cannot be written to holds nobody up, nor does whoever takes too long: then the tar is made twice.
     """
     with contextlib.ExitStack() as held:
-        with contextlib.suppress(OSError):
-            held.enter_context(locked(folder / f"{key[: key.index('-') + 2]}.lock"))  # few files, which stay
+        with contextlib.suppress(OSError, LockHeld):
+            path = folder / f"{key[: key.index('-') + 2]}.lock"  # few files, which stay
+            held.enter_context(locked(path, wait=LONGEST))
         yield
 
 

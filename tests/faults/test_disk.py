@@ -32,7 +32,7 @@ def test_no_room_in_the_work_folder(site, room, step, words):
     recipes.random_data(site, "large", 40)
     with small_disk(site.work, room):
         done = site.run("build", "large")
-        assert list(site.work.iterdir()) == []
+        assert list(site.runs.iterdir()) == []
     complains(done, 1, f"✗ {step} large", words)
     assert done.stderr.count("✗") == 1
 

@@ -56,5 +56,5 @@ def test_an_engine_that_is_killed_during_a_smoke_test(site, private, probe):
 
 def test_an_engine_that_is_killed_during_an_import(site, private):
     recipes.random_data(site, "victim", 300)
-    packing = killed(site, private, lambda _: any(site.work.glob("*/*/layer.tar.zst")), 0.4)  # the layer is on its way
+    packing = killed(site, private, lambda _: any(site.runs.glob("*/*/layer.tar.zst")), 0.4)  # the layer is on its way
     assert "looking for" in packing or "loading victim" in packing

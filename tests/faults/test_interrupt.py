@@ -23,7 +23,7 @@ def interrupted(done: Done) -> None:
 
 def appears(site: Factory, pattern: str) -> Condition:
     """Whether something of this name is in the work folder."""
-    return lambda _: any(site.work.glob(pattern))
+    return lambda _: any(site.runs.glob(pattern))
 
 
 def container(site: Factory) -> Condition:

@@ -109,9 +109,9 @@ def test_a_killed_command_and_the_next_housekeeping(place: Place) -> None:
 def test_a_killed_command_whose_work_folder_is_gone(place: Place) -> None:
     """As after a restart of the machine: then it is Prefect that knows whether the run has ended."""
     killed(place)
-    [folder] = [path for path in place.site.work.iterdir() if path.is_dir()]
-    run = folder.name.removeprefix("baseforge-")
-    subprocess.run(["rm", "-r", *place.site.work.iterdir()], check=True)
+    [folder] = [path for path in place.site.runs.iterdir() if path.is_dir()]
+    run = folder.name
+    subprocess.run(["rm", "-r", place.site.runs], check=True)
     assert place.site.run("gc", "--json").json == {"runs": []}  # it may be another machine's, and at work
     address = f"http://127.0.0.1:{place.site.server_port()}/api"
     crashed = {"state": {"type": "CRASHED"}, "force": True}

@@ -53,7 +53,7 @@ def works():
 
 
 def left(site):
-    return sorted(site.settings.work.iterdir()) if site.settings.work.is_dir() else []
+    return sorted(site.settings.work.glob("baseforge-*/*"))
 
 
 def trees(site):

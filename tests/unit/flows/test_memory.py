@@ -46,7 +46,7 @@ def test_no_tmpfs_no_room(place):
 
 def test_the_folder_is_in_memory_where_there_is_room_and_gone_after_the_block(tmp_path):
     with roomy_folder(TMPFS, 10, tmp_path, "test-memory") as place:
-        assert place.parent == TMPFS
+        assert place.parent.parent == TMPFS
     assert not place.exists()
     with roomy_folder(None, 10, tmp_path, "test-memory") as place:
         assert place == tmp_path

@@ -1,59 +1,183 @@
-"""Work folders: there while a run lives, gone when it ends, found when it was killed."""
+"""Work folders: there while a run lives, gone when it ends, found when it was killed, and never another user's."""
+
+from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from flows.work import alive, sweep, work_folder
+from flows.work import alive, own_folder, sweep, work_folder
 from rootfs.errors import WorkFolderFailed
 
+NAME = f"baseforge-{os.geteuid()}"
+NOBODY = 65534
+KILLED = """
+import os, sys
+from pathlib import Path
+from flows.work import note_image, work_folder
+with work_folder(Path(sys.argv[1]), "dead") as folder:
+    note_image(folder, "sha256:1"); note_image(folder, "sha256:2")
+    os.kill(os.getpid(), 9)
+"""
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
 
-def test_a_folder_is_gone_when_the_block_ends(tmp_path):
-    with work_folder(tmp_path, "r1") as folder:
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("BASEFORGE_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def parent(tmp_path: Path) -> Iterator[Path]:
+    """A folder that all users share."""
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(0o1777)
+    yield folder
+    for path in folder.glob("baseforge-*"):
+        assert path.is_symlink() or not path.is_dir() or os.geteuid() != path.stat().st_uid or not list(path.iterdir())
+
+
+def killed(parent: Path) -> Path:
+    """The folder that a killed run has left."""
+    subprocess.run([sys.executable, "-c", KILLED, parent], check=False)
+    return own_folder(parent) / "dead"
+
+
+def test_a_folder_is_private_and_gone_when_the_block_ends(parent):
+    with work_folder(parent, "r1") as folder:
         (folder / "deep/er").mkdir(parents=True)
-        assert folder.stat().st_mode & 0o777 == 0o755
-    with pytest.raises(KeyboardInterrupt), work_folder(tmp_path, "r2"):
+        assert folder == parent / NAME / "r1"
+        assert [path.stat().st_mode & 0o777 for path in (folder, folder.parent)] == [0o700, 0o700]
+        assert (folder.parent / "r1.lock").stat().st_mode & 0o777 == 0o600
+    with pytest.raises(KeyboardInterrupt), work_folder(parent, "r2"):
         raise KeyboardInterrupt
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in parent.rglob("*")] == [NAME]
 
 
-def test_a_living_runs_folder_is_not_swept(tmp_path):
-    with work_folder(tmp_path, "alive") as folder:
+def test_a_living_runs_folder_is_not_swept(parent):
+    with work_folder(parent, "alive") as folder:
         script = "import sys; from pathlib import Path; from flows.work import sweep; print(sweep([Path(sys.argv[1])]))"
-        seen = subprocess.run([sys.executable, "-c", script, tmp_path], check=True, capture_output=True, text=True)
+        seen = subprocess.run([sys.executable, "-c", script, parent], check=True, capture_output=True, text=True)
         assert seen.stdout == "{}\n"
         assert folder.is_dir()
 
 
-def test_a_run_is_alive_while_its_lock_is_held(tmp_path):
-    with work_folder(tmp_path, "r"):
-        assert alive([tmp_path], "r")
-        assert not alive([tmp_path], "another")
-    assert not alive([tmp_path], "r")
-    (tmp_path / "baseforge-killed.lock").touch()
-    assert not alive([tmp_path], "killed")
-    assert list(tmp_path.iterdir()) == [tmp_path / "baseforge-killed.lock"]
+def test_a_run_is_alive_while_its_lock_is_held(parent):
+    with work_folder(parent, "r"):
+        assert alive([parent], "r")
+        assert not alive([parent], "another")
+    assert not alive([parent], "r")
+    lock = own_folder(parent) / "killed.lock"
+    lock.touch()
+    assert not alive([parent], "killed")
+    assert lock.exists()
+    assert sweep([parent]) == {}, "a lock alone is no run that has left anything"
+    assert not lock.exists()
 
 
-def test_a_killed_runs_folder_is_swept(tmp_path):
-    script = (
-        "import os, sys; from pathlib import Path; from flows.work import note_image, work_folder\n"
-        "with work_folder(Path(sys.argv[1]), 'dead') as folder:\n"
-        "    note_image(folder, 'sha256:1'); note_image(folder, 'sha256:2')\n"
-        "    os.kill(os.getpid(), 9)"
-    )
-    subprocess.run([sys.executable, "-c", script, tmp_path], check=False)
-    assert (tmp_path / "baseforge-dead").is_dir()
-    assert sweep([tmp_path]) == {"dead": ["sha256:1", "sha256:2"]}
-    assert list(tmp_path.iterdir()) == []
+def test_a_killed_runs_folder_is_swept(parent):
+    assert killed(parent).is_dir()
+    assert sweep([parent]) == {"dead": ["sha256:1", "sha256:2"]}
 
 
-def test_other_files_are_left_alone(tmp_path):
-    (tmp_path / "baseforge-notes").mkdir()
-    assert sweep([tmp_path]) == {}
-    assert (tmp_path / "baseforge-notes").is_dir()
+def test_a_run_with_two_folders_is_alive_while_one_of_them_is_held(parent, tmp_path):
+    memory = tmp_path / "memory"
+    killed(memory)
+    with work_folder(parent, "dead") as folder:
+        assert sweep([parent, memory]) == {}
+        assert folder.is_dir()
+    assert sweep([parent, memory]) == {"dead": ["sha256:1", "sha256:2"]}
+
+
+def test_what_others_lay_down_in_the_shared_folder_kills_nobody(parent, tmp_path):
+    """As an earlier layout had it: a lock and a note beside the folders of all users."""
+    with work_folder(tmp_path / "work", "living"):
+        (parent / "baseforge-living.lock").touch()
+        (parent / "baseforge-living").mkdir()
+        (parent / "baseforge-living/images").write_text("sha256:theirs\n")
+        assert sweep([parent]) == {}
+    assert (parent / "baseforge-living/images").exists()
+    (parent / "baseforge-living/images").unlink()
+
+
+@as_root
+def test_notes_and_locks_of_another_user_are_not_believed(parent):
+    folder = own_folder(parent)
+    (folder / "theirs").mkdir()
+    (folder / "theirs.lock").touch()
+    for path in (folder / "theirs", folder / "theirs.lock"):
+        os.chown(path, NOBODY, NOBODY)
+    left = killed(parent)
+    os.chown(left / "images", NOBODY, NOBODY)
+    assert sweep([parent]) == {"dead": []}
+    (folder / "theirs").rmdir()
+    (folder / "theirs.lock").unlink()
+
+
+def test_a_link_in_place_of_a_lock_or_a_note_is_not_followed(parent, tmp_path):
+    (target := tmp_path / "target").write_text("precious")
+    (own_folder(parent) / "r.lock").symlink_to(target)
+    with pytest.raises(WorkFolderFailed), work_folder(parent, "r"):
+        os.abort()
+    (own_folder(parent) / "r.lock").unlink()
+    left = killed(parent)
+    (left / "images").unlink()
+    (left / "images").symlink_to(target)
+    assert sweep([parent]) == {"dead": []}
+    assert target.read_text() == "precious"
+
+
+@as_root
+@pytest.mark.parametrize("kind", ["folder", "private folder", "link", "link to ours", "dangling link", "file"])
+def test_another_user_who_was_there_first_with_the_name_stops_nobody(parent, tmp_path, kind):
+    place = parent / NAME
+    target = tmp_path / "target"
+    if "folder" in kind:
+        place.mkdir(0o700 if "private" in kind else 0o777)
+    elif "link" in kind:
+        if kind != "dangling link":
+            target.mkdir(0o700)
+        place.symlink_to(target)
+    else:
+        place.touch()
+    os.chown(place, NOBODY, NOBODY, follow_symlinks=False)
+    before = place.lstat()
+    with work_folder(parent, "r") as folder:
+        assert folder.parent not in (place, target)
+        assert folder.parent.parent == parent
+        assert folder.parent.stat().st_mode & 0o777 == 0o700
+        assert alive([parent], "r")
+    with work_folder(parent, "again") as another:
+        assert another.parent == folder.parent, "it is remembered"
+    assert killed(parent).is_dir()
+    assert sweep([parent]) == {"dead": ["sha256:1", "sha256:2"]}
+    assert (before.st_mtime_ns, before.st_mode) == (place.lstat().st_mtime_ns, place.lstat().st_mode)
+    assert not target.exists() or not list(target.iterdir())
+
+
+@as_root
+def test_a_remembered_folder_that_is_another_users_by_now_is_not_used(parent):
+    (parent / NAME).touch()
+    first = own_folder(parent)
+    os.chown(first, NOBODY, NOBODY)
+    assert own_folder(parent) not in (first, parent / NAME)
+
+
+def test_rights_that_others_had_are_taken_away(parent):
+    (parent / NAME).mkdir(0o755)
+    assert own_folder(parent).stat().st_mode & 0o777 == 0o700
+
+
+def test_other_files_are_left_alone(parent):
+    (parent / "baseforge-notes").mkdir()
+    assert sweep([parent]) == {}
+    assert (parent / "baseforge-notes").is_dir()
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):

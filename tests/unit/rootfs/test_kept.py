@@ -1,9 +1,6 @@
-"""Kept files: whole or not at all, and never written by two at once."""
+"""Kept files: whole or not at all."""
 
 from __future__ import annotations
-
-import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -25,21 +22,3 @@ def test_nothing_half_written_is_left(tmp_path):
     with pytest.raises(IsADirectoryError):
         kept.write(tmp_path / "it", b"one")
     assert [path.name for path in tmp_path.iterdir()] == ["it"]
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "together"), [(True, True, True), (True, False, False), (False, True, False)]
-)
-def test_who_may_hold_a_lock_together(tmp_path, first, second, together):
-    held = threading.Event()
-
-    def hold() -> None:
-        with kept.locked(tmp_path / "lock", shared=second):
-            held.set()
-
-    with ThreadPoolExecutor(1) as pool:
-        with kept.locked(tmp_path / "lock", shared=first):
-            done = pool.submit(hold)
-            assert held.wait(5 if together else 0.2) == together
-        done.result(5)
-        assert held.is_set()
