@@ -19,10 +19,9 @@ Json = Annotated[bool, typer.Option("--json", help="print one JSON document on s
 
 
 def list_(recipes: Recipes = None, as_json: Json = False) -> None:
-    """The images in the store, each with its newest build."""
-    store = store_of(load(recipes))
-    records = [record for image in publication.images(store) if (record := publication.latest(store, image))]
-    report.listing(records, as_json)
+    """The images in the store, each with its newest build; exit status 1 where a record cannot be read."""
+    if status := report.listing(publication.fleet(store_of(load(recipes))), as_json):
+        raise typer.Exit(status)
 
 
 def show(

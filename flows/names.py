@@ -21,7 +21,7 @@ from flows.image import importer, kept
 from flows.image.oci import Image
 from flows.image.several import Index
 from flows.inputs import Meant
-from flows.publish import newest, publication, registry
+from flows.publish import integrity, newest, publication, registry
 from flows.publish.record import Record
 from flows.publish.registry import Registry
 from flows.session import Session, current, current_run, logger
@@ -101,7 +101,7 @@ def already_built(wanted: Meant, choice: Choice) -> Existing | None:
     """
     here, seconds = current(), current_run().timeline.seconds
     known = inputs.built(wanted)
-    if known is None or not publication.is_whole(here.store, known):
+    if known is None or not integrity.is_whole(here.store, known):
         return None
     known = known.model_copy(update={"status": "unchanged", "seconds": dict(seconds)})
     return look(here, known) if choice.publish else Existing(known)

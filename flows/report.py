@@ -103,13 +103,24 @@ def removed(run_ids: Sequence[str], as_json: bool) -> None:
     typer.echo(f"{len(run_ids)} runs had left something", err=True)
 
 
-def listing(records: Sequence[Record], as_json: bool) -> None:
-    """The newest build of each image."""
+def listing(records: Sequence[Record], as_json: bool) -> int:
+    """The newest build of each image, and the exit status: 1 where the record of one cannot be read."""
+    damaged = [record for record in records if record.status == "damaged"]
     if as_json:
         print_json([as_dict(record) for record in records])
-        return
+    else:
+        _listing(records)
+    for record in damaged:
+        typer.echo(f"{record.image}: {record.reason}", err=True)
+    return int(bool(damaged))
+
+
+def _listing(records: Sequence[Record]) -> None:
     table = Table("IMAGE", "BUILD", "PLATFORM", "PACKAGES", "SIZE", "MANIFEST DIGEST", box=None, pad_edge=False)
     for record in records:
+        if record.status == "damaged":
+            table.add_row(record.image, record.build, record.status)
+            continue
         cells = (record.image, record.build, ", ".join(record.platforms), str(record.packages), size(record.size))
         table.add_row(*cells, record.manifest_digest)
     show(table)

@@ -753,7 +753,9 @@ class BlobMissing(BuildError):
 
     def __init__(self, address: str, digest: str) -> None:
         super().__init__(
-            f"there is no blob {digest}", where=address, mend="Check that this is the store it was kept in."
+            f"there is no blob {digest}",
+            where=address,
+            mend="Check that this is the store it was kept in; `baseforge build IMAGE` makes what an image lacks anew.",
         )
 
 
@@ -764,7 +766,30 @@ class BlobDamaged(BuildError):
         super().__init__(
             f"blob {digest} is damaged: what is kept there has {found}",
             where=address,
-            mend="Take the blob out of the store and build again; check the disk under it.",
+            mend="`baseforge build IMAGE --force` puts a good one in its place; check the disk under the store.",
+        )
+
+
+class RecordDamaged(BuildError):
+    """A document of the store cannot be read: it is cut off, or has wrong types."""
+
+    def __init__(self, address: str, key: str, reason: str) -> None:
+        super().__init__(
+            f"the document {key} cannot be read: {reason}",
+            where=address,
+            mend="Put a copy of it back, or remove it; `baseforge build IMAGE` makes a build that can be read.",
+        )
+
+
+class RecordNewer(RecordDamaged):
+    """A document of the store has a newer format than this version knows."""
+
+    def __init__(self, address: str, key: str, found: int, known: int) -> None:
+        Problem.__init__(
+            self,
+            f"the document {key} cannot be read: it has format {found}, and this version knows format {known}",
+            where=address,
+            mend="A newer version of Baseforge writes to this store: update this one.",
         )
 
 

@@ -63,16 +63,20 @@ class Source:
         Raises SourceMissing, SourceUnreachable, SourceMismatch, PoolLacks when `offline`, TarballRefused where it is
         larger than the recipe allows it to be unpacked, and what the blobs raise.
         """
-        source, file = self.recipe.source, self.folder / self.recipe.source
         if self.blobs.has_blob(digest):
             return 0
+        return self._put(digest)
+
+    def _put(self, digest: str) -> int:
+        """Keep the archive in the pool, in place of a damaged one; how many bytes came from its address."""
+        source, file = self.recipe.source, self.folder / self.recipe.source
         if is_address(source):
             if self.offline:
                 raise PoolLacks([f"{source} ({digest})"])
             return download(source, self.recipe.largest, self.cache, self.log, lambda got: self._keep(got, digest))
         if not file.is_file():
             raise SourceMissing(str(file), f"it is neither there nor in the pool ({digest})")
-        self.blobs.put_blob(file, digest)
+        self.blobs.put_blob(file, digest, check=True)
         return 0
 
     def lay_out(self, digest: str, path: Path) -> None:
@@ -81,14 +85,13 @@ class Source:
             self.blobs.fetch_blob(digest, path)
         except BlobDamaged as damaged:
             self.log(f"{self.recipe.source}: {damaged.what}")
-            self.blobs.drop_blob(digest)
-            self.into_pool(digest)
+            self._put(digest)
             self.blobs.fetch_blob(digest, path)
 
     def _keep(self, got: Partial, digest: str) -> None:
         if f"sha256:{got.sha256}" != digest:
             raise SourceMismatch(self.recipe.source, digest.removeprefix("sha256:"), got.sha256)
-        self.blobs.put_blob(got.whole(), digest)
+        self.blobs.put_blob(got.whole(), digest, check=True)
 
 
 def download(address: str, largest: int, cache: Path, log: Log, keep: Callable[[Partial], object]) -> int:

@@ -23,21 +23,18 @@ Bad = Mapping[Package, Problem]  # packages whose blob cannot be used, each with
 class Blobs(Protocol):
     """Where debs and other blobs are kept by `sha256:HEX`; safe to use from several threads and processes at once."""
 
-    def put_blob(self, source: Path | BinaryIO, digest: str | None = None) -> str:
+    def put_blob(self, source: Path | BinaryIO, digest: str | None = None, *, check: bool = False) -> str:
         """Keep a file's or a stream's bytes and return their digest; with a `digest` they must have it, and where it is
-        there already the source is not read."""
+        there already the source is not read. A blob of another length is replaced, with `check` any damaged one."""
 
-    def has_blob(self, digest: str) -> bool:
-        """Whether the blob is there (its bytes are checked when read)."""
+    def has_blob(self, digest: str, size: int | None = None) -> bool:
+        """Whether the blob is there, with this length if one is given (its bytes are checked when read)."""
 
     def open_blob(self, digest: str) -> AbstractContextManager[BinaryIO]:
         """The blob as a stream that raises BlobDamaged at its end where it is not what was kept; BlobMissing."""
 
     def fetch_blob(self, digest: str, path: Path) -> None:
         """Write the blob to a file, which is there whole and checked or not at all. Raises as `open_blob` does."""
-
-    def drop_blob(self, digest: str) -> None:
-        """Take the blob away; none is no error."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ def fill(
 
 def _lacking(packages: list[Package], blobs: Blobs) -> list[Package]:
     with ThreadPoolExecutor(ASKING) as threads:
-        there = list(threads.map(lambda package: blobs.has_blob(package.digest), packages))
+        there = list(threads.map(lambda package: blobs.has_blob(package.digest, package.size), packages))
     return [package for package, has in zip(packages, there, strict=True) if not has]
 
 
@@ -132,8 +129,7 @@ def _replace(bad: Bad, blobs: Blobs, archive: Archive) -> dict[Package, str]:
     replaced = set[Package]()
 
     def keep(package: Package, file: BinaryIO) -> None:
-        blobs.drop_blob(package.digest)
-        _keep(blobs, package, file)
+        blobs.put_blob(file, package.digest, check=True)
         replaced.add(package)
 
     try:

@@ -33,7 +33,7 @@ def keep(store: Store, *recipes: Path, but: Path | None = None) -> str:
                 if path != but:
                     _add(archive, name, path)
         tar.seek(0)
-        return store.put_blob(tar)
+        return store.put_blob(tar, check=True)
 
 
 def _ingredients(recipe_file: Path, files_folder: Path) -> Iterator[tuple[str, Path]]:

@@ -6,17 +6,16 @@ To write this document is the commit point of a publication: the tags in the reg
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 
-from pydantic import ValidationError
+from pydantic import Field
 
-from flows.publish.record import Frozen
+from flows.publish import documents
+from flows.publish.record import FORMAT, Frozen
 from flows.store import Document, Store
 from rootfs.digests import canonical
-from rootfs.errors import BuildError, Conflict
+from rootfs.errors import Conflict, RecordDamaged, RecordNewer
 
-FORMAT = 1
 HISTORY = 50  # earlier moves that are kept
 TRIES = 20  # of a compare-and-swap, before somebody else is said to be in the way
 
@@ -36,15 +35,18 @@ class Newest(Move):
     `named` says whether the registry and the engine have followed; where it is false, a run was interrupted or failed.
     """
 
-    format: int = FORMAT
+    format: int = Field(default=FORMAT, le=FORMAT)
     named: bool = False
     history: tuple[Move, ...] = ()
 
 
 def read(store: Store, image: str) -> Newest | None:
-    """What `latest` means; None where the store does not say so, or says it in a damaged document."""
+    """What `latest` means; None where the store does not say so, or says it in a damaged document.
+
+    Raises RecordNewer.
+    """
     document = store.read_document(_key(image))
-    return _parsed(document, image) if document else None
+    return _parsed(store, document, image) if document else None
 
 
 def move(store: Store, image: str, build: str, why: str, *, least: int = 0) -> Newest:
@@ -54,7 +56,7 @@ def move(store: Store, image: str, build: str, why: str, *, least: int = 0) -> N
     """
     for _ in range(TRIES):
         document = store.read_document(_key(image))
-        before = _parsed(document, image) if document else None
+        before = _parsed(store, document, image) if document else None
         if before and before.build == build:
             return before
         now = _after(before, build, why, least)
@@ -67,7 +69,7 @@ def mark_named(store: Store, image: str, build: str, *, named: bool = True) -> b
     """Note whether the registry and the engine have followed; returns whether `latest` still means this build."""
     for _ in range(TRIES):
         document = store.read_document(_key(image))
-        before = _parsed(document, image) if document else None
+        before = _parsed(store, document, image) if document else None
         if before is None or before.build != build:
             return False
         if before.named == named or _written(store, image, before.model_copy(update={"named": named}), document):
@@ -101,15 +103,10 @@ def _written(store: Store, image: str, now: Newest, before: Document | None) -> 
     return True
 
 
-def _parsed(document: Document, image: str) -> Newest | None:
+def _parsed(store: Store, document: Document, image: str) -> Newest | None:
     try:
-        said = json.loads(document.data)
-        if isinstance(said, dict) and isinstance(said.get("format"), int) and said["format"] > FORMAT:
-            raise BuildError(
-                f"the store says what is newest of {image} in a form that this version does not know",
-                where=_key(image),
-                mend="A newer version of Baseforge writes to this store: update this one.",
-            )
-        return Newest.model_validate(said)
-    except (ValueError, ValidationError):
+        return documents.parse(store.address, _key(image), document.data, Newest)
+    except RecordNewer:
+        raise
+    except RecordDamaged:
         return None

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
+from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
 
-from flows.image.archive import read_blob
+from pydantic import BaseModel
+
 from flows.image.oci import Image, blob_path
 from flows.image.several import Index
-from flows.publish import newest
+from flows.publish import documents, integrity, newest
 from flows.publish.record import Record, key_of
 from flows.store import Store
 from flows.store.names import is_plain
 from rootfs.digests import canonical
-from rootfs.errors import BlobDamaged, BlobMissing, BuildMissing, Conflict, ImageMissing, nearest
+from rootfs.errors import BuildMissing, Conflict, ImageMissing, RecordDamaged, nearest
+
+
+class _Entry(BaseModel):
+    """Which build was made of some inputs."""
+
+    image: str
+    build: str
 
 
 def _inputs_key(digest: str) -> str:
@@ -22,38 +31,19 @@ def _inputs_key(digest: str) -> str:
 
 
 def known(store: Store, input_digest: str) -> Record | None:
-    """The build that was made of these inputs; None also where its record never came (a crash in between)."""
-    document = store.read_document(_inputs_key(input_digest))
-    if document is None:
-        return None
-    entry = json.loads(document.data)
-    return _read(store, key_of(entry["image"], entry["build"]))
+    """The build that was made of these inputs.
 
-
-def is_whole(store: Store, record: Record) -> bool:
-    """Whether the store has every blob that a record names, and those of its images with the length they must have."""
-    if record.index and not store.has_blob(record.index):
-        return False
-    return all(_is_whole(store, part) for part in record.parts or (record,)) and _has(store, record.log)
-
-
-def _is_whole(store: Store, part: Record) -> bool:
+    None also where its record never came (a crash in between) or cannot be read: the image is built anew then.
+    """
     try:
-        manifest = json.loads(read_blob(store, part.manifest_digest))
-        blobs = (manifest["config"], *manifest["layers"])
-        sizes = all(store.blob_size(blob["digest"]) == blob["size"] for blob in blobs)
-    except (BlobMissing, BlobDamaged):
-        return False
-    return sizes and _has(store, part.inventory, part.ingredients)
-
-
-def _has(store: Store, *digests: str) -> bool:
-    return all(store.has_blob(digest) for digest in digests if digest)
+        entry = documents.read(store, _inputs_key(input_digest), _Entry)
+        return _read(store, key_of(entry.image, entry.build)) if entry else None
+    except RecordDamaged:
+        return None
 
 
 def _read(store: Store, key: str) -> Record | None:
-    document = store.read_document(key)
-    return Record.model_validate_json(document.data) if document else None
+    return documents.read(store, key, Record)
 
 
 def images(store: Store) -> list[str]:
@@ -61,18 +51,48 @@ def images(store: Store) -> list[str]:
     return store.list_folders("images")
 
 
-def latest(store: Store, image: str) -> Record | None:
-    """An image's newest build, as its document says.
+def fleet(store: Store) -> list[Record]:
+    """Each image's newest build; one of which the record cannot be read has the status `damaged`, and the reason."""
+    found = []
+    for image in images(store):
+        try:
+            record = newest_build(store, image)
+        except RecordDamaged as problem:
+            record = Record(image=image, status="damaged", reason=str(problem), exit_status=problem.status)
+        found += [record] if record else []
+    return found
 
-    A store of an earlier version has no such document, and it may be lost or damaged: then all records are read.
+
+def newest_build(store: Store, image: str) -> Record | None:
+    """An image's newest build. Raises RecordDamaged where its record cannot be read: no older one is shown instead.
+
+    A store of an earlier version has no document that names it, and that may be lost or damaged: then all records are
+    read.
     """
     pointed = newest.read(store, image)
-    return (pointed and _read(store, key_of(image, pointed.build))) or _last(store, image)
+    if pointed and (record := _read(store, key_of(image, pointed.build))):
+        return record
+    return _greatest(filter(None, (_read(store, key) for key in _builds(store, image))))
+
+
+def latest(store: Store, image: str) -> Record | None:
+    """An image's newest build of which the record can be read: what the next build goes on from."""
+    try:
+        return newest_build(store, image)
+    except RecordDamaged:
+        return _last(store, image)
 
 
 def _last(store: Store, image: str) -> Record | None:
+    found = []
+    for key in _builds(store, image):
+        with contextlib.suppress(RecordDamaged):
+            found.append(_read(store, key))
+    return _greatest(filter(None, found))
+
+
+def _greatest(records: Iterable[Record]) -> Record | None:
     """The build with the greatest number; builds of an earlier version have none, and are ordered by their ids."""
-    records = filter(None, (_read(store, key) for key in _builds(store, image)))
     return max(records, key=lambda record: (record.number, record.build), default=None)
 
 
@@ -87,13 +107,13 @@ def next_number(store: Store, image: str) -> int:
 def build_of(store: Store, reference: str) -> Record:
     """The build that `IMAGE` (its newest) or `IMAGE@BUILD` (the start of its id is enough) means.
 
-    Raises ImageMissing with the nearest name, BuildMissing.
+    Raises ImageMissing with the nearest name, BuildMissing, RecordDamaged.
     """
     image, _, build = reference.partition("@")
     if not is_plain(image):
         raise ImageMissing(image, nearest(image, images(store)))
     if not build:
-        if record := latest(store, image):
+        if record := newest_build(store, image):
             return record
         raise ImageMissing(image, nearest(image, images(store)))
     keys = _builds(store, image)
@@ -111,21 +131,25 @@ def _builds(store: Store, image: str) -> list[str]:
 
 
 def keep_blobs(store: Store, made: Image) -> None:
-    """Keep all that the image is made of. Nothing names it yet."""
+    """Keep all that the image is made of. Nothing names it yet.
+
+    What is there already, as in a build by force, is read, and replaced where it is damaged. Of the layers below, which
+    have just been read from the store, only the lengths are compared.
+    """
     for layer in made.layers:
-        store.put_blob(layer.path, layer.digest)
+        store.put_blob(layer.path, layer.digest, check=layer is made.layer)
     for digest in (made.config_digest, made.manifest_digest):
-        store.put_blob(blob_path(made.layout, digest), digest)
+        store.put_blob(blob_path(made.layout, digest), digest, check=True)
 
 
 def keep_index(store: Store, made: Index) -> None:
     """Keep the index over images that are kept."""
-    store.put_blob(blob_path(made.layout, made.manifest_digest), made.manifest_digest)
+    store.put_blob(blob_path(made.layout, made.manifest_digest), made.manifest_digest, check=True)
 
 
 def keep_bytes(store: Store, data: bytes) -> str:
     """Keep a small report as a blob; its digest."""
-    return store.put_blob(BytesIO(data))
+    return store.put_blob(BytesIO(data), check=True)
 
 
 def keep_log(store: Store, log: Path) -> str:
@@ -136,8 +160,10 @@ def keep_log(store: Store, log: Path) -> str:
 def keep_record(store: Store, record: Record) -> Record:
     """Keep a build's record, and then note which inputs it has; from here on it can be shown and named.
 
-    Returns what is kept: a step that is tried again finds the record that its first attempt has written.
+    Returns what is kept: a step that is tried again finds the record that its first attempt has written. Raises
+    BlobMissing or BlobDamaged where the store lacks a blob that the record names; nothing is written then.
     """
+    integrity.require(store, record)
     try:
         store.create_document(record.key, record.model_dump_json(indent=2).encode() + b"\n")
     except Conflict:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from rootfs.lock import Lock, native_architecture
 from rootfs.platforms import platform_name
 
-Status = Literal["published", "unchanged", "moved", "built", "failed"]
+Status = Literal["published", "unchanged", "moved", "built", "failed", "damaged"]
+FORMAT = 1  # of the documents in a store; raised when an older Baseforge can no longer read them
 
 
 def key_of(image: str, build: str) -> str:
@@ -62,7 +63,8 @@ class Record(Frozen):
     - `built`: it was asked not to publish;
     - `unchanged`: the build named in `build` has the same inputs, and all names point to it;
     - `moved`: that build has the same inputs, and names were moved to it; `reason` says why;
-    - `failed`: `reason` says why.
+    - `failed`: `reason` says why;
+    - `damaged`: the store has a record that cannot be read; `reason` says why.
 
     `number` orders the builds of an image: it only grows, whatever the clock says. `registry` is what was pushed, by
     digest; `example` are the arguments of a `docker run` that shows it working. A layer on another image names its
@@ -75,6 +77,7 @@ class Record(Frozen):
     not have the same version: by name and platform.
     """
 
+    format: int = Field(default=FORMAT, le=FORMAT)
     image: str
     build: str = ""
     number: int = 0

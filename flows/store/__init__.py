@@ -40,11 +40,12 @@ class Store(Protocol):
     def address(self) -> str:
         """The address that opens this store again."""
 
-    def put_blob(self, source: Path | BinaryIO, digest: str | None = None) -> str:
+    def put_blob(self, source: Path | BinaryIO, digest: str | None = None, *, check: bool = False) -> str:
         """Keep a file's or a stream's bytes (to its end) and return their digest.
 
         With a `digest` they must have it, or BlobRefused is raised and nothing is kept; where the store has that blob
-        already, the source is not read at all.
+        already, the source is not read at all. A blob that has another length than the source is damaged and replaced
+        at once; with `check` the blob is also read, so that any damage is noticed.
         """
 
     def prepared(self, source: Path, digest: str) -> AbstractContextManager[None]:
@@ -53,8 +54,8 @@ class Store(Protocol):
         What goes wrong with that is no error, but for `put_blob`, which then does it all itself.
         """
 
-    def has_blob(self, digest: str) -> bool:
-        """Whether the blob is there (its bytes are checked when read)."""
+    def has_blob(self, digest: str, size: int | None = None) -> bool:
+        """Whether the blob is there, with this length if one is given (its bytes are checked when read)."""
 
     def blob_size(self, digest: str) -> int:
         """The blob's length in bytes; BlobMissing where there is none."""

@@ -24,12 +24,14 @@ class Draft:
     def __init__(self, path: Path, file: BinaryIO, errors: Errors) -> None:
         self._path, self._file, self._errors = path, file, errors
         self._is_synced = False
+        self.size = 0  # bytes that were written
 
     def write(self, data: bytes) -> None:
         """Add to the file."""
         self._is_synced = False
         with self._errors():
             self._file.write(data)
+        self.size += len(data)
 
     def sync(self) -> None:
         """See that what is written is there after a power cut."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -15,6 +16,7 @@ from flows.store import Document
 from flows.store.checked import checked, copy
 from flows.store.draft import Draft, draft, sweep
 from flows.store.fetch import fetch
+from flows.store.intact import is_intact, length
 from flows.store.names import blob_key, document_key, is_plain
 from rootfs import locks
 from rootfs.disk import disk_full
@@ -36,21 +38,21 @@ class FolderStore:
         """The folder as a `file://` address."""
         return self.folder.as_uri()
 
-    def put_blob(self, source: Path | BinaryIO, digest: str | None = None) -> str:
+    def put_blob(self, source: Path | BinaryIO, digest: str | None = None, *, check: bool = False) -> str:
         """Keep a file's or a stream's bytes; hashed and copied in one pass."""
-        if digest is not None and (self.has_blob(digest) or self._named(digest)):
+        if digest is not None and (is_intact(self, digest, length(source), read=check) or self._named(digest)):
             return digest
         if isinstance(source, Path):
             with source.open("rb") as stream:
-                return self._put(stream, digest)
-        return self._put(source, digest)
+                return self._put(stream, digest, check)
+        return self._put(source, digest, check)
 
     @contextlib.contextmanager
     def prepared(self, source: Path, digest: str) -> Iterator[None]:
         """A draft of the blob is written and synced meanwhile, which `put_blob` only has to name."""
         with contextlib.ExitStack() as held:
             with contextlib.suppress(Problem):  # which `put_blob` meets too
-                if not self.has_blob(digest):
+                if not self.has_blob(digest, length(source)):
                     self._make()
                     new = held.enter_context(draft(self.folder, self._errors, READ_ONLY))
                     thread = held.enter_context(ThreadPoolExecutor(1, "blob"))
@@ -68,20 +70,25 @@ class FolderStore:
         new.keep_for_good(self._path(blob_key(digest)))
         return True
 
-    def _put(self, source: BinaryIO, digest: str | None) -> str:
+    def _put(self, source: BinaryIO, digest: str | None, check: bool) -> str:
         self._make()
         with draft(self.folder, self._errors, READ_ONLY) as new:
             found = copy(source, new)
             if digest is not None and found != digest:
                 raise BlobRefused(self.address, digest, found)
-            if not self.has_blob(found):
+            if not is_intact(self, found, new.size, read=check):
                 new.keep_for_good(self._path(blob_key(found)))
         return found
 
-    def has_blob(self, digest: str) -> bool:
-        """Whether the blob is there."""
+    def has_blob(self, digest: str, size: int | None = None) -> bool:
+        """Whether the blob is there, with this length if one is given."""
+        path = self._path(blob_key(digest))
         with self._errors():
-            return self._path(blob_key(digest)).is_file()
+            try:
+                found = path.stat()
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+        return stat.S_ISREG(found.st_mode) and size in (None, found.st_size)
 
     def blob_size(self, digest: str) -> int:
         """The blob's length in bytes."""

@@ -17,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumErro
 from flows.store import Document
 from flows.store.checked import checked, copy
 from flows.store.fetch import fetch
+from flows.store.intact import is_intact, length
 from flows.store.names import blob_key, document_key, is_plain
 from flows.store.refusal import code, refusal, status
 from flows.store.upload import PART, upload
@@ -63,12 +64,12 @@ class S3Store:
         """The bucket and prefix as an `s3://` address; the endpoint and region are not in it."""
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
-    def put_blob(self, source: Path | BinaryIO, digest: str | None = None) -> str:
+    def put_blob(self, source: Path | BinaryIO, digest: str | None = None, *, check: bool = False) -> str:
         """Keep a file's or a stream's bytes; where no digest is given they are hashed first, for that is their key."""
         if digest is None:
             with _hashed(source) as (stream, found):
-                return self.put_blob(stream, found)
-        if not self.has_blob(digest):
+                return self.put_blob(stream, found, check=check)
+        if not is_intact(self, digest, length(source), read=check):
             with source.open("rb") if isinstance(source, Path) else contextlib.nullcontext(source) as stream:
                 self._upload(stream, digest)
         return digest
@@ -82,9 +83,10 @@ class S3Store:
             key = self._key(blob_key(digest))
             upload(self._client, self.bucket, key, source, digest, partial(BlobRefused, self.address, digest))
 
-    def has_blob(self, digest: str) -> bool:
-        """Whether the blob is there."""
-        return self._size(digest) is not None
+    def has_blob(self, digest: str, size: int | None = None) -> bool:
+        """Whether the blob is there, with this length if one is given."""
+        found = self._size(digest)
+        return found is not None and size in (None, found)
 
     def blob_size(self, digest: str) -> int:
         """The blob's length in bytes."""

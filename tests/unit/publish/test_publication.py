@@ -5,7 +5,7 @@ import pytest
 from flows.publish import publication
 from flows.publish.record import Record
 from flows.store import open_store
-from rootfs.errors import BuildMissing, ImageMissing
+from rootfs.errors import BuildMissing, ImageMissing, RecordDamaged
 from rootfs.lock import native_architecture
 from rootfs.platforms import platform_name
 
@@ -59,3 +59,63 @@ def test_unknown_images_and_builds_are_named_with_the_nearest(store):
         publication.build_of(store, "nobel")
     with pytest.raises(BuildMissing, match="2025"):
         publication.build_of(store, "noble@2025")
+
+
+DAMAGE = {
+    "cut off": (lambda data: data[:100], "EOF while parsing"),
+    "empty": (lambda data: b"", "EOF while parsing"),
+    "not text": (lambda data: b"\xff\xfe\x00", "Invalid JSON"),
+    "another type": (lambda data: data.replace(b'"size": 0', b'"size": "much"'), "size: Input should be a valid int"),
+    "a list": (lambda data: b"[]", "should be an object"),
+    "newer": (lambda data: data.replace(b'"format": 1', b'"format": 2'), "format 2, and this version knows format 1"),
+}
+
+
+def published(store, image, build, inputs="sha256:" + "a" * 64):
+    record = Record(image=image, build=build, status="published", input_digest=inputs)
+    return publication.publish(store, record, "built")
+
+
+@pytest.fixture(params=DAMAGE.values(), ids=DAMAGE)
+def damaged(request, store, tmp_path):
+    """A store with a fine image, and one of which the newer of two records is damaged; that record, and a reason."""
+    spoil, reason = request.param
+    published(store, "fine", "20260101T000000Z-1", "sha256:" + "b" * 64)
+    published(store, "noble", "20260101T000000Z-1")
+    record = published(store, "noble", "20260102T000000Z-2")
+    data = (tmp_path / record.key).read_bytes()
+    (tmp_path / record.key).write_bytes(spoil(data))
+    assert spoil(data) != data
+    return record, reason
+
+
+def test_a_damaged_record_is_named_and_hides_nothing_else(store, damaged):
+    record, reason = damaged
+    for reference in ("noble", "noble@20260102"):
+        with pytest.raises(RecordDamaged, match=f"(?s){record.key}.*{reason}"):
+            publication.build_of(store, reference)
+    assert publication.build_of(store, "noble@20260101").build == "20260101T000000Z-1"
+    assert publication.build_of(store, "fine").image == "fine"
+    fine, bad = publication.fleet(store)
+    assert (fine.image, fine.status) == ("fine", "published")
+    assert (bad.image, bad.status, bad.exit_status) == ("noble", "damaged", 1)
+    assert record.key in bad.reason
+
+
+def test_a_build_goes_on_from_the_newest_record_that_can_be_read(store, damaged):
+    record, _ = damaged
+    assert publication.latest(store, "noble").build == "20260101T000000Z-1"
+    assert publication.known(store, record.input_digest) is None
+    published(store, "noble", "20260103T000000Z-3")
+    assert publication.known(store, record.input_digest).build == "20260103T000000Z-3"
+    assert publication.build_of(store, "noble").build == "20260103T000000Z-3"
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"image": 1}', b"\xff"])
+def test_a_damaged_entry_of_inputs_is_written_anew(store, tmp_path, data):
+    record = published(store, "noble", "20260101T000000Z-1")
+    [entry] = (tmp_path / "inputs").iterdir()
+    entry.write_bytes(data)
+    assert publication.known(store, record.input_digest) is None
+    again = published(store, "noble", "20260102T000000Z-2")
+    assert publication.known(store, record.input_digest) == again

@@ -301,8 +301,8 @@ class Rotten:
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
 
-    def put_blob(self, *words: object) -> str:
-        digest = self._store.put_blob(*words)  # type: ignore[arg-type]
+    def put_blob(self, *words: object, **more: object) -> str:
+        digest = self._store.put_blob(*words, **more)  # type: ignore[arg-type]
         flip(self._store, self._deb)
         return digest
 

@@ -280,6 +280,41 @@ class StoreSuite:
         store.fetch_blob(store.put_blob(io.BytesIO(b"new")), tmp_path / "file")
         assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"new")]
 
+    @pytest.mark.parametrize("large", [False, True])
+    @pytest.mark.parametrize("named", [True, False])
+    @pytest.mark.parametrize("from_file", [True, False])
+    def test_a_blob_of_another_length_is_replaced_when_it_is_put(
+        self,
+        store: Store,
+        tmp_path: Path,
+        spoil: Callable[[str, Callable[[bytes], bytes]], None],
+        large: bool,
+        named: bool,
+        from_file: bool,
+    ) -> None:
+        data, path = self._bytes(large), tmp_path / "source"
+        path.write_bytes(data)
+        digest = store.put_blob(path)
+        spoil(digest, lambda data: data[:-1])
+        assert store.has_blob(digest)
+        assert not store.has_blob(digest, len(data))
+        assert store.put_blob(path if from_file else io.BytesIO(data), digest if named else None) == digest
+        assert store.has_blob(digest, len(data))
+        with store.open_blob(digest) as stream:
+            assert stream.read() == data
+
+    @pytest.mark.parametrize("large", [False, True])
+    @pytest.mark.parametrize("named", [True, False])
+    def test_a_blob_of_other_bytes_is_replaced_where_that_is_checked(
+        self, store: Store, spoil: Callable[[str, Callable[[bytes], bytes]], None], large: bool, named: bool
+    ) -> None:
+        data = self._bytes(large)
+        digest = store.put_blob(io.BytesIO(data))
+        spoil(digest, lambda data: bytes([data[0] ^ 1]) + data[1:])
+        store.put_blob(io.BytesIO(data), digest if named else None, check=True)
+        with store.open_blob(digest) as stream:
+            assert stream.read() == data
+
     # Dropping
 
     @pytest.mark.parametrize("large", [False, True])

@@ -1,0 +1,84 @@
+"""Whether the store has every blob that a build's record names."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+from flows.publish.record import Record
+from flows.store import Store
+from flows.store.intact import is_intact
+from rootfs.errors import BlobDamaged, BlobMissing, InvalidKey, Problem
+
+
+def is_whole(store: Store, record: Record) -> bool:
+    """Whether every blob of the build is there, as far as `damage` notices that without reading layers."""
+    return not damage(store, record)
+
+
+def require(store: Store, record: Record) -> None:
+    """See that the store has what a record names, before the record is written. Raises BlobMissing, BlobDamaged."""
+    for problem in damage(store, record):
+        raise problem
+
+
+def damage(store: Store, record: Record, *, read: bool = False) -> list[Problem]:
+    """The blobs of a build that are missing or damaged: an error for each, BlobMissing or BlobDamaged.
+
+    Small ones (index, manifests, configs, inventory, recipe, log) are always read. A layer's length is compared with
+    what its manifest says, as to read the layers of a fleet takes minutes; with `read` they are read as well. The debs
+    of the lock are not looked at: each build checks them when it lays them out, and replaces those that are damaged.
+    """
+    look = _Look(store)
+    for part in record.parts or (record,):
+        look.image(part.manifest_digest)
+        look.small(part.inventory)
+    for digest in (record.index, record.ingredients, record.log):
+        look.small(digest)
+    for digest, size in look.layers.items():
+        look.layer(digest, size, read)
+    return look.found
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What a look at the blobs of one build has found, and the lengths of its layers."""
+
+    store: Store
+    found: list[Problem] = field(default_factory=list)
+    layers: dict[str, int] = field(default_factory=dict)
+
+    def small(self, digest: str) -> bytes:
+        """Read a blob; empty where it is missing or damaged, or where the record names none."""
+        if not digest:
+            return b""
+        try:
+            with self.store.open_blob(digest) as blob:
+                return blob.read()
+        except (BlobMissing, BlobDamaged, InvalidKey) as problem:
+            self.found.append(problem)
+            return b""
+
+    def image(self, manifest_digest: str) -> None:
+        """Read a manifest and its config, and learn of its layers."""
+        if not (data := self.small(manifest_digest)):
+            return
+        try:
+            manifest = json.loads(data)
+            config, layers = manifest["config"]["digest"], {each["digest"]: each["size"] for each in manifest["layers"]}
+        except (ValueError, KeyError, TypeError):
+            self.found.append(BlobDamaged(self.store.address, manifest_digest, "no manifest"))
+            return
+        self.small(config)
+        self.layers.update(layers)
+
+    def layer(self, digest: str, size: int, read: bool) -> None:
+        """Compare a layer's length, and with `read` its digest."""
+        if is_intact(self.store, digest, size, read=read):
+            return
+        if not self.store.has_blob(digest):
+            self.found.append(BlobMissing(self.store.address, digest))
+            return
+        length = self.store.blob_size(digest)
+        found = f"{length} bytes, not {size}" if length != size else "other bytes"
+        self.found.append(BlobDamaged(self.store.address, digest, found))
