@@ -13,7 +13,7 @@ from prefect.flows import Flow
 from flows import dockerfile, interrupt, names
 from flows.choice import Choice
 from flows.describe import describe
-from flows.finish import publish, record, united
+from flows.finish import published, united
 from flows.inputs import Inputs, Meant
 from flows.lean import flow
 from flows.leftovers import clear_away
@@ -64,10 +64,7 @@ def make(image: str, choice: Choice) -> Record:
         made, done = united(wanted, parts, place.place)
         if not choice.publish:
             return done.model_copy(update={"status": "built", "seconds": dict(current_run().timeline.seconds)})
-        published = record(done, parts, publish(made, parts))
-        with names.told(published):
-            names.point(published)
-        return published
+        return published(made, done, parts)
 
 
 def reused(existing: Existing) -> Record | None:

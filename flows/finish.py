@@ -9,7 +9,7 @@ from flows.describe import describe_all
 from flows.image.oci import Image
 from flows.image.several import Index, join
 from flows.inputs import Meant
-from flows.names import registry_of
+from flows.names import point, registry_of, told
 from flows.part import Part
 from flows.publish import ingredients, publication, registry
 from flows.publish.record import Record
@@ -73,3 +73,14 @@ def record(done: Record, parts: Sequence[Part], pushed: str) -> Record:
         ),
     }
     return publication.publish(store, done.model_copy(update=kept), "a new build")
+
+
+def published(made: Image | Index, done: Record, parts: Sequence[Part]) -> Record:
+    """Publish a build: what it consists of, its record, and then its names, so that none points to what is not there.
+
+    Raises NamesBehind where the build is published, and not all names could follow.
+    """
+    kept = record(done, parts, publish(made, parts))
+    with told(kept):
+        point(kept)
+    return kept

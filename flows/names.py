@@ -172,7 +172,9 @@ def _name(here: Session, record: Record, tags: list[str]) -> None:
     where = registry_of(here)
     if where and tags:
         registry.tag(_pushed(here, record), where, tags, log=logger())
-    _name_in_engine(here, record)
+    pointed = newest.read(here.store, record.image)
+    if pointed and pointed.build == record.build:
+        _name_in_engine(here, record)
     if not newest.mark_named(here.store, record.image, record.build):
         _give_way(here, record.image)
 

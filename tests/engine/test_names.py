@@ -1,0 +1,236 @@
+"""Names tell the truth: whatever they point to, a run brings them to the build that has the wanted inputs."""
+
+from __future__ import annotations
+
+import contextvars
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from flows.publish import newest, registry
+from flows.store.folder import FolderStore
+from rootfs.errors import NamesBehind, RegistryUnreachable, StoreRefused
+from tests.engine.publishing import FOREIGN, NAME, OWN, Press
+from tests.engine.registry import free_port
+from tests.engine.registry import registry as serve
+
+LOCAL_NAME = "baseforge-names"
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serve(tmp_path_factory.mktemp("registry")) as running:
+        yield running
+
+
+@pytest.fixture
+def press(tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Press]:
+    monkeypatch.setenv("BASEFORGE_HOME", str(tmp_path / "home"))
+    made = Press(tmp_path, str(tmp_path / "store"), LOCAL_NAME, f"{address}/{tmp_path.name}")
+    yield made
+    made.clear_engine()
+
+
+def agree(press: Press, build: str) -> None:
+    """See that every name means this build."""
+    [record] = [each for each in press.records() if each.build == build]
+    assert (press.newest().build, press.newest().named) == (build, True)
+    tags = press.tags()
+    assert tags["latest"] == tags[build] == record.manifest_digest
+    for part in record.parts or (record,):
+        tag = "latest" if part.platforms == (OWN,) else "latest-arm64"
+        assert press.in_engine(tag) in (part.config_digest, part.manifest_digest)
+
+
+def test_a_recipe_that_goes_back_takes_all_names_with_it(press: Press) -> None:
+    first, second, back = press.build("a"), press.build("b"), press.build("a")
+    assert (first.status, second.status, back.status) == ("published", "published", "moved")
+    assert (back.build, back.manifest_digest) == (first.build, first.manifest_digest)
+    assert second.build in back.reason
+    assert len(press.records()) == 2
+    agree(press, first.build)
+    said = press.newest()
+    assert [said.number, *(each.number for each in said.history)] == [3, 2, 1]
+    assert second.build in said.why
+    assert press.build("a").status == "unchanged"
+
+
+def test_an_index_goes_back_too(press: Press) -> None:
+    first = press.build("a", OWN, FOREIGN)
+    press.build("b", OWN, FOREIGN)
+    press.clear_engine()
+    _lose(press, first.manifest_digest)
+    back = press.build("a", OWN, FOREIGN)
+    assert (back.status, back.build) == ("moved", first.build)
+    assert first.index
+    agree(press, first.build)
+
+
+def test_what_the_registry_has_lost_is_pushed_again(press: Press) -> None:
+    first = press.build("a")
+    _lose(press, first.manifest_digest)
+    assert press.tags() == {}
+    back = press.build("a")
+    assert back.status == "moved"
+    assert f"the registry did not have {press.registry}/{NAME}:latest" in back.reason
+    agree(press, first.build)
+
+
+@pytest.mark.parametrize("other", ["-old", "/deeper"])
+def test_another_registry_gets_it_however_alike_the_names_are(press: Press, other: str) -> None:
+    first = replace(press, registry=press.registry + other).build("a")
+    back = press.build("a")
+    assert (back.status, back.registry) == ("moved", f"{press.registry}/{NAME}@{first.manifest_digest}")
+    agree(press, first.build)
+    assert press.build("a").status == "unchanged"
+
+
+def test_a_registry_tag_that_somebody_moved(press: Press) -> None:
+    first, second = press.build("a"), press.build("b")
+    where = registry.Registry(press.registry, insecure=True)
+    registry.tag(f"{press.registry}/{NAME}@{first.manifest_digest}", where, ["latest"])
+    assert press.build("b").status == "moved"
+    agree(press, second.build)
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_name_in_the_engine_that_is_gone_or_was_moved(press: Press, moved: bool) -> None:
+    first = press.build("a")
+    press.clear_engine()
+    if moved:
+        other = replace(press, folder=press.folder / "other", store=str(press.folder / "other/store"), registry="")
+        other.build("other")
+    back = press.build("a")
+    assert back.status == "moved"
+    assert ("another image in the engine" in back.reason) == moved
+    agree(press, first.build)
+
+
+def test_a_store_that_is_copied_without_its_registry(press: Press) -> None:
+    first = press.build("a")
+    shutil.copytree(press.store, press.folder / "copy")
+    copied = replace(press, store=str(press.folder / "copy"), registry=f"{press.registry}/elsewhere")
+    assert copied.build("a").status == "moved"
+    agree(copied, first.build)
+
+
+def test_without_publishing_no_name_moves(press: Press) -> None:
+    press.build("a")
+    second = press.build("b")
+    assert press.build("a", publish=False).status == "unchanged"
+    agree(press, second.build)
+
+
+def test_the_document_of_the_newest_build_is_made_again(press: Press) -> None:
+    press.build("a")
+    second = press.build("b")
+    (Path(press.store) / f"images/{NAME}/newest.json").write_text("{")
+    assert press.build("b").status == "unchanged"
+    agree(press, second.build)
+    assert press.newest().number == 2
+
+
+@pytest.mark.parametrize("damage", [None, b"short"])
+def test_a_build_whose_blobs_are_damaged_is_made_anew(press: Press, damage: bytes | None) -> None:
+    first = press.build("a")
+    second = press.build("b")
+    layer = Path(press.store) / "blobs" / first.layer_digest.replace(":", "/")
+    layer.unlink()
+    if damage:
+        layer.write_bytes(damage)
+    again = press.build("a")
+    assert (again.status, again.manifest_digest) == ("published", first.manifest_digest)
+    assert again.build not in (first.build, second.build)
+    agree(press, again.build)
+
+
+def test_nothing_moves_where_the_record_cannot_be_written(press: Press, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = press.build("a")
+    create = FolderStore.create_document
+
+    def refuse(store: FolderStore, key: str, data: bytes) -> str:
+        if "/builds/" in key:
+            raise StoreRefused(store.address, "read-only", "")
+        return create(store, key, data)
+
+    monkeypatch.setattr(FolderStore, "create_document", refuse)
+    with pytest.raises(StoreRefused):
+        press.build("b")
+    agree(press, first.build)
+    assert set(press.tags()) == {first.build, "latest"}
+
+
+def test_names_that_could_not_follow_are_moved_by_housekeeping(press: Press, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = press.build("a")
+    with monkeypatch.context() as broken:
+        broken.setattr(registry, "tag", _unreachable)
+        with pytest.raises(NamesBehind, match="is in the store, but not all names of toy point to it") as caught:
+            press.build("b")
+    assert "baseforge gc" in caught.value.mend
+    assert press.newest().build != first.build
+    assert press.tags()["latest"] == first.manifest_digest
+    assert press.gc() == [NAME]
+    agree(press, press.newest().build)
+    assert press.gc() == []
+
+
+def test_a_registry_that_does_not_answer_fails_the_build_and_moves_nothing(press: Press) -> None:
+    first = press.build("a")
+    gone = replace(press, registry=f"127.0.0.1:{free_port()}/x")
+    for text in ("a", "b"):
+        with pytest.raises(RegistryUnreachable):
+            gone.build(text)
+    agree(press, first.build)
+
+
+def test_a_run_that_is_late_leaves_the_names_to_the_newer_one(press: Press, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another run publishes while this one is about to move its tags."""
+    tag, other = registry.tag, replace(press, folder=press.folder / "other")
+
+    def late(*words: object, **more: object) -> None:
+        monkeypatch.setattr(registry, "tag", tag)
+        contextvars.Context().run(other.build, "newer")
+        tag(*words, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(registry, "tag", late)
+    mine = press.build("a")
+    assert press.newest().build != mine.build
+    agree(press, press.newest().build)
+
+
+def test_the_counter_decides_and_not_the_clock(press: Press, monkeypatch: pytest.MonkeyPatch) -> None:
+    press.build("a")
+    store = press.open()
+    old = press.newest()
+    document = store.read_document(f"images/{NAME}/builds/{old.build}.json")
+    assert document
+    ahead = "20990101T000000Z-00000000"
+    store.create_document(
+        f"images/{NAME}/builds/{ahead}.json", json.dumps({**json.loads(document.data), "build": ahead}).encode()
+    )
+    newest.move(store, NAME, ahead, "made while the clock was wrong")
+    now = press.build("b")
+    assert press.newest().build == now.build
+    agree(press, now.build)
+
+
+def test_an_unchanged_image_asks_the_registry_once(press: Press, monkeypatch: pytest.MonkeyPatch) -> None:
+    press.build("a")
+    asked: list[str] = []
+    ask = registry._manifest
+    monkeypatch.setattr(registry, "_manifest", lambda name, where: asked.append(name) or ask(name, where))
+    assert press.build("a").status == "unchanged"
+    assert asked == [f"{press.registry}/{NAME}:latest"]
+
+
+def _unreachable(*_: object, **__: object) -> None:
+    raise RegistryUnreachable("127.0.0.1:1", "connection refused")
+
+
+def _lose(press: Press, digest: str) -> None:
+    """Let the registry lose an image, as its API has it."""
+    press.ask(f"manifests/{digest}", "DELETE")
