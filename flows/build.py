@@ -130,7 +130,7 @@ def _attempt(image: str, choice: Choice, *, of_night: bool) -> Record:
             if interrupt.came():
                 raise KeyboardInterrupt from error
             if not isinstance(error, Problem):
-                traceback.print_exc(file=run.log_stream)
+                run.log(traceback.format_exc())
             problem = error if isinstance(error, Problem) else Unexpected(image, error)
         run.log(str(problem))
         return Record(

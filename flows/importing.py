@@ -20,10 +20,9 @@ from flows.folders import cache_folder, make_data_folder
 from flows.progress import Progress
 from flows.session import session, store_of
 from flows.settings import Settings, load
-from flows.store import Store
 from flows.work import work_folder
 from rootfs.errors import ImportRefused, SourceMismatch, SourceMissing, TarballRefused
-from rootfs.fetch import download
+from rootfs.fetch import Download, download
 from rootfs.recipe import TarballRecipe
 from rootfs.tarball import LARGEST, MOST, TARBALL, is_address
 
@@ -64,7 +63,7 @@ def import_(  # noqa: PLR0913, PLR0917 - each is an option
     keys |= {"image": {"cmd": _words(name, cmd)}, "smoke": [{"run": _words(name, check)} for check in smoke or ()]}
     recipe = _recipe(name, source, sha256, keys)
     make_data_folder()
-    digest = _kept(store_of(settings), recipe, source)
+    digest = _kept(settings, recipe, source)
     with _written(recipe, digest, settings) as here, session(here, Progress()) as held, server.connected():
         from flows.build import attempt
 
@@ -95,16 +94,16 @@ def _recipe(name: str, source: str, sha256: str | None, keys: dict[str, Any]) ->
     return recipe if sha256 else recipe.model_copy(update={"sha256": None})
 
 
-def _kept(store: Store, recipe: TarballRecipe, source: str) -> str:
+def _kept(settings: Settings, recipe: TarballRecipe, source: str) -> str:
     """The archive's digest, once the store has it. Raises SourceMismatch, and what reading or downloading raises."""
-    said = f"sha256:{recipe.sha256}" if recipe.sha256 else None
+    store, said = store_of(settings), f"sha256:{recipe.sha256}" if recipe.sha256 else None
     if said and is_address(source) and store.has_blob(said):
         return said
     found: list[str] = []
     if is_address(source):
-        progress = Progress()
-        cache = cache_folder() / "partial"
-        download(source, recipe.largest, cache, progress.detail, lambda got: found.append(store.put_blob(got.whole())))
+        cache, transfers = cache_folder() / "partial", settings.site.transfers()
+        wanted = Download(source, recipe.largest, cache, Progress().detail, transfers)
+        download(wanted, lambda got: found.append(store.put_blob(got.whole())))
     else:
         with _opened(source) as stream:
             found.append(store.put_blob(cast(BinaryIO, _Limited(stream, source, recipe.largest))))

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import Progress as Bars
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from rootfs.mask import masked
+
 
 @dataclass
 class Timeline:
@@ -60,8 +62,8 @@ class Progress:
     def detail(self, line: str) -> None:
         """The newest line of the program that is running."""
         for bar in self._bars.task_ids:
-            self._bars.update(bar, detail=line[:80].replace("[", r"\["))
+            self._bars.update(bar, detail=masked(line)[:80].replace("[", r"\["))
 
     def say(self, text: str) -> None:
         """A line of its own."""
-        self.console.print(text, soft_wrap=True, markup=False)
+        self.console.print(masked(text), soft_wrap=True, markup=False)

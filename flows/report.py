@@ -21,6 +21,7 @@ from flows.tables import show
 from rootfs.errors import BuildMissing
 from rootfs.lock import Lock
 from rootfs.lockfile import changes, disagreeing
+from rootfs.mask import masked_values
 from rootfs.units import size
 
 if TYPE_CHECKING:
@@ -222,7 +223,8 @@ def _verdict(found: Verdict) -> None:
 def doctor(findings: Sequence[Finding], settings: Settings, as_json: bool) -> int:
     """What was found, and the settings in force; status 3 when something needed is missing."""
     where = origins(settings)
-    values = {name: {"value": value, "from": where[name]} for name, value in settings.model_dump(mode="json").items()}
+    shown = {name: masked_values(value) for name, value in settings.model_dump(mode="json").items()}
+    values = {name: {"value": value, "from": where[name]} for name, value in shown.items()}
     if as_json:
         print_json({"machine": [vars(finding) for finding in findings], "settings": values})
     else:

@@ -20,6 +20,7 @@ from flows.settings import Settings, load
 from flows.store import Store, open_store
 from rootfs.apt import Apt
 from rootfs.builder import BuilderPlan
+from rootfs.mask import masked
 from rootfs.run import Log
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ class Run:
             self.timeline.seconds[what] = round(self.timeline.seconds.get(what, 0.0) + seconds, 3)
 
     def log(self, line: str) -> None:
-        """Keep a line of a program's output, and show it while it is the newest."""
+        """Keep a line of a program's output, and show it while it is the newest. Passwords in addresses are masked."""
+        line = masked(line)
         print(line, file=self.log_stream, flush=True)
         self.progress.detail(line)
 

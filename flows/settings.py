@@ -8,9 +8,9 @@ import re
 import tempfile
 import tomllib
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Annotated, Any, get_origin
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 import rootfs
@@ -24,6 +24,9 @@ from rootfs.platforms import platform_name
 
 FILE = "baseforge.toml"
 SHELF = Path(rootfs.__file__).parent.parent / "recipes"  # in a clone and in a wheel alike
+Address = Annotated[str, AfterValidator(fields.without_credentials)]
+AS_BOTO3 = "Leave the keys to AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or to another place where boto3 finds them."
+AS_SKOPEO = "Leave name and password out: skopeo finds them where `skopeo login` puts them."
 
 
 class Settings(BaseSettings):
@@ -48,8 +51,17 @@ class Settings(BaseSettings):
         Path("/dev/shm"),  # noqa: S108 - folders with a lock are made there
         description="a tmpfs where trees are made if they take at most half of what is free; empty: always in `work`",
     )
-    mirrors: dict[str, str] = Field({}, description="archive address (or the start of one) = mirror to fetch from")
-    snapshots: dict[str, str] = Field({}, description="archive address = address of its snapshots, for `snapshot:`")
+    mirrors: dict[Address, Address] = Field(
+        {}, description="archive address (or the start of one) = mirror to fetch from"
+    )
+    snapshots: dict[Address, Address] = Field(
+        {}, description="archive address = address of its snapshots, for `snapshot:`"
+    )
+    auth: Path | None = Field(
+        None,
+        description="a file of names and passwords for archives (apt_auth.conf(5)) that only its owner may read;"
+        " /etc/apt/auth.conf.d counts too",
+    )
     keyrings: dict[str, Path] = Field({}, description="distribution = keyring file to check its signatures with")
     builder: str = Field("", description="the builder that images are imported through; default the selected one")
     builders: dict[fields.BuilderName, BuilderPlan] = Field({}, description="name = what this builder shall be")
@@ -64,6 +76,18 @@ class Settings(BaseSettings):
     @classmethod
     def _default_store(cls, value: str) -> str:
         return value or str(data_folder() / "store")
+
+    @field_validator("store", "s3_endpoint")
+    @classmethod
+    def _without_keys(cls, value: str) -> str:
+        return fields.without_credentials(value, AS_BOTO3)
+
+    @field_validator("registry")
+    @classmethod
+    def _without_password(cls, value: str) -> str:
+        if "@" in value:
+            raise ValueError(f"this has a name or a password in it. {AS_SKOPEO}")
+        return value
 
     @field_validator("memory", mode="before")
     @classmethod
@@ -91,7 +115,7 @@ class Settings(BaseSettings):
     @property
     def site(self) -> Site:
         """What concerns archives."""
-        return Site(self.mirrors, self.keyrings, self.snapshots)
+        return Site(self.mirrors, self.keyrings, self.snapshots, self.auth)
 
     @property
     def places(self) -> tuple[Path, ...]:

@@ -18,7 +18,8 @@ from rootfs.units import size
 def fetch_tarball(wanted: Inputs, recipe: TarballRecipe, folder: Path, *, offline: bool) -> Path:
     """The archive in a folder, out of the store, which takes from elsewhere what it lacks. Raises as `Source`."""
     here, digest = current(), wanted.lock.tarball
-    source = Source(recipe, wanted.files, here.store, cache_folder() / "partial", offline, current_run().log)
+    cache, transfers = cache_folder() / "partial", here.settings.site.transfers()
+    source = Source(recipe, wanted.files, here.store, cache, offline, current_run().log, transfers)
     taken = source.into_pool(digest)
     place = empty_folder(folder / "debs")
     source.lay_out(digest, place / TARBALL)
@@ -28,6 +29,6 @@ def fetch_tarball(wanted: Inputs, recipe: TarballRecipe, folder: Path, *, offlin
 
 def check_signature(wanted: Inputs, recipe: TarballRecipe, place: Path, *, offline: bool) -> None:
     """See who signed the archive in a folder, where the recipe names a signature. Raises what `signer` does."""
-    cache, log = cache_folder() / "partial", current_run().log
-    if key := signer(recipe, wanted.files, place / TARBALL, cache, offline=offline, log=log):
+    cache, log, transfers = cache_folder() / "partial", current_run().log, current().settings.site.transfers()
+    if key := signer(recipe, wanted.files, place / TARBALL, cache, offline=offline, log=log, transfers=transfers):
         log(f"{recipe.source}: signed by {key}")

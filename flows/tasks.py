@@ -78,10 +78,10 @@ def fetch(wanted: Inputs, folder: Path, *, offline: bool = False) -> Path:
     if debs := ahead.debs(wanted):
         here.progress.note(_fetched(0, len(packages), 0))
         return debs
-    mirror, partial = here.settings.site.mirror, cache_folder() / "partial"
-    filled = pool.fill(packages, here.store, mirror, offline=offline, log=run.log, folder=partial)
+    mirror, transfers, partial = here.settings.site.mirror, here.settings.site.transfers(), cache_folder() / "partial"
+    filled = pool.fill(packages, here.store, mirror, offline=offline, log=run.log, folder=partial, transfers=transfers)
     debs = empty_folder(folder / "debs")
-    pool.lay_out_healed(packages, here.store, debs, mirror, offline=offline, log=run.log)
+    pool.lay_out_healed(packages, here.store, debs, mirror, offline=offline, log=run.log, transfers=transfers)
     if packages:
         here.progress.note(_fetched(filled.fetched, len(packages), filled.bytes))
     return debs

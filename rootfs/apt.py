@@ -41,8 +41,8 @@ class Apt:
 
     def __init__(self, cache: Path, site: Site, *, offline: bool = False, log: Log) -> None:
         self._cache, self._site, self._offline = cache.absolute(), site, offline
-        self._suites = Suites(self._cache / "releases", offline=offline)
-        self._lists, self._log = Lists(self._cache, log), log
+        self._suites = Suites(self._cache / "releases", site, offline=offline)
+        self._lists, self._log = Lists(self._cache, site.auth, log), log
 
     def lock(
         self,
@@ -80,7 +80,8 @@ class Apt:
             return {}
         with locked(self._cache / "contents.lock", wait=LONGEST):
             text = stanzas(self._sources(recipe, files, architecture))
-            return packages_with(AptRoot(self._cache / "contents", text, architecture), names, self._log)
+            root = AptRoot(self._cache / "contents", text, architecture, auth=self._site.auth)
+            return packages_with(root, names, self._log)
 
     def forget(self) -> None:
         """Ask the archives anew: one has moved on."""

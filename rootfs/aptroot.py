@@ -1,4 +1,4 @@
-"""A private apt: its own folders, sources and configuration. Nothing of the machine's own apt is read or changed."""
+"""A private apt: its own folders, sources and configuration. Of the machine's own apt only credentials are read."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from rootfs import kept
 from rootfs.archive import Source
+from rootfs.auth import CONFIGURED, PARTS
 from rootfs.digests import digest_of
 from rootfs.keyring import armoured
 from rootfs.run import Log, Outcome, proxies, run
@@ -29,6 +30,8 @@ Dir::Cache::archives "archives/";
 Dir::Cache::pkgcache "pkgcache.bin";
 Dir::Cache::srcpkgcache "";
 Dir::Etc "{root}/etc/";
+Dir::Etc::netrc "{netrc}";
+Dir::Etc::netrcparts "{netrcparts}";
 Dir::Log "{root}/";
 #clear APT::Architectures;
 APT::Architecture "{architecture}";
@@ -53,25 +56,35 @@ Debug::NoLocking "true";
 
 
 class AptRoot:
-    """apt for one set of sources in `folder`; its lists may be shared with others'."""
+    """apt for one set of sources in `folder`; its lists may be shared with others'.
 
-    def __init__(self, folder: Path, sources: str, architecture: str, lists: Path | None = None) -> None:
+    Names and passwords for archives are read where they are: in the machine's own files, or in the file `auth`.
+    """
+
+    def __init__(
+        self, folder: Path, sources: str, architecture: str, lists: Path | None = None, *, auth: Path | None = None
+    ) -> None:
         self.folder, self.lists, self.architecture = folder, lists or folder / "lists", architecture
         for name in (*FOLDERS, self.lists / "partial"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         configuration = CONFIGURATION.format(
-            root=folder, lists=self.lists, architecture=architecture, user=_user(self.lists)
+            root=folder,
+            lists=self.lists,
+            architecture=architecture,
+            user=_user(self.lists),
+            netrc=auth.absolute() if auth else CONFIGURED,
+            netrcparts=PARTS,
         )
         texts = {"status": "", "etc/sources.list.d/archives.sources": sources, "apt.conf": configuration}
         for file, text in texts.items():
             if not (path := folder / file).is_file() or path.read_text() != text:
                 kept.write(path, text.encode())
 
-    def run(self, *argv: str, check: bool = True, log: Log | None = None) -> Outcome:
-        """Run a program of apt's on this root. Raises ProgramFailed unless `check` is False."""
+    def run(self, *argv: str, check: bool = True, log: Log | None = None, timeout: float = TIMEOUT) -> Outcome:
+        """Run a program of apt's on this root. Raises ProgramTimedOut and, unless `check` is False, ProgramFailed."""
         own = {"APT_CONFIG": str(self.folder / "apt.conf"), "DEBIAN_FRONTEND": "noninteractive"}
         environment = {**proxies(), **own}
-        return run(argv, env=environment, check=check, log=log, timeout=TIMEOUT)
+        return run(argv, env=environment, check=check, log=log, timeout=timeout)
 
     def preferences(self, text: str) -> tuple[str, ...]:
         """The option that makes these preferences (apt_preferences(5)) count."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from rootfs import kept
+from rootfs import auth, kept
 from rootfs.digests import digest_of
 from rootfs.errors import (
     KeyringMissing,
@@ -24,6 +24,7 @@ from rootfs.errors import (
     UnknownSuite,
 )
 from rootfs.run import run
+from rootfs.transfer import Transfers
 
 KEYRINGS = Path("/usr/share/keyrings")
 SUITES = Path("/usr/share/distro-info")
@@ -41,11 +42,16 @@ ASK_SOURCES = (
 class Site:
     """What a site says of archives: `mirrors` maps the start of an archive's address to the mirror to fetch from
     instead, `keyrings` a distribution's name (`debian`, `ubuntu`) to the file its signatures are checked with,
-    `snapshots` an archive's address to that of its snapshots."""
+    `snapshots` an archive's address to that of its snapshots; `auth` is a file of names and passwords for archives."""
 
     mirrors: Mapping[str, str] = field(default_factory=dict)
     keyrings: Mapping[str, Path] = field(default_factory=dict)
     snapshots: Mapping[str, str] = field(default_factory=dict)
+    auth: Path | None = None
+
+    def transfers(self) -> Transfers:
+        """How files are fetched here, with the credentials that are in force now. Raises AuthFileUnfit."""
+        return Transfers(auth.load(self.auth))
 
     def mirror(self, address: str) -> str:
         """Where to fetch what is at this address; the longest start that matches decides."""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from rootfs import fields
+from rootfs.mask import masked
 
 Lifecycle = Literal["existing", "persistent", "ephemeral"]
 Driver = Literal["docker-container", "kubernetes", "remote"]
@@ -37,6 +38,15 @@ class BuilderPlan(BaseModel):
     timeout: float = Field(
         default=300.0, strict=True, gt=0, le=3600, allow_inf_nan=False, description="seconds until it must be up"
     )
+
+    @model_validator(mode="after")
+    def _without_passwords(self) -> Self:
+        if any(masked(text) != text for text in (self.endpoint, *self.options.values(), *self.flags)):
+            raise ValueError(
+                "an address in it has a name or a password, which other users of this machine would see: name a proxy"
+                " or a daemon that needs none"
+            )
+        return self
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

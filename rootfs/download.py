@@ -17,8 +17,8 @@ from rootfs.errors import ArchiveUnreachable, DebGone, DebMismatch, Problem
 from rootfs.lock import Package
 from rootfs.partial import Partial, opened
 from rootfs.run import Log
+from rootfs.transfer import ANONYMOUS, Transfers, check_access, denied_by_proxy, reason
 
-TIMEOUT = httpx.Timeout(30, connect=10)  # seconds without a byte
 PARALLEL = 8  # debs at a time, each over a connection that is kept open
 PAUSES = (0.5, 2.0)  # seconds before the second and the third try
 AGAIN = (408, 425, 429)  # besides 5xx: answers that may be others in a moment
@@ -35,6 +35,7 @@ class Archive:
     mirror: Callable[[str], str]
     folder: Path
     log: Log
+    transfers: Transfers = ANONYMOUS
 
     def address(self, package: Package) -> str:
         """Where the deb is; encoded as apt does, for some mirrors take a plain `+` for a space."""
@@ -48,8 +49,8 @@ class _Later(Exception):
 def download(packages: Sequence[Package], archive: Archive, keep: Keep) -> dict[Package, Problem]:
     """Fetch debs and hand each to `keep`, which runs in threads; returns those that cannot be had from this archive.
 
-    Raises ArchiveUnreachable after three tries, DiskFull and what `keep` raises; the debs that came by then are kept,
-    and parts of others stay in the folder for the next run.
+    Raises ArchiveUnreachable after three tries, AccessDenied after one, DiskFull and what `keep` raises; the debs that
+    came by then are kept, and parts of others stay in the folder for the next run.
     """
     with disk_full(archive.folder):
         archive.folder.mkdir(parents=True, exist_ok=True)
@@ -70,7 +71,7 @@ async def _download_all(packages: Sequence[Package], archive: Archive, keep: Kee
             except (DebGone, DebMismatch) as problem:
                 failed[package] = problem
 
-    async with httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=True) as client, asyncio.TaskGroup() as workers:
+    async with archive.transfers.client() as client, asyncio.TaskGroup() as workers:
         for _ in range(min(PARALLEL, len(packages))):
             workers.create_task(work(client))
     return failed
@@ -107,21 +108,20 @@ async def _complete(
     for pause in (*PAUSES, None):
         try:
             if partial.size < package.size:
-                await _receive(client, address, package, partial, more)
+                async with archive.transfers.paced() as arrived:
+                    await _receive(client, address, package, partial, more, arrived)
             break
         except (httpx.TransportError, _Later) as error:
+            if denied := denied_by_proxy(error, address):
+                raise denied from error
             if pause is None or isinstance(error, httpx.UnsupportedProtocol):
-                raise ArchiveUnreachable(address, _reason(error)) from error
-            archive.log(f"{package.file_name}: {_reason(error)}: again in {pause:g} s")
+                raise ArchiveUnreachable(address, reason(error)) from error
+            archive.log(f"{package.file_name}: {reason(error)}: again in {pause:g} s")
             await asyncio.sleep(pause)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ArchiveUnreachable(address, _reason(error)) from error
+            raise ArchiveUnreachable(address, reason(error)) from error
     if partial.sha256 != package.sha256:
         raise _mismatch(package, address, f"{partial.sha256} ({partial.size} bytes)")
-
-
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
 
 
 def _mismatch(package: Package, address: str, found: str) -> DebMismatch:
@@ -129,15 +129,21 @@ def _mismatch(package: Package, address: str, found: str) -> DebMismatch:
 
 
 async def _receive(
-    client: httpx.AsyncClient, address: str, package: Package, partial: Partial, more: Mapping[str, str]
+    client: httpx.AsyncClient,
+    address: str,
+    package: Package,
+    partial: Partial,
+    more: Mapping[str, str],
+    arrived: Callable[[int], None],
 ) -> None:
-    """The rest of the deb, as far as it comes."""
+    """The rest of the deb, as far as it comes; `arrived` is told how much."""
     async with client.stream("GET", address, headers={**WHOLE, **partial.headers, **more}) as answer:
         _look(answer, package, address, partial)
         async for data in answer.aiter_raw():
             if partial.size + len(data) > package.size:
                 raise _mismatch(package, address, f"more than {package.size} bytes")
             partial.add(data)
+            arrived(len(data))
     if partial.size < package.size:
         raise _Later(f"it broke off after {partial.size} of {package.size} bytes")
 
@@ -149,6 +155,7 @@ def _look(answer: httpx.Response, package: Package, address: str, partial: Parti
         raise DebGone(f"{package.name} {package.version}", address)
     if status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and partial.size:
         raise _mismatch(package, address, f"a file without a byte {partial.size}")
+    check_access(answer, address)
     if status in AGAIN or answer.is_server_error:
         raise _Later(f"it answers {status} {answer.reason_phrase}")
     if status == httpx.codes.PARTIAL_CONTENT:

@@ -8,19 +8,21 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+from rootfs.mask import masked
+
 
 class Problem(Exception):
     """An error a user can mend. Printed as a few lines, never as a traceback.
 
     `what` is one sentence; `where` is `file:line:column`, a step or an address; `mend` says what to do; `output` is the
-    end of what the failing program printed.
+    end of what the failing program printed. Names and passwords of addresses are masked in all of them.
     """
 
     status = 1
 
     def __init__(self, what: str, *, where: str = "", mend: str = "", output: str = "") -> None:
-        super().__init__(what)
-        self.what, self.where, self.mend, self.output = what, where, mend, output
+        self.what, self.where, self.mend, self.output = map(masked, (what, where, mend, output))
+        super().__init__(self.what)
 
     def __str__(self) -> str:
         head = f"{self.where}: {self.what}" if self.where else self.what
@@ -179,6 +181,45 @@ class ArchiveUnreachable(NetworkFailure):
             f"the archive does not answer as it should: {reason}",
             where=address,
             mend="Check the network and the proxy settings, or name a mirror: [mirrors] in baseforge.toml.",
+        )
+
+
+# Where names and passwords for archives go, as a hint.
+PUT_CREDENTIALS = (
+    "Put name and password into /etc/apt/auth.conf.d/NAME.conf (apt_auth.conf(5)), or into a file of that form that the"
+    " setting `auth` names."
+)
+
+
+class AccessDenied(BuildError):
+    """An archive, or a proxy before it, wants a name and a password, or forbids what was asked for."""
+
+    def __init__(self, address: str, status: int, words: str, *, known: bool) -> None:
+        answer = f"{status} {words}".rstrip()
+        what = f"access is denied ({answer})"
+        mend = f"If it exists and is not for everybody: {PUT_CREDENTIALS[0].lower()}{PUT_CREDENTIALS[1:]}"
+        if status == 407:
+            what = f"the proxy wants a name and a password, or refuses those that it has got ({answer})"
+            mend = "Put them into the proxy's address: http_proxy=http://NAME:PASSWORD@HOST:PORT, https_proxy likewise."
+        elif known:
+            what = f"the name and the password for it are refused ({answer})"
+            mend = (
+                "Correct them in /etc/apt/auth.conf.d (apt_auth.conf(5)) or in the file that the setting `auth` names."
+            )
+        elif status == 401:
+            what = f"it wants a name and a password ({answer})"
+            mend = f"{PUT_CREDENTIALS} For plain http the entry's machine begins with http://."
+        super().__init__(what, where=address, mend=mend)
+
+
+class AuthFileUnfit(InputError):
+    """The file that the setting `auth` names cannot be used."""
+
+    def __init__(self, path: object, why: str) -> None:
+        super().__init__(
+            f"`auth`, the file with names and passwords, cannot be used: {why}",
+            where=str(path),
+            mend=f"It must be yours and private: chmod 600 '{path}'. `baseforge doctor` says where `auth` comes from.",
         )
 
 
@@ -404,7 +445,8 @@ class SourceUnreachable(NetworkFailure):
         super().__init__(
             f"the archive could not be fetched: {reason}",
             where=address,
-            mend="Check the network and the proxy (http_proxy) and build again: it goes on where it broke off.",
+            mend="Check the network and the proxy (http_proxy) and build again: it goes on where it broke off. If it is"
+            " always slow, name another address.",
         )
 
 
@@ -1122,8 +1164,8 @@ class RecipeInvalid(InputError):
     problems: tuple[tuple[str, str], ...] = ()
 
     def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
-        self.problems = tuple(problems)
-        (where, what), *others = problems
+        self.problems = tuple((masked(place), masked(sentence)) for place, sentence in problems)
+        (where, what), *others = self.problems
         more = [f"{place}: {sentence}" for place, sentence in others[: self.SHOWN - 1]]
         rest = [f"… and {len(problems) - self.SHOWN} more"] if len(problems) > self.SHOWN else []
         super().__init__("\n".join([what, *more, *rest]), where=where)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +13,7 @@ import httpx
 
 from rootfs.digests import sha256_of
 from rootfs.disk import disk_full
-from rootfs.download import AGAIN, PAUSES, TIMEOUT, WHOLE, modified
+from rootfs.download import AGAIN, PAUSES, WHOLE, modified
 from rootfs.errors import BlobDamaged, PoolLacks, SourceMismatch, SourceMissing, SourceUnreachable, TarballRefused
 from rootfs.memo import state_of
 from rootfs.partial import Partial, opened
@@ -21,6 +21,7 @@ from rootfs.pool import Blobs
 from rootfs.recipe import TarballRecipe
 from rootfs.run import Log
 from rootfs.tarball import is_address
+from rootfs.transfer import ANONYMOUS, Transfers, check_access, denied_by_proxy, reason
 
 
 def meant(recipe: TarballRecipe, folder: Path) -> str:
@@ -56,6 +57,7 @@ class Source:
     cache: Path
     offline: bool
     log: Log
+    transfers: Transfers = ANONYMOUS
 
     def into_pool(self, digest: str) -> int:
         """See that the pool has the archive; how many bytes came from its address.
@@ -73,7 +75,8 @@ class Source:
         if is_address(source):
             if self.offline:
                 raise PoolLacks([f"{source} ({digest})"])
-            return download(source, self.recipe.largest, self.cache, self.log, lambda got: self._keep(got, digest))
+            wanted = Download(source, self.recipe.largest, self.cache, self.log, self.transfers)
+            return download(wanted, lambda got: self._keep(got, digest))
         if not file.is_file():
             raise SourceMissing(str(file), f"it is neither there nor in the pool ({digest})")
         self.blobs.put_blob(file, digest, check=True)
@@ -94,38 +97,50 @@ class Source:
         self.blobs.put_blob(got.whole(), digest, check=True)
 
 
-def download(address: str, largest: int, cache: Path, log: Log, keep: Callable[[Partial], object]) -> int:
+@dataclass(frozen=True)
+class Download:
+    """A file of at most `largest` bytes at an address; `cache` is a folder for what has come of it so far."""
+
+    address: str
+    largest: int
+    cache: Path
+    log: Log
+    transfers: Transfers = ANONYMOUS
+
+
+def download(wanted: Download, keep: Callable[[Partial], object]) -> int:
     """Download a file and hand it to `keep`; where it breaks off, the next try, or run, goes on from there.
 
-    Returns its size. Raises SourceUnreachable after three tries, TarballRefused where it has more than `largest` bytes.
+    Returns its size. Raises SourceUnreachable after three tries, AccessDenied and SourceMissing after one,
+    TarballRefused where it is too large.
     """
-    with disk_full(cache):
-        cache.mkdir(parents=True, exist_ok=True)
-    path = cache / f"{hashlib.sha256(address.encode()).hexdigest()}.download"
+    with disk_full(wanted.cache):
+        wanted.cache.mkdir(parents=True, exist_ok=True)
+    path = wanted.cache / f"{hashlib.sha256(wanted.address.encode()).hexdigest()}.download"
     with opened(path) as file:
         got = Partial(file)
-        for pause in (*PAUSES, None):
-            try:
-                with disk_full(cache):
-                    _receive(address, got, largest)
-                break
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
-                reason = _reason(error)
-                if not _may_pass(error):
-                    raise SourceMissing(address, reason) from error
-                if pause is None:
-                    raise SourceUnreachable(address, reason) from error
-                log(f"{address}: {reason}: again in {pause:g} s")
-                time.sleep(pause)
+        asyncio.run(_complete(wanted, got))
         path.unlink(missing_ok=True)  # right or wrong, nobody goes on from here
         keep(got)
         return got.size
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, httpx.HTTPStatusError):
-        return f"it answers {error.response.status_code} {error.response.reason_phrase}"
-    return str(error) or type(error).__name__
+async def _complete(wanted: Download, got: Partial) -> None:
+    for pause in (*PAUSES, None):
+        try:
+            with disk_full(wanted.cache):
+                await _receive(wanted, got)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            if denied := denied_by_proxy(error, wanted.address):
+                raise denied from error
+            if not _may_pass(error):
+                raise SourceMissing(wanted.address, reason(error)) from error
+            if pause is None:
+                raise SourceUnreachable(wanted.address, reason(error)) from error
+            wanted.log(f"{wanted.address}: {reason(error)}: again in {pause:g} s")
+            await asyncio.sleep(pause)
+        else:
+            return
 
 
 def _may_pass(error: Exception) -> bool:
@@ -135,19 +150,30 @@ def _may_pass(error: Exception) -> bool:
     return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol)
 
 
-def _receive(address: str, got: Partial, largest: int) -> None:
+async def _receive(wanted: Download, got: Partial) -> None:
     headers = {**WHOLE, **got.headers}
-    with httpx.stream("GET", address, headers=headers, timeout=TIMEOUT, follow_redirects=True) as answer:
-        if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and got.size:
-            got.restart()
-            raise httpx.RemoteProtocolError("it has another file now")
-        answer.raise_for_status()
-        if answer.status_code != httpx.codes.PARTIAL_CONTENT:
-            got.restart(modified(answer))
-        elif not answer.headers.get("content-range", "").startswith(f"bytes {got.size}-"):
-            got.restart()
-            raise httpx.RemoteProtocolError("it sends another part than was asked for")
-        for data in answer.iter_raw():
+    async with (
+        wanted.transfers.paced() as arrived,
+        wanted.transfers.client() as client,
+        client.stream("GET", wanted.address, headers=headers) as answer,
+    ):
+        _look(answer, got, wanted.address)
+        async for data in answer.aiter_raw():
             got.add(data)
-            if got.size > largest:
-                raise TarballRefused.too_large(largest)
+            arrived(len(data))
+            if got.size > wanted.largest:
+                raise TarballRefused.too_large(wanted.largest)
+
+
+def _look(answer: httpx.Response, got: Partial, address: str) -> None:
+    """What the answer's head says: that the rest follows, or all of it (then the partial begins anew), or neither."""
+    if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and got.size:
+        got.restart()
+        raise httpx.RemoteProtocolError("it has another file now")
+    check_access(answer, address)
+    answer.raise_for_status()
+    if answer.status_code != httpx.codes.PARTIAL_CONTENT:
+        got.restart(modified(answer))
+    elif not answer.headers.get("content-range", "").startswith(f"bytes {got.size}-"):
+        got.restart()
+        raise httpx.RemoteProtocolError("it sends another part than was asked for")

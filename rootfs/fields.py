@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from rootfs.errors import UnknownPlatform, nearest
+from rootfs.errors import PUT_CREDENTIALS, UnknownPlatform, nearest
+from rootfs.mask import masked
 from rootfs.platforms import architecture_of
 
 
@@ -92,8 +93,19 @@ PinRule = Annotated[
         "a pin: write `version 1.2*`, `release n=SUITE` or `origin HOST`",
     ),
 ]
+
+
+def without_credentials(address: str, hint: str = PUT_CREDENTIALS) -> str:
+    """The address, where it has no name or password. The error does not show it."""
+    if masked(address) != address:
+        raise ValueError(f"this address has a name or a password in it. {hint}")
+    return address
+
+
 ArchiveAddress = Annotated[
-    str, *_like(r"https?://[A-Za-z0-9._~:/\[\]@%+-]+", "an archive's address (http:// or https://)")
+    str,
+    AfterValidator(without_credentials),
+    *_like(r"https?://[A-Za-z0-9._~:/\[\]@%+-]+", "an archive's address (http:// or https://)"),
 ]
 # The snapshot archive's own form of a moment.
 Snapshot = Annotated[str, *_like(r"[0-9]{8}T[0-9]{6}Z", "a moment, such as 20261101T000000Z")]
@@ -141,7 +153,7 @@ Target = Annotated[str, AfterValidator(_target)]
 
 def _source(value: str) -> str:
     """A file of the recipe's folder, or an address."""
-    return value if re.fullmatch(r"https?://[!-~]+", value) else _inside(value)
+    return without_credentials(value) if re.fullmatch(r"https?://[!-~]+", value) else _inside(value)
 
 
 Source = Annotated[str, AfterValidator(_source)]

@@ -10,7 +10,14 @@ from pathlib import Path
 
 from rootfs.aptroot import AptRoot, list_name, stanzas
 from rootfs.digests import digest_of
-from rootfs.errors import ArchiveChanging, ArchiveUnreachable, ComponentMissing, ProgramFailed
+from rootfs.errors import (
+    AccessDenied,
+    ArchiveChanging,
+    ArchiveUnreachable,
+    ComponentMissing,
+    ProgramFailed,
+    ProgramTimedOut,
+)
 from rootfs.memo import state_of
 from rootfs.release import State
 from rootfs.run import Log
@@ -18,21 +25,25 @@ from rootfs.run import Log
 USED = "used"  # a file whose time is when a set of sources was used last
 ENDINGS = ("", ".xz", ".gz", ".zst", ".bz2")  # how indexes are compressed
 ROOTS = 32  # sets of sources whose cache is kept; one of Debian's takes 45 MB
+# apt ends what has come to a halt, not what is slow: its lists must come at this rate, and a little more time.
+RATE = 32 << 10  # bytes a second
+GRACE = 120.0  # seconds
+DENIED = re.compile(r"(401|403|407) +([^[]*)")  # how apt reports a refusal
 UNLIKE = re.compile(r"Hash Sum mismatch|unexpected size|Mirror sync in progress|does not contain|Clearsigned file")
 
 
 class Lists:
     """The lists of all suites for one architecture, and an apt for each set of sources, in `folder`."""
 
-    def __init__(self, folder: Path, log: Log) -> None:
-        self.folder, self._log = folder, log
+    def __init__(self, folder: Path, auth: Path | None, log: Log) -> None:
+        self.folder, self._auth, self._log = folder, auth, log
         self._sums: dict[Path, tuple[tuple[int, int, int], str]] = {}
 
     def root(self, states: tuple[State, ...], architecture: str) -> AptRoot:
         """apt with just these suites."""
         text = stanzas(state.source for state in states)
         folder = self.folder / "roots" / digest_of([text, architecture])[7:23]
-        root = AptRoot(folder, text, architecture, self.folder / "lists")
+        root = AptRoot(folder, text, architecture, self.folder / "lists", auth=self._auth)
         (folder / USED).touch()  # no file of apt's: it would make its cache of a list again
         return root
 
@@ -43,13 +54,18 @@ class Lists:
     def update(self, states: tuple[State, ...], architecture: str, *, afresh: bool) -> None:
         """Fetch the lists of these suites; `afresh` even what seems not to have changed.
 
-        Raises ArchiveChanging and ArchiveUnreachable (try again).
+        Raises ArchiveChanging and ArchiveUnreachable (try again), AccessDenied.
         """
         for state in states:
             for file in self._files(state) if afresh else self._wrong(state, architecture):
                 file.unlink(missing_ok=True)
         used = self.root(states, architecture)
-        done = used.run("apt-get", "update", "-q", check=False, log=self._log)
+        seconds = GRACE + sum(_size(state, architecture) for state in states) / RATE
+        try:
+            done = used.run("apt-get", "update", "-q", check=False, log=self._log, timeout=seconds)
+        except ProgramTimedOut as error:
+            where = " and ".join(dict.fromkeys(state.source.mirror for state in states))
+            raise ArchiveUnreachable(where, f"it is slow: its lists did not come within {seconds:.0f} s") from error
         if done.status:
             raise _explained(done.status, done.stderr, states)
         roots = sorted((self.folder / "roots").iterdir(), key=lambda root: (root / USED).stat().st_mtime)
@@ -89,6 +105,17 @@ class Lists:
         return known[1]
 
 
+def _size(state: State, architecture: str) -> int:
+    """The bytes of a suite's lists as they are fetched: compressed, where the archive has them so."""
+    total = 0
+    for component in state.source.components:
+        for word in (architecture, "all"):
+            found = [state.index(f"{component}/binary-{word}/Packages{ending}") for ending in ENDINGS]
+            plain, *compressed = [entry[1] if entry else 0 for entry in found]
+            total += max(compressed) or plain
+    return total
+
+
 def has_index(state: State, component: str, architecture: str) -> bool:
     """Whether a Release file names packages of a component for an architecture."""
     return any(state.index(f"{component}/binary-{architecture}/Packages{ending}") for ending in ENDINGS)
@@ -107,6 +134,8 @@ def _explained(status: int, output: str, states: tuple[State, ...]) -> Exception
     broken = re.search(r"^[EW]: Failed to fetch (\S+)\s+(.*)", output, re.MULTILINE)
     if UNLIKE.search(output):
         return ArchiveChanging(broken[1] if broken else states[0].source.folder, said)
+    if broken and (denied := DENIED.match(broken[2])):
+        return AccessDenied(broken[1], int(denied[1]), denied[2].strip(), known=False)
     if broken:
         return ArchiveUnreachable(broken[1], broken[2])
     return ProgramFailed("apt-get", status, said or output)

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from rootfs.download import Archive, download
-from rootfs.errors import ArchiveUnreachable, BlobDamaged, BlobMissing, PoolDamaged, PoolLacks, Problem
+from rootfs.errors import AccessDenied, ArchiveUnreachable, BlobDamaged, BlobMissing, PoolDamaged, PoolLacks, Problem
 from rootfs.lock import Package
 from rootfs.run import Log
+from rootfs.transfer import ANONYMOUS, Transfers
 
 ASKING = 16  # threads that ask the store what it has: one question takes a server milliseconds
 
@@ -55,12 +56,13 @@ def fill(
     offline: bool,
     log: Log,
     folder: Path,
+    transfers: Transfers = ANONYMOUS,
 ) -> Filled:
     """Download what the pool lacks; `mirror` gives the address to use for an archive's own.
 
     `folder` keeps what has come of a deb for a later run to go on from. What came before an error stays in the pool.
-    Raises DebGone (an ArchiveMoved), ArchiveUnreachable, DebMismatch, DiskFull, PoolLacks when `offline`, and what the
-    blobs raise.
+    Raises DebGone (an ArchiveMoved), ArchiveUnreachable, AccessDenied, DebMismatch, DiskFull, PoolLacks when `offline`,
+    and what the blobs raise.
     """
     began = time.monotonic()
     wanted = list({package.digest: package for package in packages}.values())
@@ -70,7 +72,8 @@ def fill(
         raise PoolLacks([f"{package.name} {package.version}" for package in lacking])
     if lacking:
         log(f"the pool lacks {len(lacking)} of {len(wanted)} debs ({size / 1e6:.1f} MB)")
-        failed = download(lacking, Archive(mirror, folder, log), lambda package, file: _keep(blobs, package, file))
+        archive = Archive(mirror, folder, log, transfers)
+        failed = download(lacking, archive, lambda package, file: _keep(blobs, package, file))
         for problem in failed.values():
             raise problem
     return Filled(len(wanted) - len(lacking), len(lacking), size, time.monotonic() - began)
@@ -106,7 +109,13 @@ def lay_out(packages: Iterable[Package], blobs: Blobs, folder: Path, *, threads:
 
 
 def lay_out_healed(
-    packages: Iterable[Package], blobs: Blobs, folder: Path, mirror: Callable[[str], str], offline: bool, log: Log
+    packages: Iterable[Package],
+    blobs: Blobs,
+    folder: Path,
+    mirror: Callable[[str], str],
+    offline: bool,
+    log: Log,
+    transfers: Transfers = ANONYMOUS,
 ) -> None:
     """Lay debs out as `lay_out` does; what is damaged or missing is fetched again and replaced in the pool.
 
@@ -118,7 +127,7 @@ def lay_out_healed(
     if bad and offline:
         raise _beyond_help(dict.fromkeys(bad, "no archive is asked when offline"), bad)
     if bad:
-        if reasons := _replace(bad, blobs, Archive(mirror, folder, log)):
+        if reasons := _replace(bad, blobs, Archive(mirror, folder, log, transfers)):
             raise _beyond_help(reasons, bad)
         if still := lay_out(bad, blobs, folder):
             raise _beyond_help(dict.fromkeys(still, "so it is again after it was replaced: check the disk"), still)
@@ -134,7 +143,7 @@ def _replace(bad: Bad, blobs: Blobs, archive: Archive) -> dict[Package, str]:
 
     try:
         failed = download(list(bad), archive, keep)
-    except ArchiveUnreachable as problem:
+    except (AccessDenied, ArchiveUnreachable) as problem:
         failed = {package: problem for package in bad if package not in replaced}
     return {package: f"{problem.what} ({problem.where})" for package, problem in failed.items()}
 

@@ -19,11 +19,11 @@ from rootfs.archive import Release, Source
 from rootfs.errors import ArchiveUnreachable, InvalidRelease, SuiteMissing, UnsignedRelease
 from rootfs.keyring import usable
 from rootfs.run import run
+from rootfs.transfer import Transfers, check_access, denied_by_proxy, reason
 
 AHEAD = 600.0  # seconds that an archive's clock may be ahead of ours
 UNUSABLE = {"NO_PUBKEY": "", "EXPKEYSIG": ", which has expired", "REVKEYSIG": ", which is revoked"}  # gpgv's words
 BAD = "[GNUPG:] BADSIG"
-TIMEOUT = httpx.Timeout(30, connect=10)  # seconds
 
 
 @dataclass(frozen=True)
@@ -35,37 +35,51 @@ class Fetched:
     content: bytes
 
 
-def fetch_releases(wanted: tuple[Source, ...], known: Mapping[Source, Fetched]) -> list[Fetched]:
+def fetch_releases(wanted: tuple[Source, ...], known: Mapping[Source, Fetched], transfers: Transfers) -> list[Fetched]:
     """Each suite's InRelease, all at once; one that is still as `known` is not sent again.
 
-    Raises ArchiveUnreachable (try again), SuiteMissing.
+    Raises ArchiveUnreachable (try again), AccessDenied, SuiteMissing.
     """
     programs.waiting()
-    return asyncio.run(_fetch_all(wanted, known))
+    return asyncio.run(_fetch_all(wanted, known, transfers))
 
 
-async def _fetch_all(wanted: tuple[Source, ...], known: Mapping[Source, Fetched]) -> list[Fetched]:
+async def _fetch_all(
+    wanted: tuple[Source, ...], known: Mapping[Source, Fetched], transfers: Transfers
+) -> list[Fetched]:
     """All at once, and not in threads: an interrupt would have to wait for those."""
-    async with httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=True) as client:
-        return await asyncio.gather(*(_fetch(client, source, known.get(source)) for source in wanted))
+    async with transfers.client() as client:
+        return await asyncio.gather(*(_fetch(client, source, known.get(source), transfers) for source in wanted))
 
 
-async def _fetch(client: httpx.AsyncClient, source: Source, known: Fetched | None) -> Fetched:
+async def _fetch(client: httpx.AsyncClient, source: Source, known: Fetched | None, transfers: Transfers) -> Fetched:
     """Only the tag asks for what is newer: a date would hide an archive that has gone back to an older state."""
     address = f"{source.folder}/InRelease"
     tag = known.tag if known and known.address == address else ""
     try:
-        answer = await client.get(address, headers={"If-None-Match": tag} if tag else {})
+        answer, content = await _received(client, address, tag, transfers)
         if known and tag and answer.status_code == httpx.codes.NOT_MODIFIED:
             return known
         if answer.status_code == httpx.codes.NOT_FOUND:
             raise SuiteMissing(source.suite, address)
+        check_access(answer, address)
         answer.raise_for_status()
-    except httpx.HTTPError as error:
-        raise ArchiveUnreachable(address, str(error) or type(error).__name__) from error
-    except httpx.InvalidURL as error:
-        raise ArchiveUnreachable(address, str(error)) from error
-    return Fetched(address, answer.headers.get("etag", ""), answer.content)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise denied_by_proxy(error, address) or ArchiveUnreachable(address, reason(error)) from error
+    return Fetched(address, answer.headers.get("etag", ""), content)
+
+
+async def _received(
+    client: httpx.AsyncClient, address: str, tag: str, transfers: Transfers
+) -> tuple[httpx.Response, bytes]:
+    """The answer and its content. Raises TooSlow and other errors of httpx."""
+    pieces = []
+    headers = {"If-None-Match": tag} if tag else {}
+    async with transfers.paced() as arrived, client.stream("GET", address, headers=headers) as answer:
+        async for data in answer.aiter_bytes():
+            pieces.append(data)
+            arrived(len(data))
+    return answer, b"".join(pieces)
 
 
 @dataclass(frozen=True)

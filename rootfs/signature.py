@@ -6,17 +6,27 @@ import hashlib
 from pathlib import Path
 
 from rootfs.errors import SignatureMissing, SourceUnsigned
-from rootfs.fetch import download
+from rootfs.fetch import Download, download
 from rootfs.keyring import usable
 from rootfs.recipe import TarballRecipe
 from rootfs.release import signers
 from rootfs.run import Log, run
 from rootfs.tarball import is_address
+from rootfs.transfer import ANONYMOUS, Transfers
 
 LARGEST = 1 << 20  # bytes of a signature
 
 
-def signer(recipe: TarballRecipe, folder: Path, archive: Path, cache: Path, *, offline: bool, log: Log) -> str:
+def signer(
+    recipe: TarballRecipe,
+    folder: Path,
+    archive: Path,
+    cache: Path,
+    *,
+    offline: bool,
+    log: Log,
+    transfers: Transfers = ANONYMOUS,
+) -> str:
     """The fingerprint of the key that the archive is signed with; empty where the recipe names no signature.
 
     Raises SourceUnsigned, SignatureMissing when `offline`, InvalidKeyring, and what downloading raises.
@@ -25,7 +35,8 @@ def signer(recipe: TarballRecipe, folder: Path, archive: Path, cache: Path, *, o
         return ""
     signature, keyring = folder / recipe.signature, folder / recipe.keyring
     if is_address(recipe.signature):
-        signature = _fetched(recipe.signature, f"{recipe.source} {recipe.sha256}", cache, offline=offline, log=log)
+        wanted = Download(recipe.signature, LARGEST, cache, log, transfers)
+        signature = _fetched(wanted, f"{recipe.source} {recipe.sha256}", offline=offline)
     with usable(keyring) as ring:
         said = run(["gpgv", "--status-fd=2", f"--keyring={ring}", "--", signature, archive], check=False).stderr
     good, others = signers(said)
@@ -36,12 +47,12 @@ def signer(recipe: TarballRecipe, folder: Path, archive: Path, cache: Path, *, o
     return good[0]
 
 
-def _fetched(address: str, archive: str, cache: Path, *, offline: bool, log: Log) -> Path:
+def _fetched(wanted: Download, archive: str, *, offline: bool) -> Path:
     """The signature of just this archive, which is asked for once."""
-    path = cache / f"{hashlib.sha256(f'{address} {archive}'.encode()).hexdigest()}.sig"
+    path = wanted.cache / f"{hashlib.sha256(f'{wanted.address} {archive}'.encode()).hexdigest()}.sig"
 
     if not path.exists():
         if offline:
-            raise SignatureMissing(address)
-        download(address, LARGEST, cache, log, lambda got: path.write_bytes(got.whole().read()))
+            raise SignatureMissing(wanted.address)
+        download(wanted, lambda got: path.write_bytes(got.whole().read()))
     return path

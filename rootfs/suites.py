@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from rootfs import kept
-from rootfs.archive import Source
+from rootfs.archive import Site, Source
 from rootfs.digests import digest_of
 from rootfs.errors import InvalidRelease, NothingKept, OlderRelease
 from rootfs.release import Fetched, State, check_release, fetch_releases, moment, time_of
@@ -17,25 +18,29 @@ from rootfs.release import Fetched, State, check_release, fetch_releases, moment
 class Suites:
     """The states of suites. `folder` keeps each suite's newest InRelease from one night to the next."""
 
-    def __init__(self, folder: Path, *, offline: bool) -> None:
-        self._folder, self._offline = folder, offline
+    def __init__(self, folder: Path, site: Site, *, offline: bool) -> None:
+        self._folder, self._site, self._offline = folder, site, offline
         self._states: dict[Source, State] = {}
         self._asking = threading.Lock()
 
     def states(self, sources: tuple[Source, ...]) -> tuple[State, ...]:
         """The states of these suites; an archive is asked for each once. What is kept is checked like what is new.
 
-        Raises ArchiveUnreachable (try again), SuiteMissing, UnsignedRelease, InvalidRelease, OlderRelease, NothingKept.
+        Raises ArchiveUnreachable (try again), AccessDenied, SuiteMissing, UnsignedRelease, InvalidRelease,
+        OlderRelease, NothingKept.
         """
         with self._asking:
             missing = tuple(key for key in dict.fromkeys(map(_suite, sources)) if key not in self._states)
             before = {key: known for key in missing if (known := self._kept(key))}
             if self._offline and (lacking := [key.suite for key in missing if key not in before]):
                 raise NothingKept(lacking[0])
-            found = before.values() if self._offline else fetch_releases(missing, before) if missing else ()
+            found = before.values() if self._offline else self._asked(missing, before)
             for key, each in zip(missing, found, strict=True):
                 self._states[key] = self._checked(key, each, before.get(key))
             return tuple(replace(self._states[_suite(source)], source=source) for source in sources)
+
+    def _asked(self, missing: tuple[Source, ...], before: Mapping[Source, Fetched]) -> list[Fetched]:
+        return fetch_releases(missing, before, self._site.transfers()) if missing else []
 
     def forget(self) -> None:
         """Ask anew: an archive has moved on."""

@@ -6,11 +6,13 @@ A test says what is in it (`Archive.publish`), and what is wrong with it: other 
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -198,21 +200,39 @@ def _entry(path: Path, base: Path) -> str:
 class Served:
     """An archive's server: where it is, what it was asked for (`asked`: path and status), and what it does wrong.
 
-    `modified` is when it says that its files were changed; empty where it does not.
+    `modified` is when it says that its files were changed; empty where it does not. `wanted` is the NAME:PASSWORD that
+    it wants for paths that end in `guarded`, `pause` how many seconds it waits before each byte of a file.
     """
 
     address: str = ""
     modified: str = ""
     asked: list[tuple[str, int]] = field(default_factory=list)
     damage: Damage = lambda path, body: body
+    wanted: str = ""
+    guarded: str = ""
+    pause: Callable[[str], float] = lambda path: 0.0
 
     def site(self, keyring: Path, suite: str = SUITE, **more: Mapping[str, str]) -> Site:
         """What makes this the archive of a suite, and of its pockets."""
         return Site(dict.fromkeys(own_addresses(suite), self.address), {"debian": keyring}, **more)
 
-    def times(self, ending: str) -> int:
-        """How often files were sent whose path ends so."""
-        return sum(path.endswith(ending) and status == 200 for path, status in self.asked)
+    def times(self, ending: str, wanted: int = 200) -> int:
+        """How often files were sent, or another status was, whose path ends so."""
+        return sum(path.endswith(ending) and status == wanted for path, status in self.asked)
+
+    def lets_in(self, path: str, authorization: str | None) -> bool:
+        """Whether a request comes from somebody who may ask."""
+        known = f"Basic {base64.b64encode(self.wanted.encode()).decode()}"
+        return not self.wanted or not path.endswith(self.guarded) or authorization == known
+
+    def written(self, path: str, data: bytes) -> Iterator[bytes]:
+        """The pieces that are sent of a file, each after its pause."""
+        if not (pause := self.pause(path)):
+            yield data
+            return
+        for byte in data:
+            time.sleep(pause)
+            yield bytes([byte])
 
 
 def own_addresses(suite: str = SUITE) -> list[str]:
@@ -237,6 +257,7 @@ def served(folder: Path) -> Iterator[Served]:
             body = None if content is None else state.damage(self.path, content)
             tag = f'"{hashlib.sha256(body or b"").hexdigest()}"'
             status = 404 if body is None else 304 if self.headers.get("If-None-Match") == tag else 200
+            status = status if state.lets_in(self.path, self.headers.get("Authorization")) else 401
             state.asked.append((self.path, status))
             self.send_response(status)
             sent = body if status == 200 and body is not None else b""
@@ -246,7 +267,8 @@ def served(folder: Path) -> Iterator[Served]:
             if state.modified:
                 self.send_header("Last-Modified", state.modified)
             self.end_headers()
-            self.wfile.write(sent)
+            for piece in state.written(self.path, sent):
+                self.wfile.write(piece)
             self.close_connection = len(sent) < length
 
         def log_message(self, *_: object) -> None:

@@ -7,7 +7,7 @@ import pytest
 from flows import settings
 from flows.settings import SHELF, load, origins
 from rootfs.builder import BuilderPlan
-from rootfs.errors import InvalidSetting
+from rootfs.errors import AuthFileUnfit, InvalidSetting
 
 
 @pytest.fixture(autouse=True)
@@ -175,3 +175,47 @@ def test_a_variable_with_a_wrong_builder_is_named(monkeypatch, name, value, said
     with pytest.raises(InvalidSetting) as caught:
         load()
     assert str(caught.value).startswith(f"BASEFORGE_{name}: {said}")
+
+
+SECRETS = {
+    '[mirrors]\n"http://a" = "http://joe:s3cret@m"': ("baseforge.toml:2:1", "auth.conf.d"),
+    '[mirrors]\n"http://joe:s3cret@a" = "http://m"': ("baseforge.toml", "auth.conf.d"),
+    '[snapshots]\n"http://a" = "https://s3cret@m"': ("baseforge.toml:2:1", "auth.conf.d"),
+    's3_endpoint = "https://key:s3cret@s3.example"': ("baseforge.toml:1:1", "boto3"),
+    'store = "s3://key:s3cret@bucket/x"': ("baseforge.toml:1:1", "boto3"),
+    'registry = "joe:s3cret@r.example/base"': ("baseforge.toml:1:1", "skopeo login"),
+}
+
+
+@pytest.mark.parametrize("text", SECRETS)
+def test_a_password_in_an_address_is_refused_with_the_place_where_it_belongs(site, text):
+    (site / "recipes").mkdir()
+    (site / "baseforge.toml").write_text(text + "\n")
+    with pytest.raises(InvalidSetting, match="has a name or a password in it") as caught:
+        load()
+    where, hint = SECRETS[text]
+    assert where in str(caught.value)
+    assert hint in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_password_in_a_variable_is_refused(monkeypatch):
+    monkeypatch.setenv("BASEFORGE_MIRRORS", '{"http://a": "http://joe:s3cret@m"}')
+    with pytest.raises(
+        InvalidSetting, match=r"BASEFORGE_MIRRORS: mirrors\.http://a: this address has a name"
+    ) as caught:
+        load()
+    assert "s3cret" not in str(caught.value)
+
+
+def test_passwords_come_from_a_private_file(site, monkeypatch):
+    file = site / "auth.conf"
+    file.write_text("machine a.example login joe password s3cret\n")
+    monkeypatch.setenv("BASEFORGE_AUTH", str(file))
+    file.chmod(0o644)
+    with pytest.raises(AuthFileUnfit, match="others than its owner"):
+        load().site.transfers()
+    file.chmod(0o600)
+    assert [entry.login for entry in load().site.transfers().credentials.entries if entry.host == "a.example"] == [
+        "joe"
+    ]

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import re
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -146,6 +147,24 @@ def hangs(until: threading.Event) -> Answer:
         handler.wfile.flush()
         until.wait(30)
         handler.close_connection = True
+
+    return answer
+
+
+def drips(seconds: float, *, head: bool = False) -> Answer:
+    """Says one byte at a time, with a pause before each; its head too if that is asked for."""
+
+    def answer(handler: Handler, data: bytes | None) -> None:
+        assert data is not None
+        if head:
+            data = b"HTTP/1.1 200 OK\r\nX-Slow: " + b"x" * len(data)
+        else:
+            handler.head(200, len(data), Last_Modified=formatdate(CHANGED, usegmt=True))
+        handler.close_connection = True
+        with contextlib.suppress(ConnectionError):
+            for byte in data:
+                time.sleep(seconds)
+                handler.wfile.write(bytes([byte]))
 
     return answer
 

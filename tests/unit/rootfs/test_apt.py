@@ -5,16 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from rootfs import lists
 from rootfs.apt import Apt
 from rootfs.aptroot import AptRoot
 from rootfs.archive import Site
 from rootfs.common import Origin
 from rootfs.errors import (
+    AccessDenied,
     ArchiveChanging,
     ArchiveUnreachable,
     ComponentMissing,
@@ -31,7 +35,7 @@ from rootfs.errors import (
     UnsignedRelease,
 )
 from rootfs.lockfile import write_locks
-from tests.debian import SUITE, Archive, Deb, served
+from tests.debian import POCKETS, SUITE, Archive, Deb, served
 from tests.unit.rootfs.conftest import SHELF, recipe
 
 ESSENTIAL = {"base", "libbase", "mawk"}
@@ -198,6 +202,54 @@ def test_an_archive_that_is_not_there(scene):
     gone = Site(dict.fromkeys(scene.site.mirrors, "http://127.0.0.1:9"), scene.site.keyrings)
     with pytest.raises(ArchiveUnreachable, match=r"127\.0\.0\.1:9"):
         scene.apt(gone).lock(recipe(), scene.files, "amd64")
+
+
+@pytest.fixture
+def private(scene, tmp_path):
+    """An archive for those who know its password, and the file that has it."""
+    scene.server.wanted = "joe:pass/w+rd"
+    file = tmp_path / "auth.conf"
+    file.write_text(f"machine {scene.server.address}/ login joe password pass/w+rd\n")
+    file.chmod(0o600)
+    return file
+
+
+def test_an_archive_is_told_the_password_of_the_settings_file(scene, private):
+    scene.archive.publish(*SHELF, suite=f"{SUITE}-updates")
+    night = scene.apt(replace(scene.site, auth=private))
+    lock = night.lock(recipe(), scene.files, "amd64")
+    assert {package.name for package in lock.packages} == MINBASE
+    assert {status for _, status in scene.server.asked} == {200}  # ours and apt's
+    scene.server.wanted = ""
+    assert lock == Apt(scene.cache.with_name("another"), scene.site, log=print).lock(recipe(), scene.files, "amd64")
+    assert not [path for path in scene.cache.rglob("*") if path.is_file() and b"pass/w" in path.read_bytes()]
+
+
+def test_an_archive_that_refuses_a_password_is_asked_once(scene, private):
+    scene.server.wanted = "joe:other"
+    with pytest.raises(AccessDenied, match="password for it are refused") as caught:
+        scene.apt(replace(scene.site, auth=private)).lock(recipe(), scene.files, "amd64")
+    assert scene.server.address in caught.value.where
+    assert "auth.conf.d" in caught.value.mend
+    assert "pass/w" not in str(caught.value)
+    assert scene.server.times("/InRelease", 401) == 1 + len(POCKETS)
+
+
+def test_lists_for_which_apt_has_no_password_say_so(scene):
+    scene.server.wanted, scene.server.guarded = "joe:pass", "/Packages"
+    with pytest.raises(AccessDenied, match="401 Unauthorized") as caught:
+        scene.lock()
+    assert caught.value.where.startswith(scene.server.address)
+
+
+def test_an_archive_that_sends_lists_byte_by_byte_is_given_up(scene, monkeypatch):
+    monkeypatch.setattr(lists, "GRACE", 2.0)
+    scene.server.pause = lambda path: 0.5 if path.endswith("/Packages") else 0
+    began = time.monotonic()
+    with pytest.raises(ArchiveUnreachable, match="it is slow: its lists did not come within 2 s") as caught:
+        scene.lock()
+    assert scene.server.address in caught.value.where
+    assert time.monotonic() - began < 20
 
 
 def test_an_older_release_file_than_the_last_nights_is_refused(scene):
@@ -459,7 +511,8 @@ def test_nothing_of_the_machines_own_apt_is_used(tmp_path):
     shown = root.run("apt-config", "shell", "A", "Dir::Etc::main/f", "B", "Dir::State::lists/d", "C", "Dir::Cache/d")
     assert folders
     assert shown.stdout.count(str(tmp_path)) == 3
-    assert "/etc/apt" not in root.run("apt-config", "dump").stdout
+    machines = [line for line in root.run("apt-config", "dump").stdout.splitlines() if "/etc/apt" in line]
+    assert [line.split()[0] for line in machines] == ["Dir::Etc::netrc", "Dir::Etc::netrcparts"]  # credentials alone
 
 
 def test_packages_that_come_alone_bring_nothing_along(still):

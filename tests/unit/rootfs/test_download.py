@@ -9,24 +9,28 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-import httpx
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rootfs import download as module
 from rootfs.download import PARALLEL, Archive, download
-from rootfs.errors import ArchiveMoved, ArchiveUnreachable, DebGone, DebMismatch, Problem
+from rootfs.errors import AccessDenied, ArchiveMoved, ArchiveUnreachable, DebGone, DebMismatch, Problem
 from rootfs.lock import Package
-from tests.unit.rootfs.mirror import CHANGED, Answer, Handler, Mirror, cut, good, hangs, package, says
+from rootfs.transfer import Transfers
+from tests.unit.rootfs.mirror import CHANGED, Answer, Handler, Mirror, cut, drips, good, hangs, package, says
 from tests.unit.rootfs.mirror import without_ranges as whole
 from tests.waiting import until
 
 DATA = bytes(range(256)) * 400
 OTHER = bytes(len(DATA))
+
+
+QUICK = Transfers(timeout=0.3)
 
 
 class Kept(dict[str, bytes]):
@@ -40,12 +44,11 @@ class Kept(dict[str, bytes]):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PAUSES", (0.01, 0.02))
-    monkeypatch.setattr(module, "TIMEOUT", httpx.Timeout(0.3))
 
 
 @pytest.fixture
 def archive(mirror: Mirror, tmp_path: Path) -> Archive:
-    return Archive(mirror.mirror, tmp_path / "cache" / "partial", [].append)
+    return Archive(mirror.mirror, tmp_path / "cache" / "partial", [].append, QUICK)
 
 
 def get(archive: Archive, *debs: Package) -> dict[Package, Problem]:
@@ -203,6 +206,7 @@ import sys
 from pathlib import Path
 from rootfs.download import Archive, download
 from rootfs.lock import Package
+from rootfs.transfer import Transfers
 address, folder, deb = sys.argv[1:]
 download([Package.model_validate_json(deb)], Archive(lambda _: address, Path(folder), print), print)
 """
@@ -284,8 +288,6 @@ def test_a_deb_that_is_gone_means_that_the_archive_moved_on(mirror: Mirror, arch
         pytest.param([cut(9), cut(9), cut(9)], 3, "received 9 bytes", id="breaks-off-thrice"),
         pytest.param([says(200, DATA[:9], None)] * 3, 3, f"broke off after 9 of {len(DATA)} bytes", id="ends-thrice"),
         pytest.param([says(500)] * 3, 3, "500", id="fails"),
-        pytest.param([says(403)], 1, "403", id="forbids"),
-        pytest.param([says(407)], 1, "407", id="a-proxy-asks-who"),
         pytest.param([says(416)], 1, "416", id="a-range-nobody-asked-for"),
         pytest.param([says(204, length=None)], 1, "204", id="nothing"),
         pytest.param([says(302, Location="/a")], 21, "redirects", id="in-circles"),
@@ -319,6 +321,46 @@ def test_an_archive_that_always_stalls(mirror: Mirror, archive: Archive) -> None
     assert left(archive) == {f"{deb.sha256}.partial": DATA[: len(DATA) // 2]}
 
 
+@pytest.mark.parametrize("head", [False, True])
+def test_an_archive_that_drips_ends(mirror: Mirror, archive: Archive, *, head: bool) -> None:
+    """Each byte comes in time, and all of them never would: 102,400 bytes in 85 minutes."""
+    deb = mirror.offer("libc6", DATA, *[drips(0.05, head=head)] * 3)
+    slow = replace(archive, transfers=Transfers(timeout=5, rate=1000, window=0.4))
+    began = time.monotonic()
+    with pytest.raises(
+        ArchiveUnreachable, match=r"it sent \d bytes in 0.4 s, and 1000 a second are the least"
+    ) as caught:
+        download([deb], slow, Kept())
+    assert time.monotonic() - began < 5
+    assert caught.value.where == archive.address(deb)
+    assert "name a mirror" in caught.value.mend
+
+
+def test_an_archive_that_is_slow_but_not_too_slow_is_waited_for(mirror: Mirror, archive: Archive) -> None:
+    deb = mirror.offer("libc6", DATA[:20], drips(0.05))
+    patient = replace(archive, transfers=Transfers(rate=10, window=0.3))
+    assert get(patient, deb) == {}
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "hint"),
+    [
+        (401, "wants a name and a password", "/etc/apt/auth.conf.d"),
+        (403, "access is denied", "/etc/apt/auth.conf.d"),
+        (407, "the proxy wants a name", "http_proxy="),
+    ],
+)
+def test_who_is_not_let_in_is_told_so_at_once(
+    mirror: Mirror, archive: Archive, status: int, said: str, hint: str
+) -> None:
+    deb = mirror.offer("libc6", DATA, *[says(status)] * 3)
+    with pytest.raises(AccessDenied, match=said) as caught:
+        download([deb], archive, Kept())
+    assert caught.value.where == archive.address(deb)
+    assert hint in caught.value.mend
+    assert len(mirror.asked) == 1
+
+
 def test_an_archive_that_goes_away_ends_all(mirror: Mirror, archive: Archive) -> None:
     """Those that came before are kept, and none is waited for that would not come either."""
     end = threading.Event()
@@ -327,7 +369,7 @@ def test_an_archive_that_goes_away_ends_all(mirror: Mirror, archive: Archive) ->
     slow = mirror.offer("slow", DATA, hangs(end))
     kept = Kept()
     assert download([first], archive, kept) == {}
-    with pytest.raises(ArchiveUnreachable):
+    with pytest.raises(AccessDenied):
         download([slow, *debs], archive, kept)
     end.set()
     assert list(kept) == [first.sha256]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-import httpx
 import pytest
 
 from flows.store import open_store
 from rootfs import fetch as module
 from rootfs.errors import (
+    AccessDenied,
     PoolLacks,
     Problem,
     SignatureMissing,
@@ -23,10 +24,11 @@ from rootfs.errors import (
 )
 from rootfs.fetch import Source, meant
 from rootfs.signature import signer
+from rootfs.transfer import Transfers
 from tests.debian import Signer
 from tests.debian import signer as signing
 from tests.trees import recipe
-from tests.unit.rootfs.mirror import Mirror, cut, says
+from tests.unit.rootfs.mirror import Mirror, cut, drips, says
 
 DATA = bytes(range(256)) * 400
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -43,7 +45,6 @@ def mirror(mirror: Mirror) -> Mirror:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PAUSES", (0.01, 0.02))
-    monkeypatch.setattr(module, "TIMEOUT", httpx.Timeout(0.5))
 
 
 @pytest.fixture
@@ -59,7 +60,8 @@ def folder(tmp_path):
 
 
 def source(said, folder, store, *, offline=False) -> Source:
-    return Source(said, folder, store, folder.parent / "cache", offline, [].append)
+    quick = Transfers(timeout=0.5)
+    return Source(said, folder, store, folder.parent / "cache", offline, [].append, quick)
 
 
 def remote(mirror, **keys):
@@ -118,7 +120,9 @@ def test_a_later_run_goes_on_where_one_broke_off(mirror, folder, store):
 
 BAD = [
     ([says(404)], SourceMissing, "404"),
-    ([says(403)], SourceMissing, "403"),
+    ([says(401)], AccessDenied, "wants a name and a password"),
+    ([says(403)], AccessDenied, "403"),
+    ([says(407)], AccessDenied, "the proxy"),
     ([says(500)] * 3, SourceUnreachable, "500"),
     ([says(200, b"<html>")], SourceMismatch, "another archive"),
     ([says(200, DATA + b"more")], SourceMismatch, "another archive"),
@@ -131,6 +135,15 @@ def test_what_cannot_be_had_is_not_kept(answers, error, said, mirror, folder, st
     with pytest.raises(error, match=said):
         source(remote(mirror), folder, store).into_pool(DIGEST)
     assert not store.has_blob(DIGEST)
+
+
+def test_an_address_that_drips_ends(mirror, folder, store):
+    mirror.answers[PATH] = [drips(0.05)] * 3
+    slow = replace(source(remote(mirror), folder, store), transfers=Transfers(rate=1000, window=0.3))
+    with pytest.raises(SourceUnreachable, match=r"it sent \d bytes in 0.3 s") as caught:
+        slow.into_pool(DIGEST)
+    assert caught.value.where == mirror.address + PATH
+    assert "another address" in caught.value.mend
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1/x", "http://[/x", "http://nowhere.invalid/x"])

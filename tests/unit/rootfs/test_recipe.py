@@ -365,6 +365,32 @@ def test_a_file_that_cannot_be_read(tmp_path, make):
     assert refusal(path).startswith("noble.yaml:1:1: the file cannot be read: ")
 
 
+@pytest.mark.parametrize("who", ["joe:s3cret", "s3cret", "s3cret:", "joe:s3/cret", "joe:s3@cret", "joe:s3%2Fcret"])
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("{DEBIAN}repositories: [{{uri: {uri}, suites: [a], keyring: k}}]\n", "3:22"),
+        ("kind: tarball\nsource: {uri}\nsha256: {SHA}\n", "2:9"),
+        ("kind: tarball\nsource: x.tar\nsignature: {uri}\nkeyring: k\n", "3:12"),
+    ],
+)
+def test_a_password_in_an_address_is_refused_with_the_place_where_it_belongs(write, text, place, who):
+    said = refusal(
+        write(text.format(DEBIAN=DEBIAN, SHA=SHA, uri=f"https://{who}@a.example/x"), "it.yaml", "k", "x.tar")
+    )
+    assert said.startswith(f"it.yaml:{place}: this address has a name or a password in it. Put name and password into")
+    assert "/etc/apt/auth.conf.d/" in said
+    assert "`auth`" in said
+    assert "s3" not in said
+
+
+def test_a_password_among_a_builders_options_is_refused(write):
+    proxy = "env.HTTP_PROXY: 'http://joe:s3cret@a.example'"
+    said = refusal(write(f"{DEBIAN}builder: {{lifecycle: ephemeral, options: {{{proxy}}}}}\n"))
+    assert re.match(r"noble.yaml:3:\d+: an address in it has a name or a password", said)
+    assert "s3cret" not in said
+
+
 @pytest.mark.parametrize("name", ["Noble", "no ble", "-noble", "noble-", "no--ble", "ñoble", "a..b"])
 def test_names_that_no_registry_takes(write, name):
     assert refusal(write(DEBIAN, f"{name}.yaml")).startswith(f"{name}.yaml:1:1: {name!r} is not a name")

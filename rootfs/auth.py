@@ -1,0 +1,120 @@
+"""Names and passwords for archives, out of files in apt's form (apt_auth.conf(5)), which netrc's is one of.
+
+They come from the machine's own files and from one that the site's settings name. No recipe, record or cache has them.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+
+from rootfs.errors import AuthFileUnfit
+
+CONFIGURED = Path("/etc/apt/auth.conf")
+PARTS = Path("/etc/apt/auth.conf.d")
+VALUED = ("machine", "login", "password", "account")  # words that a value follows
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One machine's name and password. Without a port it is for every port, without a scheme for https alone."""
+
+    scheme: str
+    host: str
+    port: int | None
+    path: tuple[str, ...]
+    login: str
+    password: str = field(repr=False)
+
+    def fits(self, address: httpx.URL) -> bool:
+        """Whether the address is on this machine, at or below the path."""
+        segments = tuple(filter(None, address.path.split("/")))
+        return (
+            (address.scheme, address.host) == (self.scheme, self.host)
+            and self.port in (None, address.port or {"http": 80, "https": 443}.get(address.scheme))
+            and segments[: len(self.path)] == self.path
+        )
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Names and passwords by machine; the first entry that fits an address counts."""
+
+    entries: tuple[Entry, ...] = ()
+
+    def of(self, address: httpx.URL) -> Entry | None:
+        """The entry for an address."""
+        return next((entry for entry in self.entries if entry.fits(address)), None)
+
+    async def add(self, request: httpx.Request) -> None:
+        """Give a request what its own address needs: a redirect to another place gets nothing of the first one's."""
+        request.headers.pop("Authorization", None)
+        if entry := self.of(request.url):
+            next(httpx.BasicAuth(entry.login, entry.password).auth_flow(request))  # which sets the header
+
+
+def load(file: Path | None, machine: tuple[Path, Path] = (CONFIGURED, PARTS)) -> Credentials:
+    """The credentials in force: of the settings' file, else of auth.conf, and then of auth.conf.d, as apt reads them.
+
+    Files of the machine's that we may not read are left out. Raises AuthFileUnfit.
+    """
+    configured, parts = machine
+    texts = [private(file)] if file else _readable(configured)
+    texts += [text for path in sorted(parts.glob("*.conf")) for text in _readable(path)]
+    return Credentials(tuple(entry for text in texts for entry in entries(text)))
+
+
+def private(file: Path) -> str:
+    """The text of a file that only its owner, ours or root, may read. Raises AuthFileUnfit."""
+    try:
+        with file.open(encoding="utf-8") as opened:
+            about = os.fstat(opened.fileno())
+            if not stat.S_ISREG(about.st_mode):
+                raise AuthFileUnfit(file, "it is not a file")
+            if about.st_mode & OTHERS:
+                raise AuthFileUnfit(file, "others than its owner may read or write it")
+            if about.st_uid not in (0, os.geteuid()):
+                raise AuthFileUnfit(file, "it belongs to another user")
+            return opened.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise AuthFileUnfit(file, getattr(error, "strerror", None) or "it is not UTF-8 text") from error
+
+
+def _readable(file: Path) -> list[str]:
+    try:
+        return [file.read_text(encoding="utf-8")]
+    except (OSError, UnicodeDecodeError):
+        return []
+
+
+def entries(text: str) -> Iterator[Entry]:
+    """What a file says, entry by entry; words that are not known are passed over, as apt does."""
+    words = iter([word for line in text.splitlines() if not line.lstrip().startswith("#") for word in line.split()])
+    said: dict[str, str] = {}
+    for word in words:
+        if word == "machine" and said:
+            yield from _entry(said)
+            said = {}
+        if word in VALUED:
+            said.setdefault(word, next(words, ""))
+    yield from _entry(said)
+
+
+def _entry(said: dict[str, str]) -> Iterator[Entry]:
+    machine = said.get("machine", "")
+    scheme, has_scheme, rest = machine.rpartition("://")
+    try:
+        parts = urlsplit(f"//{rest}")
+        if parts.hostname:
+            path = tuple(filter(None, parts.path.split("/")))
+            who = said.get("login", ""), said.get("password", "")
+            yield Entry(scheme if has_scheme else "https", parts.hostname, parts.port, path, *who)
+    except ValueError:  # no such port
+        return

@@ -1,0 +1,64 @@
+"""Masking: no name or password of an address is left in a text, and nothing else is taken."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from rootfs.errors import ArchiveUnreachable, Problem, RecipeInvalid
+from rootfs.mask import masked, masked_values
+
+MASKED = {
+    "http://joe:pw@a.example/x": "http://***@a.example/x",
+    "E: Failed to fetch https://joe:pw@a.example:8080/x  401": "E: Failed to fetch https://***@a.example:8080/x  401",
+    "'https://t0ken@a.example/'": "'https://***@a.example/'",
+    "https://t0ken:@a.example/": "https://***@a.example/",
+    "http://joe:p@w@a.example/x http://ann:pw@b.example": "http://***@a.example/x http://***@b.example",
+    "http://joe:p/w@a.example/x": "http://***@a.example/x",
+    "http://joe:p%40w#?@a.example": "http://***@a.example",
+    "HTTP_PROXY=http://joe:pw@proxy.example:3128": "HTTP_PROXY=http://***@proxy.example:3128",
+    "ssh://joe:pw@a.example": "ssh://***@a.example",
+}
+KEPT = [
+    "docker://localhost:5000/image@sha256:00ff",
+    "docker://registry.example/image:1@sha256:00ff",
+    "https://a.example/x/y@1.0?who=joe@b.example",
+    "https://a.example joe@b.example",
+    "ssh://root@a.example",
+    "git+ssh://git@a.example/x",
+    "joe:pw@a.example",
+]
+
+
+@pytest.mark.parametrize("text", MASKED)
+def test_names_and_passwords_of_addresses_are_masked(text):
+    assert masked(text) == MASKED[text]
+
+
+@pytest.mark.parametrize("text", KEPT)
+def test_other_text_stays(text):
+    assert masked(text) == text
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "HTTPS_PROXY", "all_proxy"])
+def test_a_proxy_without_a_scheme_is_masked(monkeypatch, name):
+    monkeypatch.setenv(name, "joe:pw@proxy.example:3128")
+    assert masked("connecting to joe:pw@proxy.example:3128 failed") == "connecting to ***@proxy.example:3128 failed"
+
+
+def test_values_are_masked_wherever_they_are():
+    value = {"http://a:b@c": ["x", {"y": "http://a:b@c", "z": 1}], "n": None}
+    assert masked_values(value) == {"http://***@c": ["x", {"y": "http://***@c", "z": 1}], "n": None}
+
+
+def test_no_error_shows_one_nor_does_what_is_kept_of_it():
+    at = "http://joe:pw@a.example/"
+    problems = [
+        Problem(at, where=at, mend=at, output=at),
+        ArchiveUnreachable(at, at),
+        RecipeInvalid([("x.yaml:1:1", at), ("x.yaml:2:1", at)]),
+    ]
+    for problem in problems:
+        for each in (problem, pickle.loads(pickle.dumps(problem))):
+            assert "pw" not in f"{each} {each!r} {each.__dict__}"
