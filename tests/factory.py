@@ -124,6 +124,12 @@ class Factory:
         """What the engine has: names, and ids of images that have none."""
         return sorted(_docker("images", "--all", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"))
 
+    def remove_images(self) -> None:
+        """Remove this site's images from the engine, by the names that it gave them: others may have the same ids."""
+        prefix = self.settings["BASEFORGE_LOCAL_NAME"]
+        if names := _docker("images", "--format", "{{.Repository}}:{{.Tag}}", f"{prefix}/*"):
+            _docker("rmi", *names)
+
     def leftovers(self) -> list[str]:
         """Whatever a run of this site may have left: work folders, mounts, processes, containers."""
         found = [*self.work.glob("*"), *self.runs.glob("*")] if self.work.is_dir() else []

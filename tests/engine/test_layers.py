@@ -57,8 +57,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, address: str) -> Iterator[Fac
     made.recipe("child", CHILD, change_sh=CHANGE)
     made.recipe("top", TOP, change_sh="#!/bin/sh\nrm /etc/motd\n")
     yield made
-    if images := docker("images", "--quiet", f"{LOCAL_NAME}/*").split():
-        docker("rmi", "--force", *sorted(set(images)))
+    made.remove_images()
 
 
 def docker(*words: str) -> str:

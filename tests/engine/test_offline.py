@@ -22,7 +22,7 @@ def site(tmp_path: Path) -> Iterator[Factory]:
     made.recipe("small", RECIPE)
     yield made
     made.run("stop")
-    subprocess.run(["docker", "rmi", "--force", "offline/small:latest"], capture_output=True, check=False)
+    made.remove_images()
 
 
 def cut_off(site: Factory, *words: str) -> subprocess.CompletedProcess[str]:

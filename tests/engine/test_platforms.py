@@ -58,8 +58,7 @@ def site(address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fac
     made.recipe("plain", PLAIN)
     made.recipe("stage", "kind: dockerfile\ncontexts: {below: plain}" + BOTH, Dockerfile=DOCKERFILE, word="x\n")
     yield made
-    if images := docker("images", "--quiet", f"{LOCAL_NAME}/*").split():
-        docker("rmi", "--force", *set(images))
+    made.remove_images()
 
 
 @pytest.fixture(scope="module")

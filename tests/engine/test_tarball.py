@@ -57,11 +57,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
     made = Factory(tmp_path_factory.mktemp("site"), {"BASEFORGE_LOCAL_NAME": LOCAL_NAME})
     made.recipe("tiny", "kind: scratch\nfiles: [{path: /motd, content: hello}]\n")
     yield made
-    shown = subprocess.run(
-        ["docker", "images", "--quiet", f"{LOCAL_NAME}/*"], capture_output=True, text=True, check=True
-    )
-    if images := shown.stdout.split():
-        subprocess.run(["docker", "rmi", "--force", *set(images)], check=True, capture_output=True)
+    made.remove_images()
 
 
 def imported(site: Factory, name: str, source: str, *words: str, stdin: bytes | None = None) -> Done:

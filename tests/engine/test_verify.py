@@ -57,11 +57,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
     made.built("tiny", "random")
     yield made
     made.run("stop")
-    shown = subprocess.run(
-        ["docker", "images", "--quiet", f"{LOCAL_NAME}/*"], capture_output=True, text=True, check=True
-    )
-    if images := shown.stdout.split():
-        subprocess.run(["docker", "rmi", "--force", *set(images)], check=True, capture_output=True)
+    made.remove_images()
 
 
 def record(site: Factory, image: str) -> dict[str, str]:

@@ -120,6 +120,15 @@ def no_host_is_written_down(source: Source) -> Iterator[str]:
             yield f"{number}: {found[0]} is the address of an archive or a registry; those are settings"
 
 
+REMOVES_IMAGES = re.compile(r"""["'](?:rmi|image["'], ["']rm)["'], (?:["']--force["']|["']-f["'])""")
+
+
+def images_are_removed_by_name(source: Source) -> Iterator[str]:
+    for number, line in enumerate(source.text.splitlines(), 1):
+        if REMOVES_IMAGES.search(line):
+            yield f"{number}: removes images whatever else they are called; Factory.remove_images takes names"
+
+
 def files(*patterns: str) -> list[Source]:
     found = {path for pattern in patterns for path in ROOT.glob(pattern) if path.is_file()}
     return [
@@ -140,6 +149,7 @@ RULES: dict[Rule, list[Source]] = {
     functions_are_short: CODE,
     modules_say_what_they_are: CODE,
     no_host_is_written_down: CODE + DATA,
+    images_are_removed_by_name: files("tests/**/*.py"),
 }
 
 
@@ -178,6 +188,8 @@ BAD: list[tuple[Rule, str, str]] = [
     (no_host_is_written_down, "flows/build.py", "A = 'ftp.de.{}.org'".format("debian")),
     (no_host_is_written_down, "flows/build.py", "A = '{}/library/x'".format("docker.io")),
     (no_host_is_written_down, "flows/build.py", "A = '{}.io/x/y'".format("ghcr")),
+    (images_are_removed_by_name, "tests/engine/test_x.py", "docker('rmi', {}, *ids)".format("'--force'")),
+    (images_are_removed_by_name, "tests/engine/test_x.py", "['image', 'rm', {}, one]".format("'-f'")),
 ]
 
 GOOD: list[tuple[Rule, str, str]] = [
@@ -198,6 +210,7 @@ GOOD: list[tuple[Rule, str, str]] = [
         "rootfs/slim.py",
         "apt = ['docker.io']  # the package; Debian Policy, manpages.debian.org",
     ),
+    (images_are_removed_by_name, "tests/engine/test_x.py", "docker('rmi', name)\ndocker('rm', '--force', name)"),
 ]
 
 
