@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from rootfs.errors import ExportRefused, Problem
 from rootfs.parents import parents_first
 from rootfs.platforms import architecture_of
 from rootfs.recipe import find, images_of, read
+from rootfs.run import become
 
 INTERRUPTED = 130  # what typer makes of KeyboardInterrupt: 128 + SIGINT, as shells have it
 
@@ -73,7 +75,7 @@ def build(
         platforms=_known(platform),
     )
     wanted = parents_first(images, settings.recipes)
-    with session(settings, Progress()) as here, ahead(wanted, choice), server.connected():
+    with session(settings, Progress()) as here, ahead(wanted, choice), server.connected(settings.server_port):
         from flows.build import attempt
 
         records = [attempt(image, choice) for image in wanted]
@@ -93,7 +95,7 @@ def nightly(
     """Build every recipe whose inputs have changed; one that fails does not stop the others."""
     settings, choice = load(recipes), Choice(builder=builder, offline=offline)
     images = parents_first(images_of(settings.recipes, only or ()), settings.recipes)
-    with session(settings, Progress()) as here, ahead(images, choice), server.connected():
+    with session(settings, Progress()) as here, ahead(images, choice), server.connected(settings.server_port):
         from flows.nightly import night
 
         _end(report.night(night(tuple(only or ()), choice), here.progress, as_json))
@@ -149,7 +151,7 @@ def verify(
 ) -> None:
     """Make a build again, without any network, of its record and the pool alone; compare every digest of the chain."""
     settings = load(recipes)
-    with server.connected():
+    with server.connected(settings.server_port):
         from flows.verify import verified
 
         with session(settings, Progress()):
@@ -173,7 +175,7 @@ def doctor(recipes: Recipes = None, as_json: Json = False) -> None:
 def gc(recipes: Recipes = None, as_json: Json = False) -> None:
     """Remove what runs that were killed have left: builders, containers, work folders."""
     settings = load(recipes)
-    with server.connected():
+    with server.connected(settings.server_port):
         from flows.housekeeping import housekeeping
 
         with session(settings, Progress()):
@@ -182,12 +184,35 @@ def gc(recipes: Recipes = None, as_json: Json = False) -> None:
 
 @app.command()
 def serve(recipes: Recipes = None) -> None:
-    """Run the local server with the nightly schedule, and take orders from its pages and `prefect deployment run`."""
+    """Run the local server with the nightly schedule, and take orders from its pages and `baseforge prefect`."""
     settings = load(recipes)
-    with server.connected(quiet=False) as address:
+    server.require_port(settings.server_port)
+    with server.connected(settings.server_port, quiet=False) as address:
         from flows.serve import run
 
         run(settings, address)
+
+
+@app.command()
+def page(recipes: Recipes = None) -> None:
+    """Print the address of the local server's pages, and the login that they ask for."""
+    settings = load(recipes)
+    server.require_port(settings.server_port)
+    address = server.connect(settings.server_port).removesuffix("/api")
+    typer.echo(address)
+    if login := os.environ.get("PREFECT_API_AUTH_STRING"):
+        typer.echo(f"login: {login}")
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+    options_metavar="",
+)
+def prefect(words: typer.Context) -> None:
+    """Run a command of Prefect, such as `deployment run` or `flow-run ls`, at the server that builds use."""
+    server.connect(load().server_port, quiet=False)
+    become([sys.executable, "-P", "-m", "prefect", *words.args], os.environ)
 
 
 @app.command()

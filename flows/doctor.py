@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import getpass
 import os
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from flows import server
 from flows.builders.choose import choose
 from flows.builders.command import buildx
 from flows.builders.engine import connect
@@ -65,6 +67,7 @@ def report(settings: Settings) -> list[Finding]:
     return [
         _python(),
         Finding("Prefect", version("prefect"), True, True, ""),
+        _server(),
         _engine(),
         _buildx(),
         _builder(settings),
@@ -81,6 +84,26 @@ def report(settings: Settings) -> list[Finding]:
 
 def _python() -> Finding:
     return Finding("Python", f"{platform.python_version()} ({platform.machine()})", True, True, "")
+
+
+def _server() -> Finding:
+    """The Prefect server that nights depend on: whether it runs, and whether its services do their work."""
+    local = None if "PREFECT_API_URL" in os.environ else server.running()
+    if local:
+        os.environ |= local.environment()  # before Prefect is imported
+    elif "PREFECT_API_URL" not in os.environ:
+        return Finding("Prefect server", "not running; what needs it starts it", True, False, "")
+    from flows import health
+
+    with server.settings_of(address := os.environ["PREFECT_API_URL"]):
+        state = asyncio.run(health.look())
+    said = [address, state.problem or f"{state.scheduled} runs scheduled"]
+    if state.late:
+        said.append(f"{state.late} runs late: `baseforge serve` begins what is due")
+    if local and (errors := server.log_errors()):
+        said.append(f"{errors} errors in {server.log_file()}, which ends with: {server.log_end(1)[0]}")
+    mend = "No night happens like this: `baseforge stop`, and `baseforge serve` starts it anew."
+    return Finding("Prefect server", ", ".join(said), not state.problem, bool(state.problem), mend)
 
 
 def _engine() -> Finding:

@@ -9,7 +9,7 @@ from pathlib import Path
 def data_folder() -> Path:
     """Where the factory keeps what it must not lose: `BASEFORGE_HOME`, else the user's data folder."""
     if home := os.environ.get("BASEFORGE_HOME"):
-        return Path(home)
+        return Path(home).absolute()
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "baseforge"
 
 

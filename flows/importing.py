@@ -64,7 +64,11 @@ def import_(  # noqa: PLR0913, PLR0917 - each is an option
     recipe = _recipe(name, source, sha256, keys)
     make_data_folder()
     digest = _kept(settings, recipe, source)
-    with _written(recipe, digest, settings) as here, session(here, Progress()) as held, server.connected():
+    with (
+        _written(recipe, digest, settings) as here,
+        session(here, Progress()) as held,
+        server.connected(here.server_port),
+    ):
         from flows.build import attempt
 
         if status := report.builds([attempt(name, choice)], here, held.progress, as_json):

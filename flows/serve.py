@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import shlex
+import sys
+from pathlib import Path
 from typing import cast
 
-import prefect
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import TerminationSignal
+from prefect.runner import Runner
 from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
 
+from flows import health, server
 from flows.build import build
+from flows.folders import data_folder
 from flows.housekeeping import housekeeping
 from flows.nightly import nightly
 from flows.progress import Progress
 from flows.settings import Settings
+from rootfs.errors import ServicesFailing
+from rootfs.recipe import images_of
 
 # A night that is still running when the next is due is let finish.
 ONE = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
@@ -24,28 +33,72 @@ ONE = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrateg
 def deployments(settings: Settings) -> tuple[RunnerDeployment, ...]:
     """`build/build`, `nightly/nightly` and `housekeeping/housekeeping`, as in `deploy/prefect.yaml`."""
     schedule = Cron(settings.nightly_cron, timezone=settings.timezone, slug="nightly")
-    by_hand = build.to_deployment("build", tags=["baseforge"], entrypoint_type=EntrypointType.MODULE_PATH)
+    by_hand = build.to_deployment("build", tags=[health.TAG], entrypoint_type=EntrypointType.MODULE_PATH)
     by_night = nightly.to_deployment(
         "nightly",
         schedule=schedule,
-        tags=["baseforge"],
+        tags=[health.TAG],
         entrypoint_type=EntrypointType.MODULE_PATH,
         concurrency_limit=ONE,
     )
     hourly = housekeeping.to_deployment(
         "housekeeping",
         schedule=Cron("30 * * * *", slug="housekeeping"),
-        tags=["baseforge"],
+        tags=[health.TAG],
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
     return cast(tuple[RunnerDeployment, ...], (by_hand, by_night, hourly))  # not a coroutine: we are not in one
 
 
 def run(settings: Settings, address: str) -> None:
-    """Serve until interrupted; one flow run at a time, as a build uses the whole machine."""
+    """Serve until interrupted; one flow run at a time, as a build uses the whole machine.
+
+    Raises ServicesFailing when the server's services do not do their work, as no night would ever happen.
+    """
     os.environ["BASEFORGE_RECIPES"] = str(settings.recipes.absolute())
     show = Progress().say
+    local = (known := server.running()) is not None and known.address == address
+    runner = Runner(pause_on_shutdown=False, limit=1)
+    for deployment in deployments(settings):
+        runner.add_deployment(deployment)
     show(f"pages: {address.removesuffix('/api')}")
-    show(f"nightly: {settings.nightly_cron} ({settings.timezone})")
-    show(f"by hand: PREFECT_API_URL={address} prefect deployment run build/build --param image=noble")
-    prefect.serve(*deployments(settings), pause_on_shutdown=False, print_starting_message=False, limit=1)
+    if local:
+        show(f"their login: {command('page')}")
+    order = command("prefect", "deployment", "run", "build/build", "--param", f"image={_image(settings)}")
+    show(f"by hand: {order if local else f'PREFECT_API_URL={shlex.quote(address)} {order}'}")
+    try:
+        found = asyncio.run(health.until_scheduled())
+        if not found.problem:
+            due = "".join(f", next at {date:%Y-%m-%d %H:%M %Z}" for name, date in found.due if name == "nightly")
+            show(f"nightly: {settings.nightly_cron} ({settings.timezone}){due}")
+        problem = found.problem or asyncio.run(_serve(runner))
+    except (KeyboardInterrupt, TerminationSignal):
+        return
+    if problem:
+        raise ServicesFailing(problem, server.log_end() if local else (), address)
+
+
+async def _serve(runner: Runner) -> str:
+    """Run what is due until the services of the server fail, which is told, or the runner ends."""
+    serving = asyncio.create_task(runner.start())
+    watching = asyncio.create_task(health.until_failing(runner.has_slots_available))
+    ended, _ = await asyncio.wait((serving, watching), return_when=asyncio.FIRST_COMPLETED)
+    for task in {serving, watching} - ended:
+        task.cancel()
+    await asyncio.wait((serving, watching))
+    if serving in ended:
+        serving.result()
+    return watching.result() if watching in ended else ""
+
+
+def command(*words: str) -> str:
+    """A command line of ours for the user's shell, that works in any folder."""
+    home = ""
+    if {"BASEFORGE_HOME", "XDG_DATA_HOME"} & os.environ.keys():
+        home = f"BASEFORGE_HOME={shlex.quote(str(data_folder()))} "
+    return home + shlex.join([str(Path(sys.executable).with_name("baseforge")), *words])
+
+
+def _image(settings: Settings) -> str:
+    """The name of an image that can be built: the first of the recipes."""
+    return next(iter(images_of(settings.recipes, ())), "IMAGE")

@@ -71,6 +71,12 @@ class Settings(BaseSettings):
     )
     nightly_cron: str = Field("0 2 * * *", description="when `baseforge serve` runs the nightly flow")
     timezone: str = Field("UTC", description="the time zone of nightly_cron")
+    server_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="port of the local Prefect server; 0: a free one, if possible the same as before",
+    )
 
     @field_validator("store")
     @classmethod

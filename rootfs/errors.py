@@ -709,6 +709,52 @@ class ServerFailed(MachineError):
         )
 
 
+class NotPrivate(MachineError):
+    """A file with a secret belongs to somebody else, or others can read or change it."""
+
+    def __init__(self, path: object, why: str = "it belongs to somebody else, or others can read or change it") -> None:
+        super().__init__(
+            f"this is not a private file: {why}",
+            where=str(path),
+            mend="Remove it and run `baseforge stop`; the next command makes a new one.",
+        )
+
+
+class PortTaken(MachineError):
+    """The local Prefect server cannot listen where it was told to, as another program does."""
+
+    def __init__(self, port: int, why: str) -> None:
+        super().__init__(
+            f"port {port} of this machine cannot be used: {why}",
+            where="the setting `server_port`",
+            mend="Choose another port in baseforge.toml (BASEFORGE_SERVER_PORT), or stop that program.",
+        )
+
+
+class ServerElsewhere(MachineError):
+    """The local Prefect server runs already, on another port than the one that was chosen since."""
+
+    def __init__(self, port: int, wanted: int) -> None:
+        super().__init__(
+            f"the local Prefect server runs on port {port}, not on {wanted}",
+            where="the setting `server_port`",
+            mend="`baseforge stop` ends it; the next command starts it on the new port.",
+        )
+
+
+class ServicesFailing(MachineError):
+    """The Prefect server is up, but its services do not do their work: no night will happen."""
+
+    def __init__(self, problem: str, log: Sequence[str], address: str) -> None:
+        mend = "`baseforge doctor` shows its state; `baseforge stop`, and `baseforge serve` starts it anew."
+        super().__init__(
+            f"the services of the Prefect server do not work: {problem}; no night would happen",
+            where=address,
+            mend=mend if log else "Look into the log of that server.",
+            output="\n".join(log),
+        )
+
+
 # Folders and locks
 
 

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, NoReturn
 
 from rootfs.errors import ProgramFailed, ProgramMissing, ProgramTimedOut
 from rootfs.programs import counted, waiting
@@ -247,9 +247,20 @@ def _started(
 
 
 def detached(argv: Sequence[str], env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
-    """Start a program that is meant to outlive us, printing to a file."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(log, flags, 0o600), "ab") as output:
+    """Start a program that is meant to outlive us, printing to a file; nobody else can read what it writes."""
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "ab") as output:
         return subprocess.Popen(
-            argv, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            argv,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            umask=0o077,
         )
+
+
+def become(argv: list[str], env: Mapping[str, str]) -> NoReturn:
+    """Run a program in our place: with our terminal, and its exit status is ours."""
+    os.execve(argv[0], argv, env)  # noqa: S606

@@ -12,7 +12,7 @@ from types import FrameType
 
 from flows.spare import alike, talk
 
-UNSUITED = {"serve", "stop"}  # commands about the local server itself
+UNSUITED = {"serve", "stop", "page", "prefect"}  # commands about the local server itself
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP, signal.SIGCONT)
 STANDARD = {0, 1, 2}
 PATIENCE = 5.0  # seconds in which a spare process begins our work, or dies of our having gone

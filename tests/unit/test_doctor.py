@@ -20,6 +20,7 @@ def machine(monkeypatch):
         raise EngineUnreachable("unix:///nowhere/docker.sock", os.strerror(2))
 
     monkeypatch.setattr(doctor, "connect", unreachable)
+    monkeypatch.setattr(doctor.server, "running", lambda: None)
     monkeypatch.setattr(doctor, "package_versions", lambda names: dict.fromkeys(names, "1.0"))
     monkeypatch.setattr(doctor, "suites", lambda _: ("old", "new", "sid", "experimental"))
     monkeypatch.setattr(doctor, "run", lambda *_, **__: None)

@@ -1,24 +1,36 @@
-"""What Prefect is told where its server is the local one."""
+"""What Prefect is told where its server is the local one, and where that listens."""
 
+import socket
 import subprocess
 import sys
 
+import pytest
 from prefect.settings import get_current_settings
 
 from flows import server
+from rootfs.errors import PortTaken
 
 
-def test_only_the_heartbeat_and_the_address_are_others():
+@pytest.fixture
+def taken():
+    """A port where another program listens."""
+    with socket.create_server((server.HOST, 0)) as other:
+        yield other.getsockname()[1]
+
+
+def test_only_the_heartbeat_the_address_and_the_login_are_others(monkeypatch):
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "me:secret")
     before = get_current_settings().model_dump()
-    with server._settings("http://127.0.0.1:1/api"):
+    with server.settings_of("http://127.0.0.1:1/api"):
         now = get_current_settings().model_dump()
     assert now["api"].pop("url") == "http://127.0.0.1:1/api"
     assert now.pop("ui_url") == "http://127.0.0.1:1"  # which Prefect derives
+    assert now["api"].pop("auth_string").get_secret_value() == "me:secret"
     assert now["flows"].pop("heartbeat_frequency") is None
     after = get_current_settings().model_dump()
     assert before == after
     assert before["flows"].pop("heartbeat_frequency")
-    del before["api"]["url"], before["ui_url"]
+    del before["api"]["url"], before["api"]["auth_string"], before["ui_url"]
     assert now == before
 
 
@@ -28,3 +40,24 @@ def test_clients_of_the_local_server_load_one_certificate(tmp_path, monkeypatch)
     for _ in range(2):
         command = [sys.executable, "-c", code, server._certificate()]
         assert subprocess.run(command, check=True, capture_output=True, timeout=60).stdout == b"1\n"
+
+
+def test_a_port_that_is_taken_is_an_error_that_names_the_setting(taken):
+    with pytest.raises(PortTaken, match=f"port {taken} of this machine cannot be used") as caught:
+        server._port(taken)
+    assert (caught.value.status, caught.value.where) == (3, "the setting `server_port`")
+
+
+def test_a_folder_has_one_port_until_another_program_takes_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("BASEFORGE_HOME", str(tmp_path))
+    first = server._port(0)
+    assert server._port(0) == first
+    with socket.create_server((server.HOST, first)):
+        assert server._port(0) != first
+    assert server._port(0) == first
+
+
+def test_who_listens_on_our_port_is_asked_nothing_when_it_is_another_user(taken, monkeypatch):
+    assert server.Server(1, taken)._is_of_this_user()
+    monkeypatch.setattr(server.os, "geteuid", lambda: 4711)
+    assert not server.Server(1, taken)._is_of_this_user()

@@ -1,0 +1,55 @@
+"""The login of the local Prefect server: made once, in a file that only its owner can read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+from rootfs.errors import NotPrivate
+
+FILE = "login"
+USER = "baseforge"
+
+
+def login(folder: Path) -> str:
+    """`USER:PASSWORD`, as clients send it and as a person types it in the browser; a new one where there is none.
+
+    Whoever comes second reads the first one's. Raises NotPrivate when others could have read or written it.
+    """
+    path = folder / FILE
+    if not os.path.lexists(path):
+        _make(path)
+    handle = _opened(path)
+    with os.fdopen(handle) as file:
+        if os.fstat(handle).st_mode & 0o077:
+            raise NotPrivate(path)
+        return file.read().strip()
+
+
+def _make(path: Path) -> None:
+    """Write it whole, then give it its name, unless another process was quicker."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")  # O_EXCL, O_NOFOLLOW, 0600
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(f"{USER}:{secrets.token_urlsafe(32)}\n")
+            file.flush()
+            os.fsync(handle)
+        with contextlib.suppress(FileExistsError):
+            os.link(name, path)
+    finally:
+        Path(name).unlink()
+
+
+def _opened(path: Path) -> int:
+    """A handle on a file of ours. Raises NotPrivate."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise NotPrivate(path, error.strerror or str(error)) from error
+    if os.fstat(handle).st_uid != os.geteuid():
+        os.close(handle)
+        raise NotPrivate(path)
+    return handle

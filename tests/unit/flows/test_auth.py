@@ -1,0 +1,45 @@
+"""The login of the local server."""
+
+import stat
+import threading
+
+import pytest
+
+from flows import auth
+from rootfs.errors import NotPrivate
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_login_is_made_once_whoever_asks(tmp_path):
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(auth.login(tmp_path))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({*found}) == 1
+    user, _, password = found[0].partition(":")
+    assert (user, len(password) >= 40) == ("baseforge", True)
+    [file] = tmp_path.iterdir()
+    assert mode(file) == 0o600
+
+
+def test_a_login_that_others_could_have_read_or_written_is_refused(tmp_path, monkeypatch):
+    auth.login(tmp_path)
+    file = tmp_path / auth.FILE
+    file.chmod(0o640)
+    with pytest.raises(NotPrivate, match="private file"):
+        auth.login(tmp_path)
+    file.rename(tmp_path / "moved")
+    file.symlink_to("moved")
+    with pytest.raises(NotPrivate):
+        auth.login(tmp_path)
+    file.unlink()
+    (tmp_path / "moved").rename(file)
+    file.chmod(0o600)
+    monkeypatch.setattr(auth.os, "geteuid", lambda: 4711)
+    with pytest.raises(NotPrivate):
+        auth.login(tmp_path)
