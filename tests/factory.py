@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,10 +113,30 @@ class Factory:
         found: list[dict[str, Any]] = done.json
         return found
 
-    def server_port(self) -> int:
-        """Where the Prefect server of the test session listens."""
-        said = json.loads((Path(self.environment["BASEFORGE_HOME"]) / "prefect/server.json").read_text())
-        return int(said["port"])
+    @property
+    def api(self) -> Api:
+        """The local Prefect server that runs, as its user sees it."""
+        folder = Path(self.environment["BASEFORGE_HOME"]) / "prefect"
+        port = json.loads((folder / "server.json").read_text())["port"]
+        return Api(f"http://127.0.0.1:{port}", (folder / "login").read_text().strip())
+
+    @contextlib.contextmanager
+    def served(self, **more: Any) -> Iterator[subprocess.Popen[str]]:
+        """`baseforge serve` from the moment that its deployments are there and their runs are scheduled."""
+        with self.start("serve", **more) as process:
+            assert process.stderr
+            said = ""
+            for line in process.stderr:
+                said += line
+                if line.startswith("nightly:"):
+                    break
+            else:
+                raise AssertionError(said)
+            try:
+                yield process
+            finally:
+                process.kill()
+                process.communicate()
 
     def builds(self) -> list[str]:
         """What the store has: `IMAGE@BUILD`."""
@@ -162,25 +184,36 @@ def _processes(place: str) -> list[str]:
     return found
 
 
-def ask(method: str, url: str, body: object = None) -> Any:
-    """The Prefect server's answer, once it has one: its database may be locked for a moment."""
-    until = time.monotonic() + SLOWEST_ANSWER
-    while not (answer := httpx.request(method, url, json=body, timeout=30)).is_success:
-        assert time.monotonic() < until, answer.text
-        time.sleep(0.2)
-    return answer.json()
+@dataclass(frozen=True)
+class Api:
+    """A Prefect server: the address of its pages, and the login."""
 
+    pages: str
+    login: str
 
-def recorded(address: str, run_id: str, steps: set[str]) -> bool:
-    """Whether the Prefect server at `address` comes to know that these steps of a flow run were completed.
+    def ask(self, method: str, path: str, body: object = None) -> Any:
+        """Its answer, once it has one: its database may be locked for a moment."""
+        user, _, password = self.login.partition(":")
+        until = time.monotonic() + SLOWEST_ANSWER
+        while not (
+            answer := httpx.request(
+                method, f"{self.pages}/api/{path}", json=body, auth=httpx.BasicAuth(user, password), timeout=30
+            )
+        ).is_success:
+            assert time.monotonic() < until, answer.text
+            time.sleep(0.2)
+        return answer.json()
 
-    A step is named whole or by its first word. The server writes down a task's states some seconds after the task.
-    """
-    until = time.monotonic() + SLOWEST_ANSWER
-    while time.monotonic() < until:
-        tasks = ask("POST", f"{address}/task_runs/filter", {"flow_runs": {"id": {"any_": [run_id]}}})
-        names = {task["name"] for task in tasks if task["state_type"] == "COMPLETED"}
-        if steps <= names | {name.split()[0] for name in names}:
-            return True
-        time.sleep(0.2)
-    return False
+    def recorded(self, run_id: str, steps: set[str]) -> bool:
+        """Whether the server comes to know that these steps of a flow run were completed.
+
+        A step is named whole or by its first word. The server writes down a task's states some seconds after the task.
+        """
+        until = time.monotonic() + SLOWEST_ANSWER
+        while time.monotonic() < until:
+            tasks = self.ask("POST", "task_runs/filter", {"flow_runs": {"id": {"any_": [run_id]}}})
+            names = {task["name"] for task in tasks if task["state_type"] == "COMPLETED"}
+            if steps <= names | {name.split()[0] for name in names}:
+                return True
+            time.sleep(0.2)
+        return False

@@ -12,7 +12,7 @@ import pytest
 from tests.engine.buildkit import IMAGE, Buildkitd, buildkitd
 from tests.engine.kubernetes import GONE, Cluster
 from tests.engine.workshop import Workshop
-from tests.factory import Factory, recorded
+from tests.factory import Factory
 
 STEPS = {"acquire", "bootstrap", "import", "release"}
 BUILDERS = """
@@ -72,7 +72,7 @@ def test_noble_is_the_same_through_every_driver(site: Factory, workshop: Worksho
         assert (used["driver"], used["why"]) == (DRIVERS[builder], "--builder")
         assert bool(used["buildkit"]) == (builder != "default")
         if run := re.fullmatch(r"baseforge-(.{36})-1x", used["name"]):
-            assert recorded(f"http://127.0.0.1:{site.server_port()}/api", run[1], STEPS)
+            assert site.api.recorded(run[1], STEPS)
         else:
             assert used["name"] == builder == "default"
     assert workshop.leftovers() == []

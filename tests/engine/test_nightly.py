@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
-import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.engine.buildkit import IMAGE
 from tests.engine.workshop import Workshop
-from tests.factory import Factory, ask, recorded
+from tests.factory import Factory
 
 OWN = f"""
 builder = "own"
@@ -70,41 +67,24 @@ def test_a_night_acquires_a_builder_once(site: Factory, workshop: Workshop) -> N
     assert site.leftovers() == []
 
 
-@pytest.fixture
-def served(site: Factory) -> Iterator[str]:
-    """The address of the server while `baseforge serve` runs."""
-    with site.start("serve") as process:
-        assert process.stderr
-        for line in process.stderr:
-            if found := re.search(r"PREFECT_API_URL=(\S+)", line):
+def test_a_person_starts_a_build_through_the_api_and_the_night_is_scheduled(site: Factory) -> None:
+    with site.served():
+        api = site.api
+        deployment = api.ask("GET", "deployments/name/build/build")
+        [schedule] = api.ask("GET", "deployments/name/nightly/nightly")["schedules"]
+        assert (schedule["schedule"]["cron"], schedule["schedule"]["timezone"], schedule["active"]) == (
+            "0 2 * * *",
+            "UTC",
+            True,
+        )
+        run = api.ask("POST", f"deployments/{deployment['id']}/create_flow_run", {"parameters": {"image": "hello"}})
+        for _ in range(300):
+            state = api.ask("GET", f"flow_runs/{run['id']}")["state"]
+            if state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
                 break
-        yield found[1]
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
-
-
-def _deployment(address: str, name: str) -> dict[str, object]:
-    found: dict[str, object] = ask("GET", f"{address}/deployments/name/{name}")
-    return found
-
-
-def test_a_person_starts_a_build_through_the_api_and_the_night_is_scheduled(site, served):
-    deployment = _deployment(served, "build/build")
-    [schedule] = _deployment(served, "nightly/nightly")["schedules"]
-    assert (schedule["schedule"]["cron"], schedule["schedule"]["timezone"], schedule["active"]) == (
-        "0 2 * * *",
-        "UTC",
-        True,
-    )
-    body = {"parameters": {"image": "hello"}}
-    run = ask("POST", f"{served}/deployments/{deployment['id']}/create_flow_run", body)
-    for _ in range(300):
-        state = ask("GET", f"{served}/flow_runs/{run['id']}")["state"]
-        if state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
-            break
-        time.sleep(0.2)
-    assert state["type"] == "COMPLETED", state
-    assert [build.split("@")[0] for build in site.builds()] == ["hello"]
-    assert recorded(served, run["id"], {"pack hello/amd64", "smoke hello/amd64", "record hello"})
-    artifacts = ask("POST", f"{served}/artifacts/filter", {"artifacts": {"key": {"any_": ["build-hello"]}}})
-    assert artifacts[0]["type"] == "table"
+            time.sleep(0.2)
+        assert state["type"] == "COMPLETED", state
+        assert [build.split("@")[0] for build in site.builds()] == ["hello"]
+        assert api.recorded(run["id"], {"pack hello/amd64", "smoke hello/amd64", "record hello"})
+        artifacts = api.ask("POST", "artifacts/filter", {"artifacts": {"key": {"any_": ["build-hello"]}}})
+        assert artifacts[0]["type"] == "table"

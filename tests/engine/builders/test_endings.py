@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import subprocess
 import time
@@ -16,7 +15,7 @@ import pytest
 from tests.engine.buildkit import IMAGE
 from tests.engine.kubernetes import GONE, Cluster
 from tests.engine.workshop import Workshop
-from tests.factory import Factory, ask
+from tests.factory import Api, Factory
 from tests.faults import recipes
 from tests.faults.outcome import complains, start, stop
 
@@ -113,9 +112,7 @@ def test_a_killed_command_whose_work_folder_is_gone(place: Place) -> None:
     run = folder.name
     subprocess.run(["rm", "-r", place.site.runs], check=True)
     assert place.site.run("gc", "--json").json == {"runs": []}  # it may be another machine's, and at work
-    address = f"http://127.0.0.1:{place.site.server_port()}/api"
-    crashed = {"state": {"type": "CRASHED"}, "force": True}
-    ask("POST", f"{address}/flow_runs/{run}/set_state", crashed)
+    place.site.api.ask("POST", f"flow_runs/{run}/set_state", {"state": {"type": "CRASHED"}, "force": True})
     assert place.site.run("gc", "--json").json == {"runs": [run]}
 
 
@@ -133,11 +130,11 @@ class Served:
     """`baseforge serve` with a build that runs in a process of its own."""
 
     process: subprocess.Popen[str]
-    api: str
+    api: Api
     run: str
 
     def state(self) -> dict[str, Any]:
-        return dict(ask("GET", f"{self.api}/flow_runs/{self.run}")["state"])
+        return dict(self.api.ask("GET", f"flow_runs/{self.run}")["state"])
 
     def flow(self) -> int:
         """The process of the flow."""
@@ -155,35 +152,21 @@ class Served:
 @pytest.fixture
 def served(place: Place) -> Iterator[Served]:
     """A served build whose builder has come to be."""
-    with place.site.start("serve", env={"PREFECT_RUNNER_POLL_FREQUENCY": "1"}) as process:
-        try:
-            api = address_of(process)
-            deployment = ask("GET", f"{api}/deployments/name/build/build")["id"]
-            parameters = {"parameters": {"image": "large", "choice": {"publish": False}}}
-            made = ask("POST", f"{api}/deployments/{deployment}/create_flow_run", parameters)
-            served = Served(process, api, made["id"])
-            while not place.builder_is_there():
-                assert served.state()["type"] not in FINAL, served.state()
-                time.sleep(0.1)
-            yield served
-        finally:
-            process.kill()
-            process.communicate()
-
-
-def address_of(process: subprocess.Popen[str]) -> str:
-    """Where the server listens, once the deployments are there."""
-    assert process.stderr
-    for line in process.stderr:
-        if found := re.search(r"PREFECT_API_URL=(\S+)", line):
-            break
-    ask("GET", f"{found[1]}/deployments/name/build/build")
-    return found[1]
+    with place.site.served(env={"PREFECT_RUNNER_POLL_FREQUENCY": "1"}) as process:
+        api = place.site.api
+        deployment = api.ask("GET", "deployments/name/build/build")["id"]
+        parameters = {"parameters": {"image": "large", "choice": {"publish": False}}}
+        made = api.ask("POST", f"deployments/{deployment}/create_flow_run", parameters)
+        served = Served(process, api, made["id"])
+        while not place.builder_is_there():
+            assert served.state()["type"] not in FINAL, served.state()
+            time.sleep(0.1)
+        yield served
 
 
 def test_a_cancel_in_prefect_s_pages(place: Place, served: Served) -> None:
     cancel = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
-    ask("POST", f"{served.api}/flow_runs/{served.run}/set_state", cancel)
+    served.api.ask("POST", f"flow_runs/{served.run}/set_state", cancel)
     served.ends("CANCELLED")
     place.wait()
 
