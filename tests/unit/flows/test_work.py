@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,50 @@ def test_a_remembered_folder_that_is_another_users_by_now_is_not_used(parent):
     first = own_folder(parent)
     os.chown(first, NOBODY, NOBODY)
     assert own_folder(parent) not in (first, parent / NAME)
+
+
+@as_root
+def test_an_ordinary_user_leaves_what_is_roots_alone(tmp_path_factory, monkeypatch):
+    shared = tmp_path_factory.mktemp("shared")
+    for folder in (shared.parent, shared.parent.parent):
+        folder.chmod(0o711)
+    shared.chmod(0o1777)
+    monkeypatch.setenv("BASEFORGE_HOME", str(shared / "home"))
+    killed(shared)
+    theirs = shared / f"baseforge-{NOBODY}"
+    theirs.mkdir()  # root's, with the name of the user's
+    (theirs / "dead").mkdir()
+    monkeypatch.setenv("BASEFORGE_HOME", str(shared / "another"))
+
+    def act() -> None:
+        assert sweep([shared]) == {}
+        with work_folder(shared, "r") as folder:
+            assert folder.parent.stat().st_uid == NOBODY
+            assert folder.parent.stat().st_mode & 0o777 == 0o700
+            assert sweep([shared]) == {}
+
+    assert as_nobody(act) == 0
+    assert (theirs / "dead").is_dir()
+    assert (shared / NAME / "dead").is_dir()
+    monkeypatch.setenv("BASEFORGE_HOME", str(shared / "home"))
+    assert sweep([shared]) == {"dead": ["sha256:1", "sha256:2"]}
+
+
+def as_nobody(act: Callable[[], None]) -> int:
+    """Do it as another user, in a process of its own; how that ended."""
+    if (child := os.fork()) == 0:
+        status = 1
+        try:
+            os.setgroups([])
+            os.setresgid(NOBODY, NOBODY, NOBODY)
+            os.setresuid(NOBODY, NOBODY, NOBODY)
+            act()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def test_rights_that_others_had_are_taken_away(parent):

@@ -14,9 +14,11 @@ import pytest
 
 from flows.store import open_store
 from flows.store.folder import FolderStore
-from rootfs.errors import InvalidStore, StoreRefused
+from rootfs.errors import InvalidStore, LockHeld, StoreRefused
+from rootfs.locks import is_held
 from tests.unit.store.suite import StoreSuite
 from tests.unit.store.workers import Opener, digest_of
+from tests.waiting import until
 
 
 def blob_in(folder: Path, digest: str) -> Path:
@@ -121,6 +123,42 @@ class TestFolder(StoreSuite):
         monkeypatch.setattr(fcntl, "flock", late)
         assert opener().has_blob(opener().put_blob(io.BytesIO(b"blob")))
         assert len(swept) == 1
+
+    def test_it_is_private_where_we_make_it(self, opener: Opener, folder: Path) -> None:
+        opener().create_document("inputs/a.json", b"{}")
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert (folder / ".lock").stat().st_mode & 0o777 == 0o600
+
+    def test_a_folder_that_was_there_stays_as_it_was(self, opener: Opener, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        folder.chmod(0o755)
+        (folder / ".lock").touch(0o644)
+        opener().create_document("inputs/a.json", b"{}")
+        assert folder.stat().st_mode & 0o777 == 0o755
+        assert (folder / ".lock").stat().st_mode & 0o777 == 0o600
+
+    def test_who_holds_the_lock_of_a_shared_store_for_too_long_is_named(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        folder.chmod(0o777)
+        store = FolderStore(folder, wait=0.3)
+        store.create_document("inputs/a.json", b"{}")
+        assert (folder / ".lock").stat().st_mode & 0o777 == 0o666
+        with subprocess.Popen(["flock", "--no-fork", folder / ".lock", "sleep", "60"]) as holder:
+            until(lambda: is_held(folder / ".lock"))
+            with pytest.raises(LockHeld, match=rf"process {holder.pid} of .*sleep 60.*\n.*end it") as failed:
+                store.create_document("inputs/b.json", b"{}")
+            assert failed.value.status == 3
+            holder.kill()
+        store.create_document("inputs/b.json", b"{}")
+
+    @pytest.mark.parametrize("kind", ["link", "pipe"])
+    def test_what_is_no_draft_is_not_opened(self, opener: Opener, folder: Path, tmp_path: Path, kind: str) -> None:
+        opener().create_document("inputs/a.json", b"{}")
+        strange = folder / ".strange.partial"
+        (target := tmp_path / "target").write_text("precious")
+        strange.symlink_to(target) if kind == "link" else os.mkfifo(strange)
+        opener().sweep()
+        assert target.read_text() == "precious"
 
     def test_foreign_files_are_no_documents(self, opener: Opener, folder: Path) -> None:
         opener().create_document("inputs/a.json", b"{}")
