@@ -123,7 +123,8 @@ def test_docker_logins_count_too(image: Image, tmp_path: Path, monkeypatch: pyte
     home = tmp_path / "home"
     (home / ".docker").mkdir(parents=True)
     monkeypatch.setenv("HOME", str(home))
-    monkeypatch.delenv("REGISTRY_AUTH_FILE", raising=False)
+    for name in ("REGISTRY_AUTH_FILE", "DOCKER_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
     with registry(tmp_path / "registry", login=True) as running:
         file = home / ".docker/config.json"

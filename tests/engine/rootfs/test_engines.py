@@ -22,7 +22,6 @@ from rootfs.archive import Site as Archives
 from rootfs.errors import DiskFull, MaintainerScriptFailed, NeedsRoot, NotTheLock, ProgramFailed, ScriptFailed
 from rootfs.lock import Lock, Package, native_architecture
 from rootfs.slim import Rules, filtered
-from rootfs.squeeze import Squeezer
 from tests.engine.rootfs.trees import Site, recipe_of
 
 CLONE = Path(__file__).parents[3]
@@ -109,16 +108,15 @@ def test_kept_trees_give_the_same_and_damaged_ones_are_made_again(site, work):
     assert len(list(site.kept.glob("*.tar"))) == 2
 
 
-def test_most_of_a_layer_is_compressed_while_its_tree_is_made(site, work, monkeypatch):
-    here, compress = [], Squeezer._compress
-    monkeypatch.setattr(Squeezer, "_compress", lambda self, frame: here.append(len(frame)) or compress(self, frame))
-    fresh, whole = site.digest(work, kept=False, slim=["docs"]), sum(here)
+def test_a_layer_that_is_compressed_while_its_tree_is_made_is_the_same(site, work):
+    """How much of it is compressed by then depends on the machine; the bytes do not, and nothing goes on afterwards."""
+    fresh = site.digest(work, kept=False, slim=["docs"])
     for folder in (site.kept, site.memo):
         shutil.rmtree(folder, ignore_errors=True)
-    here.clear()
     assert site.digest(work.with_name("foreseen"), slim=["docs"]) == fresh
-    assert sum(here) < whole / 2
-    assert subprocess.run(["pgrep", "-f", "rootfs.foresee"], check=False).returncode == 1
+    assert any(site.memo.iterdir())
+    ours = ["pgrep", "--parent", str(os.getpid()), "--full", "rootfs.foresee"]
+    assert subprocess.run(ours, check=False).returncode == 1
 
 
 def as_nobody(site: Site, place: Path, **said: object) -> dict[str, object]:
