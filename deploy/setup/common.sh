@@ -25,6 +25,21 @@ fail() {
     exit 3
 }
 
+# private_folder FOLDER: a folder for this user alone, made if it is not there. One that is another user's is refused,
+# as is a link that another user has made.
+private_folder() {
+    (umask 077 && mkdir -p "$1") 2>/dev/null || true
+    if [ ! -d "$1" ] || [ ! -w "$1" ]; then
+        fail "$1 cannot be written" "Name other folders: BASEFORGE_CACHE, BASEFORGE_HOME."
+    fi
+    me=$(id -u) link=$(stat -c %u "$1") owner=$(stat -L -c %u "$1")
+    if [ "$owner" != "$me" ] || { [ "$link" != "$me" ] && [ "$link" != 0 ]; }; then
+        fail "$1 belongs to another user (you are $(id -un))" \
+            "With sudo: sudo -H. Or name other folders: BASEFORGE_CACHE, BASEFORGE_HOME."
+    fi
+    chmod go= "$1"
+}
+
 # logged COMMAND...: its output goes to the log.
 logged() {
     printf '\n$ %s\n' "$*" >>"$log"
@@ -80,20 +95,20 @@ set_up() {
     survey "$@" && return
     [ -z "$wanted_engine" ] || engine_is_ours
     needs_root && ask_for_root
-    if ! mkdir -p "$cache" "$state" 2>/dev/null || [ ! -w "$cache" ] || [ ! -w "$state" ]; then
-        fail "$cache or $state cannot be written" "Name other folders: BASEFORGE_CACHE, BASEFORGE_HOME."
-    fi
-    exec 9>"$cache/setup.lock"
+    private_folder "$cache"
+    private_folder "$state"
+    exec 9>>"$cache/setup.lock"
     if ! flock --nonblock 9; then
         say "another set-up is running; waiting for it"
-        flock 9
+        flock --timeout 3600 9 || fail "another set-up has been running for an hour" "It holds $cache/setup.lock: end it."
     fi
     survey "$@" || mend # what is still missing now that we are alone
     exec 9>&-
 }
 
 mend() {
-    : >"$log"
+    rm -f "$log" # also a link
+    (umask 077 && : >"$log")
     [ -z "$wanted_packages$wanted_scripts" ] || install_packages
     case " $wanted_packages " in *" docker.io "*) engine_started=yes ;; esac # its package starts it where it can
     [ -z "$wanted_engine" ] || engine_answers || start_engine

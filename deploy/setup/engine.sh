@@ -68,7 +68,7 @@ start_engine() {
         logged journalctl --no-pager --lines 15 --unit docker
         fail_with_log "the Docker engine did not start"
     fi
-    mkdir -p "$state/engine"
+    private_folder "$state/engine"
     set --
     if lacks_capability; then # in a place of its own, as the engine may outlive this clone
         cp "$here/deploy/setup/runc-available-caps" "$state/engine/"

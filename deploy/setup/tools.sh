@@ -57,7 +57,8 @@ build_module() {
     [ -n "$names" ] || return 0
     say "building for the tests:$names"
     rm -rf "$tools" "$tools.new"
-    mkdir -p "$tools.new" "$state"
+    private_folder "$state"
+    mkdir -p "$tools.new"
     # shellcheck disable=SC2086 # a list of paths
     stamps=$(in_module "$1" list -f '{{.Module.Path}} {{.Module.Version}}' $wanted 2>>"$log" | stamps_of) &&
         logged in_module "$1" build -trimpath -ldflags "-s -w $stamps" -o "$tools.new/" $wanted ||

@@ -102,6 +102,40 @@ def test_folders_that_cannot_be_written(clone, environment):
     assert "BASEFORGE_CACHE" in done.stderr
 
 
+@pytest.fixture
+def hopeless(environment, tmp_path):
+    """An environment in which packages are missing and cannot be installed: the set-up soon ends, with a log."""
+    stub(tmp_path / "stubs", "apt-get", "exit 1")
+    return {**environment, "PATH": stub(tmp_path / "stubs", "dpkg-query", "exit 1")}
+
+
+def test_logs_and_locks_of_the_set_up_are_private_and_links_are_not_written_through(clone, hopeless, tmp_path):
+    precious = [tmp_path / "one", tmp_path / "two"]
+    for file, link in zip(precious, (tmp_path / "home/setup.log", tmp_path / "cache/setup.lock"), strict=True):
+        file.write_text("precious")
+        link.parent.mkdir(mode=0o755)
+        link.symlink_to(file)
+    done = call(clone / "baseforge", "setup", "--no-engine", env=hopeless)
+    assert done.returncode == 3
+    assert "apt-get could not install them" in done.stderr
+    assert [file.read_text() for file in precious] == ["precious"] * 2
+    private = ("home", "cache", "home/setup.log")
+    assert [oct((tmp_path / name).stat().st_mode & 0o077) for name in private] == ["0o0"] * 3
+
+
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_folders_of_another_user_are_refused(clone, hopeless, tmp_path, kind):
+    home, target = tmp_path / "home", tmp_path / "target"
+    target.mkdir()
+    home.mkdir(mode=0o777) if kind == "folder" else home.symlink_to(target)
+    os.chown(home, 65534, 65534, follow_symlinks=False)
+    done = call(clone / "baseforge", "setup", "--no-engine", env=hopeless)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert f"{home} belongs to another user" in done.stderr
+    assert "BASEFORGE_HOME" in done.stderr
+    assert list(target.iterdir()) == []
+
+
 def test_an_interrupted_set_up_is_carried_on_by_two_at_once(clone, environment):
     script = [clone / "baseforge", "list", "--json"]
     with subprocess.Popen(script, env=environment, text=True, stderr=subprocess.PIPE, start_new_session=True) as first:
