@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -121,22 +122,23 @@ class Factory:
         return Api(f"http://127.0.0.1:{port}", (folder / "login").read_text().strip())
 
     @contextlib.contextmanager
-    def served(self, **more: Any) -> Iterator[subprocess.Popen[str]]:
-        """`baseforge serve` from the moment that its deployments are there and their runs are scheduled."""
+    def served(self, said: list[str] | None = None, **more: Any) -> Iterator[subprocess.Popen[str]]:
+        """`baseforge serve` from the moment that the runs of its deployments are scheduled; its lines go to `said`."""
+        lines: list[str] = [] if said is None else said
         with self.start("serve", **more) as process:
             assert process.stderr
-            said = ""
-            for line in process.stderr:
-                said += line
-                if line.startswith("nightly:"):
-                    break
-            else:
-                raise AssertionError(said)
+            while not (lines and lines[-1].startswith("nightly:")):
+                line = process.stderr.readline()
+                assert line, "".join(lines)
+                lines.append(line)
+            rest = threading.Thread(target=lambda: lines.extend(process.stderr or ()), daemon=True)
+            rest.start()
             try:
                 yield process
             finally:
                 process.kill()
-                process.communicate()
+                process.wait()
+                rest.join(timeout=5)
 
     def builds(self) -> list[str]:
         """What the store has: `IMAGE@BUILD`."""

@@ -1,0 +1,199 @@
+"""`baseforge serve` as its user, as another user of the machine and as a foreign web page find it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.factory import Factory
+from tests.waiting import until
+
+TINY = "kind: scratch\nfiles: [{path: /motd, content: hi}]\n"
+NIGHT = 180.0  # seconds
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+# What another user would look for: the names of all files below a folder, and those of them that can be read.
+SEARCH = """
+import os, sys
+names = [os.path.join(folder, name) for folder, _, files in os.walk(sys.argv[1]) for name in files]
+for name in [*names, *sys.argv[2:]]:
+    try:
+        open(name).close()
+    except OSError:
+        continue
+    print(name)
+"""
+# `serve` whose patience is short, for what would take minutes.
+HASTY = "from flows import health; health.SOON = 5; from flows.cli import main; main(['serve'])"
+
+
+@dataclass(frozen=True)
+class Served:
+    """A site that is served, and what `serve` has printed until all was ready."""
+
+    site: Factory
+    said: str
+
+
+def site_in(folder: Path) -> Factory:
+    """A site with a data folder, and so a server, of its own."""
+    made = Factory(folder / "site", {"BASEFORGE_HOME": str(folder / "home"), "BASEFORGE_LOCAL_NAME": "baseforge-serve"})
+    made.folder.mkdir()
+    made.recipe("tiny", TINY)
+    return made
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    """In a folder that every user of the machine can enter."""
+    folder = Path(tempfile.mkdtemp(prefix="serve-"))
+    folder.chmod(0o755)
+    site = site_in(folder)
+    (site.folder / "baseforge.toml").write_text('nightly_cron = "* * * * *"\n')
+    lines: list[str] = []
+    try:
+        with site.served(said=lines):
+            yield Served(site, "".join(lines))
+    finally:
+        site.run("stop")
+        shutil.rmtree(folder)
+
+
+def test_the_night_comes_by_itself(served: Served) -> None:
+    until(served.site.builds, NIGHT)
+    assert {build.split("@")[0] for build in served.site.builds()} == {"tiny"}
+
+
+def test_the_scheduler_makes_runs_ahead(served: Served) -> None:
+    future = {"state": {"name": {"any_": ["Scheduled"]}}, "expected_start_time": {"after_": str(datetime.now(UTC))}}
+    for deployment in ("nightly", "housekeeping"):
+        chosen = {"deployments": {"name": {"any_": [deployment]}}, "flow_runs": future}
+        assert len(served.site.api.ask("POST", "flow_runs/filter", chosen)) >= 3
+
+
+def test_doctor_tells_of_the_server(served: Served) -> None:
+    [found] = [each for each in served.site.run("doctor", "--json").json["machine"] if each["name"] == "Prefect server"]
+    assert found["ok"], found
+    assert re.match(rf"{served.site.api.pages}/api, \d+ runs scheduled", found["found"])
+
+
+def test_the_command_that_is_printed_works_in_another_folder_without_any_settings(served: Served) -> None:
+    [line] = re.findall(r"^by hand: (.*)$", served.said, re.MULTILINE)
+    assert "image=tiny" in line
+    plain = {"PATH": "/usr/bin:/bin", "HOME": str(Path.home())}
+    done = subprocess.run(["sh", "-c", line], cwd="/", env=plain, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    [run] = re.findall(r"UUID: (\S+)", done.stdout)
+    until(lambda: served.site.api.ask("GET", f"flow_runs/{run}")["state"]["type"] == "COMPLETED", 120)
+
+
+def test_the_login_is_printed_for_who_asks_and_nobody_else(served: Served) -> None:
+    [line] = re.findall(r"^their login: (.*)$", served.said, re.MULTILINE)
+    api = served.site.api
+    assert subprocess.run(line, shell=True, capture_output=True, text=True, check=True).stdout.splitlines() == [
+        api.pages,
+        f"login: {api.login}",
+    ]
+    password = api.login.partition(":")[2].encode()
+    assert password.decode() not in served.said
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            assert password not in (process / "cmdline").read_bytes()
+        except OSError:
+            continue
+    files = [path for path in Path(served.site.settings["BASEFORGE_HOME"]).rglob("*") if path.is_file()]
+    assert [path.name for path in files if password in path.read_bytes()] == ["login"]
+
+
+def test_the_pages_ask_their_own_server(served: Served) -> None:
+    said = httpx.get(f"{served.site.api.pages}/ui-settings").json()
+    assert (said["api_url"], said["auth"]) == ("/api", "BASIC")
+
+
+def test_another_user_reads_nothing(served: Served) -> None:
+    beside = served.site.folder / "beside"
+    beside.touch(mode=0o644)
+    home = Path(served.site.settings["BASEFORGE_HOME"])
+    names = [str(path) for path in home.rglob("*") if path.is_file()]
+    assert {"login", "prefect.db", "prefect.db-wal", "server.log"} <= {Path(name).name for name in names}
+    servers = [f"/proc/{json.loads((home / 'prefect/server.json').read_text())['pid']}/environ"]
+    command = [*NOBODY, "/usr/bin/python3", "-c", SEARCH, home, *names, *servers, beside]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == f"{beside}\n"
+    assert [path.name for path in home.glob("prefect/*.db*") if path.stat().st_mode & 0o077] == []
+
+
+def test_another_user_is_refused_by_the_api(served: Served) -> None:
+    api = served.site.api
+    deployment = api.ask("GET", "deployments/name/build/build")
+    steps = [{"prefect.deployments.steps.run_shell_script": {"script": "id"}}]
+    for method, path, body in (
+        ("POST", "deployments/filter", {}),
+        ("PATCH", f"deployments/{deployment['id']}", {"pull_steps": steps}),
+        ("POST", f"deployments/{deployment['id']}/create_flow_run", {}),
+        ("GET", "admin/settings", None),
+    ):
+        for login in (None, ("baseforge", "guessed")):
+            assert httpx.request(method, f"{api.pages}/api/{path}", json=body, auth=login).status_code == 401
+    assert api.ask("GET", f"deployments/{deployment['id']}")["pull_steps"] == deployment["pull_steps"]
+
+
+def test_a_page_of_another_origin_is_not_let_in(served: Served) -> None:
+    def preflight(origin: str) -> httpx.Response:
+        asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+        return httpx.options(f"{api.pages}/api/deployments/filter", headers={"Origin": origin, **asks})
+
+    api = served.site.api
+    assert "access-control-allow-origin" not in preflight("http://elsewhere.example").headers
+    assert preflight(api.pages).headers["access-control-allow-origin"] == api.pages
+
+
+@pytest.mark.parametrize("path", ["/", "/api/health", "/api/deployments/filter"])
+def test_a_name_that_was_pointed_at_this_machine_is_not_answered(served: Served, path: str) -> None:
+    pages = served.site.api.pages
+    host = {"Host": f"elsewhere.example:{pages.rpartition(':')[2]}"}
+    assert httpx.get(f"{pages}{path}", headers=host).status_code == 400
+
+
+def test_it_comes_back_at_the_same_address(served: Served) -> None:
+    first = served.site.run("page").stdout
+    elsewhere = served.site.run("page", env={"BASEFORGE_SERVER_PORT": "1"})
+    assert (elsewhere.status, elsewhere.stdout) == (3, "")
+    assert "`baseforge stop` ends it" in elsewhere.stderr
+    assert served.site.run("stop").status == 0
+    assert served.site.run("page").stdout == first
+
+
+def test_services_that_do_not_work_end_it_with_the_reason(tmp_path: Path) -> None:
+    site = site_in(tmp_path)
+    environment = {**site.environment, "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false"}
+    serve: dict[str, Any] = {"cwd": site.folder, "env": environment, "capture_output": True, "text": True}
+    done = subprocess.run([sys.executable, "-c", HASTY], check=False, **serve)
+    doctor = site.run("doctor", "--json")
+    site.run("stop")
+    assert done.returncode == 3, done.stderr
+    assert "the services of the Prefect server do not work: the scheduler has made 0 runs of nightly" in done.stderr
+    [found] = [each for each in doctor.json["machine"] if each["name"] == "Prefect server"]
+    assert (found["ok"], doctor.status) == (False, 3)
+    assert "the scheduler has made 0 runs" in found["found"]
+
+
+def test_a_port_that_another_program_has_is_an_error(tmp_path: Path) -> None:
+    site = site_in(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = site.run("page", env={"BASEFORGE_SERVER_PORT": str(port)})
+    assert (done.status, done.stdout) == (3, "")
+    assert f"the setting `server_port`: port {port} of this machine cannot be used: {os.strerror(98)}" in done.stderr
