@@ -173,7 +173,7 @@ def doctor(recipes: Recipes = None, as_json: Json = False) -> None:
 
 @app.command()
 def gc(recipes: Recipes = None, as_json: Json = False) -> None:
-    """Remove what runs that were killed have left: builders, containers, work folders."""
+    """Remove what killed runs have left (builders, containers, work folders), and finish what they have published."""
     settings = load(recipes)
     with server.connected(settings.server_port):
         from flows.housekeeping import housekeeping

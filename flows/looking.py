@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from flows import report
-from flows.publish import publication
+from flows.publish import newest, publication
 from flows.session import store_of
 from flows.settings import load
 from rootfs.errors import PlatformMissing
@@ -27,8 +27,10 @@ def list_(recipes: Recipes = None, as_json: Json = False) -> None:
 def show(
     reference: Annotated[str, typer.Argument(metavar="IMAGE[@BUILD]")], recipes: Recipes = None, as_json: Json = False
 ) -> None:
-    """One build: its digests, sizes, seconds and smoke test."""
-    report.one(publication.build_of(store_of(load(recipes)), reference), as_json)
+    """One build: its digests, sizes, seconds and smoke test; and which build `latest` means, since when, and why."""
+    store = store_of(load(recipes))
+    record = publication.build_of(store, reference)
+    report.one(record, newest.read(store, record.image), as_json)
 
 
 def log(reference: Annotated[str, typer.Argument(metavar="IMAGE[@BUILD]")], recipes: Recipes = None) -> None:

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from flows.progress import Progress
 from flows.publish import publication
+from flows.publish.newest import Newest
 from flows.publish.record import Record
 from flows.session import newest_log
 from flows.settings import Settings, origins
@@ -127,16 +128,24 @@ def _listing(records: Sequence[Record]) -> None:
     show(table)
 
 
-def one(record: Record, as_json: bool) -> None:
-    """One build, line by line."""
+def one(record: Record, newest: Newest | None, as_json: bool) -> None:
+    """One build, line by line, and what `latest` means."""
     if as_json:
-        print_json(as_dict(record))
+        print_json({**as_dict(record), "latest": newest.model_dump(mode="json") if newest else None})
         return
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in as_dict(record).items():
         if value not in ("", None, 0, [], {}):
             table.add_row(name, _text(name, value))
+    if newest:
+        table.add_row("latest", _latest(record, newest))
     show(table)
+
+
+def _latest(record: Record, newest: Newest) -> str:
+    meant = "this build" if newest.build == record.build else f"build {newest.build}"
+    behind = "" if newest.named else "; not all names in the registry and the engine have followed yet"
+    return f"{meant}, since {newest.at}: {newest.why}{behind}"
 
 
 def _text(name: str, value: Any) -> str:  # noqa: ANN401

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from flows.publish.record import Record
 
 
+NEWEST = "newest"  # a link beside the logs of an image
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC  # a file that was not there
 
 
@@ -156,6 +157,7 @@ def new_run(image: str) -> Iterator[Run]:
     log_file = _logs(image) / f"{build}.log"
     log_file.parent.mkdir(parents=True, exist_ok=True)
     with os.fdopen(os.open(log_file, NEW, 0o600), "w") as stream:
+        _note_newest(log_file)
         token = _run.set(Run(image, build, log_file, stream, current().progress))
         try:
             yield _run.get()
@@ -167,6 +169,16 @@ def _logs(image: str) -> Path:
     return data_folder() / "logs" / image
 
 
+def _note_newest(log_file: Path) -> None:
+    """Let a link lead to the newest log: build ids sort by time, and a clock may have been wrong."""
+    link = log_file.with_suffix(".link")
+    link.symlink_to(log_file.name)
+    link.replace(log_file.with_name(NEWEST))
+
+
 def newest_log(image: str, build: str = "") -> Path | None:
     """The newest log of an image's runs on this machine, or of the run whose id begins with `build`."""
+    link = _logs(image) / NEWEST
+    if not build and link.is_symlink() and link.is_file():
+        return link.parent / link.readlink()
     return max(_logs(image).glob(f"{build}*.log"), default=None)

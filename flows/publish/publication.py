@@ -175,13 +175,14 @@ def keep_record(store: Store, record: Record) -> Record:
 
 
 def _note_inputs(store: Store, record: Record) -> None:
-    """The last build with these inputs counts."""
+    """The last build with these inputs counts; where another run notes its own at the same time, that is as good."""
     key = _inputs_key(record.input_digest)
     entry = canonical({"image": record.image, "build": record.build})
-    if (before := store.read_document(key)) is None:
-        store.create_document(key, entry)
-    elif before.data != entry:
-        store.replace_document(key, entry, before.version)
+    with contextlib.suppress(Conflict):
+        if (before := store.read_document(key)) is None:
+            store.create_document(key, entry)
+        elif before.data != entry:
+            store.replace_document(key, entry, before.version)
 
 
 def publish(store: Store, record: Record, why: str) -> Record:

@@ -19,7 +19,7 @@ from flows.describe import describe, describe_all
 from flows.finish import published
 from flows.image import importer
 from flows.image.oci import Image
-from flows.image.several import join
+from flows.image.several import Index, join
 from flows.inputs import Inputs
 from flows.part import Part
 from flows.publish import newest, publication
@@ -90,9 +90,13 @@ class Press:
 
     def publish(self) -> Record:
         """Publish what the recipe says; a session and a run are in force."""
-        return published(*self.parts())
+        return self.finish(*self.parts())
 
-    def parts(self) -> tuple[Image, Record, list[Part]]:
+    def finish(self, made: Image | Index, done: Record, parts: list[Part]) -> Record:
+        """The last steps of a build."""
+        return published(made, done, parts)
+
+    def parts(self) -> tuple[Image | Index, Record, list[Part]]:
         """What a run has made before it publishes; the images are in the engine."""
         wanted = inputs.meant(NAME, Choice())
         place = empty_folder(self.folder / "made")
@@ -100,7 +104,7 @@ class Press:
         if len(made) == 1:
             return made[0].image, made[0].record, made
         index = join([each.image for each in made], empty_folder(place / "index"))
-        return index, describe_all(wanted, index, [each.record for each in made]), made  # type: ignore[return-value]
+        return index, describe_all(wanted, index, [each.record for each in made]), made
 
     def gc(self) -> list[str]:
         """The part of housekeeping that moves names; returns the images that needed it."""

@@ -27,6 +27,18 @@ def test_a_build_id_sorts_by_time_and_the_newest_log_is_found():
     assert newest_log("other") is None
 
 
+def test_the_newest_log_is_that_of_the_last_run_whatever_the_clock_said():
+    with new_run("noble") as run:
+        ahead = run.log_file.with_name("20990101T000000Z-00000000.log")
+    run.log_file.rename(ahead)
+    ahead.with_name("newest").unlink()
+    assert newest_log("noble") == ahead
+    with new_run("noble") as later:
+        assert newest_log("noble") == later.log_file
+    later.log_file.unlink()
+    assert newest_log("noble") == ahead
+
+
 def test_a_run_in_force_is_used_again_for_its_image_alone():
     with new_run("noble") as run, new_run("noble") as same, new_run("trixie") as other:
         assert same is run

@@ -1,0 +1,52 @@
+"""What commands say of builds."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from flows import report
+from flows.publish.newest import Move, Newest
+from flows.publish.record import Record
+
+MOVED = "moved to build 1, which has these inputs (sha256:m): the newest was build 2"
+SAID = {"image": "noble", "build": "1", "manifest_digest": "sha256:m"}
+
+
+def record(status: str, **more: str) -> Record:
+    return Record.model_validate({**SAID, "status": status, **more})
+
+
+def latest(build: str, named: bool = True) -> Newest:
+    before = Move(build="2", number=2, at="2026-11-29T00:00:00Z", why="a new build")
+    return Newest(build=build, number=3, at="2026-11-30T00:00:00Z", why="a test", named=named, history=(before,))
+
+
+def test_a_moved_image_says_to_which_build_and_why() -> None:
+    assert report.ending(record("moved", reason="the newest was build 2")) == f"noble: {MOVED}"
+    assert report.ending(record("unchanged")) == "noble: unchanged, build 1 has these inputs (sha256:m)"
+
+
+@pytest.mark.parametrize(
+    ("newest", "words"),
+    [
+        (latest("1"), "this build, since 2026-11-30T00:00:00Z: a test\n"),
+        (latest("3"), "build 3, since 2026-11-30T00:00:00Z: a test\n"),
+        (latest("1", named=False), "a test; not all names in the registry and the engine have followed yet\n"),
+    ],
+)
+def test_a_build_is_shown_with_what_latest_means(
+    newest: Newest, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report.one(record("published"), newest, as_json=False)
+    assert words in capsys.readouterr().out
+    report.one(record("published"), newest, as_json=True)
+    said = json.loads(capsys.readouterr().out)
+    assert (said["build"], said["latest"]["build"]) == ("1", newest.build)
+    assert said["latest"]["history"][0]["build"] == "2"
+
+
+def test_a_store_of_an_earlier_version_does_not_say_what_latest_means(capsys: pytest.CaptureFixture[str]) -> None:
+    report.one(record("published"), None, as_json=True)
+    assert json.loads(capsys.readouterr().out)["latest"] is None
