@@ -210,9 +210,8 @@ def verdict(found: Verdict, as_json: bool) -> int:
     else:
         _verdict(found)
     seconds = f"{sum(found.seconds.values()):.1f} s"
-    end = f"another {', '.join(found.other)}" if found.other else found.no_because or found.links[-1].found
-    typer.echo(f"{found.image}@{found.build}: {found.status}: {end} ({seconds})", err=True)
-    return int(found.status == "differs")
+    typer.echo(f"{found.image}@{found.build}: {found.status}: {found.ending} ({seconds})", err=True)
+    return int(found.status in ("differs", "damaged"))
 
 
 def _verdict(found: Verdict) -> None:
@@ -227,6 +226,8 @@ def _verdict(found: Verdict) -> None:
         typer.echo(difference)
     if left := found.different - len(found.differences):
         typer.echo(f"… and {left} more differences")
+    for problem in found.damage:
+        typer.echo(problem)
 
 
 def doctor(findings: Sequence[Finding], settings: Settings, as_json: bool) -> int:

@@ -23,7 +23,7 @@ from flows.lifecycle import builders
 from flows.memory import needed, roomy_folder
 from flows.parents import size_of
 from flows.part import see_it_runs
-from flows.publish import ingredients, publication, verdict
+from flows.publish import ingredients, integrity, publication, verdict
 from flows.publish.record import Record
 from flows.publish.verdict import Expected, Link, Verdict
 from flows.session import current, current_run, new_run, session
@@ -32,7 +32,7 @@ from flows.tasks import assemble, fetch, lay_parent, make_tree, pack_tree
 from flows.trees import empty_folder
 from flows.work import work_folder
 from rootfs.dockerfile import DockerfileRecipe
-from rootfs.errors import IngredientsMissing, NotReproduced
+from rootfs.errors import IngredientsMissing, NotReproduced, Problem
 from rootfs.lock import tool_versions
 from rootfs.platforms import architecture_of
 from rootfs.recipe import digest, folder_of, read
@@ -46,15 +46,18 @@ ENGINES: tuple[Literal["mmdebstrap", "debootstrap"], ...] = ("mmdebstrap", "debo
 def verify(reference: str, against: str = "") -> Verdict:
     """Make `IMAGE` or `IMAGE@BUILD` again and compare it with its record, or with another image's manifest digest.
 
+    What the store has of the build is read as well: the blobs that are missing or damaged are in the Verdict.
+
     No network and no engine is needed: the pool has the packages, and nothing is imported; only a Dockerfile needs its
     builder. Raises NotReproduced, which carries the Verdict.
     """
     with session() as here:
         record = publication.build_of(here.store, reference)
         with new_run(record.image):
-            found = again(record, against)
-    if found.status == "differs":
-        raise NotReproduced(f"{record.image}@{record.build}", found.other, found.model_dump_json())
+            damage = stored(record)
+            found = again(record, against).model_copy(update={"damage": tuple(map(str, damage))})
+    if found.status in ("differs", "damaged"):
+        raise NotReproduced(f"{record.image}@{record.build}", found.ending, found.model_dump_json())
     return found
 
 
@@ -64,6 +67,14 @@ def verified(reference: str, against: str = "") -> Verdict:
         return verify(reference, against)
     except NotReproduced as failed:
         return Verdict.model_validate_json(failed.verdict)
+
+
+@step("read {record.image}", network=True)
+def stored(record: Record) -> list[Problem]:
+    """Read every blob of the build; returns an error for each that is missing or damaged."""
+    damage = integrity.damage(current().store, record, read=True)
+    current().progress.note(f"{len(damage)} blobs missing or damaged" if damage else "all blobs are there")
+    return damage
 
 
 def again(record: Record, against: str) -> Verdict:

@@ -948,11 +948,11 @@ class InvalidDigest(InputError):
 
 
 class NotReproduced(BuildError):
-    """Making a build again gave something else; `verdict` says all of it as JSON."""
+    """Making a build again gave something else, or the store does not have it as it was; `verdict` is all as JSON."""
 
-    def __init__(self, reference: str, links: Sequence[str], verdict: str) -> None:
+    def __init__(self, reference: str, ending: str, verdict: str) -> None:
         super().__init__(
-            f"{reference} was not reproduced: another {', '.join(links)}",
+            f"{reference} was not reproduced: {ending}",
             mend="What differs is said above, and with --json; tools that differ are the likeliest cause.",
         )
         self.verdict = verdict

@@ -48,7 +48,8 @@ class Verdict(BaseModel):
 
     `tools` has the versions of then and now, an empty one where there was none; `differences` says how the first ones
     differ of the `different` things in the two images; `seconds` is wall time by step.
-    `no_because` is why a recipe says that it is not repeatable: its image was not made again then.
+    `no_because` is why a recipe says that it is not repeatable: its image was not made again then. `damage` names the
+    blobs of the build that are missing or damaged in the store, whatever became of the build that was made again.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -61,14 +62,25 @@ class Verdict(BaseModel):
     different: int = 0
     seconds: dict[str, float] = {}
     no_because: str = ""
+    damage: tuple[str, ...] = ()
 
     @computed_field  # type: ignore[prop-decorator]
     @property
-    def status(self) -> Literal["reproduced", "differs", "not repeatable"]:
-        """Whether every link is the same; of a recipe that is not repeatable, only those that can be."""
+    def status(self) -> Literal["reproduced", "differs", "damaged", "not repeatable"]:
+        """Whether every link is the same, and the store has the build; of a recipe that is not repeatable, only those
+        links that can be."""
         if self.other:
             return "differs"
+        if self.damage:
+            return "damaged"
         return "not repeatable" if self.no_because else "reproduced"
+
+    @property
+    def ending(self) -> str:
+        """What came of it, in one phrase."""
+        other = [f"another {', '.join(self.other)}"] if self.other else []
+        damage = [f"{len(self.damage)} of its blobs are missing or damaged in the store"] if self.damage else []
+        return "; ".join(other + damage) or self.no_because or self.links[-1].found
 
     @property
     def other(self) -> list[str]:
