@@ -23,7 +23,7 @@ class Checked(io.RawIOBase):
 
     def __init__(self, read: Read, digest: str, wrong: Callable[[str], Problem]) -> None:
         self._read, self._digest, self._wrong = read, digest, wrong
-        self._hash, self._size = hashlib.sha256(), 0
+        self._hash, self.size = hashlib.sha256(), 0  # of what has passed
 
     def readable(self) -> bool:  # noqa: D102 - as in io
         return True
@@ -41,7 +41,7 @@ class Checked(io.RawIOBase):
     def _take(self, size: int) -> bytes:
         data = self._read(size)
         self._hash.update(data)
-        self._size += len(data)
+        self.size += len(data)
         if not data:
             self._check()
         return data
@@ -49,7 +49,7 @@ class Checked(io.RawIOBase):
     def _check(self) -> None:
         found = f"sha256:{self._hash.hexdigest()}"
         if found != self._digest:
-            raise self._wrong(f"{found} ({self._size} bytes)")
+            raise self._wrong(f"{found} ({self.size} bytes)")
 
 
 @contextlib.contextmanager

@@ -5,31 +5,38 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    FlexibleChecksumError,
+    HTTPClientError,
+    IncompleteReadError,
+)
 
-from flows.store import Document
+from flows.store import Document, answers
 from flows.store.checked import checked, copy
 from flows.store.fetch import fetch
 from flows.store.intact import is_intact, length
 from flows.store.names import blob_key, document_key, is_plain
 from flows.store.refusal import code, refusal, status
-from flows.store.upload import PART, upload
+from flows.store.upload import PART, put, upload
 from rootfs.disk import disk_full
-from rootfs.errors import BlobDamaged, BlobMissing, BlobRefused, Conflict, InvalidStore
+from rootfs.errors import BlobDamaged, BlobMissing, BlobRefused, Conflict, InvalidStore, StoreUnreachable
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import PutObjectOutputTypeDef
 
 CONNECT, READ = 5.0, 30.0  # seconds without an answer, for one attempt
 ATTEMPTS = 4  # boto3 waits between them, and tries again only what can be
+PAUSE = 0.25  # seconds before a document is read again, doubled each time
 CONNECTIONS = 32  # kept open for the threads of a run that share a store
 TAKEN = (409, 412)  # a condition on a write did not hold
 
@@ -53,11 +60,13 @@ class S3Store:
         try:
             # A session of our own: boto3's default one must not be used by several threads at once.
             session = boto3.session.Session(region_name=region)
-            return session.client("s3", endpoint_url=endpoint, config=patience)
+            client = session.client("s3", endpoint_url=endpoint, config=patience)
         except ValueError as error:
             raise InvalidStore(self.address, str(error)) from error
         except BotoCoreError as error:
             raise refusal(error, self.address, endpoint or "its server") from error
+        answers.watch(client)
+        return client
 
     @property
     def address(self) -> str:
@@ -79,9 +88,12 @@ class S3Store:
         return contextlib.nullcontext()
 
     def _upload(self, source: BinaryIO, digest: str) -> None:
+        """Upload a blob, and ask for its length: only then it counts as kept."""
+        key, wrong = self._key(blob_key(digest)), partial(BlobRefused, self.address, digest)
         with self._errors():
-            key = self._key(blob_key(digest))
-            upload(self._client, self.bucket, key, source, digest, partial(BlobRefused, self.address, digest))
+            size = upload(self._client, self.bucket, key, source, digest, wrong)
+        if not self.has_blob(digest, size):
+            raise StoreUnreachable(self.address, self._client.meta.endpoint_url, f"it did not keep {digest}")
 
     def has_blob(self, digest: str, size: int | None = None) -> bool:
         """Whether the blob is there, with this length if one is given."""
@@ -141,27 +153,38 @@ class S3Store:
         """The document as it is now; its version is its ETag."""
         full = self._key(document_key(key))
         with self._errors():
-            try:
-                answer = self._client.get_object(Bucket=self.bucket, Key=full)
-            except self._client.exceptions.NoSuchKey:
-                return None
-            with contextlib.closing(answer["Body"]) as body:
-                return Document(body.read(), answer["ETag"])
+            for attempt in range(ATTEMPTS):
+                try:
+                    return self._get(full)
+                except self._client.exceptions.NoSuchKey:
+                    return None
+                except (HTTPClientError, IncompleteReadError, FlexibleChecksumError):
+                    if attempt == ATTEMPTS - 1:
+                        raise
+                    time.sleep(PAUSE * 2**attempt)
+        raise AssertionError
+
+    def _get(self, key: str) -> Document:
+        """The whole document; boto3 tries again only until its first byte is there."""
+        answer = self._client.get_object(Bucket=self.bucket, Key=key)
+        with contextlib.closing(answer["Body"]) as body:
+            data = body.read()
+        answers.require(answer, data)
+        return Document(data, answer["ETag"])
 
     def create_document(self, key: str, data: bytes) -> str:
         """Write a document that must not be there yet."""
-        put = partial(self._client.put_object, Bucket=self.bucket, Key=self._key(document_key(key)), Body=data)
-        return self._write(key, data, partial(put, ContentType="application/json", IfNoneMatch="*"))
+        return self._write(key, data, IfNoneMatch="*")
 
     def replace_document(self, key: str, data: bytes, version: str) -> str:
         """Write a document over the version that was read."""
-        put = partial(self._client.put_object, Bucket=self.bucket, Key=self._key(document_key(key)), Body=data)
-        return self._write(key, data, partial(put, ContentType="application/json", IfMatch=version))
+        return self._write(key, data, IfMatch=version)
 
-    def _write(self, key: str, data: bytes, put: Callable[[], PutObjectOutputTypeDef]) -> str:
+    def _write(self, key: str, data: bytes, **condition: Any) -> str:  # noqa: ANN401 - an option of boto3
+        full = self._key(document_key(key))
         with self._errors():
             try:
-                return put()["ETag"]
+                return put(self._client, self.bucket, full, data, ContentType="application/json", **condition)
             except ClientError as error:
                 if status(error) not in TAKEN and code(error) != "NoSuchKey":
                     raise

@@ -1,15 +1,20 @@
-"""A stream of any length to S3: in parts, in bounded memory, and complete only if its bytes are those promised."""
+"""Bytes to S3: small ones in one request; a stream of any length in parts, in bounded memory.
+
+An object is complete only if its bytes are those that were promised.
+"""
 
 from __future__ import annotations
 
 import io
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from boto3.s3.transfer import TransferConfig, create_transfer_manager
 
+from flows.store import answers
 from flows.store.checked import CHUNK, Checked
+from flows.store.intact import length
 from rootfs.errors import Problem
 
 if TYPE_CHECKING:
@@ -19,26 +24,46 @@ PART = 8 << 20  # bytes of one part: S3 takes 10,000, so 80 GB is the largest bl
 PARALLEL = 2  # parts on their way at once: with boto3's copies 45 MiB in memory, and no slower than more (measured)
 
 
+def put(client: S3Client, bucket: str, key: str, data: bytes, **more: Any) -> str:  # noqa: ANN401 - options of boto3
+    """Write an object in one request, and return its ETag; what the server says of it must fit the bytes."""
+    answer = client.put_object(Bucket=bucket, Key=key, Body=data, ChecksumSHA256=answers.checksum(data), **more)
+    answers.require(answer, data)
+    return answer["ETag"]
+
+
 def upload(
     client: S3Client, bucket: str, key: str, source: BinaryIO, digest: str, wrong: Callable[[str], Problem]
-) -> None:
+) -> int:
     """Upload the stream, whose bytes must have the digest; `wrong` makes the error where they have another.
 
-    On any error, and when interrupted, nothing becomes visible and boto3 takes back the parts that are there already.
-    It guards each request with a checksum of its own; S3 has no SHA-256 over all parts of an object.
+    Returns its length. On any error, and when interrupted, nothing becomes visible and boto3 takes back the parts that
+    are there already. It guards each part with a checksum of its own; S3 has no SHA-256 over all parts of an object.
     """
+    promised = Checked(source.read, digest, wrong)
+    if (size := length(source)) is not None and size <= PART:
+        put(client, bucket, key, promised.readall())
+    else:
+        _upload_parts(client, bucket, key, promised)
+    return promised.size
+
+
+def _upload_parts(client: S3Client, bucket: str, key: str, promised: Checked) -> None:
     stopped = threading.Event()
 
-    def read(size: int) -> bytes:
-        # boto3 reads in a thread of its own, and when interrupted waits for it to come to the end of the stream.
-        if stopped.is_set():
-            raise InterruptedError
-        return source.read(size)
+    class Stoppable(io.RawIOBase):
+        """boto3 reads in a thread of its own, and when interrupted waits for it to come to the end of the stream."""
 
-    promised = io.BufferedReader(Checked(read, digest, wrong), CHUNK)
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+            if stopped.is_set():
+                raise InterruptedError
+            return promised.readinto(buffer)
+
     with create_transfer_manager(client, _config()) as manager:
         try:
-            manager.upload(promised, bucket, key).result()
+            manager.upload(io.BufferedReader(Stoppable(), CHUNK), bucket, key).result()
         finally:
             stopped.set()
 
