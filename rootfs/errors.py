@@ -95,8 +95,28 @@ class ProgramFailed(BuildError):
 class ProgramTimedOut(BuildError):
     """A program was still running when its time was up; it and all it had started were killed."""
 
-    def __init__(self, program: str, seconds: float, output: str) -> None:
-        super().__init__(f"{program} did not end within {seconds:g} s and was stopped", output=output)
+    def __init__(self, program: str, seconds: float, output: str, setting: str = "") -> None:
+        super().__init__(
+            f"{program} did not end within {seconds:g} s and was stopped",
+            mend=f"If it needs longer, raise {_setting(setting)}." if setting else "",
+            output=output,
+        )
+
+
+class LimitReached(BuildError):
+    """A program of a sandbox reached the limit of memory or processes; it and all it had started were killed."""
+
+    def __init__(self, program: str, amount: str, setting: str, output: str) -> None:
+        super().__init__(
+            f"{program} and what it started wanted more than {amount}, which is their limit, and were stopped",
+            mend=f"If they need more, raise {_setting(setting)}.",
+            output=output,
+        )
+
+
+def _setting(name: str) -> str:
+    """A setting, with both ways to set it."""
+    return f"`{name}` in baseforge.toml (BASEFORGE_{name.upper()})"
 
 
 # Trees and layers

@@ -1,7 +1,8 @@
 """The one door to programs: argv lists, a clean environment, and no process left behind.
 
 Every program runs in a session of its own and dies with us (`setpriv --pdeathsig`). A *contained* one also gets its own
-mount, process and host name namespaces: what it mounts, starts or sets is gone the moment it is, however it ended.
+mount, process and host name namespaces: what it mounts, starts or sets is gone the moment it is, however it ended. One
+in a *sandbox* (`rootfs.sandbox`) sees nothing of the machine but what it is given, and has limits.
 """
 
 from __future__ import annotations
@@ -19,16 +20,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal, NoReturn
 
-from rootfs.errors import ProgramFailed, ProgramMissing, ProgramTimedOut
+from rootfs.cgroup import Group, group
+from rootfs.errors import LimitReached, ProgramFailed, ProgramMissing, ProgramTimedOut
 from rootfs.programs import counted, waiting
+from rootfs.sandbox import Sandbox, limit_in
 
 Log = Callable[[str], None]
-Contained = bool | Literal["with owners"]  # `with owners`: an ordinary user's program, too, can give files to anyone
+# `with owners`: an ordinary user's program, too, can give files to anyone.
+Contained = bool | Literal["with owners"] | Sandbox
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 CHUNK = 1 << 20
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+LOOK = 0.1  # seconds between two looks at whether a sandbox has reached a limit
 TAIL = 200  # lines of standard error kept for the error message
 
 CONTAINED = ("unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
@@ -73,11 +78,11 @@ def run(
     outputs are one, in the order in which it printed them, and that is `stderr`.
 
     `stdin` may be made while the program runs already. `network=False` leaves a contained program only a loopback that
-    is down. Raises ProgramMissing, ProgramTimedOut (after `timeout` seconds), what making `stdin` raises and, unless
-    `check` is False, ProgramFailed.
+    is down; a sandbox never has one. Raises ProgramMissing, ProgramTimedOut (after `timeout` seconds), LimitReached,
+    what making `stdin` raises and, unless `check` is False, ProgramFailed.
     """
-    leash, piped, merged = _leash(contained, network), stdin is not None, log is not None
-    with _started(argv, leash, env=env, cwd=cwd, log=log, timeout=timeout, piped=piped, merged=merged) as program:
+    piped, merged, how = stdin is not None, log is not None, (contained, network)
+    with _started(argv, how, env=env, cwd=cwd, log=log, timeout=timeout, piped=piped, merged=merged) as program:
         if stdin is not None and (pipe := program.process.stdin):
             program.feed(pipe, stdin)
             waiting()
@@ -101,7 +106,7 @@ def stream(
 
     The program's own failure comes before an error of the reader: a truncated stream is its consequence.
     """
-    with _started(argv, _leash(contained), env=env, log=log, timeout=timeout) as program:
+    with _started(argv, (contained, True), env=env, log=log, timeout=timeout) as program:
         try:
             yield program.stdout
         except Exception:
@@ -117,8 +122,17 @@ def stream(
 class _Program:
     """One running program, its process group and the end of what it said: its standard error, or all its output."""
 
-    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Log | None, timeout: float | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        process: subprocess.Popen[bytes],
+        log: Log | None,
+        timeout: float | None,
+        sandbox: Sandbox | None = None,
+        limited: Group | None = None,
+    ) -> None:
         self.name, self.process, self.log = name, process, log
+        self.sandbox, self.limited = sandbox, limited
         self._expired, self._timeout = False, timeout or 0.0
         self._lines: deque[str] = deque(maxlen=TAIL)
         reading = contextvars.copy_context().run  # a log may ask which build it is of
@@ -128,6 +142,9 @@ class _Program:
         self._watchdog.daemon = True
         if timeout:
             self._watchdog.start()
+        self._over = threading.Event()
+        if limited:
+            threading.Thread(target=self._watch, args=(limited,), daemon=True).start()
 
     @property
     def stdout(self) -> IO[bytes]:
@@ -162,12 +179,28 @@ class _Program:
         self._expired = True
         self.end()
 
+    def _watch(self, limited: Group) -> None:
+        """End a sandbox that has reached a limit: what is left of it may go on for ever, and slow the machine down."""
+        while not self._over.wait(LOOK):
+            if limited.reached():
+                self.end()
+                return
+
     def wait(self) -> int:
-        """The exit status. Raises ProgramTimedOut when its time was up."""
+        """The exit status. Raises ProgramTimedOut when its time was up, LimitReached."""
         status = self.process.wait()
         if self._expired:
-            raise ProgramTimedOut(self.name, self._timeout, self.tail())
+            setting = "sandbox_seconds" if self.sandbox else ""
+            raise ProgramTimedOut(self.name, self._timeout, self.tail(), setting)
+        self._check_limits(status)
         return status
+
+    def _check_limits(self, status: int) -> None:
+        reached = self.limited.reached() if self.limited else limit_in(self.tail()) if status != 0 else None
+        if self.sandbox and reached:
+            limits = self.sandbox.limits
+            amount = f"{limits.memory >> 20} MiB of memory" if reached == "memory" else f"{limits.processes} processes"
+            raise LimitReached(self.name, amount, f"sandbox_{reached}", self.tail())
 
     def give_up(self) -> None:
         """The reader failed: if the program had failed on its own, that is the error to show."""
@@ -182,7 +215,9 @@ class _Program:
 
     def end(self) -> None:
         """End the whole process group: SIGTERM, a few seconds of grace, SIGKILL."""
-        if self._signal(signal.SIGTERM):
+        if self.sandbox:  # its first process does not get a SIGTERM
+            self._signal(signal.SIGKILL)
+        elif self._signal(signal.SIGTERM):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(GRACE)
             self._signal(signal.SIGKILL)
@@ -191,6 +226,7 @@ class _Program:
     def close(self) -> None:
         """Let go of its output; what lines are read from only once that is done, as a stray child may still hold it."""
         self._watchdog.cancel()
+        self._over.set()
         if self.process.stderr:
             self.stdout.close()
         self._reader.join(timeout=GRACE)
@@ -205,17 +241,22 @@ class _Program:
         return True
 
 
-def _leash(contained: Contained, network: bool = True) -> list[str]:
+def _leash(contained: Contained, network: bool, limited: Group | None) -> list[str]:
     """What a program is started through, so that it dies with us and, contained, leaves nothing."""
-    user = [] if os.geteuid() == 0 else [AS_USER, *([SUBORDINATE] if contained == "with owners" else [])]
-    inside = [*CONTAINED, *user, *([] if network else [WITHOUT_NETWORK])]
-    return ["setpriv", "--pdeathsig", "KILL", *(inside if contained else [])]
+    root, sandbox = os.geteuid() == 0, contained if isinstance(contained, Sandbox) else None
+    owners = sandbox.owners if sandbox else contained == "with owners"
+    user = [] if root else [AS_USER, *([SUBORDINATE] if owners else [])]
+    inside = [*CONTAINED, *user, *([] if network or sandbox else [WITHOUT_NETWORK])]
+    words = ["setpriv", "--pdeathsig", "KILL", *(limited.joining() if limited else []), *(inside if contained else [])]
+    if sandbox:
+        words += [*([] if limited else sandbox.each_limited()), *sandbox.leash(root=root)]
+    return words
 
 
 @contextlib.contextmanager
 def _started(
     argv: Sequence[str | Path],
-    leash: Sequence[str],
+    how: tuple[Contained, bool],
     *,
     env: Mapping[str, str] | None,
     log: Log | None,
@@ -225,25 +266,30 @@ def _started(
     merged: bool = False,
 ) -> Iterator[_Program]:
     words, environment = [str(word) for word in argv], clean_environment(env)
-    if shutil.which(words[0], path=environment["PATH"]) is None:
-        raise ProgramMissing(words[0])
-    process = subprocess.Popen(
-        [*leash, *words],
-        env=environment,
-        cwd=cwd,
-        stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT if merged else subprocess.PIPE,
-        start_new_session=True,
-        umask=0o022,
-    )
-    program = _Program(Path(words[0]).name, process, log, timeout)
-    try:
-        with counted(program, fed=piped):
-            yield program
-    finally:
-        program.end()
-        program.close()
+    contained, network = how
+    sandbox = contained if isinstance(contained, Sandbox) else None
+    for word in ("bwrap", words[0]) if sandbox else words[:1]:
+        if shutil.which(word, path=environment["PATH"]) is None:
+            raise ProgramMissing(word)
+    with contextlib.ExitStack() as held:
+        limited = held.enter_context(group(sandbox.limits.memory, sandbox.limits.processes)) if sandbox else None
+        process = subprocess.Popen(
+            [*_leash(contained, network, limited), *words],
+            env=environment,
+            cwd=cwd,
+            stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if merged else subprocess.PIPE,
+            start_new_session=True,
+            umask=0o022,
+        )
+        program = _Program(Path(words[0]).name, process, log, timeout, sandbox, limited)
+        try:
+            with counted(program, fed=piped):
+                yield program
+        finally:
+            program.end()
+            program.close()
 
 
 def detached(argv: Sequence[str], env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -16,8 +16,9 @@ from rootfs.members import Members
 from rootfs.merge import Stack
 from rootfs.recipe import Recipe, TarballRecipe
 from rootfs.run import Log, run
+from rootfs.sandbox import Limits
 
-TIMEOUT = 3600.0  # seconds an engine may take
+TIMEOUT = 3600.0  # seconds that reading a tree may take
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Job:
     `debs` holds every deb of the lock under its `file_name`, or its tarball, checked. `sources_list` is the text of
     the image's own `/etc/apt/sources.list`. What saves other builds work is kept in `cache`; without one nothing is
     used or kept. A layer's tree begins with that of `stack`, the image it is laid on, which is of the recipes `below`,
-    the lowest first.
+    the lowest first. `limits` hold for the recipe's commands, and for packages and scripts of the tree.
     """
 
     recipe: Recipe
@@ -41,6 +42,7 @@ class Job:
     log: Log
     stack: Stack | None = None
     below: tuple[Packaged, ...] = ()
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def epoch(self) -> int:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -30,6 +32,7 @@ from rootfs.merge import members_of, tree_of
 from rootfs.normalise import folders_dated
 from rootfs.recipe import DebootstrapRecipe
 from rootfs.run import run, stream
+from rootfs.sandbox import for_trees
 from rootfs.stage_two.plan import Plan
 from rootfs.tar import frames
 
@@ -172,20 +175,19 @@ def stage_two(job: Job, plan: Plan, making: Making | None = None) -> None:
                 each.result()
             return b""
 
-        _run(job, plan, begin, 2 * TIMEOUT if making else TIMEOUT)  # stage one has its own
+        _run(job, plan, begin, (2 if making else 1) * job.limits.seconds)  # stage one has its own
 
 
 def _run(job: Job, plan: Plan, begin: Callable[[], bytes], timeout: float) -> None:
     said, problem = job.folder / "plan.json", job.folder / "problem.json"
-    said.write_bytes(plan.dumped())
+    said.write_bytes(_with_files(job, plan).dumped())
     problem.write_bytes(b" " * ROOM)
     try:
         run(
-            own.command("rootfs.stage_two", said, problem),
+            own.command_apart("rootfs.stage_two", said, problem),
             env=job.environment | own.ENVIRONMENT,
             stdin=begin,
-            contained="with owners",
-            network=False,
+            contained=for_trees(job.folder, job.limits, readable=(plan.start,) if plan.start else ()),
             timeout=timeout,
             log=job.log,
         )
@@ -193,6 +195,16 @@ def _run(job: Job, plan: Plan, begin: Callable[[], bytes], timeout: float) -> No
         if text := problem.read_text().strip():
             raise _told(text) from error
         raise
+
+
+def _with_files(job: Job, plan: Plan) -> Plan:
+    """The plan with copies of the recipe's files, which may be links to what the sandbox does not see."""
+    copies = job.folder / "files"
+    copies.mkdir()
+    for name in {*plan.scripts, *(entry.source for entry in plan.entries if entry.source)}:
+        (copies / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(job.files / name, copies / name)
+    return replace(plan, files=copies)
 
 
 def _told(text: str) -> Problem:

@@ -58,6 +58,6 @@ def _bootstrap(job: Job, suite: str, epoch: int) -> None:
         f"--include={smallest.name}",
         suite,
         job.tree,
-        f"file://{repository.place(job.repository)}",
+        f"file://{repository.PLACE}",
     ]
     repository.bootstrap(job, command, epoch)

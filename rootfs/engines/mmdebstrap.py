@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from rootfs import deb
+from rootfs import deb, sandbox
 from rootfs.engines import Job, repository
 from rootfs.engines.plain import Plain
 from rootfs.programs import alone
@@ -18,7 +18,9 @@ HOOKS = Path(__file__).parent / "hooks"
 
 def stage_one(job: Job, debs: Callable[[], list[Plain]], suite: str, epoch: int) -> None:
     """Make the tree of the packages. Raises BadDeb, ProgramFailed, ProgramTimedOut."""
-    there = repository.place(job.repository)
+    inside = job.folder / "inside"
+    inside.write_text(sandbox.script(job.tree))
+    inside.chmod(0o755)
     command: list[str | Path] = [
         "mmdebstrap",
         "--mode=root",
@@ -26,13 +28,13 @@ def stage_one(job: Job, debs: Callable[[], list[Plain]], suite: str, epoch: int)
         "--variant=custom",
         f"--architectures={job.architecture}",
         "--dpkgopt=force-unsafe-io",
-        "--skip=check/signed-by,update,cleanup/apt",
+        "--skip=check/signed-by,update,cleanup/apt,chroot/mount,output/mknod,output/dev",
         f"--setup-hook={HOOKS / 'unpack'}",
         f"--essential-hook={HOOKS / 'install'}",
         f"--customize-hook={HOOKS / 'clean'}",
         suite,
         job.tree,
-        f"deb [trusted=yes] copy://{there} {suite} main",
+        f"deb [trusted=yes] copy://{repository.PLACE} {suite} main",
     ]
     with alone():
         repository.bootstrap(job, command, epoch, lambda: b"".join(map(_contents, debs())))

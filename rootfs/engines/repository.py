@@ -9,21 +9,19 @@ from pathlib import Path
 
 from rootfs import deb
 from rootfs.digests import sha256_of
-from rootfs.engines import TIMEOUT, Job, plain
+from rootfs.engines import Job, plain
 from rootfs.engines.plain import Plain
-from rootfs.errors import ProgramFailed, ProgramTimedOut
 from rootfs.lock import Package
 from rootfs.run import run
+from rootfs.sandbox import for_trees
 
 THREADS = 2
 SECTION = "main"
 POOL = "pool"
 
 # An engine names its copy of an index after the whole address that this came from, and no name may be longer than 255
-# bytes, which a path may be: so the repository is bound, in the engine's own mount namespace, to one of these, which
-# every machine has (hier(7)).
-PLACES = ("/mnt", "/media")
-BOUND = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
+# bytes, which a path may be: so the repository has this path in the engine's sandbox.
+PLACE = "/repository"
 
 
 def make(folder: Path, debs: Path, packages: Iterable[Package], kept: Path | None = None) -> list[Plain]:
@@ -67,22 +65,18 @@ def epoch(debs: Path, packages: Iterable[Package]) -> int:
     return max((deb.built(debs / package.file_name) for package in packages), default=0)
 
 
-def place(folder: Path) -> str:
-    """Where an engine finds the repository; never above the folder itself, as what is there is hidden meanwhile."""
-    return next(each for each in PLACES if not folder.resolve().is_relative_to(Path(each).resolve()))
+def bootstrap(
+    job: Job,
+    command: Sequence[str | Path],
+    epoch: int,
+    debs: Callable[[], bytes] | None = None,
+    readable: tuple[Path, ...] = (),
+) -> None:
+    """Run an engine in a sandbox on the job's repository, which is in the folder `REPOSITORY` there.
 
-
-def bootstrap(job: Job, command: Sequence[str | Path], epoch: int, debs: Callable[[], bytes] | None = None) -> None:
-    """Run an engine, with no network, on the job's repository, which is in the folder `REPOSITORY`.
-
-    What `debs` says when they are there is the engine's standard input. Raises ProgramFailed, ProgramTimedOut.
+    What `debs` says when they are there is the engine's standard input. The engine can read the paths `readable`.
+    Raises LimitReached, ProgramFailed, ProgramTimedOut.
     """
-    there = place(job.repository)
-    bound = ["sh", "-c", BOUND, "sh", job.repository, there, *command]
-    environment = {**job.environment, "SOURCE_DATE_EPOCH": str(epoch), "REPOSITORY": there}
-    try:
-        run(bound, env=environment, stdin=debs, contained="with owners", network=False, timeout=TIMEOUT, log=job.log)
-    except ProgramFailed as error:
-        raise ProgramFailed(str(command[0]), error.exit_status, error.output) from error
-    except ProgramTimedOut as error:
-        raise ProgramTimedOut(str(command[0]), TIMEOUT, error.output) from error
+    view = for_trees(job.folder, job.limits, readable=readable, bound=((job.repository, PLACE),))
+    environment = {**job.environment, "SOURCE_DATE_EPOCH": str(epoch), "REPOSITORY": PLACE}
+    run(command, env=environment, stdin=debs, contained=view, timeout=job.limits.seconds, log=job.log)

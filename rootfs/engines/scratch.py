@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tarfile import DIRTYPE, LNKTYPE, SYMTYPE
 
-from rootfs.engines import TIMEOUT, Job, repository
+from rootfs.engines import Job, is_root, repository
 from rootfs.errors import FileNotMade
 from rootfs.lock import Package
 from rootfs.members import Member, Members
@@ -19,6 +19,7 @@ from rootfs.parts import FileEntry
 from rootfs.paths import in_usr
 from rootfs.platforms import platform_name, platform_of
 from rootfs.run import run
+from rootfs.sandbox import FOLDER, NOBODY, for_commands
 from rootfs.scratch import basics, cache, certificates
 from rootfs.scratch.debs import Debs, opened
 from rootfs.scratch.needs import Needs
@@ -76,15 +77,18 @@ def _of_image(job: Job, recipe: ScratchRecipe) -> list[Package]:
 
 
 def _built(job: Job, recipe: ScratchRecipe) -> Path:
-    """A copy of the recipe's folder in which its commands have run."""
+    """A copy of the recipe's folder in which its commands have run, in a sandbox."""
     folder = job.folder / "build"
     if job.files.is_dir():
         shutil.copytree(job.files, folder, symlinks=True)
     else:
         folder.mkdir()
-    environment = {**job.environment, **_target(job.architecture), "HOME": str(folder)}
+    if recipe.build and is_root():
+        run(["chown", "--recursive", "--no-dereference", f"{NOBODY}:{NOBODY}", folder])
+    view = for_commands(folder, job.limits)
+    environment = {**job.environment, **_target(job.architecture), "HOME": FOLDER, "TMPDIR": "/tmp"}  # noqa: S108
     for command in recipe.build:
-        run(command, cwd=folder, env=environment, contained=True, network=False, timeout=TIMEOUT, log=job.log)
+        run(command, env=environment, contained=view, timeout=job.limits.seconds, log=job.log)
     return folder
 
 
@@ -144,6 +148,12 @@ def _piece(entry: FileEntry, folder: Path, *, merge: bool) -> Piece:
         data = entry.content.encode()
         member = Member(path, mode=0o644 if mode is None else mode, uid=uid, gid=gid, size=len(data))
         return Piece(member, data=data)
-    if not (file := folder / str(entry.source)).is_file():
-        raise FileNotMade(str(entry.source))
-    return copied(path, file, mode, (uid, gid))
+    return copied(path, _made(folder, str(entry.source)), mode, (uid, gid))
+
+
+def _made(folder: Path, source: str) -> Path:
+    """A file that the commands have made. Raises FileNotMade, also where a link leads out of what they could write."""
+    file = (folder / source).resolve()
+    if not file.is_relative_to(folder.resolve()) or not file.is_file():
+        raise FileNotMade(source)
+    return file

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +13,6 @@ from rootfs.stage_two import accounts, base, customise, install, mounts, overlay
 from rootfs.stage_two.plan import Plan
 
 POLICY = "usr/sbin/policy-rc.d"  # stays where apt does: packages that are installed later shall start nothing either
-HOST = "localhost"  # packages write the host's name into their settings: not this machine's
 KEEPING = (*base.KEEPING, "--same-owner", "--same-permissions")
 DEVICES = ("--anchored", "--exclude=./dev/*")  # an ordinary user cannot make any; images get their own
 LONGEST = 10_000  # characters of a program's output that go into an error
@@ -75,8 +71,6 @@ def _add_base(plan: Plan) -> None:
 
 def main(plan: Path, problem: Path) -> int:
     """Returns the exit status."""
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))  # as process 1 we would not even hear it
-    socket.sethostname(HOST)
     try:
         make(Plan.loaded(plan.read_bytes()))
     except Problem as error:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from rootfs.errors import LocaleMissing, ProgramFailed, ScriptFailed, TimezoneMissing
 from rootfs.run import run
+from rootfs.sandbox import inside
 from rootfs.stage_two import places
 from rootfs.stage_two.install import environment_of
 from rootfs.stage_two.mounts import SCRIPT
@@ -34,7 +34,7 @@ def _generate(plan: Plan, locale: str) -> None:
     if not lines:
         raise LocaleMissing(locale, f"it is not in /{KNOWN}")
     places.write(plan.tree, "/etc/locale.gen", f"{lines[0]}\n")
-    run(["chroot", plan.tree, f"/{GENERATOR}"], env=environment_of(plan), log=say)
+    run([*inside(plan.tree), f"/{GENERATOR}"], env=environment_of(plan), log=say)
 
 
 def set_timezone(tree: Path, timezone: str) -> None:
@@ -50,11 +50,9 @@ def run_scripts(plan: Plan) -> None:
     """Run each script in the tree, from its root folder. Raises ScriptFailed with what it printed."""
     for script in plan.scripts:
         say(f"customise: {script}")
-        copy = plan.tree / SCRIPT
-        shutil.copyfile(plan.files / script, copy)
-        copy.chmod(0o755)
+        places.write(plan.tree, f"/{SCRIPT}", plan.files / script, mode=0o755)
         try:
-            run(["chroot", plan.tree, f"/{SCRIPT}"], env=environment_of(plan), cwd=Path("/"), log=say)
+            run([*inside(plan.tree), f"/{SCRIPT}"], env=environment_of(plan), log=say)
         except ProgramFailed as error:
             raise ScriptFailed(script, error.exit_status, error.output) from error
-        copy.unlink()
+        places.cleared(plan.tree, f"/{SCRIPT}")

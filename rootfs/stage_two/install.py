@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
 from rootfs.errors import MaintainerScriptFailed, NotTheLock, ProgramFailed
 from rootfs.run import run
+from rootfs.sandbox import inside
 from rootfs.stage_two import places
 from rootfs.stage_two.mounts import DEBS
 from rootfs.stage_two.plan import Deb, Plan
@@ -27,6 +29,8 @@ OPTIONS = {
     "APT::Install-Recommends": "false",
     "APT::Sandbox::User": "root",
     "Debug::NoLocking": "true",
+    "DPkg::Install::Recursive::Minimum": "1000000",  # each deb is named on the command line, as the sandbox does not see apt's /tmp
+    "DPkg::MaxArgBytes": "1000000",
     "DPkg::Options::unsafe-io": "--force-unsafe-io",
     "DPkg::Options::abort": "--abort-after=1",  # so that the first failure is the last that is printed
     "DPkg::Use-Pty": "false",
@@ -35,6 +39,16 @@ OPTIONS = {
     "Dir::Etc::sourcelist": "/dev/null",
     "Dir::Etc::sourceparts": "/dev/null",
 }
+
+# What apt runs as dpkg: the tree's own, in the sandbox, where the debs have another path.
+DPKG = f"""#!/bin/sh
+for word; do
+    shift
+    case $word in {{debs}}/*) word=/{DEBS}/${{{{word##*/}}}} ;; esac
+    set -- "$@" "$word"
+done
+exec {{inside}} dpkg "$@"
+"""
 
 
 def install(plan: Plan, packages: Iterable[Deb], epoch: int) -> None:
@@ -53,10 +67,13 @@ def apt(plan: Plan, *words: str | Path, epoch: int | None = None) -> None:
         (state / name).mkdir(parents=True, exist_ok=True)
     sealed = state / "apt.conf"
     sealed.write_text(SEALED)
+    dpkg = state / "dpkg"
+    dpkg.write_text(DPKG.format(debs=shlex.quote(str(plan.tree / DEBS)), inside=shlex.join(inside(plan.tree))))
+    dpkg.chmod(0o755)
     own = {
         "APT::Architecture": plan.architecture,
-        "DPkg::Chroot-Directory": plan.tree,
         "Dir": state,
+        "Dir::Bin::dpkg": dpkg,
         "Dir::Cache": state,
         "Dir::Cache::archives": plan.tree / DEBS,  # apt copies, and hashes four times, what it does not find there
         "Dir::Log": state / "log",
@@ -70,7 +87,7 @@ def apt(plan: Plan, *words: str | Path, epoch: int | None = None) -> None:
 
 def dpkg(plan: Plan, *words: str) -> None:
     """Run the tree's dpkg. Raises MaintainerScriptFailed, ProgramFailed."""
-    _run(plan, ["chroot", plan.tree, "dpkg", *words], {})
+    _run(plan, [*inside(plan.tree), "dpkg", *words], {})
 
 
 def _run(plan: Plan, command: list[str | Path], environment: dict[str, str]) -> None:

@@ -1,4 +1,7 @@
-"""What a tree needs to have programs run in it. All of it is gone with the mount namespace; nothing is written."""
+"""What is mounted in a tree while programs run in it: what they write there is for others of them, not for the image.
+
+All of it is gone with the mount namespace. Each program gets its own /dev and /proc besides (`rootfs.sandbox.inside`).
+"""
 
 from __future__ import annotations
 
@@ -7,34 +10,16 @@ from pathlib import Path
 
 from rootfs.run import run
 
-DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-LINKS = {
-    "fd": "/proc/self/fd",
-    "stdin": "/proc/self/fd/0",
-    "stdout": "/proc/self/fd/1",
-    "stderr": "/proc/self/fd/2",
-    "ptmx": "pts/ptmx",
-}
 DEBS = "run/baseforge/debs"  # in the tree, while it is made
 SCRIPT = "run/baseforge/customise"
 
 
 def mount(tree: Path, debs: Path) -> None:
-    """A minimal /dev, a /proc of this process namespace, an empty /run and /tmp, and the debs.
-
-    Devices are this machine's own, bound, as an ordinary user cannot make any. Raises ProgramFailed.
-    """
-    own = [(name, f"mode={mode}") for name, mode in (("dev", "755"), ("run", "755"), ("tmp", "1777"))]
-    _mount(tree, [*(("tmpfs", name, "tmpfs", options) for name, options in own), ("proc", "proc", "proc", "defaults")])
-    for device in DEVICES:
-        (tree / "dev" / device).touch()
-    for folder in (tree / "dev/pts", tree / "dev/shm", tree / DEBS):
-        folder.mkdir(parents=True)
-    for name, target in LINKS.items():
-        (tree / "dev" / name).symlink_to(target)
-    bound = [(f"/dev/{device}", f"dev/{device}") for device in DEVICES]
-    binds = [(source, place, "none", "bind") for source, place in [*bound, (str(debs), DEBS)]]
-    _mount(tree, [("devpts", "dev/pts", "devpts", "newinstance,ptmxmode=0666,mode=620"), *binds])
+    """An empty /run and /tmp, and the debs. Raises ProgramFailed."""
+    own = (("run", "mode=755"), ("tmp", "mode=1777"))
+    _mount(tree, [("tmpfs", name, "tmpfs", options) for name, options in own])
+    (tree / DEBS).mkdir(parents=True)
+    _mount(tree, [(str(debs), DEBS, "none", "bind")])
 
 
 def _mount(tree: Path, lines: Iterable[tuple[str, str, str, str]]) -> None:

@@ -1,0 +1,146 @@
+"""Control groups (cgroups(7)) that limit the memory and the number of processes of one sandbox.
+
+Both versions are supported. Where no group can be made, as for most ordinary users, `group` gives None.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+MOUNTS = Path("/proc/self/mounts")
+OWN = Path("/proc/self/cgroup")
+PREFIX = "baseforge-"
+ABANDONED = 60.0  # seconds: an empty group that is older belongs to a process that was killed
+PATIENCE = 5.0  # seconds that the last process of a group may take to disappear
+CONTROLLERS = ("memory", "pids")
+
+Limit = Literal["memory", "processes"]
+
+# Starts a program in the groups that are named before `--`.
+JOIN = 'while [ "$1" != -- ]; do echo 0 >"$1/cgroup.procs"; shift; done; shift; exec "$@"'
+
+
+@dataclass(frozen=True)
+class Group:
+    """One group: a folder of the memory controller and one of the pids controller, which version 2 has in one."""
+
+    memory: Path
+    pids: Path
+
+    @property
+    def folders(self) -> list[Path]:
+        """Its folders, each once."""
+        return list(dict.fromkeys((self.memory, self.pids)))
+
+    def joining(self) -> list[str]:
+        """What a program is started through to be in the group."""
+        return ["sh", "-c", JOIN, "sh", *map(str, self.folders), "--"]
+
+    def limit(self, memory: int, processes: int) -> None:
+        """Set the limits. Memory includes swap and files in a tmpfs. Raises OSError."""
+        (self.pids / "pids.max").write_text(str(processes))
+        first = (self.memory / "memory.limit_in_bytes").exists()
+        (self.memory / ("memory.limit_in_bytes" if first else "memory.max")).write_text(str(memory))
+        swap = {"memory.memsw.limit_in_bytes": memory} if first else {"memory.swap.max": 0, "memory.oom.group": 1}
+        for name, value in swap.items():
+            with contextlib.suppress(OSError):  # kernels without accounting of swap do not have them
+                (self.memory / name).write_text(str(value))
+
+    def reached(self) -> Limit | None:
+        """Which limit a program of the group has reached: the kernel killed a process, or refused to start one."""
+        if _count(self.memory, ("memory.events", "memory.oom_control"), "oom_kill"):
+            return "memory"
+        return "processes" if _count(self.pids, ("pids.events",), "max") else None
+
+    def remove(self) -> None:
+        """Remove the group; its processes have been killed."""
+        until = time.monotonic() + PATIENCE
+        for folder in self.folders:
+            while not _removed(folder) and time.monotonic() < until:
+                time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def group(memory: int, processes: int) -> Iterator[Group | None]:
+    """A new group with these limits while the block lasts, or None where this process may not make one."""
+    if (made := _made(memory, processes)) is None:
+        yield None
+        return
+    try:
+        yield made
+    finally:
+        made.remove()
+
+
+def _made(memory: int, processes: int) -> Group | None:
+    parents = {name: folder for name in CONTROLLERS if (folder := _parent(name))}
+    if len(parents) < len(CONTROLLERS):
+        return None
+    folders: dict[Path, Path] = {}
+    try:
+        for parent in dict.fromkeys(parents.values()):
+            _sweep(parent)
+            folders[parent] = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+        made = Group(*(folders[parents[name]] for name in CONTROLLERS))
+        made.limit(memory, processes)
+    except OSError:
+        for folder in folders.values():
+            _removed(folder)
+        return None
+    return made
+
+
+def _parent(controller: str) -> Path | None:
+    """Where a new group can be made that has this controller."""
+    own = dict(line.split(":", 2)[1:] for line in OWN.read_text().splitlines())
+    for line in MOUNTS.read_text().splitlines():
+        _, place, kind, options, *_ = line.split()
+        if kind == "cgroup" and controller in options.split(","):
+            name = next((each for each in own if controller in each.split(",")), "")
+            inside = Path(place + own.get(name, "/"))
+            return inside if inside.is_dir() else Path(place)
+        if kind == "cgroup2" and (found := _delegated(Path(place), own.get("", "/"), controller)):
+            return found
+    return None
+
+
+def _delegated(mounted: Path, own: str, controller: str) -> Path | None:
+    """Our group or the nearest one above it that hands the controller down; one with processes in it cannot."""
+    for place in (each := Path(own), *each.parents):
+        folder = mounted / str(place).lstrip("/")
+        with contextlib.suppress(OSError):
+            if controller in (folder / "cgroup.subtree_control").read_text().split() and os.access(folder, os.W_OK):
+                return folder
+    return None
+
+
+def _sweep(parent: Path) -> None:
+    """Remove groups that a killed process left behind; a group with processes in it cannot be removed."""
+    for folder in parent.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime > ABANDONED:
+                folder.rmdir()
+
+
+def _removed(folder: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        try:
+            folder.rmdir()
+        except OSError:
+            return False
+    return True
+
+
+def _count(folder: Path, names: tuple[str, ...], word: str) -> int:
+    for name in names:
+        with contextlib.suppress(OSError):
+            lines = (line.split() for line in (folder / name).read_text().splitlines())
+            return sum(int(line[1]) for line in lines if line[0] == word)
+    return 0

@@ -1,0 +1,192 @@
+"""A sandbox for commands of recipes and scripts of packages: bubblewrap (bwrap) and limits.
+
+bubblewrap is chosen over util-linux (`unshare`, `pivot_root`, `setpriv`) because it does in one tested program what
+would otherwise be a script of our own: it makes the new root from read-only and writable binds, moves into it with
+pivot_root, detaches the old root, makes a minimal /dev and /proc, drops capabilities, and always sets no_new_privs. It
+works the same for root and, in a user namespace, for an ordinary user.
+
+There are three views:
+
+- `for_commands`: `build:` commands see this machine's toolchain, read-only, and the copy of the recipe's folder. They
+  run as nobody, without capabilities.
+- `for_trees`: the programs of ours and of this machine that make a tree see the toolchain and the work folder. They can
+  mount. Whatever a tree leads them to by a symbolic link is inside this view.
+- `inside`: programs of a tree (dpkg, maintainer scripts, `customise` scripts) see the tree alone and cannot mount. This
+  is a second sandbox in the view of trees.
+
+None has a network, the host's processes, IPC or host name. See `rootfs.cgroup` for the limits of root; an ordinary
+user's are those of setrlimit(2), which hold for each process.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shlex
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rootfs.cgroup import Limit
+
+GIVEN = Path(__file__).parent / "given"  # files of /etc that are the sandbox's own
+FOLDER = "/build"  # where `build:` commands find the recipe's folder
+NOBODY = 65534
+
+MEMORY = 2 << 30  # bytes
+PROCESSES = 4096
+SECONDS = 3600.0
+
+# Folders of the root that most machines have as links into /usr (UsrMerge), others as folders.
+MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "libo32")
+# Of /etc, what programs of /usr cannot work without. Nothing of it is secret.
+ETC = (
+    "alternatives",
+    "debian_version",
+    "dpkg/origins",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "localtime",
+    "lsb-release",
+    "mime.types",
+    "os-release",
+    "perl",
+    "protocols",
+    "services",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+)
+ETC_OF_LANGUAGES = ("java-*", "python3*")
+MASKED = ("kcore", "keys", "latency_stats", "timer_list", "timer_stats", "sched_debug")  # as container engines do
+
+START = ("bwrap", "--die-with-parent", "--hostname", "localhost", "--cap-drop", "ALL")
+APART = ("--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try")
+WITHOUT_NETWORK = "--unshare-net"  # but for a loopback; programs of a tree are in the network namespace of its view
+# What dpkg and maintainer scripts do: give files to others, write what belongs to others, run programs as others.
+OF_DPKG = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETFCAP", "SETGID", "SETUID")
+OF_BOOTSTRAPPERS = (*OF_DPKG, "MKNOD", "SETPCAP", "SYS_ADMIN", "SYS_CHROOT", "SYS_NICE")
+
+# What programs print when they get no more.
+SAID: dict[Limit, re.Pattern[str]] = {
+    "processes": re.compile(rf"{os.strerror(errno.EAGAIN)}|cannot fork|can't fork", re.IGNORECASE),
+    "memory": re.compile(rf"{os.strerror(errno.ENOMEM)}|MemoryError|out of memory|memory exhausted", re.IGNORECASE),
+}
+
+
+def default_memory() -> int:
+    """Three quarters of this machine's memory, as a tree may take half of it, but at least 2 GiB."""
+    return max(MEMORY, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4 * 3)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What all programs of one sandbox may use together: bytes of memory, processes (threads count), and seconds."""
+
+    memory: int = field(default_factory=default_memory)
+    processes: int = PROCESSES
+    seconds: float = SECONDS
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """What a program is started through. With `owners` it makes files of many owners, and can mount."""
+
+    view: tuple[str, ...]
+    limits: Limits
+    owners: bool = False
+
+    def leash(self, *, root: bool) -> list[str]:
+        """What bubblewrap is started with. `root` says whether this is root, not an ordinary user's namespace."""
+        words = [*START, *APART, WITHOUT_NETWORK, *self.view]
+        if self.owners:
+            return [*words, *_capabilities(OF_BOOTSTRAPPERS), "--"]
+        if not root:  # who is root in a user namespace of one user
+            return [*words, "--unshare-user", "--uid", str(NOBODY), "--gid", str(NOBODY), "--"]
+        as_nobody = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all", "--"]
+        return [*words, *_capabilities(("SETUID", "SETGID")), "--", *as_nobody]
+
+    def each_limited(self) -> list[str]:
+        """What a program is started through where there is no control group: limits of each process."""
+        memory, processes = self.limits.memory, self.limits.processes
+        # Where memory is short, the kernel ends these first.
+        return ["choom", "--adjust=1000", "--", "prlimit", f"--data={memory}", f"--nproc={processes}", "--core=0", "--"]
+
+
+def for_commands(folder: Path, limits: Limits) -> Sandbox:
+    """For `build:` commands: the toolchain, read-only, and `folder` as FOLDER, their working directory.
+
+    Root's are nobody's processes, so the folder has to be nobody's.
+    """
+    return Sandbox((*_toolchain(), "--bind", str(folder), FOLDER, "--chdir", FOLDER), limits)
+
+
+def for_trees(
+    work: Path, limits: Limits, readable: tuple[Path, ...] = (), bound: tuple[tuple[Path, str], ...] = ()
+) -> Sandbox:
+    """For programs that make a tree in the folder `work`.
+
+    They can also read the paths `readable`, and write to each path of `bound`, which they know by another name.
+    """
+    given = [word for path in (*_python(), *readable) for word in ("--ro-bind", str(path), str(path))]
+    names = [word for path, name in bound for word in ("--dev-bind", str(path), name)]
+    view = (*_toolchain(), *given, "--dev-bind", str(work), str(work), *names, "--chdir", "/")
+    return Sandbox(view, limits, owners=True)
+
+
+def inside(tree: Path) -> list[str]:
+    """What a program of a tree is started through, by one that was started in the view of trees.
+
+    What is mounted in the tree (/run, /tmp, the debs) is there. Devices in the tree cannot be opened.
+    """
+    root = ["--bind", str(tree), "/", "--dev", "/dev", "--proc", "/proc", *_covered(), "--chdir", "/"]
+    return [*START, *APART, *root, *_capabilities(OF_DPKG), "--"]
+
+
+def script(tree: Path) -> str:
+    """A shell script that runs its arguments as a program of a tree, for programs that start others by themselves."""
+    return f'#!/bin/sh\nexec {shlex.join(inside(tree))} "$@"\n'
+
+
+def limit_in(output: str) -> Limit | None:
+    """Which limit of setrlimit(2) a program that failed has probably reached, by what it printed."""
+    return next((limit for limit, said in SAID.items() if said.search(output)), None)
+
+
+def _toolchain() -> list[str]:
+    """A root with the programs of this machine, read-only, and nothing else of it."""
+    words = ["--ro-bind", "/usr", "/usr"]
+    for name in MERGED:
+        place = Path("/", name)
+        if place.is_symlink():
+            words += ["--symlink", str(place.readlink()), str(place)]
+        elif place.is_dir():
+            words += ["--ro-bind", str(place), str(place)]
+    etc = Path("/etc")
+    for path in [*(etc / name for name in ETC), *(found for each in ETC_OF_LANGUAGES for found in etc.glob(each))]:
+        words += ["--ro-bind-try", str(path), str(path)]
+    for file in sorted(GIVEN.iterdir()):
+        words += ["--ro-bind", str(file), f"/etc/{file.name}"]
+    for folder in ("/tmp", "/var/tmp"):  # noqa: S108 - the sandbox's own
+        words += ["--perms", "1777", "--tmpfs", folder]
+    return [*words, "--dir", "/run", "--dev", "/dev", "--proc", "/proc", *_covered()]
+
+
+def _covered() -> list[str]:
+    """What of /proc would change or show more than the sandbox."""
+    words = ["--ro-bind", "/proc/sys", "/proc/sys"]  # files of root's, which needs no capability to write them
+    for name in MASKED:
+        if Path("/proc", name).exists():
+            words += ["--ro-bind", "/dev/null", f"/proc/{name}"]
+    return words
+
+
+def _python() -> list[Path]:
+    """This Python's own files and ours, where they are not in /usr."""
+    places = (Path(sys.base_prefix).resolve(), Path(__file__).parent)
+    return [place for place in places if not place.is_relative_to("/usr")]
+
+
+def _capabilities(names: tuple[str, ...]) -> list[str]:
+    return [word for name in names for word in ("--cap-add", f"CAP_{name}")]
