@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal, NoReturn
 
+from rootfs import seccomp
 from rootfs.cgroup import Group, group
 from rootfs.errors import LimitReached, ProgramFailed, ProgramMissing, ProgramTimedOut
 from rootfs.programs import counted, waiting
@@ -241,7 +242,7 @@ class _Program:
         return True
 
 
-def _leash(contained: Contained, network: bool, limited: Group | None) -> list[str]:
+def _leash(contained: Contained, network: bool, limited: Group | None, refusing: int) -> list[str]:
     """What a program is started through, so that it dies with us and, contained, leaves nothing."""
     root, sandbox = os.geteuid() == 0, contained if isinstance(contained, Sandbox) else None
     owners = sandbox.owners if sandbox else contained == "with owners"
@@ -249,7 +250,7 @@ def _leash(contained: Contained, network: bool, limited: Group | None) -> list[s
     inside = [*CONTAINED, *user, *([] if network or sandbox else [WITHOUT_NETWORK])]
     words = ["setpriv", "--pdeathsig", "KILL", *(limited.joining() if limited else []), *(inside if contained else [])]
     if sandbox:
-        words += [*([] if limited else sandbox.each_limited()), *sandbox.leash(root=root)]
+        words += [*([] if limited else sandbox.each_limited()), *sandbox.leash(root=root, refusing=refusing)]
     return words
 
 
@@ -273,8 +274,10 @@ def _started(
             raise ProgramMissing(word)
     with contextlib.ExitStack() as held:
         limited = held.enter_context(group(sandbox.limits.memory, sandbox.limits.processes)) if sandbox else None
+        refusing = held.enter_context(seccomp.opened()) if sandbox else -1
         process = subprocess.Popen(
-            [*_leash(contained, network, limited), *words],
+            [*_leash(contained, network, limited, refusing), *words],
+            pass_fds=(refusing,) if sandbox else (),
             env=environment,
             cwd=cwd,
             stdin=subprocess.PIPE if piped else subprocess.DEVNULL,

@@ -14,7 +14,7 @@ There are three views:
 - `inside`: programs of a tree (dpkg, maintainer scripts, `customise` scripts) see the tree alone and cannot mount. This
   is a second sandbox in the view of trees.
 
-None has a network, the host's processes, IPC or host name. See `rootfs.cgroup` for the limits of root; an ordinary
+None has a network, the host's processes, IPC, keys or host name. See `rootfs.cgroup` for the limits of root; an ordinary
 user's are those of setrlimit(2), which hold for each process.
 """
 
@@ -97,9 +97,12 @@ class Sandbox:
     limits: Limits
     owners: bool = False
 
-    def leash(self, *, root: bool) -> list[str]:
-        """What bubblewrap is started with. `root` says whether this is root, not an ordinary user's namespace."""
-        words = [*START, *APART, WITHOUT_NETWORK, *self.view]
+    def leash(self, *, root: bool, refusing: int) -> list[str]:
+        """The command line of bubblewrap, up to the program's own.
+
+        `root` says whether this is root, not an ordinary user's namespace; `refusing` is the descriptor of a filter.
+        """
+        words = [*START, *APART, WITHOUT_NETWORK, *self.view, "--seccomp", str(refusing)]
         if self.owners:
             return [*words, *_capabilities(OF_BOOTSTRAPPERS), "--"]
         if not root:  # who is root in a user namespace of one user

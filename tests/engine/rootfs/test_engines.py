@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import stat
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,15 +20,7 @@ from rootfs.archive import Site as Archives
 from rootfs.errors import DiskFull, MaintainerScriptFailed, NeedsRoot, NotTheLock, ProgramFailed, ScriptFailed
 from rootfs.lock import Lock, Package, native_architecture
 from rootfs.slim import Rules, filtered
-from tests.engine.rootfs.trees import Site, recipe_of
-
-CLONE = Path(__file__).parents[3]
-NOBODY = 65534
-# Another user, who has subordinate ids in this mount namespace alone.
-AS_NOBODY = (
-    'mount --bind "$1" /etc/subuid && mount --bind "$1" /etc/subgid && shift && '
-    f'exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups "$@"'
-)
+from tests.engine.rootfs.trees import Site, as_nobody, recipe_of
 
 
 @pytest.fixture(scope="module")
@@ -117,29 +107,6 @@ def test_a_layer_that_is_compressed_while_its_tree_is_made_is_the_same(site, wor
     assert any(site.memo.iterdir())
     ours = ["pgrep", "--parent", str(os.getpid()), "--full", "rootfs.foresee"]
     assert subprocess.run(ours, check=False).returncode == 1
-
-
-def as_nobody(site: Site, place: Path, **said: object) -> dict[str, object]:
-    """Make a tree as an ordinary user, in a folder of its own; returns what came of it."""
-    place.mkdir()
-    os.chown(place, NOBODY, NOBODY)
-    ids = place.with_name("ids")
-    ids.write_text(f"{NOBODY}:200000:65536\n")
-    task = place.with_name("task.json")
-    where = {"folder": str(site.folder), "work": str(place / "work"), "result": str(place / "result")}
-    task.write_text(json.dumps({**where, "lock": site.lock.model_dump(mode="json"), "said": said}))
-    words = ["unshare", "--mount", "sh", "-c", AS_NOBODY, "sh", ids, sys.executable]
-    done = subprocess.run(
-        [*words, "-m", "tests.engine.rootfs.trees", task],
-        cwd=CLONE,
-        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "TZ": "Asia/Tokyo", "PYTHONDONTWRITEBYTECODE": "1"},
-        umask=0o077,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads((place / "result").read_text())
 
 
 EVERYTHING = {

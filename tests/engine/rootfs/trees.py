@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 import threading
 import time
@@ -19,13 +21,25 @@ from rootfs.members import Members
 from rootfs.normalise import normalised
 from rootfs.pack import pack
 from rootfs.recipe import DebootstrapRecipe
+from rootfs.scratch.recipe import ScratchRecipe
 from rootfs.slim import Rules, filtered
 
 SUITE = "trixie"
 
 
-def recipe_of(**said: Any) -> DebootstrapRecipe:
+CLONE = Path(__file__).parents[3]
+NOBODY = 65534
+# Another user, who has subordinate ids in this mount namespace alone.
+AS_NOBODY = (
+    'mount --bind "$1" /etc/subuid && mount --bind "$1" /etc/subgid && shift && '
+    f'exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups "$@"'
+)
+
+
+def recipe_of(**said: Any) -> DebootstrapRecipe | ScratchRecipe:
     """A recipe as YAML would give it."""
+    if said.get("kind") == "scratch":
+        return ScratchRecipe.model_validate({"name": "r", **said}, strict=False)
     return DebootstrapRecipe.model_validate({"name": "r", "kind": "debootstrap", "suite": SUITE, **said}, strict=False)
 
 
@@ -81,9 +95,33 @@ class Site:
         return layer.digest
 
 
+def as_nobody(site: Site, place: Path, **said: object) -> dict[str, Any]:
+    """Make a tree as an ordinary user, in a folder of its own; returns what came of it."""
+    place.mkdir()
+    os.chown(place, NOBODY, NOBODY)
+    ids = place.with_name("ids")
+    ids.write_text(f"{NOBODY}:200000:65536\n")
+    task = place.with_name("task.json")
+    where = {"folder": str(site.folder), "work": str(place / "work"), "result": str(place / "result")}
+    task.write_text(json.dumps({**where, "lock": site.lock.model_dump(mode="json"), "said": said}))
+    words = ["unshare", "--mount", "sh", "-c", AS_NOBODY, "sh", ids, sys.executable]
+    done = subprocess.run(
+        [*words, "-m", "tests.engine.rootfs.trees", task],
+        cwd=CLONE,
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "TZ": "Asia/Tokyo", "PYTHONDONTWRITEBYTECODE": "1"},
+        umask=0o077,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    made: dict[str, Any] = json.loads((place / "result").read_text())
+    return made
+
+
 if __name__ == "__main__":
     task = json.loads(Path(sys.argv[1]).read_text())
     site = Site(Path(task["folder"]), Lock.model_validate(task["lock"]))
     made = site.digest(Path(task["work"]), kept=False, **task["said"])
     left = sorted(path.name for path in Path(task["work"]).iterdir())
-    Path(task["result"]).write_text(json.dumps({"digest": made, "left": left}))
+    Path(task["result"]).write_text(json.dumps({"digest": made, "left": left, "log": site.log}))

@@ -1,0 +1,198 @@
+"""Commands of recipes and scripts of trees get out of their sandbox in no way, and can do what they usually do.
+
+Each way out is tried by a script, as root's and as an ordinary user's: see `ways_out.sh`.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from flows.store import open_store
+from rootfs import pool
+from rootfs.apt import Apt
+from rootfs.archive import Site as Archives
+from rootfs.errors import FileNotMade, LimitReached, ProgramTimedOut
+from rootfs.lock import Lock, native_architecture
+from rootfs.sandbox import Limits
+from tests.engine.rootfs.trees import NOBODY, Site, as_nobody, recipe_of
+
+WAYS_OUT = Path(__file__).with_name("ways_out.sh")
+INCLUDED = ["adduser", "libcap2-bin", "locales"]
+OF_DPKG = "00000000800000fb"  # capabilities(7): chown to setuid but dac_read_search, and setfcap
+SYSTEM_CALLS = {"x86_64": (250, 313), "aarch64": (219, 273)}  # keyctl, finit_module
+NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "uts")
+
+# What maintainer scripts and scripts of recipes usually do, with the tree's own programs.
+USUAL = r"""#!/bin/bash
+set -euxo pipefail
+adduser --system --group --home /var/lib/served --shell /bin/sh served
+useradd --create-home worker
+echo worker:secret | chpasswd
+chown served:worker /etc/motd 2>/dev/null || { echo x >/etc/motd; chown served:worker /etc/motd; }
+install -d -o served -g worker -m 2750 /srv/served
+install -o worker -m 4755 /bin/true /usr/local/bin/raised
+setcap cap_net_bind_service=+ep /usr/local/bin/raised
+getcap /usr/local/bin/raised | grep cap_net_bind_service
+update-alternatives --install /usr/bin/chosen chosen /bin/true 10
+ldconfig
+locale-gen --keep-existing || true
+echo "de_DE.UTF-8 UTF-8" >/etc/locale.gen && locale-gen
+localedef -i en_US -f UTF-8 en_US.UTF-8
+su -s /bin/sh -c 'test "$(id -un)" = served && touch "$HOME/mine"' served
+runuser -u worker -- sh -c 'touch /home/worker/mine'
+setpriv --reuid=worker --regid=worker --clear-groups true
+test "$(stat -c %U /var/lib/served/mine /home/worker/mine | xargs)" = "served worker"
+made=$(mktemp -d) && touch "$made/x" && rm -r "$made"
+echo x >/dev/null; head -c 8 /dev/urandom >/dev/null; : >/dev/full && true; test -c /dev/tty
+diff <(echo same) <(echo same)
+for each in 1 2 3 4; do (sleep 0.01; :) & done; wait
+mkfifo /run/pipe; (echo through >/run/pipe) & read -r word </run/pipe; test "$word" = through
+sleep 300 & kill $!
+su -s /bin/sh -c 'sleep 300 & echo $! >/tmp/pid' worker & sleep 0.2; kill "$(cat /tmp/pid)"
+test "$(dpkg-query -W -f '${Status}' adduser)" = "install ok installed"
+python=$(perl -e 'print "perl"') && test "$python" = perl
+touch -h -d @1 /etc/motd; ln -s motd /etc/motd.link; chown -h served /etc/motd.link
+: done
+"""
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    """A site in memory that every user can read, with the newest lock of a small tree and some packages more."""
+    folder = Path(tempfile.mkdtemp(prefix="baseforge-sandbox-", dir="/dev/shm"))
+    folder.chmod(0o755)
+    for name in ("debs", "files"):
+        (folder / name).mkdir()
+    recipe, store = recipe_of(include=INCLUDED), open_store(str(folder / "store"))
+    lock = Apt(folder / "apt", Archives(), log=print).lock(recipe, folder / "files", native_architecture())
+    pool.fill(lock.packages, store, str, offline=False, log=print, folder=folder / "partial")
+    assert pool.lay_out(lock.packages, store, folder / "debs") == {}
+    try:
+        yield Site(folder, lock)
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that every user can read, outside of the sandbox's /tmp and beside no secret."""
+    folder = Path(tempfile.mkdtemp(prefix="baseforge-sandbox-", dir="/dev/shm"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def scratch(place: Path) -> Site:
+    """A site for recipes without packages."""
+    for name in ("debs", "files"):
+        (place / name).mkdir()
+    return Site(place, Lock())
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Things of this machine that nothing in a sandbox may reach, by the names that `ways_out.sh` has for them."""
+    mark = f"canary-{uuid4().hex[:12]}"
+    canary, store = tmp_path / "canary", tmp_path / "store"
+    canary.write_text("secret")
+    store.mkdir()
+    for folder in (tmp_path, *tmp_path.parents[:2], store):
+        folder.chmod(0o777 if folder == store else 0o755)
+    disk, shared = Path("/").stat().st_dev, Path("/dev/shm", mark)
+    shared.write_text("secret")
+    keyctl, finit_module = SYSTEM_CALLS[platform.machine()]
+    made = subprocess.run(["ipcmk", "--shmem", "64", "--mode", "0666"], capture_output=True, text=True, check=True)
+    segment = made.stdout.split()[-1]
+    with (
+        subprocess.Popen(["sh", "-c", "read word", f"{mark}-process"], stdin=subprocess.PIPE) as process,
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.socket(socket.AF_UNIX) as abstract,
+        socket.socket(socket.AF_UNIX) as named,
+    ):
+        abstract.bind(f"\0{mark}")
+        abstract.listen()
+        named.bind(str(tmp_path / "socket"))
+        named.listen()
+        (tmp_path / "socket").chmod(0o666)
+        try:
+            yield {
+                "MARK": mark,
+                "CANARY": str(canary),
+                "STORE": str(store),
+                "SHARED": str(shared),
+                "SOCKET": str(tmp_path / "socket"),
+                "SEGMENT": segment,
+                "DISK": f"{os.major(disk)} {os.minor(disk)}",
+                "PROCESS": str(process.pid),
+                "PORT": str(server.getsockname()[1]),
+                "KEYCTL": str(keyctl),
+                "FINIT_MODULE": str(finit_module),
+                **{f"NS_{name}": str(Path(f"/proc/self/ns/{name}").readlink()) for name in NAMESPACES},
+            }
+            assert process.poll() is None
+            assert canary.read_text() == "secret"
+            assert list(store.iterdir()) == []
+        finally:
+            process.kill()
+            shared.unlink()
+            subprocess.run(["ipcrm", "--shmem-id", segment], check=True)
+
+
+def values(machine: dict[str, str], capabilities: str) -> str:
+    return "".join(f"{name}={shlex.quote(text)}\n" for name, text in {**machine, "CAPABILITIES": capabilities}.items())
+
+
+def checked(log: list[str]) -> None:
+    """Every way was tried, and none is open."""
+    said = [line for line in log if line.startswith(("open: ", "shut: "))]
+    script = WAYS_OUT.read_text()
+    wanted = script.count("\nway ") + script.count("\nshell ") + len(NAMESPACES)
+    assert len(said) == wanted, "\n".join(log[-40:])
+    assert [line for line in said if line.startswith("open: ")] == []
+
+
+def made(site: Site, place: Path, user: str, **said: Any) -> list[str]:
+    """Make a tree as root or as an ordinary user; what its programs printed."""
+    if user == "root":
+        site.log.clear()
+        with site.tree(place / "work", kept=False, **said) as members:
+            for _ in members:
+                pass
+        return site.log
+    return list(as_nobody(site, place / "theirs", **said)["log"])
+
+
+@pytest.mark.parametrize("user", ["root", "ordinary"])
+def test_a_build_command_finds_no_way_out(scratch: Site, machine: dict[str, str], user: str) -> None:
+    shutil.copy(WAYS_OUT, scratch.files / "ways_out.sh")
+    (scratch.files / "values").write_text(values(machine, "0000000000000000"))
+    files = [{"path": "/x", "content": "x"}]
+    checked(made(scratch, scratch.folder, user, kind="scratch", build=[["sh", "ways_out.sh"]], files=files))
+
+
+@pytest.mark.parametrize("user", ["root", "ordinary"])
+def test_a_script_in_a_tree_finds_no_way_out_and_can_do_what_is_usual(
+    site: Site, place: Path, machine: dict[str, str], user: str
+) -> None:
+    shutil.copy(WAYS_OUT, site.files / "ways_out.sh")
+    (site.files / "usual").write_text(USUAL)
+    (site.files / "values").write_text(values(machine, OF_DPKG))
+    files = [{"path": "/values", "from": "values"}]
+    log = made(site, place, user, customise=["usual", "ways_out.sh"], files=files)
+    assert "+ : done" in log
+    checked(log)
