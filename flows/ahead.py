@@ -143,7 +143,8 @@ class Ahead:
     def _grow(self, work: Work, wanted: Inputs, place: Path, undo: ExitStack) -> None:
         try:
             with work.watches["tree"]:
-                work.members = grow(wanted, work.debs, place, undo, cache=cache_folder(), log=work.said)
+                said, limits = work.said, current().settings.limits
+                work.members = grow(wanted, work.debs, place, undo, cache=cache_folder(), log=said, limits=limits)
             work.undo = undo.pop_all()
         except Exception as failure:  # raised again where the tree is waited for
             work.failure = failure

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from flows import server
 from flows.builders.choose import choose
@@ -21,11 +22,13 @@ from flows.builders.engine import connect
 from flows.settings import Settings
 from rootfs import emulation
 from rootfs.archive import Site, suites
+from rootfs.cgroup import group
 from rootfs.engines import is_root
 from rootfs.errors import Problem
 from rootfs.lock import native_architecture, package_versions
 from rootfs.platforms import PLATFORMS, platform_name
 from rootfs.run import run
+from rootfs.sandbox import Limits, for_commands, for_trees
 
 SCRIPTS = Path("/usr/share/debootstrap/scripts")
 STATUS = Path("/proc/self/status")
@@ -42,6 +45,7 @@ SETUP = "sudo ./baseforge setup"
 PACKAGES = {
     "apt": ("every image of packages", True),
     "mmdebstrap": ("every image of packages", True),
+    "bubblewrap": ("running a recipe's commands and scripts in a sandbox", True),
     "gpgv": ("checking the archives' signatures", True),
     "distro-info-data": ("the names of the suites", True),
     "debootstrap": ("recipes with `engine: debootstrap`", False),
@@ -77,6 +81,7 @@ def report(settings: Settings) -> list[Finding]:
         _rights(),
         _emulation(),
         _namespaces(),
+        _sandbox(settings.limits),
         _disk(settings.work),
         _memory(),
     ]
@@ -192,6 +197,23 @@ def _namespaces() -> Finding:
         return Finding("namespaces", "mounts and processes of a build are its own", True, True, "")
     ids = f"sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {_user()}"
     return Finding("namespaces", "no subordinate ids, or no newuidmap", False, True, f"{SETUP} && {ids}")
+
+
+def _sandbox(limits: Limits) -> Finding:
+    """Whether a recipe's commands and scripts can be run in a sandbox, tried out, and how its limits hold."""
+    owners = is_root() or _has_subuids()
+    try:
+        with TemporaryDirectory(prefix="baseforge-") as folder:
+            view = for_trees(Path(folder), limits) if owners else for_commands(Path(folder), limits)
+            run(["true"], contained=view, timeout=10)
+    except Problem as problem:
+        mend = f"{SETUP} installs bubblewrap, which needs the namespaces above and a /proc that nothing covers."
+        return Finding("sandbox", " ".join((problem.output or problem.what).split()), False, True, mend)
+    with group(limits.memory, limits.processes) as limited:
+        how = "together, by a control group" if limited else "each: no control group can be made here"
+    found = f"{_size(limits.memory)} of memory and {limits.processes} processes {how}; {limits.seconds:g} s"
+    mend = "Limits hold for each process alone: build as root, or in a delegated control group, to limit all together."
+    return Finding("sandbox", found, limited is not None, False, mend)
 
 
 def _emulation() -> Finding:

@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, get_origin
 
-from pydantic import AfterValidator, Field, ValidationError, field_validator
+from pydantic import AfterValidator, ByteSize, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 import rootfs
@@ -21,8 +21,10 @@ from rootfs.builder import BuilderPlan
 from rootfs.errors import InvalidSetting, nearest
 from rootfs.lock import native_architecture
 from rootfs.platforms import platform_name
+from rootfs.sandbox import PROCESSES, SECONDS, Limits, default_memory
 
 FILE = "baseforge.toml"
+MEMORY_LEAST = 64 << 20  # bytes: dpkg alone needs half of it
 SHELF = Path(rootfs.__file__).parent.parent / "recipes"  # in a clone and in a wheel alike
 Address = Annotated[str, AfterValidator(fields.without_credentials)]
 AS_BOTO3 = "Leave the keys to AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or to another place where boto3 finds them."
@@ -50,6 +52,16 @@ class Settings(BaseSettings):
     memory: Path | None = Field(
         Path("/dev/shm"),  # noqa: S108 - folders with a lock are made there
         description="a tmpfs where trees are made if they take at most half of what is free; empty: always in `work`",
+    )
+    sandbox_memory: ByteSize | None = Field(
+        None,
+        ge=MEMORY_LEAST,
+        description="memory, as 8GiB, for all that one recipe's commands, packages and scripts run at a time, with "
+        "files in a tmpfs; default three quarters of the machine's, at least 2 GiB",
+    )
+    sandbox_processes: int = Field(PROCESSES, ge=16, description="how many processes and threads these may be")
+    sandbox_seconds: float = Field(
+        SECONDS, gt=0, description="how long each of a recipe's commands may take, or a tree"
     )
     mirrors: dict[Address, Address] = Field(
         {}, description="archive address (or the start of one) = mirror to fetch from"
@@ -117,6 +129,11 @@ class Settings(BaseSettings):
         own = platform_name(native_architecture())
         suffix = "" if platform == own else f"-{platform.partition('/')[2].replace('/', '-')}"
         return f"{self.local_name}/{image}:latest{suffix}"
+
+    @property
+    def limits(self) -> Limits:
+        """What commands of a recipe, packages and scripts may use."""
+        return Limits(self.sandbox_memory or default_memory(), self.sandbox_processes, self.sandbox_seconds)
 
     @property
     def site(self) -> Site:

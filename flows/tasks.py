@@ -111,7 +111,10 @@ def make_tree(
     """The members of the tree, which are read later, while `running` is open; `cache` as for `grow`."""
     current_run().add(EARLY, ahead.spent(wanted.recipe.name, "tree"))
     log, stack = current_run().log, ground.stack if ground else None
-    return ahead.tree(wanted, running, log) or grow(wanted, debs, folder, running, cache=cache, log=log, stack=stack)
+    if members := ahead.tree(wanted, running, log):
+        return members
+    limits = current().settings.limits
+    return grow(wanted, debs, folder, running, cache=cache, log=log, limits=limits, stack=stack)
 
 
 @step("pack {wanted.recipe.name}/{wanted.architecture}")

@@ -11,6 +11,7 @@ from rootfs.engines import Job, engine_for, remove_tree
 from rootfs.members import Members
 from rootfs.merge import Stack
 from rootfs.run import Log
+from rootfs.sandbox import Limits
 
 
 def grow(
@@ -21,12 +22,13 @@ def grow(
     *,
     cache: Path | None,
     log: Log,
+    limits: Limits,
     stack: Stack | None = None,
 ) -> Members:
     """Run the engine until its tree is there. The members are read later, while `running` is open.
 
     A layer's tree begins with `stack`. `cache` is where trees that many recipes begin with are kept, and compressed
-    pieces of layers; None for a build that shall trust nothing of the kind.
+    pieces of layers; None for a build that shall trust nothing of the kind. `limits` hold for what runs in the tree.
     """
     job = Job(
         recipe=wanted.recipe,
@@ -40,6 +42,7 @@ def grow(
         log=log,
         stack=stack,
         below=wanted.lineage[:-1],
+        limits=limits,
     )
     with ExitStack() as engine_run:
         members = iter(engine_run.enter_context(engine_for(wanted.recipe)(job)))

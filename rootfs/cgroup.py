@@ -80,14 +80,14 @@ def group(memory: int, processes: int) -> Iterator[Group | None]:
 
 
 def _made(memory: int, processes: int) -> Group | None:
-    parents = {name: folder for name in CONTROLLERS if (folder := _parent(name))}
+    parents = {name: folder for name in CONTROLLERS if (folder := parent_of(name))}
     if len(parents) < len(CONTROLLERS):
         return None
     folders: dict[Path, Path] = {}
     try:
         for parent in dict.fromkeys(parents.values()):
             _sweep(parent)
-            folders[parent] = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+            folders[parent] = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=parent))
         made = Group(*(folders[parents[name]] for name in CONTROLLERS))
         made.limit(memory, processes)
     except OSError:
@@ -97,7 +97,7 @@ def _made(memory: int, processes: int) -> Group | None:
     return made
 
 
-def _parent(controller: str) -> Path | None:
+def parent_of(controller: str) -> Path | None:
     """Where a new group can be made that has this controller."""
     own = dict(line.split(":", 2)[1:] for line in OWN.read_text().splitlines())
     for line in MOUNTS.read_text().splitlines():

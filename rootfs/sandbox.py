@@ -14,8 +14,8 @@ There are three views:
 - `inside`: programs of a tree (dpkg, maintainer scripts, `customise` scripts) see the tree alone and cannot mount. This
   is a second sandbox in the view of trees.
 
-None has a network, the host's processes, IPC, keys or host name. See `rootfs.cgroup` for the limits of root; an ordinary
-user's are those of setrlimit(2), which hold for each process.
+None has a network, or the machine's processes, IPC, keys or host name. Control groups limit all processes of a sandbox
+together (`rootfs.cgroup`). Where none can be made, setrlimit(2) limits each process.
 """
 
 from __future__ import annotations

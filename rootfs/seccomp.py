@@ -1,4 +1,4 @@
-"""A seccomp filter (seccomp(2)) that refuses the kernel's keys, which no namespace hides from a process of the same user.
+"""A seccomp filter (seccomp(2)) that refuses access to the kernel's keys (keyrings(7)), which no namespace hides.
 
 bubblewrap reads it from a file descriptor, as a classic BPF program: see the kernel's `struct sock_filter`.
 """

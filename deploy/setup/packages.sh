@@ -1,9 +1,9 @@
 # shellcheck shell=sh disable=SC2034,SC2154 # the parts share their variables
 # Debian packages: which are missing, and how they come without touching the machine's apt sources.
 
-# What builds need. `hello` is compiled with gcc; mount and uidmap are for builds without root.
+# What builds need. `hello` is compiled with gcc; uidmap is for builds without root; bubblewrap is the sandbox.
 MACHINE_PACKAGES="mmdebstrap debootstrap skopeo gpgv debian-archive-keyring ubuntu-keyring distro-info-data
-    gcc libc6-dev ca-certificates util-linux mount uidmap tar"
+    gcc libc6-dev ca-certificates util-linux mount uidmap tar bubblewrap"
 
 # missing_packages PACKAGE...: those of them that are not installed. A machine without dpkg is left to `doctor`.
 missing_packages() {

@@ -29,7 +29,7 @@ OPTIONS = {
     "APT::Install-Recommends": "false",
     "APT::Sandbox::User": "root",
     "Debug::NoLocking": "true",
-    "DPkg::Install::Recursive::Minimum": "1000000",  # each deb is named on the command line, as the sandbox does not see apt's /tmp
+    "DPkg::Install::Recursive::Minimum": "1000000",  # apt names each deb: the sandbox does not see links in its /tmp
     "DPkg::MaxArgBytes": "1000000",
     "DPkg::Options::unsafe-io": "--force-unsafe-io",
     "DPkg::Options::abort": "--abort-after=1",  # so that the first failure is the last that is printed

@@ -14,7 +14,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -25,10 +24,11 @@ from flows.store import open_store
 from rootfs import pool
 from rootfs.apt import Apt
 from rootfs.archive import Site as Archives
-from rootfs.errors import FileNotMade, LimitReached, ProgramTimedOut
+from rootfs.cgroup import CONTROLLERS, PREFIX, parent_of
+from rootfs.errors import FileNotMade, LimitReached, Problem, ProgramTimedOut
 from rootfs.lock import Lock, native_architecture
 from rootfs.sandbox import Limits
-from tests.engine.rootfs.trees import NOBODY, Site, as_nobody, recipe_of
+from tests.engine.rootfs.trees import Site, as_nobody, recipe_of
 
 WAYS_OUT = Path(__file__).with_name("ways_out.sh")
 INCLUDED = ["adduser", "libcap2-bin", "locales"]
@@ -196,3 +196,105 @@ def test_a_script_in_a_tree_finds_no_way_out_and_can_do_what_is_usual(
     log = made(site, place, user, customise=["usual", "ways_out.sh"], files=files)
     assert "+ : done" in log
     checked(log)
+
+
+def test_what_a_link_of_a_build_command_leads_to_stays_out_of_the_image(scratch: Site, machine: dict[str, str]) -> None:
+    build, files = [["ln", "-s", machine["CANARY"], "made"]], [{"path": "/x", "from": "made"}]
+    with pytest.raises(FileNotMade, match="did not make 'made'"):
+        made(scratch, scratch.folder, "root", kind="scratch", build=build, files=files)
+
+
+def test_links_that_a_script_puts_in_place_of_folders_lead_to_nothing_of_the_machine(
+    site: Site, place: Path, tmp_path: Path
+) -> None:
+    """What makes the tree removes apt's settings: it must not follow a link to the machine's."""
+    kept = tmp_path / "etc/apt/sources.list"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    (site.files / "link").write_text(f"#!/bin/sh\nset -e\nmv /etc /etc.old\nln -s {tmp_path}/etc /etc\n")
+    with pytest.raises(Problem):
+        made(site, place, "root", customise=["link"], package_manager="remove")
+    assert kept.exists()
+
+
+PROCESSES, MEMORY = 200, 256 << 20
+FORK_BOMB = "b() { b | b & }; b; sleep 600"
+MEMORY_HOG = "perl -e 'push @x, \"x\" x 1e7 while 1'"
+PATIENT_HOG = "for i in $(seq 60); do perl -e '$x = \"x\" x 5e7; sleep 600' & done; wait"  # no process alone is large
+
+
+@pytest.mark.parametrize(
+    ("bomb", "wanted", "setting"),
+    [
+        (FORK_BOMB, "more than 200 processes", "sandbox_processes"),
+        (MEMORY_HOG, "more than 256 MiB of memory", "sandbox_memory"),
+        (PATIENT_HOG, "more than 256 MiB of memory", "sandbox_memory"),
+        ("head -c 1G /dev/zero >/tmp/large; sleep 600", "more than 256 MiB of memory", "sandbox_memory"),
+    ],
+)
+def test_a_build_command_that_wants_too_much_is_ended_with_a_clear_error(
+    scratch: Site, bomb: str, wanted: str, setting: str
+) -> None:
+    began = time.monotonic()
+    with pytest.raises(LimitReached, match=wanted) as caught:
+        limited(scratch, Limits(MEMORY, PROCESSES, 120), kind="scratch", build=[["bash", "-c", bomb]], files=FILES)
+    assert setting in str(caught.value)
+    assert f"BASEFORGE_{setting.upper()}" in str(caught.value)
+    assert time.monotonic() - began < 60
+    assert not groups()
+
+
+def test_a_build_command_that_takes_too_long_is_ended_with_a_clear_error(scratch: Site) -> None:
+    build = [["sh", "-c", "sleep 600 & sleep 600"]]
+    with pytest.raises(ProgramTimedOut, match="within 1 s") as caught:
+        limited(scratch, Limits(MEMORY, PROCESSES, 1), kind="scratch", build=build, files=FILES)
+    assert "sandbox_seconds" in str(caught.value)
+    assert not groups()
+
+
+@pytest.mark.parametrize(
+    ("bomb", "wanted"), [(FORK_BOMB, "more than 400 processes"), (MEMORY_HOG, "more than 1024 MiB of memory")]
+)
+def test_a_script_that_wants_too_much_is_ended_with_a_clear_error(site: Site, bomb: str, wanted: str) -> None:
+    """The tree is in memory, which counts."""
+    (site.files / "bomb").write_text(f"#!/bin/bash\n{bomb}\n")
+    with pytest.raises(LimitReached, match=wanted) as caught:
+        limited(site, Limits(1 << 30, 400, 300), customise=["bomb"])
+    assert "customise: bomb" in str(caught.value)
+    assert not groups()
+
+
+@pytest.mark.parametrize(
+    ("program", "wanted", "setting"),
+    [
+        ("fork or die $! while 1", "more than 200 processes", "sandbox_processes"),
+        ('push @x, "x" x 1e7 while 1', "more than 256 MiB of memory", "sandbox_memory"),
+    ],
+)
+def test_limits_hold_where_no_control_group_can_be_made(
+    scratch: Site, monkeypatch: pytest.MonkeyPatch, program: str, wanted: str, setting: str
+) -> None:
+    monkeypatch.setattr("rootfs.cgroup.CONTROLLERS", ("none",))
+    build = [["perl", "-e", program]]
+    with pytest.raises(LimitReached, match=wanted) as caught:
+        limited(scratch, Limits(MEMORY, PROCESSES, 120), kind="scratch", build=build, files=FILES)
+    assert setting in str(caught.value)
+
+
+FILES = [{"path": "/x", "content": "x"}]
+
+
+def limited(site: Site, limits: Limits, **said: Any) -> None:
+    """Make a tree with these limits, in a folder of its own."""
+    folder = Path(tempfile.mkdtemp(dir=site.folder))
+    folder.chmod(0o755)
+    with site.tree(folder / "work", limits=limits, kept=False, **said) as members:
+        for _ in members:
+            pass
+
+
+def groups() -> list[Path]:
+    """Control groups of this process's sandboxes that are left."""
+    return [
+        each for name in CONTROLLERS if (parent := parent_of(name)) for each in parent.glob(f"{PREFIX}{os.getpid()}-*")
+    ]

@@ -21,10 +21,12 @@ from rootfs.members import Members
 from rootfs.normalise import normalised
 from rootfs.pack import pack
 from rootfs.recipe import DebootstrapRecipe
+from rootfs.sandbox import Limits
 from rootfs.scratch.recipe import ScratchRecipe
 from rootfs.slim import Rules, filtered
 
 SUITE = "trixie"
+ROOMY = Limits()
 
 
 CLONE = Path(__file__).parents[3]
@@ -68,13 +70,16 @@ class Site:
         return self.folder / "frames"
 
     @contextmanager
-    def tree(self, work: Path, *, kept: bool = True, lock: Lock | None = None, **said: Any) -> Iterator[Members]:
+    def tree(
+        self, work: Path, *, kept: bool = True, lock: Lock | None = None, limits: Limits = ROOMY, **said: Any
+    ) -> Iterator[Members]:
         """The raw members of a recipe's tree, which is `work/tree` until the last is read if root makes it."""
         recipe, here = recipe_of(**said), self.folder if kept else None
         work.mkdir()
         work.chmod(0o755)
         place, log = "deb http://archive.invalid trixie main\n", self.log.append
-        job = Job(recipe, self.files, lock or self.lock, native_architecture(), work, self.debs, place, here, log)
+        which, machine = lock or self.lock, native_architecture()
+        job = Job(recipe, self.files, which, machine, work, self.debs, place, here, log, limits=limits)
         try:
             with engine_for(recipe)(job) as members:
                 yield members

@@ -1,5 +1,7 @@
 """What an image takes of the packages that its own depend on: what is needed, and no more."""
 
+import base64
+
 import pytest
 
 from rootfs.errors import InterpreterMissing, OpenedMissing
@@ -150,9 +152,9 @@ def test_an_interpreter_that_nothing_has_is_named(make, line):
         make("suite: trixie\nlibraries: [dash]\nfiles: [{path: /run, from: run}]\n", SHELL, run=f"{line}\n")
 
 
-def test_a_program_that_was_built_finds_its_libraries(make, tmp_path):
-    (tmp_path / "app").write_bytes(program("libx.so.1"))
-    text = f"suite: trixie\nlibraries: [libx]\nbuild: [[cp, {tmp_path / 'app'}, app]]\n"
+def test_a_program_that_was_built_finds_its_libraries(make):
+    app = base64.b64encode(program("libx.so.1")).decode()
+    text = f"suite: trixie\nlibraries: [libx]\nbuild: [[sh, -c, 'echo {app} | base64 -d >app']]\n"
     text += "files: [{path: /app, from: app}]\n"
     made = make(text, LIBX, needed=(LIBC, COMMON))
     assert {"libx.so.1", "libx.so.1.2", "libm.so.6", "libc.so.6", "ld-linux-x86-64.so.2"} == libraries(made)
