@@ -17,6 +17,7 @@ MODULE_LINES = 400
 FUNCTION_LINES = 40
 CATALOGUES = {"rootfs/errors.py"}  # a list of every error there is: one thing, however long
 DOOR = "rootfs/run.py"
+LOCKS = "rootfs/locks.py"
 FORKED = "flows/spare/lend.py"  # which starts no other program
 
 
@@ -79,6 +80,12 @@ def programs_only_through_the_door(source: Source) -> Iterator[str]:
             continue
         if STARTERS.fullmatch(ast.unparse(node)):
             yield f"{node.lineno}: uses {ast.unparse(node)}; programs are started only through {DOOR}"
+
+
+def locks_only_through_one_module(source: Source) -> Iterator[str]:
+    for node in source.nodes:
+        if isinstance(node, ast.Attribute) and node.attr in ("flock", "lockf") and source.path != LOCKS:
+            yield f"{node.lineno}: uses {ast.unparse(node)}; files are locked only through {LOCKS}, where each wait ends"
 
 
 def modules_are_short(source: Source) -> Iterator[str]:
@@ -145,6 +152,7 @@ RULES: dict[Rule, list[Source]] = {
     prefect_only_in_flows: CODE,
     rootfs_knows_no_flows: CODE,
     programs_only_through_the_door: CODE,
+    locks_only_through_one_module: CODE,
     modules_are_short: CODE,
     functions_are_short: CODE,
     modules_say_what_they_are: CODE,
@@ -179,6 +187,7 @@ BAD: list[tuple[Rule, str, str]] = [
     (programs_only_through_the_door, "rootfs/pack.py", "import os\nos.fork()"),
     (programs_only_through_the_door, FORKED, "import os\nos.execvp('sh', ['sh'])"),
     (programs_only_through_the_door, "rootfs/pack.py", "import asyncio\nasyncio.create_subprocess_exec('sh')"),
+    (locks_only_through_one_module, "flows/build.py", "import fcntl\nfcntl.flock(1, fcntl.LOCK_EX)"),
     (modules_are_short, "flows/build.py", lines(MODULE_LINES + 1)),
     (functions_are_short, "flows/build.py", f"def f():\n    'Says what.'\n{lines(FUNCTION_LINES + 1)}"),
     (functions_are_short, "flows/build.py", f"class A:\n  async def f(self):\n{lines(FUNCTION_LINES + 1)}"),
@@ -200,6 +209,7 @@ GOOD: list[tuple[Rule, str, str]] = [
     (programs_only_through_the_door, DOOR, "import subprocess"),
     (programs_only_through_the_door, FORKED, "import os\nos.fork()"),
     (programs_only_through_the_door, "rootfs/pack.py", "import os\nos.path.exists('/')\nfrom rootfs.run import run"),
+    (locks_only_through_one_module, LOCKS, "import fcntl\nfcntl.flock(1, fcntl.LOCK_EX)"),
     (modules_are_short, "flows/build.py", lines(MODULE_LINES)),
     (modules_are_short, "rootfs/errors.py", lines(MODULE_LINES + 1)),
     (functions_are_short, "flows/build.py", f"def f():\n    '''Says\n{lines(30)}'''\n{lines(FUNCTION_LINES)}"),
