@@ -85,7 +85,7 @@ def programs_only_through_the_door(source: Source) -> Iterator[str]:
 def locks_only_through_one_module(source: Source) -> Iterator[str]:
     for node in source.nodes:
         if isinstance(node, ast.Attribute) and node.attr in ("flock", "lockf") and source.path != LOCKS:
-            yield f"{node.lineno}: uses {ast.unparse(node)}; files are locked only through {LOCKS}, where each wait ends"
+            yield f"{node.lineno}: uses {ast.unparse(node)}; files are locked only through {LOCKS}"
 
 
 def modules_are_short(source: Source) -> Iterator[str]:
