@@ -13,6 +13,7 @@ import typer
 
 from flows import report, tables
 from rootfs.errors import BuilderFailing, BuildError, BuildxFailed, InvalidBuilder
+from rootfs.mask import masked_values
 
 app = typer.Typer(
     help="Builders: make, show, select, stop, clear and remove what images are imported through.",
@@ -66,7 +67,7 @@ def list_(as_json: Json = False) -> None:
 
     found = listed()
     if as_json:
-        report.print_json([builder.model_dump(mode="json") for builder in found])
+        report.print_json(masked_values([builder.model_dump(mode="json") for builder in found]))
     else:
         tables.builders(found)
 
@@ -84,7 +85,7 @@ def inspect(
     name = meant(name)
     found = manage.boot(name, _say) if bootstrap else find(name)
     if as_json:
-        report.print_json(found.model_dump(mode="json"))
+        report.print_json(masked_values(found.model_dump(mode="json")))
     else:
         tables.builder(found)
 

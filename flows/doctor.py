@@ -77,6 +77,7 @@ def report(settings: Settings) -> list[Finding]:
         _builder(settings),
         *(_package(name, use, needed) for name, (use, needed) in PACKAGES.items()),
         *_distributions(settings.site),
+        _credentials(settings.site),
         _scripts(),
         _rights(),
         _emulation(),
@@ -164,6 +165,15 @@ def _distributions(site: Site) -> Iterator[Finding]:
             yield Finding(f"{name} keyring", str(site.keyring(name)), True, False, "")
         except Problem as problem:
             yield Finding(f"{name} keyring", problem.what, False, False, f"For {name}'s suites: {SETUP}")
+
+
+def _credentials(site: Site) -> Finding:
+    """For how many machines we have a name and a password, as archives may want them."""
+    try:
+        known = {entry.host for entry in site.transfers().credentials.entries}
+    except Problem as problem:
+        return Finding("credentials", _sentence(problem), False, True, problem.mend)
+    return Finding("credentials", f"for {len(known)} hosts of archives", True, False, "")
 
 
 def _scripts() -> Finding:

@@ -102,12 +102,14 @@ class Server:
 
     def environment(self) -> dict[str, str]:
         """What a client of it needs in its environment. Raises NotPrivate."""
+        no_proxy = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
         return {
             "PREFECT_HOME": str(folder()),
             "PREFECT_API_URL": self.address,
             "PREFECT_API_AUTH_STRING": auth.login(folder()),
             "PREFECT_API_SSL_CERT_FILE": str(_certificate()),
             "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
+            "no_proxy": ",".join(filter(None, (no_proxy, HOST))),  # a proxy would be sent the login
         }
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from rootfs.mask import masked
 from rootfs.units import size
 
 if TYPE_CHECKING:
@@ -68,9 +69,9 @@ def _about(node: Node) -> Iterator[tuple[str, str]]:
     yield "error", node.error
     yield "buildkit", node.version
     yield "platforms", ", ".join(_platforms(node))
-    yield "options", "\n".join(f"{key}={value}" for key, value in sorted(node.driver_options.items()))
+    yield "options", "\n".join(masked(f"{key}={value}") for key, value in sorted(node.driver_options.items()))
     yield "flags", " ".join(node.flags)
-    yield "labels", "\n".join(f"{key}={value}" for key, value in sorted(node.labels.items()))
+    yield "labels", "\n".join(masked(f"{key}={value}") for key, value in sorted(node.labels.items()))
     for number, rule in enumerate(node.gc_rules):
         yield f"gc rule {number}", _rule(rule)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator
 from typing import IO
 
 from rootfs.aptroot import AptRoot
+from rootfs.errors import ProgramTimedOut
 from rootfs.run import Log, stream
 
 NAME = "Contents-files"
+PATIENCE = 300.0  # seconds for indexes that only make an error's hint better
 # As apt-file(1) has them; Ubuntu's are not below a component.
 INDEXES = {
     "MetaKey": "$(COMPONENT)/Contents-$(ARCHITECTURE)",
@@ -33,7 +36,8 @@ def packages_with(root: AptRoot, names: Iterable[str], log: Log) -> dict[str, st
     wanted = sorted({name.rpartition("/")[2] for name in names})
     options = [f"-oAcquire::IndexTargets::deb::{NAME}::{key}={value}" for key, value in INDEXES.items()]
     for more in ((), options):  # what apt cannot check it leaves as it was, all of it
-        root.run("apt-get", "update", "-q", *more, check=False, log=log)
+        with contextlib.suppress(ProgramTimedOut):
+            root.run("apt-get", "update", "-q", *more, check=False, log=log, timeout=PATIENCE)
     known = frozenset(root.run("apt-cache", "pkgnames").stdout.split())
     found = {name: package for name in wanted if (package := _named_after(name, known))}
     pattern = "|".join(map(re.escape, wanted))

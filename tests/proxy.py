@@ -53,6 +53,9 @@ def proxying(server: str, who: str) -> Iterator[Proxy]:
     class Server(ThreadingHTTPServer):
         daemon_threads = True
 
+        def handle_error(self, *_: object) -> None:
+            """A client may hang up."""
+
     with Server(("127.0.0.1", 0), Handler) as listening:
         state = Proxy(f"http://{who}@127.0.0.1:{listening.server_port}")
         thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02})

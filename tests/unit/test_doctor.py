@@ -179,3 +179,15 @@ def test_little_memory(monkeypatch, tmp_path, kilobytes, ok):
     memory.write_text(f"MemTotal:       99999999 kB\nMemAvailable:   {kilobytes} kB\n")
     monkeypatch.setattr(doctor, "MEMORY", memory)
     assert find("memory").ok is ok
+
+
+def test_a_file_of_passwords_that_others_may_read_is_no_good(tmp_path):
+    file = tmp_path / "auth.conf"
+    file.write_text("machine a.example login joe password s3cret\n")
+    found = {}
+    for mode in (0o600, 0o644):
+        file.chmod(mode)
+        [found[mode]] = [each for each in doctor.report(Settings(store="", auth=file)) if each.name == "credentials"]
+    assert (found[0o600].ok, found[0o644].ok, found[0o644].needed) == (True, False, True)
+    assert f"chmod 600 '{file}'" in found[0o644].mend
+    assert "s3cret" not in f"{found}"
