@@ -204,6 +204,7 @@ def _environment(port: int) -> dict[str, str]:
         "PREFECT_SERVER_API_AUTH_STRING": auth.login(folder()),
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://{HOST}:{port}",
         "PREFECT_SERVER_UI_API_URL": "/api",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(folder() / PAGES),
         CONSOLE_LEVEL: "WARNING",
     }

@@ -1,0 +1,85 @@
+"""A browser as a person uses it: it sees what is on the page, clicks and types."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
+
+SLOWEST = 60.0  # seconds
+# As root, in a container, and asking nobody but the server that is tested.
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1300,1000",
+)
+
+
+@dataclass(frozen=True)
+class Browser:
+    """Pages are drawn again at any time: whatever is done is tried until it works."""
+
+    driver: webdriver.Chrome
+
+    @property
+    def address(self) -> str:
+        return self.driver.current_url
+
+    def open(self, address: str) -> None:
+        self.driver.get(address)
+
+    def see(self, path: str, within: float = SLOWEST) -> None:
+        """Wait until this (XPath) can be seen."""
+        self._until(lambda: self.driver.find_element(By.XPATH, path).is_displayed(), path, within)
+
+    def click(self, path: str) -> None:
+        self._until(lambda: self.driver.find_element(By.XPATH, path).click() is None, path)
+
+    def type(self, path: str, text: str) -> None:
+        """Into a field that is empty."""
+
+        def typed() -> bool:
+            field = self.driver.find_element(By.XPATH, path)
+            field.clear()
+            field.send_keys(text)
+            return field.get_attribute("value") == text
+
+        self._until(typed, path)
+
+    def _until(self, done: object, what: str, within: float = SLOWEST) -> None:
+        WebDriverWait(self.driver, within, ignored_exceptions=(WebDriverException,)).until(
+            lambda _: done(),  # type: ignore[operator]
+            f"{what} on {self.address}",
+        )
+
+
+@contextlib.contextmanager
+def browser(folder: Path) -> Iterator[Browser]:
+    """A new one, that remembers nothing."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    assert chromium, "chromium is not installed: tests/run does it"
+    assert driver, "chromium-driver is not installed: tests/run does it"
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (*FLAGS, f"--user-data-dir={folder}"):
+        options.add_argument(flag)
+    found = webdriver.Chrome(options=options, service=Service(driver))
+    try:
+        yield Browser(found)
+    finally:
+        found.quit()

@@ -1,0 +1,109 @@
+"""The pages at the address that `baseforge serve` prints, in a real browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.factory import Factory
+from tests.page.browser import Browser, browser
+from tests.waiting import until
+
+TINY = "kind: scratch\nfiles: [{path: /motd, content: hi}]\n"
+SLOW = "kind: scratch\nfiles: [{path: /motd, content: hi}]\nbuild: [[sleep, '600']]\n"
+LONG = 120.0  # seconds
+PASSWORD = "//input[@type='password']"
+MENU = "//button[normalize-space()='Open menu']"
+
+
+@dataclass(frozen=True)
+class Site:
+    """A served site, and the address that was printed."""
+
+    factory: Factory
+    pages: str
+
+    def state(self, run: str) -> str:
+        return str(self.factory.api.ask("GET", f"flow_runs/{run}")["state"]["type"])
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("page")
+    made = Factory(folder / "site", {"BASEFORGE_HOME": str(folder / "home"), "BASEFORGE_LOCAL_NAME": "baseforge-page"})
+    made.folder.mkdir()
+    made.recipe("tiny", TINY)
+    made.recipe("slow", SLOW)
+    said: list[str] = []
+    try:
+        with made.served(said=said, env={"PREFECT_RUNNER_POLL_FREQUENCY": "1"}):
+            [pages] = re.findall(r"^pages: (\S+)$", "".join(said), re.MULTILINE)
+            yield Site(made, pages)
+    finally:
+        made.run("stop")
+
+
+@pytest.fixture(scope="module")
+def logged_in(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser that was opened at the printed address, where the printed login was typed."""
+    with browser(tmp_path_factory.mktemp("chromium")) as found:
+        found.open(site.pages)
+        found.type(PASSWORD, site.factory.run("page").stdout.splitlines()[1].removeprefix("login: "))
+        found.click("//button[normalize-space()='Login']")
+        found.see("//a[normalize-space()='Deployments']")
+        yield found
+
+
+def start(page: Browser, site: Site, image: str) -> str:
+    """Start a build by the form of its deployment; the id of its run."""
+    before = {run["id"] for run in site.factory.api.ask("POST", "flow_runs/filter", {"flows": {}})}
+    page.open(f"{site.pages}/v2/deployments")
+    page.click("//a[normalize-space()='build'][contains(@href, 'deployment/')]")
+    page.click("//button[normalize-space()='Run']")
+    page.click("//*[@role='menuitem'][contains(., 'Custom run')]")
+    page.type("//textarea", image)
+    page.click("//button[normalize-space()='Submit']")
+
+    def made() -> list[str]:
+        runs = site.factory.api.ask("POST", "flow_runs/filter", {"deployments": {"name": {"any_": ["build"]}}})
+        return [run["id"] for run in runs if run["id"] not in before]
+
+    until(made, LONG)
+    [run] = made()
+    return run
+
+
+def test_who_does_not_know_the_login_sees_nothing(site: Site, tmp_path: Path) -> None:
+    with browser(tmp_path / "profile") as stranger:
+        stranger.open(f"{site.pages}/v2/runs")
+        stranger.type(PASSWORD, "admin:guessed")
+        stranger.click("//button[normalize-space()='Login']")
+        stranger.see("//*[contains(text(), 'nvalid')]")
+        assert "/login" in stranger.address
+
+
+def test_a_build_is_started_by_the_form_and_listed(site: Site, logged_in: Browser) -> None:
+    run = start(logged_in, site, "tiny")
+    until(lambda: site.state(run) == "COMPLETED", LONG)
+    assert [build.split("@")[0] for build in site.factory.builds()] == ["tiny"]
+    logged_in.click("//a[normalize-space()='Runs']")
+    logged_in.see("//a[contains(., 'tiny · build')]")
+    logged_in.see("//*[normalize-space()='Completed']")
+
+
+def test_a_running_build_is_cancelled(site: Site, logged_in: Browser) -> None:
+    run = start(logged_in, site, "slow")
+    until(lambda: site.state(run) == "RUNNING", LONG)
+    logged_in.click("//a[normalize-space()='Runs']")
+    logged_in.click("//a[contains(., 'slow · build')]")
+    logged_in.click(MENU)
+    logged_in.click("//*[@role='menuitem'][contains(., 'Cancel')]")
+    logged_in.click("//*[@role='dialog' or @role='alertdialog']//button[normalize-space()='Cancel Flow Run']")
+    until(lambda: site.state(run) == "CANCELLED", LONG)
+    logged_in.see("//*[normalize-space()='Cancelled']")
+    until(lambda: site.factory.leftovers() == [], LONG)
+    assert [build for build in site.factory.builds() if build.startswith("slow@")] == []
