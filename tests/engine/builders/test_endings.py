@@ -18,6 +18,7 @@ from tests.engine.workshop import Workshop
 from tests.factory import Api, Factory
 from tests.faults import recipes
 from tests.faults.outcome import complains, start, stop
+from tests.parameters import some_in_full
 
 SLOWEST = 120.0
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
@@ -59,6 +60,10 @@ class Place:
             time.sleep(0.1)
 
 
+# Success, a killed command and a cancel show for Kubernetes what the rest shows for both drivers.
+IN_FULL = pytest.mark.parametrize("place", some_in_full(list(PLANS), "kubernetes"), indirect=True)
+
+
 @pytest.fixture(params=list(PLANS))
 def place(request: Any, workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     driver = str(request.param)
@@ -87,12 +92,14 @@ def test_success(place: Place) -> None:
     assert {"acquire", "bootstrap", "import", "release"} <= record["seconds"].keys()
 
 
+@IN_FULL
 def test_failure(place: Place) -> None:
     describe(place.site, BROKEN[place.driver])
     done = place.site.run("build", "large", "--no-publish")
     complains(done, 1, "starting failed", "localhost:1")
 
 
+@IN_FULL
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_an_interrupt(place: Place, number: signal.Signals) -> None:
     running = start(place.site, "build", "large", "--no-publish")
@@ -105,6 +112,7 @@ def test_a_killed_command_and_the_next_housekeeping(place: Place) -> None:
     assert (done.status, len(done.json["runs"])) == (0, 1), done.stderr
 
 
+@IN_FULL
 def test_a_killed_command_whose_work_folder_is_gone(place: Place) -> None:
     """As after a restart of the machine: then it is Prefect that knows whether the run has ended."""
     killed(place)
@@ -171,12 +179,14 @@ def test_a_cancel_in_prefect_s_pages(place: Place, served: Served) -> None:
     place.wait()
 
 
+@IN_FULL
 def test_a_flow_whose_process_is_killed(place: Place, served: Served) -> None:
     subprocess.run(["kill", "-KILL", str(served.flow())], check=True)
     served.ends("CRASHED")
     place.wait()
 
 
+@IN_FULL
 def test_a_runner_that_is_killed_with_its_flow_and_the_next_housekeeping(place: Place, served: Served) -> None:
     flow = served.flow()
     served.process.kill()
