@@ -6,6 +6,7 @@ import asyncio
 import os
 import shlex
 import sys
+import tempfile
 from pathlib import Path
 from typing import cast
 
@@ -18,7 +19,7 @@ from prefect.types.entrypoint import EntrypointType
 
 from flows import health, server
 from flows.build import build
-from flows.folders import data_folder
+from flows.folders import data_folder, make_data_folder, server_folder
 from flows.housekeeping import housekeeping
 from flows.nightly import nightly
 from flows.progress import Progress
@@ -58,7 +59,7 @@ def run(settings: Settings, address: str) -> None:
     os.environ["BASEFORGE_RECIPES"] = str(settings.recipes.absolute())
     show = Progress().say
     local = (known := server.running()) is not None and known.address == address
-    runner = Runner(pause_on_shutdown=False, limit=1)
+    runner = _runner()
     for deployment in deployments(settings):
         runner.add_deployment(deployment)
     show(f"pages: {address.removesuffix('/api')}")
@@ -76,6 +77,16 @@ def run(settings: Settings, address: str) -> None:
         return
     if problem:
         raise ServicesFailing(problem, server.log_end() if local else (), address)
+
+
+def _runner() -> Runner:
+    """Prefect's runner with its files in the data folder: by itself it uses one name in /tmp for all users."""
+    make_data_folder()
+    before, tempfile.tempdir = tempfile.tempdir, str(server_folder())
+    try:
+        return Runner(pause_on_shutdown=False, limit=1)
+    finally:
+        tempfile.tempdir = before
 
 
 async def _serve(runner: Runner) -> str:

@@ -131,3 +131,17 @@ def test_another_user_cannot_hold_the_lock_of_a_store(site):
             assert site.run("build", "tiny", "--force", timeout=30).status == 0
         finally:
             holder.kill()
+
+
+def test_serve_keeps_nothing_in_a_folder_that_all_users_share(site):
+    stranger(f"touch {site.work}/runner_storage")  # a name that Prefect's runner takes by itself
+    running = start(site, "serve", env={"TMPDIR": str(site.work)})
+    with running.process:
+        try:
+            running.until(lambda said: "nightly:" in said)
+            time.sleep(3)
+            assert running.process.poll() is None, running.said
+            assert [path.name for path in site.work.iterdir() if path.is_dir()] == []
+        finally:
+            running.process.terminate()
+            running.end(SLOWEST_END)
