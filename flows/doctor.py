@@ -20,7 +20,7 @@ from flows.builders.choose import choose
 from flows.builders.command import buildx
 from flows.builders.engine import connect
 from flows.settings import Settings
-from rootfs import emulation
+from rootfs import auth, emulation
 from rootfs.archive import Site, suites
 from rootfs.cgroup import group
 from rootfs.engines import is_root
@@ -173,7 +173,8 @@ def _credentials(site: Site) -> Finding:
         known = {entry.host for entry in site.transfers().credentials.entries}
     except Problem as problem:
         return Finding("credentials", _sentence(problem), False, True, problem.mend)
-    return Finding("credentials", f"for {len(known)} hosts of archives", True, False, "")
+    closed = "".join(f"; {file} is not for us" for file in auth.unreadable())
+    return Finding("credentials", f"for {len(known)} hosts of archives{closed}", True, False, "")
 
 
 def _scripts() -> Finding:

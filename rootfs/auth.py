@@ -87,6 +87,13 @@ def private(file: Path) -> str:
         raise AuthFileUnfit(file, getattr(error, "strerror", None) or "it is not UTF-8 text") from error
 
 
+def unreadable(machine: tuple[Path, Path] = (CONFIGURED, PARTS)) -> list[Path]:
+    """The machine's own files that we may not read: what is in them is for other users."""
+    configured, parts = machine
+    files = (configured, *sorted(parts.glob("*.conf")))
+    return [file for file in files if os.access(file, os.F_OK) and not os.access(file, os.R_OK)]
+
+
 def _readable(file: Path) -> list[str]:
     try:
         return [file.read_text(encoding="utf-8")]

@@ -11,10 +11,12 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from rootfs import fields
 from rootfs.common import Common
+from rootfs.mask import masked
 from rootfs.parts import Part
 
 # A line that only BuildKit's directives and comments may come before (frontend/dockerfile/parser/directives.go).
 SYNTAX = re.compile(r"\s*(#|//)\s*syntax\s*=", re.IGNORECASE)
+ADD = re.compile(r"\s*ADD\s", re.IGNORECASE)
 COMMENT = re.compile(r"\s*(#|//|$)")
 
 
@@ -91,6 +93,7 @@ def faults(recipe: DockerfileRecipe, folder: Path) -> Iterator[tuple[str, str]]:
     What a Dockerfile means is BuildKit's to say; but a `# syntax=` line has it fetch another BuildKit first.
     """
     path = folder / recipe.dockerfile
+    yield from _passwords(path)
     with path.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, 1):
             if not COMMENT.match(line):
@@ -99,4 +102,19 @@ def faults(recipe: DockerfileRecipe, folder: Path) -> Iterator[tuple[str, str]]:
                 yield (
                     f"{path}:{number}:1",
                     "a `# syntax=` line fetches an image, and this build has no network: remove the line",
+                )
+
+
+def _passwords(path: Path) -> Iterator[tuple[str, str]]:
+    """Each line of an ADD, which may go on over several, whose address has a name or a password."""
+    adds = goes_on = False
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, 1):
+            adds = adds if goes_on else bool(ADD.match(line))
+            goes_on = line.rstrip().endswith("\\")
+            if adds and masked(line) != line:
+                yield (
+                    f"{path}:{number}:1",
+                    "this address has a name or a password in it, which the image's history would show: fetch it in"
+                    " a RUN that has --mount=type=secret",
                 )

@@ -15,7 +15,7 @@ import pytest
 from rootfs import lists
 from rootfs.apt import Apt
 from rootfs.aptroot import AptRoot
-from rootfs.archive import Site
+from rootfs.archive import Site, Source
 from rootfs.common import Origin
 from rootfs.errors import (
     AccessDenied,
@@ -35,6 +35,8 @@ from rootfs.errors import (
     UnsignedRelease,
 )
 from rootfs.lockfile import write_locks
+from rootfs.release import fetch_releases
+from rootfs.transfer import Transfers
 from tests.debian import POCKETS, SUITE, Archive, Deb, served
 from tests.unit.rootfs.conftest import SHELF, recipe
 
@@ -240,6 +242,17 @@ def test_lists_for_which_apt_has_no_password_say_so(scene):
     with pytest.raises(AccessDenied, match="401 Unauthorized") as caught:
         scene.lock()
     assert caught.value.where.startswith(scene.server.address)
+
+
+def test_a_release_file_that_comes_byte_by_byte_is_given_up(scene):
+    scene.server.pause = lambda path: 0.05
+    source = Source(scene.server.address, scene.server.address, SUITE, ("main",), scene.archive.signer.keyring)
+    with pytest.raises(
+        ArchiveUnreachable, match=r"it sent \d+ bytes in 0.5 s, and 1000 a second are the least"
+    ) as caught:
+        fetch_releases((source,), {}, Transfers(rate=1000, window=0.5))
+    assert caught.value.where == f"{source.folder}/InRelease"
+    assert "name a mirror" in caught.value.mend
 
 
 def test_an_archive_that_sends_lists_byte_by_byte_is_given_up(scene, monkeypatch):

@@ -145,3 +145,21 @@ def test_a_context_is_what_the_digest_speaks_of(tmp_path):
     assert modes == {"deep": "0o755", "deep/file": "0o644", "run": "0o755"}
     assert {int(status.st_mtime) for status in copied.values()} == {99}
     assert os.readlink(tmp_path / "copy/link") == "deep/file"  # noqa: PTH115
+
+
+ADDED = {
+    "FROM scratch\nADD https://joe:s3cret@a.example/x /x\n": 2,
+    "FROM scratch\nadd --chmod=755 \\\n  https://s3cret@a.example/x /x\n": 3,
+    "FROM scratch\nADD https://a.example/x /x\nENV A=https://joe:public@a.example\nADD git@a.example:x /x\n": 0,
+}
+
+
+@pytest.mark.parametrize("dockerfile", ADDED)
+def test_an_address_with_a_password_is_not_added(write, dockerfile):
+    path = write(f"{ONLINE}repeatable: true", dockerfile)
+    if not ADDED[dockerfile]:
+        assert read(path)
+        return
+    with pytest.raises(RecipeInvalid, match=f"Dockerfile:{ADDED[dockerfile]}:1: this address has a name") as caught:
+        read(path)
+    assert "s3cret" not in str(caught.value)
