@@ -17,6 +17,7 @@ from rootfs.errors import NamesBehind, RegistryUnreachable, StoreRefused
 from tests.engine.publishing import FOREIGN, NAME, OWN, Press
 from tests.engine.registry import free_port
 from tests.engine.registry import registry as serve
+from tests.factory import Factory
 
 LOCAL_NAME = "baseforge-names"
 
@@ -234,3 +235,31 @@ def _unreachable(*_: object, **__: object) -> None:
 def _lose(press: Press, digest: str) -> None:
     """Let the registry lose an image, as its API has it."""
     press.ask(f"manifests/{digest}", "DELETE")
+
+
+@pytest.fixture
+def site(press: Press) -> Factory:
+    """The same from outside: the command line, with a registry."""
+    settings = {"REGISTRY": press.registry, "REGISTRY_INSECURE": "true", "LOCAL_NAME": LOCAL_NAME}
+    return Factory(press.folder, {f"BASEFORGE_{name}": value for name, value in settings.items()})
+
+
+def test_the_command_line_goes_back_and_says_so(site: Factory, press: Press) -> None:
+    told = []
+    for text in "aba":
+        site.recipe(NAME, f"kind: scratch\nfiles: [{{path: /text, content: {text}}}]\n")
+        [done] = site.built(NAME)
+        told.append(done)
+    assert [each["status"] for each in told] == ["published", "published", "moved"]
+    first, second, _ = (each["build"] for each in told)
+    agree(press, first)
+    shown = site.run("show", NAME, "--json").json
+    assert (shown["build"], shown["latest"]["number"]) == (first, 3)
+    assert [each["build"] for each in shown["latest"]["history"]] == [second, first]
+    assert [each["build"] for each in site.run("list", "--json").json] == [first]
+    press.clear_engine()
+    night = site.run("nightly", "--json")
+    assert (night.status, night.json["summary"]) == (0, {"moved": 1})
+    assert "the engine did not have" in night.json["builds"][0]["reason"]
+    assert site.run("nightly", "--json").json["summary"] == {"unchanged": 1}
+    agree(press, first)
