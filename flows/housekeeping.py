@@ -51,7 +51,8 @@ def _finish_names(here: Session) -> None:
     failed: list[Problem] = []
     for image in unfinished(here):
         try:
-            here.progress.say(f"{image}: names moved to build {finish(image)}, which an interrupted run had published")
+            if build := finish(image):
+                here.progress.say(f"{image}: names moved to build {build}, which an interrupted run had published")
         except Problem as problem:
             here.progress.say(f"{image}: names not moved: {problem}")
             failed.append(problem)

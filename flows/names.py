@@ -131,10 +131,13 @@ def move(existing: Existing) -> Record:
 
 @step("finish {image}", network=True)
 def finish(image: str) -> str:
-    """Finish what an interrupted run has left: let the names follow the store. Returns the build that they mean now."""
+    """Finish what an interrupted run has left: let the names follow the store. Returns the build that they mean now.
+
+    Where the store has no longer the record of that build nothing is done: the next run of the image decides.
+    """
     here = current()
-    record = publication.latest(here.store, image)
-    if record is None:
+    record, pointed = publication.newest_build(here.store, image), newest.read(here.store, image)
+    if record is None or pointed is None or pointed.build != record.build:
         return ""
     bring(here, record)
     follow(here, record)
