@@ -19,6 +19,7 @@ from flows import server
 from flows.builders.choose import choose
 from flows.builders.command import buildx
 from flows.builders.engine import connect
+from flows.folders import data_folder
 from flows.settings import Settings
 from rootfs import auth, emulation
 from rootfs.archive import Site, suites
@@ -27,6 +28,7 @@ from rootfs.engines import is_root
 from rootfs.errors import Problem
 from rootfs.lock import native_architecture, package_versions
 from rootfs.platforms import PLATFORMS, platform_name
+from rootfs.private import user_name
 from rootfs.run import run
 from rootfs.sandbox import Limits, for_commands, for_trees
 
@@ -83,6 +85,7 @@ def report(settings: Settings) -> list[Finding]:
         _emulation(),
         _namespaces(),
         _sandbox(settings.limits),
+        _data(),
         _disk(settings.work),
         _memory(),
     ]
@@ -246,6 +249,19 @@ def _user() -> str:
 def _has_subuids() -> bool:
     owners = {line.split(":")[0] for line in SUBUIDS.read_text().splitlines()} if SUBUIDS.exists() else set()
     return bool(owners & {_user(), str(os.geteuid())}) and shutil.which("newuidmap") is not None
+
+
+def _data() -> Finding:
+    """Whether the data folder is this user's, as builds want it."""
+    folder = data_folder()
+    try:
+        owner = folder.stat().st_uid
+    except OSError:  # a build makes it
+        owner = os.geteuid()
+    if owner == os.geteuid():
+        return Finding("data folder", str(folder), True, True, "")
+    mend = "With sudo: sudo -H. Or name another: BASEFORGE_HOME."
+    return Finding("data folder", f"{folder} belongs to {user_name(owner)}", False, True, mend)
 
 
 def _disk(work: Path) -> Finding:

@@ -785,7 +785,7 @@ class FolderForeign(MachineError):
         super().__init__(
             f"this folder belongs to {owner}, and you are not that user",
             where=str(folder),
-            mend="Name another: BASEFORGE_HOME is where data is kept, `work` and `memory` are where images are made.",
+            mend="With sudo: sudo -H. Or name another as the data folder: BASEFORGE_HOME.",
         )
 
 
@@ -813,7 +813,7 @@ class WorkFolderFailed(MachineError):
     def __init__(self, parent: object, reason: str) -> None:
         super().__init__(
             f"no work folder can be made in {parent}: {reason}",
-            mend="Name another: `work` in baseforge.toml or BASEFORGE_WORK.",
+            mend="Name another: `work` or `memory` in baseforge.toml, or BASEFORGE_WORK or BASEFORGE_MEMORY.",
         )
 
 

@@ -163,6 +163,16 @@ def test_namespaces_that_are_forbidden(monkeypatch):
     assert "\n" not in finding.found
 
 
+def test_a_data_folder_of_another_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("BASEFORGE_HOME", str(tmp_path))
+    assert (find("data folder").found, find("data folder").ok) == (str(tmp_path), True)
+    monkeypatch.setattr(doctor.os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+    assert (find("data folder").ok, find("data folder").needed) == (False, True)
+    assert "belongs to" in find("data folder").found
+    monkeypatch.setenv("BASEFORGE_HOME", str(tmp_path / "none"))
+    assert find("data folder").ok
+
+
 def test_a_work_folder_that_is_not_there_yet(tmp_path):
     assert find("work folder", work=tmp_path / "a/b").found.endswith(f"free in {tmp_path}/a/b")
 
