@@ -24,6 +24,7 @@ start_emulation() {
         logged systemctl restart systemd-binfmt || true
     else
         [ -e "$binfmt/register" ] || logged mount -t binfmt_misc binfmt_misc "$binfmt" || true
+        [ ! -w "$binfmt/status" ] || echo 1 >"$binfmt/status" # a test that was killed may have switched all of it off
         for file in /usr/lib/binfmt.d/qemu-*.conf; do
             name=${file##*/}
             [ -e "$binfmt/${name%.conf}" ] || [ ! -w "$binfmt/register" ] || cat "$file" >"$binfmt/register" 2>>"$log" || true

@@ -179,9 +179,11 @@ def test_emulation_is_asked_for_and_registered_again_where_it_is_gone(clone, env
     assert call(clone / "baseforge", "setup", "--emulate", env=environment).returncode == 2
     entry = Path("/proc/sys/fs/binfmt_misc/qemu-aarch64")
     entry.write_text("-1")  # which takes it away
+    entry.with_name("status").write_text("0")  # as a test that was killed leaves it
     done = call(clone / "baseforge", "setup", "--no-engine", "--emulation", env=environment, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "registering QEMU" in done.stderr
     assert "enabled" in entry.read_text()
+    assert entry.with_name("status").read_text() == "enabled\n"
     again = call(clone / "baseforge", "setup", "--no-engine", "--emulation", env=environment)
     assert (again.returncode, "registering" in again.stderr) == (0, False)
