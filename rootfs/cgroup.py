@@ -24,7 +24,7 @@ CONTROLLERS = ("memory", "pids")
 Limit = Literal["memory", "processes"]
 
 # Starts a program in the groups that are named before `--`.
-JOIN = 'while [ "$1" != -- ]; do echo 0 >"$1/cgroup.procs"; shift; done; shift; exec "$@"'
+JOIN = 'while [ "$1" != -- ]; do echo 0 >"$1/cgroup.procs" || exit; shift; done; shift; exec "$@"'
 
 
 @dataclass(frozen=True)
@@ -113,10 +113,11 @@ def parent_of(controller: str) -> Path | None:
 
 def _delegated(mounted: Path, own: str, controller: str) -> Path | None:
     """Our group or the nearest one above it that hands the controller down; one with processes in it cannot."""
-    for place in (each := Path(own), *each.parents):
+    for place in (Path(own), *Path(own).parents):
         folder = mounted / str(place).lstrip("/")
         with contextlib.suppress(OSError):
-            if controller in (folder / "cgroup.subtree_control").read_text().split() and os.access(folder, os.W_OK):
+            there = controller in (folder / "cgroup.subtree_control").read_text().split()
+            if there and all(os.access(path, os.W_OK) for path in (folder, folder / "cgroup.procs")):
                 return folder
     return None
 

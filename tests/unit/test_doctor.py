@@ -1,5 +1,6 @@
 """The facts of `baseforge doctor`, on machines that lack this or that."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -171,6 +172,30 @@ def test_a_data_folder_of_another_user(tmp_path, monkeypatch):
     assert "belongs to" in find("data folder").found
     monkeypatch.setenv("BASEFORGE_HOME", str(tmp_path / "none"))
     assert find("data folder").ok
+
+
+def test_the_sandbox_is_tried_out_and_its_limits_are_said(monkeypatch):
+    finding = find("sandbox", sandbox_memory=3 << 30, sandbox_processes=99)
+    assert finding.found.startswith("3.0 GiB of memory and 99 processes ")
+
+    @contextlib.contextmanager
+    def none(*_):
+        yield None
+
+    monkeypatch.setattr(doctor, "group", none)
+    finding = find("sandbox")
+    assert "each: no control group" in finding.found
+    assert (finding.ok, finding.needed) == (False, False)
+
+
+def test_a_sandbox_that_cannot_be_made(monkeypatch):
+    def refused(*_, **__):
+        raise ProgramFailed("true", 1, "bwrap: Can't mount proc on /newroot/proc: Operation not permitted")
+
+    monkeypatch.setattr(doctor, "run", refused)
+    finding = find("sandbox")
+    assert (finding.ok, finding.needed) == (False, True)
+    assert "Can't mount proc" in finding.found
 
 
 def test_a_work_folder_that_is_not_there_yet(tmp_path):
