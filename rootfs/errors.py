@@ -108,8 +108,8 @@ class LimitReached(BuildError):
 
     def __init__(self, program: str, amount: str, setting: str, output: str) -> None:
         super().__init__(
-            f"{program} and what it started wanted more than {amount}, which is their limit, and were stopped",
-            mend=f"If they need more, raise {_setting(setting)}.",
+            f"{program} reached the limit of {amount} and was stopped, with all that it had started",
+            mend=f"If it needs more, raise {_setting(setting)}.",
             output=output,
         )
 

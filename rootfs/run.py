@@ -286,7 +286,8 @@ def _started(
             start_new_session=True,
             umask=0o022,
         )
-        program = _Program(Path(words[0]).name, process, log, timeout, sandbox, limited)
+        name = sandbox.title if sandbox and sandbox.title else Path(words[0]).name
+        program = _Program(name, process, log, timeout, sandbox, limited)
         try:
             with counted(program, fed=piped):
                 yield program

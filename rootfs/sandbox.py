@@ -91,11 +91,15 @@ class Limits:
 
 @dataclass(frozen=True)
 class Sandbox:
-    """What a program is started through. With `owners` it makes files of many owners, and can mount."""
+    """What a program is started through. With `owners` it makes files of many owners, and can mount.
+
+    Errors name the program so, if there is a `title`.
+    """
 
     view: tuple[str, ...]
     limits: Limits
     owners: bool = False
+    title: str = ""
 
     def leash(self, *, root: bool, refusing: int) -> list[str]:
         """The command line of bubblewrap, up to the program's own.
@@ -126,16 +130,21 @@ def for_commands(folder: Path, limits: Limits) -> Sandbox:
 
 
 def for_trees(
-    work: Path, limits: Limits, readable: tuple[Path, ...] = (), bound: tuple[tuple[Path, str], ...] = ()
+    work: Path,
+    limits: Limits,
+    readable: tuple[Path, ...] = (),
+    bound: tuple[tuple[Path, str], ...] = (),
+    title: str = "",
 ) -> Sandbox:
     """For programs that make a tree in the folder `work`.
 
-    They can also read the paths `readable`, and write to each path of `bound`, which they know by another name.
+    They can also read the paths `readable`, and write to each path of `bound`, which they know by another name. Errors
+    name the program by the `title`, if there is one.
     """
     given = [word for path in (*_python(), *readable) for word in ("--ro-bind", str(path), str(path))]
     names = [word for path, name in bound for word in ("--dev-bind", str(path), name)]
     view = (*_toolchain(), *given, "--dev-bind", str(work), str(work), *names, "--chdir", "/")
-    return Sandbox(view, limits, owners=True)
+    return Sandbox(view, limits, owners=True, title=title)
 
 
 def inside(tree: Path) -> list[str]:
@@ -147,9 +156,14 @@ def inside(tree: Path) -> list[str]:
     return [*START, *APART, *root, *_capabilities(OF_DPKG), "--"]
 
 
-def script(tree: Path) -> str:
-    """A shell script that runs its arguments as a program of a tree, for programs that start others by themselves."""
-    return f'#!/bin/sh\nexec {shlex.join(inside(tree))} "$@"\n'
+def write_script(path: Path, tree: Path, *, as_chroot: bool = False) -> Path:
+    """Write a shell script that runs its arguments as a program of a tree, for what starts such programs by itself.
+
+    `as_chroot` leaves the first argument out, which is the tree where chroot(8) is called.
+    """
+    path.write_text(f'#!/bin/sh\n{"shift" if as_chroot else ":"}\nexec {shlex.join(inside(tree))} "$@"\n')
+    path.chmod(0o755)
+    return path
 
 
 def limit_in(output: str) -> Limit | None:

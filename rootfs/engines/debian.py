@@ -25,7 +25,7 @@ from rootfs.engines import TIMEOUT, Job, is_root, kept, own, plain, remove_tree,
 from rootfs.engines.essential import make as make_essential
 from rootfs.engines.plain import Unpacking
 from rootfs.engines.plan import Start, plan_of
-from rootfs.errors import ClockBehind, DiskFull, Problem, ProgramFailed
+from rootfs.errors import ClockBehind, DiskFull, LimitReached, Problem, ProgramFailed, ProgramTimedOut
 from rootfs.lock import Package
 from rootfs.members import Member, Members, from_tar, from_tree
 from rootfs.merge import members_of, tree_of
@@ -33,6 +33,7 @@ from rootfs.normalise import folders_dated
 from rootfs.recipe import DebootstrapRecipe
 from rootfs.run import run, stream
 from rootfs.sandbox import for_trees
+from rootfs.stage_two.customise import CUSTOMISE
 from rootfs.stage_two.plan import Plan
 from rootfs.tar import frames
 
@@ -182,15 +183,25 @@ def _run(job: Job, plan: Plan, begin: Callable[[], bytes], timeout: float) -> No
     said, problem = job.folder / "plan.json", job.folder / "problem.json"
     said.write_bytes(_with_files(job, plan).dumped())
     problem.write_bytes(b" " * ROOM)
+    readable, doing = (plan.start,) if plan.start else (), ["packages"]
+
+    def log(line: str) -> None:
+        if line.removeprefix(CUSTOMISE) in plan.scripts:
+            doing[0] = line
+        job.log(line)
+
     try:
         run(
             own.command_apart("rootfs.stage_two", said, problem),
             env=job.environment | own.ENVIRONMENT,
             stdin=begin,
-            contained=for_trees(job.folder, job.limits, readable=(plan.start,) if plan.start else ()),
+            contained=for_trees(job.folder, job.limits, readable, title="a program of the tree"),
             timeout=timeout,
-            log=job.log,
+            log=log,
         )
+    except (LimitReached, ProgramTimedOut) as error:
+        error.where = doing[0]
+        raise
     except ProgramFailed as error:
         if text := problem.read_text().strip():
             raise _told(text) from error

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from rootfs import sandbox
 from rootfs.engines import Job, is_root, repository
 from rootfs.engines.plain import Plain
 from rootfs.errors import NeedsRoot, ProgramFailed
@@ -13,6 +14,7 @@ from rootfs.stage_two import places
 
 # What its scripts for some suites want although the lock may not have it: apt comes in stage two, with what it needs.
 WANTED = ("apt", "usr-is-merged")
+CHROOT = "/usr/sbin/chroot"
 LOG = "debootstrap/debootstrap.log"  # in the tree
 LINES = 100  # of its log that are shown when it fails
 LEFT_OVER = ("debootstrap", "etc/apt/sources.list", "var/lib/apt/lists", "var/cache/apt/archives")
@@ -60,4 +62,6 @@ def _bootstrap(job: Job, suite: str, epoch: int) -> None:
         job.tree,
         f"file://{repository.PLACE}",
     ]
-    repository.bootstrap(job, command, epoch)
+    # It runs programs of the tree through chroot, with a PATH of its own.
+    inside = sandbox.write_script(job.folder / "chroot", job.tree, as_chroot=True)
+    repository.bootstrap(job, command, epoch, bound=((inside, CHROOT),))

@@ -13,14 +13,13 @@ from rootfs.engines import Job, repository
 from rootfs.engines.plain import Plain
 from rootfs.programs import alone
 
+INSIDE = "inside"  # as the hooks call it
 HOOKS = Path(__file__).parent / "hooks"
 
 
 def stage_one(job: Job, debs: Callable[[], list[Plain]], suite: str, epoch: int) -> None:
     """Make the tree of the packages. Raises BadDeb, ProgramFailed, ProgramTimedOut."""
-    inside = job.folder / "inside"
-    inside.write_text(sandbox.script(job.tree))
-    inside.chmod(0o755)
+    sandbox.write_script(job.folder / INSIDE, job.tree)
     command: list[str | Path] = [
         "mmdebstrap",
         "--mode=root",

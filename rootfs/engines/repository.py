@@ -70,13 +70,13 @@ def bootstrap(
     command: Sequence[str | Path],
     epoch: int,
     debs: Callable[[], bytes] | None = None,
-    readable: tuple[Path, ...] = (),
+    bound: tuple[tuple[Path, str], ...] = (),
 ) -> None:
     """Run an engine in a sandbox on the job's repository, which is in the folder `REPOSITORY` there.
 
-    What `debs` says when they are there is the engine's standard input. The engine can read the paths `readable`.
-    Raises LimitReached, ProgramFailed, ProgramTimedOut.
+    What `debs` says when they are there is the engine's standard input. The engine knows each path of `bound` by another
+    name besides. Raises LimitReached, ProgramFailed, ProgramTimedOut.
     """
-    view = for_trees(job.folder, job.limits, readable=readable, bound=((job.repository, PLACE),))
+    view = for_trees(job.folder, job.limits, bound=((job.repository, PLACE), *bound))
     environment = {**job.environment, "SOURCE_DATE_EPOCH": str(epoch), "REPOSITORY": PLACE}
     run(command, env=environment, stdin=debs, contained=view, timeout=job.limits.seconds, log=job.log)

@@ -14,6 +14,7 @@ from rootfs.stage_two.plan import Plan
 from rootfs.stage_two.say import say
 
 BUILT_IN = ("C", "POSIX", "C.UTF-8", "C.utf8")  # locales of libc-bin itself
+CUSTOMISE = "customise: "  # begins the line that says which script is run
 GENERATOR = "usr/sbin/locale-gen"
 KNOWN = "usr/share/i18n/SUPPORTED"
 
@@ -49,7 +50,7 @@ def set_timezone(tree: Path, timezone: str) -> None:
 def run_scripts(plan: Plan) -> None:
     """Run each script in the tree, from its root folder. Raises ScriptFailed with what it printed."""
     for script in plan.scripts:
-        say(f"customise: {script}")
+        say(f"{CUSTOMISE}{script}")
         places.write(plan.tree, f"/{SCRIPT}", plan.files / script, mode=0o755)
         try:
             run([*inside(plan.tree), f"/{SCRIPT}"], env=environment_of(plan), log=say)
