@@ -74,8 +74,8 @@ def bootstrap(
 ) -> None:
     """Run an engine in a sandbox on the job's repository, which is in the folder `REPOSITORY` there.
 
-    What `debs` says when they are there is the engine's standard input. The engine knows each path of `bound` by another
-    name besides. Raises LimitReached, ProgramFailed, ProgramTimedOut.
+    What `debs` says when they are there is the engine's standard input. The engine knows each path of `bound` by
+    another name besides. Raises LimitReached, ProgramFailed, ProgramTimedOut.
     """
     view = for_trees(job.folder, job.limits, bound=((job.repository, PLACE), *bound))
     environment = {**job.environment, "SOURCE_DATE_EPOCH": str(epoch), "REPOSITORY": PLACE}
