@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from contextlib import ExitStack
 from typing import Any
@@ -14,6 +15,7 @@ from flows import dockerfile, interrupt, names
 from flows.choice import Choice
 from flows.describe import describe
 from flows.finish import published, united
+from flows.folders import known_error
 from flows.inputs import Inputs, Meant
 from flows.lean import flow
 from flows.leftovers import clear_away
@@ -25,7 +27,7 @@ from flows.session import current, current_run, new_run, session
 from flows.settings import load
 from flows.tasks import resolve, smoke
 from flows.trees import empty_folder
-from rootfs.errors import ArchiveMoved, BlobDamaged, BlobMissing, LayerDamaged, Problem, Unexpected
+from rootfs.errors import ArchiveMoved, BlobDamaged, BlobMissing, DiskFull, LayerDamaged, Problem, Unexpected
 from rootfs.parents import parents_first
 
 DAMAGED = (BlobDamaged, BlobMissing, LayerDamaged)
@@ -129,10 +131,10 @@ def _attempt(image: str, choice: Choice, *, of_night: bool) -> Record:
         except Exception as error:  # a bug that one image meets must not cost the others their night
             if interrupt.came():
                 raise KeyboardInterrupt from error
-            if not isinstance(error, Problem):
-                run.log(traceback.format_exc())
-            problem = error if isinstance(error, Problem) else Unexpected(image, error)
-        run.log(str(problem))
+            problem = error if isinstance(error, Problem) else known_error(error)
+            with contextlib.suppress(DiskFull):  # of the log; the error that ended the build is the one to tell
+                run.log(str(problem) if problem else traceback.format_exc())
+            problem = problem or Unexpected(image, error)
         return Record(
             image=image,
             build=run.build,

@@ -14,6 +14,7 @@ from typer.main import get_command
 from flows import commands, importing, interrupt, looking, report, server
 from flows.ahead import ahead
 from flows.choice import Choice
+from flows.folders import known_error
 from flows.looking import Json, Recipes
 from flows.progress import Progress
 from flows.publish import publication
@@ -255,10 +256,16 @@ def _run(words: list[str], debug: bool) -> int:
             raise
         typer.echo(f"baseforge: {problem}", err=True)
         return problem.status
-    except Exception:
-        if debug or not interrupt.came():
+    except Exception as error:
+        if debug:
             raise
-        status = INTERRUPTED
+        if interrupt.came():
+            status = INTERRUPTED
+        elif full := known_error(error):
+            typer.echo(f"baseforge: {full}", err=True)
+            status = full.status
+        else:
+            raise
     if status == INTERRUPTED:
         typer.echo("baseforge: interrupted; `baseforge list` shows what is published", err=True)
     return status

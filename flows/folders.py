@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rootfs.errors import Problem
 
 
 def data_folder() -> Path:
@@ -35,3 +40,10 @@ def cache_folder() -> Path:
 def server_folder() -> Path:
     """The local Prefect server's own: its database, log and state file."""
     return data_folder() / "prefect"
+
+
+def known_error(error: Exception) -> Problem | None:
+    """The error of a full disk as one that names the folder, wherever it comes from; None for other errors."""
+    from rootfs.disk import told
+
+    return told(error, data_folder(), Path(tempfile.gettempdir()))

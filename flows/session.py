@@ -20,6 +20,7 @@ from flows.settings import Settings, load
 from flows.store import Store, open_store
 from rootfs.apt import Apt
 from rootfs.builder import BuilderPlan
+from rootfs.disk import close_quietly, disk_full
 from rootfs.mask import masked
 from rootfs.run import Log
 
@@ -91,7 +92,8 @@ class Run:
     def log(self, line: str) -> None:
         """Keep a line of a program's output, and show it while it is the newest. Passwords in addresses are masked."""
         line = masked(line)
-        print(line, file=self.log_stream, flush=True)
+        with disk_full(self.log_file.parent):
+            print(line, file=self.log_stream, flush=True)
         self.progress.detail(line)
 
 
@@ -155,9 +157,12 @@ def new_run(image: str) -> Iterator[Run]:
         return
     build = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
     log_file = _logs(image) / f"{build}.log"
-    log_file.parent.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(os.open(log_file, NEW, 0o600), "w") as stream:
-        _note_newest(log_file)
+    with contextlib.ExitStack() as closing:
+        with disk_full(log_file.parent):
+            log_file.parent.mkdir(parents=True, exist_ok=True)
+            stream = os.fdopen(os.open(log_file, NEW, 0o600), "w")
+            closing.callback(close_quietly, stream)
+            _note_newest(log_file)
         token = _run.set(Run(image, build, log_file, stream, current().progress))
         try:
             yield _run.get()

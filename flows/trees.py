@@ -7,6 +7,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from flows.inputs import Inputs
+from rootfs.disk import room
 from rootfs.engines import Job, engine_for, remove_tree
 from rootfs.members import Members
 from rootfs.merge import Stack
@@ -44,7 +45,7 @@ def grow(
         below=wanted.lineage[:-1],
         limits=limits,
     )
-    with ExitStack() as engine_run:
+    with room(job.folder), ExitStack() as engine_run:
         members = iter(engine_run.enter_context(engine_for(wanted.recipe)(job)))
         first = list(islice(members, 1))  # an engine that fails does so before its first member
         running.push(engine_run.pop_all())

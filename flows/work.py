@@ -16,6 +16,7 @@ from pathlib import Path
 from flows.folders import data_folder
 from rootfs import kept, locks, private
 from rootfs.digests import digest_of
+from rootfs.disk import any_disk_full, disk_full
 from rootfs.engines import remove_tree
 from rootfs.errors import FolderForeign, WorkFolderFailed
 from rootfs.run import run
@@ -26,16 +27,21 @@ IMAGES = "images"  # a file in a work folder: the ids of the images that the run
 
 @contextlib.contextmanager
 def work_folder(parent: Path, run_id: str) -> Iterator[Path]:
-    """An empty folder for one run, gone when the block ends, however it ends. Raises WorkFolderFailed, LockHeld."""
+    """An empty folder for one run, gone when the block ends, however it ends.
+
+    Raises WorkFolderFailed, LockHeld, DiskFull.
+    """
     with contextlib.ExitStack() as held:
         try:
-            folder = own_folder(parent) / run_id
-            held.enter_context(locks.locked(_lock_of(folder)))
-            folder.mkdir(private.MODE)
+            with disk_full(parent):
+                folder = own_folder(parent) / run_id
+                held.enter_context(locks.locked(_lock_of(folder)))
+                folder.mkdir(private.MODE)
         except OSError as error:
             raise WorkFolderFailed(parent, error.strerror or str(error)) from error
         try:
-            yield folder
+            with any_disk_full(folder, data_folder(), Path(tempfile.gettempdir())):
+                yield folder
         finally:
             _remove(folder)
 

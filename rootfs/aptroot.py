@@ -11,6 +11,8 @@ from rootfs import kept
 from rootfs.archive import Source
 from rootfs.auth import CONFIGURED, PARTS
 from rootfs.digests import digest_of
+from rootfs.disk import disk_full, room, says_full
+from rootfs.errors import ProgramFailed
 from rootfs.keyring import armoured
 from rootfs.run import Log, Outcome, proxies, run
 
@@ -65,8 +67,9 @@ class AptRoot:
         self, folder: Path, sources: str, architecture: str, lists: Path | None = None, *, auth: Path | None = None
     ) -> None:
         self.folder, self.lists, self.architecture = folder, lists or folder / "lists", architecture
-        for name in (*FOLDERS, self.lists / "partial"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
+        with disk_full(folder):
+            for name in (*FOLDERS, self.lists / "partial"):
+                (folder / name).mkdir(parents=True, exist_ok=True)
         configuration = CONFIGURATION.format(
             root=folder,
             lists=self.lists,
@@ -81,10 +84,18 @@ class AptRoot:
                 kept.write(path, text.encode())
 
     def run(self, *argv: str, check: bool = True, log: Log | None = None, timeout: float = TIMEOUT) -> Outcome:
-        """Run a program of apt's on this root. Raises ProgramTimedOut and, unless `check` is False, ProgramFailed."""
+        """Run a program of apt's on this root.
+
+        Raises ProgramTimedOut, DiskFull, which apt takes for a failure of the archive, and, unless `check` is False,
+        ProgramFailed.
+        """
         own = {"APT_CONFIG": str(self.folder / "apt.conf"), "DEBIAN_FRONTEND": "noninteractive"}
         environment = {**proxies(), **own}
-        return run(argv, env=environment, check=check, log=log, timeout=timeout)
+        with room(self.folder):
+            done = run(argv, env=environment, check=check, log=log, timeout=timeout)
+            if done.status and says_full(done.stderr):
+                raise ProgramFailed(argv[0], done.status, done.stderr)
+            return done
 
     def preferences(self, text: str) -> tuple[str, ...]:
         """The option that makes these preferences (apt_preferences(5)) count."""

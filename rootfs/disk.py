@@ -1,16 +1,19 @@
-"""What a full disk does to files, said in one way."""
+"""Full disks: every error of one becomes DiskFull, which names the folder."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any
 
-from rootfs.errors import DiskFull
+from rootfs.errors import DiskFull, Problem
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+TEXTS = tuple(os.strerror(number) for number in FULL)  # what programs print of it
 
 
 @contextlib.contextmanager
@@ -24,7 +27,57 @@ def disk_full(folder: Path) -> Iterator[None]:
         raise
 
 
-def close_quietly(file: BinaryIO) -> None:
+@contextlib.contextmanager
+def room(folder: Path) -> Iterator[None]:
+    """A block whose errors, also those of programs that it runs, are DiskFull where they say that no space is left."""
+    try:
+        yield
+    except (Problem, OSError) as error:
+        if says_full(error.output if isinstance(error, Problem) else str(error)):
+            raise DiskFull(fullest(folder, Path(tempfile.gettempdir()))) from error
+        raise
+
+
+@contextlib.contextmanager
+def any_disk_full(*folders: Path) -> Iterator[None]:
+    """A block whose errors of a full disk are DiskFull, as `told` has them."""
+    try:
+        yield
+    except OSError as error:
+        if full := told(error, *folders):
+            raise full from error
+        raise
+
+
+def told(error: Exception, *folders: Path) -> DiskFull | None:
+    """The error of a full disk as DiskFull; of the folders, which it may be in, it names the one with the least space.
+
+    None for any other error.
+    """
+    if not isinstance(error, OSError) or not (error.errno in FULL or says_full(str(error))):
+        return None
+    return DiskFull(Path(os.fsdecode(error.filename)).parent if error.filename else fullest(*folders))
+
+
+def says_full(text: str) -> bool:
+    """Whether a program's output, or an error, says that a disk is full."""
+    return any(each in text for each in TEXTS)
+
+
+def fullest(*folders: Path) -> Path:
+    """The one with the least free space of these; the first one of several on one disk."""
+    return min(folders, key=_free)
+
+
+def _free(folder: Path) -> int:
+    try:
+        there = os.statvfs(folder)
+    except OSError:  # it is not there, so nothing was being written to it
+        return 1 << 62
+    return there.f_bavail * there.f_frsize
+
+
+def close_quietly(file: IO[Any]) -> None:
     """Close a file: what a full disk kept from being written fails once more here, and has been told already."""
     with contextlib.suppress(OSError):
         file.close()

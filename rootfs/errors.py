@@ -182,7 +182,9 @@ class DiskFull(BuildError):
 
     def __init__(self, folder: object) -> None:
         super().__init__(
-            f"no space is left in {folder}", mend="Free some, or name another folder (see `baseforge doctor`)."
+            f"no space is left in {folder}",
+            mend="Free some, or name another folder: BASEFORGE_HOME has the logs, the cache and Prefect's database; "
+            "`store`, `work` and `memory` are settings; TMPDIR is for the rest.",
         )
 
 
@@ -1105,7 +1107,9 @@ class EngineRefused(BuildError):
         super().__init__(
             f"the container engine refused {doing}: {reason}",
             where=endpoint,
-            mend="See the engine's own log; `./baseforge doctor` says which engine this is.",
+            mend="Its disk is full: `docker system df` shows what takes the space, `docker info` which folder it is in."
+            if "no space left on device" in reason
+            else "See the engine's own log; `./baseforge doctor` says which engine this is.",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -11,13 +12,11 @@ from rootfs.disk import disk_full
 
 def write(path: Path, content: bytes) -> None:
     """Put a file in place at once; who reads meanwhile has the old one or the new one. Raises DiskFull."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
-    try:
-        with disk_full(path.parent):
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                os.fchmod(handle, 0o644)
-            Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with disk_full(path.parent), contextlib.ExitStack() as undo:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
+        undo.callback(Path(name).unlink, missing_ok=True)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            os.fchmod(handle, 0o644)
+        Path(name).replace(path)

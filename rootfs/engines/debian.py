@@ -7,7 +7,6 @@ essential ones is.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -20,12 +19,12 @@ from threading import Event, Thread
 
 from rootfs import errors
 from rootfs.common import Packaged
-from rootfs.disk import FULL
+from rootfs.disk import room
 from rootfs.engines import TIMEOUT, Job, is_root, kept, own, plain, remove_tree, repository
 from rootfs.engines.essential import make as make_essential
 from rootfs.engines.plain import Unpacking
 from rootfs.engines.plan import Start, plan_of
-from rootfs.errors import ClockBehind, DiskFull, LimitReached, Problem, ProgramFailed, ProgramTimedOut
+from rootfs.errors import ClockBehind, LimitReached, Problem, ProgramFailed, ProgramTimedOut
 from rootfs.lock import Package
 from rootfs.members import Member, Members, from_tar, from_tree
 from rootfs.merge import members_of, tree_of
@@ -54,7 +53,7 @@ def tree(job: Job) -> Iterator[Members]:
     check_clock(job.epoch)
     used = Event()
     try:
-        with _room(job.folder):
+        with room(job.folder):
             if isinstance(recipe, DebootstrapRecipe):
                 make(job, recipe, used)
             else:
@@ -139,18 +138,6 @@ def make_layer(job: Job, recipe: Packaged) -> None:
         with tree_of(job.stack.tars) as tree, tar.open("wb") as file:
             file.writelines(frames(members_of(tree)))
     stage_two(job, plan_of(job, recipe, Start(tar, job.stack.epoch, has_base=True, whole=True), job.stack.epoch))
-
-
-@contextmanager
-def _room(folder: Path) -> Iterator[None]:
-    """Raises DiskFull for whatever fails, here or in a program, because no space is left."""
-    try:
-        yield
-    except (Problem, OSError) as error:
-        said = error.output if isinstance(error, Problem) else str(error)
-        if any(os.strerror(number) in said for number in FULL):
-            raise DiskFull(folder) from error
-        raise
 
 
 def check_clock(epoch: int) -> None:
