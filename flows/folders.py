@@ -43,7 +43,13 @@ def server_folder() -> Path:
 
 
 def known_error(error: Exception) -> Problem | None:
-    """The error of a full disk as one that names the folder, wherever it comes from; None for other errors."""
-    from rootfs.disk import told
+    """The error of a full disk as one that names the folder, wherever it comes from; None for other errors.
 
-    return told(error, data_folder(), Path(tempfile.gettempdir()))
+    Prefect's server says nothing but 500 when its database cannot grow: where no space is left in the data folder or
+    the one for temporary files, that is taken for the reason of whatever failed.
+    """
+    from rootfs.disk import is_full, told
+    from rootfs.errors import DiskFull
+
+    folders = data_folder(), Path(tempfile.gettempdir())
+    return told(error, *folders) or next((DiskFull(folder) for folder in folders if is_full(folder)), None)

@@ -31,7 +31,8 @@ from flows.folders import make_data_folder
 from flows.folders import server_folder as folder
 from flows.spare import alike, keep
 from rootfs import kept, locks, private
-from rootfs.errors import PortTaken, ServerElsewhere, ServerFailed
+from rootfs.disk import is_full
+from rootfs.errors import DiskFull, PortTaken, ServerElsewhere, ServerFailed
 from rootfs.run import detached
 
 if TYPE_CHECKING:
@@ -224,6 +225,8 @@ def _launch(wanted: int) -> Server:
             process.returncode = 0  # it is not ours to wait for: no warning when the object goes
             return server
         time.sleep(0.1)
+    if is_full(folder()):
+        raise DiskFull(folder())
     raise ServerFailed("\n".join(log_end()))
 
 

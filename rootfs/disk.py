@@ -13,6 +13,7 @@ from typing import IO, Any
 from rootfs.errors import DiskFull, Problem
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+LITTLE = 64 << 10  # bytes; a database, or a log, cannot grow into what is left
 TEXTS = tuple(os.strerror(number) for number in FULL)  # what programs print of it
 
 
@@ -62,6 +63,11 @@ def told(error: Exception, *folders: Path) -> DiskFull | None:
 def says_full(text: str) -> bool:
     """Whether a program's output, or an error, says that a disk is full."""
     return any(each in text for each in TEXTS)
+
+
+def is_full(folder: Path) -> bool:
+    """Whether hardly anything can be written to a folder any more."""
+    return _free(folder) < LITTLE
 
 
 def fullest(*folders: Path) -> Path:
