@@ -13,6 +13,7 @@ import pytest
 
 from rootfs.apt import Apt
 from rootfs.archive import Site
+from rootfs.errors import DiskFull
 from rootfs.lock import Lock, native_architecture
 from rootfs.recipe import DebootstrapRecipe
 
@@ -44,6 +45,16 @@ def simulated(suite: str, variant: str) -> set[str]:
     done = subprocess.run(argv, check=True, capture_output=True, text=True)
     found = re.findall(r"^Inst (\S+) \((\S+) .*\[(\S+)\]\)", done.stdout + done.stderr, re.MULTILINE)
     return {f"{name}_{version.replace(':', '%3a')}_{architecture}" for name, version, architecture in found}
+
+
+def test_a_disk_that_is_too_small_for_the_lists_is_named(tmp_path: Path) -> None:
+    """apt reports it as a failure of the archive."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", tmp_path], check=True)
+    try:
+        with pytest.raises(DiskFull, match=f"no space is left in {tmp_path}"):
+            locked(Apt(tmp_path / "apt", Site(), log=print), "trixie")
+    finally:
+        subprocess.run(["umount", "--lazy", tmp_path], check=True)
 
 
 def test_the_essential_packages_are_a_whole(night: Apt) -> None:
