@@ -1,7 +1,7 @@
 """The local Prefect server: started once, in the background, and used by every later run.
 
 An ephemeral server would cost each command 6 s; this one answers in milliseconds. It answers only who has its login
-(flows/auth.py), as whoever may change a deployment runs programs as its user. A server named by `PREFECT_API_URL` is
+(flows/login.py), as whoever may change a deployment runs programs as its user. A server named by `PREFECT_API_URL` is
 used instead. Prefect reads its settings when it is imported, so `connect` comes before that.
 """
 
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 import certifi
 
-from flows import auth, interrupt
+from flows import interrupt, login
 from flows.folders import make_data_folder
 from flows.folders import server_folder as folder
 from flows.spare import alike, keep
@@ -107,7 +107,7 @@ class Server:
         return {
             "PREFECT_HOME": str(folder()),
             "PREFECT_API_URL": self.address,
-            "PREFECT_API_AUTH_STRING": auth.login(folder()),
+            "PREFECT_API_AUTH_STRING": login.read(folder()),
             "PREFECT_API_SSL_CERT_FILE": str(_certificate()),
             "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
             "no_proxy": ",".join(filter(None, (no_proxy, HOST))),  # a proxy would be sent the login
@@ -202,7 +202,7 @@ def _environment(port: int) -> dict[str, str]:
     """Of the server: its pages talk to where they came from, no others may, and nobody does without the login."""
     ours = {
         "PREFECT_HOME": str(folder()),
-        "PREFECT_SERVER_API_AUTH_STRING": auth.login(folder()),
+        "PREFECT_SERVER_API_AUTH_STRING": login.read(folder()),
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://{HOST}:{port}",
         "PREFECT_SERVER_UI_API_URL": "/api",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
@@ -301,8 +301,9 @@ def settings_of(address: str) -> SettingsContext:
     from pydantic import SecretStr
 
     now = get_settings_context()
-    login = os.environ.get("PREFECT_API_AUTH_STRING")
-    known = {"url": address, "auth_string": SecretStr(login)} if login else {"url": address}
+    known: dict[str, object] = {"url": address}
+    if secret := os.environ.get("PREFECT_API_AUTH_STRING"):
+        known["auth_string"] = SecretStr(secret)
     flows = now.settings.flows.model_copy(update={"heartbeat_frequency": None})
     api = now.settings.api.model_copy(update=known)
     return SettingsContext(profile=now.profile, settings=now.settings.model_copy(update={"flows": flows, "api": api}))

@@ -57,7 +57,20 @@ def test_a_folder_has_one_port_until_another_program_takes_it(tmp_path, monkeypa
     assert server._port(0) == first
 
 
-def test_who_listens_on_our_port_is_asked_nothing_when_it_is_another_user(taken, monkeypatch):
+def test_a_program_of_another_user_on_our_port_is_not_taken_for_our_server(taken, monkeypatch):
     assert server.Server(1, taken)._is_of_this_user()
     monkeypatch.setattr(server.os, "geteuid", lambda: 4711)
     assert not server.Server(1, taken)._is_of_this_user()
+
+
+def test_a_server_that_asks_for_no_login_is_replaced(tmp_path, monkeypatch):
+    """As earlier versions left it running."""
+    monkeypatch.setenv("BASEFORGE_HOME", str(tmp_path))
+    with subprocess.Popen(["sleep", "60"]) as old:
+        (tmp_path / "prefect").mkdir()
+        (tmp_path / "prefect/server.json").write_text(f'{{"pid": {old.pid}, "port": 1}}')
+        monkeypatch.setattr(server.Server, "answers", lambda _: True)
+        monkeypatch.setattr(server, "_launch", lambda _: server.Server(1, 2, private=True))
+        assert server.running() is None
+        assert server.start() == server.Server(1, 2, private=True) == server.running()
+        assert old.wait(10) == -15

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from flows import auth
+from flows import login
 from rootfs.errors import NotPrivate
 
 
@@ -15,7 +15,7 @@ def mode(path):
 
 def test_a_login_is_made_once_whoever_asks(tmp_path):
     found = []
-    threads = [threading.Thread(target=lambda: found.append(auth.login(tmp_path))) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: found.append(login.read(tmp_path))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -28,18 +28,18 @@ def test_a_login_is_made_once_whoever_asks(tmp_path):
 
 
 def test_a_login_that_others_could_have_read_or_written_is_refused(tmp_path, monkeypatch):
-    auth.login(tmp_path)
-    file = tmp_path / auth.FILE
+    login.read(tmp_path)
+    file = tmp_path / login.FILE
     file.chmod(0o640)
     with pytest.raises(NotPrivate, match="private file"):
-        auth.login(tmp_path)
+        login.read(tmp_path)
     file.rename(tmp_path / "moved")
     file.symlink_to("moved")
     with pytest.raises(NotPrivate):
-        auth.login(tmp_path)
+        login.read(tmp_path)
     file.unlink()
     (tmp_path / "moved").rename(file)
     file.chmod(0o600)
-    monkeypatch.setattr(auth.os, "geteuid", lambda: 4711)
+    monkeypatch.setattr(login.os, "geteuid", lambda: 4711)
     with pytest.raises(NotPrivate):
-        auth.login(tmp_path)
+        login.read(tmp_path)

@@ -14,7 +14,7 @@ FILE = "login"
 USER = "baseforge"
 
 
-def login(folder: Path) -> str:
+def read(folder: Path) -> str:
     """`USER:PASSWORD`, as clients send it and as a person types it in the browser; a new one where there is none.
 
     Whoever comes second reads the first one's. Raises NotPrivate when others could have read or written it.
