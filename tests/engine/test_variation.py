@@ -168,6 +168,6 @@ def differs(dish: Dish, name: str, engine: str, usual: Cooked) -> bool:
 
 def test_a_tree_that_does_differ_is_noticed(dishes, plainly, tmp_path):
     """What all these comparisons would say if something did depend on the machine: here on the recipe."""
-    one, two = plainly("trixie-slim", "mmdebstrap"), plainly("noble", "mmdebstrap")
+    one, two = plainly(SMALL, "mmdebstrap"), plainly("trixie-slim", "mmdebstrap")
     assert one.manifest != two.manifest
     assert len(explain(one.layer, two.layer, tmp_path, str)) > 100
