@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -37,7 +39,13 @@ for name in [*names, *sys.argv[2:]]:
     print(name)
 """
 # `serve` whose patience is short, for what would take minutes.
-HASTY = "from flows import health; health.SOON = 5; from flows.cli import main; main(['serve'])"
+HASTY = "from flows import health; health.SOON = {}; health.PATIENCE = 2; health.SELDOM = 1"
+HASTY += "; from flows.cli import main; main(['serve'])"
+# From now on the scheduler fails.
+BREAK = """
+create trigger broken before insert on flow_run when new.auto_scheduled begin select raise(abort, 'broken'); end;
+delete from flow_run where state_name = 'Scheduled';
+"""
 
 
 @dataclass(frozen=True)
@@ -167,6 +175,27 @@ def test_a_name_that_was_pointed_at_this_machine_is_not_answered(served: Served,
     assert httpx.get(f"{pages}{path}", headers=host).status_code == 400
 
 
+def test_services_that_stop_working_end_it_later_on(served: Served) -> None:
+    site = served.site
+    streams: dict[str, Any] = {"stderr": subprocess.PIPE, "text": True}
+    argv = [sys.executable, "-c", HASTY.format(45)]
+    with subprocess.Popen(argv, cwd=site.folder, env=site.environment, **streams) as process:
+        try:
+            assert process.stderr
+            lines = iter(process.stderr.readline, "")
+            assert any(line.startswith("nightly:") for line in lines)
+            with contextlib.closing(
+                sqlite3.connect(f"{site.environment['BASEFORGE_HOME']}/prefect/prefect.db")
+            ) as data:
+                data.executescript(f"pragma busy_timeout = 30000; {BREAK}")
+                said = "".join(lines)
+                data.execute("drop trigger broken")
+        finally:
+            process.kill()
+    assert process.returncode == 3, said
+    assert re.search(r"the scheduler has made \d+ runs of nightly, and should have made 3; no night would happen", said)
+
+
 def test_it_comes_back_at_the_same_address(served: Served) -> None:
     first = served.site.run("page").stdout
     elsewhere = served.site.run("page", env={"BASEFORGE_SERVER_PORT": "1"})
@@ -180,7 +209,7 @@ def test_services_that_do_not_work_end_it_with_the_reason(tmp_path: Path) -> Non
     site = site_in(tmp_path)
     environment = {**site.environment, "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false"}
     serve: dict[str, Any] = {"cwd": site.folder, "env": environment, "capture_output": True, "text": True}
-    done = subprocess.run([sys.executable, "-c", HASTY], check=False, **serve)
+    done = subprocess.run([sys.executable, "-c", HASTY.format(5)], check=False, **serve)
     doctor = site.run("doctor", "--json")
     site.run("stop")
     assert done.returncode == 3, done.stderr
