@@ -7,11 +7,10 @@ import traceback
 from contextlib import ExitStack
 from typing import Any
 
-from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
 
-from flows import dockerfile, interrupt, names
+from flows import dockerfile, interrupt, names, outage
 from flows.choice import Choice
 from flows.describe import describe
 from flows.finish import published, united
@@ -94,12 +93,16 @@ def make_part(wanted: Inputs, here: Bench, held_by: Builders, *, offline: bool) 
     return Part(wanted, made, image_id, packed, describe(wanted, made, packed, used, verdict))
 
 
-def meaning(image: str, choice: Choice) -> tuple[Meant, Existing | None]:
-    """What the image means today, and the build that is just that, if it need not be built; asked once a run."""
+def meaning(image: str, choice: Choice, *, shown: bool = True) -> tuple[Meant, Existing | None]:
+    """What the image means today, and the build that is just that, if it need not be built; asked once a run.
+
+    What is not `shown` leaves no rows in Prefect's database: of an unchanged image they say nothing.
+    """
     meant = current_run().meant
     if image not in meant:
-        wanted = resolve(image, choice)
-        meant[image] = wanted, None if choice.forces(image) else names.already_built(wanted, choice)
+        ask, look = (resolve, names.already_built) if shown else (resolve.alone, names.already_built.alone)
+        wanted = ask(image, choice)
+        meant[image] = wanted, None if choice.forces(image) else look(wanted, choice)
     return meant[image]
 
 
@@ -126,7 +129,7 @@ def attempt(image: str, choice: Choice, *, of_night: bool = False) -> Record:
 def _attempt(image: str, choice: Choice, *, of_night: bool) -> Record:
     with new_run(image) as run:
         try:
-            existing = meaning(image, choice)[1] if of_night else None
+            existing = meaning(image, choice, shown=False)[1] if of_night else None
             return existing.record if existing and not existing.reasons else build(image, choice)
         except Exception as error:  # a bug that one image meets must not cost the others their night
             if interrupt.came():
@@ -151,4 +154,4 @@ LONG = ("lock", "parts")  # what no table has room for
 def table(done: Record) -> None:
     """The build in Prefect's pages."""
     rows = [[name, str(value)] for name, value in done.model_dump(mode="json").items() if value and name not in LONG]
-    create_table_artifact([dict(zip(("what", "value"), row, strict=True)) for row in rows], key=f"build-{done.image}")
+    outage.show([dict(zip(("what", "value"), row, strict=True)) for row in rows], f"build-{done.image}")

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 from typer.main import get_command
 
-from flows import commands, importing, interrupt, looking, report, server
+from flows import commands, importing, interrupt, looking, lost, report, server
 from flows.ahead import ahead
 from flows.choice import Choice
 from flows.folders import known_error
@@ -76,7 +76,7 @@ def build(
         platforms=_known(platform),
     )
     wanted = parents_first(images, settings.recipes)
-    with session(settings, Progress()) as here, ahead(wanted, choice), server.connected(settings.server_port):
+    with session(settings, Progress()) as here, ahead(wanted, choice), server.connected(settings.server):
         from flows.build import attempt
 
         records = [attempt(image, choice) for image in wanted]
@@ -96,7 +96,7 @@ def nightly(
     """Build every recipe whose inputs have changed; one that fails does not stop the others."""
     settings, choice = load(recipes), Choice(builder=builder, offline=offline)
     images = parents_first(images_of(settings.recipes, only or ()), settings.recipes)
-    with session(settings, Progress()) as here, ahead(images, choice), server.connected(settings.server_port):
+    with session(settings, Progress()) as here, ahead(images, choice), server.connected(settings.server):
         from flows.nightly import night
 
         _end(report.night(night(tuple(only or ()), choice), here.progress, as_json))
@@ -152,7 +152,7 @@ def verify(
 ) -> None:
     """Make a build again, without any network, of its record and the pool alone; compare every digest of the chain."""
     settings = load(recipes)
-    with server.connected(settings.server_port):
+    with server.connected(settings.server):
         from flows.verify import verified
 
         with session(settings, Progress()):
@@ -176,7 +176,7 @@ def doctor(recipes: Recipes = None, as_json: Json = False) -> None:
 def gc(recipes: Recipes = None, as_json: Json = False) -> None:
     """Remove what killed runs have left (builders, containers, work folders), and finish what they have published."""
     settings = load(recipes)
-    with server.connected(settings.server_port):
+    with server.connected(settings.server):
         from flows.housekeeping import housekeeping
 
         with session(settings, Progress()):
@@ -188,7 +188,7 @@ def serve(recipes: Recipes = None) -> None:
     """Run the local server with the nightly schedule, and take orders from its pages and `baseforge prefect`."""
     settings = load(recipes)
     server.require_port(settings.server_port)
-    with server.connected(settings.server_port, quiet=False) as address:
+    with server.connected(settings.server, quiet=False) as address:
         from flows.serve import run
 
         run(settings, address)
@@ -199,7 +199,7 @@ def page(recipes: Recipes = None) -> None:
     """Print the address of the local server's pages, and the login that they ask for."""
     settings = load(recipes)
     server.require_port(settings.server_port)
-    address = server.connect(settings.server_port).removesuffix("/api")
+    address = server.connect(settings.server).removesuffix("/api")
     typer.echo(address)
     if login := os.environ.get("PREFECT_API_AUTH_STRING"):
         typer.echo(f"login: {login}")
@@ -212,7 +212,7 @@ def page(recipes: Recipes = None) -> None:
 )
 def prefect(words: typer.Context) -> None:
     """Run a command of Prefect, such as `deployment run` or `flow-run ls`, at the server that builds use."""
-    server.connect(load().server_port, quiet=False)
+    server.connect(load().server, quiet=False)
     become([sys.executable, "-P", "-m", "prefect", *words.args], os.environ)
 
 
@@ -243,6 +243,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     interrupt.watch()
     status = _run([word for word in words if word != "--debug"], debug)
     interrupt.ignore()
+    if lost.reason():
+        lost.leave(status)
     sys.exit(status)
 
 

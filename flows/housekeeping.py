@@ -7,9 +7,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 
+from flows import lost
 from flows.builders import engine
 from flows.folders import cache_folder
 from flows.lean import flow
@@ -73,10 +75,10 @@ def _ended(run: str, since: datetime) -> bool:
 
 
 def _final(run: str) -> bool:
-    """Whether Prefect knows that the flow run has ended."""
+    """Whether Prefect knows that the flow run has ended; where its server is lost, it does not."""
     with get_client(sync_client=True) as client:
         try:
-            state = client.read_flow_run(UUID(run)).state
-        except (ObjectNotFound, ValueError):
+            state = None if lost.reason() else client.read_flow_run(UUID(run)).state
+        except (ObjectNotFound, ValueError, httpx.HTTPError):
             return False
     return state is not None and state.is_final()

@@ -67,7 +67,7 @@ def import_(  # noqa: PLR0913, PLR0917 - each is an option
     with (
         _written(recipe, digest, settings) as here,
         session(here, Progress()) as held,
-        server.connected(here.server_port),
+        server.connected(here.server),
     ):
         from flows.build import attempt
 

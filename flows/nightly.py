@@ -5,10 +5,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from prefect.artifacts import create_table_artifact
-from prefect.runtime import flow_run as this_run
 from pydantic import BaseModel, ConfigDict
 
+from flows import outage
 from flows.ahead import ahead
 from flows.build import attempt, clean_up
 from flows.choice import Choice
@@ -39,7 +38,7 @@ def nightly(only: tuple[str, ...] = (), choice: Choice = Choice()) -> Night:  # 
 
     Raises NightFailed at the end when an image failed, so that the run counts as failed; it carries the Night.
     """
-    run_id = str(this_run.id)
+    run_id = outage.run_id()
     with session() as here:
         images = parents_first(images_of(here.settings.recipes, only), here.settings.recipes)
         _tidy(here)
@@ -75,6 +74,4 @@ def _table(done: Night) -> None:
         | {"seconds": round(record.took, 1), "reason": record.reason}
         for record in done.builds
     ]
-    create_table_artifact(
-        rows, key="nightly", description=", ".join(f"{n} {status}" for status, n in done.summary.items())
-    )
+    outage.show(rows, "nightly", ", ".join(f"{n} {status}" for status, n in done.summary.items()))

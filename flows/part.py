@@ -6,9 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefect.runtime import flow_run as this_run
-
-from flows import dockerfile
+from flows import dockerfile, outage
 from flows.builders import docker
 from flows.builders.choose import Chosen
 from flows.builders.docker import Ahead
@@ -83,7 +81,7 @@ class Bench:
 
 def bench(wanted: Meant, choice: Choice, undo: ExitStack) -> Bench:
     """A clean one, on which all parts can be made. Raises EmulationMissing, and what builders and the engine raise."""
-    run_id, settings, store = str(this_run.id), current().settings, current().store
+    run_id, settings, store = outage.run_id(), current().settings, current().store
     chosen = current().builder(choice.builder, wanted.recipe.builder)
     clear_away(settings.places)
     store.sweep()

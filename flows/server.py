@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 import select
@@ -18,7 +19,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -26,20 +27,28 @@ from typing import TYPE_CHECKING
 
 import certifi
 
-from flows import interrupt, login
+from flows import database, interrupt, login, lost
 from flows.folders import make_data_folder
 from flows.folders import server_folder as folder
 from flows.spare import alike, keep
 from rootfs import kept, locks, private
 from rootfs.disk import is_full
-from rootfs.errors import DiskFull, PortTaken, ServerElsewhere, ServerFailed
+from rootfs.errors import DiskFull, PortTaken, ServerElsewhere, ServerFailed, ServerHung
 from rootfs.run import detached
 
 if TYPE_CHECKING:
     from prefect.context import SettingsContext
 
+    from flows.settings import LocalServer
+
 HOST = "127.0.0.1"
+NOTICE = (
+    "baseforge: the Prefect server at {address} stopped answering ({reason}). The work went on without it: "
+    "what is published counts, but the server's pages do not show how the run ended.\n"
+)
+TRIES = 2  # of a request that fails, after the first: Prefect's 5 take a minute
 START = 90.0  # seconds a server may take for its first start, which makes its database
+ANSWER = 10.0  # seconds in which a server that lives has to answer
 END = 15.0  # seconds a server may take to end
 STATE, LOG, PAGES = "server.json", "server.log", "pages"
 FIRST_PORT, PORTS = 20000, 10000  # below those that a kernel gives to outgoing connections
@@ -47,6 +56,8 @@ SOCKETS = Path("/proc/net/tcp")  # proc_net(5)
 LISTENING = "0A"
 ERROR = re.compile(r"\| (ERROR|CRITICAL) +\|")
 CONSOLE_LEVEL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
+# Of Prefect's own messages; what its threads cannot send any more is no news to a person.
+SILENT = {CONSOLE_LEVEL: "CRITICAL", "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL"}
 
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -63,16 +74,24 @@ CALM = {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "2",
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "100",
+    # A server that is started anew knows who holds a concurrency limit; in memory those slots were taken for ever.
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
 }
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running local server: its process and port, and whether it asks for the login, as all but older ones do."""
+    """A local server: its process and port, and whether it asks for the login, as all but older ones do.
+
+    `born` is when the process began, in the kernel's ticks: another one may have the same number later. It is `ready`
+    once it has answered.
+    """
 
     pid: int
     port: int
     private: bool = False
+    born: int = 0
+    ready: bool = False
 
     @property
     def pages(self) -> str:
@@ -101,6 +120,10 @@ class Server:
         lines = (line.split() for line in SOCKETS.read_text().splitlines())
         return any(words[1::2][:2] == [place, LISTENING] and int(words[7]) == os.geteuid() for words in lines)
 
+    def lives(self) -> bool:
+        """Whether its process is there, even if it does not answer."""
+        return self.born > 0 and _born(self.pid) == self.born
+
     def environment(self) -> dict[str, str]:
         """What a client of it needs in its environment. Raises NotPrivate."""
         no_proxy = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
@@ -114,18 +137,19 @@ class Server:
         }
 
 
-def connect(port: int = 0, quiet: bool = True) -> str:
+def connect(wanted: LocalServer, quiet: bool = True) -> str:
     """Make Prefect use the server named by `PREFECT_API_URL`, else the local one, started if need be.
 
     With `quiet` Prefect keeps its own log lines from the terminal. Returns the server's address. Raises ServerFailed
-    with the end of its log, PortTaken, NotPrivate.
+    with the end of its log, ServerHung, PortTaken, NotPrivate.
     """
-    os.environ.update(QUIET | ({CONSOLE_LEVEL: "CRITICAL"} if quiet else {}))
+    os.environ.update(QUIET | (SILENT if quiet else {}))
+    logging.raiseExceptions = not quiet
     if address := os.environ.get("PREFECT_API_URL"):
         return address
     make_data_folder()
     private.make(folder())
-    server = running() or start(port)
+    server = running() or start(wanted)
     os.environ |= server.environment()
     return server.address
 
@@ -145,20 +169,52 @@ def _certificate() -> Path:
 
 
 def running() -> Server | None:
-    """The local server, if one answers."""
+    """The local server, if there is one. Raises ServerHung."""
     return server if (server := _known()) and server.private else None
 
 
 def _known() -> Server | None:
-    """The server that was started last, if it answers: perhaps one of an earlier version, which answers everybody."""
+    """The server that was started last, if it is there: perhaps one of an earlier version, which answers everybody.
+
+    One that lives is never doubled, as both would write to one database. Raises ServerHung when it does not answer.
+    """
+    if not (server := _noted()):
+        return None
+    began = time.monotonic()
+    wait = ANSWER if server.ready else START
+    while not server.answers():
+        if not server.lives():
+            return None
+        if time.monotonic() - began > wait:
+            raise ServerHung(server.pid, server.address, log_file(), wait)
+        time.sleep(0.1)
+    return server
+
+
+def _noted() -> Server | None:
+    """The server that was started last, whether or not it is still there."""
     try:
-        server = Server(**json.loads((folder() / STATE).read_text()))
+        return Server(**json.loads((folder() / STATE).read_text()))
     except (OSError, ValueError, TypeError):
         return None
-    return server if server.answers() else None
 
 
-def start(port: int = 0) -> Server:
+def _note(server: Server) -> Server:
+    """Let every later command know this server."""
+    kept.write(folder() / STATE, json.dumps(asdict(server)).encode())
+    return server
+
+
+def _born(pid: int) -> int:
+    """When a process began, in the kernel's ticks; 0 where there is none, or only what is left of one."""
+    try:
+        state, *others = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()  # proc_pid_stat(5)
+    except OSError:
+        return 0
+    return 0 if state in "ZX" else int(others[18])
+
+
+def start(wanted: LocalServer) -> Server:
     """Start the local server and wait until it answers; whoever comes second uses the first one's.
 
     Its port is the given one, else one that is the same at each start unless another program has taken it.
@@ -169,9 +225,8 @@ def start(port: int = 0) -> Server:
             if old.private:
                 return old
             _end(old)
-        server = _launch(port)
-        (folder() / STATE).write_text(json.dumps(asdict(server)))
-        return server
+        database.give_room_back(folder())
+        return _launch(wanted)
 
 
 def _port(wanted: int) -> int:
@@ -198,7 +253,7 @@ def _refused(port: int) -> str:
     return ""
 
 
-def _environment(port: int) -> dict[str, str]:
+def _environment(port: int, days: int) -> dict[str, str]:
     """Of the server: its pages talk to where they came from, no others may, and nobody does without the login."""
     ours = {
         "PREFECT_HOME": str(folder()),
@@ -209,22 +264,26 @@ def _environment(port: int) -> dict[str, str]:
         "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(folder() / PAGES),
         CONSOLE_LEVEL: "WARNING",
     }
-    return {**CALM, **os.environ, **QUIET, **ours}
+    return {**CALM, **database.retention(days), **os.environ, **QUIET, **ours}
 
 
-def _launch(wanted: int) -> Server:
+def _launch(wanted: LocalServer) -> Server:
     """A server in a session of its own, so that it outlives us: the one program that is meant to."""
-    port, log = _port(wanted), log_file()
+    port, log = _port(wanted.port), log_file()
     argv = [sys.executable, "-P", "-m", "flows.api_server", str(port)]
     log.unlink(missing_ok=True)
-    environment = _environment(port)
+    environment = _environment(port, wanted.days)
     process = detached(argv, environment, log)
-    server, deadline = Server(process.pid, port, private=True), time.monotonic() + START
+    server, deadline = Server(process.pid, port, private=True, born=_born(process.pid)), time.monotonic() + START
+    _note(server)  # should we be interrupted, the next command knows it
     while time.monotonic() < deadline and process.poll() is None:
         if server.answers():
             process.returncode = 0  # it is not ours to wait for: no warning when the object goes
-            return server
+            return _note(replace(server, ready=True))
         time.sleep(0.1)
+    _end(server)
+    process.wait()
+    (folder() / STATE).unlink(missing_ok=True)
     if is_full(folder()):
         raise DiskFull(folder())
     raise ServerFailed("\n".join(log_end()))
@@ -253,10 +312,10 @@ def _log() -> list[str]:
 
 
 def stop() -> bool:
-    """Stop the local server, and the spare process beside it; whether there was a server."""
+    """End the local server, also one that hangs, and the spare process beside it; whether there was a server."""
     keep.end()
-    server = _known()
-    if server is None:
+    server = _noted()
+    if server is None or not (server.lives() or server.answers()):
         return False
     _end(server)
     (folder() / STATE).unlink(missing_ok=True)
@@ -268,7 +327,10 @@ def _end(server: Server) -> None:
     with contextlib.suppress(ProcessLookupError):
         process = os.pidfd_open(server.pid)
         try:
+            if server.born and not server.lives():
+                return
             signal.pidfd_send_signal(process, signal.SIGTERM)
+            signal.pidfd_send_signal(process, signal.SIGCONT)  # one that was stopped ends as well
             if not select.select([process], [], [], END)[0]:
                 signal.pidfd_send_signal(process, signal.SIGKILL)
                 select.select([process], [], [], END)
@@ -277,18 +339,24 @@ def _end(server: Server) -> None:
 
 
 @contextlib.contextmanager
-def connected(port: int = 0, quiet: bool = True) -> Iterator[str]:
+def connected(wanted: LocalServer, quiet: bool = True) -> Iterator[str]:
     """Flows run inside this block: a server answers, and no flow waits for a heartbeat thread to end its nap of 1 s.
 
     After a command at a local server there is a spare process for the next one.
     """
     born, chosen = alike.born(), "PREFECT_API_URL" in os.environ
-    address = connect(port, quiet)
+    address = connect(wanted, quiet)
+    from flows import outage
+
     try:
         with settings_of(address):
+            if chosen:
+                outage.require(address)
             yield address
     finally:
-        if quiet and not chosen and alike.plain_folder() and not interrupt.came():
+        if lost.reason():
+            sys.stderr.write(NOTICE.format(address=address, reason=lost.reason()))
+        elif quiet and not chosen and alike.plain_folder() and not interrupt.came():
             keep.provide(born)
 
 
@@ -306,4 +374,6 @@ def settings_of(address: str) -> SettingsContext:
         known["auth_string"] = SecretStr(secret)
     flows = now.settings.flows.model_copy(update={"heartbeat_frequency": None})
     api = now.settings.api.model_copy(update=known)
-    return SettingsContext(profile=now.profile, settings=now.settings.model_copy(update={"flows": flows, "api": api}))
+    client = now.settings.client.model_copy(update={"max_retries": TRIES})
+    update = {"flows": flows, "api": api, "client": client}
+    return SettingsContext(profile=now.profile, settings=now.settings.model_copy(update=update))

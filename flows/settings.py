@@ -8,7 +8,7 @@ import re
 import tempfile
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, get_origin
+from typing import Annotated, Any, NamedTuple, get_origin
 
 from pydantic import AfterValidator, ByteSize, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
@@ -29,6 +29,13 @@ SHELF = Path(rootfs.__file__).parent.parent / "recipes"  # in a clone and in a w
 Address = Annotated[str, AfterValidator(fields.without_credentials)]
 AS_BOTO3 = "Leave the keys to AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or to another place where boto3 finds them."
 AS_SKOPEO = "Leave name and password out: skopeo finds them where `skopeo login` puts them."
+
+
+class LocalServer(NamedTuple):
+    """The local Prefect server as the settings describe it."""
+
+    port: int
+    days: int
 
 
 class Settings(BaseSettings):
@@ -89,6 +96,9 @@ class Settings(BaseSettings):
         le=65535,
         description="port of the local Prefect server; 0: a free one, if possible the same as before",
     )
+    server_days: int = Field(
+        30, ge=1, description="days that the local Prefect server keeps runs that have ended, from its next start on"
+    )
 
     @field_validator("store")
     @classmethod
@@ -139,6 +149,11 @@ class Settings(BaseSettings):
     def site(self) -> Site:
         """What concerns archives."""
         return Site(self.mirrors, self.keyrings, self.snapshots, self.auth)
+
+    @property
+    def server(self) -> LocalServer:
+        """What concerns the local Prefect server."""
+        return LocalServer(self.server_port, self.server_days)
 
     @property
     def places(self) -> tuple[Path, ...]:

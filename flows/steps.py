@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import time
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -12,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
 
-from flows import interrupt
+from flows import interrupt, lost
 from flows.session import current, timeline
 from rootfs.errors import ArchiveMoved, NetworkFailure
 
@@ -27,6 +28,7 @@ class Step(Generic[P, R]):
 
     def __init__(self, function: Callable[P, R], title: str, *, network: bool, last: bool) -> None:
         self._function, self._title, self._last = function, title, last
+        self._tries = TRIES if network else 1
         # What the function is called with stays hidden in a closure: Prefect would search every package of a lock for
         # results of other tasks, several times a step.
         self._task: Callable[[str, Callable[[], R], bool], R] = task(
@@ -34,15 +36,26 @@ class Step(Generic[P, R]):
             task_run_name="{title}",
             cache_policy=NO_CACHE,
             persist_result=False,
-            retries=TRIES - 1 if network else 0,
+            retries=self._tries - 1,
             retry_delay_seconds=exponential_backoff(backoff_factor=1),
             retry_condition_fn=_can_help,
         )(_timed)
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run the task."""
-        return self._task(*self._named(*args, **kwargs))
+        """Run the task; where Prefect's server is lost, do without."""
+        return self.alone(*args, **kwargs) if lost.reason() else self._task(*self._named(*args, **kwargs))
+
+    def alone(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The step without Prefect, tried as often as its task would be."""
+        for seconds in range(1, self._tries):
+            try:
+                return self.fn(*args, **kwargs)
+            except NetworkFailure as failure:
+                if isinstance(failure, ArchiveMoved):
+                    raise
+            time.sleep(seconds)
+        return self.fn(*args, **kwargs)
 
     def fn(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The step without Prefect, timed and shown all the same."""

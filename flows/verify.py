@@ -7,9 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from prefect.runtime import flow_run as this_run
-
-from flows import dockerfile
+from flows import dockerfile, outage
 from flows.build import clean_up
 from flows.builders import engine
 from flows.builders.life import ENGINE
@@ -90,7 +88,7 @@ def again(record: Record, against: str) -> Verdict:
 
 def compared(record: Record, then: Expected) -> tuple[Verdict, Made]:
     """The steps in order, with nothing that an earlier build has left but the pool."""
-    run_id, settings = str(this_run.id), current().settings
+    run_id, settings = outage.run_id(), current().settings
     clear_away(settings.places)
     size = needed(record.lock, size_of(current().store, record.parent) if record.parent else 0)
     with ExitStack() as undo:
@@ -111,7 +109,7 @@ def compared(record: Record, then: Expected) -> tuple[Verdict, Made]:
 
 def built_again(record: Record, wanted: Inputs, then: Expected, place: Path) -> tuple[Verdict, Made]:
     """The same for a Dockerfile, through the builder that is chosen today, and without what it has cached."""
-    recipe, run_id = wanted.recipe, str(this_run.id)
+    recipe, run_id = wanted.recipe, outage.run_id()
     assert isinstance(recipe, DockerfileRecipe)  # noqa: S101 - the caller looked
     found = replace(wanted, tools=record.tools)
     if recipe.no_because:

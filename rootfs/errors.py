@@ -809,6 +809,53 @@ class LockHeld(MachineError):
         )
 
 
+class ServerHung(MachineError):
+    """The local Prefect server is there, but does not answer; a second one would write to the same database."""
+
+    def __init__(self, pid: int, address: str, log: object, seconds: float) -> None:
+        super().__init__(
+            f"the local Prefect server (process {pid}) did not answer within {seconds:.0f} s; its log is {log}",
+            where=address,
+            mend="Wait if the machine is busy; else `baseforge stop` ends it, and the next command starts it anew.",
+        )
+
+
+class ServerUnreachable(MachineError):
+    """Nothing answers at the address of the Prefect server."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(
+            f"the Prefect server does not answer: {reason}",
+            where=address,
+            mend="Check PREFECT_API_URL, and that the server runs. Without PREFECT_API_URL a local server is started.",
+        )
+
+
+class ServerDenied(MachineError):
+    """The Prefect server does not accept the credentials, or there are none."""
+
+    def __init__(self, address: str, status: int) -> None:
+        super().__init__(
+            f"the Prefect server denies access (HTTP status {status})",
+            where=address,
+            mend="Set PREFECT_API_AUTH_STRING to the server's USER:PASSWORD; for Prefect Cloud set PREFECT_API_KEY.",
+        )
+
+
+class NotAServer(MachineError):
+    """What answers at the address of the Prefect server is something else."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(
+            f"what answers here is not a Prefect server: {reason}",
+            where=address,
+            mend="Check PREFECT_API_URL: it ends with /api, as in http://prefect.example:4200/api.",
+        )
+
+
+# Work folders
+
+
 class WorkFolderFailed(MachineError):
     """No work folder can be made."""
 

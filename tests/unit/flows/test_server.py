@@ -8,7 +8,9 @@ import pytest
 from prefect.settings import get_current_settings
 
 from flows import server
+from flows.settings import LocalServer
 from rootfs.errors import PortTaken
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -18,7 +20,7 @@ def taken():
         yield other.getsockname()[1]
 
 
-def test_only_the_heartbeat_the_address_and_the_login_are_others(monkeypatch):
+def test_only_the_heartbeat_the_address_the_login_and_the_tries_are_others(monkeypatch):
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", "me:secret")
     before = get_current_settings().model_dump()
     with server.settings_of("http://127.0.0.1:1/api"):
@@ -27,9 +29,11 @@ def test_only_the_heartbeat_the_address_and_the_login_are_others(monkeypatch):
     assert now.pop("ui_url") == "http://127.0.0.1:1"  # which Prefect derives
     assert now["api"].pop("auth_string").get_secret_value() == "me:secret"
     assert now["flows"].pop("heartbeat_frequency") is None
+    assert now["client"].pop("max_retries") < before["client"]["max_retries"]
     after = get_current_settings().model_dump()
     assert before == after
     assert before["flows"].pop("heartbeat_frequency")
+    del before["client"]["max_retries"]
     del before["api"]["url"], before["api"]["auth_string"], before["ui_url"]
     assert now == before
 
@@ -72,5 +76,16 @@ def test_a_server_that_asks_for_no_login_is_replaced(tmp_path, monkeypatch):
         monkeypatch.setattr(server.Server, "answers", lambda _: True)
         monkeypatch.setattr(server, "_launch", lambda _: server.Server(1, 2, private=True))
         assert server.running() is None
-        assert server.start() == server.Server(1, 2, private=True) == server.running()
+        assert server.start(LocalServer(0, 1)) == server.Server(1, 2, private=True)
         assert old.wait(10) == -15
+
+
+def test_a_process_that_ended_and_one_of_the_same_number_are_not_the_server(tmp_path):
+    with subprocess.Popen(["sleep", "60"]) as process:
+        born = server._born(process.pid)
+        assert server.Server(process.pid, 1, private=True, born=born).lives()
+        assert not server.Server(process.pid, 1, private=True, born=born - 1).lives()
+        process.kill()
+        until(
+            lambda: not server.Server(process.pid, 1, private=True, born=born).lives()
+        )  # nobody has waited for it yet

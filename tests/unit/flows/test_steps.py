@@ -1,13 +1,15 @@
 """A step without Prefect: titled by what it is called with, timed by its first word, heeding interrupts."""
 
+import time
 from types import SimpleNamespace
 
 import pytest
 
-from flows import interrupt
+from flows import interrupt, lost
 from flows.session import session, timeline
 from flows.settings import Settings
 from flows.steps import step
+from rootfs.errors import NetworkFailure
 
 
 @pytest.fixture(autouse=True)
@@ -44,3 +46,21 @@ def test_nothing_begins_after_an_interrupt_but_what_gives_back(monkeypatch):
 def test_what_it_is_called_with_has_to_fit():
     with pytest.raises(TypeError):
         pack.fn()
+
+
+@step("ask {what}", network=True)
+def ask(what, failures):
+    if failures:
+        raise failures.pop()
+    return what
+
+
+def test_without_a_server_a_step_of_the_network_is_tried_again_where_that_can_help(monkeypatch):
+    monkeypatch.setattr(lost, "reason", lambda: "it was killed")
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    gone = [NetworkFailure("gone") for _ in range(3)]
+    assert ask("it", gone[:2]) == "it"
+    with pytest.raises(NetworkFailure):
+        ask("it", gone)
+    with pytest.raises(ZeroDivisionError):
+        ask("it", [ZeroDivisionError()])

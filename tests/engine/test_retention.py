@@ -1,0 +1,82 @@
+"""The database of the local Prefect server: what is old goes, and its file gets smaller."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.factory import Factory
+from tests.waiting import until
+
+ENOUGH = 90.0  # seconds for a server's services, on a busy machine
+LARGE = 20 << 20  # bytes of a log line
+OLD = f"{datetime.now(UTC) - timedelta(days=40):%Y-%m-%d %H:%M:%S.%f}"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Factory]:
+    """A site with a local server of its own."""
+    place = Factory(tmp_path / "site", {"BASEFORGE_HOME": str(tmp_path / "home"), "BASEFORGE_LOCAL_NAME": "retention"})
+    place.folder.mkdir()
+    place.recipe("tiny", "kind: scratch\nfiles: [{path: /motd, content: hello}]\n")
+    yield place
+    place.run("stop")
+    place.remove_images()
+
+
+def database(site: Factory) -> Path:
+    return Path(site.settings["BASEFORGE_HOME"]) / "prefect/prefect.db"
+
+
+def counts(site: Factory) -> dict[str, int]:
+    """How many rows these tables have."""
+    with contextlib.closing(sqlite3.connect(database(site), timeout=60)) as connection:
+        tables = ("flow_run", "task_run", "log", "artifact", "events")
+        return {name: connection.execute(f"select count(*) from {name}").fetchone()[0] for name in tables}
+
+
+def age(site: Factory) -> None:
+    """Let all that is there be of forty days ago, and let the log be long."""
+    with contextlib.closing(sqlite3.connect(database(site))) as connection, connection:
+        connection.execute("update flow_run set end_time = ?", (OLD,))
+        connection.execute("update events set occurred = ?, received = ?", (OLD, OLD))
+        connection.execute("update log set message = ? where id = (select id from log limit 1)", ("x" * LARGE,))
+
+
+def test_what_is_older_than_the_setting_says_goes_and_the_file_shrinks(site):
+    site.built("tiny")
+    until(lambda: counts(site)["task_run"] > 5, ENOUGH)  # which the server writes down some seconds later
+    assert site.run("stop").status == 0
+    age(site)
+    before = counts(site)
+    assert before["log"]
+    assert database(site).stat().st_size > LARGE
+    site.built("tiny")  # unchanged: one run of its own
+    until(lambda: counts(site)["flow_run"] == 1 and counts(site)["events"] < before["events"], ENOUGH)
+    until(lambda: counts(site)["log"] < before["log"] and counts(site)["artifact"] == 0, ENOUGH)
+    assert site.run("stop").status == 0
+    assert counts(site)["task_run"] < before["task_run"]
+    assert database(site).stat().st_size < LARGE  # which it is once somebody has closed it last, as we have now
+
+
+def test_a_file_that_has_grown_before_gets_smaller_once(site):
+    """As a database that an earlier version has made."""
+    site.built("tiny")
+    assert site.run("stop").status == 0
+    with contextlib.closing(sqlite3.connect(database(site))) as connection:
+        connection.execute("create table filler (text)")
+        connection.execute("insert into filler values (?)", ("x" * LARGE,))
+        connection.commit()
+        connection.execute("pragma auto_vacuum = 0")
+        connection.execute("vacuum")
+        connection.execute("drop table filler")
+        connection.commit()
+    assert database(site).stat().st_size > LARGE
+    site.built("tiny")
+    assert site.run("stop").status == 0
+    assert database(site).stat().st_size < LARGE
