@@ -50,6 +50,15 @@ class Browser:
     def click(self, path: str) -> None:
         self._until(lambda: self.driver.find_element(By.XPATH, path).click() is None, path)
 
+    def follow(self, path: str) -> None:
+        """Go where a link leads: a click on one that is being drawn again would be lost."""
+
+        def followed() -> bool:
+            self.driver.get(self.driver.find_element(By.XPATH, path).get_attribute("href") or "")
+            return True
+
+        self._until(followed, path)
+
     def type(self, path: str, text: str) -> None:
         """Into a field that is empty."""
 

@@ -62,7 +62,7 @@ def start(page: Browser, site: Site, image: str) -> str:
     """Start a build by the form of its deployment; the id of its run."""
     before = {run["id"] for run in site.factory.api.ask("POST", "flow_runs/filter", {"flows": {}})}
     page.open(f"{site.pages}/v2/deployments")
-    page.click("//a[normalize-space()='build'][contains(@href, 'deployment/')]")
+    page.follow("//a[normalize-space()='build'][contains(@href, 'deployment/')]")
     page.click("//button[normalize-space()='Run']")
     page.click("//*[@role='menuitem'][contains(., 'Custom run')]")
     page.type("//textarea", image)
@@ -90,7 +90,7 @@ def test_a_build_is_started_by_the_form_and_listed(site: Site, logged_in: Browse
     run = start(logged_in, site, "tiny")
     until(lambda: site.state(run) == "COMPLETED", LONG)
     assert [build.split("@")[0] for build in site.factory.builds()] == ["tiny"]
-    logged_in.click("//a[normalize-space()='Runs']")
+    logged_in.follow("//a[normalize-space()='Runs']")
     logged_in.see("//a[contains(., 'tiny · build')]")
     logged_in.see("//*[normalize-space()='Completed']")
 
@@ -98,8 +98,8 @@ def test_a_build_is_started_by_the_form_and_listed(site: Site, logged_in: Browse
 def test_a_running_build_is_cancelled(site: Site, logged_in: Browser) -> None:
     run = start(logged_in, site, "slow")
     until(lambda: site.state(run) == "RUNNING", LONG)
-    logged_in.click("//a[normalize-space()='Runs']")
-    logged_in.click("//a[contains(., 'slow · build')]")
+    logged_in.follow("//a[normalize-space()='Runs']")
+    logged_in.follow("//a[contains(., 'slow · build')]")
     logged_in.click(MENU)
     logged_in.click("//*[@role='menuitem'][contains(., 'Cancel')]")
     logged_in.click("//*[@role='dialog' or @role='alertdialog']//button[normalize-space()='Cancel Flow Run']")
