@@ -97,10 +97,13 @@ def _python() -> Finding:
 
 def _server() -> Finding:
     """The Prefect server that nights depend on: whether it runs, and whether its services do their work."""
-    local = None if "PREFECT_API_URL" in os.environ else server.running()
-    if local:
-        os.environ |= local.environment()  # before Prefect is imported
-    elif "PREFECT_API_URL" not in os.environ:
+    try:
+        local = None if "PREFECT_API_URL" in os.environ else server.running()
+        if local:
+            os.environ |= local.environment()  # before Prefect is imported
+    except Problem as problem:
+        return Finding("Prefect server", _sentence(problem), False, True, problem.mend)
+    if not local and "PREFECT_API_URL" not in os.environ:
         return Finding("Prefect server", "not running; what needs it starts it", True, False, "")
     from flows import health
 

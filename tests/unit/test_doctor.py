@@ -10,7 +10,15 @@ from flows import doctor
 from flows.builders.choose import Chosen
 from flows.settings import Settings
 from rootfs.builder import named
-from rootfs.errors import BuildxMissing, EngineUnreachable, ProgramFailed, ProgramMissing, ToolsMissing, UnknownBuilder
+from rootfs.errors import (
+    BuildxMissing,
+    EngineUnreachable,
+    ProgramFailed,
+    ProgramMissing,
+    ServerHung,
+    ToolsMissing,
+    UnknownBuilder,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +52,16 @@ def test_every_finding_that_is_not_fine_says_what_to_do(monkeypatch):
     assert len({finding.name for finding in findings}) == len(findings)
     lacking = {finding.name for finding in findings if not finding.ok}
     assert {*doctor.PACKAGES, "debian suites", "ubuntu keyring", "Docker engine", "root"} <= lacking
+
+
+def test_a_server_that_hangs_is_told_of(monkeypatch):
+    def hung():
+        raise ServerHung(4711, "http://127.0.0.1:1/api", Path("/log"), 5)
+
+    monkeypatch.setattr(doctor.server, "running", hung)
+    finding = find("Prefect server")
+    assert (finding.ok, finding.needed) == (False, True)
+    assert "4711" in finding.found + finding.mend
 
 
 def test_an_engine_that_does_not_answer_is_needed_and_named():
