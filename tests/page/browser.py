@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 SLOWEST = 60.0  # seconds
+SENT = "Network.requestWillBeSent"
 # As root, in a container, and asking nobody but the server that is tested.
 FLAGS = (
     "--headless",
@@ -39,6 +41,13 @@ class Browser:
     @property
     def address(self) -> str:
         return self.driver.current_url
+
+    def reached(self) -> set[str]:
+        """The addresses that requests went to since this was asked last, without those that the browser refused."""
+        messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        sent = {m["params"]["requestId"]: m["params"]["request"]["url"] for m in messages if m["method"] == SENT}
+        refused = {m["params"]["requestId"] for m in messages if m["params"].get("blockedReason") == "csp"}
+        return {url for request, url in sent.items() if request not in refused}
 
     def open(self, address: str) -> None:
         self.driver.get(address)
@@ -85,6 +94,7 @@ def browser(folder: Path) -> Iterator[Browser]:
     assert driver, "chromium-driver is not installed: tests/run does it"
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
     for flag in (*FLAGS, f"--user-data-dir={folder}"):
         options.add_argument(flag)
     found = webdriver.Chrome(options=options, service=Service(driver))

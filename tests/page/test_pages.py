@@ -93,6 +93,8 @@ def test_a_build_is_started_by_the_form_and_listed(site: Site, logged_in: Browse
     logged_in.follow("//a[normalize-space()='Runs']")
     logged_in.see("//a[contains(., 'tiny · build')]")
     logged_in.see("//*[normalize-space()='Completed']")
+    others = {url for url in logged_in.reached() if not url.startswith((f"{site.pages}/", "data:", "blob:", "chrome:"))}
+    assert others == set()
 
 
 def test_a_running_build_is_cancelled(site: Site, logged_in: Browser) -> None:
