@@ -181,7 +181,10 @@ def _toolchain() -> list[str]:
         elif place.is_dir():
             words += ["--ro-bind", str(place), str(place)]
     etc = Path("/etc")
-    for path in [*(etc / name for name in ETC), *(found for each in ETC_OF_LANGUAGES for found in etc.glob(each))]:
+    given = [*(etc / name for name in ETC), *(found for each in ETC_OF_LANGUAGES for found in etc.glob(each))]
+    for folder in sorted({path.parent for path in given}):  # bwrap makes missing ones for their owner alone
+        words += ["--perms", "0755", "--dir", str(folder)]
+    for path in given:
         words += ["--ro-bind-try", str(path), str(path)]
     for file in sorted(GIVEN.iterdir()):
         words += ["--ro-bind", str(file), f"/etc/{file.name}"]

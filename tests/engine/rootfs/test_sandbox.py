@@ -186,6 +186,15 @@ def test_a_build_command_finds_no_way_out(scratch: Site, machine: dict[str, str]
 
 
 @pytest.mark.parametrize("user", ["root", "ordinary"])
+def test_a_build_command_can_read_all_that_it_is_given(scratch: Site, user: str) -> None:
+    certificates = "/etc/ssl/certs/ca-certificates.crt"
+    hidden = ["find", "/etc", "-maxdepth", "3", "!", "-readable", "!", "-path", "*/private*"]
+    build = [["cp", certificates, "."], hidden]
+    files = [{"path": "/x", "from": "ca-certificates.crt"}]
+    assert made(scratch, scratch.folder, user, kind="scratch", build=build, files=files) == []
+
+
+@pytest.mark.parametrize("user", ["root", "ordinary"])
 def test_a_script_in_a_tree_finds_no_way_out_and_can_do_what_is_usual(
     site: Site, place: Path, machine: dict[str, str], user: str
 ) -> None:
