@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import traceback
 from contextlib import ExitStack
 from typing import Any
 
@@ -19,6 +18,7 @@ from flows.inputs import Inputs, Meant
 from flows.lean import flow
 from flows.leftovers import clear_away
 from flows.lifecycle import Builders, builders, through
+from flows.logs import masked_traceback
 from flows.names import Existing
 from flows.part import Bench, Part, bench, make_image
 from flows.publish.record import Record
@@ -136,7 +136,7 @@ def _attempt(image: str, choice: Choice, *, of_night: bool) -> Record:
                 raise KeyboardInterrupt from error
             problem = error if isinstance(error, Problem) else known_error(error)
             with contextlib.suppress(DiskFull):  # of the log; the error that ended the build is the one to tell
-                run.log(str(problem) if problem else traceback.format_exc())
+                run.log(str(problem) if problem else masked_traceback(error))
             problem = problem or Unexpected(image, error)
         return Record(
             image=image,

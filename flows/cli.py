@@ -15,6 +15,7 @@ from flows import commands, importing, interrupt, looking, lost, report, server
 from flows.ahead import ahead
 from flows.choice import Choice
 from flows.folders import known_error
+from flows.logs import masked_traceback
 from flows.looking import Json, Recipes
 from flows.progress import Progress
 from flows.publish import publication
@@ -254,20 +255,18 @@ def _run(words: list[str], debug: bool) -> int:
     except SystemExit as end:
         status = int(end.code or 0)
     except Problem as problem:
-        if debug:
-            raise
-        typer.echo(f"baseforge: {problem}", err=True)
+        typer.echo(masked_traceback(problem) if debug else f"baseforge: {problem}", err=True)
         return problem.status
     except Exception as error:
-        if debug:
-            raise
-        if interrupt.came():
+        full = known_error(error)
+        if not debug and interrupt.came():
             status = INTERRUPTED
-        elif full := known_error(error):
+        elif full and not debug:
             typer.echo(f"baseforge: {full}", err=True)
             status = full.status
         else:
-            raise
+            typer.echo(masked_traceback(error), err=True)
+            return 1
     if status == INTERRUPTED:
         typer.echo("baseforge: interrupted; `baseforge list` shows what is published", err=True)
     return status

@@ -11,9 +11,12 @@ from prefect.flows import Flow
 from pydantic_core import to_jsonable_python
 
 from flows import missed, outage
+from flows.logs import mask_logs
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+mask_logs()  # also in processes that a worker starts
 
 
 class LeanFlow(Flow[P, R]):

@@ -7,6 +7,9 @@ import gc
 import sys
 from types import ModuleType
 
+from flows.logs import mask_logs
+
+mask_logs()
 # Loading all we need makes half a million objects that stay until the end: to look for garbage among them, again and
 # again and once more when everything goes with the process, takes half a second.
 gc.set_threshold(500_000)

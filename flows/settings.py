@@ -20,6 +20,7 @@ from rootfs.archive import Site
 from rootfs.builder import BuilderPlan
 from rootfs.errors import InvalidSetting, nearest
 from rootfs.lock import native_architecture
+from rootfs.mask import MASK, has_credentials
 from rootfs.platforms import platform_name
 from rootfs.sandbox import PROCESSES, SECONDS, Limits, default_memory
 
@@ -205,7 +206,8 @@ def _explained(error: ValidationError, file: Path) -> InvalidSetting:
     found = error.errors()
     first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])  # else a key that it replaces
     names = [str(step) for step in first["loc"]]
-    name, last, full = names[0], names[-1], ".".join(names).removesuffix(".[key]")
+    name, last = names[0], names[-1]
+    full = ".".join(MASK if has_credentials(each) else each for each in names).removesuffix(".[key]")
     variable = f"BASEFORGE_{name.upper()}"
     where = variable if variable in os.environ else _line(file, names)
     if first["type"] == "extra_forbidden":

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from rootfs import fields
-from rootfs.mask import masked
+from rootfs.mask import has_credentials
 
 Lifecycle = Literal["existing", "persistent", "ephemeral"]
 Driver = Literal["docker-container", "kubernetes", "remote"]
@@ -41,7 +41,7 @@ class BuilderPlan(BaseModel):
 
     @model_validator(mode="after")
     def _without_passwords(self) -> Self:
-        if any(masked(text) != text for text in (self.endpoint, *self.options.values(), *self.flags)):
+        if any(map(has_credentials, (self.endpoint, *self.options.values(), *self.flags))):
             raise ValueError(
                 "an address in it has a name or a password, which other users of this machine would see: name a proxy"
                 " or a daemon that needs none"

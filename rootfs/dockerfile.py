@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from rootfs import fields
 from rootfs.common import Common
-from rootfs.mask import masked
+from rootfs.mask import has_credentials
 from rootfs.parts import Part
 
 # A line that only BuildKit's directives and comments may come before (frontend/dockerfile/parser/directives.go).
@@ -112,7 +112,7 @@ def _passwords(path: Path) -> Iterator[tuple[str, str]]:
         for number, line in enumerate(lines, 1):
             adds = adds if goes_on else bool(ADD.match(line))
             goes_on = line.rstrip().endswith("\\")
-            if adds and masked(line) != line:
+            if adds and has_credentials(line):
                 yield (
                     f"{path}:{number}:1",
                     "this address has a name or a password in it, which the image's history would show: fetch it in"

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from rootfs.errors import PUT_CREDENTIALS, UnknownPlatform, nearest
-from rootfs.mask import masked
+from rootfs.mask import has_credentials
 from rootfs.platforms import architecture_of
 
 
@@ -96,9 +96,11 @@ PinRule = Annotated[
 
 
 def without_credentials(address: str, hint: str = PUT_CREDENTIALS) -> str:
-    """The address, where it has no name or password. The error does not show it."""
-    if masked(address) != address:
+    """The address, where it has no name or password. No error shows the address."""
+    if has_credentials(address):
         raise ValueError(f"this address has a name or a password in it. {hint}")
+    if "://" in address and re.search(r"""[^!-~]|["'<>\\^`{|}]""", address):
+        raise ValueError("this address has a space, a quote or another character that no address has: write it as %XX")
     return address
 
 
@@ -153,7 +155,7 @@ Target = Annotated[str, AfterValidator(_target)]
 
 def _source(value: str) -> str:
     """A file of the recipe's folder, or an address."""
-    return without_credentials(value) if re.fullmatch(r"https?://[!-~]+", value) else _inside(value)
+    return value if re.match(r"https?://.", without_credentials(value)) else _inside(value)
 
 
 Source = Annotated[str, AfterValidator(_source)]

@@ -111,8 +111,8 @@ def connect() -> Engine:
         info = client.info()
     except (*FAULTS, KeyError, ValueError) as error:  # the last two where something else than an engine answers
         if isinstance(_cause(error), PermissionError):
-            raise EngineForbidden(endpoint) from error
-        raise EngineUnreachable(endpoint, _reason(error)) from error
+            raise EngineForbidden(endpoint) from None  # the causes have the address, perhaps with a password
+        raise EngineUnreachable(endpoint, _reason(error)) from None
     client.api.timeout = SILENCE
     return Engine(client, endpoint, version["Version"], CONTAINERD_STORE in info.get("DriverStatus", []))
 
@@ -164,14 +164,14 @@ def _arguments() -> dict[str, Any]:
     try:
         arguments = {**kwargs_from_env()}
     except DockerException as error:
-        raise EngineUnreachable(os.environ.get("DOCKER_HOST", ""), str(error)) from error
+        raise EngineUnreachable(os.environ.get("DOCKER_HOST", ""), str(error)) from None
     if "base_url" in arguments:
         return arguments
     name = context_name()
     try:
         context = ContextAPI.kwargs_from_context(name)
     except Exception as error:  # the SDK raises no narrower type for a file it cannot read
-        raise ContextMissing(name, str(error)) from error
+        raise ContextMissing(name, str(error)) from None
     if not context:
         raise ContextMissing(name, "it does not exist, or has no address of an engine")
     return {**arguments, **context}

@@ -8,6 +8,7 @@ import hashlib
 import json
 import socket
 import time
+import traceback
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -116,6 +117,14 @@ def test_an_engine_that_is_not_there(host: str, said: str, monkeypatch: pytest.M
     assert caught.value.status == 3
     assert "baseforge doctor" in caught.value.mend
     assert len(str(caught.value).splitlines()) <= 3
+
+
+@pytest.mark.parametrize("host", ["tcp://ann:sec'ret@127.0.0.1:1", "tcp://ann:sec ret@[::", "ftp://ann:secret@h"])
+def test_a_password_in_its_address_is_in_no_traceback(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", host)
+    with pytest.raises(EngineUnreachable) as caught:
+        connect()
+    assert "ret@" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_an_engine_that_is_not_for_this_user(monkeypatch: pytest.MonkeyPatch) -> None:

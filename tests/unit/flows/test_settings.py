@@ -1,5 +1,6 @@
 """Settings: where they come from, which one counts, and what a wrong one says."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,27 @@ def test_a_wrong_setting_says_where_and_what(site, text):
         load()
     where, what, mend = WRONG[text]
     assert (where in str(caught.value), what in str(caught.value), mend in str(caught.value)) == (True, True, True)
+
+
+SECRET = "http://us er:sec'ret@h.example/"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MIRRORS", json.dumps({SECRET: "http://m"})),
+        ("MIRRORS", json.dumps({"http://m": SECRET})),
+        ("SNAPSHOTS", json.dumps({"http://m": SECRET.replace(" ", "")})),
+        ("S3_ENDPOINT", SECRET),
+        ("STORE", SECRET),
+        ("BUILDERS", json.dumps({"a": {"lifecycle": "persistent", "driver": "remote", "endpoint": SECRET}})),
+    ],
+)
+def test_an_address_with_a_password_is_refused_and_not_shown(monkeypatch, name, value):
+    monkeypatch.setenv(f"BASEFORGE_{name}", value)
+    with pytest.raises(InvalidSetting, match="a name or a password") as refused:
+        load()
+    assert "ret@" not in str(refused.value)
 
 
 def test_a_wrong_variable_is_named(monkeypatch):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 
 import pytest
+from pydantic import TypeAdapter
 
+from flows.logs import mask_logs
 from rootfs.errors import ArchiveUnreachable, Problem, RecipeInvalid
+from rootfs.fields import Source, without_credentials
 from rootfs.mask import masked, masked_values
 
 MASKED = {
@@ -19,6 +23,8 @@ MASKED = {
     "http://joe:p%40w#?@a.example": "http://***@a.example",
     "HTTP_PROXY=http://joe:pw@proxy.example:3128": "HTTP_PROXY=http://***@proxy.example:3128",
     "ssh://joe:pw@a.example": "ssh://***@a.example",
+    **{f"http://joe:p{mark}w@a.example/x": "http://***@a.example/x" for mark in "'\"<>"},
+    "http://joe'pw@a.example/x": "http://***@a.example/x",
 }
 KEPT = [
     "docker://localhost:5000/image@sha256:00ff",
@@ -41,10 +47,39 @@ def test_other_text_stays(text):
     assert masked(text) == text
 
 
-@pytest.mark.parametrize("name", ["http_proxy", "HTTPS_PROXY", "all_proxy"])
+@pytest.mark.parametrize("name", ["http_proxy", "HTTPS_PROXY", "all_proxy", "DOCKER_HOST"])
 def test_a_proxy_without_a_scheme_is_masked(monkeypatch, name):
     monkeypatch.setenv(name, "joe:pw@proxy.example:3128")
     assert masked("connecting to joe:pw@proxy.example:3128 failed") == "connecting to ***@proxy.example:3128 failed"
+
+
+@pytest.mark.parametrize("mark", ["", "'", '"', "<", " ", "\t"])
+def test_an_address_with_a_password_is_refused_and_not_shown(mark):
+    for check in (without_credentials, TypeAdapter(Source).validate_python):
+        with pytest.raises(ValueError, match="a name or a password in it") as refused:
+            check(f"http://joe{mark}:sec{mark}ret@a.example/x.tar")
+        assert "ret" not in str(refused.value.errors()[0]["msg"] if check != without_credentials else refused.value)
+
+
+@pytest.mark.parametrize("mark", ["'", '"', "<", " ", "\n", "\x1b", "ä"])
+def test_an_address_with_what_no_address_has_is_refused_and_not_shown(mark):
+    with pytest.raises(ValueError, match="no address has") as refused:
+        without_credentials(f"http://a.example/x{mark}y.tar")
+    assert "x" + mark not in str(refused.value)
+
+
+def test_a_traceback_with_all_its_causes_is_masked_in_logs(caplog):
+    mask_logs()
+    try:
+        try:
+            raise ValueError("Invalid address: tcp://joe:sec'ret@h:1")  # as libraries do
+        except ValueError as error:
+            raise KeyError("http://ann:secret@h") from error
+    except KeyError:
+        logging.getLogger("anybody").exception("it failed at %s", "http://ann:secret@h")
+    assert "direct cause" in caplog.text
+    assert "ret@" not in caplog.text
+    assert "KeyError: 'http://***@h'" in caplog.text
 
 
 def test_values_are_masked_wherever_they_are():
