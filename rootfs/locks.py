@@ -118,38 +118,41 @@ def opened(path: Path) -> Iterator[int]:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    """A lock file, made if it is not there, with the rights that it shall have."""
+    """A lock file, made if it is not there, with the rights that it shall have.
+
+    One that is there keeps its owner and its rights: whoever may write in the folder can have put any file of ours
+    there. Only where nobody else may write in it, rights that others had are taken away.
+    """
     folder = path.parent.stat()
     mode = 0o600 | (0o060 if folder.st_mode & stat.S_IWGRP else 0) | (0o006 if folder.st_mode & stat.S_IWOTH else 0)
-    file = _open(path, mode)
+    file, is_new = _open(path, mode)
     try:
         status = os.fstat(file)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "Not a regular file", str(path))
-        if status.st_uid == os.geteuid() and status.st_nlink == 1:
-            _give(file, status, folder, mode)
+        if is_new:
+            _give(file, folder, mode)
+        elif mode == 0o600 and folder.st_uid == status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) != mode:
+            os.fchmod(file, mode)
         yield file
     finally:
         os.close(file)
 
 
-def _open(path: Path, mode: int) -> int:
-    """The file, opened; never with O_CREAT where it is there, which Linux may refuse for another user's file."""
+def _open(path: Path, mode: int) -> tuple[int, bool]:
+    """The file, opened, and whether it is new; no O_CREAT where it is there: Linux may refuse it for others' files."""
     while True:
         with contextlib.suppress(FileNotFoundError):
-            return os.open(path, OPEN)
+            return os.open(path, OPEN), False
         with contextlib.suppress(FileExistsError):
-            return os.open(path, OPEN | os.O_CREAT | os.O_EXCL, mode)
+            return os.open(path, OPEN | os.O_CREAT | os.O_EXCL, mode), True
 
 
-def _give(file: int, status: os.stat_result, folder: os.stat_result, mode: int) -> None:
-    """Our own lock file becomes that of whoever its folder is of."""
+def _give(file: int, folder: os.stat_result, mode: int) -> None:
+    """The lock file that we have just made becomes that of whoever its folder is of."""
     with contextlib.suppress(OSError):  # a group that we are not in
-        owner = folder.st_uid if os.geteuid() == 0 else -1
-        if (status.st_uid, status.st_gid) != (folder.st_uid, folder.st_gid):
-            os.fchown(file, owner, folder.st_gid)
-    if stat.S_IMODE(status.st_mode) != mode:
-        os.fchmod(file, mode)
+        os.fchown(file, folder.st_uid if os.geteuid() == 0 else -1, folder.st_gid)
+    os.fchmod(file, mode)
 
 
 def _is_still_there(path: Path, file: int) -> bool:

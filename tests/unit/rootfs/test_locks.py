@@ -102,6 +102,21 @@ def test_a_shared_folders_lock_is_for_those_who_may_write_in_it(tmp_path):
         assert (status.st_mode & 0o777, status.st_uid, status.st_gid) == (0o660, NOBODY, NOBODY)
 
 
+@as_root
+@pytest.mark.parametrize(("owner", "rights"), [(NOBODY, 0o755), (0, 0o2770)], ids=["their folder", "shared folder"])
+def test_a_file_that_somebody_has_put_in_place_of_a_lock_stays_as_it_was(tmp_path, owner, rights):
+    os.chown(tmp_path, owner, NOBODY)
+    tmp_path.chmod(rights)
+    lock = tmp_path / "lock"
+    lock.write_text("secret")
+    lock.chmod(0o600)
+    os.chown(lock, 0, 0)
+    with locked(lock):
+        pass
+    status = lock.stat()
+    assert (status.st_mode & 0o777, status.st_uid, status.st_gid) == (0o600, 0, 0)
+
+
 @pytest.mark.parametrize("kind", ["link", "dangling link", "folder", "pipe"])
 def test_a_lock_is_a_file_and_not_reached_by_a_link(tmp_path, kind):
     target = tmp_path / "target"
