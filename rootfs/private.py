@@ -54,6 +54,11 @@ def is_ours(path: Path) -> bool:
         return False
 
 
+def is_trusted(user: int) -> bool:
+    """Whether this user may decide what we do: it is us, root, or who has called us with sudo."""
+    return user in (os.geteuid(), 0) or (os.geteuid() == 0 and str(user) == os.environ.get("SUDO_UID"))
+
+
 def user_name(number: int) -> str:
     """The name of a user, or the number of one without a name."""
     try:

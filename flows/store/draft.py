@@ -46,14 +46,17 @@ class Draft:
             self._file.flush()
             self._path.replace(target)
 
-    def keep_for_good(self, target: Path) -> None:
-        """Give the file its name, and return only when it would be there after a power cut."""
+    def keep_for_good(self, top: Path, key: str) -> None:
+        """Give the file its name below `top`, and return only when it would be there after a power cut.
+
+        Folders on the way are made; a link among them is not followed, whoever puts it there and whenever.
+        """
         if not self._is_synced:
             self.sync()
-        with self._errors():
-            _make(target.parent)
-            self._path.replace(target)
-            _sync(target.parent)
+        *folders, name = key.split("/")
+        with self._errors(), _opened_folder(top, folders) as folder:
+            os.replace(self._path, name, dst_dir_fd=folder)
+            os.fsync(folder)
 
 
 @contextlib.contextmanager
@@ -95,16 +98,25 @@ def _discard(path: Path) -> None:
         path.unlink()
 
 
-def _make(folder: Path) -> None:
-    if not folder.is_dir():
-        _make(folder.parent)
-        folder.mkdir(exist_ok=True)
-        _sync(folder.parent)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+@contextlib.contextmanager
+def _opened_folder(top: Path, names: list[str]) -> Iterator[int]:
+    """The folder at the end of these names below `top`, opened; those that are not there are made."""
+    folder = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        for name in names:
+            below = _open_below(folder, name)
+            os.close(folder)
+            folder = below
+        yield folder
     finally:
-        os.close(descriptor)
+        os.close(folder)
+
+
+def _open_below(folder: int, name: str) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    with contextlib.suppress(FileNotFoundError):
+        return os.open(name, flags, dir_fd=folder)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, dir_fd=folder)
+    os.fsync(folder)
+    return os.open(name, flags, dir_fd=folder)

@@ -18,7 +18,7 @@ from flows.store.draft import Draft, draft, sweep
 from flows.store.fetch import fetch
 from flows.store.intact import is_intact, length
 from flows.store.names import blob_key, document_key, is_plain
-from rootfs import locks
+from rootfs import locks, private
 from rootfs.disk import disk_full
 from rootfs.errors import BlobDamaged, BlobMissing, BlobRefused, Conflict, Problem, StoreRefused
 
@@ -67,7 +67,7 @@ class FolderStore:
         new, found = ready
         if found.exception() or found.result() != digest:
             return False
-        new.keep_for_good(self._path(blob_key(digest)))
+        new.keep_for_good(self.folder, blob_key(digest))
         return True
 
     def _put(self, source: BinaryIO, digest: str | None, check: bool) -> str:
@@ -77,7 +77,7 @@ class FolderStore:
             if digest is not None and found != digest:
                 raise BlobRefused(self.address, digest, found)
             if not is_intact(self, found, new.size, read=check):
-                new.keep_for_good(self._path(blob_key(found)))
+                new.keep_for_good(self.folder, blob_key(found))
         return found
 
     def has_blob(self, digest: str, size: int | None = None) -> bool:
@@ -119,6 +119,7 @@ class FolderStore:
 
     def sweep(self) -> None:
         """Remove the drafts of writers that were killed."""
+        self._see_whose_it_is()
         with self._errors():
             sweep(self.folder)
 
@@ -141,7 +142,7 @@ class FolderStore:
         return self._write(key, data, version)
 
     def _write(self, key: str, data: bytes, expected: str | None) -> str:
-        path = self._path(document_key(key))
+        document_key(key)
         self._make()
         with draft(self.folder, self._errors) as new:
             new.write(data)
@@ -149,7 +150,7 @@ class FolderStore:
                 now = self.read_document(key)
                 if (now.version if now else None) != expected:
                     raise Conflict(self.address, key)
-                new.keep_for_good(path)
+                new.keep_for_good(self.folder, key)
         return _version(data)
 
     def list_documents(self, folder: str) -> list[str]:
@@ -170,12 +171,37 @@ class FolderStore:
                 return sorted(entry.name for entry in entries if entry.is_dir() and is_plain(entry.name))
 
     def _path(self, key: str) -> Path:
-        return self.folder / key
+        """Where it is in a folder that we trust. A link is refused: it would lead reads and removals elsewhere."""
+        self._see_whose_it_is()
+        path = self.folder
+        with self._errors():
+            for name in key.split("/"):
+                path /= name
+                if path.is_symlink():
+                    mend = "Remove that link, or name another as the store. Another disk can be mounted there."
+                    raise StoreRefused(self.address, f"{path} is a link", mend)
+        return path
+
+    def _see_whose_it_is(self) -> None:
+        """Refuse the folder of a user who could mislead us, unless it is shared on purpose. Raises StoreRefused."""
+        try:
+            status = self.folder.stat()
+        except OSError:  # it is made later, or the next step says what is wrong
+            return
+        is_shared = status.st_mode & stat.S_ISGID and status.st_mode & stat.S_IWGRP
+        if not private.is_trusted(status.st_uid) and not is_shared:
+            owner = private.user_name(status.st_uid)
+            mend = (
+                f"Name another as the store. If you and {owner} share this one, its folder needs a group and "
+                f"the rights 2770: chgrp GROUP {self.folder} && chmod 2770 {self.folder}"
+            )
+            raise StoreRefused(self.address, f"the folder belongs to {owner}, and is not shared", mend)
 
     def _make(self) -> None:
         with self._errors():
             # Ours alone where we make it. Who shares a store with other users makes its folder first.
             self.folder.mkdir(0o700, parents=True, exist_ok=True)
+        self._see_whose_it_is()
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

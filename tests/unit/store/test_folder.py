@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import functools
 import io
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,12 +15,16 @@ from pathlib import Path
 import pytest
 
 from flows.store import open_store
+from flows.store.draft import draft
 from flows.store.folder import FolderStore
 from rootfs.errors import InvalidStore, LockHeld, StoreRefused
 from rootfs.locks import is_held
 from tests.unit.store.suite import StoreSuite
 from tests.unit.store.workers import Opener, digest_of
 from tests.waiting import until
+
+NOBODY = 65534
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
 
 
 def blob_in(folder: Path, digest: str) -> Path:
@@ -89,13 +95,14 @@ class TestFolder(StoreSuite):
     def test_a_name_that_a_power_cut_would_take_is_told(
         self, opener: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def fail(_: Path) -> None:
-            raise OSError(errno.EIO, "Input/output error")
+        def fail(file: int) -> None:
+            if stat.S_ISDIR(os.fstat(file).st_mode):
+                raise OSError(errno.EIO, "Input/output error")
 
         store, source = opener(), tmp_path / "source"
         source.write_bytes(b"blob")
         store.put_blob(io.BytesIO(b"other"))  # so that there are folders
-        monkeypatch.setattr("flows.store.draft._sync", fail)
+        monkeypatch.setattr(os, "fsync", fail)
         with store.prepared(source, digest_of(b"blob")), pytest.raises(StoreRefused, match="Input/output error"):
             store.put_blob(source, digest_of(b"blob"))
 
@@ -150,6 +157,51 @@ class TestFolder(StoreSuite):
             assert failed.value.status == 3
             holder.kill()
         store.create_document("inputs/b.json", b"{}")
+
+    @pytest.mark.parametrize("name", ["blobs", "blobs/sha256", "inputs", "inputs/a"])
+    def test_a_link_in_it_leads_nobody_elsewhere(self, opener: Opener, folder: Path, tmp_path: Path, name: str) -> None:
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).symlink_to(tmp_path)
+        (tmp_path / "b.json").write_text("{}")
+        with pytest.raises(StoreRefused, match="is a link") if "blobs" in name else contextlib.nullcontext():
+            opener().put_blob(io.BytesIO(b"blob"))
+        with pytest.raises(StoreRefused, match="is a link") if "inputs" in name else contextlib.nullcontext():
+            opener().create_document("inputs/a/c.json", b"{}")
+        if "inputs" in name:
+            for read in (opener().read_document, opener().list_documents, opener().list_folders):
+                with pytest.raises(StoreRefused, match="is a link"):
+                    read("inputs/a/b.json")
+        assert [path.name for path in tmp_path.iterdir()] == ["b.json"]
+
+    def test_a_link_that_comes_at_the_last_moment_is_not_followed(self, folder: Path, tmp_path: Path) -> None:
+        folder.mkdir(parents=True)
+        with draft(folder, contextlib.nullcontext) as new:
+            new.write(b"blob")
+            (folder / "blobs").symlink_to(tmp_path)
+            with pytest.raises(NotADirectoryError):
+                new.keep_for_good(folder, "blobs/sha256/a")
+        assert list(tmp_path.iterdir()) == []
+
+    @as_root
+    def test_another_users_folder_is_refused_unless_it_is_shared(
+        self, opener: Opener, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder.mkdir(parents=True)
+        folder.chmod(0o755)
+        os.chown(folder, NOBODY, NOBODY)
+        for use in (opener().sweep, functools.partial(opener().list_documents, "inputs")):
+            with pytest.raises(StoreRefused, match=r"belongs to nobody[\s\S]*chmod 2770"):
+                use()
+        with pytest.raises(StoreRefused, match="belongs to nobody"):
+            opener().create_document("inputs/a.json", b"{}")
+        assert list(folder.iterdir()) == []
+        folder.chmod(0o2770)
+        opener().create_document("inputs/a.json", b"{}")
+        status = (folder / ".lock").stat()
+        assert (status.st_mode & 0o777, status.st_uid, status.st_gid) == (0o660, NOBODY, NOBODY)
+        folder.chmod(0o755)
+        monkeypatch.setenv("SUDO_UID", str(NOBODY))
+        assert opener().list_documents("inputs") == ["inputs/a.json"]
 
     @pytest.mark.parametrize("kind", ["link", "pipe"])
     def test_what_is_no_draft_is_not_opened(self, opener: Opener, folder: Path, tmp_path: Path, kind: str) -> None:
