@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from rootfs.errors import RecipeInvalid
+
+LARGEST = 1 << 20  # bytes of a recipe
+DEEPEST = 64  # folders in each other in a recipe's folder
 
 
 def contents(folder: Path, *, but: str | None = None) -> list[dict[str, str | bool]]:
@@ -48,9 +52,32 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def text_of(file: Path) -> bytes:
+    """What is in a recipe: a regular file of at most LARGEST bytes, not a link. Raises RecipeInvalid."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as opened:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise RecipeInvalid([(f"{file}:1:1", "a recipe is a regular file, and this is none")])
+            data = opened.read(LARGEST + 1)
+    except OSError as error:
+        why = "a recipe is a regular file, and this is a link: put the file itself here"
+        what = why if file.is_symlink() else f"the file cannot be read: {error.strerror}"
+        raise RecipeInvalid([(f"{file}:1:1", what)]) from None
+    if len(data) > LARGEST:
+        raise RecipeInvalid([(f"{file}:1:1", f"a recipe has at most {LARGEST} bytes, and this has more")])
+    return data
+
+
 def strays(folder: Path) -> Iterator[tuple[Path, str]]:
     """What a recipe's folder must not have, since the recipe's digest could not speak for it, and why."""
+    if folder.is_symlink():  # to a folder of this machine that is nobody's to publish
+        yield folder, "is a link, and a recipe's folder has to be a folder of its own"
+        return
     for path in _walk(folder):
+        if len(path.relative_to(folder).parts) > DEEPEST:
+            yield path, f"is more than {DEEPEST} folders deep"
+            return
         if path.is_symlink() and not _leads_inside(path, folder):
             yield path, "is a link that leads out of the recipe's folder"
         elif not path.is_symlink() and not path.is_file():
@@ -58,8 +85,21 @@ def strays(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _walk(folder: Path) -> list[Path]:
-    below = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
-    return sorted(below, key=lambda path: os.fsencode(path.relative_to(folder)))
+    """Each file and link below a folder; and folders that are too deep, into which it does not go."""
+    found, folders = list[Path](), [folder] if folder.is_dir() else []
+    while folders:
+        for path in _inside(folders.pop()):
+            inner = path.is_dir() and not path.is_symlink()
+            too_deep = len(path.relative_to(folder).parts) > DEEPEST
+            (folders if inner and not too_deep else found).append(path)
+    return sorted(found, key=lambda path: os.fsencode(path.relative_to(folder)))
+
+
+def _inside(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise RecipeInvalid([(f"{folder}:1:1", f"the folder cannot be read: {error.strerror}")]) from None
 
 
 def _leads_inside(link: Path, folder: Path) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rootfs import reader
-from rootfs.contents import is_file
+from rootfs.contents import is_file, text_of
 from rootfs.errors import RecipeInvalid, nearest
 
 LAYER, DOCKERFILE = "layer", "dockerfile"
@@ -23,7 +23,7 @@ def parents_of(file: Path) -> dict[Key, str]:
     """
     if not is_file(file):
         return {}
-    data = file.read_bytes()  # YAML takes milliseconds to read, and most recipes are neither
+    data = text_of(file)  # YAML takes milliseconds to read, and most recipes are neither
     if not any(kind.encode() in data for kind in (LAYER, DOCKERFILE)):
         return {}
     document = reader.load(file)

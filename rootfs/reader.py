@@ -15,6 +15,7 @@ from ruamel.yaml.error import MarkedYAMLError, StringMark, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
+from rootfs.contents import text_of
 from rootfs.errors import RecipeInvalid
 
 Loc = tuple[int | str, ...]  # the way from the top of a file to a value, as pydantic tells it
@@ -74,11 +75,9 @@ def load(file: Path) -> Document:
 
 
 def _text(file: Path) -> str:
+    data = text_of(file)
     try:
-        data = file.read_bytes()
         text = data.decode()
-    except OSError as error:
-        raise RecipeInvalid([(f"{file}:1:1", f"the file cannot be read: {error.strerror}")]) from None
     except UnicodeDecodeError as error:
         good = data[: error.start].decode()
         raise RecipeInvalid([(_place_of(file, good), "the file is not UTF-8 text")]) from None

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from rootfs import fields, reader
 from rootfs.common import Common, Origin, Packaged
 from rootfs.complaints import complaints
-from rootfs.contents import contents, is_file, strays
+from rootfs.contents import contents, is_file, strays, text_of
 from rootfs.digests import digest_of
 from rootfs.dockerfile import DockerfileRecipe, faults
 from rootfs.errors import RecipeInvalid, UnknownRecipe, nearest
@@ -106,7 +106,11 @@ def images_of(folder: Path, only: Iterable[str] = ()) -> list[str]:
 def _images(path: Path) -> Iterator[str]:
     """The names of a recipe's images: its own, and that of the one for debugging."""
     yield path.stem
-    if b"debug" in (data := path.read_bytes()) and re.search(rb"^debug:\s*true\b", data, re.MULTILINE):
+    try:
+        data = text_of(path)
+    except RecipeInvalid:  # as reading it says
+        return
+    if b"debug" in data and re.search(rb"^debug:\s*true\b", data, re.MULTILINE):
         yield f"{path.stem}{DEBUG}"
 
 
@@ -181,8 +185,9 @@ def _model(document: reader.Document) -> type[Recipe]:
 
 def _missing(recipe: Recipe, document: reader.Document, folder: Path, *, pooled: bool) -> Iterator[tuple[str, str]]:
     """The files that a recipe names and nothing can bring; an archive whose sha256 is said may be in the pool."""
-    for path, why in strays(folder):
-        yield document.place(("files",)), f"{path} {why}"
+    if found := list(strays(folder)):  # nothing there is opened
+        yield from ((document.place(("files",)), f"{path} {why}") for path, why in found)
+        return
     made = {"files"} if isinstance(recipe, ScratchRecipe) and recipe.build else set()
     if isinstance(recipe, TarballRecipe) and (pooled or recipe.sha256):
         made = {"source"}

@@ -299,6 +299,38 @@ def test_a_folder_whose_digest_would_not_say_all_is_refused(write, tmp_path, mak
     assert re.match(r"noble.yaml:3:3: noble/x is (a link that leads out|neither a file nor)", refusal(path))
 
 
+@pytest.mark.parametrize("said", [SCRATCH, DEBIAN, "kind: scratch\nfiles: [{path: /a, from: secret}]\n"])
+def test_a_folder_that_is_a_link_is_refused(write, tmp_path, said):
+    path = write(said)
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private/secret").write_text("x")
+    (tmp_path / "noble").symlink_to("private")
+    assert "noble is a link, and a recipe's folder has to be a folder of its own" in refusal(path)
+
+
+def test_a_folder_with_many_folders_in_each_other_is_refused(write, tmp_path):
+    path = write(SCRATCH)
+    (tmp_path / "noble" / "/".join("d" * 70)).mkdir(parents=True)
+    assert "is more than 64 folders deep" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [
+        (os.mkfifo, "a recipe is a regular file, and this is none"),
+        (lambda path: path.symlink_to("/dev/zero"), "this is a link"),
+        (lambda path: path.symlink_to("other"), "this is a link"),
+        (lambda path: path.write_text(SCRATCH + "#" * (1 << 20)), "a recipe has at most 1048576 bytes"),
+    ],
+)
+def test_a_recipe_is_a_regular_file_of_a_few_bytes(write, tmp_path, make, error):
+    write(SCRATCH, "other")
+    path = tmp_path / "noble.yaml"
+    make(path)
+    assert error in refusal(path)
+    assert images_of(tmp_path) == ["noble"], "the others are built none the less"
+
+
 @pytest.mark.parametrize(
     ("text", "error"),
     [
