@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -96,6 +97,8 @@ def _remove(folder: Path) -> None:
         run(["umount", "--lazy", place], check=False)
     remove_tree(folder)
     _lock_of(folder).unlink(missing_ok=True)
+    if os.path.lexists(folder):
+        sys.stderr.write(f"baseforge: the work folder {folder} cannot be removed whole. Remove it by hand.\n")
 
 
 def _mounts_below(folder: Path) -> list[str]:

@@ -20,6 +20,7 @@ from typing import IO
 from rootfs.belonging import arranged, packages_of
 from rootfs.errors import BadTree
 
+PATH_LONGEST, NAME_LONGEST = 4096, 256  # bytes that Linux takes, with the NUL or slash at the end
 WHOLE = 1 << 20  # bytes of the largest content that is read at once
 
 XATTR = "SCHILY.xattr."  # GNU tar's and star's pax keyword for extended attributes
@@ -128,7 +129,7 @@ def from_tree(tree: Path) -> Iterator[Member]:
     first, the others are hard links to that. Sockets are left out, as tar does.
     """
     seen: dict[tuple[int, int], str] = {}
-    for path in arranged(chain(["."], _below(tree, "")), packages_of(tree)):
+    for path in arranged(chain(["."], _below(tree)), packages_of(tree)):
         place = f"{tree}/{path}"
         status = os.lstat(place)
         if stat.S_ISSOCK(status.st_mode):
@@ -141,14 +142,27 @@ def from_tree(tree: Path) -> Iterator[Member]:
             yield _from_status(place, path, status, kind, link, None)
 
 
-def _below(tree: Path, folder: str) -> Iterator[str]:
-    """The paths of all that is in a folder, which is empty or ends with a slash."""
-    with os.scandir(f"{tree}/{folder}") as entries:
-        found = sorted((os.fsencode(each.name), each.name, each.is_dir(follow_symlinks=False)) for each in entries)
-    for _, name, is_folder in found:
-        yield (path := f"{folder}{name}")
+def _below(tree: Path) -> Iterator[str]:
+    """The paths of all that is in a folder, each folder before what is in it. Raises BadTree for one that is too deep.
+
+    It does not call itself: a tree may have more folders in each other than Python has calls.
+    """
+    waiting = _entries(tree, "")
+    while waiting:
+        path, is_folder = waiting.pop()
+        yield path
         if is_folder:
-            yield from _below(tree, f"{path}/")
+            waiting += _entries(tree, f"{path}/")
+
+
+def _entries(tree: Path, folder: str) -> list[tuple[str, bool]]:
+    """The paths in a folder, the last first, and which are folders."""
+    place = f"{tree}/{folder}"
+    if len(os.fsencode(place)) + NAME_LONGEST >= PATH_LONGEST:
+        raise BadTree(f"the tree has too many folders in each other: {folder[:60]}…")
+    with os.scandir(place) as entries:
+        found = [(os.fsencode(each.name), each.name, each.is_dir(follow_symlinks=False)) for each in entries]
+    return [(f"{folder}{name}", is_folder) for _, name, is_folder in sorted(found, reverse=True)]
 
 
 KINDS = {

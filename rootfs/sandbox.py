@@ -188,8 +188,8 @@ def _toolchain() -> list[str]:
         words += ["--ro-bind-try", str(path), str(path)]
     for file in sorted(GIVEN.iterdir()):
         words += ["--ro-bind", str(file), f"/etc/{file.name}"]
-    for folder in ("/tmp", "/var/tmp"):  # noqa: S108 - the sandbox's own
-        words += ["--perms", "1777", "--tmpfs", folder]
+    for temporary in ("/tmp", "/var/tmp"):  # noqa: S108 - the sandbox's own
+        words += ["--perms", "1777", "--tmpfs", temporary]
     return [*words, "--dir", "/run", "--dev", "/dev", "--proc", "/proc", *_covered()]
 
 

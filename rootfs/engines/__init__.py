@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from rootfs.lock import Lock
 from rootfs.members import Members
 from rootfs.merge import Stack
 from rootfs.recipe import Recipe, TarballRecipe
-from rootfs.run import Log, run
+from rootfs.run import Contained, Log, run
 from rootfs.sandbox import Limits
 
 TIMEOUT = 3600.0  # seconds that reading a tree may take
@@ -111,8 +110,10 @@ def is_root() -> bool:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a work folder with all in it, also what belongs to an ordinary user's subordinate ids (subuid(5))."""
-    if is_root():
-        shutil.rmtree(path, ignore_errors=True)
-    elif path.exists():
-        run(["rm", "-rf", "--one-file-system", path], check=False, contained="with owners")
+    """Remove a work folder with all in it, also what belongs to an ordinary user's subordinate ids (subuid(5)).
+
+    rm(1) does it, as folders in it may be in each other too deep for Python. What cannot be removed stays.
+    """
+    if os.path.lexists(path):
+        contained: Contained = False if is_root() else "with owners"
+        run(["rm", "-rf", "--one-file-system", "--", path], check=False, contained=contained)

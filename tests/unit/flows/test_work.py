@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from flows.work import alive, own_folder, sweep, work_folder
+from rootfs.engines import remove_tree
 from rootfs.errors import WorkFolderFailed
 
 NAME = f"baseforge-{os.geteuid()}"
@@ -85,6 +86,24 @@ def test_a_run_is_alive_while_its_lock_is_held(parent):
 def test_a_killed_runs_folder_is_swept(parent):
     assert killed(parent).is_dir()
     assert sweep([parent]) == {"dead": ["sha256:1", "sha256:2"]}
+
+
+def test_very_many_folders_in_each_other_are_swept(parent):
+    script = "import os, sys\nos.chdir(sys.argv[1])\nfor each in range(3000): os.mkdir('d'); os.chdir('d')"
+    subprocess.run([sys.executable, "-c", script, killed(parent)], check=True)
+    assert sweep([parent]) == {"dead": ["sha256:1", "sha256:2"]}
+    assert [path.name for path in parent.rglob("*")] == [NAME]
+
+
+def test_a_folder_that_cannot_be_removed_is_told_of_and_does_not_stop_the_sweep(parent, monkeypatch, capsys):
+    left = killed(parent)
+    other = left.with_name("other")
+    other.mkdir()
+    monkeypatch.setattr("flows.work.remove_tree", lambda path: None if path == left else remove_tree(path))
+    assert set(sweep([parent])) == {"dead", "other"}
+    assert not other.exists()
+    assert f"the work folder {left} cannot be removed whole" in capsys.readouterr().err
+    remove_tree(left)
 
 
 def test_a_run_with_two_folders_is_alive_while_one_of_them_is_held(parent, tmp_path):

@@ -11,6 +11,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rootfs.engines import remove_tree
 from rootfs.errors import BadTree
 from rootfs.members import Member, from_tar, from_tree
 from rootfs.pack import pack
@@ -241,3 +242,22 @@ def test_a_large_tree_takes_little_memory(tmp_path):
     size, peak = map(int, done.stdout.split())
     assert size >= 648
     assert peak < 150
+
+
+def nested(folder, levels):
+    """Folders in each other, made from inside, as a path may not be that long."""
+    script = "import os, sys\nos.chdir(sys.argv[1])\nfor each in range(int(sys.argv[2])): os.mkdir('d'); os.chdir('d')"
+    run([sys.executable, "-c", script, folder, str(levels)])
+
+
+def test_a_tree_with_more_folders_in_each_other_than_python_has_calls(tmp_path):
+    nested(tmp_path, 1500)
+    assert sum(1 for _ in from_tree(tmp_path)) == 1501
+    remove_tree(tmp_path)
+
+
+def test_a_tree_with_folders_that_no_path_leads_to_is_refused(tmp_path):
+    nested(tmp_path, 3000)
+    with pytest.raises(BadTree, match="too many folders in each other"):
+        list(from_tree(tmp_path))
+    remove_tree(tmp_path)
