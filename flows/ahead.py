@@ -1,4 +1,4 @@
-"""What needs no Prefect is done ahead: while that is being loaded, and while the image before is packed and tested.
+"""What needs no Prefect is done ahead: while the flow begins, and while the image before is packed and tested.
 
 A thread goes through the images of a command. It resolves each, and makes the tree of one that has changed, if the pool
 has all its packages: one tree at a time, none before the last one is taken (packed, where that needs all processors),

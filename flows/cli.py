@@ -14,7 +14,7 @@ from typer.main import get_command
 from flows import commands, importing, interrupt, looking, lost, report, server
 from flows.ahead import ahead
 from flows.choice import Choice
-from flows.folders import known_error
+from flows.folders import known_error, server_folder
 from flows.logs import masked_traceback
 from flows.looking import Json, Recipes
 from flows.progress import Progress
@@ -77,7 +77,7 @@ def build(
         platforms=_known(platform),
     )
     wanted = parents_first(images, settings.recipes)
-    with session(settings, Progress()) as here, ahead(wanted, choice), server.connected(settings.server):
+    with session(settings, Progress()) as here, server.connected(settings.server), ahead(wanted, choice):
         from flows.build import attempt
 
         records = [attempt(image, choice) for image in wanted]
@@ -97,7 +97,7 @@ def nightly(
     """Build every recipe whose inputs have changed; one that fails does not stop the others."""
     settings, choice = load(recipes), Choice(builder=builder, offline=offline)
     images = parents_first(images_of(settings.recipes, only or ()), settings.recipes)
-    with session(settings, Progress()) as here, ahead(images, choice), server.connected(settings.server):
+    with session(settings, Progress()) as here, server.connected(settings.server), ahead(images, choice):
         from flows.nightly import night
 
         _end(report.night(night(tuple(only or ()), choice), here.progress, as_json))
@@ -214,6 +214,7 @@ def page(recipes: Recipes = None) -> None:
 def prefect(words: typer.Context) -> None:
     """Run a command of Prefect, such as `deployment run` or `flow-run ls`, at the server that builds use."""
     server.connect(load().server, quiet=False)
+    os.chdir(server_folder())  # Prefect takes settings from its working folder: never from one of somebody else
     become([sys.executable, "-P", "-m", "prefect", *words.args], os.environ)
 
 

@@ -27,6 +27,7 @@ from rootfs.cgroup import group
 from rootfs.engines import is_root
 from rootfs.errors import Problem
 from rootfs.lock import native_architecture, package_versions
+from rootfs.mask import masked
 from rootfs.platforms import PLATFORMS, platform_name
 from rootfs.private import user_name
 from rootfs.run import run
@@ -105,11 +106,12 @@ def _server() -> Finding:
         return Finding("Prefect server", _sentence(problem), False, True, problem.mend)
     if not local and "PREFECT_API_URL" not in os.environ:
         return Finding("Prefect server", "not running; what needs it starts it", True, False, "")
+    server.import_prefect()
     from flows import health
 
     with server.settings_of(address := os.environ["PREFECT_API_URL"]):
         state = asyncio.run(health.look())
-    said = [address, state.problem or f"{state.scheduled} runs scheduled"]
+    said = [masked(address), state.problem or f"{state.scheduled} runs scheduled"]
     if state.late:
         said.append(f"{state.late} runs late: `baseforge serve` begins what is due")
     if local and (errors := server.log_errors()):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rootfs.errors import Problem
+
+SERVED = "BASEFORGE_FOLDER"  # set by `baseforge serve` for its flow runs: relative paths of settings start there
 
 
 def data_folder() -> Path:
@@ -40,6 +44,31 @@ def cache_folder() -> Path:
 def server_folder() -> Path:
     """The local Prefect server's own: its database, log and state file."""
     return data_folder() / "prefect"
+
+
+@contextlib.contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """Change the working folder for the block; afterwards it is the old one, also where that was removed."""
+    before = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.chdir(folder)
+        yield
+    finally:
+        os.fchdir(before)
+        os.close(before)
+
+
+def fix_data_folder() -> None:
+    """Make the variables that name the data folder absolute, so that they mean the same in any working folder."""
+    for name in ("BASEFORGE_HOME", "XDG_DATA_HOME"):
+        if place := os.environ.get(name):
+            os.environ[name] = str(Path(place).absolute())
+
+
+def enter_served_folder() -> None:
+    """Enter the folder that `baseforge serve` was started in: its flow runs are started in a private folder."""
+    if served := os.environ.get(SERVED):
+        os.chdir(served)
 
 
 def known_error(error: Exception) -> Problem | None:

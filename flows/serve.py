@@ -19,7 +19,7 @@ from prefect.types.entrypoint import EntrypointType
 
 from flows import health, server
 from flows.build import build
-from flows.folders import data_folder, make_data_folder, server_folder
+from flows.folders import SERVED, data_folder, make_data_folder, server_folder
 from flows.housekeeping import housekeeping
 from flows.nightly import nightly
 from flows.progress import Progress
@@ -56,7 +56,9 @@ def run(settings: Settings, address: str) -> None:
 
     Raises ServicesFailing when the server's services do not do their work, as no night would ever happen.
     """
-    os.environ["BASEFORGE_RECIPES"] = str(settings.recipes.absolute())
+    order = command("prefect", "deployment", "run", "build/build", "--param", f"image={_image(settings)}")
+    os.environ |= {"BASEFORGE_RECIPES": str(settings.recipes.absolute()), SERVED: str(Path.cwd())}
+    os.chdir(server_folder())  # flow runs are started here: Prefect takes settings from the working folder
     show = Progress().say
     local = (known := server.running()) is not None and known.address == address
     runner = _runner()
@@ -65,7 +67,6 @@ def run(settings: Settings, address: str) -> None:
     show(f"pages: {address.removesuffix('/api')}")
     if local:
         show(f"their login: {command('page')}")
-    order = command("prefect", "deployment", "run", "build/build", "--param", f"image={_image(settings)}")
     show(f"by hand: {order if local else f'PREFECT_API_URL={shlex.quote(address)} {order}'}")
     try:
         found = asyncio.run(health.until_scheduled())

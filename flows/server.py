@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import json
 import logging
 import os
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING
 import certifi
 
 from flows import database, interrupt, login, lost
-from flows.folders import make_data_folder
+from flows.folders import fix_data_folder, make_data_folder, working_in
 from flows.folders import server_folder as folder
 from flows.spare import alike, keep
 from rootfs import kept, locks, private
@@ -145,13 +146,27 @@ def connect(wanted: LocalServer, quiet: bool = True) -> str:
     """
     os.environ.update(QUIET | (SILENT if quiet else {}))
     logging.raiseExceptions = not quiet
-    if address := os.environ.get("PREFECT_API_URL"):
-        return address
+    fix_data_folder()
     make_data_folder()
     private.make(folder())
+    if address := os.environ.get("PREFECT_API_URL"):
+        return address
     server = running() or start(wanted)
     os.environ |= server.environment()
     return server.address
+
+
+def import_prefect() -> None:
+    """Import Prefect while our private folder is the working folder.
+
+    When it is imported, Prefect takes settings from `.env`, `prefect.toml` and `pyproject.toml` of the working folder;
+    some of them name programs that it runs. The user's folder may have such files of somebody else.
+    """
+    fix_data_folder()
+    make_data_folder()
+    private.make(folder())
+    with working_in(folder()):
+        importlib.import_module("prefect.context")
 
 
 def require_port(port: int) -> None:
@@ -273,7 +288,7 @@ def _launch(wanted: LocalServer) -> Server:
     argv = [sys.executable, "-P", "-m", "flows.api_server", str(port)]
     log.unlink(missing_ok=True)
     environment = _environment(port, wanted.days)
-    process = detached(argv, environment, log)
+    process = detached(argv, environment, log, cwd=folder())
     server, deadline = Server(process.pid, port, private=True, born=_born(process.pid)), time.monotonic() + START
     _note(server)  # should we be interrupted, the next command knows it
     while time.monotonic() < deadline and process.poll() is None:
@@ -346,6 +361,7 @@ def connected(wanted: LocalServer, quiet: bool = True) -> Iterator[str]:
     """
     born, chosen = alike.born(), "PREFECT_API_URL" in os.environ
     address = connect(wanted, quiet)
+    import_prefect()
     from flows import outage
 
     try:
@@ -356,7 +372,7 @@ def connected(wanted: LocalServer, quiet: bool = True) -> Iterator[str]:
     finally:
         if lost.reason():
             sys.stderr.write(NOTICE.format(address=address, reason=lost.reason()))
-        elif quiet and not chosen and alike.plain_folder() and not interrupt.came():
+        elif quiet and not chosen and not interrupt.came():
             keep.provide(born)
 
 

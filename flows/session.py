@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 
 from flows.builders.choose import Chosen, choose
 from flows.builders.engine import Engine, connect
-from flows.folders import cache_folder, data_folder, make_data_folder
+from flows.folders import cache_folder, data_folder, enter_served_folder, make_data_folder
 from flows.progress import Progress, Timeline
 from flows.settings import Settings, load
 from flows.store import Store, open_store
@@ -139,6 +139,8 @@ def session(settings: Settings | None = None, progress: Progress | None = None) 
     if (known := _session.get(None)) and settings is None:
         yield known
         return
+    if settings is None:
+        enter_served_folder()
     make_data_folder()
     settings = settings or load()
     token = _session.set(opened := Session(settings, store_of(settings), progress or Progress()))

@@ -296,13 +296,20 @@ def _started(
             program.close()
 
 
-def detached(argv: Sequence[str], env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
-    """Start a program that is meant to outlive us, printing to a file; nobody else can read what it writes."""
+def detached(
+    argv: Sequence[str], env: Mapping[str, str], log: Path, *, cwd: Path, files: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
+    """Start a program that is meant to outlive us, printing to a file; nobody else can read what it writes.
+
+    It works in the folder `cwd`, and gets our open `files` by their numbers.
+    """
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(handle, "ab") as output:
         return subprocess.Popen(
             argv,
             env=env,
+            cwd=cwd,
+            pass_fds=files,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -117,7 +117,7 @@ class Factory:
     @property
     def api(self) -> Api:
         """The local Prefect server that runs, as its user sees it."""
-        folder = Path(self.environment["BASEFORGE_HOME"]) / "prefect"
+        folder = self.folder / self.environment["BASEFORGE_HOME"] / "prefect"
         port = json.loads((folder / "server.json").read_text())["port"]
         return Api(f"http://127.0.0.1:{port}", (folder / "login").read_text().strip())
 

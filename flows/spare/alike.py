@@ -22,7 +22,6 @@ READ_LATE = ("BASEFORGE_", "DOCKER_", "BUILDX_")  # by the command itself, never
 MEANINGLESS = {"_", "PWD", "OLDPWD", "SHLVL"}  # a shell's notes to itself
 RIGHTS = ("Uid", "Gid", "Groups", "Cap", "NoNewPrivs", "Seccomp", "Cpus_allowed", "Mems_allowed")  # proc(5), status
 BIRTHMARKS = ("limits", "cgroup", "oom_score_adj", "attr/current")
-OF_THE_FOLDER = (".env", "prefect.toml")  # as pyproject.toml: Prefect takes settings from them, too
 
 
 def name() -> str:
@@ -41,18 +40,6 @@ def born() -> str:
         return _digest(_born())
     except OSError:
         return ""
-
-
-def plain_folder() -> bool:
-    """Whether Prefect finds no settings in the working folder, of which a spare process knows nothing."""
-    if any(Path(file).exists() for file in OF_THE_FOLDER):
-        return False
-    try:
-        return b"tool.prefect" not in Path("pyproject.toml").read_bytes()
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
 
 
 def _digest(parts: Iterator[object]) -> str:

@@ -24,7 +24,7 @@ def borrowed() -> int | None:
     Where a signal ended it, we end by the same.
     """
     files = [number for number in (int(path.name) for path in Path("/proc/self/fd").iterdir()) if _is_given(number)]
-    if UNSUITED & {*sys.argv} or "PREFECT_API_URL" in os.environ or not alike.plain_folder():
+    if UNSUITED & {*sys.argv} or "PREFECT_API_URL" in os.environ:
         return None
     if not {*files} >= STANDARD or len(files) > talk.MOST_FILES:
         return None

@@ -36,7 +36,8 @@ def provide(born: str) -> None:
         return
     argv = [sys.executable, "-P", "-m", "flows.spare.lend", f"{code}-{born}"]
     with contextlib.suppress(OSError):  # somebody else's folder
-        detached(argv, dict(os.environ), server_folder() / LOG).returncode = 0  # not ours to wait for
+        program = detached(argv, dict(os.environ), server_folder() / LOG, cwd=server_folder())
+        program.returncode = 0  # not ours to wait for
 
 
 def end(unless: str = "") -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -70,23 +69,6 @@ def test_what_is_read_late_is_not_read_while_a_command_is_loaded():
     read = done.stdout.split()
     assert "HOME" in read
     assert [name for name in read if name.startswith(alike.READ_LATE)] == []
-
-
-@pytest.mark.parametrize(
-    ("file", "text", "plain"),
-    [
-        ("pyproject.toml", "[tool.ruff]\n", True),
-        ("pyproject.toml", "[tool.prefect.api]\n", False),
-        ("prefect.toml", "", False),
-        (".env", "", False),
-        ("recipes.toml", "[tool.prefect]\n", True),
-    ],
-)
-def test_a_folder_with_settings_of_prefect_is_not_plain(file, text, plain, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert alike.plain_folder()
-    Path(file).write_text(text)
-    assert alike.plain_folder() is plain
 
 
 def test_the_code_is_that_of_the_server_too(tmp_path, monkeypatch):

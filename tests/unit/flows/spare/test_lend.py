@@ -286,7 +286,7 @@ def test_many_commands_at_once(home):
         (("build",), ("sh", "-c", 'touch .env; exec "$@"', "sh")),
         (("build",), ("sh", "-c", 'exec "$@" <&-', "sh")),
     ],
-    ids=["serve", "stop", "a server of their own", "another environment", "nice", "settings in the folder", "no input"],
+    ids=["serve", "stop", "a server of their own", "another environment", "nice", "no input"],
 )
 def test_what_is_not_alike_runs_alone(words, wrapper, home):
     with spare(home):
