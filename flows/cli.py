@@ -26,6 +26,7 @@ from rootfs.parents import parents_first
 from rootfs.platforms import architecture_of
 from rootfs.recipe import find, images_of, read
 from rootfs.run import become
+from rootfs.target import require_file
 
 INTERRUPTED = 130  # what typer makes of KeyboardInterrupt: 128 + SIGINT, as shells have it
 
@@ -130,6 +131,8 @@ def lock(
     from flows.inputs import architectures, gather
     from rootfs.lockfile import write_locks
 
+    if write:
+        require_file(write)
     with session(load(recipes), Progress()) as here:
         file = find(image, here.settings.recipes)
         recipe = read(file, image).model_copy(update={"lock": None})
@@ -137,6 +140,7 @@ def lock(
         found = {each.platform: each.newest for each in meant}
         known = publication.latest(here.store, image)
     if write:
+        require_file(write)
         try:
             write_locks(found, write)
         except OSError as error:

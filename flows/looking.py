@@ -13,6 +13,7 @@ from flows.publish import newest, publication
 from flows.session import store_of
 from flows.settings import load
 from rootfs.errors import PlatformMissing
+from rootfs.target import require_file
 
 Recipes = Annotated[Path | None, typer.Option("--recipes", metavar="DIR", help="the folder of recipes")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document on standard output")]
@@ -47,6 +48,7 @@ def export(
     """Write a build to a file: its rootfs (.tar.zst, .tar) or its image (.oci.tar, for docker load and podman load)."""
     from flows.image.export import export as write
 
+    require_file(file)
     store = store_of(load(recipes))
     record = publication.build_of(store, reference)
     digests = {each.platforms[0]: each.manifest_digest for each in (record.own, *record.parts)}

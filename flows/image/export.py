@@ -32,6 +32,7 @@ from rootfs.errors import DiskFull, ExportRefused, UnknownFormat
 from rootfs.merge import members_of, tree_of
 from rootfs.squeeze import squeezed
 from rootfs.tar import frames
+from rootfs.target import require_file
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def export(blobs: Blobs, manifest_digest: str, destination: Path, *, reference: 
     DiskFull, LayerDamaged and what `open_blob` raises.
     """
     write = _writer(destination)
+    require_file(destination)
     manifest = read_blob(blobs, manifest_digest)
     config = read_blob(blobs, json.loads(manifest)["config"]["digest"])
     with _whole_file(destination) as file:
@@ -98,10 +100,9 @@ def _whole_file(destination: Path) -> Iterator[BinaryIO]:
     """A file that takes the destination's name when the block ends well and is gone when it does not."""
     draft = destination.with_name(f".{destination.name}.{uuid.uuid4().hex}")
     try:
-        if destination.is_dir():
-            raise ExportRefused(destination, "it is a folder")
         with draft.open("xb") as file:
             yield file
+        require_file(destination)
         draft.replace(destination)
     except OSError as error:
         if error.filename and Path(error.filename) == draft:
