@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -18,10 +19,11 @@ from flows.folders import data_folder
 from rootfs import fields
 from rootfs.archive import Site
 from rootfs.builder import BuilderPlan
-from rootfs.errors import InvalidSetting, nearest
+from rootfs.errors import InvalidSetting, RecipesForeign, nearest
 from rootfs.lock import native_architecture
 from rootfs.mask import MASK, has_credentials
 from rootfs.platforms import platform_name
+from rootfs.private import is_trusted, user_name
 from rootfs.sandbox import PROCESSES, SECONDS, Limits, default_memory
 
 FILE = "baseforge.toml"
@@ -175,7 +177,7 @@ class Settings(BaseSettings):
 
 
 def load(recipes: Path | None = None) -> Settings:
-    """The settings in force. Raises InvalidSetting with the file and line, or the variable."""
+    """The settings in force. Raises InvalidSetting with the file and line, or the variable, and RecipesForeign."""
     folder = recipes or Path(os.environ.get("BASEFORGE_RECIPES") or _default_recipes())
     file = folder.absolute().parent / FILE
     values = _read(file)
@@ -189,8 +191,27 @@ def load(recipes: Path | None = None) -> Settings:
 
 
 def _default_recipes() -> Path:
+    """./recipes where it is there, else the shelf. Raises RecipesForeign.
+
+    Recipes and settings say what is run, and where: another user who has them in a folder where we run a command would
+    decide that. Beside the shelf is our own code, so whoever owns that decides it anyway.
+    """
     here = Path("recipes")
-    return here if here.is_dir() else SHELF
+    if not here.is_dir():
+        return SHELF
+    if not here.samefile(SHELF):
+        place = here.absolute()
+        for path in (place.parent, place, place.parent / FILE):
+            _see_it_is_trusted(path, place)
+    return here
+
+
+def _see_it_is_trusted(path: Path, recipes: Path) -> None:
+    """Both a link and what it leads to must be those of a user whom we trust."""
+    with contextlib.suppress(FileNotFoundError):
+        for status in (path.lstat(), path.stat()):
+            if not is_trusted(status.st_uid):
+                raise RecipesForeign(path, user_name(status.st_uid), recipes)
 
 
 def _read(file: Path) -> dict[str, Any]:

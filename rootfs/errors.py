@@ -720,6 +720,17 @@ class InvalidSetting(InputError):
 # Prefect
 
 
+class RecipesForeign(InputError):
+    """The recipes or the settings in the current folder are another user's, and nobody has named them."""
+
+    def __init__(self, path: object, owner: str, recipes: object) -> None:
+        super().__init__(
+            f"this belongs to {owner}: recipes and settings of another user are taken only where you name them",
+            where=str(path),
+            mend=f"If you trust {owner}: --recipes {recipes}",
+        )
+
+
 class ServerFailed(MachineError):
     """The local Prefect server did not start."""
 

@@ -1,6 +1,7 @@
 """Settings: where they come from, which one counts, and what a wrong one says."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,10 @@ import pytest
 from flows import settings
 from flows.settings import SHELF, load, origins
 from rootfs.builder import BuilderPlan
-from rootfs.errors import AuthFileUnfit, InvalidSetting
+from rootfs.errors import AuthFileUnfit, InvalidSetting, RecipesForeign
+
+NOBODY = 65534
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
 
 
 @pytest.fixture(autouse=True)
@@ -17,6 +21,7 @@ def site(tmp_path, monkeypatch):
     for name in settings.Settings.model_fields:
         monkeypatch.delenv(f"BASEFORGE_{name.upper()}", raising=False)
     monkeypatch.setenv("BASEFORGE_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("SUDO_UID", raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -241,3 +246,40 @@ def test_passwords_come_from_a_private_file(site, monkeypatch):
     assert [entry.login for entry in load().site.transfers().credentials.entries if entry.host == "a.example"] == [
         "joe"
     ]
+
+
+@as_root
+@pytest.mark.parametrize("what", [".", "recipes", "baseforge.toml"])
+def test_another_users_recipes_and_settings_are_taken_only_where_they_are_named(site, monkeypatch, what):
+    (site / "recipes").mkdir()
+    (site / "baseforge.toml").write_text('store = "/theirs"')
+    assert load().store == "/theirs"
+    os.chown(site / what, NOBODY, NOBODY)
+    with pytest.raises(RecipesForeign, match=rf"belongs to nobody[\s\S]*--recipes {site}/recipes") as failed:
+        load()
+    assert failed.value.status == 2
+    assert load(site / "recipes").store == "/theirs"
+    assert load(Path("recipes")).store == "/theirs"
+    monkeypatch.setenv("BASEFORGE_RECIPES", "recipes")
+    assert load().store == "/theirs"
+    monkeypatch.delenv("BASEFORGE_RECIPES")
+    monkeypatch.setenv("SUDO_UID", str(NOBODY))
+    assert load().store == "/theirs", "root's commands are those of the user who calls sudo"
+
+
+@as_root
+def test_a_link_of_another_user_to_our_recipes_is_not_taken(site):
+    (site / "elsewhere").mkdir()
+    (site / "recipes").symlink_to("elsewhere")
+    assert load().recipes == Path("recipes")
+    os.chown(site / "recipes", NOBODY, NOBODY, follow_symlinks=False)
+    with pytest.raises(RecipesForeign):
+        load()
+
+
+@as_root
+def test_a_clone_of_another_user_is_trusted_with_its_recipes_as_its_code_is(site, monkeypatch):
+    (site / "recipes").mkdir()
+    os.chown(site / "recipes", NOBODY, NOBODY)
+    monkeypatch.setattr("flows.settings.SHELF", site / "recipes")
+    assert load().recipes == Path("recipes")
