@@ -131,7 +131,8 @@ def chosen_engine(recipe: Recipe, choice: Choice) -> Recipe:
 
 def built(wanted: Meant) -> Record | None:
     """The build with the same inputs, if the store has one."""
-    return publication.known(current().store, wanted.digest)
+    record = publication.known(current().store, wanted.digest)
+    return record if record and record.image == wanted.recipe.name else None
 
 
 def packages_with(wanted: Inputs, names: set[str], *, offline: bool) -> dict[str, str]:

@@ -39,7 +39,7 @@ def _newer(data: bytes) -> int:
     """The format of a document, where it is one that this version does not know; else 0."""
     try:
         said = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return 0
     found = said.get("format") if isinstance(said, dict) else None
     return found if isinstance(found, int) and found > FORMAT else 0

@@ -66,7 +66,7 @@ class _Look:
         try:
             manifest = json.loads(data)
             config, layers = manifest["config"]["digest"], {each["digest"]: each["size"] for each in manifest["layers"]}
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             self.found.append(BlobDamaged(self.store.address, manifest_digest, "no manifest"))
             return
         self.small(config)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pydantic import Field
 
 from flows.publish import documents
-from flows.publish.record import FORMAT, Frozen
+from flows.publish.record import FORMAT, Count, Frozen, Part
 from flows.store import Document, Store
 from rootfs.digests import canonical
 from rootfs.errors import Conflict, RecordDamaged, RecordNewer
@@ -23,8 +23,8 @@ TRIES = 20  # of a compare-and-swap, before somebody else is said to be in the w
 class Move(Frozen):
     """`latest` came to mean a build: the value of the counter then, the time (UTC), and the reason."""
 
-    build: str
-    number: int
+    build: Part
+    number: Count
     at: str
     why: str
 

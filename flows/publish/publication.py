@@ -12,18 +12,18 @@ from pydantic import BaseModel
 from flows.image.oci import Image, blob_path
 from flows.image.several import Index
 from flows.publish import documents, integrity, newest
-from flows.publish.record import Record, key_of
+from flows.publish.record import Part, Record, key_of
 from flows.store import Store
 from flows.store.names import is_plain
 from rootfs.digests import canonical
-from rootfs.errors import BuildMissing, Conflict, ImageMissing, RecordDamaged, nearest
+from rootfs.errors import BuildMissing, Conflict, ImageMissing, InvalidKey, RecordDamaged, nearest
 
 
 class _Entry(BaseModel):
     """Which build was made of some inputs."""
 
-    image: str
-    build: str
+    image: Part
+    build: Part
 
 
 def _inputs_key(digest: str) -> str:
@@ -33,17 +33,26 @@ def _inputs_key(digest: str) -> str:
 def known(store: Store, input_digest: str) -> Record | None:
     """The build that was made of these inputs.
 
-    None also where its record never came (a crash in between) or cannot be read: the image is built anew then.
+    None also where its record never came (a crash in between), cannot be read or is of other inputs: the image is built
+    anew then.
     """
     try:
         entry = documents.read(store, _inputs_key(input_digest), _Entry)
-        return _read(store, key_of(entry.image, entry.build)) if entry else None
+        record = _read(store, key_of(entry.image, entry.build)) if entry else None
     except RecordDamaged:
         return None
+    return record if record and record.input_digest == input_digest else None
 
 
 def _read(store: Store, key: str) -> Record | None:
-    return documents.read(store, key, Record)
+    """The record with this key. Raises RecordDamaged, also where it says that it is another build's."""
+    try:
+        record = documents.read(store, key, Record)
+    except InvalidKey as error:
+        raise RecordDamaged(store.address, key, error.what) from None
+    if record and record.key != key:
+        raise RecordDamaged(store.address, key, f"it is the record of build {record.build!r} of {record.image!r}")
+    return record
 
 
 def images(store: Store) -> list[str]:

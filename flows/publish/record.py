@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from rootfs.lock import Lock, native_architecture
 from rootfs.platforms import platform_name
+
+# What names of documents and blobs are made of, and what a reader of a store may believe of it.
+Part = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+:@-]{0,199}$")]  # as flows.store.names has them
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+PartOrNone = Annotated[str, Field(pattern=r"^([A-Za-z0-9_][A-Za-z0-9._+:@-]{0,199})?$")]
+DigestOrNone = Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64})?$")]
+Count = Annotated[int, Field(ge=0)]
+Platform = Annotated[str, Field(pattern=r"^[a-z0-9]+/[a-z0-9]+(/[a-z0-9.]+)?$")]
 
 Status = Literal["published", "unchanged", "moved", "built", "failed", "damaged"]
 FORMAT = 1  # of the documents in a store; raised when an older Baseforge can no longer read them
@@ -36,9 +44,9 @@ class UsedBuilder(Frozen):
 class ParentBuild(Frozen):
     """A build that another image is made of, and the image that it is, for one platform."""
 
-    image: str
-    build: str
-    manifest_digest: str
+    image: Part
+    build: Part
+    manifest_digest: Digest
 
 
 AHEAD, EARLY = "ahead", "early"
@@ -47,8 +55,8 @@ AHEAD, EARLY = "ahead", "early"
 class Smoke(Frozen):
     """How many of the recipe's smoke checks held."""
 
-    passed: int
-    failed: int
+    passed: Count
+    failed: Count
 
 
 class Record(Frozen):
@@ -78,29 +86,29 @@ class Record(Frozen):
     """
 
     format: int = Field(default=FORMAT, le=FORMAT)
-    image: str
-    build: str = ""
-    number: int = 0
+    image: Part
+    build: PartOrNone = ""
+    number: Count = 0
     status: Status
-    platforms: tuple[str, ...] = ()
-    input_digest: str = ""
-    recipe_digest: str = ""
+    platforms: tuple[Platform, ...] = ()
+    input_digest: DigestOrNone = ""
+    recipe_digest: DigestOrNone = ""
     lock: Lock = Lock()
-    lock_digest: str = ""
+    lock_digest: DigestOrNone = ""
     parent: ParentBuild | None = None
     bases: tuple[ParentBuild, ...] = ()
     tools: dict[str, str] = {}
-    manifest_digest: str = ""
-    config_digest: str = ""
-    layer_digest: str = ""
-    diff_id: str = ""
-    size: int = 0
-    unpacked: int = 0
-    packages: int = 0
+    manifest_digest: DigestOrNone = ""
+    config_digest: DigestOrNone = ""
+    layer_digest: DigestOrNone = ""
+    diff_id: DigestOrNone = ""
+    size: Count = 0
+    unpacked: Count = 0
+    packages: Count = 0
     distribution: str = ""
-    inventory: str = ""
-    ingredients: str = ""
-    log: str = ""
+    inventory: DigestOrNone = ""
+    ingredients: DigestOrNone = ""
+    log: DigestOrNone = ""
     builder: UsedBuilder | None = None
     seconds: dict[str, float] = {}
     smoke: Smoke | None = None

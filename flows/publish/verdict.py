@@ -162,7 +162,7 @@ def _document(store: Store, digest: str) -> dict[str, Any]:
             return dict(json.loads(blob.read(LONGEST)))
     except BlobMissing:
         return {}
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise InvalidDigest(digest, "of an image") from error
 
 

@@ -34,7 +34,7 @@ def built(tmp_path, monkeypatch):
             image="trixie",
             build="20261101T000000Z-1",
             status="published",
-            input_digest="i",
+            input_digest=f"sha256:{0:064}",
             lock=lock(),
             platforms=[OWN],
         )

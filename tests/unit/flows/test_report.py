@@ -10,8 +10,9 @@ from flows import report
 from flows.publish.newest import Move, Newest
 from flows.publish.record import Record
 
-MOVED = "moved to build 1, which has these inputs (sha256:m): the newest was build 2"
-SAID = {"image": "noble", "build": "1", "manifest_digest": "sha256:m"}
+DIGEST = f"sha256:{0:064}"
+MOVED = f"moved to build 1, which has these inputs ({DIGEST}): the newest was build 2"
+SAID = {"image": "noble", "build": "1", "manifest_digest": DIGEST}
 
 
 def record(status: str, **more: str) -> Record:
@@ -25,14 +26,14 @@ def latest(build: str, named: bool = True) -> Newest:
 
 def test_a_moved_image_says_to_which_build_and_why() -> None:
     assert report.ending(record("moved", reason="the newest was build 2")) == f"noble: {MOVED}"
-    assert report.ending(record("unchanged")) == "noble: unchanged, build 1 has these inputs (sha256:m)"
+    assert report.ending(record("unchanged")) == f"noble: unchanged, build 1 has these inputs ({DIGEST})"
 
 
 @pytest.mark.parametrize(
     ("newest", "words"),
     [
-        (latest("1"), "this build, since 2026-11-30T00:00:00Z: a test\n"),
-        (latest("3"), "build 3, since 2026-11-30T00:00:00Z: a test\n"),
+        (latest("1"), "this build, since 2026-11-30T00:00:00Z: a test"),
+        (latest("3"), "build 3, since 2026-11-30T00:00:00Z: a test"),
         (latest("1", named=False), "a test; not all names in the registry and the engine have followed yet\n"),
     ],
 )

@@ -1,5 +1,7 @@
 """What the store says of builds, on a real folder."""
 
+import json
+
 import pytest
 
 from flows.publish import publication
@@ -47,9 +49,9 @@ def test_what_was_built_for_a_platform_is_a_part_or_the_build_itself():
     one = Record(image="a", status="published", platforms=["linux/arm64"])
     assert (one.of("linux/arm64"), one.of("linux/386"), one.own, one.index) == (one, None, one, "")
     other = one.model_copy(update={"platforms": (OWN,)})
-    said = {"platforms": ["linux/arm64", OWN], "manifest_digest": "i"}
+    said = {"platforms": ["linux/arm64", OWN], "manifest_digest": f"sha256:{0:064}"}
     both = Record(image="a", status="published", parts=[one, other], **said)
-    assert (both.of("linux/arm64"), both.own, both.index) == (one, other, "i")
+    assert (both.of("linux/arm64"), both.own, both.index) == (one, other, f"sha256:{0:064}")
     assert Record.model_validate_json(both.model_dump_json()) == both
 
 
@@ -69,6 +71,39 @@ DAMAGE = {
     "a list": (lambda data: b"[]", "should be an object"),
     "newer": (lambda data: data.replace(b'"format": 1', b'"format": 2'), "format 2, and this version knows format 1"),
 }
+
+
+FALSE = {
+    "another image": (b'"image": "noble"', b'"image": "fine"'),
+    "another build": (b'"build": "20260102T000000Z-2"', b'"build": "20260101T000000Z-1"'),
+    "an image that leads out": (b'"image": "noble"', b'"image": "../../../tmp/x"'),
+    "a digest that is a path": (b'"manifest_digest": ""', b'"manifest_digest": "sha256:../../../etc/passwd"'),
+    "a size below zero": (b'"size": 0', b'"size": -5'),
+    "a platform with an escape": (b'"platforms": []', b'"platforms": ["\\u001b]0;x\\u0007"]'),
+}
+DAMAGE |= {
+    name: (lambda data, old=old, new=new: data.replace(old, new), "it is the record of|should match|greater than")
+    for name, (old, new) in FALSE.items()
+}
+DAMAGE["nested too deeply"] = (lambda data: b"[" * 100_000, "recursion limit")
+
+
+@pytest.mark.parametrize("image", ["other", "../../x", "x" * 300, "\x1b]0;x\x07"])
+def test_inputs_that_point_elsewhere_are_not_believed_and_written_anew(store, tmp_path, image):
+    record = published(store, "noble", "20260101T000000Z-1")
+    published(store, "other", "20260101T000000Z-1", "sha256:" + "b" * 64)
+    entry = tmp_path / f"inputs/{'a' * 64}.json"
+    entry.write_text(json.dumps({"image": image, "build": "20260101T000000Z-1"}))
+    assert publication.known(store, record.input_digest) is None
+    again = published(store, "noble", "20260102T000000Z-2")
+    assert publication.known(store, record.input_digest) == again
+
+
+def test_a_newest_build_that_leads_out_is_not_believed(store, tmp_path):
+    published(store, "noble", "20260101T000000Z-1")
+    pointer = tmp_path / "images/noble/newest.json"
+    pointer.write_text(pointer.read_text().replace("20260101T000000Z-1", "../../../x"))
+    assert publication.build_of(store, "noble").build == "20260101T000000Z-1"
 
 
 def published(store, image, build, inputs="sha256:" + "a" * 64):

@@ -187,12 +187,15 @@ def judged(platform, **keys):
 
 
 def test_a_verdict_of_several_platforms_says_which_one(made):
-    parts = tuple(Record(image="x", status="published", platforms=(name,)) for name in ("linux/386", "a"))
+    parts = tuple(Record(image="x", status="published", platforms=(name,)) for name in ("linux/386", "linux/b"))
     record = Record(image="x", status="published", parts=parts)
     found = verdict.united(record, [judged("b", differences=("1",), different=3), judged("a")], "i", "j")
     assert found.other == ["linux/386 layer", "index"]
     assert (found.differences, found.different, found.status) == (("linux/386: 1",), 3, "differs")
     same = verdict.united(record, [judged("a"), judged("a")], "i", "i")
-    assert (same.status, [link.name for link in same.links]) == ("reproduced", ["linux/386 layer", "a layer", "index"])
+    assert (same.status, [link.name for link in same.links]) == (
+        "reproduced",
+        ["linux/386 layer", "linux/b layer", "index"],
+    )
     unknown = verdict.united(record, [judged("a", no_because="it is so")] * 2, "i", "")
     assert (unknown.status, len(unknown.links)) == ("not repeatable", 2)
