@@ -21,6 +21,7 @@ from flows.progress import Progress
 from flows.publish import publication
 from flows.session import session
 from flows.settings import load
+from flows.tables import say
 from rootfs.errors import ExportRefused, Problem
 from rootfs.parents import parents_first
 from rootfs.platforms import architecture_of
@@ -260,17 +261,17 @@ def _run(words: list[str], debug: bool) -> int:
     except SystemExit as end:
         status = int(end.code or 0)
     except Problem as problem:
-        typer.echo(masked_traceback(problem) if debug else f"baseforge: {problem}", err=True)
+        say(masked_traceback(problem) if debug else f"baseforge: {problem}", err=True)
         return problem.status
     except Exception as error:
         full = known_error(error)
         if not debug and interrupt.came():
             status = INTERRUPTED
         elif full and not debug:
-            typer.echo(f"baseforge: {full}", err=True)
+            say(f"baseforge: {full}", err=True)
             status = full.status
         else:
-            typer.echo(masked_traceback(error), err=True)
+            say(masked_traceback(error), err=True)
             return 1
     if status == INTERRUPTED:
         typer.echo("baseforge: interrupted; `baseforge list` shows what is published", err=True)

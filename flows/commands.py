@@ -189,4 +189,4 @@ def _each(names: Sequence[str], do: Callable[[str], None], done: str) -> None:
 
 
 def _say(line: str) -> None:
-    typer.echo(line, err=True)
+    tables.say(line, err=True)

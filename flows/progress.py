@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress as Bars
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from rootfs.mask import masked
+from rootfs.text import printable, visible
 
 
 @dataclass
@@ -62,8 +64,8 @@ class Progress:
     def detail(self, line: str) -> None:
         """The newest line of the program that is running."""
         for bar in self._bars.task_ids:
-            self._bars.update(bar, detail=masked(line)[:80].replace("[", r"\["))
+            self._bars.update(bar, detail=escape(printable(masked(line))[:80]))
 
     def say(self, text: str) -> None:
         """A line of its own."""
-        self.console.print(masked(text), soft_wrap=True, markup=False)
+        self.console.print(visible(masked(text)), soft_wrap=True, markup=False)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.table import Table
 
 from flows.progress import Progress
 from flows.publish import publication
@@ -18,7 +18,7 @@ from flows.publish.record import Record
 from flows.session import newest_log
 from flows.settings import Settings, origins
 from flows.store import Store
-from flows.tables import show
+from flows.tables import Table, say, show
 from rootfs.errors import BuildMissing
 from rootfs.lock import Lock
 from rootfs.lockfile import changes, disagreeing
@@ -31,12 +31,17 @@ if TYPE_CHECKING:
     from flows.publish.verdict import Verdict
 
 
+TERMINAL = re.compile(r"[\x7f-\x9f\ud800-\udfff]")  # what JSON need not escape, and a terminal may obey or not take
 SHOWN = 10  # packages that are not the same everywhere
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can say
     """The one document on standard output."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    typer.echo(TERMINAL.sub(_as_json, json.dumps(value, indent=2, ensure_ascii=False)))
+
+
+def _as_json(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def as_dict(record: Record) -> dict[str, Any]:
@@ -101,8 +106,8 @@ def removed(run_ids: Sequence[str], as_json: bool) -> None:
         print_json({"runs": list(run_ids)})
         return
     for run_id in run_ids:
-        typer.echo(f"removed what run {run_id} had left", err=True)
-    typer.echo(f"{len(run_ids)} runs had left something", err=True)
+        say(f"removed what run {run_id} had left", err=True)
+    say(f"{len(run_ids)} runs had left something", err=True)
 
 
 def listing(records: Sequence[Record], as_json: bool) -> int:
@@ -113,7 +118,7 @@ def listing(records: Sequence[Record], as_json: bool) -> int:
     else:
         _listing(records)
     for record in damaged:
-        typer.echo(f"{record.image}: {record.reason}", err=True)
+        say(f"{record.image}: {record.reason}", err=True)
     return int(bool(damaged))
 
 
@@ -167,13 +172,13 @@ def log(store: Store, reference: str) -> None:
     """The log of a build: this machine's own file for a run that failed or is newest, else the store's."""
     image, _, build = reference.partition("@")
     if local := newest_log(image, build):
-        typer.echo(local.read_text(), nl=False)
+        say(local.read_text(errors="replace"), end="")
         return
     record = publication.build_of(store, reference)
     if not record.log:
         raise BuildMissing(image, build)
     with store.open_blob(record.log) as stream:
-        typer.echo(stream.read().decode(errors="replace"), nl=False)
+        say(stream.read().decode(errors="replace"), end="")
 
 
 def locks(found: Mapping[str, Lock], known: Record | None, as_json: bool) -> None:
@@ -186,11 +191,11 @@ def locks(found: Mapping[str, Lock], known: Record | None, as_json: bool) -> Non
         before = known.of(platform) if known else None
         news = changes(before.lock if before else Lock(), lock)
         for change in news:
-            typer.echo(str(change))
+            say(str(change))
         since = f"{len(news)} changes since build {known.build}" if known and before else "nothing is built yet"
-        typer.echo(f"{platform}: {len(lock.packages)} packages, {since}: {lock.digest}", err=True)
+        say(f"{platform}: {len(lock.packages)} packages, {since}: {lock.digest}", err=True)
     for line in disagreement(disagreeing(found)):
-        typer.echo(line, err=True)
+        say(line, err=True)
 
 
 def disagreement(versions: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
@@ -210,24 +215,24 @@ def verdict(found: Verdict, as_json: bool) -> int:
     else:
         _verdict(found)
     seconds = f"{sum(found.seconds.values()):.1f} s"
-    typer.echo(f"{found.image}@{found.build}: {found.status}: {found.ending} ({seconds})", err=True)
+    say(f"{found.image}@{found.build}: {found.status}: {found.ending} ({seconds})", err=True)
     return int(found.status in ("differs", "damaged"))
 
 
 def _verdict(found: Verdict) -> None:
     if found.other_tools:
-        typer.echo(f"made with other tools: {', '.join(found.other_tools)}")
+        say(f"made with other tools: {', '.join(found.other_tools)}")
     table = Table("LINK", "", "RECORDED", "FOUND", box=None, pad_edge=False)
     for link in found.links:
         mark, digest = ("same", "") if link.same else ("differs", link.found)
         table.add_row(link.name, mark, link.recorded, digest)
     show(table)
     for difference in found.differences:
-        typer.echo(difference)
+        say(difference)
     if left := found.different - len(found.differences):
-        typer.echo(f"… and {left} more differences")
+        say(f"… and {left} more differences")
     for problem in found.damage:
-        typer.echo(problem)
+        say(problem)
 
 
 def doctor(findings: Sequence[Finding], settings: Settings, as_json: bool) -> int:

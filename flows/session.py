@@ -18,6 +18,7 @@ from flows.folders import cache_folder, data_folder, enter_served_folder, make_d
 from flows.progress import Progress, Timeline
 from flows.settings import Settings, load
 from flows.store import Store, open_store
+from flows.store.names import is_part
 from rootfs.apt import Apt
 from rootfs.builder import BuilderPlan
 from rootfs.disk import close_quietly, disk_full
@@ -184,8 +185,14 @@ def _note_newest(log_file: Path) -> None:
 
 
 def newest_log(image: str, build: str = "") -> Path | None:
-    """The newest log of an image's runs on this machine, or of the run whose id begins with `build`."""
+    """The newest log of an image's runs on this machine, or of the run whose id begins with `build`.
+
+    None where there is none, and for what cannot be an image's name or the start of an id.
+    """
+    if not (is_part(image) and (not build or is_part(build))):
+        return None
     link = _logs(image) / NEWEST
     if not build and link.is_symlink() and link.is_file():
         return link.parent / link.readlink()
-    return max(_logs(image).glob(f"{build}*.log"), default=None)
+    logs = (path for path in _logs(image).glob("*.log") if path.name.startswith(build))
+    return max(logs, default=None)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import rich.table
+import typer
 from rich.console import Console
-from rich.table import Table
 
 from rootfs.mask import masked
+from rootfs.text import visible
 from rootfs.units import size
 
 if TYPE_CHECKING:
@@ -17,6 +19,19 @@ if TYPE_CHECKING:
 
 INDENT = r" \_ "  # what a node's row begins with, as in `docker buildx ls`
 BROAD = 2000  # columns; no terminal's, so that a program finds one row in one line
+
+
+class Table(rich.table.Table):
+    """A table whose cells a terminal shows as they are, whatever is in them."""
+
+    def add_row(self, *cells: str, **more: Any) -> None:  # type: ignore[override] # noqa: ANN401 - as it is there
+        """A row of text."""
+        super().add_row(*map(visible, cells), **more)
+
+
+def say(text: str, *, err: bool = False, end: str = "\n") -> None:
+    """Text on standard output, or on standard error, as it is: a terminal obeys nothing in it."""
+    typer.echo(visible(text) + end, err=err, nl=False)
 
 
 def show(table: Table) -> None:
@@ -146,4 +161,4 @@ def print_lines(lines: Iterable[str]) -> None:
     """Lines on standard output, as they are."""
     console = Console(highlight=False, markup=False, soft_wrap=True)
     for line in lines:
-        console.print(line)
+        console.print(visible(line))

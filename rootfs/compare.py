@@ -20,9 +20,10 @@ import zstandard
 
 from rootfs.digests import sha256_of
 from rootfs.errors import BadTree
-from rootfs.inside import Pair, look, printable
+from rootfs.inside import Pair, look
 from rootfs.members import Member, from_tar
 from rootfs.run import Log
+from rootfs.text import printable
 
 CHUNK = 1 << 20  # a piece of a content, in bytes
 DETAILED = 20  # differing contents that are looked into

@@ -13,11 +13,11 @@ from typing import cast
 
 from rootfs.disk import disk_full
 from rootfs.errors import DiskFull, TarballRefused
-from rootfs.inside import printable
 from rootfs.links import settle, text
 from rootfs.machine import HEAD, Kind, machine_of
 from rootfs.members import Member
 from rootfs.slice import Slice
+from rootfs.text import printable
 
 CHUNK = 1 << 20
 ZEROS = bytes(CHUNK)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rootfs.errors import ProgramFailed, ProgramMissing, ProgramTimedOut
 from rootfs.run import Log, run
+from rootfs.text import printable
 
 LINES = 20  # of a text's differences
 COLUMNS = 200  # of each line
@@ -103,15 +104,3 @@ def _cut(lines: Iterable[str]) -> Iterator[str]:
             yield "…"
             return
         yield printable(line[:COLUMNS])
-
-
-def printable(text: str) -> str:
-    """Text that a terminal shows as it is, and can do no more with: control characters and stray bytes are escaped."""
-    if text.isprintable():
-        return text
-    return "".join(character if character.isprintable() else _escaped(character) for character in text)
-
-
-def _escaped(character: str) -> str:
-    raw = character.encode(errors="surrogateescape")
-    return "".join(f"\\x{byte:02x}" for byte in raw) if len(raw) == 1 else character.encode("unicode_escape").decode()

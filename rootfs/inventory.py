@@ -10,8 +10,8 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator
 
 from rootfs.errors import BadTree
-from rootfs.inside import printable
 from rootfs.members import Member, Members
+from rootfs.text import printable
 
 STATUS = "var/lib/dpkg/status"  # dpkg's database
 LARGEST = 16 << 20  # bytes of a database, ten times that of a full desktop

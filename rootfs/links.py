@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 
 from rootfs.errors import TarballRefused
-from rootfs.inside import printable
+from rootfs.text import printable
 
 FILE, LINK, FOLDER = b"0", b"1", b"5"  # type flags of tar
 HOPS = 40  # hard links to hard links

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from rootfs.errors import TarballRefused
-from rootfs.inside import printable
 from rootfs.members import Member, Members
 from rootfs.merge import WHITEOUT
 from rootfs.run import Log
 from rootfs.slim import Rules
+from rootfs.text import printable
 
 # makedev(3) numbers of what every container has in /dev (the OCI runtime specification, config-linux, "Default
 # Devices") and debootstrap makes.

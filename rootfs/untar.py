@@ -13,11 +13,11 @@ from typing import IO, cast
 
 from rootfs import pax, sparse
 from rootfs.errors import TarballRefused
-from rootfs.inside import printable
 from rootfs.members import Member
 from rootfs.pax import BadHeader, Said
 from rootfs.sparse import BadMap, Expanded, Piece
 from rootfs.stored import Plain, Stored
+from rootfs.text import printable
 
 BLOCK = tarfile.BLOCKSIZE
 CHUNK = 1 << 20

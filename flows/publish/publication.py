@@ -14,7 +14,7 @@ from flows.image.several import Index
 from flows.publish import documents, integrity, newest
 from flows.publish.record import Part, Record, key_of
 from flows.store import Store
-from flows.store.names import is_plain
+from flows.store.names import is_part
 from rootfs.digests import canonical
 from rootfs.errors import BuildMissing, Conflict, ImageMissing, InvalidKey, RecordDamaged, nearest
 
@@ -119,7 +119,7 @@ def build_of(store: Store, reference: str) -> Record:
     Raises ImageMissing with the nearest name, BuildMissing, RecordDamaged.
     """
     image, _, build = reference.partition("@")
-    if not is_plain(image):
+    if not is_part(image):
         raise ImageMissing(image, nearest(image, images(store)))
     if not build:
         if record := newest_build(store, image):

@@ -25,6 +25,11 @@ def is_plain(path: str) -> bool:
     return len(path) <= _LONGEST and all(_PART.fullmatch(part) for part in path.split("/"))
 
 
+def is_part(name: str) -> bool:
+    """Whether it is one plain name, such as an image's or a build's."""
+    return bool(_PART.fullmatch(name))
+
+
 def blob_key(digest: str) -> str:
     """Where the blob with this digest is kept; raises InvalidKey for what is not `sha256:HEX`."""
     match = _DIGEST.fullmatch(digest)

@@ -9,13 +9,13 @@ from typing import BinaryIO
 from rootfs.depot import Depot
 from rootfs.engines import Job
 from rootfs.errors import OtherArchitecture, SetuidFiles, TarballRefused
-from rootfs.inside import printable
 from rootfs.machine import architectures
 from rootfs.members import Member, Members
 from rootfs.recipe import TarballRecipe
 from rootfs.sift import LATEST, device_rules, sifted
 from rootfs.slim import Rules, excluded, list_of
 from rootfs.tarball import TARBALL
+from rootfs.text import printable
 from rootfs.unpack import Unpacked
 from rootfs.untar import untarred
 

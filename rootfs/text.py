@@ -1,0 +1,24 @@
+"""Make control characters visible in text that a terminal would obey, such as escape sequences."""
+
+from __future__ import annotations
+
+KEPT = "\t\n"  # which only lay text out
+
+
+def printable(text: str) -> str:
+    """One line that a terminal shows as it is, and can do no more with: control characters and bytes are escaped."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else _escaped(character) for character in text)
+
+
+def visible(text: str) -> str:
+    """Text of several lines, which stay, with all other control characters escaped as `printable` does."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() or each in KEPT else _escaped(each) for each in text)
+
+
+def _escaped(character: str) -> str:
+    raw = character.encode(errors="surrogateescape") if not "\ud800" <= character < "\udc80" else b""
+    return "".join(f"\\x{byte:02x}" for byte in raw) if len(raw) == 1 else character.encode("unicode_escape").decode()
