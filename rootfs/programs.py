@@ -74,6 +74,16 @@ def alone() -> Iterator[None]:
         _alone.reset(token)
 
 
+@contextlib.contextmanager
+def uncounted() -> Iterator[None]:
+    """What is started in the block is not ended with its line of work: it clears away after that."""
+    token = _line.set(None)
+    try:
+        yield
+    finally:
+        _line.reset(token)
+
+
 _alone: contextvars.ContextVar[bool] = contextvars.ContextVar("alone", default=False)
 _line: contextvars.ContextVar[Programs | None] = contextvars.ContextVar("line", default=None)
 

@@ -13,6 +13,7 @@ from rootfs.common import Packaged
 from rootfs.lock import Lock
 from rootfs.members import Members
 from rootfs.merge import Stack
+from rootfs.programs import uncounted
 from rootfs.recipe import Recipe, TarballRecipe
 from rootfs.run import Contained, Log, run
 from rootfs.sandbox import Limits
@@ -116,4 +117,5 @@ def remove_tree(path: Path) -> None:
     """
     if os.path.lexists(path):
         contained: Contained = False if is_root() else "with owners"
-        run(["rm", "-rf", "--one-file-system", "--", path], check=False, contained=contained)
+        with uncounted():
+            run(["rm", "-rf", "--one-file-system", "--", path], check=False, contained=contained)
