@@ -24,10 +24,11 @@ from rootfs.lock import native_architecture
 from rootfs.mask import MASK, has_credentials
 from rootfs.platforms import platform_name
 from rootfs.private import is_trusted, user_name
-from rootfs.sandbox import PROCESSES, SECONDS, Limits, default_memory
+from rootfs.sandbox import DISK, PROCESSES, SECONDS, Limits, default_memory
 
 FILE = "baseforge.toml"
 MEMORY_LEAST = 64 << 20  # bytes: dpkg alone needs half of it
+BYTES_MOST, PROCESSES_MOST, SECONDS_MOST = 1 << 60, 1 << 22, 30 * 86400  # the kernel takes no more processes
 SHELF = Path(rootfs.__file__).parent.parent / "recipes"  # in a clone and in a wheel alike
 Address = Annotated[str, AfterValidator(fields.without_credentials)]
 AS_BOTO3 = "Leave the keys to AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or to another place where boto3 finds them."
@@ -66,12 +67,21 @@ class Settings(BaseSettings):
     sandbox_memory: ByteSize | None = Field(
         None,
         ge=MEMORY_LEAST,
+        le=BYTES_MOST,
         description="memory, as 8GiB, for all that one recipe's commands, packages and scripts run at a time, with "
         "files in a tmpfs; default three quarters of the machine's, at least 2 GiB",
     )
-    sandbox_processes: int = Field(PROCESSES, ge=16, description="how many processes and threads these may be")
+    sandbox_processes: int = Field(
+        PROCESSES, ge=16, le=PROCESSES_MOST, description="how many processes and threads these may be"
+    )
     sandbox_seconds: float = Field(
-        SECONDS, gt=0, description="how long each of a recipe's commands may take, or a tree"
+        SECONDS, gt=0, le=SECONDS_MOST, description="how long each of a recipe's commands may take, or a tree"
+    )
+    sandbox_disk: ByteSize = Field(
+        ByteSize(DISK),
+        ge=MEMORY_LEAST,
+        le=BYTES_MOST,
+        description="how large a file of these, and all files of a tree together, may be",
     )
     mirrors: dict[Address, Address] = Field(
         {}, description="archive address (or the start of one) = mirror to fetch from"
@@ -146,7 +156,9 @@ class Settings(BaseSettings):
     @property
     def limits(self) -> Limits:
         """What commands of a recipe, packages and scripts may use."""
-        return Limits(self.sandbox_memory or default_memory(), self.sandbox_processes, self.sandbox_seconds)
+        return Limits(
+            self.sandbox_memory or default_memory(), self.sandbox_processes, self.sandbox_seconds, self.sandbox_disk
+        )
 
     @property
     def site(self) -> Site:

@@ -9,8 +9,9 @@ from pathlib import Path
 from flows.inputs import Inputs
 from rootfs.disk import room
 from rootfs.engines import Job, engine_for, remove_tree
-from rootfs.members import Members
+from rootfs.members import Members, within
 from rootfs.merge import Stack
+from rootfs.recipe import TarballRecipe
 from rootfs.run import Log
 from rootfs.sandbox import Limits
 
@@ -47,6 +48,8 @@ def grow(
     )
     with room(job.folder), ExitStack() as engine_run:
         members = iter(engine_run.enter_context(engine_for(wanted.recipe)(job)))
+        if not isinstance(wanted.recipe, TarballRecipe):  # which has a limit of its own
+            members = within(members, limits.disk)
         first = list(islice(members, 1))  # an engine that fails does so before its first member
         running.push(engine_run.pop_all())
     return chain(first, members)

@@ -114,6 +114,23 @@ class LimitReached(BuildError):
         )
 
 
+class OutputTooLarge(BuildError):
+    """A program printed more than is kept in memory."""
+
+    def __init__(self, program: str, most: int) -> None:
+        super().__init__(f"{program} printed more than {most >> 20} MiB", mend="See why it prints so much.")
+
+
+class TreeTooLarge(BuildError):
+    """The files of a tree have more bytes than they may."""
+
+    def __init__(self, path: str, most: int) -> None:
+        super().__init__(
+            f"the files of the tree have more than {most >> 20} MiB: {path} is the one that is too much",
+            mend=f"If it is meant to be that large, raise {_setting('sandbox_disk')}.",
+        )
+
+
 def _setting(name: str) -> str:
     """A setting, with both ways to set it."""
     return f"`{name}` in baseforge.toml (BASEFORGE_{name.upper()})"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from rootfs.belonging import arranged, packages_of
-from rootfs.errors import BadTree
+from rootfs.errors import BadTree, TreeTooLarge
 
 PATH_LONGEST, NAME_LONGEST = 4096, 256  # bytes that Linux takes, with the NUL or slash at the end
 WHOLE = 1 << 20  # bytes of the largest content that is read at once
@@ -63,6 +63,16 @@ class Member:
 
 
 Members = Iterable[Member]
+
+
+def within(members: Members, most: int) -> Iterator[Member]:
+    """The members, as long as all files together have at most so many bytes; they are not read. Raises TreeTooLarge."""
+    left = most
+    for member in members:
+        left -= member.size
+        if left < 0:
+            raise TreeTooLarge(member.path, most)
+        yield member
 
 
 def from_tar(stream: IO[bytes]) -> Iterator[Member]:

@@ -22,9 +22,9 @@ from typing import IO, Literal, NoReturn
 
 from rootfs import seccomp
 from rootfs.cgroup import Group, group
-from rootfs.errors import LimitReached, ProgramFailed, ProgramMissing, ProgramTimedOut
+from rootfs.errors import LimitReached, OutputTooLarge, ProgramFailed, ProgramMissing, ProgramTimedOut
 from rootfs.programs import counted, waiting
-from rootfs.sandbox import Sandbox, limit_in
+from rootfs.sandbox import Limit, Sandbox, limit_in
 
 Log = Callable[[str], None]
 # `with owners`: an ordinary user's program, too, can give files to anyone.
@@ -33,9 +33,13 @@ Contained = bool | Literal["with owners"] | Sandbox
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 CHUNK = 1 << 20
+TOO_LARGE = (-signal.SIGXFSZ, 128 + signal.SIGXFSZ)  # exit statuses
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 LOOK = 0.1  # seconds between two looks at whether a sandbox has reached a limit
 TAIL = 200  # lines of standard error kept for the error message
+LINE = 64 << 10  # bytes of a line; what is longer counts as several
+SHOWN = 16 << 20  # bytes of a program's lines that are kept and shown; the rest is read and dropped
+WHOLE = 1 << 30  # bytes of a standard output that is kept whole
 
 CONTAINED = ("unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
 AS_USER = "--map-root-user"  # an ordinary user gets namespaces only inside one of users
@@ -79,15 +83,15 @@ def run(
     outputs are one, in the order in which it printed them, and that is `stderr`.
 
     `stdin` may be made while the program runs already. `network=False` leaves a contained program only a loopback that
-    is down; a sandbox never has one. Raises ProgramMissing, ProgramTimedOut (after `timeout` seconds), LimitReached,
-    what making `stdin` raises and, unless `check` is False, ProgramFailed.
+    is down; a sandbox never has one. Raises OutputTooLarge, ProgramMissing, ProgramTimedOut (after
+    `timeout` seconds), LimitReached, what making `stdin` raises and, unless `check` is False, ProgramFailed.
     """
     piped, merged, how = stdin is not None, log is not None, (contained, network)
     with _started(argv, how, env=env, cwd=cwd, log=log, timeout=timeout, piped=piped, merged=merged) as program:
         if stdin is not None and (pipe := program.process.stdin):
             program.feed(pipe, stdin)
             waiting()
-        out = b"" if merged else program.stdout.read()
+        out = b"" if merged else program.read()
         status = program.wait()
     if check and status != 0:
         raise ProgramFailed(program.name, status, program.tail() or out.decode(errors="replace"))
@@ -153,11 +157,24 @@ class _Program:
         return self.process.stdout
 
     def _read_lines(self) -> None:
-        for raw in self.process.stderr or self.stdout:
-            line = raw.decode(errors="replace").rstrip("\r\n")
-            self._lines.append(line)
-            if self.log:
-                self.log(line)
+        stream, left = self.process.stderr or self.stdout, SHOWN
+        while raw := stream.readline(LINE):
+            if left > 0:
+                left -= len(raw)
+                cut = f"… {self.name} prints more than {SHOWN >> 20} MiB: the rest is not kept"
+                self._keep(raw.decode(errors="replace").rstrip("\r\n") if left > 0 else cut)
+
+    def _keep(self, line: str) -> None:
+        self._lines.append(line)
+        if self.log:
+            self.log(line)
+
+    def read(self) -> bytes:
+        """Its whole standard output. Raises OutputTooLarge."""
+        data = self.stdout.read(WHOLE + 1)
+        if len(data) > WHOLE:
+            raise OutputTooLarge(self.name, WHOLE)
+        return data
 
     def tail(self) -> str:
         self._reader.join(timeout=GRACE)
@@ -197,11 +214,18 @@ class _Program:
         return status
 
     def _check_limits(self, status: int) -> None:
-        reached = self.limited.reached() if self.limited else limit_in(self.tail()) if status != 0 else None
+        said: Limit | None = limit_in(self.tail()) if status != 0 else None
+        if status in TOO_LARGE:
+            said = "disk"
+        reached = (self.limited.reached() or (said if said == "disk" else None)) if self.limited else said
         if self.sandbox and reached:
             limits = self.sandbox.limits
-            amount = f"{limits.memory >> 20} MiB of memory" if reached == "memory" else f"{limits.processes} processes"
-            raise LimitReached(self.name, amount, f"sandbox_{reached}", self.tail())
+            amounts: dict[Limit, str] = {
+                "memory": f"{limits.memory >> 20} MiB of memory",
+                "processes": f"{limits.processes} processes",
+                "disk": f"{limits.disk >> 20} MiB in a file",
+            }
+            raise LimitReached(self.name, amounts[reached], f"sandbox_{reached}", self.tail())
 
     def give_up(self) -> None:
         """The reader failed: if the program had failed on its own, that is the error to show."""
@@ -242,7 +266,7 @@ class _Program:
         return True
 
 
-def _leash(contained: Contained, network: bool, limited: Group | None, refusing: int) -> list[str]:
+def _leash(contained: Contained, network: bool, limited: Group | None, given: tuple[int, ...]) -> list[str]:
     """What a program is started through, so that it dies with us and, contained, leaves nothing."""
     root, sandbox = os.geteuid() == 0, contained if isinstance(contained, Sandbox) else None
     owners = sandbox.owners if sandbox else contained == "with owners"
@@ -250,7 +274,8 @@ def _leash(contained: Contained, network: bool, limited: Group | None, refusing:
     inside = [*CONTAINED, *user, *([] if network or sandbox else [WITHOUT_NETWORK])]
     words = ["setpriv", "--pdeathsig", "KILL", *(limited.joining() if limited else []), *(inside if contained else [])]
     if sandbox:
-        words += [*([] if limited else sandbox.each_limited()), *sandbox.leash(root=root, refusing=refusing)]
+        words += [*sandbox.files_limited(), *([] if limited else sandbox.each_limited())]
+        words += sandbox.leash(root=root, refusing=given[0], accounts=given[1])
     return words
 
 
@@ -274,10 +299,11 @@ def _started(
             raise ProgramMissing(word)
     with contextlib.ExitStack() as held:
         limited = held.enter_context(group(sandbox.limits.memory, sandbox.limits.processes)) if sandbox else None
-        refusing = held.enter_context(seccomp.opened()) if sandbox else -1
+        files = (seccomp.program(), sandbox.accounts) if sandbox else ()
+        given = tuple(held.enter_context(seccomp.opened(data)) for data in files)
         process = subprocess.Popen(
-            [*_leash(contained, network, limited, refusing), *words],
-            pass_fds=(refusing,) if sandbox else (),
+            [*_leash(contained, network, limited, given), *words],
+            pass_fds=given,
             env=environment,
             cwd=cwd,
             stdin=subprocess.PIPE if piped else subprocess.DEVNULL,

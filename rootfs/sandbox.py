@@ -22,21 +22,29 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 import re
+import secrets
 import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from rootfs.cgroup import Limit
+from rootfs import cgroup
 
 GIVEN = Path(__file__).parent / "given"  # files of /etc that are the sandbox's own
 FOLDER = "/build"  # where `build:` commands find the recipe's folder
 NOBODY = 65534
+# Where ids of nobody are looked for: above those of users and of their containers; in a container where systemd does.
+UNUSED = (range(0x70000000, 0x7FFF0000), range(61184, 65520))
 
 MEMORY = 2 << 30  # bytes
 PROCESSES = 4096
 SECONDS = 3600.0
+DISK = 8 << 30  # bytes
+
+Limit = cgroup.Limit | Literal["disk"]
 
 # Folders of the root that most machines have as links into /usr (UsrMerge), others as folders.
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "libo32")
@@ -72,6 +80,7 @@ OF_BOOTSTRAPPERS = (*OF_DPKG, "MKNOD", "SETPCAP", "SYS_ADMIN", "SYS_CHROOT", "SY
 SAID: dict[Limit, re.Pattern[str]] = {
     "processes": re.compile(rf"{os.strerror(errno.EAGAIN)}|cannot fork|can't fork", re.IGNORECASE),
     "memory": re.compile(rf"{os.strerror(errno.ENOMEM)}|MemoryError|out of memory|memory exhausted", re.IGNORECASE),
+    "disk": re.compile(rf"{os.strerror(errno.EFBIG)}|File size limit exceeded", re.IGNORECASE),
 }
 
 
@@ -82,51 +91,68 @@ def default_memory() -> int:
 
 @dataclass(frozen=True)
 class Limits:
-    """What all programs of one sandbox may use together: bytes of memory, processes (threads count), and seconds."""
+    """What all programs of one sandbox may use together: bytes of memory, processes (threads count), and seconds.
+
+    `disk` is how many bytes one file may have, and all files of the tree that comes of it.
+    """
 
     memory: int = field(default_factory=default_memory)
     processes: int = PROCESSES
     seconds: float = SECONDS
+    disk: int = DISK
 
 
 @dataclass(frozen=True)
 class Sandbox:
     """What a program is started through. With `owners` it makes files of many owners, and can mount.
 
-    Errors name the program so, if there is a `title`.
+    Without, root's have an id that nobody else has on this machine, the `user`. Errors name the program so, if there is
+    a `title`.
     """
 
     view: tuple[str, ...]
     limits: Limits
     owners: bool = False
     title: str = ""
+    user: int = NOBODY
 
-    def leash(self, *, root: bool, refusing: int) -> list[str]:
+    @property
+    def accounts(self) -> bytes:
+        """What /etc/passwd says to root's programs without owners: whose id they have."""
+        return (GIVEN / "passwd").read_bytes().replace(b":%d:%d:" % (NOBODY, NOBODY), b":%d:%d:" % (self.user, NOBODY))
+
+    def leash(self, *, root: bool, refusing: int, accounts: int) -> list[str]:
         """The command line of bubblewrap, up to the program's own.
 
-        `root` says whether this is root, not an ordinary user's namespace; `refusing` is the descriptor of a filter.
+        `root` says whether this is root, not an ordinary user's namespace; `refusing` is the descriptor of a filter,
+        and `accounts` that of what is said there.
         """
         words = [*START, *APART, WITHOUT_NETWORK, *self.view, "--seccomp", str(refusing)]
         if self.owners:
             return [*words, *_capabilities(OF_BOOTSTRAPPERS), "--"]
         if not root:  # who is root in a user namespace of one user
             return [*words, "--unshare-user", "--uid", str(NOBODY), "--gid", str(NOBODY), "--"]
-        as_nobody = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all", "--"]
+        words += ["--perms", "0644", "--ro-bind-data", str(accounts), "/etc/passwd"]
+        as_nobody = ["setpriv", f"--reuid={self.user}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all", "--"]
         return [*words, *_capabilities(("SETUID", "SETGID")), "--", *as_nobody]
+
+    def files_limited(self) -> list[str]:
+        """What a program is started through so that no file of it grows too large."""
+        return ["prlimit", f"--fsize={self.limits.disk}", "--core=0", "--"]
 
     def each_limited(self) -> list[str]:
         """What a program is started through where there is no control group: limits of each process."""
         memory, processes = self.limits.memory, self.limits.processes
         # Where memory is short, the kernel ends these first.
-        return ["choom", "--adjust=1000", "--", "prlimit", f"--data={memory}", f"--nproc={processes}", "--core=0", "--"]
+        return ["choom", "--adjust=1000", "--", "prlimit", f"--data={memory}", f"--nproc={processes}", "--"]
 
 
 def for_commands(folder: Path, limits: Limits) -> Sandbox:
     """For `build:` commands: the toolchain, read-only, and `folder` as FOLDER, their working directory.
 
-    Root's are nobody's processes, so the folder has to be nobody's.
+    Root's are processes of the sandbox's `user`, so the folder has to be that user's.
     """
-    return Sandbox((*_toolchain(), "--bind", str(folder), FOLDER, "--chdir", FOLDER), limits)
+    return Sandbox((*_toolchain(), "--bind", str(folder), FOLDER, "--chdir", FOLDER), limits, user=_unused_id())
 
 
 def for_trees(
@@ -200,6 +226,29 @@ def _covered() -> list[str]:
         if Path("/proc", name).exists():
             words += ["--ro-bind", "/dev/null", f"/proc/{name}"]
     return words
+
+
+def _unused_id() -> int:
+    """A user id that no user, no container and no process of this machine has, as far as can be seen.
+
+    Another process of the same id could write to what a command of a recipe makes.
+    """
+    mapped, subordinate = _ranges(Path("/proc/self/uid_map"), None, 0, 2), _ranges(Path("/etc/subuid"), ":", 1, 2)
+    for ids in UNUSED:
+        for number in (secrets.choice(ids) for _ in range(100)):
+            if any(number in each for each in mapped) and not any(number in each for each in subordinate):
+                try:
+                    pwd.getpwuid(number)
+                except KeyError:
+                    return number
+    return NOBODY
+
+
+def _ranges(file: Path, separator: str | None, first: int, count: int) -> list[range]:
+    """Ranges of ids, a line each, with the fields that say where one begins and how long it is."""
+    lines = [line.split(separator) for line in file.read_text().splitlines()] if file.exists() else []
+    numbers = [(int(line[first]), int(line[count])) for line in lines if len(line) > count and line[first].isdigit()]
+    return [range(begin, begin + length) for begin, length in numbers]
 
 
 def _python() -> list[Path]:

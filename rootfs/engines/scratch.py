@@ -83,9 +83,9 @@ def _built(job: Job, recipe: ScratchRecipe) -> Path:
         shutil.copytree(job.files, folder, symlinks=True)
     else:
         folder.mkdir()
-    if recipe.build and is_root():
-        run(["chown", "--recursive", "--no-dereference", f"{NOBODY}:{NOBODY}", folder])
     view = for_commands(folder, job.limits)
+    if recipe.build and is_root():
+        run(["chown", "--recursive", "--no-dereference", f"{view.user}:{NOBODY}", folder])
     environment = {**job.environment, **_target(job.architecture), "HOME": FOLDER, "TMPDIR": "/tmp"}  # noqa: S108
     for command in recipe.build:
         run(command, env=environment, contained=view, timeout=job.limits.seconds, log=job.log)
@@ -153,7 +153,10 @@ def _piece(entry: FileEntry, folder: Path, *, merge: bool) -> Piece:
 
 def _made(folder: Path, source: str) -> Path:
     """A file that the commands have made. Raises FileNotMade, also where a link leads out of what they could write."""
-    file = (folder / source).resolve()
+    try:
+        file = (folder / source).resolve()
+    except (OSError, RuntimeError):  # a link to itself
+        raise FileNotMade(source) from None
     if not file.is_relative_to(folder.resolve()) or not file.is_file():
         raise FileNotMade(source)
     return file

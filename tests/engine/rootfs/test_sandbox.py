@@ -5,13 +5,16 @@ Each way out is tried by a script, as root's and as an ordinary user's: see `way
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+import pwd
 import shlex
 import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +28,7 @@ from rootfs import pool
 from rootfs.apt import Apt
 from rootfs.archive import Site as Archives
 from rootfs.cgroup import CONTROLLERS, PREFIX, parent_of
+from rootfs.engines import remove_tree
 from rootfs.errors import FileNotMade, LimitReached, Problem, ProgramTimedOut
 from rootfs.lock import Lock, native_architecture
 from rootfs.sandbox import Limits
@@ -288,6 +292,50 @@ def test_limits_hold_where_no_control_group_can_be_made(
     with pytest.raises(LimitReached, match=wanted) as caught:
         limited(scratch, Limits(MEMORY, PROCESSES, 120), kind="scratch", build=build, files=FILES)
     assert setting in str(caught.value)
+
+
+@pytest.mark.parametrize("command", [["fallocate", "-l", "3G", "out"], ["truncate", "-s", "8T", "out"]])
+def test_a_build_command_that_makes_a_file_too_large_is_ended_with_a_clear_error(
+    scratch: Site, command: list[str]
+) -> None:
+    with pytest.raises(LimitReached, match="limit of 64 MiB in a file") as caught:
+        limited(scratch, Limits(MEMORY, PROCESSES, 60, 64 << 20), kind="scratch", build=[command], files=FILES)
+    assert "BASEFORGE_SANDBOX_DISK" in str(caught.value)
+
+
+def test_a_build_command_of_root_has_an_id_that_no_other_process_has(scratch: Site) -> None:
+    """A process of the same user could write to the command's folder by /proc/PID/cwd."""
+    (scratch.files / "who").write_text("id -un\ntouch out\nsleep 1\n")
+    seen: list[int] = []
+
+    def look() -> None:
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if entry.name.isdigit() and (entry / "cmdline").read_bytes().split(b"\0")[:2] == [b"sh", b"who"]:
+                    seen.append(entry.stat().st_uid)
+
+    timer = threading.Timer(0.5, look)
+    timer.start()
+    log = made(scratch, scratch.folder, "root", kind="scratch", build=[["sh", "who"]], files=FILES)
+    timer.join()
+    assert log == ["nobody"]
+    owner = (scratch.folder / "work/build/out").stat().st_uid
+    assert seen == [owner] * len(seen) != []
+    assert owner not in {each.pw_uid for each in pwd.getpwall()}
+
+
+def test_a_build_command_that_makes_very_many_folders_in_each_other_leaves_nothing(scratch: Site) -> None:
+    script = "import os\nfor each in range(3000): os.mkdir('d'); os.chdir('d')"
+    limited(scratch, Limits(), kind="scratch", build=[["python3", "-c", script]], files=FILES)
+    remove_tree(scratch.folder)
+    assert not scratch.folder.exists()
+    scratch.folder.mkdir()
+
+
+def test_a_link_of_a_build_command_to_itself_is_a_clear_error(scratch: Site) -> None:
+    files = [{"path": "/x", "from": "out"}]
+    with pytest.raises(FileNotMade, match="did not make 'out'"):
+        made(scratch, scratch.folder, "root", kind="scratch", build=[["ln", "-s", "out", "out"]], files=files)
 
 
 FILES = [{"path": "/x", "content": "x"}]

@@ -27,6 +27,8 @@ way "unmount what covers the kernel's settings" umount -l /proc/sys
 way "new mount namespace" unshare --mount true
 shell "mount in a user namespace of one's own" \
     "unshare --user --map-root-user --mount sh -c 'umount -l /proc; umount -l /; mount -t tmpfs t /tmp; cat $CANARY'"
+way "new user namespace" unshare --user true
+shell "mount in a user namespace" "unshare --user --map-root-user --mount mount -t tmpfs t /tmp"
 way "enter the namespaces of process 1" nsenter --target=1 --mount --net test -e "$CANARY"
 shell "make a disk and read it" "cd /tmp && mknod disk b $DISK && head -c 1 disk"
 shell "make a disk in the root and read it" "cd \"\$HOME\" && mknod disk b $DISK && head -c 1 disk"

@@ -283,3 +283,20 @@ def test_a_clone_of_another_user_is_trusted_with_its_recipes_as_its_code_is(site
     os.chown(site / "recipes", NOBODY, NOBODY)
     monkeypatch.setattr("flows.settings.SHELF", site / "recipes")
     assert load().recipes == Path("recipes")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SANDBOX_SECONDS", "inf"),
+        ("SANDBOX_SECONDS", "nan"),
+        ("SANDBOX_SECONDS", "1e300"),
+        ("SANDBOX_PROCESSES", str(10**23)),
+        ("SANDBOX_MEMORY", str(10**23)),
+        ("SANDBOX_DISK", str(10**23)),
+    ],
+)
+def test_a_limit_that_the_machine_cannot_set_is_refused(monkeypatch, name, value):
+    monkeypatch.setenv(f"BASEFORGE_{name}", value)
+    with pytest.raises(InvalidSetting, match=rf"BASEFORGE_{name}.*less than or equal to"):
+        load()

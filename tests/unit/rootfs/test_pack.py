@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rootfs.engines import remove_tree
-from rootfs.errors import BadTree
-from rootfs.members import Member, from_tar, from_tree
+from rootfs.errors import BadTree, TreeTooLarge
+from rootfs.members import Member, from_tar, from_tree, within
 from rootfs.pack import pack
 from rootfs.run import run
 
@@ -261,3 +261,11 @@ def test_a_tree_with_folders_that_no_path_leads_to_is_refused(tmp_path):
     with pytest.raises(BadTree, match="too many folders in each other"):
         list(from_tree(tmp_path))
     remove_tree(tmp_path)
+
+
+def test_a_tree_with_more_bytes_than_it_may_have_is_refused_before_they_are_read(tmp_path):
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(8 << 40)
+    with pytest.raises(TreeTooLarge, match="more than 1024 MiB: sparse is") as caught:
+        pack(within(from_tree(tmp_path), 1 << 30), tmp_path.with_name("layer"))
+    assert "sandbox_disk" in str(caught.value)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rootfs.errors import ProgramFailed, ProgramMissing, ProgramTimedOut
+from rootfs.errors import OutputTooLarge, ProgramFailed, ProgramMissing, ProgramTimedOut
 from rootfs.run import proxies, run, stream
 
 
@@ -37,6 +37,21 @@ def test_output_and_status_come_back():
 def test_input_larger_than_a_pipe_goes_in_while_output_comes_out():
     data = b"x" * 1_000_000
     assert run(["cat"], stdin=data, timeout=20).stdout == data.decode()
+
+
+def test_a_line_without_an_end_is_read_in_parts_and_output_is_cut():
+    script = "head -c 100000000 /dev/zero | tr '\\0' a"
+    seen = []
+    run(["sh", "-c", script], log=seen.append)
+    assert max(map(len, seen)) == 64 << 10
+    assert sum(map(len, seen)) < (16 << 20) + 200
+    assert seen[-1] == "… sh prints more than 16 MiB: the rest is not kept"
+
+
+def test_output_that_memory_should_not_hold_is_refused(monkeypatch):
+    monkeypatch.setattr("rootfs.run.WHOLE", 1000)
+    with pytest.raises(OutputTooLarge, match="cat printed more than"):
+        run(["cat", "/dev/zero"])
 
 
 def test_the_environment_is_clean(monkeypatch):
