@@ -28,6 +28,7 @@ from rootfs.platforms import architecture_of
 from rootfs.recipe import find, images_of, read
 from rootfs.run import become
 from rootfs.target import require_file
+from rootfs.text import is_unicode, printable
 
 INTERRUPTED = 130  # what typer makes of KeyboardInterrupt: 128 + SIGINT, as shells have it
 
@@ -256,6 +257,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(words: list[str], debug: bool) -> int:
+    if strange := [printable(word) for word in words if not is_unicode(word)]:
+        say(f"baseforge: the argument {strange[0]} is not UTF-8 text: write it in UTF-8", err=True)
+        return 2
     try:
         command_line(words, prog_name="baseforge")
     except SystemExit as end:

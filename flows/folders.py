@@ -22,6 +22,12 @@ def data_folder() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "baseforge"
 
 
+def may_be_folder(path: Path) -> bool:
+    """Whether a folder is there, or one can be: neither it nor what leads to it is a file."""
+    there = next((each for each in (path, *path.parents) if os.path.exists(each)), path)  # noqa: PTH110 - never raises
+    return os.path.isdir(there)  # noqa: PTH112
+
+
 def make_data_folder() -> None:
     """Make the data folder, or check the one that is there: logs, caches and keys in it are for its user alone.
 

@@ -10,12 +10,13 @@ import tempfile
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_origin
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, ByteSize, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 import rootfs
-from flows.folders import data_folder
+from flows.folders import data_folder, may_be_folder
 from rootfs import fields
 from rootfs.archive import Site
 from rootfs.builder import BuilderPlan
@@ -25,6 +26,7 @@ from rootfs.mask import MASK, has_credentials
 from rootfs.platforms import platform_name
 from rootfs.private import is_trusted, user_name
 from rootfs.sandbox import DISK, PROCESSES, SECONDS, Limits, default_memory
+from rootfs.text import is_unicode
 
 FILE = "baseforge.toml"
 MEMORY_LEAST = 64 << 20  # bytes: dpkg alone needs half of it
@@ -55,7 +57,7 @@ class Settings(BaseSettings):
     s3_region: str = Field("", description="region of the bucket")
     registry: str = Field("", description="registry to push to, as host[:port][/prefix]")
     registry_insecure: bool = Field(False, description="whether the registry speaks plain http")
-    local_name: str = Field(
+    local_name: fields.Repository = Field(
         "baseforge",
         description="images are called LOCAL_NAME/IMAGE:latest in the engine, for other platforms :latest-ARCHITECTURE",
     )
@@ -123,11 +125,39 @@ class Settings(BaseSettings):
     def _without_keys(cls, value: str) -> str:
         return fields.without_credentials(value, AS_BOTO3)
 
+    @field_validator("store")
+    @classmethod
+    def _no_file(cls, value: str) -> str:
+        path = unquote(urlsplit(value).path) if value.startswith("file:") else value
+        if "://" in path:
+            return value
+        try:
+            possible = may_be_folder(Path(path).expanduser().absolute())
+        except RuntimeError:  # ~NAME, where there is no such user
+            possible = False
+        if not possible:
+            raise ValueError(f"{path!r} is not a folder, nor a place where one can be made")
+        return value
+
     @field_validator("registry")
     @classmethod
     def _without_password(cls, value: str) -> str:
         if "@" in value:
             raise ValueError(f"this has a name or a password in it. {AS_SKOPEO}")
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        if value == "UTC":  # which needs no table of zones
+            return value
+        import zoneinfo
+
+        try:
+            zoneinfo.ZoneInfo(value)
+        except (ValueError, KeyError, OSError):
+            near = nearest(value, zoneinfo.available_timezones())
+            raise ValueError(f"there is no time zone {value!r}. {near}".rstrip()) from None
         return value
 
     @field_validator("memory", mode="before")
@@ -190,6 +220,7 @@ class Settings(BaseSettings):
 
 def load(recipes: Path | None = None) -> Settings:
     """The settings in force. Raises InvalidSetting with the file and line, or the variable, and RecipesForeign."""
+    _check_environment()
     folder = recipes or Path(os.environ.get("BASEFORGE_RECIPES") or _default_recipes())
     file = folder.absolute().parent / FILE
     values = _read(file)
@@ -197,9 +228,22 @@ def load(recipes: Path | None = None) -> Settings:
         settings = Settings(**{"store": "", **values})
     except ValidationError as error:
         raise _explained(error, file) from None
-    except SettingsError:  # only variables of tables can be unreadable; the error names theirs in prose alone
+    except (SettingsError, RecursionError):  # of a table's variable; the error names it in prose alone
         raise InvalidSetting("not a JSON object", where=_unreadable()) from None
     return settings.model_copy(update={"recipes": folder})
+
+
+def _check_environment() -> None:
+    """Raises InvalidSetting for variables that no field checks."""
+    for name, value in os.environ.items():
+        if name.startswith("BASEFORGE_") and not is_unicode(value):
+            raise InvalidSetting("this is not UTF-8 text", where=name)
+    if not may_be_folder(data_folder()):
+        raise InvalidSetting(
+            f"{data_folder()} is not a folder",
+            where="BASEFORGE_HOME" if os.environ.get("BASEFORGE_HOME") else "",
+            mend="Let BASEFORGE_HOME name a folder, or a place where one can be made.",
+        )
 
 
 def _default_recipes() -> Path:
@@ -227,12 +271,15 @@ def _see_it_is_trusted(path: Path, recipes: Path) -> None:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        return {}
     try:
-        return tomllib.loads(file.read_text())
+        return tomllib.loads(file.read_text()) if file.is_file() else {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidSetting(str(error), where=str(file)) from None
+    except RecursionError:
+        raise InvalidSetting("it is nested too deeply", where=str(file)) from None
+    except OSError as error:
+        mend = "Make it readable for this user, or name other recipes by --recipes."
+        raise InvalidSetting(f"the file cannot be read: {error.strerror}", where=str(file), mend=mend) from None
 
 
 def _explained(error: ValidationError, file: Path) -> InvalidSetting:
@@ -255,7 +302,7 @@ def _unreadable() -> str:
     for variable in (f"BASEFORGE_{name.upper()}" for name in tables):
         try:
             json.loads(os.environ.get(variable, "{}"))
-        except ValueError:
+        except (ValueError, RecursionError):
             return variable
     return "BASEFORGE_*"
 

@@ -57,6 +57,15 @@ NotEmpty = AfterValidator(_not_empty), Field(json_schema_extra={"minItems": 1})
 Name = Annotated[
     str, *_like(r"[a-z0-9]+([._-][a-z0-9]+)*", "a name: use small letters and digits, with single . _ - between")
 ]
+# A repository as engines take it (distribution/reference): [HOST[:PORT]/]NAME[/NAME…].
+_PATH = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
+Repository = Annotated[
+    str,
+    *_like(
+        rf"(?=.{{1,200}}$)([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{{1,5}})?/)?{_PATH}(/{_PATH})*",
+        "a name that engines take: use small letters and digits, with single . _ - / between",
+    ),
+]
 # Debian Policy 5.6.1.
 Package = Annotated[str, *_like(r"[a-z0-9][a-z0-9+.-]+", "a Debian package name")]
 # As in Release files; never a space, a slash or a leading dash, since they become words of commands and of sources.

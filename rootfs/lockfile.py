@@ -160,6 +160,8 @@ def read_locks(path: Path) -> dict[str, Lock]:
         raise RecipeInvalid([(where, f"this is not the JSON of a lock file: {error.msg}")]) from None
     except ValidationError as error:
         raise RecipeInvalid(complaints(error, reader.load(path), model)) from None
+    except RecursionError:
+        raise RecipeInvalid([(f"{path}:1:1", "this is no lock file: it is nested too deeply")]) from None
     except ValueError:
         raise RecipeInvalid([(f"{path}:1:1", "the file is not UTF-8 text")]) from None
 

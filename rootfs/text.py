@@ -19,6 +19,11 @@ def visible(text: str) -> str:
     return "".join(each if each.isprintable() or each in KEPT else _escaped(each) for each in text)
 
 
+def is_unicode(text: str) -> bool:
+    """Whether it can be written as UTF-8: words of a command and variables may hold other bytes."""
+    return not any("\ud800" <= each <= "\udfff" for each in text)
+
+
 def _escaped(character: str) -> str:
     raw = character.encode(errors="surrogateescape") if not "\ud800" <= character < "\udc80" else b""
     return "".join(f"\\x{byte:02x}" for byte in raw) if len(raw) == 1 else character.encode("unicode_escape").decode()

@@ -64,6 +64,11 @@ def test_a_wrong_option(site, words, named):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("words", [("build", "tiny", "--builder"), ("list", "--recipes"), ("log",), ("validate",)])
+def test_an_argument_that_is_not_utf_8(site, words):
+    complains(site.run(*words, "a\udcff\x1b"), 2, r"the argument a\xff\x1b is not UTF-8 text")
+
+
 def test_an_unknown_setting(site):
     (site.folder / "baseforge.toml").write_text('# ours\nstorre = "/srv/images"\n')
     complains(site.run("build", "tiny"), 2, "baseforge.toml:2:1: unknown setting 'storre'", "Did you mean 'store'?")

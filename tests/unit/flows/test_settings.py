@@ -1,5 +1,6 @@
 """Settings: where they come from, which one counts, and what a wrong one says."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -93,6 +94,54 @@ def test_an_address_with_a_password_is_refused_and_not_shown(monkeypatch, name, 
     with pytest.raises(InvalidSetting, match="a name or a password") as refused:
         load()
     assert "ret@" not in str(refused.value)
+
+
+REFUSED = {
+    "a time zone that leads out": ("TIMEZONE", "../../etc/passwd", "there is no time zone"),
+    "an unknown time zone": ("TIMEZONE", "Europe/Berlim", "Did you mean 'Europe/Berlin'?"),
+    "half a time zone": ("TIMEZONE", "Europe", "there is no time zone"),
+    "no name of an image": ("LOCAL_NAME", "a b;c", "a name that engines take"),
+    "capitals": ("LOCAL_NAME", "Mine", "a name that engines take"),
+    "an empty name": ("LOCAL_NAME", "", "a name that engines take"),
+    "nested": ("MIRRORS", "[" * 100_000, "not a JSON object"),
+    "bytes": ("BUILDER", "\udcff", "not UTF-8"),
+    "a store in a file": ("STORE", "/etc/passwd", "is not a folder"),
+    "a store below a file": ("STORE", "file:///etc/passwd/x", "is not a folder"),
+    "nobody's store": ("STORE", "~no-such-user/x", "is not a folder"),
+    "a home in a file": ("HOME", "/etc/passwd", "is not a folder"),
+    "a home below a file": ("HOME", "/etc/passwd/x", "is not a folder"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_variable_with_what_cannot_be_is_refused(monkeypatch, case):
+    name, value, words = REFUSED[case]
+    monkeypatch.setenv(f"BASEFORGE_{name}", value)
+    with pytest.raises(InvalidSetting) as refused:
+        load()
+    assert str(refused.value).startswith(f"BASEFORGE_{name}: ")
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["here", "a/b_c/d--e", "localhost:5000/x", "registry.example/a.b"])
+def test_a_name_that_engines_take_is_kept(monkeypatch, name):
+    monkeypatch.setenv("BASEFORGE_LOCAL_NAME", name)
+    monkeypatch.setenv("BASEFORGE_TIMEZONE", "America/New_York")
+    assert (load().local_name, load().timezone) == (name, "America/New_York")
+
+
+def test_a_file_that_is_nested_too_deeply_or_cannot_be_read(site, monkeypatch):
+    (site / "recipes").mkdir()
+    (site / "baseforge.toml").write_text("x = " + "[" * 3000)
+    with pytest.raises(InvalidSetting, match="nested too deeply"):
+        load()
+
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refuse)  # root may read everything
+    with pytest.raises(InvalidSetting, match=r"baseforge.toml: the file cannot be read: Permission denied"):
+        load()
 
 
 def test_a_wrong_variable_is_named(monkeypatch):

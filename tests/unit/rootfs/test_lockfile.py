@@ -93,6 +93,12 @@ def test_a_lock_file_that_cannot_be_read(tmp_path):
         read_locks(tmp_path)
 
 
+def test_a_lock_file_that_is_nested_too_deeply(tmp_path):
+    (tmp_path / "it.lock").write_text("[" * 100_000)
+    with pytest.raises(RecipeInvalid, match="nested too deeply"):
+        read_locks(tmp_path / "it.lock")
+
+
 def test_how_two_locks_differ():
     old = (package("same"), package("up", "1.9"), package("down", "2"), package("gone"), package("again"))
     new = (
