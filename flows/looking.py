@@ -31,7 +31,7 @@ def show(
     """One build: its digests, sizes, seconds and smoke test; and which build `latest` means, since when, and why."""
     store = store_of(load(recipes))
     record = publication.build_of(store, reference)
-    report.one(record, newest.read(store, record.image), as_json)
+    report.one(record, newest.readable(store, record.image), as_json)
 
 
 def log(reference: Annotated[str, typer.Argument(metavar="IMAGE[@BUILD]")], recipes: Recipes = None) -> None:

@@ -60,13 +60,13 @@ def _pushed(here: Session, record: Record) -> str:
 
 
 def _in_store(here: Session, record: Record) -> Iterator[str]:
-    pointed = newest.read(here.store, record.image)
+    pointed = newest.readable(here.store, record.image)
     if pointed is None and (last := publication.latest(here.store, record.image)):
-        if last.build == record.build:  # as an earlier version left it: from now on the document says so
+        if last.build == record.build and last.number <= publication.FIRST:  # as an earlier version left it
             newest.move(here.store, record.image, record.build, "the newest record", least=last.number)
             newest.mark_named(here.store, record.image, record.build)
         else:
-            yield f"the newest record was {last.build}"
+            yield f"the store had lost which build is the newest; the newest record was {last.build}"
     elif pointed and pointed.build != record.build:
         yield f"the newest was build {pointed.build}"
     elif pointed and not pointed.named:
@@ -136,7 +136,7 @@ def finish(image: str) -> str:
     Where the store has no longer the record of that build nothing is done: the next run of the image decides.
     """
     here = current()
-    record, pointed = publication.newest_build(here.store, image), newest.read(here.store, image)
+    record, pointed = publication.latest(here.store, image), newest.readable(here.store, image)
     if record is None or pointed is None or pointed.build != record.build:
         return ""
     bring(here, record)
@@ -146,7 +146,7 @@ def finish(image: str) -> str:
 
 def unfinished(here: Session) -> list[str]:
     """The images whose names in the registry or the engine have not followed the store."""
-    found = ((image, newest.read(here.store, image)) for image in publication.images(here.store))
+    found = ((image, newest.readable(here.store, image)) for image in publication.images(here.store))
     return [image for image, pointed in found if pointed and not pointed.named]
 
 
@@ -175,7 +175,7 @@ def _name(here: Session, record: Record, tags: list[str]) -> None:
     where = registry_of(here)
     if where and tags:
         registry.tag(_pushed(here, record), where, tags, log=logger())
-    pointed = newest.read(here.store, record.image)
+    pointed = newest.readable(here.store, record.image)
     if pointed and pointed.build == record.build:
         _name_in_engine(here, record)
     if not newest.mark_named(here.store, record.image, record.build):

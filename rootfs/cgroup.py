@@ -123,10 +123,15 @@ def _delegated(mounted: Path, own: str, controller: str) -> Path | None:
 
 
 def _sweep(parent: Path) -> None:
-    """Remove groups that a killed process left behind; a group with processes in it cannot be removed."""
+    """Remove groups that a killed process left behind; a group with processes in it cannot be removed.
+
+    A group is empty until its program starts. Its maker's number tells whether it still will, and its age helps where
+    the maker has its number in another namespace.
+    """
     for folder in parent.glob(f"{PREFIX}*"):
+        maker = folder.name.removeprefix(PREFIX).partition("-")[0]
         with contextlib.suppress(OSError):
-            if time.time() - folder.stat().st_mtime > ABANDONED:
+            if not Path("/proc", maker).exists() and time.time() - folder.stat().st_mtime > ABANDONED:
                 folder.rmdir()
 
 

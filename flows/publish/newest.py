@@ -41,11 +41,13 @@ class Newest(Move):
 
 
 def read(store: Store, image: str) -> Newest | None:
-    """What `latest` means; None where the store does not say so, or says it in a damaged document.
+    """What `latest` means; None where the store does not say so. Raises RecordDamaged and RecordNewer."""
+    return documents.read(store, key_of(image), Newest)
 
-    Raises RecordNewer.
-    """
-    document = store.read_document(_key(image))
+
+def readable(store: Store, image: str) -> Newest | None:
+    """What `latest` means; None also where the document is damaged, which the next move replaces. Raises RecordNewer."""
+    document = store.read_document(key_of(image))
     return _parsed(store, document, image) if document else None
 
 
@@ -55,29 +57,30 @@ def move(store: Store, image: str, build: str, why: str, *, least: int = 0) -> N
     Raises Conflict where others keep moving it.
     """
     for _ in range(TRIES):
-        document = store.read_document(_key(image))
+        document = store.read_document(key_of(image))
         before = _parsed(store, document, image) if document else None
         if before and before.build == build:
             return before
         now = _after(before, build, why, least)
         if _written(store, image, now, document):
             return now
-    raise Conflict(store.address, _key(image))
+    raise Conflict(store.address, key_of(image))
 
 
 def mark_named(store: Store, image: str, build: str, *, named: bool = True) -> bool:
     """Note whether the registry and the engine have followed; returns whether `latest` still means this build."""
     for _ in range(TRIES):
-        document = store.read_document(_key(image))
+        document = store.read_document(key_of(image))
         before = _parsed(store, document, image) if document else None
         if before is None or before.build != build:
             return False
         if before.named == named or _written(store, image, before.model_copy(update={"named": named}), document):
             return True
-    raise Conflict(store.address, _key(image))
+    raise Conflict(store.address, key_of(image))
 
 
-def _key(image: str) -> str:
+def key_of(image: str) -> str:
+    """Where the document of an image is in the store."""
     return f"images/{image}/newest.json"
 
 
@@ -95,9 +98,9 @@ def _written(store: Store, image: str, now: Newest, before: Document | None) -> 
     data = canonical(now.model_dump(mode="json")) + b"\n"
     try:
         if before:
-            store.replace_document(_key(image), data, before.version)
+            store.replace_document(key_of(image), data, before.version)
         else:
-            store.create_document(_key(image), data)
+            store.create_document(key_of(image), data)
     except Conflict:
         return False
     return True
@@ -105,7 +108,7 @@ def _written(store: Store, image: str, now: Newest, before: Document | None) -> 
 
 def _parsed(store: Store, document: Document, image: str) -> Newest | None:
     try:
-        return documents.parse(store.address, _key(image), document.data, Newest)
+        return documents.parse(store.address, key_of(image), document.data, Newest)
     except RecordNewer:
         raise
     except RecordDamaged:

@@ -19,6 +19,9 @@ from rootfs.digests import canonical
 from rootfs.errors import BuildMissing, Conflict, ImageMissing, InvalidKey, RecordDamaged, nearest
 
 
+FIRST = 1  # the number of the first build: it may have been killed before `latest` could mean it
+
+
 class _Entry(BaseModel):
     """Which build was made of some inputs."""
 
@@ -73,15 +76,18 @@ def fleet(store: Store) -> list[Record]:
 
 
 def newest_build(store: Store, image: str) -> Record | None:
-    """An image's newest build. Raises RecordDamaged where its record cannot be read: no older one is shown instead.
+    """An image's newest build. Raises RecordDamaged where the store no longer says which one that is: none is guessed.
 
-    A store of an earlier version has no document that names it, and that may be lost or damaged: then all records are
-    read.
+    A store of an earlier version has no document that names it: then all records are read.
     """
     pointed = newest.read(store, image)
     if pointed and (record := _read(store, key_of(image, pointed.build))):
         return record
-    return _greatest(filter(None, (_read(store, key) for key in _builds(store, image))))
+    found = _greatest(filter(None, (_read(store, key) for key in _builds(store, image))))
+    if pointed or (found and found.number > FIRST):
+        reason = f"there is no record of build {pointed.build}" if pointed else "it is not there"
+        raise RecordDamaged(store.address, newest.key_of(image), reason)
+    return found
 
 
 def latest(store: Store, image: str) -> Record | None:
@@ -107,10 +113,10 @@ def _greatest(records: Iterable[Record]) -> Record | None:
 
 def next_number(store: Store, image: str) -> int:
     """The counter's next value, for a build that is about to be published."""
-    if pointed := newest.read(store, image):
+    if pointed := newest.readable(store, image):
         return pointed.number + 1
     last = _last(store, image)
-    return last.number + 1 if last else 1
+    return last.number + 1 if last else FIRST
 
 
 def build_of(store: Store, reference: str) -> Record:

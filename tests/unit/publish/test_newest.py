@@ -11,7 +11,7 @@ import pytest
 from flows.publish import newest, publication
 from flows.publish.record import Record
 from flows.store import Store, open_store
-from rootfs.errors import BuildError
+from rootfs.errors import BuildError, RecordDamaged
 
 IMAGE = "noble"
 ONE, TWO, THREE = "20260101T000000Z-1", "20260102T000000Z-2", "20260103T000000Z-3"
@@ -88,17 +88,20 @@ def test_names_are_marked_for_the_newest_build_alone(store: Store) -> None:
 
 
 @pytest.mark.parametrize("damage", [None, b"", b"{", b"[]", b'{"format": 1, "build": 3}'])
-def test_without_the_document_the_records_say_which_is_newest(
+def test_without_the_document_nobody_guesses_and_a_build_goes_on_from_the_newest_record(
     store: Store, tmp_path: Path, damage: bytes | None
 ) -> None:
     publish(store, CLOCK_AHEAD)
     now = publish(store, ONE)
     file = tmp_path / "images/noble/newest.json"
     file.unlink() if damage is None else file.write_bytes(damage)
-    assert newest.read(store, IMAGE) is None
+    with pytest.raises(RecordDamaged, match="newest.json"):
+        publication.build_of(store, IMAGE)
+    [listed] = publication.fleet(store)
+    assert (listed.status, "images/noble/newest.json" in listed.reason) == ("damaged", True)
     assert publication.latest(store, IMAGE) == now
     assert publish(store, TWO).number == 3
-    assert pointed(store).build == TWO
+    assert pointed(store).build == publication.build_of(store, IMAGE).build == TWO
 
 
 def test_a_store_of_an_earlier_version_is_ordered_by_ids_until_the_next_publication(store: Store) -> None:
@@ -109,10 +112,17 @@ def test_a_store_of_an_earlier_version_is_ordered_by_ids_until_the_next_publicat
     assert publication.build_of(store, IMAGE).build == ONE + "b"
 
 
-def test_a_document_that_names_no_build_does_not_count(store: Store, tmp_path: Path) -> None:
+def test_where_the_newest_record_is_gone_no_older_one_is_shown_instead(store: Store, tmp_path: Path) -> None:
     first = publish(store, ONE)
     (tmp_path / publish(store, TWO).key).unlink()
+    with pytest.raises(RecordDamaged, match=f"no record of build {TWO}"):
+        publication.build_of(store, IMAGE)
     assert publication.latest(store, IMAGE) == first
+
+
+def test_a_first_build_that_was_killed_before_it_was_named_can_be_shown(store: Store) -> None:
+    first = publication.keep_record(store, record(store, ONE).model_copy(update={"number": 1}))
+    assert publication.build_of(store, IMAGE) == first
 
 
 def test_what_a_newer_version_wrote_is_left_alone(store: Store, tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """Where a control group can be made, in both versions, and what is read from it."""
 
+import os
+import subprocess
+
 import pytest
 
 from rootfs import cgroup
@@ -70,3 +73,15 @@ def test_limits_of_version_2(tmp_path):
     Group(tmp_path, tmp_path).limit(1 << 30, 100)
     said = {path.name: path.read_text() for path in tmp_path.iterdir()}
     assert said == {"memory.max": "1073741824", "memory.swap.max": "0", "memory.oom.group": "1", "pids.max": "100"}
+
+
+def test_a_group_of_a_live_process_is_left_alone_whatever_the_clock_says(machine):
+    folder = machine(["v2 cgroup2 rw"], ["0::/"], {"v2": "memory pids"})
+    ended = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
+    theirs, left = folder / f"v2/baseforge-{os.getpid()}-a", folder / f"v2/baseforge-{ended}-b"
+    for group in (theirs, left):
+        group.mkdir()
+        os.utime(group, (0, 0))
+    with cgroup.group(1 << 30, 100):
+        assert theirs.is_dir()
+        assert not left.exists()
