@@ -8,6 +8,7 @@ import os
 import re
 import tempfile
 import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_origin
 from urllib.parse import unquote, urlsplit
@@ -29,6 +30,9 @@ from rootfs.sandbox import DISK, PROCESSES, SECONDS, Limits, default_memory
 from rootfs.text import is_unicode
 
 FILE = "baseforge.toml"
+# HOST[:PORT][/PREFIX] as in the reference grammar of the distribution project; a host may be an IPv6 address.
+REGISTRY = re.compile(r"(?:[a-zA-Z0-9.-]+|\[[0-9a-fA-F:]+\])(?::\d+)?(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*/?")
+EVERY = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@hourly")
 MEMORY_LEAST = 64 << 20  # bytes: dpkg alone needs half of it
 BYTES_MOST, PROCESSES_MOST, SECONDS_MOST = 1 << 60, 1 << 22, 30 * 86400  # the kernel takes no more processes
 SHELF = Path(rootfs.__file__).parent.parent / "recipes"  # in a clone and in a wheel alike
@@ -144,6 +148,27 @@ class Settings(BaseSettings):
     def _without_password(cls, value: str) -> str:
         if "@" in value:
             raise ValueError(f"this has a name or a password in it. {AS_SKOPEO}")
+        return value
+
+    @field_validator("registry")
+    @classmethod
+    def _address_of_registry(cls, value: str) -> str:
+        if value and not REGISTRY.fullmatch(value):
+            raise ValueError("a registry is HOST[:PORT][/PREFIX], in lower case and without https://")
+        return value
+
+    @field_validator("nightly_cron")
+    @classmethod
+    def _schedule(cls, value: str) -> str:
+        if value in EVERY:
+            return value
+        from cronsim import CronSim, CronSimError
+
+        try:
+            CronSim(value, datetime(2000, 1, 1, tzinfo=UTC))
+        except CronSimError as error:
+            text = f"{value!r} is no schedule ({error}). Write minute, hour, day, month and weekday, as `0 2 * * *`"
+            raise ValueError(text) from None
         return value
 
     @field_validator("timezone")

@@ -46,7 +46,7 @@ def read(store: Store, image: str) -> Newest | None:
 
 
 def readable(store: Store, image: str) -> Newest | None:
-    """What `latest` means; None also where the document is damaged, which the next move replaces. Raises RecordNewer."""
+    """What `latest` means; None also for a damaged document, which the next move replaces. Raises RecordNewer."""
     document = store.read_document(key_of(image))
     return _parsed(store, document, image) if document else None
 

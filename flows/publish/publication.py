@@ -18,7 +18,6 @@ from flows.store.names import is_part
 from rootfs.digests import canonical
 from rootfs.errors import BuildMissing, Conflict, ImageMissing, InvalidKey, RecordDamaged, nearest
 
-
 FIRST = 1  # the number of the first build: it may have been killed before `latest` could mean it
 
 

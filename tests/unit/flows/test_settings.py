@@ -61,6 +61,10 @@ WRONG = {
     'stor = "x"': ("baseforge.toml:1:1", "unknown setting 'stor'", "'store'"),
     '\nregistry_insecure = "perhaps"': ("baseforge.toml:2:1", "registry_insecure", ""),
     "mirrors = 3": ("baseforge.toml:1:1", "mirrors", ""),
+    'nightly_cron = "hello"': ("baseforge.toml:1:1", "nightly_cron: 'hello' is no schedule", "`0 2 * * *`"),
+    'nightly_cron = "61 * * * *"': ("baseforge.toml:1:1", "'61 * * * *' is no schedule", "minute"),
+    'registry = "https://registry.example/base"': ("baseforge.toml:1:1", "registry", "without https://"),
+    'registry = "registry.example/Base"': ("baseforge.toml:1:1", "registry", "lower case"),
     "a b": ("baseforge.toml", "line 1", ""),
 }
 
@@ -128,6 +132,20 @@ def test_a_name_that_engines_take_is_kept(monkeypatch, name):
     monkeypatch.setenv("BASEFORGE_LOCAL_NAME", name)
     monkeypatch.setenv("BASEFORGE_TIMEZONE", "America/New_York")
     assert (load().local_name, load().timezone) == (name, "America/New_York")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("registry", "registry.example:5000/a/b-c_d.e"),
+        ("registry", "[::1]:5000/c"),
+        ("nightly_cron", "*/2 * * * MON-FRI"),
+        ("nightly_cron", "@daily"),
+    ],
+)
+def test_a_registry_and_a_schedule_that_can_be(monkeypatch, name, value):
+    monkeypatch.setenv(f"BASEFORGE_{name.upper()}", value)
+    assert getattr(load(), name) == value
 
 
 def test_a_file_that_is_nested_too_deeply_or_cannot_be_read(site, monkeypatch):

@@ -95,7 +95,7 @@ def test_without_the_document_nobody_guesses_and_a_build_goes_on_from_the_newest
     now = publish(store, ONE)
     file = tmp_path / "images/noble/newest.json"
     file.unlink() if damage is None else file.write_bytes(damage)
-    with pytest.raises(RecordDamaged, match="newest.json"):
+    with pytest.raises(RecordDamaged, match=r"newest\.json"):
         publication.build_of(store, IMAGE)
     [listed] = publication.fleet(store)
     assert (listed.status, "images/noble/newest.json" in listed.reason) == ("damaged", True)
