@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 
 TERMINAL = re.compile(r"[\x7f-\x9f\ud800-\udfff]")  # what JSON need not escape, and a terminal may obey or not take
+EARLIER = 5  # builds that `latest` meant before
 SHOWN = 10  # packages that are not the same everywhere
 
 
@@ -144,6 +145,9 @@ def one(record: Record, newest: Newest | None, as_json: bool) -> None:
             table.add_row(name, _text(name, value))
     if newest:
         table.add_row("latest", _latest(record, newest))
+        earlier = [f"build {move.build}, since {move.at}: {move.why}" for move in newest.history[:EARLIER]]
+        if earlier:
+            table.add_row("before", "\n".join(earlier))
     show(table)
 
 

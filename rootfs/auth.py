@@ -66,9 +66,17 @@ def load(file: Path | None, machine: tuple[Path, Path] = (CONFIGURED, PARTS)) ->
     Files of the machine's that we may not read are left out. Raises AuthFileUnfit.
     """
     configured, parts = machine
-    texts = [private(file)] if file else _readable(configured)
+    texts = [_ours(file)] if file else _readable(configured)
     texts += [text for path in sorted(parts.glob("*.conf")) for text in _readable(path)]
     return Credentials(tuple(entry for text in texts for entry in entries(text)))
+
+
+def _ours(file: Path) -> str:
+    """The text of the settings' file, which has to say something. Raises AuthFileUnfit."""
+    text = private(file)
+    if text.strip() and not any(entry.login for entry in entries(text)):
+        raise AuthFileUnfit(file, "no line of it is `machine HOST login NAME password PASSWORD`")
+    return text
 
 
 def private(file: Path) -> str:
@@ -79,9 +87,9 @@ def private(file: Path) -> str:
             if not stat.S_ISREG(about.st_mode):
                 raise AuthFileUnfit(file, "it is not a file")
             if about.st_mode & OTHERS:
-                raise AuthFileUnfit(file, "others than its owner may read or write it")
+                raise AuthFileUnfit(file, "others than its owner may read or write it", f"chmod 600 '{file}'")
             if about.st_uid not in (0, os.geteuid()):
-                raise AuthFileUnfit(file, "it belongs to another user")
+                raise AuthFileUnfit(file, "it belongs to another user", "Make a copy of your own, with mode 0600.")
             return opened.read()
     except (OSError, UnicodeDecodeError) as error:
         raise AuthFileUnfit(file, getattr(error, "strerror", None) or "it is not UTF-8 text") from error

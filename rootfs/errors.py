@@ -254,11 +254,11 @@ class AccessDenied(BuildError):
 class AuthFileUnfit(InputError):
     """The file that the setting `auth` names cannot be used."""
 
-    def __init__(self, path: object, why: str) -> None:
+    def __init__(self, path: object, why: str, hint: str = "") -> None:
         super().__init__(
             f"`auth`, the file with names and passwords, cannot be used: {why}",
             where=str(path),
-            mend=f"It must be yours and private: chmod 600 '{path}'. `baseforge doctor` says where `auth` comes from.",
+            mend=hint or "Correct its path or its text; `baseforge doctor` says where the setting `auth` comes from.",
         )
 
 

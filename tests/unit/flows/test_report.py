@@ -44,7 +44,9 @@ def test_a_build_is_shown_with_what_latest_means(
     newest: Newest, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report.one(record("published"), newest, as_json=False)
-    assert words in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert words in shown
+    assert "build 2, since 2026-11-29T00:00:00Z: a new build" in shown
     report.one(record("published"), newest, as_json=True)
     said = json.loads(capsys.readouterr().out)
     assert (said["build"], said["latest"]["build"]) == ("1", newest.build)
