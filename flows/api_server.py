@@ -6,7 +6,14 @@ machine (DNS rebinding).
 
 from __future__ import annotations
 
+import logging
+import os
+import resource
+import socket
+import stat
 import sys
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -14,14 +21,20 @@ from prefect.server.api.server import create_app
 from prefect.settings import get_current_settings
 from starlette.datastructures import MutableHeaders
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+from flows import listener
 
 if TYPE_CHECKING:
+    import asyncio
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-HOST = "127.0.0.1"
-NAMES = (HOST, "localhost")
+NAMES = (listener.HOST, "localhost")
 # Prefect's pages would ask a vendor of statistics for its settings, and could be shown in a frame of another page.
 POLICY = "connect-src 'self'; frame-ancestors 'none'"
+SILENCE = 10.0  # seconds after which a new connection that has sent no request is closed
+LARGEST_LOG = 8 << 20  # bytes
 GRACE = 5  # seconds for requests that are being answered when we are told to end; a page keeps its connection open
 
 
@@ -42,22 +55,55 @@ class ContentSecurityPolicy:
         await self._app(scope, receive, send_with_policy)
 
 
-def main(port: int) -> None:
-    """Serve until we are told to end."""
+class Impatient(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    """HTTP that closes a new connection on which no request comes: any user of the machine can open many of them."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self.loop.call_later(SILENCE, self._close_if_silent)
+
+    def _close_if_silent(self) -> None:
+        if self.cycle is None and self.transport.get_protocol() is self:  # a websocket has another protocol by now
+            self.transport.close()
+
+
+def _is_of_interest(record: logging.LogRecord) -> bool:
+    """Whether to log this: asyncio tells of each connection that it cannot accept, thousands of times a second."""
+    return not record.getMessage().startswith("socket.accept() out of system resource")
+
+
+def _bound_log() -> None:
+    """Empty the log, which is our standard error, whenever it has grown large: other users can cause errors."""
+    while True:
+        found = os.fstat(sys.stderr.fileno())
+        if stat.S_ISREG(found.st_mode) and found.st_size > LARGEST_LOG:
+            os.ftruncate(sys.stderr.fileno(), 0)
+        time.sleep(1)
+
+
+def main(handle: int) -> None:
+    """Serve on this socket, which listens already, until we are told to end."""
+    ours = socket.socket(fileno=handle)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    logging.getLogger("asyncio").addFilter(_is_of_interest)
+    threading.Thread(target=_bound_log, daemon=True).start()
+    listener.hand_out(ours)
     app = create_app(final=True)
     app.add_middleware(ContentSecurityPolicy)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=NAMES)
     settings = get_current_settings().server
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
-        host=HOST,
-        port=port,
+        http=Impatient,
         timeout_keep_alive=settings.api.keepalive_timeout,
         ws_ping_interval=settings.api.websocket_ping_interval,
         ws_ping_timeout=settings.api.websocket_ping_timeout,
         timeout_graceful_shutdown=GRACE,
         log_level=settings.logging_level.lower(),
     )
+    uvicorn.Server(config).run(sockets=[ours])
 
 
 if __name__ == "__main__":

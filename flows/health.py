@@ -50,7 +50,7 @@ async def look() -> Health:
     try:
         async with get_client() as client:
             return await _examined(client)
-    except (OSError, HTTPError, RuntimeError) as error:
+    except (OSError, HTTPError, RuntimeError, AttributeError, TypeError, ValueError) as error:
         return Health(problem=f"the API fails ({type(error).__name__}: {error})")
 
 

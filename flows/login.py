@@ -1,4 +1,4 @@
-"""The login of the local Prefect server: made once, in a file that only its owner can read."""
+"""The login of the local Prefect server: made anew at each of its starts, in a file that only its owner can read."""
 
 from __future__ import annotations
 
@@ -27,6 +27,17 @@ def read(folder: Path) -> str:
         if os.fstat(handle).st_mode & 0o077:
             raise NotPrivate(path)
         return file.read().strip()
+
+
+def renewed(folder: Path) -> str:
+    """A new login, in the place of the old one: whoever has come to know that can do nothing with it any more.
+
+    Clients of the old server send it to whatever listens on the port afterwards. Raises NotPrivate.
+    """
+    if os.path.lexists(path := folder / FILE):
+        read(folder)
+        path.unlink()
+    return read(folder)
 
 
 def _make(path: Path) -> None:

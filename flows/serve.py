@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shlex
 import sys
@@ -17,14 +18,15 @@ from prefect.runner import Runner
 from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
 
-from flows import health, server
+from flows import health, listener, server
 from flows.build import build
 from flows.folders import SERVED, data_folder, make_data_folder, server_folder
 from flows.housekeeping import housekeeping
 from flows.nightly import nightly
 from flows.progress import Progress
 from flows.settings import Settings
-from rootfs.errors import ServicesFailing
+from rootfs.errors import NotAServer, ServerEnded, ServicesFailing
+from rootfs.mask import masked
 from rootfs.recipe import images_of
 
 # A night that is still running when the next is due is let finish.
@@ -54,30 +56,50 @@ def deployments(settings: Settings) -> tuple[RunnerDeployment, ...]:
 def run(settings: Settings, address: str) -> None:
     """Serve until interrupted; one flow run at a time, as a build uses the whole machine.
 
-    Raises ServicesFailing when the server's services do not do their work, as no night would ever happen.
+    Raises ServicesFailing when the server's services do not do their work, as no night would ever happen; ServerEnded
+    when the local server ends, as another program may listen where it has been.
     """
     order = command("prefect", "deployment", "run", "build/build", "--param", f"image={_image(settings)}")
     os.environ |= {"BASEFORGE_RECIPES": str(settings.recipes.absolute()), SERVED: str(Path.cwd())}
     os.chdir(server_folder())  # flow runs are started here: Prefect takes settings from the working folder
-    show = Progress().say
-    local = (known := server.running()) is not None and known.address == address
-    runner = _runner()
-    for deployment in deployments(settings):
-        runner.add_deployment(deployment)
-    show(f"pages: {address.removesuffix('/api')}")
-    if local:
-        show(f"their login: {command('page')}")
-    show(f"by hand: {order if local else f'PREFECT_API_URL={shlex.quote(address)} {order}'}")
-    try:
-        found = asyncio.run(health.until_scheduled())
-        if not found.problem:
-            due = "".join(f", next at {date:%Y-%m-%d %H:%M %Z}" for name, date in found.due if name == "nightly")
-            show(f"nightly: {settings.nightly_cron} ({settings.timezone}){due}")
-        problem = found.problem or asyncio.run(_serve(runner))
-    except (KeyboardInterrupt, TerminationSignal):
-        return
+    known = server.running()
+    local = known if known and known.address == address else None
+    with server.watched(local) if local else contextlib.nullcontext() as watched:
+        try:
+            problem = _until_failing(settings, address, order, watched)
+        except (KeyboardInterrupt, TerminationSignal):
+            return
+        except Exception:
+            if local is None or local.lives():
+                raise
+            raise ServerEnded(address, server.log_end()) from None
+    if local and not local.lives():
+        raise ServerEnded(address, server.log_end())
     if problem:
         raise ServicesFailing(problem, server.log_end() if local else (), address)
+
+
+def _until_failing(settings: Settings, address: str, order: str, watched: server.Watched | None) -> str:
+    """Serve, and show a person how to use it; `watched` is the local server. Returns what is wrong."""
+    show = Progress().say
+    runner = _runner()
+    try:
+        for deployment in deployments(settings):
+            runner.add_deployment(deployment)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # of Prefect's client, which trusts answers
+        raise NotAServer(address, "its answer is not one of Prefect's API") from error
+    show(f"pages: {masked(address).removesuffix('/api')}")
+    if watched:
+        show(f"their login: {command('page')}")
+        show(f"by hand: {order}")
+    else:
+        show(f"by hand: PREFECT_API_URL={shlex.quote(masked(address))} {order}")
+    found = asyncio.run(health.until_scheduled())
+    if found.problem:
+        return found.problem
+    due = "".join(f", next at {date:%Y-%m-%d %H:%M %Z}" for name, date in found.due if name == "nightly")
+    show(f"nightly: {settings.nightly_cron} ({settings.timezone}){due}")
+    return asyncio.run(_serve(runner, watched))
 
 
 def _runner() -> Runner:
@@ -90,17 +112,35 @@ def _runner() -> Runner:
         tempfile.tempdir = before
 
 
-async def _serve(runner: Runner) -> str:
-    """Run what is due until the services of the server fail, which is told, or the runner ends."""
+async def _serve(runner: Runner, watched: server.Watched | None) -> str:
+    """Run what is due until the services of the server fail, which is told, or its process or the runner ends."""
     serving = asyncio.create_task(runner.start())
     watching = asyncio.create_task(health.until_failing(runner.has_slots_available))
-    ended, _ = await asyncio.wait((serving, watching), return_when=asyncio.FIRST_COMPLETED)
-    for task in {serving, watching} - ended:
+    ending = asyncio.create_task(_end_of(watched))
+    tasks = {serving, watching, ending}
+    ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks - ended:
         task.cancel()
-    await asyncio.wait((serving, watching))
+    await asyncio.wait(tasks)
     if serving in ended:
         serving.result()
     return watching.result() if watching in ended else ""
+
+
+async def _end_of(watched: server.Watched | None) -> None:
+    """Wait until the process of the local server has ended; without one for ever."""
+    ended = asyncio.Event()
+    if watched is None:
+        await ended.wait()
+        return
+    loop = asyncio.get_running_loop()
+    loop.add_reader(watched.process, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(watched.process)
+    if watched.listener:
+        listener.refuse(watched.listener)
 
 
 def command(*words: str) -> str:

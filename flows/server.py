@@ -8,7 +8,6 @@ used instead. Prefect reads its settings when it is imported, so `connect` comes
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib
 import json
 import logging
@@ -24,17 +23,18 @@ from dataclasses import asdict, dataclass, replace
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import certifi
 
-from flows import database, interrupt, login, lost
+from flows import database, interrupt, listener, login, lost
 from flows.folders import fix_data_folder, make_data_folder, working_in
 from flows.folders import server_folder as folder
+from flows.listener import HOST
 from flows.spare import alike, keep
 from rootfs import kept, locks, private
 from rootfs.disk import is_full
-from rootfs.errors import DiskFull, PortTaken, ServerElsewhere, ServerFailed, ServerHung
+from rootfs.errors import DiskFull, ServerElsewhere, ServerFailed, ServerHung
 from rootfs.run import detached
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
     from flows.settings import LocalServer
 
-HOST = "127.0.0.1"
 NOTICE = (
     "baseforge: the Prefect server at {address} stopped answering ({reason}). The work went on without it: "
     "what is published counts, but the server's pages do not show how the run ended.\n"
@@ -50,9 +49,9 @@ NOTICE = (
 TRIES = 2  # of a request that fails, after the first: Prefect's 5 take a minute
 START = 90.0  # seconds a server may take for its first start, which makes its database
 ANSWER = 10.0  # seconds in which a server that lives has to answer
+TAIL = 1 << 20  # bytes of the log that are read
 END = 15.0  # seconds a server may take to end
 STATE, LOG, PAGES = "server.json", "server.log", "pages"
-FIRST_PORT, PORTS = 20000, 10000  # below those that a kernel gives to outgoing connections
 SOCKETS = Path("/proc/net/tcp")  # proc_net(5)
 LISTENING = "0A"
 ERROR = re.compile(r"\| (ERROR|CRITICAL) +\|")
@@ -244,35 +243,11 @@ def start(wanted: LocalServer) -> Server:
         return _launch(wanted)
 
 
-def _port(wanted: int) -> int:
-    """The port to listen on: the wanted one, else the first free one in an order that depends on our folder alone.
-
-    Raises PortTaken.
-    """
-    if wanted:
-        if why := _refused(wanted):
-            raise PortTaken(wanted, why)
-        return wanted
-    first = int.from_bytes(hashlib.sha256(str(folder()).encode()).digest()[:8])
-    return next(port for step in range(PORTS) if not _refused(port := FIRST_PORT + (first + step) % PORTS))
-
-
-def _refused(port: int) -> str:
-    """Why nobody can listen there now; empty when somebody can."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that have ended do not count
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            return error.strerror or str(error)
-    return ""
-
-
 def _environment(port: int, days: int) -> dict[str, str]:
     """Of the server: its pages talk to where they came from, no others may, and nobody does without the login."""
     ours = {
         "PREFECT_HOME": str(folder()),
-        "PREFECT_SERVER_API_AUTH_STRING": login.read(folder()),
+        "PREFECT_SERVER_API_AUTH_STRING": login.renewed(folder()),
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://{HOST}:{port}",
         "PREFECT_SERVER_UI_API_URL": "/api",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
@@ -284,11 +259,12 @@ def _environment(port: int, days: int) -> dict[str, str]:
 
 def _launch(wanted: LocalServer) -> Server:
     """A server in a session of its own, so that it outlives us: the one program that is meant to."""
-    port, log = _port(wanted.port), log_file()
-    argv = [sys.executable, "-P", "-m", "flows.api_server", str(port)]
+    log = log_file()
     log.unlink(missing_ok=True)
-    environment = _environment(port, wanted.days)
-    process = detached(argv, environment, log, cwd=folder())
+    with listener.opened(wanted.port, folder()) as ours:
+        port = int(ours.getsockname()[1])
+        argv = [sys.executable, "-P", "-m", "flows.api_server", str(ours.fileno())]
+        process = detached(argv, _environment(port, wanted.days), log, cwd=folder(), files=[ours.fileno()])
     server, deadline = Server(process.pid, port, private=True, born=_born(process.pid)), time.monotonic() + START
     _note(server)  # should we be interrupted, the next command knows it
     while time.monotonic() < deadline and process.poll() is None:
@@ -302,6 +278,31 @@ def _launch(wanted: LocalServer) -> Server:
     if is_full(folder()):
         raise DiskFull(folder())
     raise ServerFailed("\n".join(log_end()))
+
+
+class Watched(NamedTuple):
+    """A server's process, as a handle that can be read once it has ended, and its listening socket, if it gave that."""
+
+    process: int
+    listener: socket.socket | None
+
+
+@contextlib.contextmanager
+def watched(server: Server) -> Iterator[Watched]:
+    """Nobody else can listen on the server's port while the block lasts, also when the server has ended.
+
+    Raises ServerFailed when it has already.
+    """
+    with contextlib.ExitStack() as undo:
+        ours = undo.enter_context(listener.held(folder()))
+        try:
+            handle = os.pidfd_open(server.pid)
+        except ProcessLookupError:
+            raise ServerFailed("\n".join(log_end())) from None
+        undo.callback(os.close, handle)
+        if not server.lives():  # another process has its number
+            raise ServerFailed("\n".join(log_end()))
+        yield Watched(handle, ours)
 
 
 def log_file() -> Path:
@@ -321,7 +322,9 @@ def log_errors() -> int:
 
 def _log() -> list[str]:
     try:
-        return log_file().read_text(errors="replace").splitlines()
+        with log_file().open("rb") as file:
+            file.seek(max(os.fstat(file.fileno()).st_size - TAIL, 0))
+            return file.read().decode(errors="replace").splitlines()
     except OSError:
         return []
 

@@ -805,6 +805,18 @@ class ServicesFailing(MachineError):
         )
 
 
+class ServerEnded(MachineError):
+    """The local Prefect server has ended while `baseforge serve` used it."""
+
+    def __init__(self, address: str, log: Sequence[str]) -> None:
+        super().__init__(
+            "the local Prefect server has ended: it was stopped, or has failed; no night would happen",
+            where=address,
+            mend="`baseforge serve` starts it anew.",
+            output="\n".join(log),
+        )
+
+
 # Folders and locks
 
 

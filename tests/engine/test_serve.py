@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import json
 import os
 import re
+import resource
+import select
 import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -202,7 +208,89 @@ def test_it_comes_back_at_the_same_address(served: Served) -> None:
     assert (elsewhere.status, elsewhere.stdout) == (3, "")
     assert "`baseforge stop` ends it" in elsewhere.stderr
     assert served.site.run("stop").status == 0
-    assert served.site.run("page").stdout == first
+    again = served.site.run("page").stdout
+    assert (again.splitlines()[0], again != first) == (first.splitlines()[0], True)  # the login is a new one
+
+
+@pytest.mark.parametrize("found", ["its own server", "a server that was there"])
+def test_it_ends_with_its_server_and_talks_to_nobody_else(tmp_path: Path, found: str) -> None:
+    site = site_in(tmp_path)
+    if found == "a server that was there":
+        assert site.run("page").status == 0
+    with site.served(env={"PREFECT_RUNNER_POLL_FREQUENCY": "1"}) as process:
+        api = site.api
+        os.kill(json.loads((tmp_path / "home/prefect/server.json").read_text())["pid"], signal.SIGKILL)
+        with contextlib.ExitStack() as closing:
+            thief = None
+            while process.poll() is None:
+                with contextlib.suppress(OSError):
+                    place = ("127.0.0.1", int(api.pages.rpartition(":")[2]))
+                    thief = thief or closing.enter_context(socket.create_server(place))
+                assert thief is None or not select.select([thief], [], [], 0)[0], "`serve` talks to another program"
+                time.sleep(0.01)
+        assert process.wait(timeout=30) == 3
+    site.run("page")
+    assert site.api.login != api.login
+    site.run("stop")
+
+
+def test_many_idle_connections_and_wrong_logins_neither_stop_the_server_nor_fill_its_log(tmp_path: Path) -> None:
+    site = site_in(tmp_path)
+    environment = {"BASEFORGE_SERVER_PORT": "0"}
+    limited = ["prlimit", "--nofile=1024:4096", str(Path(sys.executable).with_name("baseforge")), "page"]
+    subprocess.run(limited, cwd=site.folder, env={**site.environment, **environment}, check=True, capture_output=True)
+    place = ("127.0.0.1", int(site.api.pages.rpartition(":")[2]))
+    log = tmp_path / "home/prefect/server.log"
+    with contextlib.ExitStack() as closing:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (8192, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        idle = [closing.enter_context(socket.create_connection(place)) for _ in range(1500)]
+        assert site.run("page", timeout=60).status == 0
+        more = [closing.enter_context(socket.create_connection(place)) for _ in range(2700)]  # more than it can have
+        until(lambda: all(_is_closed(each) for each in (*idle, *more)), 60)
+    assert site.run("page", timeout=60).status == 0
+    assert log.stat().st_size < 100_000, log.read_text(errors="replace")[:4000]
+    site.run("stop")
+
+
+def _is_closed(line: socket.socket) -> bool:
+    line.setblocking(False)
+    try:
+        return line.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+class Nothing(http.server.BaseHTTPRequestHandler):
+    """Answers whatever is asked with an empty list."""
+
+    def _answer(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"[]")
+
+    do_GET = do_POST = do_PATCH = do_DELETE = _answer  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        """No word of it."""
+
+
+def test_what_answers_but_is_no_prefect_server_is_an_error_and_its_password_is_masked(tmp_path: Path) -> None:
+    site = site_in(tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Nothing) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        chosen = {"PREFECT_API_URL": f"http://me:secretpw@127.0.0.1:{other.server_port}/api"}
+        for words in (("serve",), ("doctor",)):
+            done = site.run(*words, env=chosen, timeout=120)
+            assert done.status == 3
+            assert "Traceback" not in done.stderr
+            assert "secretpw" not in done.stdout + done.stderr
+            assert words == ("doctor",) or "is not one of Prefect's API" in done.stderr, done.stderr
+        other.shutdown()
 
 
 def test_services_that_do_not_work_end_it_with_the_reason(tmp_path: Path) -> None:

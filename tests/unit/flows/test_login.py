@@ -43,3 +43,12 @@ def test_a_login_that_others_could_have_read_or_written_is_refused(tmp_path, mon
     monkeypatch.setattr(login.os, "geteuid", lambda: 4711)
     with pytest.raises(NotPrivate):
         login.read(tmp_path)
+
+
+def test_a_new_login_takes_the_place_of_the_old_one(tmp_path):
+    old = login.read(tmp_path)
+    assert login.renewed(tmp_path) != old
+    assert login.read(tmp_path) != old
+    (tmp_path / login.FILE).chmod(0o640)
+    with pytest.raises(NotPrivate):
+        login.renewed(tmp_path)

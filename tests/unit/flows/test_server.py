@@ -3,11 +3,12 @@
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from prefect.settings import get_current_settings
 
-from flows import server
+from flows import listener, server
 from flows.settings import LocalServer
 from rootfs.errors import PortTaken
 from tests.waiting import until
@@ -16,7 +17,7 @@ from tests.waiting import until
 @pytest.fixture
 def taken():
     """A port where another program listens."""
-    with socket.create_server((server.HOST, 0)) as other:
+    with socket.create_server((listener.HOST, 0)) as other:
         yield other.getsockname()[1]
 
 
@@ -46,19 +47,43 @@ def test_clients_of_the_local_server_load_one_certificate(tmp_path, monkeypatch)
         assert subprocess.run(command, check=True, capture_output=True, timeout=60).stdout == b"1\n"
 
 
-def test_a_port_that_is_taken_is_an_error_that_names_the_setting(taken):
+def test_a_port_that_is_taken_is_an_error_that_names_the_setting(taken, monkeypatch):
+    monkeypatch.setattr(listener, "PATIENCE", 0)
     with pytest.raises(PortTaken, match=f"port {taken} of this machine cannot be used") as caught:
-        server._port(taken)
+        listener.opened(taken, Path("/"))
     assert (caught.value.status, caught.value.where) == (3, "the setting `server_port`")
 
 
+def port(folder):
+    with listener.opened(0, folder) as made:
+        return made.getsockname()[1]
+
+
 def test_a_folder_has_one_port_until_another_program_takes_it(tmp_path, monkeypatch):
-    monkeypatch.setenv("BASEFORGE_HOME", str(tmp_path))
-    first = server._port(0)
-    assert server._port(0) == first
-    with socket.create_server((server.HOST, first)):
-        assert server._port(0) != first
-    assert server._port(0) == first
+    monkeypatch.setattr(listener, "PATIENCE", 0)
+    first = port(tmp_path)
+    assert port(tmp_path) == first
+    with socket.create_server((listener.HOST, first)):
+        assert port(tmp_path) != first
+    assert port(tmp_path) == first
+
+
+def test_nobody_else_can_bind_the_port_that_was_handed_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with listener.opened(0, tmp_path) as made:
+        place = made.getsockname()
+        listener.hand_out(made)
+        holding = listener.held(tmp_path)
+        held = holding.__enter__()
+    with pytest.raises(OSError, match="in use"):
+        socket.create_server(place)  # which sets SO_REUSEADDR
+    listener.refuse(held)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(place)
+    with pytest.raises(OSError, match="in use"):
+        socket.create_server(place)
+    holding.__exit__(None, None, None)
+    socket.create_server(place).close()
 
 
 def test_a_program_of_another_user_on_our_port_is_not_taken_for_our_server(taken, monkeypatch):
