@@ -283,7 +283,6 @@ def test_many_commands_at_once(home):
         (("build",), ("env", "PREFECT_API_URL=http://127.0.0.1:1/api")),
         (("build",), ("env", "TZ=Europe/Athens")),
         (("build",), ("nice",)),
-        (("build",), ("sh", "-c", 'touch .env; exec "$@"', "sh")),
         (("build",), ("sh", "-c", 'exec "$@" <&-', "sh")),
     ],
     ids=["serve", "stop", "a server of their own", "another environment", "nice", "no input"],
