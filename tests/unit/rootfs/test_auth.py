@@ -95,7 +95,7 @@ def test_a_file_that_is_not_there_or_no_file_is_refused(tmp_path, machine):
 def test_a_file_without_a_name_is_refused(tmp_path, machine):
     with pytest.raises(AuthFileUnfit, match="no line of it is `machine HOST"):
         load(written(tmp_path / "own", "machine\n"), machine)
-    assert load(written(tmp_path / "empty", "\n"), machine).entries
+    assert load(written(tmp_path / "empty", "\n"), machine).entries == ()
 
 
 def test_no_password_is_shown(tmp_path, machine):
