@@ -305,19 +305,23 @@ def test_a_build_command_that_makes_a_file_too_large_is_ended_with_a_clear_error
 
 def test_a_build_command_of_root_has_an_id_that_no_other_process_has(scratch: Site) -> None:
     """A process of the same user could write to the command's folder by /proc/PID/cwd."""
-    (scratch.files / "who").write_text("id -un\ntouch out\nsleep 1\n")
+    (scratch.files / "who").write_text("id -un\ntouch out\nuntil [ -e seen ]; do sleep 0.1; done\n")
     seen: list[int] = []
 
     def look() -> None:
-        for entry in Path("/proc").iterdir():
-            with contextlib.suppress(OSError):
-                if entry.name.isdigit() and (entry / "cmdline").read_bytes().split(b"\0")[:2] == [b"sh", b"who"]:
-                    seen.append(entry.stat().st_uid)
+        until = time.monotonic() + 30
+        while not seen and time.monotonic() < until:
+            time.sleep(0.1)
+            for entry in Path("/proc").iterdir():
+                with contextlib.suppress(OSError):
+                    if entry.name.isdigit() and (entry / "cmdline").read_bytes().split(b"\0")[:2] == [b"sh", b"who"]:
+                        seen.append(entry.stat().st_uid)
+        (scratch.folder / "work/build/seen").touch()
 
-    timer = threading.Timer(0.5, look)
-    timer.start()
+    looking = threading.Thread(target=look)
+    looking.start()
     log = made(scratch, scratch.folder, "root", kind="scratch", build=[["sh", "who"]], files=FILES)
-    timer.join()
+    looking.join()
     assert log == ["nobody"]
     owner = (scratch.folder / "work/build/out").stat().st_uid
     assert seen == [owner] * len(seen) != []
