@@ -162,6 +162,21 @@ def test_passwords_are_nowhere_but_where_they_were_put(shop: Shop, watch: Watch)
     assert {"prefect.db", "log"} <= {path.name if path.name == "prefect.db" else path.suffix[1:] for path in searched}
 
 
+def test_a_password_in_the_engines_address_is_in_no_traceback_and_not_in_prefects_database(shop: Shop) -> None:
+    shop.site.recipe("tiny", "kind: scratch\nfiles: [{path: /motd, content: hello}]\n")
+    engine = {"DOCKER_HOST": f"tcp://joe:'{CANARY}@127.0.0.1:1"}
+    refused, debugged = shop.run("build", "tiny", **engine), shop.run("gc", "--debug", **engine)
+    assert (refused.status, debugged.status) == (3, 3)
+    assert "Traceback" in debugged.stderr
+    assert "EngineUnreachable: tcp://***@127.0.0.1:1" in debugged.stderr
+    for each in (refused, debugged):
+        assert not has_canary(f"{each.stdout}{each.stderr}".encode())
+    shop.run("stop")
+    searched = [path for path in shop.site.folder.parent.rglob("*") if path != shop.auth and path.is_file()]
+    assert [str(path) for path in searched if has_canary(path.read_bytes())] == []
+    assert "prefect.db" in {path.name for path in searched}
+
+
 def failures(shop: Shop) -> Iterator[Done]:
     """What is said where the archive and the proxy refuse a password."""
     write(shop, WRONG)
