@@ -64,6 +64,7 @@ def version(lock: Lock, name: str) -> str:
 def test_a_file_that_a_recipe_names_is_its_lock_until_it_is_written_anew(site, lock):
     file = site.recipes / "pinned/pinned.lock"
     site.recipe("pinned", SMALL)
+    file.parent.mkdir()
     assert site.run("lock", "pinned", "--write", str(file)).status == 0
     assert len(file.read_text().splitlines()) > len(lock.packages)
     site.recipe("pinned", f"{SMALL}lock: pinned.lock\n")
