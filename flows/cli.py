@@ -14,7 +14,7 @@ from typer.main import get_command
 from flows import commands, importing, interrupt, looking, lost, report, server
 from flows.ahead import ahead
 from flows.choice import Choice
-from flows.folders import known_error, server_folder
+from flows.folders import check_data_folder, known_error, server_folder
 from flows.logs import masked_traceback
 from flows.looking import Json, Recipes
 from flows.progress import Progress
@@ -113,6 +113,7 @@ def validate(
     """Check recipes without building anything."""
     from rootfs.recipe import read_all
 
+    check_data_folder()
     folder = load(recipes).recipes
     found = [read(find(image, folder)) for image in images] if images else read_all(folder)
     for recipe in found:

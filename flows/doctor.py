@@ -21,6 +21,8 @@ from flows.builders.command import buildx
 from flows.builders.engine import connect
 from flows.folders import data_folder
 from flows.settings import Settings
+from flows.store import open_store
+from flows.store.folder import FolderStore
 from rootfs import auth, emulation
 from rootfs.archive import Site, suites
 from rootfs.cgroup import group
@@ -87,6 +89,7 @@ def report(settings: Settings) -> list[Finding]:
         _namespaces(),
         _sandbox(settings.limits),
         _data(),
+        _store(settings),
         _disk(settings.work),
         _memory(),
     ]
@@ -269,9 +272,22 @@ def _data() -> Finding:
     return Finding("data folder", f"{folder} belongs to {user_name(owner)}", False, True, mend)
 
 
+def _store(settings: Settings) -> Finding:
+    """Whether a store in a folder is one that builds take. Nothing is asked of one in S3."""
+    try:
+        store = open_store(settings.store)
+        if isinstance(store, FolderStore):
+            store.list_folders("images")
+    except Problem as problem:
+        return Finding("store", _sentence(problem), False, True, problem.mend)
+    return Finding("store", settings.store, True, True, "")
+
+
 def _disk(work: Path) -> Finding:
-    there = next(folder for folder in (work, *work.absolute().parents) if folder.exists())
-    free = shutil.disk_usage(there).free
+    if not work.is_dir():
+        mend = "Make it, or name another: `work` in baseforge.toml (BASEFORGE_WORK)."
+        return Finding("work folder", f"there is no folder {work}", False, True, mend)
+    free = shutil.disk_usage(work).free
     mend = "Free some, or set `work` in baseforge.toml (BASEFORGE_WORK) to a folder with more."
     return Finding("work folder", f"{_size(free)} free in {work}", free >= DISK, False, mend)
 

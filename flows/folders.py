@@ -31,7 +31,7 @@ def may_be_folder(path: Path) -> bool:
 def make_data_folder() -> None:
     """Make the data folder, or check the one that is there: logs, caches and keys in it are for its user alone.
 
-    Raises FolderForeign, DataFolderFailed.
+    Raises FolderForeign, FolderMovable, DataFolderFailed.
     """
     from rootfs import private
     from rootfs.errors import DataFolderFailed
@@ -40,6 +40,13 @@ def make_data_folder() -> None:
         private.make(data_folder())
     except OSError as error:
         raise DataFolderFailed(data_folder(), error.strerror or str(error)) from error
+
+
+def check_data_folder() -> None:
+    """See that the data folder, if it is there, is this user's: what is in it is believed. Raises FolderForeign."""
+    from rootfs import private
+
+    private.check(data_folder())
 
 
 def cache_folder() -> Path:

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 
 from flows.builders.choose import Chosen, choose
 from flows.builders.engine import Engine, connect
-from flows.folders import cache_folder, data_folder, enter_served_folder, make_data_folder
+from flows.folders import cache_folder, check_data_folder, data_folder, enter_served_folder, make_data_folder
 from flows.progress import Progress, Timeline
 from flows.settings import Settings, load
 from flows.store import Store, open_store
@@ -103,7 +103,8 @@ _run: contextvars.ContextVar[Run] = contextvars.ContextVar("run")
 
 
 def store_of(settings: Settings) -> Store:
-    """The store that the settings name; nothing is asked of it yet."""
+    """The store that the settings name; nothing is asked of it yet. Raises FolderForeign, InvalidStore."""
+    check_data_folder()
     return open_store(settings.store, endpoint=settings.s3_endpoint or None, region=settings.s3_region or None)
 
 

@@ -7,6 +7,7 @@ there first with that name, it is one with a random name that is remembered in t
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import sys
@@ -23,6 +24,7 @@ from rootfs.errors import FolderForeign, WorkFolderFailed
 from rootfs.run import run
 
 PREFIX = "baseforge-"
+SETTINGS = "`work` or `memory` in baseforge.toml, or BASEFORGE_WORK or BASEFORGE_MEMORY"
 IMAGES = "images"  # a file in a work folder: the ids of the images that the run brings into the engine, a line each
 
 
@@ -30,7 +32,7 @@ IMAGES = "images"  # a file in a work folder: the ids of the images that the run
 def work_folder(parent: Path, run_id: str) -> Iterator[Path]:
     """An empty folder for one run, gone when the block ends, however it ends.
 
-    Raises WorkFolderFailed, LockHeld, DiskFull.
+    Raises WorkFolderFailed, FolderMovable, LockHeld, DiskFull.
     """
     with contextlib.ExitStack() as held:
         try:
@@ -48,16 +50,17 @@ def work_folder(parent: Path, run_id: str) -> Iterator[Path]:
 
 
 def own_folder(parent: Path) -> Path:
-    """The folder of this user's work folders in `parent`, made if it is not there. Raises OSError."""
+    """The folder of this user's work folders in `parent`, made if it is not there. Raises FolderMovable, OSError."""
     parent = parent.absolute()
     folder = parent / f"{PREFIX}{os.geteuid()}"
+    if not parent.is_dir():  # a mistake in a setting: it would be made wherever that leads
+        raise NotADirectoryError(errno.ENOTDIR, "there is no such folder")
     try:
-        private.make(folder)
+        private.make(folder, SETTINGS)
         if private.is_private(folder):
             return folder
     except (FolderForeign, NotADirectoryError):  # another user was there first
-        if not parent.is_dir():
-            raise
+        pass
     note = _note(parent)
     with locks.locked(note.with_suffix(".lock")):
         if known := _remembered(parent):

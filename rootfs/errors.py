@@ -831,6 +831,17 @@ class FolderForeign(MachineError):
         )
 
 
+class FolderMovable(MachineError):
+    """A folder that must be this user's alone is in one where other users can rename it."""
+
+    def __init__(self, folder: object, above: object, setting: str) -> None:
+        super().__init__(
+            f"other users can rename this folder: they may write in {above}, which is not sticky",
+            where=str(folder),
+            mend=f"Take that right away (chmod go-w {above}), make it sticky (chmod +t), or name another: {setting}.",
+        )
+
+
 class DataFolderFailed(MachineError):
     """The folder where the factory keeps its data cannot be made."""
 

@@ -85,7 +85,7 @@ class Factory:
 
     def start(self, *words: str, **more: Any) -> subprocess.Popen[str]:
         """Start the command line; the recipes are this site's."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.work.mkdir(parents=True, exist_ok=True)
         return subprocess.Popen(
             [BASEFORGE, *words],
             cwd=self.folder,

@@ -128,7 +128,8 @@ OTHER = {"TZ": "Asia/Tokyo", "LANG": "de_DE.UTF-8", "LC_ALL": "C.UTF-8", "SOURCE
 
 @pytest.mark.parametrize("image", some_in_full(SHELF, "trixie", "trixie-slim"))
 def test_the_same_twice_under_another_umask_zone_language_and_folder(site, first, image, tmp_path):
-    other = {**OTHER, "BASEFORGE_WORK": str(tmp_path / "elsewhere")}
+    (work := tmp_path / "elsewhere").mkdir()
+    other = {**OTHER, "BASEFORGE_WORK": str(work)}
     again = site.run("build", image, "--force", "--json", "--no-publish", env=other, umask=0o077)
     assert digests(again)[image] == digests(first)[image]
 
@@ -136,7 +137,8 @@ def test_the_same_twice_under_another_umask_zone_language_and_folder(site, first
 @pytest.mark.parametrize("image", some_in_full(DEBIAN, "noble", "trixie"))
 def test_the_same_twice_by_debootstrap(site, image, tmp_path):
     words = ("build", image, "--engine", "debootstrap", "--force", "--json", "--no-publish")
-    other = {**OTHER, "BASEFORGE_WORK": str(tmp_path / "elsewhere")}
+    (work := tmp_path / "elsewhere").mkdir()
+    other = {**OTHER, "BASEFORGE_WORK": str(work)}
     one, two = site.run(*words), site.run(*words, env=other, umask=0o077)
     assert digests(one) == digests(two)
     assert one.json[0]["packages"] == two.json[0]["packages"] > 60

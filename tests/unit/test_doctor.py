@@ -40,7 +40,7 @@ def machine(monkeypatch):
 
 
 def find(name, **settings):
-    return next(finding for finding in doctor.report(Settings(store="", **settings)) if finding.name == name)
+    return next(finding for finding in doctor.report(Settings(**{"store": "", **settings})) if finding.name == name)
 
 
 def test_every_finding_that_is_not_fine_says_what_to_do(monkeypatch):
@@ -216,8 +216,18 @@ def test_a_sandbox_that_cannot_be_made(monkeypatch):
     assert "Can't mount proc" in finding.found
 
 
-def test_a_work_folder_that_is_not_there_yet(tmp_path):
-    assert find("work folder", work=tmp_path / "a/b").found.endswith(f"free in {tmp_path}/a/b")
+def test_a_work_folder_that_is_not_there(tmp_path):
+    found = find("work folder", work=tmp_path / "a")
+    assert (found.ok, found.needed) == (False, True)
+    assert found.found == f"there is no folder {tmp_path}/a"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
+def test_a_store_of_another_user(tmp_path):
+    os.chown(tmp_path, 65534, 65534)
+    found = find("store", store=str(tmp_path))
+    assert (found.ok, found.needed) == (False, True)
+    assert "belongs to nobody" in found.found
 
 
 @pytest.mark.parametrize(("free", "ok"), [(doctor.DISK, True), (doctor.DISK - 1, False)])

@@ -32,7 +32,8 @@ def site(tmp_path, monkeypatch):
     recipes.mkdir()
     for name in "abc":
         (recipes / f"{name}.yaml").write_text(SCRATCH % name)
-    settings = Settings(store=str(tmp_path / "store"), recipes=recipes, work=tmp_path / "work", memory=None)
+    (work := tmp_path / "work").mkdir()
+    settings = Settings(store=str(tmp_path / "store"), recipes=recipes, work=work, memory=None)
     with session(settings) as here:
         yield here
 

@@ -41,7 +41,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
     recipes.mkdir()
     for name, text in {"base": BASE, "mid": "kind: layer\nfrom: base\n", "top": "kind: layer\nfrom: mid\n"}.items():
         (recipes / f"{name}.yaml").write_text(text)
-    with session(Settings(store=str(tmp_path / "store"), recipes=recipes, work=tmp_path / "work")) as here:
+    (work := tmp_path / "work").mkdir()
+    with session(Settings(store=str(tmp_path / "store"), recipes=recipes, work=work)) as here:
         yield here
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from flows.work import alive, own_folder, sweep, work_folder
 from rootfs.engines import remove_tree
-from rootfs.errors import WorkFolderFailed
+from rootfs.errors import FolderMovable, WorkFolderFailed
 
 NAME = f"baseforge-{os.geteuid()}"
 NOBODY = 65534
@@ -107,7 +107,7 @@ def test_a_folder_that_cannot_be_removed_is_told_of_and_does_not_stop_the_sweep(
 
 
 def test_a_run_with_two_folders_is_alive_while_one_of_them_is_held(parent, tmp_path):
-    memory = tmp_path / "memory"
+    (memory := tmp_path / "memory").mkdir()
     killed(memory)
     with work_folder(parent, "dead") as folder:
         assert sweep([parent, memory]) == {}
@@ -117,7 +117,7 @@ def test_a_run_with_two_folders_is_alive_while_one_of_them_is_held(parent, tmp_p
 
 def test_what_others_lay_down_in_the_shared_folder_kills_nobody(parent, tmp_path):
     """As an earlier layout had it: a lock and a note beside the folders of all users."""
-    with work_folder(tmp_path / "work", "living"):
+    with work_folder(tmp_path, "living"):
         (parent / "baseforge-living.lock").touch()
         (parent / "baseforge-living").mkdir()
         (parent / "baseforge-living/images").write_text("sha256:theirs\n")
@@ -248,4 +248,16 @@ def test_other_files_are_left_alone(parent):
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WorkFolderFailed, match="file"), work_folder(tmp_path / "file", "r"):
+        os.abort()
+
+
+def test_a_place_that_is_not_there_is_not_made(tmp_path):
+    with pytest.raises(WorkFolderFailed, match=r"no such folder\n.*BASEFORGE_WORK"), work_folder(tmp_path / "no", "r"):
+        os.abort()
+    assert not (tmp_path / "no").exists()
+
+
+def test_a_place_where_others_can_rename_our_folder_is_refused(parent):
+    parent.chmod(0o777)
+    with pytest.raises(FolderMovable, match="BASEFORGE_WORK"), work_folder(parent, "r"):
         os.abort()
