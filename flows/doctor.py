@@ -275,7 +275,7 @@ def _data() -> Finding:
 def _store(settings: Settings) -> Finding:
     """Whether a store in a folder is one that builds take. Nothing is asked of one in S3."""
     try:
-        store = open_store(settings.store)
+        store = open_store(settings.store, endpoint=settings.s3_endpoint or None, region=settings.s3_region or None)
         if isinstance(store, FolderStore):
             store.list_folders("images")
     except Problem as problem:
