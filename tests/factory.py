@@ -62,6 +62,7 @@ class Factory:
 
     @property
     def environment(self) -> dict[str, str]:
+        self.work.mkdir(parents=True, exist_ok=True)  # the product does not make it
         own = {"STORE": str(self.folder / "store"), "WORK": str(self.work), "MEMORY": ""}
         own = {f"BASEFORGE_{name}": value for name, value in own.items()}
         mine = {name: value for name, value in os.environ.items() if name not in UNWANTED}
@@ -85,7 +86,7 @@ class Factory:
 
     def start(self, *words: str, **more: Any) -> subprocess.Popen[str]:
         """Start the command line; the recipes are this site's."""
-        self.work.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         return subprocess.Popen(
             [BASEFORGE, *words],
             cwd=self.folder,

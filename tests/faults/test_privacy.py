@@ -35,7 +35,7 @@ def site(seed: Factory) -> Iterator[Factory]:
         shutil.copytree(seed.recipes, place.recipes)
         shutil.copytree(seed.folder / "store", place.folder / "store")
         for shared in (place.work, memory):
-            shared.mkdir()
+            shared.mkdir(exist_ok=True)
             shared.chmod(0o1777)
         yield place
         assert [line for line in place.leftovers() if "smoke" in line] == []
