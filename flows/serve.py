@@ -25,7 +25,8 @@ from flows.housekeeping import housekeeping
 from flows.nightly import nightly
 from flows.progress import Progress
 from flows.settings import Settings
-from rootfs.errors import NotAServer, ServerEnded, ServicesFailing
+from rootfs import locks, private
+from rootfs.errors import NotAServer, ServedAlready, ServerEnded, ServicesFailing
 from rootfs.mask import masked
 from rootfs.recipe import images_of
 
@@ -56,9 +57,19 @@ def deployments(settings: Settings) -> tuple[RunnerDeployment, ...]:
 def run(settings: Settings, address: str) -> None:
     """Serve until interrupted; one flow run at a time, as a build uses the whole machine.
 
-    Raises ServicesFailing when the server's services do not do their work, as no night would ever happen; ServerEnded
-    when the local server ends, as another program may listen where it has been.
+    Raises ServedAlready where another process serves from this data folder, as two would take each other's runs;
+    ServicesFailing when the server's services do not do their work, as no night would ever happen; ServerEnded when the
+    local server ends, as another program may listen where it has been.
     """
+    make_data_folder()
+    private.make(server_folder())
+    with locks.locked_now(server_folder() / "serve.lock") as alone:
+        if not alone:
+            raise ServedAlready(data_folder())
+        _run(settings, address)
+
+
+def _run(settings: Settings, address: str) -> None:
     order = command("prefect", "deployment", "run", "build/build", "--param", f"image={_image(settings)}")
     os.environ |= {"BASEFORGE_RECIPES": str(settings.recipes.absolute()), SERVED: str(Path.cwd())}
     os.chdir(server_folder())  # flow runs are started here: Prefect takes settings from the working folder

@@ -860,6 +860,17 @@ class LockHeld(MachineError):
         )
 
 
+class ServedAlready(MachineError):
+    """Another `baseforge serve` runs from the same data folder."""
+
+    def __init__(self, folder: object) -> None:
+        super().__init__(
+            "`baseforge serve` is running already",
+            where=str(folder),
+            mend="End that one first, or give this one a data folder of its own: BASEFORGE_HOME.",
+        )
+
+
 class ServerHung(MachineError):
     """The local Prefect server is there, but does not answer; a second one would write to the same database."""
 

@@ -98,6 +98,12 @@ def test_the_scheduler_makes_runs_ahead(served: Served) -> None:
         assert len(served.site.api.ask("POST", "flow_runs/filter", chosen)) >= 3
 
 
+def test_a_second_one_is_refused(served: Served) -> None:
+    done = served.site.run("serve")
+    assert done.status == 3
+    assert "`baseforge serve` is running already" in done.stderr
+
+
 def test_doctor_tells_of_the_server(served: Served) -> None:
     [found] = [each for each in served.site.run("doctor", "--json").json["machine"] if each["name"] == "Prefect server"]
     assert found["ok"], found
