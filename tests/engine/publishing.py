@@ -52,6 +52,7 @@ class Press:
 
     @property
     def settings(self) -> Settings:
+        (self.folder / "work").mkdir(parents=True, exist_ok=True)
         return Settings.model_validate(
             {
                 "store": self.store,
