@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
+from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound
+from prefect.states import Crashed
 
 from flows import lost
 from flows.builders import engine
@@ -22,6 +26,7 @@ from flows.work import alive
 from rootfs.errors import Problem
 
 LONGEST = timedelta(days=1)  # no run takes longer
+FLOWS = ("build", "nightly", "verify", "housekeeping")
 WANTED = timedelta(days=7)  # in which a download that broke off may still be continued
 
 
@@ -33,7 +38,8 @@ def housekeeping() -> list[str]:
     and the engine are moved to what the store says, where a run that moved them was interrupted.
 
     A run of this machine has ended when nobody holds its lock. Of others that share the engine Prefect may know; one
-    that it does not know, or takes for running, counts as ended when its newest trace is a day old.
+    that it does not know, or takes for running, counts as ended when its newest trace is a day old. Prefect is told of
+    runs that were killed: it would show them as running, and keep them, for ever.
     """
     with session() as here, engine.connect() as reached:
         places = here.settings.places
@@ -45,6 +51,7 @@ def housekeeping() -> list[str]:
         _forget_downloads(cache_folder() / "partial")
         here.store.sweep()
         _finish_names(here)
+        _tell_prefect([*swept, *ended])
         return sorted({*swept, *ended})
 
 
@@ -60,6 +67,25 @@ def _finish_names(here: Session) -> None:
             failed.append(problem)
     if failed:
         raise failed[0]
+
+
+def _tell_prefect(ended: Iterable[str]) -> None:
+    """Mark runs as crashed that Prefect has as running: these, and those that have taken longer than any run does."""
+    known: list[UUID] = []
+    for name in ended:
+        with contextlib.suppress(ValueError):  # a run without Prefect may have a name of another form
+            known.append(UUID(name))
+    running = {"state": {"type": {"any_": [StateType.RUNNING]}}}
+    wanted: list[dict[str, object]] = [{"id": {"any_": [run]}} for run in known]
+    wanted.append({"start_time": {"before_": datetime.now(UTC) - LONGEST}})
+    with contextlib.suppress(httpx.HTTPError), get_client(sync_client=True) as client:
+        for chosen in wanted:
+            found = client.read_flow_runs(
+                flow_filter=FlowFilter.model_validate({"name": {"any_": list(FLOWS)}}),
+                flow_run_filter=FlowRunFilter.model_validate({**running, **chosen}),
+            )
+            for each in found:
+                client.set_flow_run_state(each.id, Crashed(message="its process was killed"), force=True)
 
 
 def _forget_downloads(folder: Path) -> None:

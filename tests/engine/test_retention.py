@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -80,3 +82,18 @@ def test_a_file_that_has_grown_before_gets_smaller_once(site):
     site.built("tiny")
     assert site.run("stop").status == 0
     assert database(site).stat().st_size < LARGE
+
+
+def test_a_build_that_was_killed_is_shown_as_crashed_after_housekeeping(site):
+    site.recipe("slow", "kind: scratch\nfiles: [{path: /motd, content: hello}]\nbuild: [[sleep, '600']]\n")
+
+    def runs() -> dict[str, str]:
+        found = site.api.ask("POST", "flow_runs/filter", {"flows": {"name": {"any_": ["build"]}}})
+        return {run["id"]: run["state"]["type"] for run in found}
+
+    site.built("tiny")
+    with site.start("build", "slow") as process:
+        until(lambda: any((site.runs / run).exists() for run in runs()), ENOUGH)
+        os.killpg(process.pid, signal.SIGKILL)
+    until(lambda: site.leftovers() == [] or site.run("gc").status != 0, ENOUGH)  # once all its processes have gone
+    assert sorted(runs().values()) == ["COMPLETED", "CRASHED"]
