@@ -234,7 +234,9 @@ def test_an_archive_that_refuses_a_password_is_asked_once(scene, private):
     assert scene.server.address in caught.value.where
     assert "auth.conf.d" in caught.value.mend
     assert "pass/w" not in str(caught.value)
-    assert scene.server.times("/InRelease", 401) == 1 + len(POCKETS)
+    asked = [path for path, _ in scene.server.asked]  # the first refusal may come before other suites are asked
+    assert {status for _, status in scene.server.asked} == {401}
+    assert len(asked) == len(set(asked)) <= 1 + len(POCKETS)
 
 
 def test_lists_for_which_apt_has_no_password_say_so(scene):
