@@ -187,8 +187,9 @@ def test_a_name_that_was_pointed_at_this_machine_is_not_answered(served: Served,
     assert httpx.get(f"{pages}{path}", headers=host).status_code == 400
 
 
-def test_services_that_stop_working_end_it_later_on(served: Served) -> None:
-    site = served.site
+def test_services_that_stop_working_end_it_later_on(tmp_path: Path) -> None:
+    site = site_in(tmp_path)
+    (site.folder / "baseforge.toml").write_text('nightly_cron = "* * * * *"\n')
     streams: dict[str, Any] = {"stderr": subprocess.PIPE, "text": True}
     argv = [sys.executable, "-c", HASTY.format(45)]
     with subprocess.Popen(argv, cwd=site.folder, env=site.environment, **streams) as process:
@@ -204,6 +205,7 @@ def test_services_that_stop_working_end_it_later_on(served: Served) -> None:
                 data.execute("drop trigger broken")
         finally:
             process.kill()
+            site.run("stop")
     assert process.returncode == 3, said
     assert re.search(r"the scheduler has made \d+ runs of nightly, and should have made 3; no night would happen", said)
 
