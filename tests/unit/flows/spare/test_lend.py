@@ -101,6 +101,12 @@ def children(process: subprocess.Popen[bytes]) -> list[str]:
     return Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
 
 
+def only_child(process: subprocess.Popen[bytes]) -> str:
+    """The process of the one command that runs: those of earlier questions may take a moment to go."""
+    until(lambda: len(children(process)) == 1)
+    return children(process)[0]
+
+
 MUCH = "BASEFORGE_BIG=" + "y" * 100_000
 IGNORING = ("sh", "-c", "trap '' HUP; umask 027; exec \"$@\" 7</dev/null", "sh")
 
@@ -230,7 +236,7 @@ def test_a_command_that_is_stopped_stops_and_goes_on(home):
     with spare(home) as process, start(ticks) as command:
         assert command.stdout
         command.stdout.readline()
-        (worker,) = children(process)
+        worker = only_child(process)
         command.send_signal(signal.SIGTSTP)
         for each in (command.pid, worker):
             until(lambda each=each: " T " in Path(f"/proc/{each}/stat").read_text())  # type: ignore[misc]
@@ -244,7 +250,7 @@ def test_nothing_outlives_who_is_killed(who, home):
     with spare(home) as process, start(WAITS) as command:
         assert command.stdout
         command.stdout.readline()
-        (worker,) = children(process)
+        worker = only_child(process)
         (command if who == "command" else process).kill()
         assert command.wait(LONG) == -signal.SIGKILL
         until(lambda: not Path(f"/proc/{worker}").exists())
