@@ -62,7 +62,7 @@ def _pushed(here: Session, record: Record) -> str:
 def _in_store(here: Session, record: Record) -> Iterator[str]:
     pointed = newest.readable(here.store, record.image)
     if pointed is None and (last := publication.latest(here.store, record.image)):
-        if last.build == record.build and last.number <= publication.FIRST:  # as an earlier version left it
+        if last.build == record.build and last.number <= newest.FIRST:  # as an earlier version left it
             newest.move(here.store, record.image, record.build, "the newest record", least=last.number)
             newest.mark_named(here.store, record.image, record.build)
         else:

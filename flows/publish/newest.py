@@ -16,6 +16,7 @@ from flows.store import Document, Store
 from rootfs.digests import canonical
 from rootfs.errors import Conflict, RecordDamaged, RecordNewer
 
+FIRST = 1  # the number of the first build: it may have been killed before `latest` could mean it
 HISTORY = 50  # earlier moves that are kept
 TRIES = 20  # of a compare-and-swap, before somebody else is said to be in the way
 
@@ -67,14 +68,14 @@ def move(store: Store, image: str, build: str, why: str, *, least: int = 0) -> N
     raise Conflict(store.address, key_of(image))
 
 
-def mark_named(store: Store, image: str, build: str, *, named: bool = True) -> bool:
-    """Note whether the registry and the engine have followed; returns whether `latest` still means this build."""
+def mark_named(store: Store, image: str, build: str) -> bool:
+    """Note that the registry and the engine have followed; returns whether `latest` still means this build."""
     for _ in range(TRIES):
         document = store.read_document(key_of(image))
         before = _parsed(store, document, image) if document else None
         if before is None or before.build != build:
             return False
-        if before.named == named or _written(store, image, before.model_copy(update={"named": named}), document):
+        if before.named or _written(store, image, before.model_copy(update={"named": True}), document):
             return True
     raise Conflict(store.address, key_of(image))
 
@@ -89,7 +90,7 @@ def _after(before: Newest | None, build: str, why: str, least: int) -> Newest:
     if before:
         last = Move(build=before.build, number=before.number, at=before.at, why=before.why)
         history = (last, *before.history)[:HISTORY]
-    number = max(before.number + 1 if before else 1, least)
+    number = max(before.number + 1 if before else FIRST, least)
     return Newest(build=build, number=number, at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", why=why, history=history)
 
 

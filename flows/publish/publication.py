@@ -18,8 +18,6 @@ from flows.store.names import is_part
 from rootfs.digests import canonical
 from rootfs.errors import BuildMissing, Conflict, ImageMissing, InvalidKey, RecordDamaged, nearest
 
-FIRST = 1  # the number of the first build: it may have been killed before `latest` could mean it
-
 
 class _Entry(BaseModel):
     """Which build was made of some inputs."""
@@ -83,7 +81,7 @@ def newest_build(store: Store, image: str) -> Record | None:
     if pointed and (record := _read(store, key_of(image, pointed.build))):
         return record
     found = _greatest(filter(None, (_read(store, key) for key in _builds(store, image))))
-    if pointed or (found and found.number > FIRST):
+    if pointed or (found and found.number > newest.FIRST):
         reason = f"there is no record of build {pointed.build}" if pointed else "it is not there"
         raise RecordDamaged(store.address, newest.key_of(image), reason)
     return found
@@ -115,7 +113,7 @@ def next_number(store: Store, image: str) -> int:
     if pointed := newest.readable(store, image):
         return pointed.number + 1
     last = _last(store, image)
-    return last.number + 1 if last else FIRST
+    return last.number + 1 if last else newest.FIRST
 
 
 def build_of(store: Store, reference: str) -> Record:
