@@ -26,7 +26,7 @@ from flows.session import current, current_run, new_run, session
 from flows.settings import load
 from flows.tasks import resolve, smoke
 from flows.trees import empty_folder
-from rootfs.errors import ArchiveMoved, BlobDamaged, BlobMissing, DiskFull, LayerDamaged, Problem, Unexpected
+from rootfs.errors import ArchiveMoved, BaseforgeError, BlobDamaged, BlobMissing, DiskFull, LayerDamaged, Unexpected
 from rootfs.parents import parents_first
 
 DAMAGED = (BlobDamaged, BlobMissing, LayerDamaged)
@@ -76,7 +76,7 @@ def reused(existing: Existing) -> Record | None:
         with names.told(existing.record, but=DAMAGED):
             return names.move(existing)
     except DAMAGED as damage:
-        current().progress.say(f"{existing.record.image}: {damage.what}; it is built anew")
+        current().progress.say(f"{existing.record.image}: {damage.message}; it is built anew")
         return None
 
 
@@ -134,7 +134,7 @@ def _attempt(image: str, choice: Choice, *, of_night: bool) -> Record:
         except Exception as error:  # a bug that one image meets must not cost the others their night
             if interrupt.came():
                 raise KeyboardInterrupt from error
-            problem = error if isinstance(error, Problem) else known_error(error)
+            problem = error if isinstance(error, BaseforgeError) else known_error(error)
             with contextlib.suppress(DiskFull):  # of the log; the error that ended the build is the one to tell
                 run.log(str(problem) if problem else masked_traceback(error))
             problem = problem or Unexpected(image, error)

@@ -22,7 +22,7 @@ from flows.publish import publication
 from flows.session import session
 from flows.settings import load
 from flows.tables import say
-from rootfs.errors import ExportRefused, Problem
+from rootfs.errors import BaseforgeError, ExportRefused
 from rootfs.parents import parents_first
 from rootfs.platforms import architecture_of
 from rootfs.recipe import find, images_of, read
@@ -173,7 +173,7 @@ for name, command in looking.COMMANDS.items():
 
 @app.command()
 def doctor(recipes: Recipes = None, as_json: Json = False) -> None:
-    """What this machine has and lacks, with the mend for each, and the settings in force."""
+    """What this machine has and lacks, with a hint for each problem, and the settings in force."""
     from flows.doctor import report as examine
 
     settings = load(recipes)
@@ -265,7 +265,7 @@ def _run(words: list[str], debug: bool) -> int:
         command_line(words, prog_name="baseforge")
     except SystemExit as end:
         status = int(end.code or 0)
-    except Problem as problem:
+    except BaseforgeError as problem:
         say(masked_traceback(problem) if debug else f"baseforge: {problem}", err=True)
         return problem.status
     except Exception as error:

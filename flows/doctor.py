@@ -1,4 +1,4 @@
-"""What this machine has and lacks for building, with the mend for each."""
+"""What this machine has and lacks for building, with a hint for each problem."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from rootfs import auth, emulation
 from rootfs.archive import Site, suites
 from rootfs.cgroup import group
 from rootfs.engines import is_root
-from rootfs.errors import Problem
+from rootfs.errors import BaseforgeError
 from rootfs.lock import native_architecture, package_versions
 from rootfs.mask import masked
 from rootfs.platforms import PLATFORMS, platform_name
@@ -68,7 +68,7 @@ class Finding:
     found: str
     ok: bool
     needed: bool
-    mend: str
+    hint: str
 
 
 def report(settings: Settings) -> list[Finding]:
@@ -105,8 +105,8 @@ def _server() -> Finding:
         local = None if "PREFECT_API_URL" in os.environ else server.running()
         if local:
             os.environ |= local.environment()  # before Prefect is imported
-    except Problem as problem:
-        return Finding("Prefect server", _sentence(problem), False, True, problem.mend)
+    except BaseforgeError as problem:
+        return Finding("Prefect server", _sentence(problem), False, True, problem.hint)
     if not local and "PREFECT_API_URL" not in os.environ:
         return Finding("Prefect server", "not running; what needs it starts it", True, False, "")
     server.import_prefect()
@@ -119,8 +119,8 @@ def _server() -> Finding:
         said.append(f"{state.late} runs late: `baseforge serve` begins what is due")
     if local and (errors := server.log_errors()):
         said.append(f"{errors} errors in {server.log_file()}, which ends with: {server.log_end(1)[0]}")
-    mend = "No night happens like this: `baseforge stop`, and `baseforge serve` starts it anew."
-    return Finding("Prefect server", ", ".join(said), not state.problem, bool(state.problem), mend)
+    hint = "No night happens like this: `baseforge stop`, and `baseforge serve` starts it anew."
+    return Finding("Prefect server", ", ".join(said), not state.problem, bool(state.problem), hint)
 
 
 def _engine() -> Finding:
@@ -128,41 +128,41 @@ def _engine() -> Finding:
         with connect() as engine:
             images = "containerd's image store" if engine.containerd else "classic image store"
             return Finding("Docker engine", f"{engine.version} at {engine.endpoint}, {images}", True, True, "")
-    except Problem as problem:
-        mend = f"{SETUP} starts this machine's; DOCKER_HOST or `docker context use` names another."
-        if os.strerror(errno.EACCES) in problem.what:
-            mend = f"sudo usermod --append --groups docker {_user()} && newgrp docker"
-        return Finding("Docker engine", _sentence(problem), False, True, mend)
+    except BaseforgeError as problem:
+        hint = f"{SETUP} starts this machine's; DOCKER_HOST or `docker context use` names another."
+        if os.strerror(errno.EACCES) in problem.message:
+            hint = f"sudo usermod --append --groups docker {_user()} && newgrp docker"
+        return Finding("Docker engine", _sentence(problem), False, True, hint)
 
 
 def _buildx() -> Finding:
-    mend = "For all builders but the engine itself: install docker-buildx, or put it into ~/.docker/cli-plugins."
+    hint = "For all builders but the engine itself: install docker-buildx, or put it into ~/.docker/cli-plugins."
     try:
         words = buildx("version").split()
-    except Problem as problem:
-        return Finding("buildx", problem.what, False, False, mend)
-    return Finding("buildx", words[1] if len(words) > 1 else "there", True, False, mend)
+    except BaseforgeError as problem:
+        return Finding("buildx", problem.message, False, False, hint)
+    return Finding("buildx", words[1] if len(words) > 1 else "there", True, False, hint)
 
 
 def _builder(settings: Settings) -> Finding:
     """The one that images go through where neither the command line nor the recipe names another."""
     try:
         chosen = choose("", None, settings)
-    except Problem as problem:
-        mend = problem.mend or "`baseforge builder list` shows all builders and what is wrong with them."
-        return Finding("builder", _sentence(problem), False, True, mend)
+    except BaseforgeError as problem:
+        hint = problem.hint or "`baseforge builder list` shows all builders and what is wrong with them."
+        return Finding("builder", _sentence(problem), False, True, hint)
     kind = f"{chosen.driver}, {chosen.plan.lifecycle}"
     return Finding("builder", f"{chosen.title} ({kind}): {chosen.why}", True, True, "")
 
 
-def _sentence(problem: Problem) -> str:
-    return f"{problem.where}: {problem.what}" if problem.where else problem.what
+def _sentence(problem: BaseforgeError) -> str:
+    return f"{problem.where}: {problem.message}" if problem.where else problem.message
 
 
 def _package(name: str, use: str, needed: bool) -> Finding:
     try:
         return Finding(name, package_versions((name,))[name], True, needed, "")
-    except Problem:
+    except BaseforgeError:
         return Finding(name, "not installed", False, needed, f"For {use}: {SETUP}")
 
 
@@ -174,16 +174,16 @@ def _distributions(site: Site) -> Iterator[Finding]:
         yield Finding(f"{name} suites", found, bool(known), False, f"Their names are in distro-info-data: {SETUP}")
         try:
             yield Finding(f"{name} keyring", str(site.keyring(name)), True, False, "")
-        except Problem as problem:
-            yield Finding(f"{name} keyring", problem.what, False, False, f"For {name}'s suites: {SETUP}")
+        except BaseforgeError as problem:
+            yield Finding(f"{name} keyring", problem.message, False, False, f"For {name}'s suites: {SETUP}")
 
 
 def _credentials(site: Site) -> Finding:
     """For how many machines we have a name and a password, as archives may want them."""
     try:
         known = {entry.host for entry in site.transfers().credentials.entries}
-    except Problem as problem:
-        return Finding("credentials", _sentence(problem), False, True, problem.mend)
+    except BaseforgeError as problem:
+        return Finding("credentials", _sentence(problem), False, True, problem.hint)
     closed = "".join(f"; {file} is not for us" for file in auth.unreadable())
     return Finding("credentials", f"for {len(known)} hosts of archives{closed}", True, False, "")
 
@@ -192,29 +192,29 @@ def _scripts() -> Finding:
     """Whether debootstrap knows the suites of the shelf: Debian 12's own does not know noble."""
     lacking = [suite for suite in ("noble", "trixie") if not (SCRIPTS / suite).exists()]
     found = f"without {', '.join(lacking)}" if lacking else "noble, trixie and older"
-    mend = f"`engine: mmdebstrap` needs no script; on Debian {SETUP} brings a newer debootstrap."
-    return Finding("debootstrap scripts", found, not lacking, False, mend)
+    hint = f"`engine: mmdebstrap` needs no script; on Debian {SETUP} brings a newer debootstrap."
+    return Finding("debootstrap scripts", found, not lacking, False, hint)
 
 
 def _rights() -> Finding:
     """Root must be able to mount; an ordinary user gets that in a user namespace."""
     if not is_root():
-        mend = "Only `engine: debootstrap` needs root: run with sudo for it."
-        return Finding("root", f"no, {_user()} (uid {os.geteuid()})", False, False, mend)
+        hint = "Only `engine: debootstrap` needs root: run with sudo for it."
+        return Finding("root", f"no, {_user()} (uid {os.geteuid()})", False, False, hint)
     capabilities = re.search(r"^CapEff:\s*([0-9a-f]+)$", STATUS.read_text(), re.MULTILINE)
     if capabilities and int(capabilities[1], 16) >> CAP_SYS_ADMIN & 1:
         return Finding("root", "yes, with CAP_SYS_ADMIN", True, True, "")
-    mend = "Builds mount: give this container CAP_SYS_ADMIN, or run as an ordinary user with user namespaces."
-    return Finding("root", "yes, but without CAP_SYS_ADMIN", False, True, mend)
+    hint = "Builds mount: give this container CAP_SYS_ADMIN, or run as an ordinary user with user namespaces."
+    return Finding("root", "yes, but without CAP_SYS_ADMIN", False, True, hint)
 
 
 def _namespaces() -> Finding:
     """What a build is contained in, tried out; an ordinary user needs subordinate ids besides (subuid(5))."""
     try:
         run(["true"], contained="with owners" if _has_subuids() else True, timeout=10)
-    except Problem as problem:
-        mend = "Run with sudo, or allow them (sysctl user.max_user_namespaces and kernel.*unprivileged_userns*)."
-        return Finding("namespaces", " ".join((problem.output or problem.what).split()), False, True, mend)
+    except BaseforgeError as problem:
+        hint = "Run with sudo, or allow them (sysctl user.max_user_namespaces and kernel.*unprivileged_userns*)."
+        return Finding("namespaces", " ".join((problem.output or problem.message).split()), False, True, hint)
     if is_root() or _has_subuids():
         return Finding("namespaces", "mounts and processes of a build are its own", True, True, "")
     ids = f"sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {_user()}"
@@ -228,22 +228,22 @@ def _sandbox(limits: Limits) -> Finding:
         with TemporaryDirectory(prefix="baseforge-") as folder:
             view = for_trees(Path(folder), limits) if owners else for_commands(Path(folder), limits)
             run(["true"], contained=view, timeout=10)
-    except Problem as problem:
-        mend = f"{SETUP} installs bubblewrap, which needs the namespaces above and a /proc that nothing covers."
-        return Finding("sandbox", " ".join((problem.output or problem.what).split()), False, True, mend)
+    except BaseforgeError as problem:
+        hint = f"{SETUP} installs bubblewrap, which needs the namespaces above and a /proc that nothing covers."
+        return Finding("sandbox", " ".join((problem.output or problem.message).split()), False, True, hint)
     with group(limits.memory, limits.processes) as limited:
         how = "together, by a control group" if limited else "each: no control group can be made here"
     found = f"{_size(limits.memory)} of memory and {limits.processes} processes {how}; {limits.seconds:g} s"
-    mend = "Limits hold for each process alone: build as root, or in a delegated control group, to limit all together."
-    return Finding("sandbox", found, limited is not None, False, mend)
+    hint = "Limits hold for each process alone: build as root, or in a delegated control group, to limit all together."
+    return Finding("sandbox", found, limited is not None, False, hint)
 
 
 def _emulation() -> Finding:
     """Which other machines' programs run here, as recipes with `platforms` of packages need it."""
     own = native_architecture()
     found = [platform_name(each) for each in PLATFORMS if each != own and emulation.runs(each)]
-    mend = f"For recipes with `platforms` whose scripts or smoke checks have to run: {SETUP} --emulation"
-    return Finding("other platforms", ", ".join(found) or "none run here", "linux/arm64" in found, False, mend)
+    hint = f"For recipes with `platforms` whose scripts or smoke checks have to run: {SETUP} --emulation"
+    return Finding("other platforms", ", ".join(found) or "none run here", "linux/arm64" in found, False, hint)
 
 
 def _user() -> str:
@@ -268,8 +268,8 @@ def _data() -> Finding:
         owner = os.geteuid()
     if owner == os.geteuid():
         return Finding("data folder", str(folder), True, True, "")
-    mend = "With sudo: sudo -H. Or name another: BASEFORGE_HOME."
-    return Finding("data folder", f"{folder} belongs to {user_name(owner)}", False, True, mend)
+    hint = "With sudo: sudo -H. Or name another: BASEFORGE_HOME."
+    return Finding("data folder", f"{folder} belongs to {user_name(owner)}", False, True, hint)
 
 
 def _store(settings: Settings) -> Finding:
@@ -278,18 +278,18 @@ def _store(settings: Settings) -> Finding:
         store = open_store(settings.store, endpoint=settings.s3_endpoint or None, region=settings.s3_region or None)
         if isinstance(store, FolderStore):
             store.list_folders("images")
-    except Problem as problem:
-        return Finding("store", _sentence(problem), False, True, problem.mend)
+    except BaseforgeError as problem:
+        return Finding("store", _sentence(problem), False, True, problem.hint)
     return Finding("store", settings.store, True, True, "")
 
 
 def _disk(work: Path) -> Finding:
     if not work.is_dir():
-        mend = "Make it, or name another: `work` in baseforge.toml (BASEFORGE_WORK)."
-        return Finding("work folder", f"there is no folder {work}", False, True, mend)
+        hint = "Make it, or name another: `work` in baseforge.toml (BASEFORGE_WORK)."
+        return Finding("work folder", f"there is no folder {work}", False, True, hint)
     free = shutil.disk_usage(work).free
-    mend = "Free some, or set `work` in baseforge.toml (BASEFORGE_WORK) to a folder with more."
-    return Finding("work folder", f"{_size(free)} free in {work}", free >= DISK, False, mend)
+    hint = "Free some, or set `work` in baseforge.toml (BASEFORGE_WORK) to a folder with more."
+    return Finding("work folder", f"{_size(free)} free in {work}", free >= DISK, False, hint)
 
 
 def _memory() -> Finding:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rootfs.errors import Problem
+    from rootfs.errors import BaseforgeError
 
 SERVED = "BASEFORGE_FOLDER"  # set by `baseforge serve` for its flow runs: relative paths of settings start there
 
@@ -84,7 +84,7 @@ def enter_served_folder() -> None:
         os.chdir(served)
 
 
-def known_error(error: Exception) -> Problem | None:
+def known_error(error: Exception) -> BaseforgeError | None:
     """The error of a full disk as one that names the folder, wherever it comes from; None for other errors.
 
     Prefect's server says nothing but 500 when its database cannot grow: where no space is left in the data folder or

@@ -23,7 +23,7 @@ from flows.leftovers import clear_away, traces
 from flows.names import finish, unfinished
 from flows.session import Session, session
 from flows.work import alive
-from rootfs.errors import Problem
+from rootfs.errors import BaseforgeError
 
 LONGEST = timedelta(days=1)  # no run takes longer
 FLOWS = ("build", "nightly", "verify", "housekeeping")
@@ -57,12 +57,12 @@ def housekeeping() -> list[str]:
 
 def _finish_names(here: Session) -> None:
     """Each image in turn, also where one fails. Raises the first failure."""
-    failed: list[Problem] = []
+    failed: list[BaseforgeError] = []
     for image in unfinished(here):
         try:
             if build := finish(image):
                 here.progress.say(f"{image}: names moved to build {build}, which an interrupted run had published")
-        except Problem as problem:
+        except BaseforgeError as problem:
             here.progress.say(f"{image}: names not moved: {problem}")
             failed.append(problem)
     if failed:

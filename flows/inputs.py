@@ -15,7 +15,7 @@ from rootfs import fetch
 from rootfs.common import Origin, Packaged
 from rootfs.digests import digest_of
 from rootfs.dockerfile import DockerfileRecipe
-from rootfs.errors import EngineUnfit, Problem
+from rootfs.errors import BaseforgeError, EngineUnfit
 from rootfs.lock import Lock, input_digest, native_architecture, tool_versions
 from rootfs.platforms import architecture_of, platform_name
 from rootfs.recipe import (
@@ -141,7 +141,7 @@ def packages_with(wanted: Inputs, names: set[str], *, offline: bool) -> dict[str
         return {}
     try:
         return current().apt(offline=offline).packages_with(*asked, wanted.architecture, names)
-    except Problem:  # which would hide what it was asked for
+    except BaseforgeError:  # which would hide what it was asked for
         return {}
 
 

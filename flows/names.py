@@ -27,7 +27,7 @@ from flows.publish.registry import Registry
 from flows.session import Session, current, current_run, logger
 from flows.steps import step
 from flows.work import note_image, work_folder
-from rootfs.errors import NamesBehind, Problem
+from rootfs.errors import BaseforgeError, NamesBehind
 from rootfs.platforms import architecture_of
 
 LATEST = "latest"
@@ -151,13 +151,13 @@ def unfinished(here: Session) -> list[str]:
 
 
 @contextmanager
-def told(record: Record, but: tuple[type[Problem], ...] = ()) -> Iterator[None]:
+def told(record: Record, but: tuple[type[BaseforgeError], ...] = ()) -> Iterator[None]:
     """Add to what goes wrong in the block what is in the store all the same. Raises NamesBehind, or one of `but`."""
     try:
         yield
     except but:
         raise
-    except Problem as problem:
+    except BaseforgeError as problem:
         raise NamesBehind(record.image, record.build, problem) from problem
 
 

@@ -17,7 +17,7 @@ from flows.lifecycle import builders
 from flows.publish.record import Record
 from flows.session import Session, session
 from flows.work import work_folder
-from rootfs.errors import NightFailed, Problem
+from rootfs.errors import BaseforgeError, NightFailed
 from rootfs.parents import parents_first
 from rootfs.recipe import images_of
 
@@ -56,7 +56,7 @@ def _tidy(here: Session) -> None:
     """Housekeeping first; where it fails, for want of an engine say, each image still gets its turn and its reason."""
     try:
         housekeeping()
-    except Problem as problem:
+    except BaseforgeError as problem:
         here.progress.say(f"housekeeping failed: {problem}")
 
 

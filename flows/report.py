@@ -259,5 +259,5 @@ def _findings(findings: Sequence[Finding]) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     for finding in findings:
         mark = "ok" if finding.ok else "MISSING" if finding.needed else "no"
-        table.add_row(mark, finding.name, finding.found if finding.ok else f"{finding.found}\n{finding.mend}")
+        table.add_row(mark, finding.name, finding.found if finding.ok else f"{finding.found}\n{finding.hint}")
     show(table)

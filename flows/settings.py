@@ -268,7 +268,7 @@ def _check_environment() -> None:
         raise InvalidSetting(
             f"{data_folder()} is not a folder",
             where="BASEFORGE_HOME" if os.environ.get("BASEFORGE_HOME") else "",
-            mend="Let BASEFORGE_HOME name a folder, or a place where one can be made.",
+            hint="Let BASEFORGE_HOME name a folder, or a place where one can be made.",
         )
 
 
@@ -304,8 +304,8 @@ def _read(file: Path) -> dict[str, Any]:
     except RecursionError:
         raise InvalidSetting("it is nested too deeply", where=str(file)) from None
     except OSError as error:
-        mend = "Make it readable for this user, or name other recipes by --recipes."
-        raise InvalidSetting(f"the file cannot be read: {error.strerror}", where=str(file), mend=mend) from None
+        hint = "Make it readable for this user, or name other recipes by --recipes."
+        raise InvalidSetting(f"the file cannot be read: {error.strerror}", where=str(file), hint=hint) from None
 
 
 def _explained(error: ValidationError, file: Path) -> InvalidSetting:
@@ -318,7 +318,7 @@ def _explained(error: ValidationError, file: Path) -> InvalidSetting:
     where = variable if variable in os.environ else _line(file, names)
     if first["type"] == "extra_forbidden":
         known = Settings.model_fields if last == name else BuilderPlan.model_fields
-        return InvalidSetting(f"unknown setting {full!r}", where=where, mend=nearest(last, known))
+        return InvalidSetting(f"unknown setting {full!r}", where=where, hint=nearest(last, known))
     return InvalidSetting(f"{full}: {first['msg'].removeprefix('Value error, ')}", where=where)
 
 

@@ -30,7 +30,7 @@ from flows.tasks import assemble, fetch, lay_parent, make_tree, pack_tree
 from flows.trees import empty_folder
 from flows.work import work_folder
 from rootfs.dockerfile import DockerfileRecipe
-from rootfs.errors import IngredientsMissing, NotReproduced, Problem
+from rootfs.errors import BaseforgeError, IngredientsMissing, NotReproduced
 from rootfs.lock import tool_versions
 from rootfs.platforms import architecture_of
 from rootfs.recipe import digest, folder_of, read
@@ -68,7 +68,7 @@ def verified(reference: str, against: str = "") -> Verdict:
 
 
 @step("read {record.image}", network=True)
-def stored(record: Record) -> list[Problem]:
+def stored(record: Record) -> list[BaseforgeError]:
     """Read every blob of the build; returns an error for each that is missing or damaged."""
     damage = integrity.damage(current().store, record, read=True)
     current().progress.note(f"{len(damage)} blobs missing or damaged" if damage else "all blobs are there")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from rootfs.errors import DiskFull, Problem
+from rootfs.errors import BaseforgeError, DiskFull
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 LITTLE = 64 << 10  # bytes; a database, or a log, cannot grow into what is left
@@ -33,8 +33,8 @@ def room(folder: Path) -> Iterator[None]:
     """A block whose errors, also those of programs that it runs, are DiskFull where they say that no space is left."""
     try:
         yield
-    except (Problem, OSError) as error:
-        if says_full(error.output if isinstance(error, Problem) else str(error)):
+    except (BaseforgeError, OSError) as error:
+        if says_full(error.output if isinstance(error, BaseforgeError) else str(error)):
             raise DiskFull(fullest(folder, Path(tempfile.gettempdir()))) from error
         raise
 

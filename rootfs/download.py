@@ -13,7 +13,7 @@ from urllib.parse import quote
 import httpx
 
 from rootfs.disk import disk_full
-from rootfs.errors import ArchiveUnreachable, DebGone, DebMismatch, Problem
+from rootfs.errors import ArchiveUnreachable, BaseforgeError, DebGone, DebMismatch
 from rootfs.lock import Package
 from rootfs.partial import Partial, opened
 from rootfs.run import Log
@@ -46,7 +46,7 @@ class _Later(Exception):
     """An answer that may be another one on the next try."""
 
 
-def download(packages: Sequence[Package], archive: Archive, keep: Keep) -> dict[Package, Problem]:
+def download(packages: Sequence[Package], archive: Archive, keep: Keep) -> dict[Package, BaseforgeError]:
     """Fetch debs and hand each to `keep`, which runs in threads; returns those that cannot be had from this archive.
 
     Raises ArchiveUnreachable after three tries, AccessDenied after one, DiskFull and what `keep` raises; the debs that
@@ -60,9 +60,9 @@ def download(packages: Sequence[Package], archive: Archive, keep: Keep) -> dict[
         raise group.exceptions[0] from None
 
 
-async def _download_all(packages: Sequence[Package], archive: Archive, keep: Keep) -> dict[Package, Problem]:
+async def _download_all(packages: Sequence[Package], archive: Archive, keep: Keep) -> dict[Package, BaseforgeError]:
     """Workers that share one list; not threads, as an interrupt would have to wait for those."""
-    waiting, failed = iter(packages), dict[Package, Problem]()
+    waiting, failed = iter(packages), dict[Package, BaseforgeError]()
 
     async def work(client: httpx.AsyncClient) -> None:
         for package in waiting:

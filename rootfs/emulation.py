@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rootfs.errors import EmulationMissing, Problem
+from rootfs.errors import BaseforgeError, EmulationMissing
 from rootfs.lock import native_architecture
 from rootfs.platforms import platform_name
 from rootfs.run import run
@@ -25,7 +25,7 @@ def runs(architecture: str) -> bool:
         Path(folder).chmod(0o755)
         try:
             tried = run(["arch-test", "-c", folder, architecture], check=False, contained=True, timeout=TIMEOUT)
-        except Problem:  # no arch-test, or no way to contain it
+        except BaseforgeError:  # no arch-test, or no way to contain it
             return False
     return tried.status == 0
 

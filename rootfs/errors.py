@@ -11,57 +11,57 @@ from collections.abc import Iterable, Sequence
 from rootfs.mask import masked
 
 
-class Problem(Exception):
-    """An error a user can mend. Printed as a few lines, never as a traceback.
+class BaseforgeError(Exception):
+    """An error that a user can do something about. Printed as a few lines, never as a traceback.
 
-    `what` is one sentence; `where` is `file:line:column`, a step or an address; `mend` says what to do; `output` is the
-    end of what the failing program printed. Names and passwords of addresses are masked in all of them.
+    `message` is one sentence; `where` is `file:line:column`, a step or an address; `hint` says what to do; `output` is
+    the end of what the failing program printed. Names and passwords of addresses are masked in all of them.
     """
 
     status = 1
 
-    def __init__(self, what: str, *, where: str = "", mend: str = "", output: str = "") -> None:
-        self.what, self.where, self.mend, self.output = map(masked, (what, where, mend, output))
-        super().__init__(self.what)
+    def __init__(self, message: str, *, where: str = "", hint: str = "", output: str = "") -> None:
+        self.message, self.where, self.hint, self.output = map(masked, (message, where, hint, output))
+        super().__init__(self.message)
 
     def __str__(self) -> str:
-        head = f"{self.where}: {self.what}" if self.where else self.what
+        head = f"{self.where}: {self.message}" if self.where else self.message
         tail = "".join(f"\n  | {line}" for line in self.output.strip().splitlines()[-20:])
-        return head + tail + (f"\n  {self.mend}" if self.mend else "")
+        return head + tail + (f"\n  {self.hint}" if self.hint else "")
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions are rebuilt from `args` when pickled (Prefect does); ours have keywords.
-        return (_rebuild, (type(self), self.what, self.where, self.mend, self.output))
+        return (_rebuild, (type(self), self.message, self.where, self.hint, self.output))
 
 
-def _rebuild(kind: type[Problem], what: str, where: str, mend: str, output: str) -> Problem:
+def _rebuild(kind: type[BaseforgeError], message: str, where: str, hint: str, output: str) -> BaseforgeError:
     problem = kind.__new__(kind)
-    Problem.__init__(problem, what, where=where, mend=mend, output=output)
+    BaseforgeError.__init__(problem, message, where=where, hint=hint, output=output)
     return problem
 
 
-class BuildError(Problem):
+class BuildError(BaseforgeError):
     """A build or a check failed."""
 
 
-class InputError(Problem):
+class InputError(BaseforgeError):
     """What the user wrote (a recipe, an option, a setting) is wrong."""
 
     status = 2
 
 
-class MachineError(Problem):
+class MachineError(BaseforgeError):
     """The machine lacks something, or something on it does not answer."""
 
     status = 3
 
 
 class Unexpected(BuildError):
-    """A bug of ours: an error that no user can mend."""
+    """A bug of ours: an error that no user can fix."""
 
     def __init__(self, image: str, bug: Exception) -> None:
         super().__init__(
-            f"a bug: {type(bug).__name__}: {bug}", mend=f"`baseforge log {image}` has the traceback. Please report it."
+            f"a bug: {type(bug).__name__}: {bug}", hint=f"`baseforge log {image}` has the traceback. Please report it."
         )
 
 
@@ -79,7 +79,7 @@ class ProgramMissing(MachineError):
 
     def __init__(self, program: str) -> None:
         super().__init__(
-            f"{program} is not installed", mend="`./baseforge doctor` says what is missing and how to get it."
+            f"{program} is not installed", hint="`./baseforge doctor` says what is missing and how to get it."
         )
 
 
@@ -98,7 +98,7 @@ class ProgramTimedOut(BuildError):
     def __init__(self, program: str, seconds: float, output: str, setting: str = "") -> None:
         super().__init__(
             f"{program} did not end within {seconds:g} s and was stopped",
-            mend=f"If it needs longer, raise {_setting(setting)}." if setting else "",
+            hint=f"If it needs longer, raise {_setting(setting)}." if setting else "",
             output=output,
         )
 
@@ -109,7 +109,7 @@ class LimitReached(BuildError):
     def __init__(self, program: str, amount: str, setting: str, output: str) -> None:
         super().__init__(
             f"{program} reached the limit of {amount} and was stopped, with all that it had started",
-            mend=f"If it needs more, raise {_setting(setting)}.",
+            hint=f"If it needs more, raise {_setting(setting)}.",
             output=output,
         )
 
@@ -118,7 +118,7 @@ class OutputTooLarge(BuildError):
     """A program printed more than is kept in memory."""
 
     def __init__(self, program: str, most: int) -> None:
-        super().__init__(f"{program} printed more than {most >> 20} MiB", mend="See why it prints so much.")
+        super().__init__(f"{program} printed more than {most >> 20} MiB", hint="See why it prints so much.")
 
 
 class TreeTooLarge(BuildError):
@@ -127,7 +127,7 @@ class TreeTooLarge(BuildError):
     def __init__(self, path: str, most: int) -> None:
         super().__init__(
             f"the files of the tree have more than {most >> 20} MiB: {path} is the one that is too much",
-            mend=f"If it is meant to be that large, raise {_setting('sandbox_disk')}.",
+            hint=f"If it is meant to be that large, raise {_setting('sandbox_disk')}.",
         )
 
 
@@ -142,15 +142,15 @@ def _setting(name: str) -> str:
 class BadTree(BuildError):
     """What an engine gave is not a tree we can pack."""
 
-    def __init__(self, what: str) -> None:
-        super().__init__(what, mend="Build again; if it stays so, `baseforge log IMAGE` has what the engine printed.")
+    def __init__(self, message: str) -> None:
+        super().__init__(message, hint="Build again; if that fails too, `baseforge log IMAGE` has what was printed.")
 
 
 class TarballRefused(BuildError):
     """An archive that cannot be read, or that holds what no root filesystem may hold."""
 
-    def __init__(self, what: str, mend: str = "Make the archive again, or get it again where it came from.") -> None:
-        super().__init__(what, mend=mend)
+    def __init__(self, message: str, hint: str = "Make the archive again, or get it again where it came from.") -> None:
+        super().__init__(message, hint=hint)
 
     @classmethod
     def too_large(cls, largest: int) -> TarballRefused:
@@ -179,7 +179,7 @@ class SetuidFiles(BuildError):
             f"{len(files)} files in it are set-uid or set-gid, and not on the list `setuid`",
             where=source,
             output="\n".join([*(f"/{path}" for path in files[: self.SHOWN]), *more]),
-            mend="List those under `setuid` (--setuid) that the image needs, and leave the others out (`leave_out`).",
+            hint="List those under `setuid` (--setuid) that the image needs, and leave the others out (`leave_out`).",
         )
 
 
@@ -190,7 +190,7 @@ class OtherArchitecture(BuildError):
         super().__init__(
             f"the programs in it are for {found}, and the image is for {wanted}",
             where=source,
-            mend=f"Get, or make, the same for {wanted}.",
+            hint=f"Get, or make, the same for {wanted}.",
         )
 
 
@@ -200,7 +200,7 @@ class DiskFull(BuildError):
     def __init__(self, folder: object) -> None:
         super().__init__(
             f"no space is left in {folder}",
-            mend="Free some, or name another folder: BASEFORGE_HOME has the logs, the cache and Prefect's database; "
+            hint="Free some, or name another folder: BASEFORGE_HOME has the logs, the cache and Prefect's database; "
             "`store`, `work` and `memory` are settings; TMPDIR is for the rest.",
         )
 
@@ -219,7 +219,7 @@ class ArchiveUnreachable(NetworkFailure):
         super().__init__(
             f"the archive does not answer as it should: {reason}",
             where=address,
-            mend="Check the network and the proxy settings, or name a mirror: [mirrors] in baseforge.toml.",
+            hint="Check the network and the proxy settings, or name a mirror: [mirrors] in baseforge.toml.",
         )
 
 
@@ -235,20 +235,20 @@ class AccessDenied(BuildError):
 
     def __init__(self, address: str, status: int, words: str, *, known: bool) -> None:
         answer = f"{status} {words}".rstrip()
-        what = f"access is denied ({answer})"
-        mend = f"If it exists and is not for everybody: {PUT_CREDENTIALS[0].lower()}{PUT_CREDENTIALS[1:]}"
+        message = f"access is denied ({answer})"
+        hint = f"If it exists and is not for everybody: {PUT_CREDENTIALS[0].lower()}{PUT_CREDENTIALS[1:]}"
         if status == 407:
-            what = f"the proxy wants a name and a password, or refuses those that it has got ({answer})"
-            mend = "Put them into the proxy's address: http_proxy=http://NAME:PASSWORD@HOST:PORT, https_proxy likewise."
+            message = f"the proxy wants a name and a password, or refuses those that it has got ({answer})"
+            hint = "Put them into the proxy's address: http_proxy=http://NAME:PASSWORD@HOST:PORT, https_proxy likewise."
         elif known:
-            what = f"the name and the password for it are refused ({answer})"
-            mend = (
+            message = f"the name and the password for it are refused ({answer})"
+            hint = (
                 "Correct them in /etc/apt/auth.conf.d (apt_auth.conf(5)) or in the file that the setting `auth` names."
             )
         elif status == 401:
-            what = f"it wants a name and a password ({answer})"
-            mend = f"{PUT_CREDENTIALS} For plain http the entry's machine begins with http://."
-        super().__init__(what, where=address, mend=mend)
+            message = f"it wants a name and a password ({answer})"
+            hint = f"{PUT_CREDENTIALS} For plain http the entry's machine begins with http://."
+        super().__init__(message, where=address, hint=hint)
 
 
 class AuthFileUnfit(InputError):
@@ -258,7 +258,7 @@ class AuthFileUnfit(InputError):
         super().__init__(
             f"`auth`, the file with names and passwords, cannot be used: {why}",
             where=str(path),
-            mend=hint or "Correct its path or its text; `baseforge doctor` says where the setting `auth` comes from.",
+            hint=hint or "Correct its path or its text; `baseforge doctor` says where the setting `auth` comes from.",
         )
 
 
@@ -266,7 +266,7 @@ class ArchiveMoved(NetworkFailure):
     """The archive changed between our look at it and the engine's."""
 
     def __init__(self, suite: str) -> None:
-        super().__init__(f"the archive published a new {suite} while the tree was being made", mend="Build again.")
+        super().__init__(f"the archive published a new {suite} while the tree was being made", hint="Build again.")
 
 
 class UnknownSuite(InputError):
@@ -274,7 +274,7 @@ class UnknownSuite(InputError):
 
     def __init__(self, suite: str, known: Iterable[str]) -> None:
         hint = nearest(suite, known) or "`baseforge doctor` lists the suites known here (from distro-info-data)."
-        super().__init__(f"no distribution has a suite {suite!r}", mend=hint)
+        super().__init__(f"no distribution has a suite {suite!r}", hint=hint)
 
 
 class SuiteMissing(InputError):
@@ -284,7 +284,7 @@ class SuiteMissing(InputError):
         super().__init__(
             f"the archive has no suite {suite!r}",
             where=address,
-            mend="Check `suite` in the recipe; an old release may have moved to another archive ([mirrors]).",
+            hint="Check `suite` in the recipe; an old release may have moved to another archive ([mirrors]).",
         )
 
 
@@ -294,7 +294,7 @@ class PackageMissing(InputError):
     def __init__(self, package: str, suite: str, components: Iterable[str]) -> None:
         super().__init__(
             f"{suite} ({', '.join(components)}) has no package {package!r}",
-            mend="Check the name in `include` or `exclude`, or add the component that has it to `components`.",
+            hint="Check the name in `include` or `exclude`, or add the component that has it to `components`.",
         )
 
 
@@ -304,7 +304,7 @@ class KeyringMissing(MachineError):
     def __init__(self, distribution: str, path: object) -> None:
         super().__init__(
             f"there is no keyring for {distribution} at {path}",
-            mend=f"Install {distribution}'s archive keyring (`./baseforge setup` does), or name one under [keyrings].",
+            hint=f"Install {distribution}'s archive keyring (`./baseforge setup` does), or name one under [keyrings].",
         )
 
 
@@ -316,7 +316,7 @@ class UnsignedRelease(BuildError):
         super().__init__(
             f"the signature is not one of {keyring}{by}; nothing was built from it",
             where=address,
-            mend="If the archive has a new key, update the keyring's package; otherwise do not trust this mirror.",
+            hint="If the archive has a new key, update the keyring's package; otherwise do not trust this mirror.",
         )
 
 
@@ -327,7 +327,7 @@ class InvalidRelease(BuildError):
         super().__init__(
             f"the Release file cannot be used: {reason}",
             where=address,
-            mend="Check the mirror and this machine's clock.",
+            hint="Check the mirror and this machine's clock.",
         )
 
 
@@ -338,7 +338,7 @@ class OlderRelease(BuildError):
         super().__init__(
             f"the Release file is of {date}, but one of {seen} has been seen; nothing was built from it",
             where=address,
-            mend=f"The mirror lags behind: wait, or name another ([mirrors]). If the archive went back: rm '{memory}'.",
+            hint=f"The mirror lags behind: wait, or name another ([mirrors]). If the archive went back: rm '{memory}'.",
         )
 
 
@@ -350,7 +350,7 @@ class ArchiveChanging(NetworkFailure):
             "the indexes it serves are not those that its signed Release file names",
             where=address,
             output=output,
-            mend="It may be being updated: try again in a while. If it stays so, the mirror is damaged: name another.",
+            hint="It may be being updated: try again in a while. If it stays so, the mirror is damaged: name another.",
         )
 
 
@@ -361,7 +361,7 @@ class ComponentMissing(InputError):
         hint = nearest(component, set(known) - {component}) if component not in known else ""
         super().__init__(
             f"{suite} has no component {component!r} for {architecture}",
-            mend=hint or f"It has: {', '.join(known) or 'none that it names'}.",
+            hint=hint or f"It has: {', '.join(known) or 'none that it names'}.",
         )
 
 
@@ -372,7 +372,7 @@ class InvalidKeyring(InputError):
         super().__init__(
             "this is not a keyring that apt can use",
             where=str(path),
-            mend="Write it by `gpg --export KEY > FILE`, with or without `--armor`.",
+            hint="Write it by `gpg --export KEY > FILE`, with or without `--armor`.",
         )
 
 
@@ -383,7 +383,7 @@ class PackagesConflict(InputError):
         super().__init__(
             "apt finds no set of packages that fits the recipe",
             output=output,
-            mend="Change `include`, `exclude`, `variant`, `repositories` or `pins`.",
+            hint="Change `include`, `exclude`, `variant`, `repositories` or `pins`.",
         )
 
 
@@ -393,7 +393,7 @@ class ParentBehind(BuildError):
     def __init__(self, image: str, parent: str, changes: Sequence[str]) -> None:
         super().__init__(
             f"{image}: its packages would replace some of the image {parent}, which it stands on: {', '.join(changes)}",
-            mend=f"Build {parent} anew first (where it has a `lock`, with a newer one), or lock {image} as it is.",
+            hint=f"Build {parent} anew first (where it has a `lock`, with a newer one), or lock {image} as it is.",
         )
 
 
@@ -403,7 +403,7 @@ class ParentWouldLose(InputError):
     def __init__(self, image: str, parent: str, packages: Iterable[str]) -> None:
         super().__init__(
             f"{image}: its packages do not go together with {', '.join(packages)} of {parent}, which it stands on",
-            mend="A layer adds packages: change `include`, or stand on another image.",
+            hint="A layer adds packages: change `include`, or stand on another image.",
         )
 
 
@@ -413,7 +413,7 @@ class ParentFailed(BuildError):
     def __init__(self, image: str, parent: str) -> None:
         super().__init__(
             f"{image} is left as it was, as it stands on {parent}, which could not be built",
-            mend=f"Mend {parent}, then build both: baseforge build {image}",
+            hint=f"Mend {parent}, then build both: baseforge build {image}",
         )
 
 
@@ -423,7 +423,7 @@ class ParentUnpublished(InputError):
     def __init__(self, image: str, parent: str) -> None:
         super().__init__(
             f"{image} stands on {parent}, of which the store has no build as it is meant today",
-            mend=f"Build it first: baseforge build {parent}",
+            hint=f"Build it first: baseforge build {parent}",
         )
 
 
@@ -433,7 +433,7 @@ class NothingKept(BuildError):
     def __init__(self, suite: str) -> None:
         super().__init__(
             f"nothing is kept here of {suite}, and no archive may be asked",
-            mend="Build once without `--offline`, or name a lock file in the recipe (`lock`).",
+            hint="Build once without `--offline`, or name a lock file in the recipe (`lock`).",
         )
 
 
@@ -443,7 +443,7 @@ class SnapshotsUnknown(InputError):
     def __init__(self, address: str) -> None:
         super().__init__(
             f"the recipe names a snapshot, but no setting says where snapshots of {address} are",
-            mend="Name it under [snapshots] in baseforge.toml: archive address = address of its snapshots.",
+            hint="Name it under [snapshots] in baseforge.toml: archive address = address of its snapshots.",
         )
 
 
@@ -454,7 +454,7 @@ class LockUnfit(InputError):
         super().__init__(
             f"this lock is not one of the recipe: {reason}",
             where=str(path),
-            mend="Write it anew: `baseforge lock NAME --write FILE`, with the recipe's `lock` taken out.",
+            hint="Write it anew: `baseforge lock NAME --write FILE`, with the recipe's `lock` taken out.",
         )
 
 
@@ -466,7 +466,7 @@ class SourceMissing(InputError):
 
     def __init__(self, source: str, reason: str) -> None:
         super().__init__(
-            f"this archive cannot be had: {reason}", where=source, mend="Correct `source`, or put the archive there."
+            f"this archive cannot be had: {reason}", where=source, hint="Correct `source`, or put the archive there."
         )
 
 
@@ -474,7 +474,7 @@ class ImportRefused(InputError):
     """What `import` was asked for cannot be."""
 
     def __init__(self, name: str, why: str) -> None:
-        super().__init__(f"{name!r} cannot be imported: {why}", mend="`baseforge import --help` shows what there is.")
+        super().__init__(f"{name!r} cannot be imported: {why}", hint="`baseforge import --help` shows what there is.")
 
 
 class SourceUnreachable(NetworkFailure):
@@ -484,7 +484,7 @@ class SourceUnreachable(NetworkFailure):
         super().__init__(
             f"the archive could not be fetched: {reason}",
             where=address,
-            mend="Check the network and the proxy (http_proxy) and build again: it goes on where it broke off. If it is"
+            hint="Check the network and the proxy (http_proxy) and build again: it goes on where it broke off. If it is"
             " always slow, name another address.",
         )
 
@@ -496,7 +496,7 @@ class SourceMismatch(BuildError):
         super().__init__(
             f"this is another archive than the one that is meant: its sha256 is {found}, not {expected}",
             where=source,
-            mend="If this is a newer one that you trust, put its sha256 into the recipe (or after --sha256).",
+            hint="If this is a newer one that you trust, put its sha256 into the recipe (or after --sha256).",
         )
 
 
@@ -508,7 +508,7 @@ class SourceUnsigned(BuildError):
         super().__init__(
             "its signature is none of the keyring's keys for these bytes" + (f" (found: {found})" if found else ""),
             where=source,
-            mend=f"Compare the key with the one that the distribution publishes; the keyring is {keyring}.",
+            hint=f"Compare the key with the one that the distribution publishes; the keyring is {keyring}.",
         )
 
 
@@ -519,7 +519,7 @@ class SignatureMissing(BuildError):
         super().__init__(
             "this signature is not kept here, and no address may be asked",
             where=address,
-            mend="Build once without `--offline`, or put the signature into the recipe's folder.",
+            hint="Build once without `--offline`, or put the signature into the recipe's folder.",
         )
 
 
@@ -530,11 +530,11 @@ class DebGone(ArchiveMoved):
     """The archive no longer has a deb of the lock."""
 
     def __init__(self, deb: str, address: str) -> None:
-        Problem.__init__(
+        BaseforgeError.__init__(
             self,
             f"the archive no longer has {deb}",
             where=address,
-            mend="Build again for a newer lock; a committed lock needs a pool or a snapshot that still has its debs.",
+            hint="Build again for a newer lock; a committed lock needs a pool or a snapshot that still has its debs.",
         )
 
 
@@ -546,7 +546,7 @@ class DebMismatch(BuildError):
             f"this is not {deb}: {expected} was expected, {found} came; "
             "the mirror serves something else than its signed index says",
             where=address,
-            mend="Name another mirror ([mirrors] in baseforge.toml), or look for a proxy that changes files.",
+            hint="Name another mirror ([mirrors] in baseforge.toml), or look for a proxy that changes files.",
         )
         self.found = found
 
@@ -560,7 +560,7 @@ class PoolLacks(BuildError):
         more = f" and {len(debs) - self.SHOWN} more" if len(debs) > self.SHOWN else ""
         super().__init__(
             f"the pool lacks {', '.join(debs[: self.SHOWN])}{more}",
-            mend="Build once without `--offline`, or name the store that has them.",
+            hint="Build once without `--offline`, or name the store that has them.",
         )
 
 
@@ -574,7 +574,7 @@ class PoolDamaged(BuildError):
         more = [f"… and {len(debs) - self.SHOWN} more"] if len(debs) > self.SHOWN else []
         super().__init__(
             "\n  ".join([f"{len(debs)} of the pool's debs cannot be used:", *lines, *more]),
-            mend="Put a copy from another store in place, or `baseforge build` for a newer lock.",
+            hint="Put a copy from another store in place, or `baseforge build` for a newer lock.",
         )
 
 
@@ -587,7 +587,7 @@ class ToolsMissing(MachineError):
     def __init__(self, packages: list[str]) -> None:
         super().__init__(
             f"not installed: {', '.join(packages)}",
-            mend=f"sudo apt-get install --no-install-recommends {' '.join(packages)}",
+            hint=f"sudo apt-get install --no-install-recommends {' '.join(packages)}",
         )
 
 
@@ -595,14 +595,14 @@ class NeedsRoot(MachineError):
     """The engine works only as root."""
 
     def __init__(self, engine: str) -> None:
-        super().__init__(f"the engine {engine} needs root", mend="Run with sudo, or use `engine: mmdebstrap`.")
+        super().__init__(f"the engine {engine} needs root", hint="Run with sudo, or use `engine: mmdebstrap`.")
 
 
 class BadDeb(BuildError):
     """A deb has the sha256 that the archive says, but cannot be read as one."""
 
     def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"{name} is not a deb we can read: {reason}", mend="Report it to the archive it comes from.")
+        super().__init__(f"{name} is not a deb we can read: {reason}", hint="Report it to the archive it comes from.")
 
 
 class ClockBehind(MachineError):
@@ -611,7 +611,7 @@ class ClockBehind(MachineError):
     def __init__(self, now: str, epoch: str) -> None:
         super().__init__(
             f"this machine's clock says {now}, but the lock's archive was published at {epoch}",
-            mend="Set the clock (`timedatectl`), then build again.",
+            hint="Set the clock (`timedatectl`), then build again.",
         )
 
 
@@ -622,7 +622,7 @@ class MaintainerScriptFailed(BuildError):
         super().__init__(
             f"the package {package} could not be installed: one of its own scripts failed",
             output=output,
-            mend="Its output is above; `baseforge log IMAGE` has all of it. Leave it out, or wait for its mending.",
+            hint="Its output is above; `baseforge log IMAGE` has all of it. Leave it out, or wait for its mending.",
         )
 
 
@@ -637,7 +637,7 @@ class LibrariesMissing(BuildError):
         super().__init__(
             f"{image}: libraries are missing in the image",
             output="\n".join([*lines[: self.SHOWN], *more]),
-            mend="Add them, leave the files out, or name in `unlinked` what nothing runs there.",
+            hint="Add them, leave the files out, or name in `unlinked` what nothing runs there.",
         )
 
 
@@ -652,7 +652,7 @@ class NotTheLock(BuildError):
         ]
         super().__init__(
             f"the tree is not what the lock says ({'; '.join(parts)})",
-            mend="A script in `customise` must not install or remove packages: use `include` and `exclude`.",
+            hint="A script in `customise` must not install or remove packages: use `include` and `exclude`.",
         )
 
 
@@ -666,15 +666,15 @@ class ScriptFailed(BuildError):
 class AccountClash(InputError):
     """A user or group of a recipe cannot be in its tree."""
 
-    def __init__(self, what: str) -> None:
-        super().__init__(what, mend="Change `users` or `groups` in the recipe.")
+    def __init__(self, message: str) -> None:
+        super().__init__(message, hint="Change `users` or `groups` in the recipe.")
 
 
 class FileClash(InputError):
     """A file of a recipe cannot be where it is to be."""
 
     def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"files: {path}: {reason}", mend="Change `files` in the recipe.")
+        super().__init__(f"files: {path}: {reason}", hint="Change `files` in the recipe.")
 
 
 class PackagesClash(InputError):
@@ -683,7 +683,7 @@ class PackagesClash(InputError):
     def __init__(self, path: str, one: str, other: str) -> None:
         super().__init__(
             f"/{path}: both {one} and {other} have it",
-            mend="Leave one of the packages out, or name the path in `paths: {exclude: [...]}`.",
+            hint="Leave one of the packages out, or name the path in `paths: {exclude: [...]}`.",
         )
 
 
@@ -693,7 +693,7 @@ class InterpreterMissing(InputError):
     def __init__(self, path: str, interpreter: str) -> None:
         super().__init__(
             f"/{path} is a script for {interpreter}, which the image lacks",
-            mend="Name its package in `packages` or `libraries`, or the script in `unlinked` if nothing runs it.",
+            hint="Name its package in `packages` or `libraries`, or the script in `unlinked` if nothing runs it.",
         )
 
 
@@ -703,7 +703,7 @@ class OpenedMissing(InputError):
     def __init__(self, library: str, why: str) -> None:
         super().__init__(
             f"{library}, {why}, is in none of the image's packages",
-            mend="Name the package that has it in `libraries`.",
+            hint="Name the package that has it in `libraries`.",
         )
 
 
@@ -713,7 +713,7 @@ class LocaleMissing(InputError):
     def __init__(self, locale: str, reason: str) -> None:
         super().__init__(
             f"locale {locale!r}: {reason}",
-            mend="Use C.UTF-8, or a locale that the package `locales` has, which a tree needs in `include`.",
+            hint="Use C.UTF-8, or a locale that the package `locales` has, which a tree needs in `include`.",
         )
 
 
@@ -723,7 +723,7 @@ class TimezoneMissing(InputError):
     def __init__(self, timezone: str) -> None:
         super().__init__(
             f"the tree has no time zone {timezone!r}",
-            mend="Check its name; a tree of installed packages needs `tzdata` in `include`.",
+            hint="Check its name; a tree of installed packages needs `tzdata` in `include`.",
         )
 
 
@@ -744,7 +744,7 @@ class RecipesForeign(InputError):
         super().__init__(
             f"this belongs to {owner}: recipes and settings of another user are taken only where you name them",
             where=str(path),
-            mend=f"If you trust {owner}: --recipes {recipes}",
+            hint=f"If you trust {owner}: --recipes {recipes}",
         )
 
 
@@ -754,7 +754,7 @@ class ServerFailed(MachineError):
     def __init__(self, log: str) -> None:
         super().__init__(
             "the local Prefect server did not start",
-            mend="`baseforge doctor` says where its folder is; PREFECT_API_URL names another server.",
+            hint="`baseforge doctor` says where its folder is; PREFECT_API_URL names another server.",
             output=log,
         )
 
@@ -766,7 +766,7 @@ class NotPrivate(MachineError):
         super().__init__(
             f"this is not a private file: {why}",
             where=str(path),
-            mend="Remove it and run `baseforge stop`; the next command makes a new one.",
+            hint="Remove it and run `baseforge stop`; the next command makes a new one.",
         )
 
 
@@ -777,7 +777,7 @@ class PortTaken(MachineError):
         super().__init__(
             f"port {port} of this machine cannot be used: {why}",
             where="the setting `server_port`",
-            mend="Choose another port in baseforge.toml (BASEFORGE_SERVER_PORT), or stop that program.",
+            hint="Choose another port in baseforge.toml (BASEFORGE_SERVER_PORT), or stop that program.",
         )
 
 
@@ -788,7 +788,7 @@ class ServerElsewhere(MachineError):
         super().__init__(
             f"the local Prefect server runs on port {port}, not on {wanted}",
             where="the setting `server_port`",
-            mend="`baseforge stop` ends it; the next command starts it on the new port.",
+            hint="`baseforge stop` ends it; the next command starts it on the new port.",
         )
 
 
@@ -796,11 +796,11 @@ class ServicesFailing(MachineError):
     """The Prefect server is up, but its services do not do their work: no night will happen."""
 
     def __init__(self, problem: str, log: Sequence[str], address: str) -> None:
-        mend = "`baseforge doctor` shows its state; `baseforge stop`, and `baseforge serve` starts it anew."
+        hint = "`baseforge doctor` shows its state; `baseforge stop`, and `baseforge serve` starts it anew."
         super().__init__(
             f"the services of the Prefect server do not work: {problem}; no night would happen",
             where=address,
-            mend=mend if log else "Look into the log of that server.",
+            hint=hint if log else "Look into the log of that server.",
             output="\n".join(log),
         )
 
@@ -812,7 +812,7 @@ class ServerEnded(MachineError):
         super().__init__(
             "the local Prefect server has ended: it was stopped, or has failed; no night would happen",
             where=address,
-            mend="`baseforge serve` starts it anew.",
+            hint="`baseforge serve` starts it anew.",
             output="\n".join(log),
         )
 
@@ -827,7 +827,7 @@ class FolderForeign(MachineError):
         super().__init__(
             f"this folder belongs to {owner}, and you are not that user",
             where=str(folder),
-            mend="With sudo: sudo -H. Or name another as the data folder: BASEFORGE_HOME.",
+            hint="With sudo: sudo -H. Or name another as the data folder: BASEFORGE_HOME.",
         )
 
 
@@ -838,7 +838,7 @@ class FolderMovable(MachineError):
         super().__init__(
             f"other users can rename this folder: they may write in {above}, which is not sticky",
             where=str(folder),
-            mend=f"Take that right away (chmod go-w {above}), make it sticky (chmod +t), or name another: {setting}.",
+            hint=f"Take that right away (chmod go-w {above}), make it sticky (chmod +t), or name another: {setting}.",
         )
 
 
@@ -846,7 +846,7 @@ class DataFolderFailed(MachineError):
     """The folder where the factory keeps its data cannot be made."""
 
     def __init__(self, folder: object, reason: str) -> None:
-        super().__init__(f"the data folder {folder} cannot be made: {reason}", mend="Name another: BASEFORGE_HOME.")
+        super().__init__(f"the data folder {folder} cannot be made: {reason}", hint="Name another: BASEFORGE_HOME.")
 
 
 class LockHeld(MachineError):
@@ -856,7 +856,7 @@ class LockHeld(MachineError):
         super().__init__(
             f"this lock was not free within {seconds:g} s: {holder} holds it",
             where=str(path),
-            mend="Wait until that process ends, or end it; then try again.",
+            hint="Wait until that process ends, or end it; then try again.",
         )
 
 
@@ -867,7 +867,7 @@ class ServedAlready(MachineError):
         super().__init__(
             "`baseforge serve` is running already",
             where=str(folder),
-            mend="End that one first, or give this one a data folder of its own: BASEFORGE_HOME.",
+            hint="End that one first, or give this one a data folder of its own: BASEFORGE_HOME.",
         )
 
 
@@ -878,7 +878,7 @@ class ServerHung(MachineError):
         super().__init__(
             f"the local Prefect server (process {pid}) did not answer within {seconds:.0f} s; its log is {log}",
             where=address,
-            mend="Wait if the machine is busy; else `baseforge stop` ends it, and the next command starts it anew.",
+            hint="Wait if the machine is busy; else `baseforge stop` ends it, and the next command starts it anew.",
         )
 
 
@@ -889,7 +889,7 @@ class ServerUnreachable(MachineError):
         super().__init__(
             f"the Prefect server does not answer: {reason}",
             where=address,
-            mend="Check PREFECT_API_URL, and that the server runs. Without PREFECT_API_URL a local server is started.",
+            hint="Check PREFECT_API_URL, and that the server runs. Without PREFECT_API_URL a local server is started.",
         )
 
 
@@ -900,7 +900,7 @@ class ServerDenied(MachineError):
         super().__init__(
             f"the Prefect server denies access (HTTP status {status})",
             where=address,
-            mend="Set PREFECT_API_AUTH_STRING to the server's USER:PASSWORD; for Prefect Cloud set PREFECT_API_KEY.",
+            hint="Set PREFECT_API_AUTH_STRING to the server's USER:PASSWORD; for Prefect Cloud set PREFECT_API_KEY.",
         )
 
 
@@ -911,7 +911,7 @@ class NotAServer(MachineError):
         super().__init__(
             f"what answers here is not a Prefect server: {reason}",
             where=address,
-            mend="Check PREFECT_API_URL: it ends with /api, as in http://prefect.example:4200/api.",
+            hint="Check PREFECT_API_URL: it ends with /api, as in http://prefect.example:4200/api.",
         )
 
 
@@ -924,7 +924,7 @@ class WorkFolderFailed(MachineError):
     def __init__(self, parent: object, reason: str) -> None:
         super().__init__(
             f"no work folder can be made in {parent}: {reason}",
-            mend="Name another: `work` or `memory` in baseforge.toml, or BASEFORGE_WORK or BASEFORGE_MEMORY.",
+            hint="Name another: `work` or `memory` in baseforge.toml, or BASEFORGE_WORK or BASEFORGE_MEMORY.",
         )
 
 
@@ -938,7 +938,7 @@ class InvalidStore(InputError):
         super().__init__(
             f"this is not a store's address: {reason}",
             where=address,
-            mend="Name a folder, `file:///FOLDER` or `s3://BUCKET/PREFIX`.",
+            hint="Name a folder, `file:///FOLDER` or `s3://BUCKET/PREFIX`.",
         )
 
 
@@ -946,7 +946,7 @@ class InvalidKey(InputError):
     """A name that cannot be a document's or a blob's, such as one that leads out of the store."""
 
     def __init__(self, key: str) -> None:
-        super().__init__(f"{key!r} is not a name the store can hold", mend="Names have letters, digits and `._+:@-`.")
+        super().__init__(f"{key!r} is not a name the store can hold", hint="Names have letters, digits and `._+:@-`.")
 
 
 class StoreUnreachable(NetworkFailure, MachineError):
@@ -956,15 +956,15 @@ class StoreUnreachable(NetworkFailure, MachineError):
         super().__init__(
             f"the store does not answer at {endpoint}: {reason}",
             where=address,
-            mend="Check the endpoint, the network and the proxy settings, and that the server runs.",
+            hint="Check the endpoint, the network and the proxy settings, and that the server runs.",
         )
 
 
 class StoreRefused(MachineError):
     """The store is there but does not let us: permissions, credentials, or something it cannot do."""
 
-    def __init__(self, address: str, reason: str, mend: str) -> None:
-        super().__init__(f"the store cannot be used: {reason}", where=address, mend=mend)
+    def __init__(self, address: str, reason: str, hint: str) -> None:
+        super().__init__(f"the store cannot be used: {reason}", where=address, hint=hint)
 
 
 class BlobMissing(BuildError):
@@ -974,7 +974,7 @@ class BlobMissing(BuildError):
         super().__init__(
             f"there is no blob {digest}",
             where=address,
-            mend="Check that this is the store it was kept in; `baseforge build IMAGE` makes what an image lacks anew.",
+            hint="Check that this is the store it was kept in; `baseforge build IMAGE` makes what an image lacks anew.",
         )
 
 
@@ -985,7 +985,7 @@ class BlobDamaged(BuildError):
         super().__init__(
             f"blob {digest} is damaged: what is kept there has {found}",
             where=address,
-            mend="`baseforge build IMAGE --force` puts a good one in its place; check the disk under the store.",
+            hint="`baseforge build IMAGE --force` puts a good one in its place; check the disk under the store.",
         )
 
 
@@ -996,7 +996,7 @@ class RecordDamaged(BuildError):
         super().__init__(
             f"the document {key} cannot be read: {reason}",
             where=address,
-            mend="Put a copy of it back, or remove it; `baseforge build IMAGE` makes a build that can be read.",
+            hint="Put a copy of it back, or remove it; `baseforge build IMAGE` makes a build that can be read.",
         )
 
 
@@ -1004,11 +1004,11 @@ class RecordNewer(RecordDamaged):
     """A document of the store has a newer format than this version knows."""
 
     def __init__(self, address: str, key: str, found: int, known: int) -> None:
-        Problem.__init__(
+        BaseforgeError.__init__(
             self,
             f"the document {key} cannot be read: it has format {found}, and this version knows format {known}",
             where=address,
-            mend="A newer version of Baseforge writes to this store: update this one.",
+            hint="A newer version of Baseforge writes to this store: update this one.",
         )
 
 
@@ -1019,7 +1019,7 @@ class BlobRefused(BuildError):
         super().__init__(
             f"blob {digest} was not kept: what was read has {found}",
             where=address,
-            mend="Something changed it: build again.",
+            hint="Something changed it: build again.",
         )
 
 
@@ -1028,7 +1028,7 @@ class Conflict(BuildError):
 
     def __init__(self, address: str, key: str) -> None:
         super().__init__(
-            f"{key} was written by somebody else meanwhile", where=address, mend="Look again, then try again."
+            f"{key} was written by somebody else meanwhile", where=address, hint="Look again, then try again."
         )
 
 
@@ -1039,14 +1039,14 @@ class ImageMissing(InputError):
     """The store has no such image."""
 
     def __init__(self, image: str, hint: str) -> None:
-        super().__init__(f"the store has no image {image!r}", mend=hint or "`baseforge list` shows what it has.")
+        super().__init__(f"the store has no image {image!r}", hint=hint or "`baseforge list` shows what it has.")
 
 
 class BuildMissing(InputError):
     """The image has no such build."""
 
     def __init__(self, image: str, build: str) -> None:
-        super().__init__(f"{image} has no build {build!r}", mend=f"`baseforge show {image}` shows its newest.")
+        super().__init__(f"{image} has no build {build!r}", hint=f"`baseforge show {image}` shows its newest.")
 
 
 class IngredientsDamaged(BuildError):
@@ -1054,7 +1054,7 @@ class IngredientsDamaged(BuildError):
 
     def __init__(self, digest: str, reason: str) -> None:
         super().__init__(
-            f"blob {digest} holds no recipe: {reason}", mend="Look whether the record was changed by hand."
+            f"blob {digest} holds no recipe: {reason}", hint="Look whether the record was changed by hand."
         )
 
 
@@ -1064,7 +1064,7 @@ class IngredientsMissing(BuildError):
     def __init__(self, image: str, build: str) -> None:
         super().__init__(
             f"the record of {image}@{build} has no ingredients: it is of a time before they were kept",
-            mend=f"`baseforge build {image} --force` makes a build that can be verified.",
+            hint=f"`baseforge build {image} --force` makes a build that can be verified.",
         )
 
 
@@ -1074,7 +1074,7 @@ class InvalidDigest(InputError):
     def __init__(self, text: str, of: str = "") -> None:
         super().__init__(
             f"{text!r} is not {f'the digest {of}' if of else 'a digest'}",
-            mend="A digest is sha256: and 64 hexadecimal digits.",
+            hint="A digest is sha256: and 64 hexadecimal digits.",
         )
 
 
@@ -1084,7 +1084,7 @@ class NotReproduced(BuildError):
     def __init__(self, reference: str, ending: str, verdict: str) -> None:
         super().__init__(
             f"{reference} was not reproduced: {ending}",
-            mend="What differs is said above, and with --json; tools that differ are the likeliest cause.",
+            hint="What differs is said above, and with --json; tools that differ are the likeliest cause.",
         )
         self.verdict = verdict
 
@@ -1096,7 +1096,7 @@ class UnknownArchitecture(InputError):
     """An architecture that has no name in the OCI's specifications."""
 
     def __init__(self, architecture: str, known: Iterable[str]) -> None:
-        super().__init__(f"no image can be made for architecture {architecture!r}", mend=nearest(architecture, known))
+        super().__init__(f"no image can be made for architecture {architecture!r}", hint=nearest(architecture, known))
 
 
 class UnknownPlatform(InputError):
@@ -1105,7 +1105,7 @@ class UnknownPlatform(InputError):
     def __init__(self, platform: str, known: Iterable[str]) -> None:
         names = list(known)
         hint = nearest(platform, names) or f"It is one of {', '.join(names)}."
-        super().__init__(f"no image can be made for platform {platform!r}", mend=hint)
+        super().__init__(f"no image can be made for platform {platform!r}", hint=hint)
 
 
 class PlatformMissing(InputError):
@@ -1114,7 +1114,7 @@ class PlatformMissing(InputError):
     def __init__(self, image: str, platform: str, there: Sequence[str]) -> None:
         super().__init__(
             f"{image} is not for {platform}, only for {', '.join(there)}",
-            mend="Name one of these with `--platform`, or name this one in the recipe's `platforms` and build again.",
+            hint="Name one of these with `--platform`, or name this one in the recipe's `platforms` and build again.",
         )
 
 
@@ -1124,7 +1124,7 @@ class ParentLacksPlatform(InputError):
     def __init__(self, image: str, parent: str, platform: str, there: Sequence[str]) -> None:
         super().__init__(
             f"{image} is to be for {platform}, and {parent}, which it stands on, is there for {', '.join(there)} alone",
-            mend=f"Name {platform} in the `platforms` of {parent}, too: baseforge build {image} builds both.",
+            hint=f"Name {platform} in the `platforms` of {parent}, too: baseforge build {image} builds both.",
         )
 
 
@@ -1134,7 +1134,7 @@ class EmulationMissing(MachineError):
     def __init__(self, image: str, platform: str, why: str) -> None:
         super().__init__(
             f"this machine cannot run programs for {platform}, and {image} needs that: {why}",
-            mend="sudo ./baseforge setup --emulation brings QEMU and registers it.",
+            hint="sudo ./baseforge setup --emulation brings QEMU and registers it.",
         )
 
 
@@ -1142,7 +1142,7 @@ class LayerDamaged(BuildError):
     """A layer does not unpack to what its image says."""
 
     def __init__(self, digest: str, reason: str) -> None:
-        super().__init__(f"layer {digest} is damaged: {reason}", mend="Build again; if it stays so, check the disk.")
+        super().__init__(f"layer {digest} is damaged: {reason}", hint="Build again; if it stays so, check the disk.")
 
 
 class UnknownFormat(InputError):
@@ -1152,7 +1152,7 @@ class UnknownFormat(InputError):
         super().__init__(
             "the file's ending does not say what to export",
             where=str(path),
-            mend="Use .tar.zst (root filesystem, compressed), .tar (plain) or .oci.tar (image, for `docker load`).",
+            hint="Use .tar.zst (root filesystem, compressed), .tar (plain) or .oci.tar (image, for `docker load`).",
         )
 
 
@@ -1160,7 +1160,7 @@ class ExportRefused(InputError):
     """The file to export to cannot be written."""
 
     def __init__(self, path: object, reason: str) -> None:
-        super().__init__(f"cannot be written: {reason}", where=str(path), mend="Name a file where you may write.")
+        super().__init__(f"cannot be written: {reason}", where=str(path), hint="Name a file where you may write.")
 
 
 # Container engine and builders
@@ -1172,7 +1172,7 @@ class ContextMissing(InputError):
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(
             f"the docker context {name!r} cannot be used: {reason}",
-            mend="`docker context ls` lists them, `docker context use NAME` selects one; DOCKER_CONTEXT comes first.",
+            hint="`docker context ls` lists them, `docker context use NAME` selects one; DOCKER_CONTEXT comes first.",
         )
 
 
@@ -1183,7 +1183,7 @@ class EngineUnreachable(MachineError):
         super().__init__(
             f"the container engine does not answer: {reason}",
             where=endpoint,
-            mend="Start it, or choose another by `docker context use` or DOCKER_HOST; `./baseforge doctor` says more.",
+            hint="Start it, or choose another by `docker context use` or DOCKER_HOST; `./baseforge doctor` says more.",
         )
 
 
@@ -1194,7 +1194,7 @@ class EngineForbidden(MachineError):
         super().__init__(
             "this user may not use the container engine",
             where=endpoint,
-            mend="Run with sudo, or have `sudo usermod --append --groups docker $USER` run, and log in again.",
+            hint="Run with sudo, or have `sudo usermod --append --groups docker $USER` run, and log in again.",
         )
 
 
@@ -1205,7 +1205,7 @@ class EngineLost(MachineError):
         super().__init__(
             f"the container engine broke off while {doing}: {reason}",
             where=endpoint,
-            mend="See the engine's own log for why, start it again, then build again.",
+            hint="See the engine's own log for why, start it again, then build again.",
         )
 
 
@@ -1216,7 +1216,7 @@ class EngineRefused(BuildError):
         super().__init__(
             f"the container engine refused {doing}: {reason}",
             where=endpoint,
-            mend="Its disk is full: `docker system df` shows what takes the space, `docker info` which folder it is in."
+            hint="Its disk is full: `docker system df` shows what takes the space, `docker info` which folder it is in."
             if "no space left on device" in reason
             else "See the engine's own log; `./baseforge doctor` says which engine this is.",
         )
@@ -1228,7 +1228,7 @@ class DigestMismatch(BuildError):
     def __init__(self, builder: str, expected: str, found: str) -> None:
         super().__init__(
             f"the builder {builder!r} changed the image: {expected} went in, {found} came back",
-            mend="It was not kept. Use another builder, and find out what this one does to images.",
+            hint="It was not kept. Use another builder, and find out what this one does to images.",
         )
 
 
@@ -1252,7 +1252,7 @@ class RegistryUnreachable(NetworkFailure):
         super().__init__(
             f"the registry does not answer: {reason}",
             where=registry,
-            mend="Check `registry` in baseforge.toml, the network and the proxy settings.",
+            hint="Check `registry` in baseforge.toml, the network and the proxy settings.",
             output=output,
         )
 
@@ -1264,7 +1264,7 @@ class InvalidRegistry(InputError):
         super().__init__(
             "this is not a name that a registry can have",
             where=reference,
-            mend="`registry` in baseforge.toml is HOST[:PORT][/PREFIX], in lower case and without https://.",
+            hint="`registry` in baseforge.toml is HOST[:PORT][/PREFIX], in lower case and without https://.",
         )
 
 
@@ -1275,7 +1275,7 @@ class RegistrySpeaksHttp(InputError):
         super().__init__(
             "the registry speaks plain http",
             where=registry,
-            mend="If that is meant to be so, set `registry_insecure = true` in baseforge.toml.",
+            hint="If that is meant to be so, set `registry_insecure = true` in baseforge.toml.",
         )
 
 
@@ -1286,7 +1286,7 @@ class RegistryDenied(BuildError):
         super().__init__(
             "the registry denies access",
             where=registry,
-            mend=f"Log in with `skopeo login {registry.partition('/')[0]}` as an account that may push there.",
+            hint=f"Log in with `skopeo login {registry.partition('/')[0]}` as an account that may push there.",
         )
 
 
@@ -1308,18 +1308,18 @@ class RegistryChanged(BuildError):
         super().__init__(
             f"the registry has another image: {expected} went in, {found} is there",
             where=reference,
-            mend="Somebody else pushes to this name, or the registry rewrites images: neither can be trusted.",
+            hint="Somebody else pushes to this name, or the registry rewrites images: neither can be trusted.",
         )
 
 
 class NamesBehind(BuildError):
     """A build is in the store, and something that should follow it, in the registry or the engine, could not."""
 
-    def __init__(self, image: str, build: str, problem: Problem) -> None:
+    def __init__(self, image: str, build: str, problem: BaseforgeError) -> None:
         super().__init__(
-            f"{problem.what} (build {build} is in the store, but not all names of {image} point to it)",
+            f"{problem.message} (build {build} is in the store, but not all names of {image} point to it)",
             where=problem.where,
-            mend=f"{problem.mend} The next build of {image} goes on from there, and so does `baseforge gc`.".lstrip(),
+            hint=f"{problem.hint} The next build of {image} goes on from there, and so does `baseforge gc`.".lstrip(),
             output=problem.output,
         )
         self.status = problem.status
@@ -1329,7 +1329,7 @@ class NightFailed(BuildError):
     """Some images of a night failed; `night` is the whole night as JSON."""
 
     def __init__(self, images: list[str], night: str) -> None:
-        super().__init__(f"failed: {', '.join(images)}", mend="`baseforge log IMAGE` shows what each printed.")
+        super().__init__(f"failed: {', '.join(images)}", hint="`baseforge log IMAGE` shows what each printed.")
         self.night = night
 
 
@@ -1355,7 +1355,7 @@ class UnknownRecipe(InputError):
 
     def __init__(self, name: str, folder: object, known: Sequence[str]) -> None:
         there = f"There are: {', '.join(known)}." if known else "`--recipes DIR` names another folder."
-        super().__init__(f"there is no recipe {name!r} in {folder}", mend=nearest(name, known) or there)
+        super().__init__(f"there is no recipe {name!r} in {folder}", hint=nearest(name, known) or there)
 
 
 class FileNotMade(BuildError):
@@ -1363,7 +1363,7 @@ class FileNotMade(BuildError):
 
     def __init__(self, source: str) -> None:
         super().__init__(
-            f"`build` did not make {source!r}", mend="Check the commands in `build` and the names in `from`."
+            f"`build` did not make {source!r}", hint="Check the commands in `build` and the names in `from`."
         )
 
 
@@ -1372,7 +1372,7 @@ class EngineUnfit(InputError):
 
     def __init__(self, image: str, engine: str, variant: str) -> None:
         super().__init__(
-            f"{image}: engine {engine} has no variant {variant!r}", mend="Leave `--engine` out, or change `variant`."
+            f"{image}: engine {engine} has no variant {variant!r}", hint="Leave `--engine` out, or change `variant`."
         )
 
 
@@ -1380,7 +1380,7 @@ class DockerfileFailed(BuildError):
     """A builder could not do what a Dockerfile says; `output` is BuildKit's own excerpt."""
 
     def __init__(self, where: str, reason: str, output: str) -> None:
-        super().__init__(reason, where=where, output=output, mend="The build's log has all that the builder printed.")
+        super().__init__(reason, where=where, output=output, hint="The build's log has all that the builder printed.")
 
 
 class DockerfileOffline(InputError):
@@ -1391,15 +1391,15 @@ class DockerfileOffline(InputError):
             f"{source} would be fetched, and this build has no network",
             where=where,
             output=output,
-            mend="Name a recipe in `contexts`, or keep the file in the recipe's folder; else say `network: default`.",
+            hint="Name a recipe in `contexts`, or keep the file in the recipe's folder; else say `network: default`.",
         )
 
 
 class DockerfileUnfit(InputError):
     """A Dockerfile says what an image of ours cannot hold, or what the chosen builder cannot do."""
 
-    def __init__(self, image: str, what: str, mend: str) -> None:
-        super().__init__(f"{image}: {what}", mend=mend)
+    def __init__(self, image: str, message: str, hint: str) -> None:
+        super().__init__(f"{image}: {message}", hint=hint)
 
 
 class SecretUnknown(MachineError):
@@ -1408,7 +1408,7 @@ class SecretUnknown(MachineError):
     def __init__(self, image: str, setting: str, name: str, reason: str) -> None:
         super().__init__(
             f"{image} needs {name!r} of the setting `{setting}`: {reason}",
-            mend=f"Say in baseforge.toml where it is: [{setting}], {name} = PATH; never in a recipe.",
+            hint=f"Say in baseforge.toml where it is: [{setting}], {name} = PATH; never in a recipe.",
         )
 
 
@@ -1418,7 +1418,7 @@ class SecretLeaked(BuildError):
     def __init__(self, image: str, name: str, place: str) -> None:
         super().__init__(
             f"{image}: the secret {name!r} is in {place}",
-            mend="Use it inside the RUN that mounts it, and write nothing of it; then make the secret a new one.",
+            hint="Use it inside the RUN that mounts it, and write nothing of it; then make the secret a new one.",
         )
 
 
@@ -1431,7 +1431,7 @@ class BuildxMissing(MachineError):
     def __init__(self) -> None:
         super().__init__(
             "the docker command has no buildx, which all drivers but `docker` need",
-            mend="Install docker-buildx (or docker-buildx-plugin), or put it into ~/.docker/cli-plugins.",
+            hint="Install docker-buildx (or docker-buildx-plugin), or put it into ~/.docker/cli-plugins.",
         )
 
 
@@ -1442,7 +1442,7 @@ class BuildxTooOld(MachineError):
         super().__init__(
             f"this buildx does not know {option} yet",
             where=f"docker buildx {command}",
-            mend="Install a newer docker-buildx (docker-buildx-plugin), or put one into ~/.docker/cli-plugins.",
+            hint="Install a newer docker-buildx (docker-buildx-plugin), or put one into ~/.docker/cli-plugins.",
         )
 
 
@@ -1459,7 +1459,7 @@ class UnknownBuilder(InputError):
     def __init__(self, name: str, known: Iterable[str]) -> None:
         known = sorted(known)
         hint = nearest(name, known) or f"There are {', '.join(known)}."
-        super().__init__(f"there is no builder {name!r}", mend=f"{hint} `baseforge builder list` shows them all.")
+        super().__init__(f"there is no builder {name!r}", hint=f"{hint} `baseforge builder list` shows them all.")
 
 
 class BuilderFailed(BuildError):
@@ -1469,7 +1469,7 @@ class BuilderFailed(BuildError):
         super().__init__(
             f"{doing} failed: {reason}",
             where=f"builder {name} ({driver})",
-            mend="The build's log has all that buildx and the builder printed.",
+            hint="The build's log has all that buildx and the builder printed.",
         )
 
 
@@ -1480,7 +1480,7 @@ class BuilderUnreachable(NetworkFailure, MachineError):
         super().__init__(
             f"the builder does not answer as it should: {reason}",
             where=endpoint,
-            mend="Check the address, that buildkitd runs there, and the certificates: authority, dates, host name.",
+            hint="Check the address, that buildkitd runs there, and the certificates: authority, dates, host name.",
         )
 
 
@@ -1491,7 +1491,7 @@ class ClusterUnreachable(NetworkFailure, MachineError):
         super().__init__(
             f"there is no Kubernetes cluster to be reached: {reason}",
             where=where,
-            mend="Name it in ~/.kube/config or by KUBECONFIG, and check the network, as with `kubectl cluster-info`.",
+            hint="Name it in ~/.kube/config or by KUBECONFIG, and check the network, as with `kubectl cluster-info`.",
         )
 
 
@@ -1502,7 +1502,7 @@ class BuilderRefused(InputError):
         super().__init__(
             f"it cannot be created: {reason}",
             where=f"builder {name} ({driver})",
-            mend="Correct its description: `driver`, `options`, `endpoint`, `config`, `flags`, `platforms`.",
+            hint="Correct its description: `driver`, `options`, `endpoint`, `config`, `flags`, `platforms`.",
         )
 
 
@@ -1513,7 +1513,7 @@ class BuilderDiffers(InputError):
         super().__init__(
             "it is there, with another driver, address or other options than are asked for",
             where=f"builder {name}",
-            mend=f"After `baseforge builder rm {name}` a build makes it anew; `baseforge builder inspect` shows it.",
+            hint=f"After `baseforge builder rm {name}` a build makes it anew; `baseforge builder inspect` shows it.",
         )
 
 
@@ -1523,7 +1523,7 @@ class OtherContext(InputError):
     def __init__(self, name: str) -> None:
         super().__init__(
             f"the builder {name!r} is the engine of another docker context",
-            mend=f"Select that first: `docker context use {name}`, or DOCKER_CONTEXT={name}.",
+            hint=f"Select that first: `docker context use {name}`, or DOCKER_CONTEXT={name}.",
         )
 
 
@@ -1534,15 +1534,15 @@ class BuilderTooOld(MachineError):
         super().__init__(
             f"its BuildKit is {version}; {oldest} is the oldest that will do",
             where=f"builder {name} ({driver})",
-            mend="Give it a newer image (driver option `image`), or update the daemon.",
+            hint="Give it a newer image (driver option `image`), or update the daemon.",
         )
 
 
 class InvalidBuilder(InputError):
     """What the command line says of a builder cannot be; nothing was created or changed."""
 
-    def __init__(self, what: str, mend: str = "") -> None:
-        super().__init__(what, mend=mend or "`baseforge builder create --help` says what can be given.")
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint or "`baseforge builder create --help` says what can be given.")
 
 
 class EngineItself(InputError):
@@ -1551,7 +1551,7 @@ class EngineItself(InputError):
     def __init__(self, name: str, doing: str) -> None:
         super().__init__(
             f"the builder {name!r} is the engine of a docker context itself: it cannot be {doing}",
-            mend="Its context brings it along and takes it away: see `docker context ls`.",
+            hint="Its context brings it along and takes it away: see `docker context ls`.",
         )
 
 
@@ -1562,15 +1562,15 @@ class BuilderAsleep(BuildError):
         super().__init__(
             f"it does not run: its status is {status or 'unknown'}",
             where=f"builder {name}",
-            mend=f"`baseforge builder inspect --bootstrap {name}` starts it.",
+            hint=f"`baseforge builder inspect --bootstrap {name}` starts it.",
         )
 
 
 class BuilderNotStarted(BuildError):
     """A builder that was to be started does not come up."""
 
-    def __init__(self, name: str, reason: str, mend: str) -> None:
-        super().__init__(f"it does not start: {reason.strip()}", where=f"builder {name}", mend=mend)
+    def __init__(self, name: str, reason: str, hint: str) -> None:
+        super().__init__(f"it does not start: {reason.strip()}", where=f"builder {name}", hint=hint)
 
 
 class BuilderFailing(BuildError):
@@ -1580,5 +1580,5 @@ class BuilderFailing(BuildError):
         super().__init__(
             f"it was not removed: what it runs on does not answer ({reason})",
             where=f"builder {name}",
-            mend="`--force` forgets it all the same; its container and its cache stay where they are, then.",
+            hint="`--force` forgets it all the same; its container and its cache stay where they are, then.",
         )

@@ -87,7 +87,7 @@ class Source:
         try:
             self.blobs.fetch_blob(digest, path)
         except BlobDamaged as damaged:
-            self.log(f"{self.recipe.source}: {damaged.what}")
+            self.log(f"{self.recipe.source}: {damaged.message}")
             self._put(digest)
             self.blobs.fetch_blob(digest, path)
 

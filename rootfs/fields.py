@@ -46,7 +46,7 @@ def _known_platform(value: str) -> str:
     try:
         architecture_of(value)
     except UnknownPlatform as error:
-        raise ValueError(f"{error.what}. {error.mend}") from error
+        raise ValueError(f"{error.message}. {error.hint}") from error
     return value
 
 

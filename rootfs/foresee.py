@@ -73,7 +73,7 @@ class Prospect:
 
 
 def foresee(prospect: Prospect) -> Iterator[bytes]:
-    """Each piece of the layer compressed, which is in the memo then; again when stage one is over. Raises Problem."""
+    """Each piece of the layer compressed, kept then; again when stage one is over. Raises BaseforgeError."""
     squeezer, tree = Squeezer(Frames(prospect.memo)), prospect.tree()
     packages = {path: piece.package for path, piece in tree.pieces.items() if _is_summed(piece.member) and steady(path)}
     yield from map(squeezer, prospect.packed(tree, packages))

@@ -11,14 +11,22 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from rootfs.download import Archive, download
-from rootfs.errors import AccessDenied, ArchiveUnreachable, BlobDamaged, BlobMissing, PoolDamaged, PoolLacks, Problem
+from rootfs.errors import (
+    AccessDenied,
+    ArchiveUnreachable,
+    BaseforgeError,
+    BlobDamaged,
+    BlobMissing,
+    PoolDamaged,
+    PoolLacks,
+)
 from rootfs.lock import Package
 from rootfs.run import Log
 from rootfs.transfer import ANONYMOUS, Transfers
 
 ASKING = 16  # threads that ask the store what it has: one question takes a server milliseconds
 
-Bad = Mapping[Package, Problem]  # packages whose blob cannot be used, each with BlobDamaged or BlobMissing
+Bad = Mapping[Package, BaseforgeError]  # packages whose blob cannot be used, each with BlobDamaged or BlobMissing
 
 
 class Blobs(Protocol):
@@ -95,7 +103,7 @@ def lay_out(packages: Iterable[Package], blobs: Blobs, folder: Path, *, threads:
     Raises DiskFull and what else the blobs raise.
     """
 
-    def write(package: Package) -> Problem | None:
+    def write(package: Package) -> BaseforgeError | None:
         try:
             blobs.fetch_blob(package.digest, folder / package.file_name)
         except (BlobDamaged, BlobMissing) as problem:
@@ -123,7 +131,7 @@ def lay_out_healed(
     """
     bad = lay_out(packages, blobs, folder)
     for package, problem in bad.items():
-        log(f"{package.file_name}: {problem.what}")
+        log(f"{package.file_name}: {problem.message}")
     if bad and offline:
         raise _beyond_help(dict.fromkeys(bad, "no archive is asked when offline"), bad)
     if bad:
@@ -145,7 +153,7 @@ def _replace(bad: Bad, blobs: Blobs, archive: Archive) -> dict[Package, str]:
         failed = download(list(bad), archive, keep)
     except (AccessDenied, ArchiveUnreachable) as problem:
         failed = {package: problem for package in bad if package not in replaced}
-    return {package: f"{problem.what} ({problem.where})" for package, problem in failed.items()}
+    return {package: f"{problem.message} ({problem.where})" for package, problem in failed.items()}
 
 
 def _beyond_help(reasons: Mapping[Package, str], bad: Bad) -> PoolDamaged:

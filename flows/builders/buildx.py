@@ -52,7 +52,7 @@ class Buildx:
             words = ["build", "--builder", self.name, *base, *usual, *output, "context"]
             buildx(*words, wait=THROUGH, cwd=folder, log=self.log)
         except BuildxFailed as error:
-            raise BuilderFailed(self.name, self.driver, "importing", error.what) from error
+            raise BuilderFailed(self.name, self.driver, "importing", error.message) from error
         back = folder / "back"
         if (found := _digests(back)) != image.manifest_digest:
             raise DigestMismatch(self.name, image.manifest_digest, found)

@@ -7,7 +7,7 @@ import time
 
 from flows.builders.engine import FAULTS, LABEL, Engine, connect
 from rootfs.builder import BuilderPlan
-from rootfs.errors import Problem
+from rootfs.errors import BaseforgeError
 
 NODE = "buildx_buildkit_"  # what buildx puts before a node's name
 LATE = 2.0  # seconds in which an engine may still finish a container that nobody waits for any more
@@ -37,7 +37,7 @@ def remove_leftovers(prefix: str, *, late: bool = False) -> None:
     An engine goes on making a container that it was asked for: where it may be `late`, look again for a while.
     """
     until = time.monotonic() + (LATE if late else 0)
-    with contextlib.suppress(Problem), connect() as engine:
+    with contextlib.suppress(BaseforgeError), connect() as engine:
         while not _removed(engine, f"{NODE}{prefix}") and time.monotonic() < until:
             time.sleep(0.2)
         _remove_probes(engine)

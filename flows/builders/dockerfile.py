@@ -15,7 +15,14 @@ from typing import Any
 from flows.builders.command import buildx, plain, quoted
 from flows.builders.secrets import Secrets
 from flows.image.oci import Image, blob_path
-from rootfs.errors import BuilderFailed, BuildxFailed, DockerfileFailed, DockerfileOffline, Problem, ProgramFailed
+from rootfs.errors import (
+    BaseforgeError,
+    BuilderFailed,
+    BuildxFailed,
+    DockerfileFailed,
+    DockerfileOffline,
+    ProgramFailed,
+)
 from rootfs.run import Log
 
 LONGEST = 3600.0  # seconds a Dockerfile may take
@@ -108,7 +115,7 @@ def call(
         buildx(*words, str(order.context), wait=LONGEST, cwd=folder, log=masked, more=more)
     except BuildxFailed as error:
         said = error.__cause__.output if isinstance(error.__cause__, ProgramFailed) else ""
-        raise _explained(order, order.secrets.masked(error.what), order.secrets.masked(said), builder) from None
+        raise _explained(order, order.secrets.masked(error.message), order.secrets.masked(said), builder) from None
 
 
 def _policy(allowed: Sequence[str]) -> dict[str, Any]:
@@ -117,7 +124,7 @@ def _policy(allowed: Sequence[str]) -> dict[str, Any]:
     return {"version": 1, "rules": [{"action": word, "selector": {"identifier": each}} for word, each in rules]}
 
 
-def _explained(order: Order, reason: str, said: str, builder: tuple[str, str]) -> Problem:
+def _explained(order: Order, reason: str, said: str, builder: tuple[str, str]) -> BaseforgeError:
     if SOLVING not in reason or BROKEN.search(reason):
         return BuilderFailed(*builder, "building", reason)
     line, excerpt = _place(said)

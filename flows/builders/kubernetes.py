@@ -21,7 +21,7 @@ from ruamel.yaml.error import YAMLError
 
 from flows.builders.engine import LABEL
 from rootfs.builder import BuilderPlan
-from rootfs.errors import ClusterUnreachable, Problem
+from rootfs.errors import BaseforgeError, ClusterUnreachable
 from rootfs.run import proxies, run
 
 KUBECTL = "kubectl"
@@ -59,7 +59,7 @@ def remove_leftovers(prefix: str, *, late: bool = False) -> None:  # noqa: ARG00
     """Remove the deployments of runs' builders whose names begin so: `buildx rm --force` forgets a builder even where
     the cluster does not answer it.
     """
-    with contextlib.suppress(Problem):
+    with contextlib.suppress(BaseforgeError):
         _cluster()
         for item in _get("deployments,statefulsets", "--all-namespaces", f"--selector={LABEL}"):
             if item["metadata"]["name"].startswith(prefix.replace("_", "-")):
@@ -76,7 +76,7 @@ def explain(name: str, plan: BuilderPlan) -> str:
     space = [f"--namespace={plan.options['namespace']}"] if "namespace" in plan.options else []
     try:
         items = _get("deployments,statefulsets,pods", f"--selector=app={name.replace('_', '-')}0", *space)
-    except Problem:
+    except BaseforgeError:
         return ""
     return "; ".join(dict.fromkeys(reason for item in items for reason in _reasons(item.get("status", {}))))
 

@@ -14,13 +14,13 @@ from flows.builders.engine import context_name
 from flows.builders.listing import Node, driver_of, known, values
 from rootfs.builder import BuilderPlan
 from rootfs.errors import (
+    BaseforgeError,
     BuilderDiffers,
     BuilderFailed,
     BuilderRefused,
     BuilderTooOld,
     BuildxFailed,
     OtherContext,
-    Problem,
 )
 from rootfs.run import Log
 
@@ -119,7 +119,7 @@ def _create(name: str, plan: BuilderPlan, log: Log) -> None:
     try:
         buildx("create", "--name", name, *described(plan), log=log)
     except BuildxFailed as error:
-        raise BuilderRefused(name, plan.driver, error.what) from error
+        raise BuilderRefused(name, plan.driver, error.message) from error
 
 
 def start(taken: Taken, log: Log) -> str:
@@ -133,7 +133,7 @@ def start(taken: Taken, log: Log) -> str:
     try:
         said = buildx("inspect", "--bootstrap", taken.name, wait=taken.plan.timeout + spare, log=log)
     except BuildxFailed as error:
-        reason = DRIVERS[taken.driver].explain(taken.name, taken.plan) or error.what
+        reason = DRIVERS[taken.driver].explain(taken.name, taken.plan) or error.message
         raise BuilderFailed(taken.name, taken.driver, "starting", reason) from error
     for fault in values("Error", said):
         raise BuilderFailed(taken.name, taken.driver, "starting", fault)
@@ -171,7 +171,7 @@ def remove(name: str, driver: str, *, late: bool = False) -> None:
 
     With `late` its engine may still be making it.
     """
-    with contextlib.suppress(Problem):  # it never came to be, or its engine is gone and buildx has forgotten it
+    with contextlib.suppress(BaseforgeError):  # it never came to be, or its engine is gone and buildx has forgotten it
         buildx("rm", "--force", name)
     DRIVERS[driver].remove_leftovers(name, late=late)
 
@@ -179,7 +179,7 @@ def remove(name: str, driver: str, *, late: bool = False) -> None:
 def remove_all(run_ids: Collection[str]) -> None:
     """Remove every builder that these runs have made. Never raises."""
     prefixes = tuple(f"{PREFIX}{run_id}-" for run_id in run_ids)
-    with contextlib.suppress(Problem):
+    with contextlib.suppress(BaseforgeError):
         for name in known():
             if name.startswith(prefixes):
                 buildx("rm", "--force", name)

@@ -119,7 +119,7 @@ def _create(name: str, plan: BuilderPlan, *words: str) -> str:
     try:
         return buildx("create", *words, *described(plan)).strip()
     except BuildxFailed as error:
-        reason = re.sub(r"^failed to initialize builder \S+ \(\S+\): ", "", error.what)
+        reason = re.sub(r"^failed to initialize builder \S+ \(\S+\): ", "", error.message)
         raise BuilderRefused(name, plan.driver, reason) from error
 
 
@@ -135,14 +135,14 @@ def _reach(plan: BuilderPlan) -> None:
 def boot(name: str, log: Log) -> Listed:
     """Start each node that does not run. Raises UnknownBuilder and BuilderNotStarted."""
     _existing(name, "", engine=True)
-    mend = f"`baseforge builder inspect {name}` shows how it was created."
+    hint = f"`baseforge builder inspect {name}` shows how it was created."
     try:
         buildx("inspect", "--bootstrap", name, wait=START, log=lambda line: log(line) if line.startswith("#") else None)
     except BuildxFailed as error:
-        raise BuilderNotStarted(name, error.what, mend) from error
+        raise BuilderNotStarted(name, error.message, hint) from error
     builder = find(name)
     if builder.errors or any(node.status != RUNNING for node in builder.nodes):
-        raise BuilderNotStarted(name, "; ".join(builder.errors) or f"it is {builder.status}", mend)
+        raise BuilderNotStarted(name, "; ".join(builder.errors) or f"it is {builder.status}", hint)
     return builder
 
 
@@ -153,7 +153,7 @@ def first_boot(name: str, log: Log, *, undo: bool) -> None:
     except BuilderNotStarted as error:
         if undo:
             buildx("rm", name)
-            error.mend = "It was removed again. Look at its options, such as `image` and `network`."
+            error.hint = "It was removed again. Look at its options, such as `image` and `network`."
         raise
 
 
@@ -211,6 +211,6 @@ def remove(name: str, *, keep_state: bool = False, keep_daemon: bool = False, fo
         if not force or name in known():
             begin = f"failed to remove {name}: "
             reasons = [line.removeprefix(begin) for line in said if line.startswith(begin)]
-            raise BuildxFailed("rm", "\n".join(reasons) or error.what) from error
+            raise BuildxFailed("rm", "\n".join(reasons) or error.message) from error
     if builder.selected:  # else buildx would select the next builder of that name
         buildx("use", context_name())

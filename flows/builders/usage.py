@@ -99,7 +99,7 @@ def _told(builder: Listed) -> Usage:
     try:
         return _of(_awake(builder))
     except (BuilderAsleep, BuildxFailed, OtherContext) as error:
-        reason = "; ".join(builder.errors) or error.what
+        reason = "; ".join(builder.errors) or error.message
         return Usage(builder=builder.name, driver=builder.driver, status=builder.status, error=reason)
 
 

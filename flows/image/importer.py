@@ -9,7 +9,7 @@ from docker.errors import APIError, ImageNotFound
 from flows.builders import Builder
 from flows.builders.engine import LABEL, Engine
 from flows.image.oci import Image
-from rootfs.errors import DigestMismatch, Problem
+from rootfs.errors import BaseforgeError, DigestMismatch
 
 
 def import_image(image: Image, builder: Builder) -> str:
@@ -80,5 +80,5 @@ def discard(engine: Engine, image_ids: Iterable[str]) -> None:
     for image_id in image_ids:
         try:
             drop(engine, image_id)
-        except Problem:
+        except BaseforgeError:
             return

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from flows.publish.record import Record
 from flows.store import Store
 from flows.store.intact import is_intact
-from rootfs.errors import BlobDamaged, BlobMissing, InvalidKey, Problem
+from rootfs.errors import BaseforgeError, BlobDamaged, BlobMissing, InvalidKey
 
 
 def is_whole(store: Store, record: Record) -> bool:
@@ -22,7 +22,7 @@ def require(store: Store, record: Record) -> None:
         raise problem
 
 
-def damage(store: Store, record: Record, *, read: bool = False) -> list[Problem]:
+def damage(store: Store, record: Record, *, read: bool = False) -> list[BaseforgeError]:
     """The blobs of a build that are missing or damaged: an error for each, BlobMissing or BlobDamaged.
 
     Small ones (index, manifests, configs, inventory, recipe, log) are always read. A layer's length is compared with
@@ -45,7 +45,7 @@ class _Look:
     """What a look at the blobs of one build has found, and the lengths of its layers."""
 
     store: Store
-    found: list[Problem] = field(default_factory=list)
+    found: list[BaseforgeError] = field(default_factory=list)
     layers: dict[str, int] = field(default_factory=dict)
 
     def small(self, digest: str) -> bytes:

@@ -49,7 +49,7 @@ def _read(store: Store, key: str) -> Record | None:
     try:
         record = documents.read(store, key, Record)
     except InvalidKey as error:
-        raise RecordDamaged(store.address, key, error.what) from None
+        raise RecordDamaged(store.address, key, error.message) from None
     if record and record.key != key:
         raise RecordDamaged(store.address, key, f"it is the record of build {record.build!r} of {record.image!r}")
     return record

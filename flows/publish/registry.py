@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from flows.image.oci import Image, digest_of
 from flows.image.several import Index
 from rootfs.errors import (
+    BaseforgeError,
     InvalidRegistry,
-    Problem,
     ProgramFailed,
     ProgramTimedOut,
     RegistryAbsent,
@@ -145,7 +145,7 @@ def _skopeo(words: Sequence[str], reference: str, timeout: float, log: Log | Non
         raise _failure(reference, error.output) from error
 
 
-def _failure(reference: str, output: str) -> Problem:
+def _failure(reference: str, output: str) -> BaseforgeError:
     """skopeo's words as an error of ours."""
     said = output.lower()
     if any(words in said for words in INVALID):

@@ -192,7 +192,7 @@ def differences(store: Store, then: Expected, made: Image, folder: Path, log: Lo
         if then.config and then.config != made.config_digest and (config := _document(store, then.config)):
             return [f"the image's settings: {_told(config, made, folder)}"]
     except BlobMissing as error:
-        return [f"the store cannot show what differs: {error.what}"]
+        return [f"the store cannot show what differs: {error.message}"]
     return [] if then.manifest == made.manifest_digest else [f"the store cannot show what differs from {then.manifest}"]
 
 

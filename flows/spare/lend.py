@@ -19,7 +19,7 @@ from pathlib import Path
 
 from flows.spare import alike, fork, keep, talk
 from rootfs import lock
-from rootfs.errors import Problem
+from rootfs.errors import BaseforgeError
 
 LINGER = 3600.0  # seconds
 LATER = (  # what nearly every command loads where it is used
@@ -176,7 +176,7 @@ def load() -> Callable[[], object]:
 
     for module in LATER:
         importlib.import_module(module)
-    with contextlib.suppress(Problem):  # which who needs it meets, too
+    with contextlib.suppress(BaseforgeError):  # which who needs it meets, too
         lock.native_architecture()
         lock.package_versions(("dpkg",))  # and with it all others, until dpkg changes any
     return run

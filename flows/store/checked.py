@@ -8,7 +8,7 @@ import io
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Protocol
 
-from rootfs.errors import Problem
+from rootfs.errors import BaseforgeError
 
 CHUNK = 1 << 20
 
@@ -21,7 +21,7 @@ class Checked(io.RawIOBase):
     `read` gives up to so many bytes of the source, none at its end; `wrong` makes the error from what was found.
     """
 
-    def __init__(self, read: Read, digest: str, wrong: Callable[[str], Problem]) -> None:
+    def __init__(self, read: Read, digest: str, wrong: Callable[[str], BaseforgeError]) -> None:
         self._read, self._digest, self._wrong = read, digest, wrong
         self._hash, self.size = hashlib.sha256(), 0  # of what has passed
 
@@ -53,7 +53,7 @@ class Checked(io.RawIOBase):
 
 
 @contextlib.contextmanager
-def checked(read: Read, digest: str, wrong: Callable[[str], Problem]) -> Iterator[BinaryIO]:
+def checked(read: Read, digest: str, wrong: Callable[[str], BaseforgeError]) -> Iterator[BinaryIO]:
     """A buffered stream of the source; leaving the block reads and checks the rest.
 
     A reader that failed on wrong bytes gets the error of the wrong bytes: its own is only the consequence.
@@ -61,7 +61,7 @@ def checked(read: Read, digest: str, wrong: Callable[[str], Problem]) -> Iterato
     source = Checked(read, digest, wrong)
     try:
         yield io.BufferedReader(source, CHUNK)
-    except Problem:
+    except BaseforgeError:
         raise
     except Exception:
         source.finish()

@@ -20,7 +20,7 @@ from flows.store.intact import is_intact, length
 from flows.store.names import blob_key, document_key, is_plain
 from rootfs import locks, private
 from rootfs.disk import disk_full
-from rootfs.errors import BlobDamaged, BlobMissing, BlobRefused, Conflict, Problem, StoreRefused
+from rootfs.errors import BaseforgeError, BlobDamaged, BlobMissing, BlobRefused, Conflict, StoreRefused
 
 LOCK = ".lock"
 READ_ONLY = 0o444  # a blob never changes; the umask takes away from this
@@ -51,7 +51,7 @@ class FolderStore:
     def prepared(self, source: Path, digest: str) -> Iterator[None]:
         """A draft of the blob is written and synced meanwhile, which `put_blob` only has to name."""
         with contextlib.ExitStack() as held:
-            with contextlib.suppress(Problem):  # which `put_blob` meets too
+            with contextlib.suppress(BaseforgeError):  # which `put_blob` meets too
                 if not self.has_blob(digest, length(source)):
                     self._make()
                     new = held.enter_context(draft(self.folder, self._errors, READ_ONLY))
@@ -178,8 +178,8 @@ class FolderStore:
             for name in key.split("/"):
                 path /= name
                 if path.is_symlink():
-                    mend = "Remove that link, or name another as the store. Another disk can be mounted there."
-                    raise StoreRefused(self.address, f"{path} is a link", mend)
+                    hint = "Remove that link, or name another as the store. Another disk can be mounted there."
+                    raise StoreRefused(self.address, f"{path} is a link", hint)
         return path
 
     def _see_whose_it_is(self) -> None:
@@ -191,11 +191,11 @@ class FolderStore:
         is_shared = status.st_mode & stat.S_ISGID and status.st_mode & stat.S_IWGRP
         if not private.is_trusted(status.st_uid) and not is_shared:
             owner = private.user_name(status.st_uid)
-            mend = (
+            hint = (
                 f"Name another as the store. If you and {owner} share this one, its folder needs a group and "
                 f"the rights 2770: chgrp GROUP {self.folder} && chmod 2770 {self.folder}"
             )
-            raise StoreRefused(self.address, f"the folder belongs to {owner}, and is not shared", mend)
+            raise StoreRefused(self.address, f"the folder belongs to {owner}, and is not shared", hint)
 
     def _make(self) -> None:
         with self._errors():
@@ -226,8 +226,8 @@ class FolderStore:
                 yield
         except OSError as error:
             reason = f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
-            mend = f"Check that {self.folder} is a folder this user can write in, or name another as the store."
-            raise StoreRefused(self.address, reason, mend) from error
+            hint = f"Check that {self.folder} is a folder this user can write in, or name another as the store."
+            raise StoreRefused(self.address, reason, hint) from error
 
 
 def _drafted(source: Path, new: Draft) -> str:

@@ -18,7 +18,7 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 
-from rootfs.errors import InvalidStore, Problem, StoreRefused, StoreUnreachable
+from rootfs.errors import BaseforgeError, InvalidStore, StoreRefused, StoreUnreachable
 
 _NETWORK = (HTTPClientError, ConnectionError, IncompleteReadError)
 _NO_CREDENTIALS = (
@@ -53,7 +53,7 @@ def code(error: ClientError) -> str:
     return error.response["Error"].get("Code", "")
 
 
-def refusal(error: ClientError | BotoCoreError, address: str, endpoint: str) -> Problem:
+def refusal(error: ClientError | BotoCoreError, address: str, endpoint: str) -> BaseforgeError:
     """The error to show: StoreUnreachable where trying again can help, else StoreRefused or InvalidStore."""
     if isinstance(error, ClientError):
         return _answer(error, address, endpoint)
@@ -66,7 +66,7 @@ def refusal(error: ClientError | BotoCoreError, address: str, endpoint: str) -> 
     return StoreRefused(address, str(error), _CREDENTIALS if isinstance(error, _NO_CREDENTIALS) else _SERVER)
 
 
-def _answer(error: ClientError, address: str, endpoint: str) -> Problem:
+def _answer(error: ClientError, address: str, endpoint: str) -> BaseforgeError:
     said = f"{code(error)}: {error.response['Error'].get('Message', '')}"
     if status(error) == 507:
         return StoreRefused(address, said, _SPACE)

@@ -15,7 +15,7 @@ from boto3.s3.transfer import TransferConfig, create_transfer_manager
 from flows.store import answers
 from flows.store.checked import CHUNK, Checked
 from flows.store.intact import length
-from rootfs.errors import Problem
+from rootfs.errors import BaseforgeError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -32,7 +32,7 @@ def put(client: S3Client, bucket: str, key: str, data: bytes, **more: Any) -> st
 
 
 def upload(
-    client: S3Client, bucket: str, key: str, source: BinaryIO, digest: str, wrong: Callable[[str], Problem]
+    client: S3Client, bucket: str, key: str, source: BinaryIO, digest: str, wrong: Callable[[str], BaseforgeError]
 ) -> int:
     """Upload the stream, whose bytes must have the digest; `wrong` makes the error where they have another.
 

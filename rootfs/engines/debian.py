@@ -24,7 +24,7 @@ from rootfs.engines import TIMEOUT, Job, is_root, kept, own, plain, remove_tree,
 from rootfs.engines.essential import make as make_essential
 from rootfs.engines.plain import Unpacking
 from rootfs.engines.plan import Start, plan_of
-from rootfs.errors import ClockBehind, LimitReached, Problem, ProgramFailed, ProgramTimedOut
+from rootfs.errors import BaseforgeError, ClockBehind, LimitReached, ProgramFailed, ProgramTimedOut
 from rootfs.lock import Package
 from rootfs.members import Member, Members, from_tar, from_tree
 from rootfs.merge import members_of, tree_of
@@ -205,9 +205,9 @@ def _with_files(job: Job, plan: Plan) -> Plan:
     return replace(plan, files=copies)
 
 
-def _told(text: str) -> Problem:
+def _told(text: str) -> BaseforgeError:
     """The error that stage two wrote down."""
-    kind, what, where, mend, output = json.loads(text)
-    problem: Problem = getattr(errors, kind).__new__(getattr(errors, kind))
-    Problem.__init__(problem, what, where=where, mend=mend, output=output)
+    kind, what, where, hint, output = json.loads(text)
+    problem: BaseforgeError = getattr(errors, kind).__new__(getattr(errors, kind))
+    BaseforgeError.__init__(problem, what, where=where, hint=hint, output=output)
     return problem

@@ -14,7 +14,7 @@ from threading import Thread
 from rootfs.common import Packaged
 from rootfs.engines import Job, own
 from rootfs.engines.plain import Plain
-from rootfs.errors import Problem
+from rootfs.errors import BaseforgeError
 from rootfs.foresee import Prospect
 from rootfs.programs import Programs
 from rootfs.run import run
@@ -41,7 +41,7 @@ def foreseeing(
     programs, lines = Programs(), tuple(recipe_lines(recipe))
 
     def work(memo: Path) -> None:
-        with programs.gathered(), contextlib.suppress(Problem):
+        with programs.gathered(), contextlib.suppress(BaseforgeError):
             files = tuple(each.path for each in (*debs, *(other.result() for other in others)))
             prospect = Prospect(memo, files, lines, folders, job.epoch, tar)
             run(own.command("rootfs.foresee"), env=own.ENVIRONMENT, stdin=prospect.dumped())

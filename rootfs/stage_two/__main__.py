@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from rootfs.errors import Problem
+from rootfs.errors import BaseforgeError
 from rootfs.run import run
 from rootfs.stage_two import accounts, base, customise, install, mounts, overlay, places, removal
 from rootfs.stage_two.plan import Plan
@@ -73,8 +73,8 @@ def main(plan: Path, problem: Path) -> int:
     """Returns the exit status."""
     try:
         make(Plan.loaded(plan.read_bytes()))
-    except Problem as error:
-        said = [type(error).__name__, error.what, error.where, error.mend, error.output[-LONGEST:]]
+    except BaseforgeError as error:
+        said = [type(error).__name__, error.message, error.where, error.hint, error.output[-LONGEST:]]
         with problem.open("r+b") as file:  # the room for it is there, also where the disk is full by now
             file.write(json.dumps(said).encode())
         return 1

@@ -172,7 +172,7 @@ def test_names_that_could_not_follow_are_moved_by_housekeeping(press: Press, mon
         broken.setattr(registry, "tag", _unreachable)
         with pytest.raises(NamesBehind, match="is in the store, but not all names of toy point to it") as caught:
             press.build("b")
-    assert "baseforge gc" in caught.value.mend
+    assert "baseforge gc" in caught.value.hint
     assert press.newest().build != first.build
     assert press.tags()["latest"] == first.manifest_digest
     assert press.gc() == [NAME]

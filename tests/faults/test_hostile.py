@@ -19,7 +19,7 @@ READ = """
 import json, re, sys
 from pathlib import Path
 from rootfs.closure import Closure
-from rootfs.errors import Problem
+from rootfs.errors import BaseforgeError
 from rootfs.inventory import Inventory
 from rootfs.lock import Lock
 from rootfs.normalise import dated, normalised
@@ -34,7 +34,7 @@ for archive in sorted(Path(sys.argv[1]).iterdir()):
         with grown(archive, place) as members:
             pack(closure.watching(inventory.watching(normalised(*dated(members, Lock())))), place / "layer")
         closure.missing(), inventory.packages()
-    except Problem as problem:
+    except BaseforgeError as problem:
         said[archive.name] = str(problem)
 # Not getrusage(2), which also counts what there was before exec(2).
 peak = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]

@@ -48,7 +48,7 @@ def test_every_finding_that_is_not_fine_says_what_to_do(monkeypatch):
     monkeypatch.setattr(doctor, "suites", lambda _: ())
     monkeypatch.setattr(doctor, "is_root", lambda: False)
     findings = doctor.report(Settings(store="", keyrings={"debian": Path("/no"), "ubuntu": Path("/no")}))
-    assert [finding.name for finding in findings if not finding.ok and not finding.mend] == []
+    assert [finding.name for finding in findings if not finding.ok and not finding.hint] == []
     assert len({finding.name for finding in findings}) == len(findings)
     lacking = {finding.name for finding in findings if not finding.ok}
     assert {*doctor.PACKAGES, "debian suites", "ubuntu keyring", "Docker engine", "root"} <= lacking
@@ -61,14 +61,14 @@ def test_a_server_that_hangs_is_told_of(monkeypatch):
     monkeypatch.setattr(doctor.server, "running", hung)
     finding = find("Prefect server")
     assert (finding.ok, finding.needed) == (False, True)
-    assert "4711" in finding.found + finding.mend
+    assert "4711" in finding.found + finding.hint
 
 
 def test_an_engine_that_does_not_answer_is_needed_and_named():
     finding = find("Docker engine")
     assert (finding.ok, finding.needed) == (False, True)
     assert "unix:///nowhere/docker.sock" in finding.found
-    assert "baseforge setup" in finding.mend
+    assert "baseforge setup" in finding.hint
 
 
 def test_the_builder_and_why():
@@ -87,7 +87,7 @@ def test_no_buildx_is_no_fault_but_a_builder_that_is_not_there_is(monkeypatch):
     monkeypatch.setattr(doctor, "choose", unknown)
     buildx, builder = find("buildx"), find("builder")
     assert (buildx.ok, buildx.needed, builder.ok, builder.needed) == (False, False, False, True)
-    assert "big" in builder.mend
+    assert "big" in builder.hint
 
 
 def test_an_engine_that_refuses_us_asks_for_the_group(monkeypatch):
@@ -95,7 +95,7 @@ def test_an_engine_that_refuses_us_asks_for_the_group(monkeypatch):
         raise EngineUnreachable("unix:///var/run/docker.sock", os.strerror(13))
 
     monkeypatch.setattr(doctor, "connect", refused)
-    assert "usermod" in find("Docker engine").mend
+    assert "usermod" in find("Docker engine").hint
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_other_platforms_are_those_whose_programs_run(monkeypatch):
     monkeypatch.setattr(doctor.emulation, "runs", lambda _: False)
     finding = find("other platforms")
     assert (finding.found, finding.ok, finding.needed) == ("none run here", False, False)
-    assert "setup --emulation" in finding.mend
+    assert "setup --emulation" in finding.hint
 
 
 @pytest.mark.parametrize(
@@ -252,5 +252,5 @@ def test_a_file_of_passwords_that_others_may_read_is_no_good(tmp_path):
         file.chmod(mode)
         [found[mode]] = [each for each in doctor.report(Settings(store="", auth=file)) if each.name == "credentials"]
     assert (found[0o600].ok, found[0o644].ok, found[0o644].needed) == (True, False, True)
-    assert f"chmod 600 '{file}'" in found[0o644].mend
+    assert f"chmod 600 '{file}'" in found[0o644].hint
     assert "s3cret" not in f"{found}"

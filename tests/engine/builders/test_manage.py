@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows import cli
-from rootfs.errors import Problem
+from rootfs.errors import BaseforgeError
 from tests.engine.buildkit import IMAGE, buildkitd
 from tests.engine.workshop import Workshop
 from tests.factory import BASEFORGE, Done
@@ -27,7 +27,7 @@ REFUSING = "tcp://127.0.0.1:1"
 def builder(*words: str) -> Done:
     """What `baseforge builder` does, in this process; an error of the user's as the command line shows it."""
     result = CliRunner().invoke(cli.app, ["builder", *words])
-    if isinstance(result.exception, Problem):
+    if isinstance(result.exception, BaseforgeError):
         return Done(result.exception.status, result.stdout, result.stderr + str(result.exception))
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return Done(result.exit_code, result.stdout, result.stderr)

@@ -89,8 +89,8 @@ def tampering_is_caught(builder: Buildx, image: Image, monkeypatch: pytest.Monke
     before = set(builder.engine.client.api.images(quiet=True, all=True))
     with pytest.raises(DigestMismatch) as caught:
         import_image(image, builder)
-    assert f"{image.manifest_digest} went in, sha256:" in caught.value.what
-    assert caught.value.what.count("sha256:") == 2
+    assert f"{image.manifest_digest} went in, sha256:" in caught.value.message
+    assert caught.value.message.count("sha256:") == 2
     assert set(builder.engine.client.api.images(quiet=True, all=True)) == before
     assert list(image.layout.parent.glob("through-*")) == []
 

@@ -29,7 +29,7 @@ from rootfs.apt import Apt
 from rootfs.archive import Site as Archives
 from rootfs.cgroup import CONTROLLERS, PREFIX, parent_of
 from rootfs.engines import remove_tree
-from rootfs.errors import FileNotMade, LimitReached, Problem, ProgramTimedOut
+from rootfs.errors import BaseforgeError, FileNotMade, LimitReached, ProgramTimedOut
 from rootfs.lock import Lock, native_architecture
 from rootfs.sandbox import Limits
 from tests.engine.rootfs.trees import Site, as_nobody, recipe_of
@@ -225,7 +225,7 @@ def test_links_that_a_script_puts_in_place_of_folders_lead_to_nothing_of_the_mac
     kept.parent.mkdir(parents=True)
     kept.touch()
     (site.files / "link").write_text(f"#!/bin/sh\nset -e\nmv /etc /etc.old\nln -s {tmp_path}/etc /etc\n")
-    with pytest.raises(Problem):
+    with pytest.raises(BaseforgeError):
         made(site, place, "root", customise=["link"], package_manager="remove")
     assert kept.exists()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from flows.store import open_store, s3
-from rootfs.errors import Conflict, InvalidStore, NetworkFailure, Problem, StoreRefused, StoreUnreachable
+from rootfs.errors import BaseforgeError, Conflict, InvalidStore, NetworkFailure, StoreRefused, StoreUnreachable
 from tests.engine.s3 import S3Server, serve_s3
 from tests.unit.store.suite import StoreSuite, current, pattern
 from tests.unit.store.workers import Opener, digest_of
@@ -106,7 +106,7 @@ def every_way(address: str, endpoint: str) -> Iterator[Callable[[], object]]:
     yield lambda: store.list_documents("inputs")
 
 
-def refused(address: str, endpoint: str, kind: type[Problem], match: str) -> None:
+def refused(address: str, endpoint: str, kind: type[BaseforgeError], match: str) -> None:
     for way in every_way(address, endpoint):
         with pytest.raises(kind, match=match) as caught:
             way()

@@ -9,7 +9,7 @@ import pytest
 from flows.builders.choose import Chosen, choose
 from flows.settings import Settings
 from rootfs.builder import BuilderPlan, named
-from rootfs.errors import BuildxMissing, OtherContext, Problem, UnknownBuilder
+from rootfs.errors import BaseforgeError, BuildxMissing, OtherContext, UnknownBuilder
 from tests.unit.builders.conftest import Stub, listing
 
 # Builders that buildx knows, with their drivers; `mine` is what stands for the current docker context.
@@ -95,18 +95,18 @@ def test_plans_that_one_builder_serves_have_one_key() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "error", "mend"),
+    ("name", "error", "hint"),
     [
         ("selectet", UnknownBuilder, "'selected'"),  # that nobody knows
         ("other", OtherContext, "docker context use other"),  # the engine of another context
     ],
 )
-def test_a_name_that_will_not_do(name: str, error: type[Problem], mend: str, docker: Stub) -> None:
+def test_a_name_that_will_not_do(name: str, error: type[BaseforgeError], hint: str, docker: Stub) -> None:
     docker(knowing("mine"))
     with pytest.raises(error, match=f"'{name}'") as caught:
         choose(name, None, Settings(store=""))
     assert caught.value.status == 2
-    assert mend in caught.value.mend
+    assert hint in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["", "mine"])

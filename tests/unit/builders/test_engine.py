@@ -88,7 +88,7 @@ def test_a_missing_context_is_not_replaced_by_the_default(tmp_path: Path, monkey
     with pytest.raises(ContextMissing, match="'gone'") as caught:
         connect()
     assert caught.value.status == 2
-    assert "docker context ls" in caught.value.mend
+    assert "docker context ls" in caught.value.hint
 
 
 def test_a_broken_context_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +115,7 @@ def test_an_engine_that_is_not_there(host: str, said: str, monkeypatch: pytest.M
     with pytest.raises(EngineUnreachable, match=said) as caught:
         connect()
     assert caught.value.status == 3
-    assert "baseforge doctor" in caught.value.mend
+    assert "baseforge doctor" in caught.value.hint
     assert len(str(caught.value).splitlines()) <= 3
 
 

@@ -98,7 +98,7 @@ def test_one_that_is_kept_must_be_as_it_is_described(
         with pytest.raises(BuilderDiffers, match="with another driver, address or other options") as caught:
             take(plan, "remote", "run", 1, print)
         assert (caught.value.status, caught.value.where) == (2, "builder kept")
-        assert "baseforge builder rm kept" in caught.value.mend
+        assert "baseforge builder rm kept" in caught.value.hint
     assert "create" not in calls.read_text()
 
 

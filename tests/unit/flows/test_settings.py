@@ -75,8 +75,8 @@ def test_a_wrong_setting_says_where_and_what(site, text):
     (site / "baseforge.toml").write_text(text + "\n")
     with pytest.raises(InvalidSetting) as caught:
         load()
-    where, what, mend = WRONG[text]
-    assert (where in str(caught.value), what in str(caught.value), mend in str(caught.value)) == (True, True, True)
+    where, what, hint = WRONG[text]
+    assert (where in str(caught.value), what in str(caught.value), hint in str(caught.value)) == (True, True, True)
 
 
 SECRET = "http://us er:sec'ret@h.example/"
@@ -248,9 +248,9 @@ def test_what_is_wrong_with_a_builder_is_found(site, text):
     (site / "baseforge.toml").write_text(f'[builders.one]\nlifecycle = "ephemeral"\n{text}\n')
     with pytest.raises(InvalidSetting) as caught:
         load()
-    said, mend = WRONG_BUILDERS[text]
+    said, hint = WRONG_BUILDERS[text]
     assert str(caught.value).startswith(f"{site}/baseforge.toml:{said}")
-    assert mend in str(caught.value)
+    assert hint in str(caught.value)
     assert len(str(caught.value).splitlines()) <= 2
 
 

@@ -11,9 +11,9 @@ import pytest
 from flows.publish import registry
 from flows.publish.registry import Registry, push, tag
 from rootfs.errors import (
+    BaseforgeError,
     InvalidRegistry,
     NetworkFailure,
-    Problem,
     ProgramFailed,
     ProgramMissing,
     RegistryChanged,
@@ -28,7 +28,7 @@ from tests.unit.image.samples import image_of
 HOST = "registry.test/team"
 
 # As skopeo 1.9 and 1.18 print them.
-SAID: list[tuple[str, type[Problem]]] = [
+SAID: list[tuple[str, type[BaseforgeError]]] = [
     ('dial tcp 127.0.0.1:5000: connect: connection refused"', RegistryUnreachable),
     ("dial tcp: lookup registry.test: no such host", RegistryUnreachable),
     ("read tcp 10.0.0.1:1->10.0.0.2:443: read: connection reset by peer", RegistryUnreachable),
@@ -52,13 +52,13 @@ SAID: list[tuple[str, type[Problem]]] = [
 
 @pytest.mark.parametrize(("said", "problem"), SAID)
 def test_what_skopeo_says_and_what_it_means(
-    said: str, problem: type[Problem], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    said: str, problem: type[BaseforgeError], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> Outcome:
         raise ProgramFailed("skopeo", 1, f'time="2026-01-01T00:00:00Z" level=fatal msg="{said}"')
 
     monkeypatch.setattr(registry, "run", fail)
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(BaseforgeError) as caught:
         push(image_of({"a": b"1"}, tmp_path), Registry(HOST))
     assert type(caught.value) is problem
     assert HOST in caught.value.where
@@ -80,8 +80,8 @@ def test_a_registry_that_rewrites_the_image_is_caught(tmp_path: Path, monkeypatc
     image = image_of({"a": b"1"}, tmp_path)
     with pytest.raises(RegistryChanged) as caught:
         push(image, Registry(HOST))
-    assert image.manifest_digest in caught.value.what
-    assert "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a" in caught.value.what
+    assert image.manifest_digest in caught.value.message
+    assert "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a" in caught.value.message
 
 
 def test_digest_first_then_tags_and_each_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

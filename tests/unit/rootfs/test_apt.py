@@ -232,7 +232,7 @@ def test_an_archive_that_refuses_a_password_is_asked_once(scene, private):
     with pytest.raises(AccessDenied, match="password for it are refused") as caught:
         scene.apt(replace(scene.site, auth=private)).lock(recipe(), scene.files, "amd64")
     assert scene.server.address in caught.value.where
-    assert "auth.conf.d" in caught.value.mend
+    assert "auth.conf.d" in caught.value.hint
     assert "pass/w" not in str(caught.value)
     asked = [path for path, _ in scene.server.asked]  # the first refusal may come before other suites are asked
     assert {status for _, status in scene.server.asked} == {401}
@@ -254,7 +254,7 @@ def test_a_release_file_that_comes_byte_by_byte_is_given_up(scene):
     ) as caught:
         fetch_releases((source,), {}, Transfers(rate=1000, window=0.5))
     assert caught.value.where == f"{source.folder}/InRelease"
-    assert "name a mirror" in caught.value.mend
+    assert "name a mirror" in caught.value.hint
 
 
 def test_an_archive_that_sends_lists_byte_by_byte_is_given_up(scene, monkeypatch):
@@ -286,7 +286,7 @@ def test_an_older_one_can_be_taken_as_the_error_says(scene):
     scene.archive.publish(*SHELF, date=NOW - 3 * DAY)
     with pytest.raises(OlderRelease) as caught:
         scene.lock()
-    memory = caught.value.mend.partition("rm '")[2].partition("'")[0]
+    memory = caught.value.hint.partition("rm '")[2].partition("'")[0]
     scene.cache.joinpath(memory).unlink()
     assert scene.lock().releases[0].date == int((NOW - 3 * DAY).timestamp())
 
@@ -368,7 +368,7 @@ def test_an_architecture_that_the_suite_lacks(scene):
 def test_a_misspelt_component_is_refused_with_the_nearest(still):
     with pytest.raises(ComponentMissing) as caught:
         still.lock(components=("mian",))
-    assert "'main'" in caught.value.mend
+    assert "'main'" in caught.value.hint
 
 
 def test_offline_resolves_from_what_is_kept(scene):
@@ -441,7 +441,7 @@ def test_a_snapshot_may_be_old_but_must_be_signed(scene, stranger, tmp_path):
 def test_a_snapshot_without_an_archive_of_snapshots(still):
     with pytest.raises(SnapshotsUnknown) as caught:
         still.lock(snapshot="20250101T000000Z")
-    assert "[snapshots]" in caught.value.mend
+    assert "[snapshots]" in caught.value.hint
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def test_suites_belong_to_distributions():
 def test_an_unknown_suite_is_refused_with_the_nearest():
     with pytest.raises(UnknownSuite, match="'nobel'") as caught:
         distribution_of("nobel")
-    assert "'noble'" in caught.value.mend
+    assert "'noble'" in caught.value.hint
 
 
 RELEASE = """\

@@ -82,14 +82,14 @@ def test_a_file_that_others_may_read_is_refused(tmp_path, machine, mode):
     with pytest.raises(AuthFileUnfit, match="others than its owner") as caught:
         load(file, machine)
     assert str(file) in caught.value.where
-    assert f"chmod 600 '{file}'" in caught.value.mend
+    assert f"chmod 600 '{file}'" in caught.value.hint
 
 
 def test_a_file_that_is_not_there_or_no_file_is_refused(tmp_path, machine):
     for path in (tmp_path / "nowhere", tmp_path):
         with pytest.raises(AuthFileUnfit) as caught:
             load(path, machine)
-        assert "chmod" not in caught.value.mend
+        assert "chmod" not in caught.value.hint
 
 
 def test_a_file_without_a_name_is_refused(tmp_path, machine):

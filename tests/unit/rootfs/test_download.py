@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from rootfs import download as module
 from rootfs.download import PARALLEL, Archive, download
-from rootfs.errors import AccessDenied, ArchiveMoved, ArchiveUnreachable, DebGone, DebMismatch, Problem
+from rootfs.errors import AccessDenied, ArchiveMoved, ArchiveUnreachable, BaseforgeError, DebGone, DebMismatch
 from rootfs.lock import Package
 from rootfs.transfer import Transfers
 from tests.unit.rootfs.mirror import CHANGED, Answer, Handler, Mirror, cut, drips, good, hangs, package, says
@@ -51,7 +51,7 @@ def archive(mirror: Mirror, tmp_path: Path) -> Archive:
     return Archive(mirror.mirror, tmp_path / "cache" / "partial", [].append, QUICK)
 
 
-def get(archive: Archive, *debs: Package) -> dict[Package, Problem]:
+def get(archive: Archive, *debs: Package) -> dict[Package, BaseforgeError]:
     """Download them; what came must be what was meant, and have left nothing in the folder."""
     kept = Kept()
     failed = download(debs, archive, kept)
@@ -333,7 +333,7 @@ def test_an_archive_that_drips_ends(mirror: Mirror, archive: Archive, *, head: b
         download([deb], slow, Kept())
     assert time.monotonic() - began < 5
     assert caught.value.where == archive.address(deb)
-    assert "name a mirror" in caught.value.mend
+    assert "name a mirror" in caught.value.hint
 
 
 def test_an_archive_that_is_slow_but_not_too_slow_is_waited_for(mirror: Mirror, archive: Archive) -> None:
@@ -357,7 +357,7 @@ def test_who_is_not_let_in_is_told_so_at_once(
     with pytest.raises(AccessDenied, match=said) as caught:
         download([deb], archive, Kept())
     assert caught.value.where == archive.address(deb)
-    assert hint in caught.value.mend
+    assert hint in caught.value.hint
     assert len(mirror.asked) == 1
 
 

@@ -13,8 +13,8 @@ from flows.store import open_store
 from rootfs import fetch as module
 from rootfs.errors import (
     AccessDenied,
+    BaseforgeError,
     PoolLacks,
-    Problem,
     SignatureMissing,
     SourceMismatch,
     SourceMissing,
@@ -143,12 +143,12 @@ def test_an_address_that_drips_ends(mirror, folder, store):
     with pytest.raises(SourceUnreachable, match=r"it sent \d bytes in 0.3 s") as caught:
         slow.into_pool(DIGEST)
     assert caught.value.where == mirror.address + PATH
-    assert "another address" in caught.value.mend
+    assert "another address" in caught.value.hint
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1/x", "http://[/x", "http://nowhere.invalid/x"])
 def test_addresses_where_nothing_is(address, folder, store):
-    with pytest.raises(Problem):
+    with pytest.raises(BaseforgeError):
         source(recipe(source=address, sha256=SHA256), folder, store).into_pool(DIGEST)
 
 

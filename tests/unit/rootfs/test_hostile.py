@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rootfs.closure import Closure
-from rootfs.errors import Problem, TarballRefused
+from rootfs.errors import BaseforgeError, TarballRefused
 from rootfs.inventory import Inventory
 from rootfs.lock import Lock
 from rootfs.members import from_tar
@@ -94,7 +94,7 @@ def test_the_corpus(case: Case, tmp_path: Path) -> None:
         if not case.refused:
             assert packed(case.data, tmp_path, **case.keys) == case.tree
             return
-        with pytest.raises(Problem) as refused:
+        with pytest.raises(BaseforgeError) as refused:
             packed(case.data, tmp_path, **case.keys)
     assert case.refused in str(refused.value)
     assert str(refused.value).startswith("rootfs.tar: ")
@@ -138,7 +138,7 @@ BLOCKS = st.lists(
 
 
 def survives(make: Callable[[Path], object]) -> None:
-    with TemporaryDirectory() as folder, watch.only(Path(folder)), suppress(Problem):
+    with TemporaryDirectory() as folder, watch.only(Path(folder)), suppress(BaseforgeError):
         make(Path(folder))
 
 

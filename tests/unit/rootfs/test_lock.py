@@ -46,4 +46,4 @@ def test_versions_of_the_machines_packages():
 def test_missing_packages_are_all_named_with_the_command():
     with pytest.raises(ToolsMissing, match="no-such-a, no-such-b") as caught:
         package_versions(("dpkg", "no-such-a", "no-such-b"))
-    assert "apt-get install" in caught.value.mend
+    assert "apt-get install" in caught.value.hint

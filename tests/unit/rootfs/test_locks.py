@@ -66,8 +66,8 @@ def test_a_wait_ends_in_time_and_names_who_holds_the_lock(tmp_path):
         with pytest.raises(LockHeld) as failed, locked(lock, wait=0.3):
             os.abort()
         assert 0.3 <= time.monotonic() - began < 5
-        assert f"process {process.pid} of" in failed.value.what
-        assert "python" in failed.value.what
+        assert f"process {process.pid} of" in failed.value.message
+        assert "python" in failed.value.message
         assert failed.value.where == str(lock)
         assert failed.value.status == 3
         assert is_held(lock)

@@ -9,7 +9,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from flows.logs import mask_logs
-from rootfs.errors import ArchiveUnreachable, Problem, RecipeInvalid
+from rootfs.errors import ArchiveUnreachable, BaseforgeError, RecipeInvalid
 from rootfs.fields import Source, without_credentials
 from rootfs.mask import masked, masked_values
 
@@ -90,7 +90,7 @@ def test_values_are_masked_wherever_they_are():
 def test_no_error_shows_one_nor_does_what_is_kept_of_it():
     at = "http://joe:pw@a.example/"
     problems = [
-        Problem(at, where=at, mend=at, output=at),
+        BaseforgeError(at, where=at, hint=at, output=at),
         ArchiveUnreachable(at, at),
         RecipeInvalid([("x.yaml:1:1", at), ("x.yaml:2:1", at)]),
     ]

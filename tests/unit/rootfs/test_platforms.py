@@ -90,4 +90,4 @@ def test_the_machines_own_programs_run(monkeypatch: pytest.MonkeyPatch) -> None:
         EmulationMissing, match="cannot run programs for linux/s390x, and a needs that: it does"
     ) as lacks:
         require("a", "s390x", "it does")
-    assert (lacks.value.status, "setup --emulation" in lacks.value.mend) == (3, True)
+    assert (lacks.value.status, "setup --emulation" in lacks.value.hint) == (3, True)

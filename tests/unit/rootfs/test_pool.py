@@ -148,7 +148,7 @@ def test_offline_what_is_lacking_is_named(shop: Shop, mirror: Mirror, count: int
     with pytest.raises(PoolLacks) as caught:
         shop.fill(mirror.offer("other", b"other"), *lacking, offline=True)
     assert named in str(caught.value)
-    assert "--offline" in caught.value.mend
+    assert "--offline" in caught.value.hint
     assert len(mirror.asked) == 1
 
 

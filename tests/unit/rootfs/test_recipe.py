@@ -452,15 +452,15 @@ def test_find(write, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "mend"), [("nobel", "Did you mean 'noble'?"), ("zzz", "There are: noble."), ("../noble", "Did you mean")]
+    ("name", "hint"), [("nobel", "Did you mean 'noble'?"), ("zzz", "There are: noble."), ("../noble", "Did you mean")]
 )
-def test_unknown_recipe(write, tmp_path, name, mend):
+def test_unknown_recipe(write, tmp_path, name, hint):
     write(DEBIAN)
     with pytest.raises(UnknownRecipe) as caught:
         find(name, tmp_path)
     assert isinstance(caught.value, InputError)
-    assert str(tmp_path) in caught.value.what
-    assert caught.value.mend.startswith(mend)
+    assert str(tmp_path) in caught.value.message
+    assert caught.value.hint.startswith(hint)
 
 
 def test_unknown_recipe_where_there_are_none(tmp_path):

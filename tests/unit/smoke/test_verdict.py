@@ -80,7 +80,7 @@ def test_a_failure_shows_the_output_of_what_failed_alone(engine: Engine, monkeyp
     )
     with pytest.raises(SmokeFailed) as caught:
         verdict.require()
-    assert caught.value.what.startswith("1 of 2 smoke checks failed")
+    assert caught.value.message.startswith("1 of 2 smoke checks failed")
     assert caught.value.output.splitlines() == [
         "$ prog 'an arg'",
         "partly",

@@ -4,14 +4,14 @@ import pytest
 from botocore.exceptions import ClientError
 
 from flows.store.refusal import refusal
-from rootfs.errors import Problem, StoreRefused, StoreUnreachable
+from rootfs.errors import BaseforgeError, StoreRefused, StoreUnreachable
 
 # Answers that no server of ours can be made to give:
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "kind", "mend"),
+    ("status", "code", "kind", "hint"),
     [
         (301, "PermanentRedirect", StoreRefused, "region"),
         (400, "AuthorizationHeaderMalformed", StoreRefused, "region"),
@@ -31,7 +31,7 @@ from rootfs.errors import Problem, StoreRefused, StoreUnreachable
         (507, "InsufficientStorage", StoreRefused, "Free space"),
     ],
 )
-def test_what_a_server_can_answer(status: int, code: str, kind: type[Problem], mend: str) -> None:
+def test_what_a_server_can_answer(status: int, code: str, kind: type[BaseforgeError], hint: str) -> None:
     error = ClientError(
         {
             "Error": {"Code": code, "Message": "as it says"},
@@ -47,5 +47,5 @@ def test_what_a_server_can_answer(status: int, code: str, kind: type[Problem], m
     )
     problem = refusal(error, "s3://bucket", "http://127.0.0.1")
     assert type(problem) is kind
-    assert mend in problem.mend
-    assert code in problem.what or code == "NoSuchBucket"
+    assert hint in problem.hint
+    assert code in problem.message or code == "NoSuchBucket"
