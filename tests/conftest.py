@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.dockerd import EngineMissing, dockerd
+from tests.support.services.dockerd import EngineMissing, dockerd
 
 UNIT = Path(__file__).parent / "unit"
 # What else decides which engine a command talks to, and how.

@@ -22,8 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.engine.dockerd import dockerd
-from tests.factory import Factory
+from tests.support.factory import Factory
+from tests.support.services.dockerd import dockerd
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 RESULTS = Path(__file__).with_suffix(".md")

@@ -23,9 +23,9 @@ from flows.image.oci import Image, assemble
 from rootfs.builder import BuilderPlan
 from rootfs.pack import Layer
 from rootfs.recipe import read
-from tests.engine.buildkit import IMAGE, build_image, tool
-from tests.engine.dockerd import dockerd
-from tests.factory import SHELF, Factory
+from tests.support.factory import SHELF, Factory
+from tests.support.services.buildkit import IMAGE, build_image, tool
+from tests.support.services.dockerd import dockerd
 
 ROUNDS = 5
 LIMIT = 2.0

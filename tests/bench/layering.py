@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.engine.dockerd import dockerd
-from tests.factory import Factory
+from tests.support.factory import Factory
+from tests.support.services.dockerd import dockerd
 
 PACKAGES = ["less", "nano-tiny", "file", "xz-utils", "procps", "lsof", "jq", "tree", "psmisc", "bc"]
 CHILDREN = int(os.environ.get("BENCH_CHILDREN", "10"))

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.podman import LIMITS, podman
-from tests.engine.registry import registry
-from tests.engine.s3 import serve_s3
-from tests.factory import Done, Factory
-from tests.parameters import some_in_full
+from tests.support.factory import Done, Factory
+from tests.support.parameters import some_in_full
+from tests.support.services.podman import LIMITS, podman
+from tests.support.services.registry import registry
+from tests.support.services.s3 import serve_s3
 
 SHELF = ("noble", "trixie", "trixie-slim", "hello")
 DEBIAN = ("noble", "trixie", "trixie-slim")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.factory import Done, Factory
+from tests.support.factory import Done, Factory
 
 LOCAL_NAME = "baseforge-damage"
 TINY = "kind: scratch\nfiles: [{path: /motd, from: motd}]\n"

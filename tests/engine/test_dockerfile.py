@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from tests.engine.buildkit import IMAGE, Buildkitd, buildkitd
-from tests.engine.kubernetes import GONE, Cluster
-from tests.engine.workshop import Workshop
-from tests.factory import Factory
-from tests.faults.outcome import complains, start, stop
+from tests.support.factory import Factory
+from tests.support.outcome import complains, start, stop
+from tests.support.services.buildkit import IMAGE, Buildkitd, buildkitd
+from tests.support.services.kubernetes import GONE, Cluster
+from tests.support.services.workshop import Workshop
 
 SETTINGS = """
 builder = "far"

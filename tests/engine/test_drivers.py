@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.engine.buildkit import IMAGE, Buildkitd, buildkitd
-from tests.engine.kubernetes import GONE, Cluster
-from tests.engine.workshop import Workshop
-from tests.factory import Factory
+from tests.support.factory import Factory
+from tests.support.services.buildkit import IMAGE, Buildkitd, buildkitd
+from tests.support.services.kubernetes import GONE, Cluster
+from tests.support.services.workshop import Workshop
 
 RECIPE = "kind: debootstrap\nsuite: trixie\nvariant: essential\nsmoke: [{run: [dpkg, --audit]}]\n"
 STEPS = {"acquire", "bootstrap", "import", "release"}

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.engine.registry import registry
-from tests.factory import Done, Factory
+from tests.support.factory import Done, Factory
+from tests.support.services.registry import registry
 
 LOCAL_NAME = "baseforge-layers"
 BASE = "kind: debootstrap\nsuite: trixie\nvariant: apt\nimage: {cmd: [sh], env: {KEPT: base}, labels: {a: base}}\n"

@@ -11,7 +11,7 @@ from flows.publish.record import Record
 from flows.store import open_store
 from rootfs.lock import Lock, native_architecture
 from rootfs.platforms import platform_name
-from tests.factory import Factory
+from tests.support.factory import Factory
 
 SMALL = "kind: debootstrap\nsuite: trixie\nvariant: essential\n"
 

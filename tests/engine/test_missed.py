@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.factory import Api, Factory
-from tests.waiting import until
+from tests.support.factory import Api, Factory
+from tests.support.waiting import until
 
 ENOUGH = 90.0  # seconds for some runs, each of which is a process that loads Prefect
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")

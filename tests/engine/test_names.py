@@ -14,10 +14,10 @@ import pytest
 from flows.publish import newest, registry
 from flows.store.folder import FolderStore
 from rootfs.errors import NamesBehind, RegistryUnreachable, StoreRefused
-from tests.engine.publishing import FOREIGN, NAME, OWN, Press
-from tests.engine.registry import free_port
-from tests.engine.registry import registry as serve
-from tests.factory import Factory
+from tests.support.factory import Factory
+from tests.support.publishing import FOREIGN, NAME, OWN, Press
+from tests.support.services.registry import free_port
+from tests.support.services.registry import registry as serve
 
 LOCAL_NAME = "baseforge-names"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.buildkit import IMAGE
-from tests.engine.workshop import Workshop
-from tests.factory import Factory
+from tests.support.factory import Factory
+from tests.support.services.buildkit import IMAGE
+from tests.support.services.workshop import Workshop
 
 OWN = f"""
 builder = "own"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.factory import BASEFORGE, Factory
+from tests.support.factory import BASEFORGE, Factory
 
 RECIPE = "kind: debootstrap\nsuite: trixie\nvariant: essential\nsmoke:\n  - run: ['true']\n"
 # Nothing but a loopback, over which the command line talks to its own Prefect server.

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.factory import Factory
-from tests.faults import recipes
-from tests.faults.outcome import complains, start
+from tests.support import recipes
+from tests.support.factory import Factory
+from tests.support.outcome import complains, start
 
 SOON = 45.0  # seconds, of which some are spent on waiting for a server that may come back
 QUICK = 30.0  # seconds, most of them for loading Prefect on a busy machine

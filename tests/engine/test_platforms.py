@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.engine.buildkit import tool
-from tests.engine.podman import LIMITS, podman
-from tests.engine.registry import registry
-from tests.factory import Factory
+from tests.support.factory import Factory
+from tests.support.services.buildkit import tool
+from tests.support.services.podman import LIMITS, podman
+from tests.support.services.registry import registry
 
 LOCAL_NAME = "baseforge-platforms"
 OWN, FOREIGN = "linux/amd64", "linux/arm64"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.factory import Factory
-from tests.waiting import until
+from tests.support.factory import Factory
+from tests.support.waiting import until
 
 ENOUGH = 90.0  # seconds for a server's services, on a busy machine
 LARGE = 20 << 20  # bytes of a log line

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from tests.debian import Archive, Deb, own_addresses, served, signer
-from tests.factory import Done, Factory
-from tests.proxy import Proxy, proxying
-from tests.unit.rootfs.debs import tar
+from tests.support.debian import Archive, Deb, own_addresses, served, signer
+from tests.support.debs import tar
+from tests.support.factory import Done, Factory
+from tests.support.proxy import Proxy, proxying
 
 SUITE = "trixie"
 NAME = "canaries"

@@ -27,8 +27,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.factory import Factory
-from tests.waiting import until
+from tests.support.factory import Factory
+from tests.support.waiting import until
 
 TINY = "kind: scratch\nfiles: [{path: /motd, content: hi}]\n"
 NIGHT = 180.0  # seconds

@@ -6,7 +6,7 @@ import pytest
 
 from rootfs.recipe import LayerRecipe, read_all
 from tests.engine.test_verify import DEBIAN, RUNTIMES
-from tests.factory import SHELF, Factory
+from tests.support.factory import SHELF, Factory
 
 OTHERS = tuple(each.name for each in read_all(SHELF) if not isinstance(each, LayerRecipe))
 IMAGES = tuple(name for name in OTHERS if name not in (*DEBIAN, *RUNTIMES))

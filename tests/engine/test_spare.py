@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.factory import Factory
-from tests.faults import recipes
-from tests.faults.outcome import Running, complains, start, stop
-from tests.waiting import until
+from tests.support import recipes
+from tests.support.factory import Factory
+from tests.support.outcome import Running, complains, start, stop
+from tests.support.waiting import until
 
 LONG = 60.0  # seconds
 HELLO = ("hello", "--force")

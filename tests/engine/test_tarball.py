@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.debian import signer
-from tests.factory import BASEFORGE, Done, Factory
-from tests.hostile import END, file, symlink
-from tests.trees import grown, shown
-from tests.unit.rootfs.mirror import serving
+from tests.support.debian import signer
+from tests.support.factory import BASEFORGE, Done, Factory
+from tests.support.hostile import END, file, symlink
+from tests.support.mirror import serving
+from tests.support.trees import grown, shown
 
 LOCAL_NAME = "baseforge-tarball"
 APK = b"P:busybox\nV:1.36.1-r29\nA:x86_64\n\n"

@@ -22,7 +22,7 @@ from rootfs.compare import explain
 from rootfs.lock import native_architecture
 from rootfs.recipe import folder_of, read
 from tests.engine.variation import CLOCK, Cooked, Dish, Machine, cook
-from tests.factory import SHELF
+from tests.support.factory import SHELF
 
 RECIPES = ("noble", "trixie", "trixie-slim")
 # Not one that we ship: for what takes too long with more packages.

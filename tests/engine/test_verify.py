@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.engine.variation import CLOCK
-from tests.factory import BASEFORGE, Done, Factory
-from tests.parameters import some_in_full
+from tests.support.factory import BASEFORGE, Done, Factory
+from tests.support.parameters import some_in_full
 
 LOCAL_NAME = "baseforge-verify"
 DEBIAN = ("noble", "trixie", "trixie-slim")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.factory import Factory
-from tests.waiting import until
+from tests.support.factory import Factory
+from tests.support.waiting import until
 
 TINY = "kind: scratch\nfiles: [{path: /motd, content: hi}]\n"
 LOGGING = """

@@ -1,4 +1,4 @@
-"""Archives that do not do what they should, and how a command is made to ask them: `tests.debian` has better ones."""
+"""Archives that misbehave, and how a command is made to ask them; good archives are in `tests.support.debian`."""
 
 from __future__ import annotations
 

@@ -10,20 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.factory import Factory
+from tests.support.factory import Factory
+from tests.support.probe import build_probe
 
 LOCAL_NAME = "baseforge-faults"
 SETTLED = 5.0  # seconds a killed process may take to go
-PROBE = Path(__file__).parents[1] / "engine/probe.c"
 TINY = "kind: scratch\nfiles: [{path: /motd, content: hello}]\n"
 
 
 @pytest.fixture(scope="session")
 def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A static program that does what it is told."""
-    binary = tmp_path_factory.mktemp("probe") / "probe"
-    subprocess.run(["gcc", "-static", "-O1", "-s", "-o", binary, PROBE], check=True)
-    return binary
+    """A static program that does what its arguments say."""
+    return build_probe(tmp_path_factory.mktemp("probe"))
 
 
 @pytest.fixture(scope="session")

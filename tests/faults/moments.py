@@ -11,7 +11,7 @@ from typing import Any
 
 import flows.store.s3  # noqa: F401 - once, and not in each process
 from flows.session import new_run
-from tests.engine.publishing import NAME, Press
+from tests.support.publishing import NAME, Press
 
 # Where something may change outside of this process, as Python's audit events have it.
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "fcntl.flock", "subprocess.Popen", "http.client.send"}

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.debian import Archive, Deb, Served, Signer, own_addresses, served, signer
-from tests.engine.registry import free_port
-from tests.factory import Done, Factory
-from tests.faults.outcome import complains
+from tests.support.debian import Archive, Deb, Served, Signer, own_addresses, served, signer
+from tests.support.factory import Done, Factory
+from tests.support.outcome import complains
+from tests.support.services.registry import free_port
 
 SUITE = "bookworm"  # which no other test asks the real archive for: an older state than that would be refused
 RECIPE = f"kind: debootstrap\nsuite: {SUITE}\npockets: []\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.faults.outcome import complains
+from tests.support.outcome import complains
 
 COPY = "kind: scratch\nbuild: [[cp, /bin/ls, ls]]\nfiles: [{path: /bin/ls, from: ls}]\nsmoke: []\n"
 WITHOUT = "paths: {exclude: ['/usr/lib/*/libselinux.so.1']}\n"

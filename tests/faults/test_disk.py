@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import recipes
-from tests.faults.outcome import complains
+from tests.support import recipes
+from tests.support.outcome import complains
 
 
 @contextlib.contextmanager

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.engine.dockerd import Daemon, dockerd
-from tests.factory import LABEL, Factory
-from tests.faults import recipes
-from tests.faults.outcome import complains, start
+from tests.support import recipes
+from tests.support.factory import LABEL, Factory
+from tests.support.outcome import complains, start
+from tests.support.services.dockerd import Daemon, dockerd
 
 SOON = 30.0  # seconds from the engine's end to ours
 Recipe = Callable[[Factory], None]

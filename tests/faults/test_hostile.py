@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
-from tests.elves import elf
-from tests.hostile import BOMBS, END, base256, file, header, long, pax, sparse_pax, symlink
+from tests.support.elves import elf
+from tests.support.hostile import BOMBS, END, base256, file, header, long, pax, sparse_pax, symlink
 
 MOST = 200 << 20  # bytes
 # The whole way to a layer, as a build goes it, for each archive of a folder; what was said, and the memory it took.
@@ -24,7 +24,7 @@ from rootfs.inventory import Inventory
 from rootfs.lock import Lock
 from rootfs.normalise import dated, normalised
 from rootfs.pack import pack
-from tests.trees import grown
+from tests.support.trees import grown
 said = {}
 for archive in sorted(Path(sys.argv[1]).iterdir()):
     place = Path(sys.argv[2]) / archive.name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.faults import archives
-from tests.faults.outcome import complains
+from tests.support.outcome import complains
 
 PACKAGES = f"kind: debootstrap\nsuite: {archives.SUITE}\npockets: []\n"
 WRONG = {

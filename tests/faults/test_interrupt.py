@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.factory import Done, Factory
-from tests.faults import archives, recipes
-from tests.faults.outcome import SLOWEST_END, Condition, complains, start, stop
+from tests.faults import archives
+from tests.support import recipes
+from tests.support.factory import Done, Factory
+from tests.support.outcome import SLOWEST_END, Condition, complains, start, stop
 
 PACKAGES = f"kind: debootstrap\nsuite: {archives.SUITE}\npockets: []\n"
 

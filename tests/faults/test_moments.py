@@ -15,10 +15,10 @@ import pytest
 from flows.publish import integrity, newest, publication
 from flows.publish.record import Record
 from flows.store import Store
-from tests.engine.publishing import NAME, Press
-from tests.engine.registry import registry
-from tests.engine.s3 import serve_s3
 from tests.faults.moments import go_on, publish
+from tests.support.publishing import NAME, Press
+from tests.support.services.registry import registry
+from tests.support.services.s3 import serve_s3
 
 MOMENTS = 35  # of each kind
 PROCESSES = multiprocessing.get_context("forkserver")

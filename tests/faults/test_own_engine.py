@@ -22,7 +22,7 @@ COPIED = (
     "deploy",
     "tests/run",
     "tests/conftest.py",
-    "tests/engine/dockerd.py",
+    "tests/support/services/dockerd.py",
 )
 # A test that says where its engine is and which process it is, then waits.
 PROBE = """

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.factory import Factory
-from tests.faults import recipes
-from tests.faults.outcome import SLOWEST_END, start, stop
+from tests.support import recipes
+from tests.support.factory import Factory
+from tests.support.outcome import SLOWEST_END, start, stop
 
 STRANGER = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 OPEN = r"\( -readable -o -writable -o -executable \)"

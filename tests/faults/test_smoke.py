@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.faults import recipes
-from tests.faults.outcome import complains
+from tests.support import recipes
+from tests.support.outcome import complains
 
 
 def test_a_check_that_fails(site, probe):

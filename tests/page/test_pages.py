@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.factory import Factory
 from tests.page.browser import Browser, browser
-from tests.waiting import until
+from tests.support.factory import Factory
+from tests.support.waiting import until
 
 TINY = "kind: scratch\nfiles: [{path: /motd, content: hi}]\n"
 SLOW = "kind: scratch\nfiles: [{path: /motd, content: hi}]\nbuild: [[sleep, '600']]\n"

@@ -16,8 +16,8 @@ from flows.builders import container, life
 from rootfs.builder import BuilderPlan
 from rootfs.errors import BuilderFailed, BuilderRefused, BuildxMissing
 from tests.engine.builders.through import builds_the_example, ephemeral, holds_for_every_driver
-from tests.engine.buildkit import IMAGE
-from tests.engine.workshop import Workshop
+from tests.support.services.buildkit import IMAGE
+from tests.support.services.workshop import Workshop
 
 OPTIONS = {"image": IMAGE, "network": "none", "env.COMMAS": 'a,b "c"'}
 

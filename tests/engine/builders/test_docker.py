@@ -28,9 +28,9 @@ from rootfs.errors import BadTree, DigestMismatch, EngineLost, EngineRefused, En
 from rootfs.members import Member
 from rootfs.pack import pack
 from rootfs.parts import ImageSettings
-from tests.engine.dockerd import dockerd
-from tests.engine.relay import relay
-from tests.unit.image.samples import EPOCH, image_of
+from tests.support.samples import EPOCH, image_of
+from tests.support.services.dockerd import dockerd
+from tests.support.services.relay import relay
 
 NAME = f"baseforge-test-{uuid.uuid4().hex[:8]}"
 

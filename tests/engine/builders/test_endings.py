@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from tests.engine.buildkit import IMAGE
-from tests.engine.kubernetes import GONE, Cluster
-from tests.engine.workshop import Workshop
-from tests.factory import Api, Factory
-from tests.faults import recipes
-from tests.faults.outcome import complains, start, stop
-from tests.parameters import some_in_full
+from tests.support import recipes
+from tests.support.factory import Api, Factory
+from tests.support.outcome import complains, start, stop
+from tests.support.parameters import some_in_full
+from tests.support.services.buildkit import IMAGE
+from tests.support.services.kubernetes import GONE, Cluster
+from tests.support.services.workshop import Workshop
 
 SLOWEST = 120.0
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")

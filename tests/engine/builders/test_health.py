@@ -20,12 +20,12 @@ from flows.image.importer import import_image, tag
 from rootfs.errors import BuilderTooOld
 from rootfs.parts import ImageSettings
 from tests.engine.builders.through import ephemeral
-from tests.engine.buildkit import IMAGE, buildkitd
-from tests.engine.workshop import Workshop
-from tests.factory import Done, Factory
-from tests.faults import recipes
-from tests.faults.outcome import complains, start
-from tests.unit.image.samples import image_of
+from tests.support import recipes
+from tests.support.factory import Done, Factory
+from tests.support.outcome import complains, start
+from tests.support.samples import image_of
+from tests.support.services.buildkit import IMAGE, buildkitd
+from tests.support.services.workshop import Workshop
 
 LOCAL_NAME = "baseforge-health"
 SLEEPER = "baseforge/sleeper:latest"  # its BuildKit never answers

@@ -20,9 +20,9 @@ from rootfs import run as door
 from rootfs.builder import BuilderPlan
 from rootfs.errors import BuilderFailed, BuilderRefused, ClusterUnreachable
 from tests.engine.builders.through import holds_for_every_driver
-from tests.engine.buildkit import IMAGE, tool
-from tests.engine.kubernetes import GONE, Cluster
-from tests.engine.workshop import Workshop
+from tests.support.services.buildkit import IMAGE, tool
+from tests.support.services.kubernetes import GONE, Cluster
+from tests.support.services.workshop import Workshop
 
 OPTIONS = {
     "image": IMAGE,

@@ -13,8 +13,8 @@ from flows.builders.life import Taken
 from flows.builders.listing import find
 from rootfs.builder import BuilderPlan
 from rootfs.errors import BuilderDiffers
-from tests.engine.buildkit import IMAGE
-from tests.engine.workshop import Workshop
+from tests.support.services.buildkit import IMAGE
+from tests.support.services.workshop import Workshop
 
 OPTIONS = {"image": IMAGE, "network": "none", "env.COMMAS": 'a,b "c"'}
 DRIVER = "docker-container"

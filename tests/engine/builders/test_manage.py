@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from flows import cli
 from rootfs.errors import BaseforgeError
-from tests.engine.buildkit import IMAGE, buildkitd
-from tests.engine.workshop import Workshop
-from tests.factory import BASEFORGE, Done
+from tests.support.factory import BASEFORGE, Done
+from tests.support.services.buildkit import IMAGE, buildkitd
+from tests.support.services.workshop import Workshop
 
 OPTIONS = ("--driver-opt", f"image={IMAGE}", "--driver-opt", "network=none")
 REFUSING = "tcp://127.0.0.1:1"

@@ -15,9 +15,9 @@ from flows.builders.life import Taken
 from flows.image.importer import drop, import_image
 from flows.image.oci import Image
 from rootfs.builder import named
-from tests.engine.buildkit import IMAGE
-from tests.engine.workshop import Workshop
-from tests.unit.image.samples import image_of
+from tests.support.samples import image_of
+from tests.support.services.buildkit import IMAGE
+from tests.support.services.workshop import Workshop
 
 NODES = {"east": "amd64", "west": "arm64"}
 

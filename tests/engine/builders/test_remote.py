@@ -17,8 +17,8 @@ from flows.builders.buildx import Buildx
 from rootfs.errors import BuilderFailed, BuilderUnreachable
 from rootfs.run import Log
 from tests.engine.builders.through import ephemeral, holds_for_every_driver, samples
-from tests.engine.buildkit import Buildkitd, buildkitd
-from tests.engine.workshop import Workshop
+from tests.support.services.buildkit import Buildkitd, buildkitd
+from tests.support.services.workshop import Workshop
 
 KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
 

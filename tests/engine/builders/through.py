@@ -20,7 +20,7 @@ from rootfs.builder import BuilderPlan
 from rootfs.errors import DigestMismatch
 from rootfs.parts import ImageSettings
 from rootfs.run import Log
-from tests.unit.image.samples import image_of, layered
+from tests.support.samples import image_of, layered
 
 SETTINGS = ImageSettings(
     cmd=("-c", "<&>"),

@@ -17,8 +17,8 @@ from flows.image.oci import Image, digest_of
 from flows.store.folder import FolderStore
 from rootfs.errors import BlobDamaged, DiskFull
 from rootfs.parts import ImageSettings
-from tests.engine.podman import LIMITS, podman
-from tests.unit.image.samples import image_of
+from tests.support.samples import image_of
+from tests.support.services.podman import LIMITS, podman
 
 NAME = f"baseforge-test-{uuid.uuid4().hex[:8]}/readers:latest"
 SETTINGS = ImageSettings(entrypoint=("/probe",), cmd=("say", "hello"), labels={"title": 'a <b> & "c"'})

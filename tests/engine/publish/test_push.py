@@ -23,9 +23,9 @@ from rootfs.errors import (
     RegistryUnreachable,
 )
 from rootfs.parts import ImageSettings
-from tests.engine.podman import LIMITS, podman
-from tests.engine.registry import PASSWORD, USER, free_port, registry
-from tests.unit.image.samples import image_of
+from tests.support.samples import image_of
+from tests.support.services.podman import LIMITS, podman
+from tests.support.services.registry import PASSWORD, USER, free_port, registry
 
 
 @pytest.fixture(scope="module")

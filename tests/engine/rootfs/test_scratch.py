@@ -22,7 +22,7 @@ from rootfs.lock import Lock
 from rootfs.members import Member
 from rootfs.recipe import folder_of, read
 from rootfs.scratch.recipe import ScratchRecipe
-from tests.factory import SHELF
+from tests.support.factory import SHELF
 
 ARM64 = 183  # e_machine
 Tree = dict[str, tuple[Member, bytes]]

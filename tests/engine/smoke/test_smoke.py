@@ -23,8 +23,8 @@ from flows.image.importer import drop, import_image
 from flows.smoke import Result, container, remove_leftovers, smoke_test
 from rootfs.errors import EngineLost, EngineRefused
 from rootfs.parts import ImageSettings, SmokeCheck
-from tests.engine.dockerd import dockerd
-from tests.unit.image.samples import image_of
+from tests.support.samples import image_of
+from tests.support.services.dockerd import dockerd
 
 
 @pytest.fixture(scope="module")

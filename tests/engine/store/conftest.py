@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from rootfs.run import run
-from tests.engine.s3 import S3Server, s3_server  # noqa: F401 - a fixture
+from tests.support.services.s3 import S3Server, s3_server  # noqa: F401 - a fixture
 
-pytest.register_assert_rewrite("tests.unit.store.suite")
+pytest.register_assert_rewrite("tests.support.store.suite")
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 from flows.store import open_store
 from rootfs.errors import DiskFull, StoreRefused
 from rootfs.run import run
-from tests.unit.store.suite import pattern
-from tests.unit.store.workers import digest_of
+from tests.support.store.suite import pattern
+from tests.support.store.workers import digest_of
 
 LARGE = 20 << 20  # bytes: more than the disk has
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from flows.store import Store, open_store
-from tests.engine.s3 import S3Server
-from tests.unit.store.suite import SPAWN
-from tests.unit.store.workers import Opener
+from tests.support.services.s3 import S3Server
+from tests.support.store.suite import SPAWN
+from tests.support.store.workers import Opener
 
 SIZE = 300 << 20  # bytes of the blob
 GROWTH = 64 << 20  # bytes at most, over what a small blob takes

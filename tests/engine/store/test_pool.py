@@ -10,9 +10,9 @@ from flows.store import Store, open_store
 from rootfs.errors import BlobDamaged, DiskFull, PoolDamaged
 from rootfs.lock import Package
 from rootfs.pool import fill, lay_out, lay_out_healed
-from tests.engine.s3 import S3Server
-from tests.unit.rootfs.mirror import Mirror
-from tests.unit.store.suite import pattern
+from tests.support.mirror import Mirror
+from tests.support.services.s3 import S3Server
+from tests.support.store.suite import pattern
 
 LARGE = 20 << 20  # bytes: several parts of a multi-part upload, and more than the small disk has
 

@@ -14,10 +14,10 @@ from flows.publish import integrity, newest, publication
 from flows.publish.record import Record
 from flows.store import Store, open_store, s3
 from rootfs.errors import NetworkFailure
-from tests.engine.faulty import KINDS, Plan, Proxy, faulty_proxy
-from tests.engine.s3 import S3Server
-from tests.unit.image.samples import image_of
-from tests.unit.store.suite import pattern
+from tests.support.samples import image_of
+from tests.support.services.faulty import KINDS, Plan, Proxy, faulty_proxy
+from tests.support.services.s3 import S3Server
+from tests.support.store.suite import pattern
 
 ATTEMPTS = 2
 REQUESTS = 18  # of one publication; each is spoiled in each way

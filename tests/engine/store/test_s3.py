@@ -14,9 +14,9 @@ import pytest
 
 from flows.store import open_store, s3
 from rootfs.errors import BaseforgeError, Conflict, InvalidStore, NetworkFailure, StoreRefused, StoreUnreachable
-from tests.engine.s3 import S3Server, serve_s3
-from tests.unit.store.suite import StoreSuite, current, pattern
-from tests.unit.store.workers import Opener, digest_of
+from tests.support.services.s3 import S3Server, serve_s3
+from tests.support.store.suite import StoreSuite, current, pattern
+from tests.support.store.workers import Opener, digest_of
 
 
 @pytest.fixture

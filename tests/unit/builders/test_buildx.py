@@ -15,8 +15,8 @@ from flows.builders.docker import Docker
 from flows.builders.engine import Engine
 from flows.image.oci import Image, blob_path
 from rootfs.errors import BuilderFailed, DigestMismatch
+from tests.support.samples import image_of
 from tests.unit.builders.conftest import Stub
-from tests.unit.image.samples import image_of
 
 BUILDER = Buildx(cast(Engine, None), "mine", "docker-container", print)
 

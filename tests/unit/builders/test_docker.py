@@ -16,8 +16,8 @@ from flows.builders.engine import connect
 from flows.image.importer import import_image
 from flows.image.oci import Image
 from rootfs.errors import DigestMismatch, EngineLost, EngineRefused
+from tests.support.samples import image_of
 from tests.unit.builders.fake import Answer, engine, send
-from tests.unit.image.samples import image_of
 
 OTHER = "sha256:" + "f" * 64
 

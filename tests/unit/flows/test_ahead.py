@@ -18,7 +18,7 @@ from flows.settings import Settings
 from rootfs.errors import ProgramFailed, SmokeFailed
 from rootfs.lock import Lock, Package
 from rootfs.run import run
-from tests.waiting import until
+from tests.support.waiting import until
 
 SCRATCH = "kind: scratch\nfiles: [{path: /%s, content: x}]\n"
 SOON = 20.0  # seconds

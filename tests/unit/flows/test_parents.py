@@ -25,7 +25,7 @@ from rootfs.parents import lineage
 from rootfs.parts import ImageSettings
 from rootfs.platforms import platform_name
 from rootfs.recipe import LayerRecipe, find, read
-from tests.unit.image.samples import EPOCH, image_of, layered
+from tests.support.samples import EPOCH, image_of, layered
 
 BASE = "kind: debootstrap\nsuite: trixie\n"
 STATUS = "var/lib/dpkg/status"

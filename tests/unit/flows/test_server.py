@@ -11,7 +11,7 @@ from prefect.settings import get_current_settings
 from flows import listener, server
 from flows.settings import LocalServer
 from rootfs.errors import PortTaken
-from tests.waiting import until
+from tests.support.waiting import until
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from flows.image.archive import (
 )
 from flows.image.oci import Image
 from rootfs.errors import LayerDamaged
-from tests.unit.image.samples import image_of, layered, members, tar_of
+from tests.support.samples import image_of, layered, members, tar_of
 
 FILES = {"hello": b"hello " * 500_000, "empty": b""}
 

@@ -11,7 +11,7 @@ import zstandard
 from flows.image.export import export
 from flows.image.oci import Image, digest_of
 from rootfs.errors import ExportRefused, LayerDamaged, UnknownFormat
-from tests.unit.image.samples import image_of, layered, members, tar_of
+from tests.support.samples import image_of, layered, members, tar_of
 
 FILES = {"hello": b"hello " * 50_000}
 NAME = "baseforge/sample:latest"

@@ -15,7 +15,7 @@ from flows.image.oci import Image, Parent, assemble, blob_path, digest_of, encod
 from rootfs.errors import UnknownArchitecture
 from rootfs.pack import Layer
 from rootfs.parts import ImageSettings
-from tests.unit.image.samples import EPOCH, image_of, layer_of
+from tests.support.samples import EPOCH, image_of, layer_of
 
 NOTHING = bytes(1024)  # a tar without members
 PACKED = bytes.fromhex("28b52ffd6000034d00001000000100fb2b8005")  # the same, as zstd

@@ -12,7 +12,7 @@ from flows.image.oci import Image, blob_path, digest_of
 from flows.image.several import Index, join
 from flows.publish import publication
 from flows.store import open_store
-from tests.unit.image.samples import image_of, members, tar_of
+from tests.support.samples import image_of, members, tar_of
 
 PLATFORMS = [{"architecture": "amd64", "os": "linux"}, {"architecture": "arm", "os": "linux", "variant": "v7"}]
 

@@ -12,7 +12,7 @@ from flows.publish import integrity, publication
 from flows.publish.record import Record
 from flows.store.folder import FolderStore
 from rootfs.errors import BlobDamaged, BlobMissing
-from tests.unit.image.samples import image_of
+from tests.support.samples import image_of
 
 
 def cut(path: Path) -> None:

@@ -23,7 +23,7 @@ from rootfs.errors import (
     RegistryUnreachable,
 )
 from rootfs.run import Outcome
-from tests.unit.image.samples import image_of
+from tests.support.samples import image_of
 
 HOST = "registry.test/team"
 

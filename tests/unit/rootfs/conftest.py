@@ -14,8 +14,8 @@ from rootfs.apt import Apt
 from rootfs.archive import Site
 from rootfs.lock import Lock
 from rootfs.recipe import DebootstrapRecipe
-from tests.debian import POCKETS, SUITE, Archive, Deb, Served, Signer, served, signer
-from tests.unit.rootfs.mirror import mirror  # noqa: F401 - a fixture
+from tests.support.debian import POCKETS, SUITE, Archive, Deb, Served, Signer, served, signer
+from tests.support.mirror import mirror  # noqa: F401 - a fixture
 
 # What every suite has: an essential package with an alternative, one of each priority, and apt with a library.
 SHELF = (

@@ -37,7 +37,7 @@ from rootfs.errors import (
 from rootfs.lockfile import write_locks
 from rootfs.release import fetch_releases
 from rootfs.transfer import Transfers
-from tests.debian import POCKETS, SUITE, Archive, Deb, served
+from tests.support.debian import POCKETS, SUITE, Archive, Deb, served
 from tests.unit.rootfs.conftest import SHELF, recipe
 
 ESSENTIAL = {"base", "libbase", "mawk"}

@@ -10,7 +10,7 @@ from rootfs import archive
 from rootfs.archive import Site, Source, distribution_of, suites
 from rootfs.errors import InvalidRelease, KeyringMissing, SnapshotsUnknown, UnknownSuite, UnsignedRelease
 from rootfs.release import check_release
-from tests.debian import signer
+from tests.support.debian import signer
 
 PUBLIC = "http://archive.example"
 EXPIRED = "Valid-Until: Sat, 22 Nov 2025 10:00:00 UTC"

@@ -12,7 +12,7 @@ import pytest
 from rootfs.auth import load
 from rootfs.errors import AuthFileUnfit
 from rootfs.transfer import Transfers
-from tests.unit.rootfs.mirror import Mirror, says, serving
+from tests.support.mirror import Mirror, says, serving
 
 FILE = """\
 # the team's archives

@@ -8,7 +8,7 @@ import pytest
 
 from rootfs.closure import Closure
 from rootfs.members import Member, from_tar, from_tree
-from tests.elves import ARM64, elf
+from tests.support.elves import ARM64, elf
 
 LINKER = "lib64/ld.so"
 LIBC = elf(soname="libc.so", provides=["libc.so", "V1", "V2"])

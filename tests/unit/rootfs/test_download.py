@@ -22,9 +22,9 @@ from rootfs.download import PARALLEL, Archive, download
 from rootfs.errors import AccessDenied, ArchiveMoved, ArchiveUnreachable, BaseforgeError, DebGone, DebMismatch
 from rootfs.lock import Package
 from rootfs.transfer import Transfers
-from tests.unit.rootfs.mirror import CHANGED, Answer, Handler, Mirror, cut, drips, good, hangs, package, says
-from tests.unit.rootfs.mirror import without_ranges as whole
-from tests.waiting import until
+from tests.support.mirror import CHANGED, Answer, Handler, Mirror, cut, drips, good, hangs, package, says
+from tests.support.mirror import without_ranges as whole
+from tests.support.waiting import until
 
 DATA = bytes(range(256)) * 400
 OTHER = bytes(len(DATA))

@@ -22,7 +22,7 @@ from rootfs.merge import Stack
 from rootfs.parts import PathRules
 from rootfs.recipe import DebootstrapRecipe, LayerRecipe
 from rootfs.stage_two.plan import Plan
-from tests.unit.rootfs.debs import CONTROL, SQUEEZE, a_deb, ar, package, tar
+from tests.support.debs import CONTROL, SQUEEZE, a_deb, ar, package, tar
 
 
 @pytest.mark.parametrize("ending", SQUEEZE)

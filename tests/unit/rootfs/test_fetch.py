@@ -25,10 +25,10 @@ from rootfs.errors import (
 from rootfs.fetch import Source, meant
 from rootfs.signature import signer
 from rootfs.transfer import Transfers
-from tests.debian import Signer
-from tests.debian import signer as signing
-from tests.trees import recipe
-from tests.unit.rootfs.mirror import Mirror, cut, drips, says
+from tests.support.debian import Signer
+from tests.support.debian import signer as signing
+from tests.support.mirror import Mirror, cut, drips, says
+from tests.support.trees import recipe
 
 DATA = bytes(range(256)) * 400
 SHA256 = hashlib.sha256(DATA).hexdigest()

@@ -24,8 +24,8 @@ from rootfs.recipe import DebootstrapRecipe
 from rootfs.run import run
 from rootfs.slim import Rules, filtered
 from rootfs.squeeze import Frames, Squeezer
-from tests.unit.rootfs.debs import a_deb, package
-from tests.unit.rootfs.debs import tar as archive
+from tests.support.debs import a_deb, package
+from tests.support.debs import tar as archive
 
 EPOCH, FOLDERS = 1_700_000_000, 1_600_000_000
 NOISE = random.Random(1).randbytes(3 << 20)

@@ -9,7 +9,7 @@ from rootfs import deb
 from rootfs.engines import repository
 from rootfs.engines.mmdebstrap import HOOKS, _contents
 from rootfs.engines.plain import Plain
-from tests.unit.rootfs.debs import a_deb, ar, package
+from tests.support.debs import a_deb, ar, package
 
 
 @pytest.fixture

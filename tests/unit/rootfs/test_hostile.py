@@ -22,8 +22,8 @@ from rootfs.members import from_tar
 from rootfs.normalise import dated, normalised
 from rootfs.pack import pack
 from rootfs.sift import device_rules
-from tests.hostile import BOMBS, CASES, END, Case, file, hardlink, header, pax, sparse_pax, symlink
-from tests.trees import grown, shown
+from tests.support.hostile import BOMBS, CASES, END, Case, file, hardlink, header, pax, sparse_pax, symlink
+from tests.support.trees import grown, shown
 
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 CHANGES = {

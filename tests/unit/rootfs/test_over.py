@@ -11,7 +11,7 @@ from rootfs.errors import PackageMissing, PackagesConflict, ParentBehind, Parent
 from rootfs.lock import Lock
 from rootfs.over import Below
 from rootfs.parts import Repository
-from tests.debian import SUITE, Archive, Deb
+from tests.support.debian import SUITE, Archive, Deb
 from tests.unit.rootfs.conftest import SHELF, Scene, recipe
 
 MINBASE = ("base", "libbase", "mawk", "apt", "libapt", "needed")

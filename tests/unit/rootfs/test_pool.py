@@ -25,7 +25,7 @@ from rootfs.errors import (
 )
 from rootfs.lock import Package
 from rootfs.pool import Blobs, fill, lay_out, lay_out_healed
-from tests.unit.rootfs.mirror import Mirror, cut, package, says
+from tests.support.mirror import Mirror, cut, package, says
 
 LARGE = 200 << 20  # bytes of one deb
 GROWTH = 100 << 20  # bytes at most that the process may grow by for it

@@ -18,9 +18,9 @@ from rootfs.errors import OtherArchitecture, TarballRefused
 from rootfs.lock import Lock
 from rootfs.normalise import dated, normalised
 from rootfs.sift import device_rules
-from tests.elves import ARM64, elf
-from tests.hostile import CAPABILITY, END, base256, file, folder, hardlink, header, pax, symlink
-from tests.trees import grown, shown
+from tests.support.elves import ARM64, elf
+from tests.support.hostile import CAPABILITY, END, base256, file, folder, hardlink, header, pax, symlink
+from tests.support.trees import grown, shown
 
 TREE = [
     folder(b"./"),

@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from tests.debian import SUITE
+from tests.support.debian import SUITE
 from tests.unit.rootfs.conftest import SHELF, Scene, recipe
 
 CONTENTS = """\

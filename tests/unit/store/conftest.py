@@ -1,3 +1,3 @@
 import pytest
 
-pytest.register_assert_rewrite("tests.unit.store.suite")
+pytest.register_assert_rewrite("tests.support.store.suite")

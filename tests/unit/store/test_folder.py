@@ -19,9 +19,9 @@ from flows.store.draft import draft
 from flows.store.folder import FolderStore
 from rootfs.errors import InvalidStore, LockHeld, StoreRefused
 from rootfs.locks import is_held
-from tests.unit.store.suite import StoreSuite
-from tests.unit.store.workers import Opener, digest_of
-from tests.waiting import until
+from tests.support.store.suite import StoreSuite
+from tests.support.store.workers import Opener, digest_of
+from tests.support.waiting import until
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")

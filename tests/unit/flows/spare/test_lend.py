@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from flows.spare import talk
-from tests.waiting import until
+from tests.support.waiting import until
 
 # A spare process that has loaded nothing, and whose commands are lines of Python in BASEFORGE_SCRIPT.
 LENDER = """

@@ -14,7 +14,7 @@ from rootfs.engines import Job, engine_for
 from rootfs.lock import Lock, Package
 from rootfs.members import Member
 from rootfs.recipe import folder_of, read
-from tests.debian import Deb, made
+from tests.support.debian import Deb, made
 
 LINKER = "/lib64/ld-linux-x86-64.so.2"
 LIB = "usr/lib/x86_64-linux-gnu"

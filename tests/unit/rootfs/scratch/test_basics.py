@@ -5,7 +5,7 @@ import tarfile
 import pytest
 
 from rootfs.errors import AccountClash, LocaleMissing, TimezoneMissing
-from tests.debian import Deb
+from tests.support.debian import Deb
 
 ZONES = Deb(
     "tzdata",

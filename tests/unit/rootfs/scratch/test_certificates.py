@@ -5,7 +5,7 @@ import hashlib
 import io
 import struct
 
-from tests.debian import Deb
+from tests.support.debian import Deb
 
 DERS = {"B_last": b"b" * 70, "a first": b"a", "Z Third": b"z" * 300}
 

@@ -5,8 +5,8 @@ import base64
 import pytest
 
 from rootfs.errors import InterpreterMissing, OpenedMissing
-from tests.debian import Deb
-from tests.elves import elf
+from tests.support.debian import Deb
+from tests.support.elves import elf
 from tests.unit.rootfs.scratch.conftest import LIB, LINKER
 
 LIBC = Deb(

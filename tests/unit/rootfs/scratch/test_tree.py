@@ -9,7 +9,7 @@ import pytest
 
 from rootfs.errors import FileClash, PackagesClash
 from rootfs.inventory import Inventory
-from tests.debian import Deb
+from tests.support.debian import Deb
 
 TOOL = Deb(
     "tool",

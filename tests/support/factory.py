@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-SHELF = Path(__file__).parent.parent / "recipes"
+SHELF = Path(__file__).parents[2] / "recipes"
 BASEFORGE = Path(sys.executable).with_name("baseforge")
 LABEL = "baseforge.run"
 SLOWEST_ANSWER = 60.0  # seconds

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tests.factory import Done, Factory
+from tests.support.factory import Done, Factory
 
 FEW = 6  # lines, not counting what a program printed
 SLOWEST_STEP = 120.0  # seconds

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from flows.builders.engine import Engine, connect
-from tests.engine.buildkit import build_image, tool
-from tests.engine.dockerd import dockerd
+from tests.support.services.buildkit import build_image, tool
+from tests.support.services.dockerd import dockerd
 
 
 @dataclass(frozen=True)

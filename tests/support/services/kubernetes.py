@@ -21,11 +21,11 @@ import pytest
 
 from flows.image.export import export
 from rootfs.parts import ImageSettings
-from tests.engine.buildkit import IMAGE, tool
-from tests.engine.dockerd import RUNTIME, lacks_capability
-from tests.engine.relay import relay
-from tests.engine.world import GATEWAY, World, world
-from tests.unit.image.samples import image_of
+from tests.support.samples import image_of
+from tests.support.services.buildkit import IMAGE, tool
+from tests.support.services.dockerd import RUNTIME, lacks_capability
+from tests.support.services.relay import relay
+from tests.support.services.world import GATEWAY, World, world
 
 PORT = 6443
 GONE = 30.0  # seconds in which a cluster has ended the pods of a deployment that was removed

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.engine.dockerd import remove
-from tests.factory import SHELF, Factory
+from tests.support.factory import SHELF, Factory
+from tests.support.services.dockerd import remove
 
 RECIPE = SHELF / "buildkit/buildkit.yaml"
 IMAGE = "baseforge/buildkit:latest"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.engine.dockerd import remove
+from tests.support.services.dockerd import remove
 
 SLOWEST_START = 120.0  # seconds
 PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from flows.store import Document, Store
 from rootfs.errors import BlobDamaged, BlobMissing, BlobRefused, Conflict, InvalidKey
-from tests.unit.store.workers import ABSENT, Opener, count_up, create, digest_of, put, put_until_stopped, replace
+from tests.support.store.workers import ABSENT, Opener, count_up, create, digest_of, put, put_until_stopped, replace
 
 Crew = tuple[Executor, Opener]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SLOWEST_START = 60.0  # seconds
-RUNTIME = Path(__file__).parents[2] / "deploy/setup/runc-available-caps"
+RUNTIME = Path(__file__).parents[3] / "deploy/setup/runc-available-caps"
 SYS_RESOURCE = 1 << 24  # capabilities(7)
 
 

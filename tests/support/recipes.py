@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.factory import Factory
+from tests.support.factory import Factory
 
 
 def checked(site: Factory, name: str, probe: Path, *checks: str) -> None:

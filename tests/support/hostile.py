@@ -1,6 +1,6 @@
 """Archives that mean harm, or are broken in a way that readers disagree about, and what has to become of each.
 
-`python -m tests.hostile FOLDER` writes them to files, to be tried on anything else.
+`python -m tests.support.hostile FOLDER` writes them to files, to be tried on anything else.
 """
 
 from __future__ import annotations

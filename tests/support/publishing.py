@@ -32,7 +32,7 @@ from flows.store import Store
 from flows.tasks import Packed
 from flows.trees import empty_folder
 from rootfs.closure import Closure
-from tests.unit.image.samples import image_of
+from tests.support.samples import image_of
 
 NAME = "toy"
 RECIPE = "kind: scratch\nplatforms: [{platforms}]\nfiles: [{{path: /text, content: {text}}}]\n"
