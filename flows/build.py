@@ -14,6 +14,7 @@ from flows.choice import Choice
 from flows.describe import describe
 from flows.finish import published, united
 from flows.folders import known_error
+from flows.image.errors import LayerDamaged
 from flows.inputs import Inputs, Meant
 from flows.lean import flow
 from flows.leftovers import clear_away
@@ -26,7 +27,7 @@ from flows.session import current, current_run, new_run, session
 from flows.settings import load
 from flows.tasks import resolve, smoke
 from flows.trees import empty_folder
-from rootfs.errors import ArchiveMoved, BaseforgeError, BlobDamaged, BlobMissing, DiskFull, LayerDamaged, Unexpected
+from rootfs.errors import ArchiveMoved, BaseforgeError, BlobDamaged, BlobMissing, DiskFull, Unexpected
 from rootfs.parents import parents_first
 
 DAMAGED = (BlobDamaged, BlobMissing, LayerDamaged)

@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from flows import report, tables
-from rootfs.errors import BuilderFailing, BuildError, BuildxFailed, InvalidBuilder
+from flows.builders.errors import BuilderFailing, BuildxFailed, InvalidBuilder
+from rootfs.errors import BuildError
 from rootfs.mask import masked_values
 
 app = typer.Typer(

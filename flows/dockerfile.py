@@ -12,6 +12,7 @@ from flows.builders import dockerfile, loaded, secrets
 from flows.builders.choose import Chosen
 from flows.builders.dockerfile import Built, Order
 from flows.builders.engine import Engine
+from flows.builders.errors import DockerfileUnfit
 from flows.builders.life import ENGINE
 from flows.image.oci import Parent
 from flows.image.unpack import plain
@@ -27,7 +28,6 @@ from rootfs.contents import lay_out
 from rootfs.digests import canonical
 from rootfs.disk import disk_full
 from rootfs.dockerfile import DockerfileRecipe
-from rootfs.errors import DockerfileUnfit
 from rootfs.inventory import Inventory
 from rootfs.members import Members
 from rootfs.merge import FOLDER, Stack, Tree, members_of, tree_of

@@ -7,9 +7,9 @@ import sys
 from datetime import UTC, datetime
 
 from flows.publish import publication
+from flows.publish.errors import ImageMissing
 from flows.session import store_of
 from flows.settings import Settings, load
-from rootfs.errors import ImageMissing
 from rootfs.recipe import read_all
 
 

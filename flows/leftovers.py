@@ -10,11 +10,11 @@ from pathlib import Path
 
 from flows.builders import engine, life, loaded
 from flows.builders.engine import LABEL, Engine
+from flows.builders.errors import BuildxMissing
 from flows.builders.listing import known
 from flows.image import importer
 from flows.smoke import remove_leftovers
 from flows.work import sweep
-from rootfs.errors import BuildxMissing
 
 NEVER = datetime.min.replace(tzinfo=UTC)  # of a builder that nobody has used
 BUILDER = re.compile(rf"{life.PREFIX}(?P<run>[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})-\d+x")

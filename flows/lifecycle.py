@@ -14,13 +14,13 @@ from flows.builders.buildx import Buildx
 from flows.builders.choose import Chosen
 from flows.builders.docker import Ahead, Docker
 from flows.builders.engine import Engine
+from flows.builders.errors import BuilderFailed
 from flows.builders.life import ENGINE, Taken
 from flows.image.oci import Image
 from flows.publish.record import UsedBuilder
 from flows.session import current, logger
 from flows.steps import step
 from flows.tasks import import_image
-from rootfs.errors import BuilderFailed
 
 Answer = TypeVar("Answer")
 

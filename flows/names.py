@@ -22,12 +22,13 @@ from flows.image.oci import Image
 from flows.image.several import Index
 from flows.inputs import Meant
 from flows.publish import integrity, newest, publication, registry
+from flows.publish.errors import NamesBehind
 from flows.publish.record import Record
 from flows.publish.registry import Registry
 from flows.session import Session, current, current_run, logger
 from flows.steps import step
 from flows.work import note_image, work_folder
-from rootfs.errors import BaseforgeError, NamesBehind
+from rootfs.errors import BaseforgeError
 from rootfs.platforms import architecture_of
 
 LATEST = "latest"

@@ -13,13 +13,13 @@ import typer
 
 from flows.progress import Progress
 from flows.publish import publication
+from flows.publish.errors import BuildMissing
 from flows.publish.newest import Newest
 from flows.publish.record import Record
 from flows.session import newest_log
 from flows.settings import Settings, origins
 from flows.store import Store
 from flows.tables import Table, say, show
-from rootfs.errors import BuildMissing
 from rootfs.lock import Lock
 from rootfs.lockfile import changes, disagreeing
 from rootfs.mask import masked_values

@@ -22,6 +22,7 @@ from flows.memory import needed, roomy_folder
 from flows.parents import size_of
 from flows.part import see_it_runs
 from flows.publish import ingredients, integrity, publication, verdict
+from flows.publish.errors import IngredientsMissing, NotReproduced
 from flows.publish.record import Record
 from flows.publish.verdict import Expected, Link, Verdict
 from flows.session import current, current_run, new_run, session
@@ -30,7 +31,7 @@ from flows.tasks import assemble, fetch, lay_parent, make_tree, pack_tree
 from flows.trees import empty_folder
 from flows.work import work_folder
 from rootfs.dockerfile import DockerfileRecipe
-from rootfs.errors import BaseforgeError, IngredientsMissing, NotReproduced
+from rootfs.errors import BaseforgeError
 from rootfs.lock import tool_versions
 from rootfs.platforms import architecture_of
 from rootfs.recipe import digest, folder_of, read

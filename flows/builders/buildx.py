@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 from flows.builders.command import buildx, plain
 from flows.builders.docker import Docker
 from flows.builders.engine import Engine
+from flows.builders.errors import BuilderFailed, BuildxFailed, DigestMismatch
 from flows.image.oci import Image, blob_path, digest_of
-from rootfs.errors import BuilderFailed, BuildxFailed, DigestMismatch
 from rootfs.platforms import platform_name
 from rootfs.run import Log
 

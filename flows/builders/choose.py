@@ -6,11 +6,11 @@ import os
 from dataclasses import dataclass
 
 from flows.builders.engine import context_name
+from flows.builders.errors import BuildxMissing
 from flows.builders.life import ENGINE, existing_driver
 from flows.builders.listing import selected
 from flows.settings import Settings
 from rootfs.builder import BuilderPlan, named
-from rootfs.errors import BuildxMissing
 
 
 @dataclass(frozen=True)

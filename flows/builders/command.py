@@ -13,8 +13,9 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
+from flows.builders.errors import BuildxFailed, BuildxMissing, BuildxTooOld
 from rootfs.builder import BuilderPlan
-from rootfs.errors import BuildxFailed, BuildxMissing, BuildxTooOld, ProgramFailed, ProgramMissing, ProgramTimedOut
+from rootfs.errors import ProgramFailed, ProgramMissing, ProgramTimedOut
 from rootfs.run import Log, proxies, run
 
 QUICK = 60.0  # seconds for what only reads and writes buildx's own files, or removes what an engine has

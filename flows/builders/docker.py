@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from flows.builders import engine as engines
 from flows.builders.engine import LABEL, Engine, unbroken
+from flows.builders.errors import EngineLost, EngineRefused
 from flows.image.archive import (
     docker_archive,
     docker_archive_of_layer,
@@ -24,7 +25,6 @@ from flows.image.archive import (
 )
 from flows.image.importer import discard
 from flows.image.oci import Image
-from rootfs.errors import EngineLost, EngineRefused
 
 LOADED = re.compile(r"^Loaded image(?: ID)?: (\S+)$", re.MULTILINE)
 

@@ -19,7 +19,7 @@ from docker.utils import kwargs_from_env
 from requests import RequestException
 from urllib3.exceptions import HTTPError
 
-from rootfs.errors import ContextMissing, EngineForbidden, EngineLost, EngineRefused, EngineUnreachable
+from flows.builders.errors import ContextMissing, EngineForbidden, EngineLost, EngineRefused, EngineUnreachable
 
 Answer = TypeVar("Answer")
 

@@ -20,8 +20,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from flows.builders.engine import LABEL
+from flows.builders.errors import ClusterUnreachable
 from rootfs.builder import BuilderPlan
-from rootfs.errors import BaseforgeError, ClusterUnreachable
+from rootfs.errors import BaseforgeError
 from rootfs.run import proxies, run
 
 KUBECTL = "kubectl"

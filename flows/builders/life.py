@@ -11,10 +11,7 @@ from typing import Protocol
 from flows.builders import container, kubernetes, remote
 from flows.builders.command import buildx, described
 from flows.builders.engine import context_name
-from flows.builders.listing import Node, driver_of, known, values
-from rootfs.builder import BuilderPlan
-from rootfs.errors import (
-    BaseforgeError,
+from flows.builders.errors import (
     BuilderDiffers,
     BuilderFailed,
     BuilderRefused,
@@ -22,6 +19,9 @@ from rootfs.errors import (
     BuildxFailed,
     OtherContext,
 )
+from flows.builders.listing import Node, driver_of, known, values
+from rootfs.builder import BuilderPlan
+from rootfs.errors import BaseforgeError
 from rootfs.run import Log
 
 ENGINE = "docker"  # the driver of the builder that is the engine itself

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel, to_pascal
 
 from flows.builders.command import buildx
-from rootfs.errors import BuildxTooOld, UnknownBuilder
+from flows.builders.errors import BuildxTooOld, UnknownBuilder
 
 SLOWEST = 30.0  # seconds: buildx itself gives every builder 20 to answer
 # No builder is asked at all, and what buildx has in its own files is told all the same. A time that is short, but not

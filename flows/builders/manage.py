@@ -13,10 +13,7 @@ from pydantic import ValidationError
 
 from flows.builders.command import buildx, described
 from flows.builders.engine import connect, context_name
-from flows.builders.life import DRIVERS
-from flows.builders.listing import RUNNING, Listed, fault_of, find, known, listed, pick
-from rootfs.builder import BuilderPlan, Driver
-from rootfs.errors import (
+from flows.builders.errors import (
     BuilderFailing,
     BuilderNotStarted,
     BuilderRefused,
@@ -24,8 +21,11 @@ from rootfs.errors import (
     EngineItself,
     InvalidBuilder,
     OtherContext,
-    nearest,
 )
+from flows.builders.life import DRIVERS
+from flows.builders.listing import RUNNING, Listed, fault_of, find, known, listed, pick
+from rootfs.builder import BuilderPlan, Driver
+from rootfs.errors import nearest
 from rootfs.run import Log
 
 START = 300.0  # seconds until a builder must be up; its image may have to be pulled

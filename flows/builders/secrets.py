@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rootfs.errors import SecretLeaked, SecretUnknown
+from flows.builders.errors import SecretLeaked, SecretUnknown
 from rootfs.run import Log
 
 SHORTEST = 8  # bytes: what is shorter is found everywhere by chance

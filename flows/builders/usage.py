@@ -10,8 +10,9 @@ from pydantic.alias_generators import to_pascal
 
 from flows.builders.command import buildx
 from flows.builders.engine import context_name
+from flows.builders.errors import BuilderAsleep, BuildxFailed, InvalidBuilder, OtherContext
 from flows.builders.listing import RUNNING, Listed, find, listed, meant
-from rootfs.errors import BuilderAsleep, BuildxFailed, InvalidBuilder, OtherContext, nearest
+from rootfs.errors import nearest
 
 PRUNE = 600.0  # seconds
 

@@ -19,8 +19,8 @@ from typing import BinaryIO, Protocol
 
 import zstandard
 
+from flows.image.errors import LayerDamaged
 from flows.image.oci import LAYOUT_FILE, Image, index
-from rootfs.errors import LayerDamaged
 from rootfs.pack import Layer
 from rootfs.platforms import platform_of
 

@@ -25,10 +25,11 @@ from flows.image.archive import (
     read_blob,
     unpacked,
 )
+from flows.image.errors import UnknownFormat
 from flows.image.oci import LAYOUT_FILE, index
 from flows.image.several import outer_index
 from rootfs.disk import FULL
-from rootfs.errors import DiskFull, ExportRefused, UnknownFormat
+from rootfs.errors import DiskFull, ExportRefused
 from rootfs.merge import members_of, tree_of
 from rootfs.squeeze import squeezed
 from rootfs.tar import frames

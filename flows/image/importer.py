@@ -8,8 +8,9 @@ from docker.errors import APIError, ImageNotFound
 
 from flows.builders import Builder
 from flows.builders.engine import LABEL, Engine
+from flows.builders.errors import DigestMismatch
 from flows.image.oci import Image
-from rootfs.errors import BaseforgeError, DigestMismatch
+from rootfs.errors import BaseforgeError
 
 
 def import_image(image: Image, builder: Builder) -> str:

@@ -10,7 +10,7 @@ from typing import IO, cast
 
 import zstandard
 
-from rootfs.errors import LayerDamaged
+from flows.image.errors import LayerDamaged
 
 CHUNK = 1 << 20
 ZSTD, GZIP = b"\x28\xb5\x2f\xfd", b"\x1f\x8b"  # RFC 8878, 3.1.1; RFC 1952, 2.3.1

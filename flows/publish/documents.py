@@ -7,9 +7,9 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from flows.publish.errors import RecordDamaged, RecordNewer
 from flows.publish.record import FORMAT
 from flows.store import Store
-from rootfs.errors import RecordDamaged, RecordNewer
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 from typing import IO
 
+from flows.publish.errors import IngredientsDamaged
 from flows.store import Store
 from rootfs.contents import usual_mode
-from rootfs.errors import IngredientsDamaged
 from rootfs.recipe import folder_of
 
 # What a tar leads to whose names contradict each other, such as a file that is a folder as well.

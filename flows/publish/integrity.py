@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from flows.publish.record import Record
 from flows.store import Store
+from flows.store.errors import InvalidKey
 from flows.store.intact import is_intact
-from rootfs.errors import BaseforgeError, BlobDamaged, BlobMissing, InvalidKey
+from rootfs.errors import BaseforgeError, BlobDamaged, BlobMissing
 
 
 def is_whole(store: Store, record: Record) -> bool:

@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 from pydantic import Field
 
 from flows.publish import documents
+from flows.publish.errors import RecordDamaged, RecordNewer
 from flows.publish.record import FORMAT, Count, Frozen, Part
 from flows.store import Document, Store
+from flows.store.errors import Conflict
 from rootfs.digests import canonical
-from rootfs.errors import Conflict, RecordDamaged, RecordNewer
 
 FIRST = 1  # the number of the first build: it may have been killed before `latest` could mean it
 HISTORY = 50  # earlier moves that are kept

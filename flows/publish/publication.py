@@ -12,11 +12,13 @@ from pydantic import BaseModel
 from flows.image.oci import Image, blob_path
 from flows.image.several import Index
 from flows.publish import documents, integrity, newest
+from flows.publish.errors import BuildMissing, ImageMissing, RecordDamaged
 from flows.publish.record import Part, Record, key_of
 from flows.store import Store
+from flows.store.errors import Conflict, InvalidKey
 from flows.store.names import is_part
 from rootfs.digests import canonical
-from rootfs.errors import BuildMissing, Conflict, ImageMissing, InvalidKey, RecordDamaged, nearest
+from rootfs.errors import nearest
 
 
 class _Entry(BaseModel):

@@ -11,11 +11,8 @@ from dataclasses import dataclass
 
 from flows.image.oci import Image, digest_of
 from flows.image.several import Index
-from rootfs.errors import (
-    BaseforgeError,
+from flows.publish.errors import (
     InvalidRegistry,
-    ProgramFailed,
-    ProgramTimedOut,
     RegistryAbsent,
     RegistryChanged,
     RegistryDenied,
@@ -23,6 +20,7 @@ from rootfs.errors import (
     RegistrySpeaksHttp,
     RegistryUnreachable,
 )
+from rootfs.errors import BaseforgeError, ProgramFailed, ProgramTimedOut
 from rootfs.run import Log, proxies, run
 
 PUSH_TIME = 3600.0  # seconds for a whole image

@@ -12,11 +12,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from flows.image.oci import Image
+from flows.publish.errors import InvalidDigest
 from flows.publish.record import Record
 from flows.store import Store
 from rootfs.compare import explain
 from rootfs.digests import sha256_of
-from rootfs.errors import BlobMissing, InvalidDigest
+from rootfs.errors import BlobMissing
 from rootfs.inside import Pair, difference
 from rootfs.lock import Lock, Package
 from rootfs.run import Log

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from flows.builders.engine import LABEL, Engine
 from flows.smoke.container import Container, Ran, remove, run_once
-from rootfs.errors import SmokeFailed
+from flows.smoke.errors import SmokeFailed
 from rootfs.parts import SmokeCheck
 
 EMULATED = 10  # times as long as a program may take where it is emulated: QEMU takes 4 to 8 times as long

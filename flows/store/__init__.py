@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
-from rootfs.errors import InvalidStore
+from flows.store.errors import InvalidStore
 
 
 @dataclass(frozen=True)

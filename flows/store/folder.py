@@ -15,12 +15,13 @@ from typing import BinaryIO
 from flows.store import Document
 from flows.store.checked import checked, copy
 from flows.store.draft import Draft, draft, sweep
+from flows.store.errors import BlobRefused, Conflict, StoreRefused
 from flows.store.fetch import fetch
 from flows.store.intact import is_intact, length
 from flows.store.names import blob_key, document_key, is_plain
 from rootfs import locks, private
 from rootfs.disk import disk_full
-from rootfs.errors import BaseforgeError, BlobDamaged, BlobMissing, BlobRefused, Conflict, StoreRefused
+from rootfs.errors import BaseforgeError, BlobDamaged, BlobMissing
 
 LOCK = ".lock"
 READ_ONLY = 0o444  # a blob never changes; the umask takes away from this

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from rootfs.errors import InvalidKey
+from flows.store.errors import InvalidKey
 
 BLOBS = "blobs"
 # No name begins with a dot: that rules out `..` and leaves those names to the folder store's own files.

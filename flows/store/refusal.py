@@ -18,7 +18,8 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 
-from rootfs.errors import BaseforgeError, InvalidStore, StoreRefused, StoreUnreachable
+from flows.store.errors import InvalidStore, StoreRefused, StoreUnreachable
+from rootfs.errors import BaseforgeError
 
 _NETWORK = (HTTPClientError, ConnectionError, IncompleteReadError)
 _NO_CREDENTIALS = (

@@ -23,13 +23,14 @@ from botocore.exceptions import (
 
 from flows.store import Document, answers
 from flows.store.checked import checked, copy
+from flows.store.errors import BlobRefused, Conflict, InvalidStore, StoreUnreachable
 from flows.store.fetch import fetch
 from flows.store.intact import is_intact, length
 from flows.store.names import blob_key, document_key, is_plain
 from flows.store.refusal import code, refusal, status
 from flows.store.upload import PART, put, upload
 from rootfs.disk import disk_full
-from rootfs.errors import BlobDamaged, BlobMissing, BlobRefused, Conflict, InvalidStore, StoreUnreachable
+from rootfs.errors import BlobDamaged, BlobMissing
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from flows.publish import newest, registry
+from flows.publish.errors import NamesBehind, RegistryUnreachable
+from flows.store.errors import StoreRefused
 from flows.store.folder import FolderStore
-from rootfs.errors import NamesBehind, RegistryUnreachable, StoreRefused
 from tests.support.factory import Factory
 from tests.support.publishing import FOREIGN, NAME, OWN, Press
 from tests.support.services.registry import free_port

@@ -8,17 +8,10 @@ import pytest
 
 from flows import doctor
 from flows.builders.choose import Chosen
+from flows.builders.errors import BuildxMissing, EngineUnreachable, UnknownBuilder
 from flows.settings import Settings
 from rootfs.builder import named
-from rootfs.errors import (
-    BuildxMissing,
-    EngineUnreachable,
-    ProgramFailed,
-    ProgramMissing,
-    ServerHung,
-    ToolsMissing,
-    UnknownBuilder,
-)
+from rootfs.errors import ProgramFailed, ProgramMissing, ServerHung, ToolsMissing
 
 
 @pytest.fixture(autouse=True)

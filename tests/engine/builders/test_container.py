@@ -13,8 +13,8 @@ import pytest
 from docker.types import DeviceRequest
 
 from flows.builders import container, life
+from flows.builders.errors import BuilderFailed, BuilderRefused, BuildxMissing
 from rootfs.builder import BuilderPlan
-from rootfs.errors import BuilderFailed, BuilderRefused, BuildxMissing
 from tests.engine.builders.through import builds_the_example, ephemeral, holds_for_every_driver
 from tests.support.services.buildkit import IMAGE
 from tests.support.services.workshop import Workshop

@@ -22,9 +22,11 @@ from flows.builders import docker
 from flows.builders import engine as engines
 from flows.builders.docker import Ahead, Docker, ahead
 from flows.builders.engine import LABEL, Engine, connect
+from flows.builders.errors import DigestMismatch, EngineLost, EngineRefused, EngineUnreachable
+from flows.image.errors import LayerDamaged
 from flows.image.importer import drop, import_image, tag
 from flows.image.oci import Image, assemble, blob_path, digest_of
-from rootfs.errors import BadTree, DigestMismatch, EngineLost, EngineRefused, EngineUnreachable, LayerDamaged
+from rootfs.errors import BadTree
 from rootfs.members import Member
 from rootfs.pack import pack
 from rootfs.parts import ImageSettings

@@ -16,8 +16,8 @@ import pytest
 
 from flows.builders import life
 from flows.builders.docker import Docker
+from flows.builders.errors import BuilderTooOld
 from flows.image.importer import import_image, tag
-from rootfs.errors import BuilderTooOld
 from rootfs.parts import ImageSettings
 from tests.engine.builders.through import ephemeral
 from tests.support import recipes

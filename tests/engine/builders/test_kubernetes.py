@@ -15,10 +15,10 @@ import pytest
 
 from flows.builders import kubernetes, life
 from flows.builders.buildx import Buildx
+from flows.builders.errors import BuilderFailed, BuilderRefused, ClusterUnreachable
 from flows.builders.life import Taken
 from rootfs import run as door
 from rootfs.builder import BuilderPlan
-from rootfs.errors import BuilderFailed, BuilderRefused, ClusterUnreachable
 from tests.engine.builders.through import holds_for_every_driver
 from tests.support.services.buildkit import IMAGE, tool
 from tests.support.services.kubernetes import GONE, Cluster

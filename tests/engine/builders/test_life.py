@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from flows.builders import life
+from flows.builders.errors import BuilderDiffers
 from flows.builders.life import Taken
 from flows.builders.listing import find
 from rootfs.builder import BuilderPlan
-from rootfs.errors import BuilderDiffers
 from tests.support.services.buildkit import IMAGE
 from tests.support.services.workshop import Workshop
 

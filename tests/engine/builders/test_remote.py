@@ -14,7 +14,7 @@ import pytest
 
 from flows.builders import buildx
 from flows.builders.buildx import Buildx
-from rootfs.errors import BuilderFailed, BuilderUnreachable
+from flows.builders.errors import BuilderFailed, BuilderUnreachable
 from rootfs.run import Log
 from tests.engine.builders.through import ephemeral, holds_for_every_driver, samples
 from tests.support.services.buildkit import Buildkitd, buildkitd

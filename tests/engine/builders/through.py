@@ -14,10 +14,10 @@ from flows.builders import Builder, buildx, life
 from flows.builders.buildx import Buildx
 from flows.builders.docker import Docker
 from flows.builders.engine import Engine
+from flows.builders.errors import DigestMismatch
 from flows.image.importer import drop, import_image
 from flows.image.oci import Image
 from rootfs.builder import BuilderPlan
-from rootfs.errors import DigestMismatch
 from rootfs.parts import ImageSettings
 from rootfs.run import Log
 from tests.support.samples import image_of, layered

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from flows.image.oci import Image
-from flows.publish.registry import Registry, push, tag
-from rootfs.errors import (
+from flows.publish.errors import (
     InvalidRegistry,
     RegistryChanged,
     RegistryDenied,
     RegistrySpeaksHttp,
     RegistryUnreachable,
 )
+from flows.publish.registry import Registry, push, tag
 from rootfs.parts import ImageSettings
 from tests.support.samples import image_of
 from tests.support.services.podman import LIMITS, podman

@@ -19,9 +19,9 @@ import pytest
 from flows.builders import engine as engines
 from flows.builders.docker import Docker
 from flows.builders.engine import Engine, connect
+from flows.builders.errors import EngineLost, EngineRefused
 from flows.image.importer import drop, import_image
 from flows.smoke import Result, container, remove_leftovers, smoke_test
-from rootfs.errors import EngineLost, EngineRefused
 from rootfs.parts import ImageSettings, SmokeCheck
 from tests.support.samples import image_of
 from tests.support.services.dockerd import dockerd

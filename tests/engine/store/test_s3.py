@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from flows.store import open_store, s3
-from rootfs.errors import BaseforgeError, Conflict, InvalidStore, NetworkFailure, StoreRefused, StoreUnreachable
+from flows.store.errors import Conflict, InvalidStore, StoreRefused, StoreUnreachable
+from rootfs.errors import BaseforgeError, NetworkFailure
 from tests.support.services.s3 import S3Server, serve_s3
 from tests.support.store.suite import StoreSuite, current, pattern
 from tests.support.store.workers import Opener, digest_of

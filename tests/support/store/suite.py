@@ -22,7 +22,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flows.store import Document, Store
-from rootfs.errors import BlobDamaged, BlobMissing, BlobRefused, Conflict, InvalidKey
+from flows.store.errors import BlobRefused, Conflict, InvalidKey
+from rootfs.errors import BlobDamaged, BlobMissing
 from tests.support.store.workers import ABSENT, Opener, count_up, create, digest_of, put, put_until_stopped, replace
 
 Crew = tuple[Executor, Opener]

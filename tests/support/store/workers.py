@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from flows.store import Store
-from rootfs.errors import Conflict
+from flows.store.errors import Conflict
 
 Opener = Callable[[], Store]  # opens the same store again; can be sent to another process
 

@@ -13,8 +13,8 @@ from flows.builders import buildx
 from flows.builders.buildx import Buildx
 from flows.builders.docker import Docker
 from flows.builders.engine import Engine
+from flows.builders.errors import BuilderFailed, DigestMismatch
 from flows.image.oci import Image, blob_path
-from rootfs.errors import BuilderFailed, DigestMismatch
 from tests.support.samples import image_of
 from tests.unit.builders.conftest import Stub
 

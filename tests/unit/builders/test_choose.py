@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from flows.builders.choose import Chosen, choose
+from flows.builders.errors import BuildxMissing, OtherContext, UnknownBuilder
 from flows.settings import Settings
 from rootfs.builder import BuilderPlan, named
-from rootfs.errors import BaseforgeError, BuildxMissing, OtherContext, UnknownBuilder
+from rootfs.errors import BaseforgeError
 from tests.unit.builders.conftest import Stub, listing
 
 # Builders that buildx knows, with their drivers; `mine` is what stands for the current docker context.

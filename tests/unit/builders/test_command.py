@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.builders.command import available, buildx, driver_options
+from flows.builders.errors import BuildxFailed, BuildxMissing, BuildxTooOld
 from rootfs import run as door
-from rootfs.errors import BuildxFailed, BuildxMissing, BuildxTooOld
 from tests.unit.builders.conftest import Stub
 
 

@@ -13,9 +13,9 @@ import pytest
 
 from flows.builders.docker import Ahead, Docker, ahead
 from flows.builders.engine import connect
+from flows.builders.errors import DigestMismatch, EngineLost, EngineRefused
 from flows.image.importer import import_image
 from flows.image.oci import Image
-from rootfs.errors import DigestMismatch, EngineLost, EngineRefused
 from tests.support.samples import image_of
 from tests.unit.builders.fake import Answer, engine, send
 

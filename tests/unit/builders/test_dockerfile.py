@@ -11,19 +11,19 @@ import zstandard
 
 from flows.builders import dockerfile, secrets
 from flows.builders.dockerfile import Order
-from flows.builders.loaded import _with_stages
-from flows.builders.secrets import Secrets
-from flows.image.unpack import plain
-from rootfs.errors import (
+from flows.builders.errors import (
     BuilderFailed,
     BuildxFailed,
     DockerfileFailed,
     DockerfileOffline,
-    LayerDamaged,
-    ProgramFailed,
     SecretLeaked,
     SecretUnknown,
 )
+from flows.builders.loaded import _with_stages
+from flows.builders.secrets import Secrets
+from flows.image.errors import LayerDamaged
+from flows.image.unpack import plain
+from rootfs.errors import ProgramFailed
 
 VALUE = b"first line of it\nsecond line"
 

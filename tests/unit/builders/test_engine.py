@@ -17,7 +17,7 @@ import pytest
 
 from flows.builders import engine as module
 from flows.builders.engine import connect
-from rootfs.errors import ContextMissing, EngineForbidden, EngineLost, EngineRefused, EngineUnreachable
+from flows.builders.errors import ContextMissing, EngineForbidden, EngineLost, EngineRefused, EngineUnreachable
 from tests.unit.builders.fake import engine, failing
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")

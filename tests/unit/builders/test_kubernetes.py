@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from flows.builders import kubernetes
+from flows.builders.errors import ClusterUnreachable
 from flows.builders.kubernetes import prepared, reach
 from rootfs.builder import BuilderPlan
-from rootfs.errors import ClusterUnreachable
 
 PLAN = BuilderPlan(lifecycle="ephemeral", driver="kubernetes", timeout=100)
 

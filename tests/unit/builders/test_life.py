@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.builders import life, remote
+from flows.builders.errors import BuilderDiffers, BuilderFailed, BuilderRefused, BuilderTooOld, BuildxMissing
 from flows.builders.life import Taken, fresh, name_of, remove, remove_all, start, take
 from rootfs.builder import BuilderPlan, named
-from rootfs.errors import BuilderDiffers, BuilderFailed, BuilderRefused, BuilderTooOld, BuildxMissing
 from tests.unit.builders.conftest import Stub, listing
 
 FAR = "unix:///far.sock"

@@ -8,7 +8,7 @@ import pytest
 
 from flows.builders import manage
 from flows.builders.command import described
-from rootfs.errors import InvalidBuilder
+from flows.builders.errors import InvalidBuilder
 
 
 def test_all_that_is_said_reaches_buildx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

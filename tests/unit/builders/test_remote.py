@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from flows.builders import remote as module
+from flows.builders.errors import BuilderUnreachable
 from flows.builders.remote import prepared, reach
 from rootfs.builder import BuilderPlan
-from rootfs.errors import BuilderUnreachable
 
 
 @pytest.fixture

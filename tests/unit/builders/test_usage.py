@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from flows.builders import usage
+from flows.builders.errors import InvalidBuilder
 from flows.builders.usage import Cached
-from rootfs.errors import InvalidBuilder
 
 
 @pytest.mark.parametrize(

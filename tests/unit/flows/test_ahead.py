@@ -15,7 +15,8 @@ from flows.publish import publication
 from flows.publish.record import Record
 from flows.session import session
 from flows.settings import Settings
-from rootfs.errors import ProgramFailed, SmokeFailed
+from flows.smoke.errors import SmokeFailed
+from rootfs.errors import ProgramFailed
 from rootfs.lock import Lock, Package
 from rootfs.run import run
 from tests.support.waiting import until

@@ -17,8 +17,8 @@ from flows.image.archive import (
     header,
     oci_archive,
 )
+from flows.image.errors import LayerDamaged
 from flows.image.oci import Image
-from rootfs.errors import LayerDamaged
 from tests.support.samples import image_of, layered, members, tar_of
 
 FILES = {"hello": b"hello " * 500_000, "empty": b""}

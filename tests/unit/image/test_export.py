@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from flows.image.errors import LayerDamaged, UnknownFormat
 from flows.image.export import export
 from flows.image.oci import Image, digest_of
-from rootfs.errors import ExportRefused, LayerDamaged, UnknownFormat
+from rootfs.errors import ExportRefused
 from tests.support.samples import image_of, layered, members, tar_of
 
 FILES = {"hello": b"hello " * 50_000}

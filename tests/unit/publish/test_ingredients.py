@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from flows.publish import ingredients
+from flows.publish.errors import IngredientsDamaged
 from flows.store import open_store
-from rootfs.errors import BlobDamaged, BlobMissing, IngredientsDamaged, RecipeInvalid
+from rootfs.errors import BlobDamaged, BlobMissing, RecipeInvalid
 from rootfs.parents import lineage
 from rootfs.recipe import digest, folder_of, read
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from flows.publish import newest, publication
+from flows.publish.errors import RecordDamaged
 from flows.publish.record import Record
 from flows.store import Store, open_store
-from rootfs.errors import BuildError, RecordDamaged
+from rootfs.errors import BuildError
 
 IMAGE = "noble"
 ONE, TWO, THREE = "20260101T000000Z-1", "20260102T000000Z-2", "20260103T000000Z-3"

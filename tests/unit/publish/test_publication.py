@@ -5,9 +5,9 @@ import json
 import pytest
 
 from flows.publish import publication
+from flows.publish.errors import BuildMissing, ImageMissing, RecordDamaged
 from flows.publish.record import Record
 from flows.store import open_store
-from rootfs.errors import BuildMissing, ImageMissing, RecordDamaged
 from rootfs.lock import native_architecture
 from rootfs.platforms import platform_name
 

@@ -9,19 +9,16 @@ from pathlib import Path
 import pytest
 
 from flows.publish import registry
-from flows.publish.registry import Registry, push, tag
-from rootfs.errors import (
-    BaseforgeError,
+from flows.publish.errors import (
     InvalidRegistry,
-    NetworkFailure,
-    ProgramFailed,
-    ProgramMissing,
     RegistryChanged,
     RegistryDenied,
     RegistryFailed,
     RegistrySpeaksHttp,
     RegistryUnreachable,
 )
+from flows.publish.registry import Registry, push, tag
+from rootfs.errors import BaseforgeError, NetworkFailure, ProgramFailed, ProgramMissing
 from rootfs.run import Outcome
 from tests.support.samples import image_of
 

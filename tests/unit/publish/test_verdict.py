@@ -7,10 +7,10 @@ import pytest
 
 from flows.image import oci
 from flows.publish import publication, verdict
+from flows.publish.errors import InvalidDigest
 from flows.publish.record import Record
 from flows.publish.verdict import Expected, Link, Verdict
 from flows.store import open_store
-from rootfs.errors import InvalidDigest
 from rootfs.lock import Lock, Package
 from rootfs.members import Member
 from rootfs.pack import pack

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from flows.builders.engine import Engine
 from flows.smoke import Verdict, container, smoke_test
 from flows.smoke.container import KEPT, Ran, _Kept
-from rootfs.errors import SmokeFailed
+from flows.smoke.errors import SmokeFailed
 from rootfs.parts import SmokeCheck
 
 

@@ -16,8 +16,9 @@ import pytest
 
 from flows.store import open_store
 from flows.store.draft import draft
+from flows.store.errors import InvalidStore, StoreRefused
 from flows.store.folder import FolderStore
-from rootfs.errors import InvalidStore, LockHeld, StoreRefused
+from rootfs.errors import LockHeld
 from rootfs.locks import is_held
 from tests.support.store.suite import StoreSuite
 from tests.support.store.workers import Opener, digest_of

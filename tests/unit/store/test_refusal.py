@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 from botocore.exceptions import ClientError
 
+from flows.store.errors import StoreRefused, StoreUnreachable
 from flows.store.refusal import refusal
-from rootfs.errors import BaseforgeError, StoreRefused, StoreUnreachable
+from rootfs.errors import BaseforgeError
 
 # Answers that no server of ours can be made to give:
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
