@@ -1,13 +1,13 @@
-"""The shelf, and every key of every kind of recipe, for people: `python -m rootfs.reference > recipes/README.md`.
+"""Write the generated part of recipes/README.md: the recipes of the shelf, and every key of every kind.
 
-Made from the recipes, from what their builds measured (`recipes/figures.json`, made by `flows/figures.py`) and from the
-JSON Schema, and so from the models: a new recipe and a new kind need no change here.
+`python -m rootfs.reference` replaces all that follows the line GENERATED; the guide before it is written by hand. The
+shelf's sizes come from `recipes/figures.json` (made by `flows/figures.py`), the keys from the JSON Schema of the models:
+a new recipe or a new kind needs no change here.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,12 @@ from rootfs.recipe import KINDS, Recipe, read_all
 from rootfs.schema import schema
 from rootfs.units import size
 
-INTRODUCTION = """# Recipes
-
-A recipe is one YAML file, and the image has the file's name. This page is generated from recipes and models
-(`python -m rootfs.reference > recipes/README.md`); editors show the same texts from `recipe.schema.json`.
-
+GENERATED = "<!-- All that follows is generated from the recipes and the models. -->\n"
+INTRODUCTION = """
 ## The shelf
 
-Compressed sizes for amd64, in a state of the archive of {date} or before. Beside them are well-known images of the
-kind, where their size is published (`comparable.json` says where).
+Compressed sizes for amd64, with the archives' state of {date} or before. The last column has the published size of a
+well-known image of the same kind; `comparable.json` names the sources.
 
 | image | kind | what it is for | packages | size | for comparison |
 | --- | --- | --- | ---: | ---: | --- |
@@ -35,7 +32,7 @@ NAMES = {"string": "text", "integer": "whole number", "number": "number", "boole
 
 
 def text() -> str:
-    """The page as it is checked in."""
+    """The generated part of the page."""
     measured = json.loads((SHELF / "figures.json").read_text())
     beside = json.loads((SHELF / "comparable.json").read_text())["images"]
     rows = [_image(recipe, measured.get(recipe.name), beside.get(recipe.name)) for recipe in read_all(SHELF)]
@@ -114,5 +111,12 @@ def _of_type(said: dict[str, Any]) -> str:
     return NAMES[said["type"]]
 
 
+def write() -> None:
+    """Replace the generated part of the page."""
+    page = SHELF / "README.md"
+    guide = page.read_text().partition(GENERATED)[0]
+    page.write_text(guide + GENERATED + text())
+
+
 if __name__ == "__main__":
-    sys.stdout.write(text())
+    write()
