@@ -1,8 +1,8 @@
 """Write the generated part of recipes/README.md: the recipes of the shelf, and every key of every kind.
 
 `python -m rootfs.reference` replaces all that follows the line GENERATED; the guide before it is written by hand. The
-shelf's sizes come from `recipes/figures.json` (made by `flows/figures.py`), the keys from the JSON Schema of the models:
-a new recipe or a new kind needs no change here.
+sizes come from `recipes/figures.json` (made by `flows/figures.py`), the keys from the JSON Schema of the models: a new
+recipe or a new kind needs no change here.
 """
 
 from __future__ import annotations
