@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import tempfile
 from pathlib import Path
 
+from rootfs.atomic import create_private_file
 from rootfs.errors import NotPrivate
 
 FILE = "login"
@@ -41,17 +41,9 @@ def renewed(folder: Path) -> str:
 
 
 def _make(path: Path) -> None:
-    """Write it whole, then give it its name, unless another process was quicker."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")  # O_EXCL, O_NOFOLLOW, 0600
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(f"{USER}:{secrets.token_urlsafe(32)}\n")
-            file.flush()
-            os.fsync(handle)
-        with contextlib.suppress(FileExistsError):
-            os.link(name, path)
-    finally:
-        Path(name).unlink()
+    """Make the login file, unless another process has made it meanwhile."""
+    with contextlib.suppress(FileExistsError):
+        create_private_file(path, f"{USER}:{secrets.token_urlsafe(32)}\n".encode())
 
 
 def _opened(path: Path) -> int:

@@ -19,7 +19,7 @@ from flows.publish import publication
 from flows.publish.record import ParentBuild
 from flows.session import current
 from flows.store import Store
-from rootfs import kept
+from rootfs import atomic
 from rootfs.common import Packaged
 from rootfs.errors import BadTree, ParentFailed, ParentLacksPlatform, ParentUnpublished
 from rootfs.inventory import STATUS
@@ -109,8 +109,8 @@ def _status(store: Store, manifest_digest: str) -> Path:
     folder = cache_folder() / "apt/installed"
     path = folder / manifest_digest.removeprefix("sha256:")
     if not path.is_file():
-        kept.write(path, _read_status(store, manifest_digest))
-        prune(folder, KEPT)
+        atomic.write_file(path, _read_status(store, manifest_digest))
+        prune(folder, max_bytes=KEPT)
     return path
 
 

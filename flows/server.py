@@ -32,7 +32,7 @@ from flows.folders import fix_data_folder, make_data_folder, working_in
 from flows.folders import server_folder as folder
 from flows.listener import HOST
 from flows.spare import alike, keep
-from rootfs import kept, locks, private
+from rootfs import atomic, locks, private
 from rootfs.disk import is_full
 from rootfs.errors import DiskFull, ServerElsewhere, ServerFailed, ServerHung
 from rootfs.run import detached
@@ -178,7 +178,7 @@ def _certificate() -> Path:
     """A file with just one certificate, which nothing is checked by: without any Prefect's clients do not start."""
     if not (path := folder() / CERTIFICATE).exists():
         first, end, _ = certifi.contents().partition("-----END CERTIFICATE-----\n")
-        kept.write(path, (first + end).encode())
+        atomic.write_file(path, (first + end).encode())
     return path
 
 
@@ -215,7 +215,7 @@ def _noted() -> Server | None:
 
 def _note(server: Server) -> Server:
     """Let every later command know this server."""
-    kept.write(folder() / STATE, json.dumps(asdict(server)).encode())
+    atomic.write_file(folder() / STATE, json.dumps(asdict(server)).encode())
     return server
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from flows.folders import data_folder
-from rootfs import kept, locks, private
+from rootfs import atomic, locks, private
 from rootfs.digests import digest_of
 from rootfs.disk import any_disk_full, disk_full
 from rootfs.engines import remove_tree
@@ -66,7 +66,7 @@ def own_folder(parent: Path) -> Path:
         if known := _remembered(parent):
             return known
         made = tempfile.mkdtemp(prefix=PREFIX, dir=parent)
-        kept.write(note, made.encode())
+        atomic.write_file(note, made.encode())
         return Path(made)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from rootfs import kept
+from rootfs import atomic
 from rootfs.aptroot import TIMEOUT, AptRoot, stanzas
 from rootfs.archive import Site, Source, sources
 from rootfs.common import Origin
@@ -202,4 +202,4 @@ class _Memo:
     def write(self, lock: Lock) -> None:
         """Keep a lock in place of the one before."""
         content = {"key": self._key, "digest": lock.digest, "lock": lock.model_dump(mode="json")}
-        kept.write(self._file, json.dumps(content).encode())
+        atomic.write_file(self._file, json.dumps(content).encode())

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from rootfs import kept
+from rootfs import atomic
 from rootfs.archive import Source
 from rootfs.auth import CONFIGURED, PARTS
 from rootfs.digests import digest_of
@@ -81,7 +81,7 @@ class AptRoot:
         texts = {"status": "", "etc/sources.list.d/archives.sources": sources, "apt.conf": configuration}
         for file, text in texts.items():
             if not (path := folder / file).is_file() or path.read_text() != text:
-                kept.write(path, text.encode())
+                atomic.write_file(path, text.encode())
 
     def run(self, *argv: str, check: bool = True, log: Log | None = None, timeout: float = TIMEOUT) -> Outcome:
         """Run a program of apt's on this root.
@@ -102,7 +102,7 @@ class AptRoot:
         if not text:
             return ()
         file = self.folder / f"preferences-{digest_of(text)[7:23]}"
-        kept.write(file, text.encode())
+        atomic.write_file(file, text.encode())
         return ("-o", f"Dir::Etc::preferences={file}")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from rootfs import auth, kept
+from rootfs import atomic, auth
 from rootfs.digests import digest_of
 from rootfs.errors import (
     KeyringMissing,
@@ -172,7 +172,7 @@ def _default_sources(suite: str, architecture: str, memo: Path | None) -> tuple[
         return tuple((str(address), str(name)) for address, name in json.loads(file.read_bytes()))
     except (FileNotFoundError, ValueError, TypeError):
         found = _asked_sources(suite, architecture)
-        kept.write(file, json.dumps(found).encode())
+        atomic.write_file(file, json.dumps(found).encode())
         return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from rootfs.errors import (
     ProgramFailed,
     ProgramTimedOut,
 )
-from rootfs.memo import state_of
+from rootfs.memo import last_used, prune, state_of
 from rootfs.release import State
 from rootfs.run import Log
 
@@ -68,9 +67,7 @@ class Lists:
             raise ArchiveUnreachable(where, f"it is slow: its lists did not come within {seconds:.0f} s") from error
         if done.status:
             raise _explained(done.status, done.stderr, states)
-        roots = sorted((self.folder / "roots").iterdir(), key=lambda root: (root / USED).stat().st_mtime)
-        for root in roots[:-ROOTS]:
-            shutil.rmtree(root)
+        prune(self.folder / "roots", max_entries=ROOTS, used=lambda root: last_used(root / USED))
 
     def _fresh(self, state: State, architecture: str) -> bool:
         release = self.folder / "lists" / f"{list_name(state.source.folder)}_InRelease"

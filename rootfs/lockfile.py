@@ -11,7 +11,7 @@ from typing import Annotated
 from debian_inspector.version import compare_versions
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from rootfs import fields, kept, reader
+from rootfs import atomic, fields, reader
 from rootfs.archive import Release
 from rootfs.common import Origin
 from rootfs.complaints import complaints
@@ -125,7 +125,7 @@ def write_locks(locks: Mapping[str, Lock], path: Path) -> None:
     else:
         parts = [f"{json.dumps(platform)}: {each}" for platform, each in texts.items()]
         text = '{"platforms": {\n' + ",\n".join(parts) + "\n}}"
-    kept.write(path, f"{text}\n".encode())
+    atomic.write_file(path, f"{text}\n".encode())
 
 
 def _text(lock: Lock) -> str:

@@ -1,28 +1,11 @@
-"""Folders of what can be made again: how it is kept, how it is known, and how much of it stays."""
+"""Caches: whether a file has changed, and removing what was not used for longest."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import tempfile
+from collections.abc import Callable
 from pathlib import Path
-
-
-def copy(source: Path, path: Path) -> None:
-    """Copy a file to `path`, where it is whole or not at all, for all to read.
-
-    It is opened once: ext4 writes to disk at once what was emptied by opening it, when it is closed (ext4(5),
-    `auto_da_alloc`), and whoever syncs a file then waits for all of that.
-    """
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
-    try:
-        with os.fdopen(handle, "wb") as target, source.open("rb") as content:
-            os.fchmod(handle, 0o644)
-            shutil.copyfileobj(content, target)
-        Path(name).rename(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
 
 
 def state_of(path: Path) -> tuple[int, int, int]:
@@ -31,17 +14,31 @@ def state_of(path: Path) -> tuple[int, int, int]:
     return status.st_ino, status.st_ctime_ns, status.st_size
 
 
-def prune(folder: Path, limit: int) -> None:
-    """Remove what was not used for longest until `limit` bytes are left, also what somebody left half-written."""
+def last_used(path: Path) -> int:
+    """When a file of a cache was used last, in nanoseconds: its mtime, which every use sets."""
+    return path.stat().st_mtime_ns
+
+
+def prune(
+    folder: Path,
+    *,
+    pattern: str = "*",
+    max_bytes: int | None = None,
+    max_entries: int | None = None,
+    used: Callable[[Path], int] = last_used,
+) -> None:
+    """Remove the entries of a cache that were not used for longest, until what is left is within the limits.
+
+    Entries are files or folders; sizes are those of files. Leftovers of killed writers count like other entries.
+    """
     found = []
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            with contextlib.suppress(OSError):  # another run has removed it
-                found.append((entry.stat().st_mtime_ns, entry.stat().st_size, entry.path))
-    left = sum(size for _, size, _ in found)
-    for _, size, path in sorted(found):
-        if left <= limit:
+    for path in folder.glob(pattern):
+        with contextlib.suppress(OSError):  # another run has removed it
+            found.append((used(path), path.stat().st_size, path))
+    size, count = sum(each for _, each, _ in found), len(found)
+    for _, each, path in sorted(found):
+        if (max_bytes is None or size <= max_bytes) and (max_entries is None or count <= max_entries):
             return
         with contextlib.suppress(OSError):
-            Path(path).unlink()
-        left -= size
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        size, count = size - each, count - 1

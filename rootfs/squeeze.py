@@ -16,7 +16,9 @@ from pathlib import Path
 
 import zstandard
 
+from rootfs.atomic import write_file
 from rootfs.digests import sum_of
+from rootfs.errors import DiskFull
 from rootfs.memo import prune
 
 LEVEL = 7  # measured on a minbase tree: 1 % larger than 9 in two thirds of its time; 7 % smaller than 3
@@ -53,19 +55,12 @@ class Frames:
     def put(self, plain: str, frame: bytes) -> None:
         """Keep a frame; whoever reads at the same time finds it whole or not at all."""
         path = self._path(plain)
-        draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-        try:
-            with draft.open("wb") as file:
-                file.write(sum_of(frame).encode())
-                file.write(frame)
-            draft.replace(path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                draft.unlink()
+        with contextlib.suppress(OSError, DiskFull):
+            write_file(path, sum_of(frame).encode(), frame)
 
     def prune(self, limit: int = KEPT) -> None:
         """Remove what was not used for longest until `limit` bytes are left."""
-        prune(self._folder, limit)
+        prune(self._folder, max_bytes=limit)
 
     def _path(self, plain: str) -> Path:
         version = ".".join(map(str, zstandard.ZSTD_VERSION))

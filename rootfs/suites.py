@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from rootfs import kept
+from rootfs import atomic
 from rootfs.archive import Site, Source
 from rootfs.digests import digest_of
 from rootfs.errors import InvalidRelease, NothingKept, OlderRelease
@@ -54,7 +54,7 @@ class Suites:
             dates = moment(state.release.date), moment(seen)
             raise OlderRelease(found.address, *dates, self._memory(source))
         if found != before:
-            kept.write(self._memory(source), f"{found.address} {found.tag}\n".encode() + found.content)
+            atomic.write_file(self._memory(source), f"{found.address} {found.tag}\n".encode() + found.content)
         return state
 
     def _memory(self, source: Source) -> Path:

@@ -6,9 +6,9 @@ import contextlib
 import json
 import os
 import tarfile
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
@@ -28,8 +28,9 @@ from flows.image.archive import (
 from flows.image.errors import UnknownFormat
 from flows.image.oci import LAYOUT_FILE, index
 from flows.image.several import outer_index
-from rootfs.disk import FULL
-from rootfs.errors import DiskFull, ExportRefused
+from rootfs.atomic import atomic_file
+from rootfs.disk import disk_full
+from rootfs.errors import ExportRefused
 from rootfs.merge import members_of, tree_of
 from rootfs.squeeze import squeezed
 from rootfs.tar import frames
@@ -99,21 +100,19 @@ def _writer(destination: Path) -> Callable[[_Parts, BinaryIO], None]:
 @contextlib.contextmanager
 def _whole_file(destination: Path) -> Iterator[BinaryIO]:
     """A file that takes the destination's name when the block ends well and is gone when it does not."""
-    draft = destination.with_name(f".{destination.name}.{uuid.uuid4().hex}")
-    try:
-        with draft.open("xb") as file:
-            yield file
+    with disk_full(destination.parent), atomic_file(destination.parent, partial(_refused, destination)) as new:
+        yield new.file
         require_file(destination)
-        draft.replace(destination)
+        new.commit(destination)
+
+
+@contextlib.contextmanager
+def _refused(destination: Path) -> Iterator[None]:
+    try:
+        with disk_full(destination.parent):
+            yield
     except OSError as error:
-        if error.filename and Path(error.filename) == draft:
-            raise ExportRefused(destination, error.strerror or str(error)) from error
-        if error.errno in FULL:
-            raise DiskFull(destination.parent) from error
-        raise
-    finally:
-        with contextlib.suppress(OSError):
-            draft.unlink()
+        raise ExportRefused(destination, error.strerror or str(error)) from error
 
 
 def _copy(pieces: Iterable[bytes | bytearray], file: BinaryIO) -> int:

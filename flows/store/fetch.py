@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flows.store import Store
 from flows.store.checked import CHUNK
-from flows.store.draft import draft
+from rootfs.atomic import atomic_file
 from rootfs.disk import disk_full
 
 
@@ -17,6 +17,6 @@ def fetch(store: Store, digest: str, path: Path) -> None:
 
     Raises what the store's `open_blob` does, DiskFull, and OSError where `path` cannot be written.
     """
-    with store.open_blob(digest) as stream, draft(path.parent, partial(disk_full, path.parent)) as new:
+    with store.open_blob(digest) as stream, atomic_file(path.parent, partial(disk_full, path.parent)) as new:
         shutil.copyfileobj(stream, new, CHUNK)
-        new.keep(path)
+        new.commit(path)

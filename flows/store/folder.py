@@ -14,12 +14,12 @@ from typing import BinaryIO
 
 from flows.store import Document
 from flows.store.checked import checked, copy
-from flows.store.draft import Draft, draft, sweep
 from flows.store.errors import BlobRefused, Conflict, StoreRefused
 from flows.store.fetch import fetch
 from flows.store.intact import is_intact, length
 from flows.store.names import blob_key, document_key, is_plain
 from rootfs import locks, private
+from rootfs.atomic import AtomicFile, atomic_file, remove_abandoned
 from rootfs.disk import disk_full
 from rootfs.errors import BaseforgeError, BlobDamaged, BlobMissing
 
@@ -32,7 +32,7 @@ class FolderStore:
 
     def __init__(self, folder: Path, wait: float = locks.WAIT) -> None:
         self.folder, self._wait = folder, wait  # `wait` is how many seconds the store's lock may be held by others
-        self._ready: dict[str, tuple[Draft, Future[str]]] = {}
+        self._ready: dict[str, tuple[AtomicFile, Future[str]]] = {}
 
     @property
     def address(self) -> str:
@@ -55,7 +55,7 @@ class FolderStore:
             with contextlib.suppress(BaseforgeError):  # which `put_blob` meets too
                 if not self.has_blob(digest, length(source)):
                     self._make()
-                    new = held.enter_context(draft(self.folder, self._errors, READ_ONLY))
+                    new = held.enter_context(atomic_file(self.folder, self._errors, READ_ONLY))
                     thread = held.enter_context(ThreadPoolExecutor(1, "blob"))
                     self._ready[digest] = new, thread.submit(_drafted, source, new)
             held.callback(self._ready.pop, digest, None)
@@ -68,17 +68,17 @@ class FolderStore:
         new, found = ready
         if found.exception() or found.result() != digest:
             return False
-        new.keep_for_good(self.folder, blob_key(digest))
+        new.commit_synced(self.folder, blob_key(digest))
         return True
 
     def _put(self, source: BinaryIO, digest: str | None, check: bool) -> str:
         self._make()
-        with draft(self.folder, self._errors, READ_ONLY) as new:
+        with atomic_file(self.folder, self._errors, READ_ONLY) as new:
             found = copy(source, new)
             if digest is not None and found != digest:
                 raise BlobRefused(self.address, digest, found)
             if not is_intact(self, found, new.size, read=check):
-                new.keep_for_good(self.folder, blob_key(found))
+                new.commit_synced(self.folder, blob_key(found))
         return found
 
     def has_blob(self, digest: str, size: int | None = None) -> bool:
@@ -122,7 +122,7 @@ class FolderStore:
         """Remove the drafts of writers that were killed."""
         self._see_whose_it_is()
         with self._errors():
-            sweep(self.folder)
+            remove_abandoned(self.folder)
 
     def read_document(self, key: str) -> Document | None:
         """The document as it is now; its version is the digest of its bytes."""
@@ -145,13 +145,13 @@ class FolderStore:
     def _write(self, key: str, data: bytes, expected: str | None) -> str:
         document_key(key)
         self._make()
-        with draft(self.folder, self._errors) as new:
+        with atomic_file(self.folder, self._errors) as new:
             new.write(data)
             with self._locked():
                 now = self.read_document(key)
                 if (now.version if now else None) != expected:
                     raise Conflict(self.address, key)
-                new.keep_for_good(self.folder, key)
+                new.commit_synced(self.folder, key)
         return _version(data)
 
     def list_documents(self, folder: str) -> list[str]:
@@ -231,7 +231,7 @@ class FolderStore:
             raise StoreRefused(self.address, reason, hint) from error
 
 
-def _drafted(source: Path, new: Draft) -> str:
+def _drafted(source: Path, new: AtomicFile) -> str:
     """Write a file's bytes to the draft; returns their digest."""
     with source.open("rb") as stream:
         found = copy(stream, new)

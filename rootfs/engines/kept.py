@@ -10,11 +10,12 @@ from pathlib import Path
 from threading import Thread
 from typing import IO
 
+from rootfs.atomic import copy_file
 from rootfs.digests import digest_of, sum_of_file
-from rootfs.errors import LockHeld
+from rootfs.errors import DiskFull, LockHeld
 from rootfs.lock import Package, package_versions
 from rootfs.locks import locked
-from rootfs.memo import copy, state_of
+from rootfs.memo import prune, state_of
 from rootfs.priority import LAST
 from rootfs.programs import waiting
 
@@ -71,10 +72,10 @@ def keep(folder: Path, key: str, made: Path) -> None:
 
     A folder that cannot be written to, or is full, keeps nothing: the next build makes the tar again.
     """
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, DiskFull):
         folder.mkdir(parents=True, exist_ok=True)
-        copy(made, folder / f"{key}-{sum_of_file(made)}.tar")
-        _prune(folder)
+        copy_file(made, folder / f"{key}-{sum_of_file(made)}.tar")
+        prune(folder, pattern="*.tar", max_bytes=LARGEST, max_entries=MOST)
 
 
 def find_or_hold(folder: Path, key: str, held: contextlib.ExitStack) -> Path | None:
@@ -105,13 +106,3 @@ def _keep(folder: Path, files: Mapping[str, IO[bytes]], held: contextlib.ExitSta
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LAST)  # of a thread, on Linux
         for key, file in files.items():
             keep(folder, key, Path(f"/proc/self/fd/{file.fileno()}"))
-
-
-def _prune(folder: Path) -> None:
-    """Also what a killed build left half-written goes so, in time."""
-    newest = sorted(folder.glob("*.tar"), key=lambda path: path.stat().st_mtime, reverse=True)
-    size = 0
-    for index, path in enumerate(newest):
-        size += path.stat().st_size
-        if index >= MOST or size > LARGEST:
-            path.unlink(missing_ok=True)

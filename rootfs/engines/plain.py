@@ -16,10 +16,11 @@ from functools import cache
 from pathlib import Path
 
 from rootfs import deb
+from rootfs.atomic import copy_file
 from rootfs.deb import Unpacked
-from rootfs.errors import BadDeb
+from rootfs.errors import BadDeb, DiskFull
 from rootfs.lock import Package
-from rootfs.memo import copy, prune
+from rootfs.memo import prune
 
 THREADS = 2
 LARGEST = 1 << 30  # bytes that stay for the next time
@@ -86,12 +87,12 @@ def keep(made: Collection[Plain], kept: Path) -> None:
     """Keep these for the next time, unless they are too many, and let go of what was not used for longest."""
     if sum(each.said.size for each in made) > SHARE:
         return
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, DiskFull):
         kept.mkdir(parents=True, exist_ok=True)
         for each in made:
             if not (path := kept / _name(each.package, each.said)).exists():
-                copy(each.path, path)
-        prune(kept, LARGEST)
+                copy_file(each.path, path)
+        prune(kept, max_bytes=LARGEST)
 
 
 def _name(package: Package, said: Unpacked) -> str:

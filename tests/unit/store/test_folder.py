@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from flows.store import open_store
-from flows.store.draft import draft
 from flows.store.errors import InvalidStore, StoreRefused
 from flows.store.folder import FolderStore
+from rootfs.atomic import atomic_file
 from rootfs.errors import LockHeld
 from rootfs.locks import is_held
 from tests.support.store.suite import StoreSuite
@@ -176,7 +176,7 @@ class TestFolder(StoreSuite):
 
     def test_a_link_that_comes_at_the_last_moment_is_not_followed(self, folder: Path, tmp_path: Path) -> None:
         folder.mkdir(parents=True)
-        with draft(folder, contextlib.nullcontext) as new:
+        with atomic_file(folder, contextlib.nullcontext) as new:
             new.write(b"blob")
             (folder / "blobs").symlink_to(tmp_path)
             with pytest.raises(NotADirectoryError):
