@@ -180,7 +180,7 @@ class TestFolder(StoreSuite):
             new.write(b"blob")
             (folder / "blobs").symlink_to(tmp_path)
             with pytest.raises(NotADirectoryError):
-                new.keep_for_good(folder, "blobs/sha256/a")
+                new.commit_synced(folder, "blobs/sha256/a")
         assert list(tmp_path.iterdir()) == []
 
     @as_root
