@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from typer.main import get_command
 
 from flows import commands, importing, interrupt, looking, lost, report, server
-from flows.ahead import ahead
 from flows.choice import Choice
 from flows.folders import check_data_folder, known_error, server_folder
 from flows.logs import masked_traceback
@@ -80,7 +78,7 @@ def build(
         platforms=_known(platform),
     )
     wanted = parents_first(images, settings.recipes)
-    with session(settings, Progress()) as here, server.connected(settings.server), ahead(wanted, choice):
+    with session(settings, Progress()) as here, server.connected(settings.server):
         from flows.build import attempt
 
         records = [attempt(image, choice) for image in wanted]
@@ -99,8 +97,8 @@ def nightly(
 ) -> None:
     """Build every recipe whose inputs have changed; one that fails does not stop the others."""
     settings, choice = load(recipes), Choice(builder=builder, offline=offline)
-    images = parents_first(images_of(settings.recipes, only or ()), settings.recipes)
-    with session(settings, Progress()) as here, server.connected(settings.server), ahead(images, choice):
+    parents_first(images_of(settings.recipes, only or ()), settings.recipes)  # what is wrong is said before work begins
+    with session(settings, Progress()) as here, server.connected(settings.server):
         from flows.nightly import night
 
         _end(report.night(night(tuple(only or ()), choice), here.progress, as_json))
@@ -231,10 +229,6 @@ def stop() -> None:
     typer.echo("stopped" if server.stop() else "no local server was running", err=True)
 
 
-# Made once, and in a spare process before there is a command: typer makes it of all signatures, which takes 40 ms.
-command_line = get_command(app)
-
-
 def _known(platforms: Sequence[str] | None) -> tuple[str, ...]:
     """What was chosen, each once. Raises UnknownPlatform."""
     return tuple(each for each in dict.fromkeys(platforms or ()) if architecture_of(each))
@@ -262,7 +256,7 @@ def _run(words: list[str], debug: bool) -> int:
         say(f"baseforge: the argument {strange[0]} is not UTF-8 text: write it in UTF-8", err=True)
         return 2
     try:
-        command_line(words, prog_name="baseforge")
+        app(words, prog_name="baseforge")
     except SystemExit as end:
         status = int(end.code or 0)
     except BaseforgeError as problem:

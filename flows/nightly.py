@@ -8,7 +8,6 @@ from collections import Counter
 from pydantic import BaseModel, ConfigDict
 
 from flows import outage
-from flows.ahead import ahead
 from flows.build import attempt, clean_up
 from flows.choice import Choice
 from flows.housekeeping import housekeeping
@@ -42,7 +41,7 @@ def nightly(only: tuple[str, ...] = (), choice: Choice = Choice()) -> Night:  # 
     with session() as here:
         images = parents_first(images_of(here.settings.recipes, only), here.settings.recipes)
         _tidy(here)
-        with ahead(images, choice), work_folder(here.settings.work, run_id), builders(run_id):
+        with work_folder(here.settings.work, run_id), builders(run_id):
             records = tuple(attempt(image, choice, of_night=True) for image in images)
         seconds = dict(here.timeline.seconds)
     done = Night(builds=records, summary=dict(Counter(record.status for record in records)), seconds=seconds)

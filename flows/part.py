@@ -20,8 +20,8 @@ from flows.inputs import Inputs, Meant
 from flows.leftovers import clear_away
 from flows.memory import needed, roomy_folder
 from flows.parents import Ground, size_of
-from flows.publish.record import AHEAD, Record
-from flows.session import current, current_run
+from flows.publish.record import Record
+from flows.session import current
 from flows.tasks import Packed, assemble, check_closure, fetch, lay_parent, make_tree, pack_tree, signature
 from flows.work import note_image, work_folder
 from rootfs import emulation, squeeze
@@ -46,7 +46,7 @@ class Part:
 class Bench:
     """Where a run makes its parts: its work folder, a place for trees, the engine and the builder that was chosen.
 
-    `undo` is done when the run ends. What is not to be `published` leaves nothing in the store.
+    `undo` is done when the run ends.
     """
 
     folder: Path
@@ -55,7 +55,6 @@ class Bench:
     chosen: Chosen
     run_id: str
     undo: ExitStack
-    published: bool
 
     def sending(self, wanted: Inputs) -> Ahead | None:
         """What the engine takes the layer by while it is packed; not one that is laid on others, as it would not know
@@ -64,11 +63,6 @@ class Bench:
         if self.chosen.driver != ENGINE or wanted.parent:
             return None
         return self.undo.enter_context(docker.ahead(self.engine, self.run_id))
-
-    def prepare(self, image: Image) -> None:
-        """Let the store get ready to keep the image's layer, while the image is imported and tested."""
-        if self.published:
-            self.undo.enter_context(current().store.prepared(image.layer.path, image.layer.digest))
 
     def watch(self, image: Image) -> str:
         """The id that the engine will have the image by; it goes with the run unless it gets a name."""
@@ -91,7 +85,7 @@ def bench(wanted: Meant, choice: Choice, undo: ExitStack) -> Bench:
     folder = undo.enter_context(work_folder(settings.work, run_id))
     size = sum(needed(each.lock, size_of(store, each.parent) if each.parent else 0) for each in wanted.parts)
     place = undo.enter_context(roomy_folder(settings.memory, size, folder, run_id))
-    return Bench(folder, place, reached, chosen, run_id, undo, choice.publish)
+    return Bench(folder, place, reached, chosen, run_id, undo)
 
 
 def see_it_runs(wanted: Inputs, reached: Engine | None) -> None:
@@ -114,7 +108,6 @@ def make_image(
         packed, ground = dockerfile.make_layers(wanted, place, way, memo=cache_folder() / squeeze.FOLDER, tee=early)
     else:
         packed = make_layer(wanted, place, early, ground, offline=offline)
-    current_run().add(AHEAD, early.busy if early else 0.0)
     check_closure(wanted, packed, offline=offline)
     return assemble(wanted, packed, place / "layout", ground), packed
 

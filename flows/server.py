@@ -27,11 +27,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import certifi
 
-from flows import database, interrupt, listener, login, lost
+from flows import database, listener, login, lost
 from flows.folders import fix_data_folder, make_data_folder, working_in
 from flows.folders import server_folder as folder
 from flows.listener import HOST
-from flows.spare import alike, keep
 from rootfs import atomic, locks, private
 from rootfs.disk import is_full
 from rootfs.errors import DiskFull, ServerElsewhere, ServerFailed, ServerHung
@@ -330,8 +329,7 @@ def _log() -> list[str]:
 
 
 def stop() -> bool:
-    """End the local server, also one that hangs, and the spare process beside it; whether there was a server."""
-    keep.end()
+    """End the local server, also one that hangs; whether there was one."""
     server = _noted()
     if server is None or not (server.lives() or server.answers()):
         return False
@@ -358,11 +356,8 @@ def _end(server: Server) -> None:
 
 @contextlib.contextmanager
 def connected(wanted: LocalServer, quiet: bool = True) -> Iterator[str]:
-    """Flows run inside this block: a server answers, and no flow waits for a heartbeat thread to end its nap of 1 s.
-
-    After a command at a local server there is a spare process for the next one.
-    """
-    born, chosen = alike.born(), "PREFECT_API_URL" in os.environ
+    """Flows run inside this block: a server answers, and no flow waits for a heartbeat thread to end its nap of 1 s."""
+    chosen = "PREFECT_API_URL" in os.environ
     address = connect(wanted, quiet)
     import_prefect()
     from flows import outage
@@ -375,12 +370,10 @@ def connected(wanted: LocalServer, quiet: bool = True) -> Iterator[str]:
     finally:
         if lost.reason():
             sys.stderr.write(NOTICE.format(address=address, reason=lost.reason()))
-        elif quiet and not chosen and not interrupt.came():
-            keep.provide(born)
 
 
 def settings_of(address: str) -> SettingsContext:
-    """Prefect's settings without a heartbeat, at this server: a spare process may have read them before it was started.
+    """Prefect's settings without a heartbeat, at this server.
 
     Prefect's `temporary_settings` would read and check all of them again.
     """

@@ -85,11 +85,6 @@ class Run:
     timeline: Timeline = field(default_factory=Timeline)
     meant: dict[str, tuple[Meant, Existing | None]] = field(default_factory=dict)
 
-    def add(self, what: str, seconds: float) -> None:
-        """Count seconds that are of no step."""
-        if seconds:
-            self.timeline.seconds[what] = round(self.timeline.seconds.get(what, 0.0) + seconds, 3)
-
     def log(self, line: str) -> None:
         """Keep a line of a program's output, and show it while it is the newest. Passwords in addresses are masked."""
         line = masked(line)

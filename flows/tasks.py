@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows import ahead, inputs, parents
+from flows import inputs, parents
 from flows.builders import Builder
 from flows.builders.engine import Engine
 from flows.choice import Choice
@@ -15,7 +15,7 @@ from flows.folders import cache_folder
 from flows.image import importer, oci
 from flows.inputs import Inputs, Meant
 from flows.parents import Ground
-from flows.publish.record import EARLY, ParentBuild
+from flows.publish.record import ParentBuild
 from flows.session import current, current_run
 from flows.smoke import Verdict, smoke_test
 from flows.steps import step
@@ -60,7 +60,6 @@ class Packed:
 @step("resolve {image}", network=True)
 def resolve(image: str, choice: Choice) -> Meant:
     """The recipe, and what it means today."""
-    current_run().add(EARLY, ahead.spent(image, "resolve"))
     wanted = inputs.meant(image, choice)
     if epoch := max(each.newest.epoch for each in wanted.parts):
         counts = " and ".join(str(len(each.lock.packages)) for each in wanted.parts)
@@ -75,20 +74,13 @@ def fetch(wanted: Inputs, folder: Path, *, offline: bool = False) -> Path:
     here, run, packages = current(), current_run(), wanted.lock.packages
     if isinstance(wanted.recipe, TarballRecipe):
         return fetch_tarball(wanted, wanted.recipe, folder, offline=offline)
-    if debs := ahead.debs(wanted):
-        here.progress.note(_fetched(0, len(packages), 0))
-        return debs
     mirror, transfers, partial = here.settings.site.mirror, here.settings.site.transfers(), cache_folder() / "partial"
     filled = pool.fill(packages, here.store, mirror, offline=offline, log=run.log, folder=partial, transfers=transfers)
     debs = empty_folder(folder / "debs")
     pool.lay_out_healed(packages, here.store, debs, mirror, offline=offline, log=run.log, transfers=transfers)
     if packages:
-        here.progress.note(_fetched(filled.fetched, len(packages), filled.bytes))
+        here.progress.note(f"{filled.fetched} of {len(packages)} packages, {size(filled.bytes)}")
     return debs
-
-
-def _fetched(packages: int, of: int, taken: int) -> str:
-    return f"{packages} of {of} packages, {size(taken)}"
 
 
 @step("parent {parent.image}", network=True)
@@ -109,10 +101,7 @@ def make_tree(
     wanted: Inputs, debs: Path, folder: Path, running: ExitStack, *, cache: Path | None, ground: Ground | None = None
 ) -> Members:
     """The members of the tree, which are read later, while `running` is open; `cache` as for `grow`."""
-    current_run().add(EARLY, ahead.spent(wanted.recipe.name, "tree"))
     log, stack = current_run().log, ground.stack if ground else None
-    if members := ahead.tree(wanted, running, log):
-        return members
     limits = current().settings.limits
     return grow(wanted, debs, folder, running, cache=cache, log=log, limits=limits, stack=stack)
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import httpx
 from debian_inspector.debcon import Debian822
 
-from rootfs import programs
 from rootfs.archive import Release, Source
 from rootfs.errors import ArchiveUnreachable, InvalidRelease, SuiteMissing, UnsignedRelease
 from rootfs.keyring import usable
@@ -40,7 +39,6 @@ def fetch_releases(wanted: tuple[Source, ...], known: Mapping[Source, Fetched], 
 
     Raises ArchiveUnreachable (try again), AccessDenied, SuiteMissing.
     """
-    programs.waiting()
     return asyncio.run(_fetch_all(wanted, known, transfers))
 
 

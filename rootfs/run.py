@@ -23,7 +23,6 @@ from typing import IO, Literal, NoReturn
 from rootfs import seccomp
 from rootfs.cgroup import Group, group
 from rootfs.errors import LimitReached, OutputTooLarge, ProgramFailed, ProgramMissing, ProgramTimedOut
-from rootfs.programs import counted, waiting
 from rootfs.sandbox import Limit, Sandbox, limit_in
 
 Log = Callable[[str], None]
@@ -90,7 +89,6 @@ def run(
     with _started(argv, how, env=env, cwd=cwd, log=log, timeout=timeout, piped=piped, merged=merged) as program:
         if stdin is not None and (pipe := program.process.stdin):
             program.feed(pipe, stdin)
-            waiting()
         out = b"" if merged else program.read()
         status = program.wait()
     if check and status != 0:
@@ -315,8 +313,7 @@ def _started(
         name = sandbox.title if sandbox and sandbox.title else Path(words[0]).name
         program = _Program(name, process, log, timeout, sandbox, limited)
         try:
-            with counted(program, fed=piped):
-                yield program
+            yield program
         finally:
             program.end()
             program.close()

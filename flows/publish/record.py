@@ -49,7 +49,7 @@ class ParentBuild(Frozen):
     manifest_digest: Digest
 
 
-AHEAD, EARLY = "ahead", "early"
+OLDER = ("ahead", "early")  # in records of earlier versions: seconds that are also in those of other steps
 
 
 class Smoke(Frozen):
@@ -62,9 +62,6 @@ class Smoke(Frozen):
 class Record(Frozen):
     """One build of one image. Sizes are bytes, `seconds` is wall time by step, `packages` counts what is installed,
     `distribution` is what the tree calls itself.
-
-    Two of the seconds are of no step: AHEAD are those of `pack` in which the engine already took the layer in, EARLY
-    those in which the image was resolved, or its tree made, before the step of that began.
 
     `ingredients` is a blob with the recipe and its files, as they were. `status` is one of
     - `published`: the build is in the store, and names point to it;
@@ -137,7 +134,7 @@ class Record(Frozen):
     @property
     def took(self) -> float:
         """Seconds of all steps together."""
-        return sum(seconds for step, seconds in self.seconds.items() if step not in (AHEAD, EARLY))
+        return sum(seconds for step, seconds in self.seconds.items() if step not in OLDER)
 
     @property
     def key(self) -> str:

@@ -48,12 +48,6 @@ class Store(Protocol):
         at once; with `check` the blob is also read, so that any damage is noticed.
         """
 
-    def prepared(self, source: Path, digest: str) -> AbstractContextManager[None]:
-        """While the block lasts the store may get ready to put this file as a blob: nobody sees anything of it before.
-
-        What goes wrong with that is no error, but for `put_blob`, which then does it all itself.
-        """
-
     def has_blob(self, digest: str, size: int | None = None) -> bool:
         """Whether the blob is there, with this length if one is given (its bytes are checked when read)."""
 

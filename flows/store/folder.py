@@ -7,7 +7,6 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -19,9 +18,9 @@ from flows.store.fetch import fetch
 from flows.store.intact import is_intact, length
 from flows.store.names import blob_key, document_key, is_plain
 from rootfs import locks, private
-from rootfs.atomic import AtomicFile, atomic_file, remove_abandoned
+from rootfs.atomic import atomic_file, remove_abandoned
 from rootfs.disk import disk_full
-from rootfs.errors import BaseforgeError, BlobDamaged, BlobMissing
+from rootfs.errors import BlobDamaged, BlobMissing
 
 LOCK = ".lock"
 READ_ONLY = 0o444  # a blob never changes; the umask takes away from this
@@ -32,7 +31,6 @@ class FolderStore:
 
     def __init__(self, folder: Path, wait: float = locks.WAIT) -> None:
         self.folder, self._wait = folder, wait  # `wait` is how many seconds the store's lock may be held by others
-        self._ready: dict[str, tuple[AtomicFile, Future[str]]] = {}
 
     @property
     def address(self) -> str:
@@ -41,35 +39,12 @@ class FolderStore:
 
     def put_blob(self, source: Path | BinaryIO, digest: str | None = None, *, check: bool = False) -> str:
         """Keep a file's or a stream's bytes; hashed and copied in one pass."""
-        if digest is not None and (is_intact(self, digest, length(source), read=check) or self._named(digest)):
+        if digest is not None and is_intact(self, digest, length(source), read=check):
             return digest
         if isinstance(source, Path):
             with source.open("rb") as stream:
                 return self._put(stream, digest, check)
         return self._put(source, digest, check)
-
-    @contextlib.contextmanager
-    def prepared(self, source: Path, digest: str) -> Iterator[None]:
-        """A draft of the blob is written and synced meanwhile, which `put_blob` only has to name."""
-        with contextlib.ExitStack() as held:
-            with contextlib.suppress(BaseforgeError):  # which `put_blob` meets too
-                if not self.has_blob(digest, length(source)):
-                    self._make()
-                    new = held.enter_context(atomic_file(self.folder, self._errors, READ_ONLY))
-                    thread = held.enter_context(ThreadPoolExecutor(1, "blob"))
-                    self._ready[digest] = new, thread.submit(_drafted, source, new)
-            held.callback(self._ready.pop, digest, None)
-            yield
-
-    def _named(self, digest: str) -> bool:
-        """Give the draft of a blob its name, if it has become the blob."""
-        if not (ready := self._ready.pop(digest, None)):
-            return False
-        new, found = ready
-        if found.exception() or found.result() != digest:
-            return False
-        new.commit_synced(self.folder, blob_key(digest))
-        return True
 
     def _put(self, source: BinaryIO, digest: str | None, check: bool) -> str:
         self._make()
@@ -229,14 +204,6 @@ class FolderStore:
             reason = f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
             hint = f"Check that {self.folder} is a folder this user can write in, or name another as the store."
             raise StoreRefused(self.address, reason, hint) from error
-
-
-def _drafted(source: Path, new: AtomicFile) -> str:
-    """Write a file's bytes to the draft; returns their digest."""
-    with source.open("rb") as stream:
-        found = copy(stream, new)
-    new.sync()
-    return found
 
 
 def _version(data: bytes) -> str:

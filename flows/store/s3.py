@@ -84,10 +84,6 @@ class S3Store:
                 self._upload(stream, digest)
         return digest
 
-    def prepared(self, source: Path, digest: str) -> contextlib.AbstractContextManager[None]:  # noqa: ARG002
-        """Nothing can be: an object that is uploaded is there for all to see."""
-        return contextlib.nullcontext()
-
     def _upload(self, source: BinaryIO, digest: str) -> None:
         """Upload a blob, and ask for its length: only then it counts as kept."""
         key, wrong = self._key(blob_key(digest)), partial(BlobRefused, self.address, digest)

@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from rootfs import squeeze
 from rootfs.common import Packaged
 from rootfs.lock import Lock
 from rootfs.members import Members
 from rootfs.merge import Stack
-from rootfs.programs import uncounted
 from rootfs.recipe import Recipe, TarballRecipe
 from rootfs.run import Contained, Log, run
 from rootfs.sandbox import Limits
@@ -65,11 +63,6 @@ class Job:
         return self.cache / "kept" if self.cache else None
 
     @property
-    def memo(self) -> Path | None:
-        """Where compressed pieces of layers are kept."""
-        return self.cache / squeeze.FOLDER if self.cache else None
-
-    @property
     def kept_debs(self) -> Path | None:
         """Where debs without compression are kept for the next time."""
         return self.kept / "debs" if self.kept else None
@@ -117,5 +110,4 @@ def remove_tree(path: Path) -> None:
     """
     if os.path.lexists(path):
         contained: Contained = False if is_root() else "with owners"
-        with uncounted():
-            run(["rm", "-rf", "--one-file-system", "--", path], check=False, contained=contained)
+        run(["rm", "-rf", "--one-file-system", "--", path], check=False, contained=contained)

@@ -104,13 +104,13 @@ def make(job: Job, recipe: DebootstrapRecipe, used: Event) -> None:
     """The tree, from a kept one if there is one; trees that it passes through are kept once it is `used`, or soon."""
     epoch = _base_epoch(job)
     with ExitStack() as held:
-        start, making = _start(job, recipe, epoch, held)
+        start, making = _start(job, recipe, held)
         stage_two(job, plan_of(job, recipe, start, epoch), making)
         if job.kept and start.keep:
             kept.keep_meanwhile(job.kept, start.keep.values(), held, used)
 
 
-def _start(job: Job, recipe: DebootstrapRecipe, base_epoch: int, held: ExitStack) -> tuple[Start, Making | None]:
+def _start(job: Job, recipe: DebootstrapRecipe, held: ExitStack) -> tuple[Start, Making | None]:
     """What stage two begins with: base packages, else essential ones, else what has to be made first, and how.
 
     While `held` is open nobody else makes the trees that are to be kept.
@@ -126,7 +126,7 @@ def _start(job: Job, recipe: DebootstrapRecipe, base_epoch: int, held: ExitStack
             return Start(found, repository.epoch(job.debs, packages), has_base=kind == "base", keep=keep), None
         keep[kind] = job.folder / f"{key}.tar"
     start = Start(None, repository.epoch(job.debs, essential), keep=keep)
-    return start, partial(make_essential, job, recipe, essential, start, base_epoch)
+    return start, partial(make_essential, job, recipe, essential, start.epoch)
 
 
 def make_layer(job: Job, recipe: Packaged) -> None:

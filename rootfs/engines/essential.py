@@ -7,9 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 from rootfs.engines import Job, debootstrap, mmdebstrap, plain, remove_tree, repository
-from rootfs.engines.foresight import foreseeing
 from rootfs.engines.plain import Plain, Unpacking
-from rootfs.engines.plan import Start
 from rootfs.errors import ProgramFailed
 from rootfs.lock import Package
 from rootfs.recipe import DebootstrapRecipe
@@ -28,15 +26,14 @@ def make(
     job: Job,
     recipe: DebootstrapRecipe,
     packages: list[Package],
-    start: Start,
-    folders: int,
+    epoch: int,
     others: Unpacking,
     meanwhile: ExitStack,
 ) -> None:
     """Make the job's tree of these packages; what begins here beside it goes on until `meanwhile` is closed.
 
-    It is what stage two is to `start` with. `others` are unpacked while the engine runs; `folders` is the time of
-    folders, in seconds since 1970. Raises BadDeb, MaintainerScriptFailed, NeedsRoot, ProgramFailed, ProgramTimedOut.
+    None of them is newer than `epoch`. `others` are unpacked while the engine runs. Raises BadDeb,
+    MaintainerScriptFailed, NeedsRoot, ProgramFailed, ProgramTimedOut.
     """
     folder, kept = job.repository, job.kept_debs
     meanwhile.callback(remove_tree, folder)
@@ -45,12 +42,12 @@ def make(
 
     def made() -> list[Plain]:
         debs = repository.make(folder, job.debs, packages, kept)
-        meanwhile.enter_context(foreseeing(job, recipe, debs, others(), folders, start.keep.get("essential")))
+        others()
         if kept:
             aside.submit(plain.keep, debs, kept)
         return debs
 
     try:
-        ENGINES[recipe.engine](job, made, recipe.suite, start.epoch)
+        ENGINES[recipe.engine](job, made, recipe.suite, epoch)
     except ProgramFailed as error:
         raise explained(error) from error

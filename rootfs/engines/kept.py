@@ -16,14 +16,13 @@ from rootfs.errors import DiskFull, LockHeld
 from rootfs.lock import Package, package_versions
 from rootfs.locks import locked
 from rootfs.memo import prune, state_of
-from rootfs.priority import LAST
-from rootfs.programs import waiting
 
 REVISION = 4  # raised when the same key shall mean another tar
 MOST = 24  # tars: two for each suite and variant
 LARGEST = 4 << 30  # bytes of them all
 LONGEST = 600.0  # seconds to wait for another run that makes the same tar
 KEEPING = "keeping"  # the name of the threads that do it
+LAST = 19  # the nice value of whoever waits for everybody
 SOON = 2.0  # seconds: who packs a tree needs every processor, and others may be waiting for a kept one
 
 _sound: dict[Path, tuple[int, int, int]] = {}  # tars that this process has read, as they were then
@@ -57,7 +56,6 @@ def one_at_a_time(folder: Path, key: str) -> Iterator[None]:
 def find(folder: Path, key: str) -> Path | None:
     """The kept tar of this key, if it is still what was kept; one that is damaged goes."""
     for path in folder.glob(f"{key}-*.tar"):
-        waiting()  # for a disk, and a digest that needs no Python
         with contextlib.suppress(OSError):
             if _sound.get(path) == state_of(path) or path.stem == f"{key}-{sum_of_file(path)}":
                 os.utime(path)

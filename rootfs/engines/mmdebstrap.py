@@ -11,7 +11,6 @@ from pathlib import Path
 from rootfs import deb, sandbox
 from rootfs.engines import Job, repository
 from rootfs.engines.plain import Plain
-from rootfs.programs import alone
 
 INSIDE = "inside"  # as the hooks call it
 HOOKS = Path(__file__).parent / "hooks"
@@ -35,8 +34,7 @@ def stage_one(job: Job, debs: Callable[[], list[Plain]], suite: str, epoch: int)
         job.tree,
         f"deb [trusted=yes] copy://{repository.PLACE} {suite} main",
     ]
-    with alone():
-        repository.bootstrap(job, command, epoch, lambda: b"".join(map(_contents, debs())))
+    repository.bootstrap(job, command, epoch, lambda: b"".join(map(_contents, debs())))
 
 
 def _contents(made: Plain) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import stat
 import subprocess
@@ -96,17 +95,6 @@ def test_kept_trees_give_the_same_and_damaged_ones_are_made_again(site, work):
     damage("essential")
     assert used("fourth") == []
     assert len(list(site.kept.glob("*.tar"))) == 2
-
-
-def test_a_layer_that_is_compressed_while_its_tree_is_made_is_the_same(site, work):
-    """How much of it is compressed by then depends on the machine; the bytes do not, and nothing goes on afterwards."""
-    fresh = site.digest(work, kept=False, slim=["docs"])
-    for folder in (site.kept, site.memo):
-        shutil.rmtree(folder, ignore_errors=True)
-    assert site.digest(work.with_name("foreseen"), slim=["docs"]) == fresh
-    assert any(site.memo.iterdir())
-    ours = ["pgrep", "--parent", str(os.getpid()), "--full", "rootfs.foresee"]
-    assert subprocess.run(ours, check=False).returncode == 1
 
 
 EVERYTHING = {

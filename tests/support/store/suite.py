@@ -177,35 +177,6 @@ class StoreSuite:
         assert not store.has_blob(digest_of(data))
         assert halves() == []
 
-    @pytest.mark.parametrize("large", [False, True])
-    def test_a_blob_that_was_prepared_is_seen_only_when_it_is_put(
-        self, store: Store, tmp_path: Path, halves: Callable[[], list[str]], large: bool
-    ) -> None:
-        data, path = self._bytes(large), tmp_path / "source"
-        path.write_bytes(data)
-        for is_put in (False, True, True):
-            with store.prepared(path, digest_of(data)):
-                if is_put:
-                    assert store.put_blob(path, digest_of(data)) == digest_of(data)
-                assert store.has_blob(digest_of(data)) == is_put
-            assert store.has_blob(digest_of(data)) == is_put
-            assert halves() == []
-        with store.open_blob(digest_of(data)) as stream:
-            assert stream.read() == data
-
-    def test_what_cannot_be_prepared_is_put_or_refused_as_ever(
-        self, store: Store, tmp_path: Path, halves: Callable[[], list[str]]
-    ) -> None:
-        data, path = self._bytes(large=True), tmp_path / "source"
-        path.write_bytes(data)
-        with store.prepared(tmp_path / "none", digest_of(data)):
-            assert store.put_blob(path, digest_of(data)) == digest_of(data)
-        with store.prepared(path, ABSENT):
-            with pytest.raises(BlobRefused, match=digest_of(data)):
-                store.put_blob(path, ABSENT)
-            assert not store.has_blob(ABSENT)
-        assert halves() == []
-
     def test_what_is_no_digest(self, store: Store) -> None:
         for digest in NO_DIGESTS:
             asks = (
