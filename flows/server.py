@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import logging
 import os
 import re
@@ -31,7 +30,7 @@ from flows import database, listener, login, lost
 from flows.folders import fix_data_folder, make_data_folder, working_in
 from flows.folders import server_folder as folder
 from flows.listener import HOST
-from rootfs import atomic, locks, private
+from rootfs import atomic, formats, locks, private
 from rootfs.disk import is_full
 from rootfs.errors import DiskFull, ServerElsewhere, ServerFailed, ServerHung
 from rootfs.run import detached
@@ -205,16 +204,17 @@ def _known() -> Server | None:
 
 
 def _noted() -> Server | None:
-    """The server that was started last, whether or not it is still there."""
+    """The server that was started last, whether or not it is still there. Raises FormatNewer."""
+    note = folder() / STATE
     try:
-        return Server(**json.loads((folder() / STATE).read_text()))
+        return Server(**formats.parse(note.read_bytes(), "the note of the local server", note))
     except (OSError, ValueError, TypeError):
         return None
 
 
 def _note(server: Server) -> Server:
     """Let every later command know this server."""
-    atomic.write_file(folder() / STATE, json.dumps(asdict(server)).encode())
+    atomic.write_file(folder() / STATE, formats.dump(asdict(server)))
     return server
 
 

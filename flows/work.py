@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from flows.folders import data_folder
-from rootfs import atomic, locks, private
+from rootfs import atomic, formats, locks, private
 from rootfs.digests import digest_of
 from rootfs.disk import any_disk_full, disk_full
 from rootfs.engines import remove_tree
@@ -25,7 +25,7 @@ from rootfs.run import run
 
 PREFIX = "baseforge-"
 SETTINGS = "`work` or `memory` in baseforge.toml, or BASEFORGE_WORK or BASEFORGE_MEMORY"
-IMAGES = "images"  # a file in a work folder: the ids of the images that the run brings into the engine, a line each
+IMAGES = "images"  # a file in a work folder: the images that the run brings into the engine, a line each
 
 
 @contextlib.contextmanager
@@ -66,7 +66,7 @@ def own_folder(parent: Path) -> Path:
         if known := _remembered(parent):
             return known
         made = tempfile.mkdtemp(prefix=PREFIX, dir=parent)
-        atomic.write_file(note, made.encode())
+        atomic.write_file(note, formats.dump({"folder": made}))
         return Path(made)
 
 
@@ -78,10 +78,17 @@ def _note(parent: Path) -> Path:
 def _remembered(parent: Path) -> Path | None:
     """Our folder with a random name, if there is one."""
     with contextlib.suppress(OSError, ValueError):
-        folder = Path(_note(parent).read_text())
+        folder = _folder_in(_note(parent))
         if folder.parent == parent and private.is_private(folder):
             return folder
     return None
+
+
+def _folder_in(note: Path) -> Path:
+    """The folder that a note names; a note without a format is nothing but its path. Raises FormatNewer, OSError."""
+    if (text := note.read_text()).startswith("/"):
+        return Path(text)
+    return Path(str(formats.parse(text, "the note of a work folder", note).get("folder", "")))
 
 
 def _own_folders(parents: Iterable[Path]) -> list[Path]:
@@ -111,21 +118,30 @@ def _mounts_below(folder: Path) -> list[str]:
 
 
 def note_image(folder: Path, image_id: str) -> None:
-    """Say which image a run brings into the engine, for whoever clears away after it; it may bring several."""
+    """Say which image a run brings into the engine, for whoever clears away after it: a JSON object a line."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(folder / IMAGES, flags, 0o600), "a") as note:
-        note.write(f"{image_id}\n")
+        note.write(formats.dump({"image": image_id}).decode() + "\n")
 
 
 def _noted_images(folder: Path) -> list[str]:
-    """The images that a run of ours has noted; a note that is not this user's file says nothing."""
+    """The images that a run of ours has noted; a note that is not this user's file says nothing. Raises FormatNewer."""
     with contextlib.suppress(OSError, ValueError):
         number = os.open(folder / IMAGES, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(number) as note:
             status = os.fstat(number)
             if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
-                return note.read().splitlines()
+                return [image for line in note if (image := _image_in(line.strip(), folder))]
     return []
+
+
+def _image_in(line: str, folder: Path) -> str:
+    """The image of one line, which may be cut off; a line without a format is nothing but the image's id."""
+    if not line.startswith("{"):
+        return line
+    with contextlib.suppress(ValueError):
+        return str(formats.parse(line, "the note of a run's images", folder / IMAGES).get("image", ""))
+    return ""
 
 
 def alive(parents: Iterable[Path], run_id: str) -> bool:

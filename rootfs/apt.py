@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from rootfs import atomic
+from rootfs import atomic, formats
 from rootfs.aptroot import TIMEOUT, AptRoot, stanzas
 from rootfs.archive import Site, Source, sources
 from rootfs.common import Origin
 from rootfs.digests import digest_of
-from rootfs.errors import ArchiveChanging, NothingKept, PackageMissing, PackagesConflict
+from rootfs.errors import ArchiveChanging, FormatNewer, NothingKept, PackageMissing, PackagesConflict
 from rootfs.lists import Lists, check_components
 from rootfs.lock import Lock, Package, package_versions
 from rootfs.lockfile import committed_lock
@@ -193,13 +192,13 @@ class _Memo:
     def read(self) -> Lock | None:
         """The lock, if everything is as it was; a damaged memo is none."""
         try:
-            found = json.loads(self._file.read_bytes())
+            found = formats.parse(self._file.read_bytes(), "the lock of an earlier night", self._file)
             lock = Lock.model_validate(found["lock"])
             return lock if (found["key"], found["digest"]) == (self._key, lock.digest) else None
-        except (FileNotFoundError, ValueError, TypeError, KeyError, ValidationError):
+        except (FileNotFoundError, FormatNewer, ValueError, TypeError, KeyError, ValidationError):
             return None
 
     def write(self, lock: Lock) -> None:
         """Keep a lock in place of the one before."""
         content = {"key": self._key, "digest": lock.digest, "lock": lock.model_dump(mode="json")}
-        atomic.write_file(self._file, json.dumps(content).encode())
+        atomic.write_file(self._file, formats.dump(content))

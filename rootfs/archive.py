@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import functools
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,9 +15,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from rootfs import atomic, auth
+from rootfs import atomic, auth, formats
 from rootfs.digests import digest_of
 from rootfs.errors import (
+    FormatNewer,
     KeyringMissing,
     SnapshotsUnknown,
     UnknownSuite,
@@ -169,10 +169,11 @@ def _default_sources(suite: str, architecture: str, memo: Path | None) -> tuple[
     said_by = [[str(path), path.stat().st_mtime_ns] for path in KNOW_SOURCES if path.exists()]
     file = memo / f"{suite}-{architecture}-{digest_of(said_by)[7:23]}.json"
     try:
-        return tuple((str(address), str(name)) for address, name in json.loads(file.read_bytes()))
-    except (FileNotFoundError, ValueError, TypeError):
+        said = formats.parse(file.read_bytes(), "what is known of archives", file)["sources"]
+        return tuple((str(address), str(name)) for address, name in said)
+    except (FileNotFoundError, FormatNewer, ValueError, TypeError, KeyError):
         found = _asked_sources(suite, architecture)
-        atomic.write_file(file, json.dumps(found).encode())
+        atomic.write_file(file, formats.dump({"sources": found}))
         return found
 
 

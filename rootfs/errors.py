@@ -819,6 +819,19 @@ class ServerEnded(MachineError):
 
 # Folders and locks
 
+NEWER = "It was written by a newer version of Baseforge: update this one."
+
+
+class FormatNewer(MachineError):
+    """A document on this machine has a newer format than this version knows."""
+
+    def __init__(self, what: str, where: str, found: int, known: int) -> None:
+        super().__init__(
+            f"{what} cannot be read: it has format {found}, and this version knows format {known}",
+            where=where,
+            hint=NEWER,
+        )
+
 
 class FolderForeign(MachineError):
     """A folder that must be this user's alone is somebody else's."""

@@ -11,7 +11,7 @@ from typing import Annotated
 from debian_inspector.version import compare_versions
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from rootfs import atomic, fields, reader
+from rootfs import atomic, fields, formats, reader
 from rootfs.archive import Release
 from rootfs.common import Origin
 from rootfs.complaints import complaints
@@ -21,6 +21,8 @@ from rootfs.lock import Lock, Package
 from rootfs.platforms import platform_name
 from rootfs.release import moment
 
+FORMAT = 1  # of lock files; no part of a lock, nor of its digest
+NEWER = "this lock file has format {}: a newer version of Baseforge wrote it. This one knows format {}: update it"
 STRICT = ConfigDict(frozen=True, extra="forbid", strict=True)
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Version = Annotated[str, Field(pattern="^[0-9][A-Za-z0-9.+:~-]*$")]  # Debian Policy 5.6.12
@@ -46,19 +48,26 @@ class _Package(Package):
     path: fields.Inside
 
 
-class _LockFile(Lock):
+class _Lock(Lock):
     model_config = STRICT
 
     releases: Annotated[tuple[_Release, ...], *fields.NotEmpty]
     packages: Annotated[tuple[_Package, ...], *fields.NotEmpty]
 
 
+class _LockFile(_Lock):
+    """A lock file of an image for one platform."""
+
+    format: int = Field(default=FORMAT, ge=formats.FIRST, le=FORMAT)
+
+
 class _LockFiles(BaseModel):
-    """Of an image for several platforms: a lock for each."""
+    """A lock file of an image for several platforms: a lock for each."""
 
     model_config = STRICT
 
-    platforms: Annotated[dict[fields.KnownPlatform, _LockFile], *fields.NotEmpty]
+    format: int = Field(default=FORMAT, ge=formats.FIRST, le=FORMAT)
+    platforms: Annotated[dict[fields.KnownPlatform, _Lock], *fields.NotEmpty]
 
 
 @dataclass(frozen=True)
@@ -119,21 +128,21 @@ def write_locks(locks: Mapping[str, Lock], path: Path) -> None:
 
     `locks` are by platform; where there is only one, its platform is not said.
     """
-    texts = {platform: _text(lock) for platform, lock in locks.items()}
-    if len(texts) == 1:
-        [text] = texts.values()
+    if len(locks) == 1:
+        [lock] = locks.values()
+        text = _text(lock, f' "{formats.FIELD}": {FORMAT},\n')
     else:
-        parts = [f"{json.dumps(platform)}: {each}" for platform, each in texts.items()]
-        text = '{"platforms": {\n' + ",\n".join(parts) + "\n}}"
+        parts = [f"{json.dumps(platform)}: {_text(each)}" for platform, each in locks.items()]
+        text = f'{{"{formats.FIELD}": {FORMAT}, "platforms": {{\n' + ",\n".join(parts) + "\n}}"
     atomic.write_file(path, f"{text}\n".encode())
 
 
-def _text(lock: Lock) -> str:
+def _text(lock: Lock, first: str = "") -> str:
     parts = [
         f' "{key}": [\n  {_lines(values)}\n ]'
         for key, values in lock.model_dump(mode="json", exclude={"tarball"}).items()
     ]
-    return "{\n" + ",\n".join(parts) + "\n}"
+    return "{\n" + first + ",\n".join(parts) + "\n}"
 
 
 def _lines(values: list[object]) -> str:
@@ -150,9 +159,13 @@ def read_locks(path: Path) -> dict[str, Lock]:
         text = path.read_text()
         if isinstance(said := json.loads(text), dict) and "platforms" in said:
             model = _LockFiles
+        if newer := formats.newer(said, FORMAT):
+            raise RecipeInvalid([(reader.load(path).place((formats.FIELD,)), NEWER.format(newer, FORMAT))])
         found = model.model_validate_json(text)
         locks = found.platforms if isinstance(found, _LockFiles) else {"": found}
-        return {platform: Lock.model_validate(lock.model_dump()) for platform, lock in locks.items()}
+        return {
+            platform: Lock.model_validate(lock.model_dump(exclude={formats.FIELD})) for platform, lock in locks.items()
+        }
     except OSError as error:
         raise RecipeInvalid([(f"{path}:1:1", f"the file cannot be read: {error.strerror}")]) from None
     except json.JSONDecodeError as error:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from rootfs import atomic
+from rootfs import atomic, formats
 from rootfs.archive import Site, Source
 from rootfs.digests import digest_of
 from rootfs.errors import InvalidRelease, NothingKept, OlderRelease
@@ -27,7 +28,7 @@ class Suites:
         """The states of these suites; an archive is asked for each once. What is kept is checked like what is new.
 
         Raises ArchiveUnreachable (try again), AccessDenied, SuiteMissing, UnsignedRelease, InvalidRelease,
-        OlderRelease, NothingKept.
+        OlderRelease, NothingKept, FormatNewer.
         """
         with self._asking:
             missing = tuple(key for key in dict.fromkeys(map(_suite, sources)) if key not in self._states)
@@ -54,7 +55,8 @@ class Suites:
             dates = moment(state.release.date), moment(seen)
             raise OlderRelease(found.address, *dates, self._memory(source))
         if found != before:
-            atomic.write_file(self._memory(source), f"{found.address} {found.tag}\n".encode() + found.content)
+            head = formats.dump({"address": found.address, "tag": found.tag})
+            atomic.write_file(self._memory(source), head + b"\n" + found.content)
         return state
 
     def _memory(self, source: Source) -> Path:
@@ -65,8 +67,19 @@ class Suites:
             head, _, content = self._memory(source).read_bytes().partition(b"\n")
         except FileNotFoundError:
             return None
-        address, _, tag = head.decode(errors="replace").partition(" ")
+        address, tag = _origin(head, self._memory(source))
         return Fetched(address, tag, content)
+
+
+def _origin(head: bytes, note: Path) -> tuple[str, str]:
+    """The address and the tag in the first line of a note; in one without a format, a space is between them."""
+    if not head.startswith(b"{"):
+        address, _, tag = head.decode(errors="replace").partition(" ")
+        return address, tag
+    with contextlib.suppress(ValueError):
+        said = formats.parse(head, "the Release file of the last time", note)
+        return str(said.get("address", "")), str(said.get("tag", ""))
+    return "", ""  # the line is damaged: the file is asked for anew
 
 
 def _suite(source: Source) -> Source:

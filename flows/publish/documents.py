@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TypeVar
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from flows.publish.errors import RecordDamaged, RecordNewer
 from flows.publish.record import FORMAT
 from flows.store import Store
+from rootfs import formats
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -30,19 +32,15 @@ def parse(address: str, key: str, data: bytes, model: type[Model]) -> Model:
     try:
         return model.model_validate_json(data)
     except ValidationError as error:
-        if found := _newer(data):
-            raise RecordNewer(address, key, found, FORMAT) from error
+        refuse_newer(address, key, data)
         raise RecordDamaged(address, key, _first(error)) from error
 
 
-def _newer(data: bytes) -> int:
-    """The format of a document, where it is one that this version does not know; else 0."""
-    try:
-        said = json.loads(data)
-    except (ValueError, RecursionError):
-        return 0
-    found = said.get("format") if isinstance(said, dict) else None
-    return found if isinstance(found, int) and found > FORMAT else 0
+def refuse_newer(address: str, key: str, data: bytes) -> None:
+    """Raises RecordNewer if the document has a newer format; a damaged one has none."""
+    with contextlib.suppress(ValueError, RecursionError):
+        if found := formats.newer(json.loads(data), FORMAT):
+            raise RecordNewer(address, key, found, FORMAT)
 
 
 def _first(error: ValidationError) -> str:

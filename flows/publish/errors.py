@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rootfs.errors import BaseforgeError, BuildError, InputError, NetworkFailure
+from rootfs.errors import NEWER, BaseforgeError, BuildError, InputError, NetworkFailure
 
 
 class RecordDamaged(BuildError):
@@ -24,7 +24,7 @@ class RecordNewer(RecordDamaged):
             self,
             f"the document {key} cannot be read: it has format {found}, and this version knows format {known}",
             where=address,
-            hint="A newer version of Baseforge writes to this store: update this one.",
+            hint=NEWER,
         )
 
 

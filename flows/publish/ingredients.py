@@ -1,6 +1,7 @@
 """What a build was made of: its recipe and the recipe's files, kept so that it can be made again after they changed.
 
 One blob, a tar of what the recipe's digest speaks of: no times, no owners, and of a mode whether the file can be run.
+Its global header says its format; a tar without that has the first one.
 """
 
 from __future__ import annotations
@@ -16,8 +17,12 @@ from typing import IO
 from flows.publish.errors import IngredientsDamaged
 from flows.store import Store
 from rootfs.contents import usual_mode
+from rootfs.errors import FormatNewer
+from rootfs.formats import FIRST
 from rootfs.recipe import folder_of
 
+FORMAT = 1
+HEADER = "BASEFORGE.format"  # in the global pax header (pax(1), "pax Header Block")
 # What a tar leads to whose names contradict each other, such as a file that is a folder as well.
 CONTRADICTIONS = (FileExistsError, FileNotFoundError, NotADirectoryError)
 
@@ -27,8 +32,11 @@ def keep(store: Store, *recipes: Path, but: Path | None = None) -> str:
 
     One file is left out, if that is said. Returns the blob's digest.
     """
+    header = {HEADER: str(FORMAT)}
     with TemporaryFile() as tar:
-        with tarfile.open(fileobj=tar, mode="w", format=tarfile.PAX_FORMAT, errors="surrogateescape") as archive:
+        with tarfile.open(
+            fileobj=tar, mode="w", format=tarfile.PAX_FORMAT, errors="surrogateescape", pax_headers=header
+        ) as archive:
             for name, path in (each for recipe in recipes for each in _ingredients(recipe, folder_of(recipe))):
                 if path != but:
                     _add(archive, name, path)
@@ -63,14 +71,15 @@ def _add(archive: tarfile.TarFile, name: str, path: Path) -> None:
 def unpack(store: Store, digest: str, folder: Path) -> Path:
     """Lay the ingredients out in an empty `folder` as they were; the recipe's file.
 
-    Raises BlobMissing, BlobDamaged and, for a blob that no recipe was kept in, IngredientsDamaged. Links are made last,
-    so that nothing is written through one; one that leads out of the recipe's folder is what reading a recipe refuses.
+    Raises BlobMissing, BlobDamaged, FormatNewer and, for a blob that no recipe was kept in, IngredientsDamaged. Links
+    are made last, so that nothing is written through one; one that leads out of the recipe's folder is what reading a
+    recipe refuses.
     """
     links: dict[Path, str] = {}
     with store.open_blob(digest) as blob:
         try:
             with tarfile.open(fileobj=blob, mode="r|", errors="surrogateescape") as archive:
-                names = [_put(archive, member, folder, links) for member in archive]
+                names = [_put(archive, member, folder, links) for member in _readable(archive, digest)]
             for path, target in links.items():
                 path.symlink_to(target)
         except (tarfile.TarError, *CONTRADICTIONS, ValueError) as error:
@@ -78,6 +87,14 @@ def unpack(store: Store, digest: str, folder: Path) -> Path:
     if not names or "/" in names[0] or not names[0].endswith(".yaml"):
         raise IngredientsDamaged(digest, "it does not begin with a recipe")
     return folder / names[0]
+
+
+def _readable(archive: tarfile.TarFile, digest: str) -> Iterator[tarfile.TarInfo]:
+    """The members of a tar, unless it has a newer format. Raises FormatNewer, and ValueError for what is no format."""
+    for member in archive:
+        if (found := int(archive.pax_headers.get(HEADER, FIRST))) > FORMAT:
+            raise FormatNewer("the recipe that a build was made of", digest, found, FORMAT)
+        yield member
 
 
 def _put(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, links: dict[Path, str]) -> str:

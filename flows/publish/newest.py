@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from pydantic import Field
-
 from flows.publish import documents
 from flows.publish.errors import RecordDamaged, RecordNewer
-from flows.publish.record import FORMAT, Count, Frozen, Part
+from flows.publish.record import FORMAT, Count, Format, Frozen, Part
 from flows.store import Document, Store
 from flows.store.errors import Conflict
 from rootfs.digests import canonical
@@ -37,7 +35,7 @@ class Newest(Move):
     `named` says whether the registry and the engine have followed; where it is false, a run was interrupted or failed.
     """
 
-    format: int = Field(default=FORMAT, le=FORMAT)
+    format: Format = FORMAT
     named: bool = False
     history: tuple[Move, ...] = ()
 

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from flows.image.oci import Image, blob_path
 from flows.image.several import Index
 from flows.publish import documents, integrity, newest
-from flows.publish.errors import BuildMissing, ImageMissing, RecordDamaged
-from flows.publish.record import Part, Record, key_of
+from flows.publish.errors import BuildMissing, ImageMissing, RecordDamaged, RecordNewer
+from flows.publish.record import FORMAT, Format, Part, Record, key_of
 from flows.store import Store
 from flows.store.errors import Conflict, InvalidKey
 from flows.store.names import is_part
@@ -24,6 +24,7 @@ from rootfs.errors import nearest
 class _Entry(BaseModel):
     """Which build was made of some inputs."""
 
+    format: Format = FORMAT
     image: Part
     build: Part
 
@@ -36,11 +37,13 @@ def known(store: Store, input_digest: str) -> Record | None:
     """The build that was made of these inputs.
 
     None also where its record never came (a crash in between), cannot be read or is of other inputs: the image is built
-    anew then.
+    anew then. Raises RecordNewer.
     """
     try:
         entry = documents.read(store, _inputs_key(input_digest), _Entry)
         record = _read(store, key_of(entry.image, entry.build)) if entry else None
+    except RecordNewer:
+        raise
     except RecordDamaged:
         return None
     return record if record and record.input_digest == input_digest else None
@@ -191,11 +194,12 @@ def keep_record(store: Store, record: Record) -> Record:
 def _note_inputs(store: Store, record: Record) -> None:
     """The last build with these inputs counts; where another run notes its own at the same time, that is as good."""
     key = _inputs_key(record.input_digest)
-    entry = canonical({"image": record.image, "build": record.build})
+    entry = canonical(_Entry(image=record.image, build=record.build).model_dump())
     with contextlib.suppress(Conflict):
         if (before := store.read_document(key)) is None:
             store.create_document(key, entry)
         elif before.data != entry:
+            documents.refuse_newer(store.address, key, before.data)
             store.replace_document(key, entry, before.version)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rootfs.formats import FIRST
 from rootfs.lock import Lock, native_architecture
 from rootfs.platforms import platform_name
 
@@ -19,6 +20,7 @@ Platform = Annotated[str, Field(pattern=r"^[a-z0-9]+/[a-z0-9]+(/[a-z0-9.]+)?$")]
 
 Status = Literal["published", "unchanged", "moved", "built", "failed", "damaged"]
 FORMAT = 1  # of the documents in a store; raised when an older Baseforge can no longer read them
+Format = Annotated[int, Field(ge=FIRST, le=FORMAT)]
 
 
 def key_of(image: str, build: str) -> str:
@@ -82,7 +84,7 @@ class Record(Frozen):
     not have the same version: by name and platform.
     """
 
-    format: int = Field(default=FORMAT, le=FORMAT)
+    format: Format = FORMAT
     image: Part
     build: PartOrNone = ""
     number: Count = 0

@@ -1,5 +1,6 @@
 """What Prefect is told where its server is the local one, and where that listens."""
 
+import json
 import socket
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from prefect.settings import get_current_settings
 
 from flows import listener, server
 from flows.settings import LocalServer
-from rootfs.errors import PortTaken
+from rootfs.errors import FormatNewer, PortTaken
 from tests.support.waiting import until
 
 
@@ -103,6 +104,19 @@ def test_a_server_that_asks_for_no_login_is_replaced(tmp_path, monkeypatch):
         assert server.running() is None
         assert server.start(LocalServer(0, 1)) == server.Server(1, 2, private=True)
         assert old.wait(10) == -15
+
+
+def test_the_note_of_the_server_says_its_format_and_a_newer_one_is_refused(tmp_path, monkeypatch):
+    """Without it a second server might be started, on the same database."""
+    monkeypatch.setenv("BASEFORGE_HOME", str(tmp_path))
+    ours = server._note(server.Server(1, 2, private=True))
+    note = tmp_path / "prefect/server.json"
+    assert json.loads(note.read_text())["format"] == 1
+    assert server._noted() == ours
+    note.write_text(json.dumps({"format": 2, "servers": []}))
+    for use in (server.running, server.stop, lambda: server.start(LocalServer(0, 1))):
+        with pytest.raises(FormatNewer, match=f"{note}: the note of the local server .* format 2"):
+            use()
 
 
 def test_a_process_that_ended_and_one_of_the_same_number_are_not_the_server(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from flows.work import alive, own_folder, sweep, work_folder
 from rootfs.engines import remove_tree
-from rootfs.errors import FolderMovable, WorkFolderFailed
+from rootfs.errors import FolderMovable, FormatNewer, WorkFolderFailed
 
 NAME = f"baseforge-{os.geteuid()}"
 NOBODY = 65534
@@ -261,3 +262,35 @@ def test_a_place_where_others_can_rename_our_folder_is_refused(parent):
     parent.chmod(0o777)
     with pytest.raises(FolderMovable, match="BASEFORGE_WORK"), work_folder(parent, "r"):
         os.abort()
+
+
+@as_root
+def test_notes_without_a_format_are_believed(parent, home):
+    """As earlier versions wrote them: the path of a folder, and the ids of images, a line each."""
+    (parent / NAME).touch()
+    first = own_folder(parent)
+    [note] = [path for path in (home / "work").iterdir() if path.suffix != ".lock"]
+    assert json.loads(note.read_text()) == {"format": 1, "folder": str(first)}
+    note.write_text(str(first))
+    assert own_folder(parent) == first
+    left = killed(parent)
+    (left / "images").write_text("sha256:1\nsha256:2\n")
+    assert sweep([parent]) == {"dead": ["sha256:1", "sha256:2"]}
+
+
+@as_root
+def test_newer_notes_are_refused_and_their_folders_stay(parent, home):
+    left = killed(parent)
+    noted = (left / "images").read_text()
+    (left / "images").write_text('{"format": 2, "images": {}}\n')
+    with pytest.raises(FormatNewer, match=f"{left}/images.*images cannot be read: it has format 2"):
+        sweep([parent])
+    (left / "images").write_text(noted + '{"format": 1, "ima')  # cut off
+    assert sweep([parent]) == {"dead": ["sha256:1", "sha256:2"]}
+    own_folder(parent).rmdir()
+    (parent / NAME).touch()
+    own_folder(parent).rmdir()
+    [note] = [path for path in (home / "work").iterdir() if path.suffix != ".lock"]
+    note.write_text('{"format": 2}')
+    with pytest.raises(FormatNewer, match="update this one"):
+        own_folder(parent)

@@ -10,7 +10,7 @@ import pytest
 from flows.publish import ingredients
 from flows.publish.errors import IngredientsDamaged
 from flows.store import open_store
-from rootfs.errors import BlobDamaged, BlobMissing, RecipeInvalid
+from rootfs.errors import BlobDamaged, BlobMissing, FormatNewer, RecipeInvalid
 from rootfs.parents import lineage
 from rootfs.recipe import digest, folder_of, read
 
@@ -56,6 +56,20 @@ def recipe(tmp_path):
 
 def kept(store, file):
     return ingredients.keep(store, *lineage(file))
+
+
+def test_a_newer_format_is_refused_and_a_tar_without_one_is_read(store, recipe, tmp_path):
+    with store.open_blob(kept(store, recipe)) as blob:
+        data = blob.read()
+    assert data.count(b"BASEFORGE.format=1\n") == 1
+    newer = store.put_blob(io.BytesIO(data.replace(b"BASEFORGE.format=1\n", b"BASEFORGE.format=2\n")))
+    (tmp_path / "newer").mkdir()
+    with pytest.raises(FormatNewer, match=f"{newer}: .*has format 2"):
+        ingredients.unpack(store, newer, tmp_path / "newer")
+    assert not list((tmp_path / "newer").iterdir())
+    older = store.put_blob(io.BytesIO(data[2 * tarfile.BLOCKSIZE :]))  # without the global header
+    (tmp_path / "older").mkdir()
+    assert recipe_digest(ingredients.unpack(store, older, tmp_path / "older")) == recipe_digest(recipe)
 
 
 def again(store, file, tmp_path):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from flows.publish import publication
-from flows.publish.errors import BuildMissing, ImageMissing, RecordDamaged
+from flows.publish.errors import BuildMissing, ImageMissing, RecordDamaged, RecordNewer
 from flows.publish.record import Record
 from flows.store import open_store
 from rootfs.lock import native_architecture
@@ -88,6 +88,38 @@ DAMAGE |= {
 DAMAGE["nested too deeply"] = (lambda data: b"[" * 100_000, "recursion limit")
 
 
+def test_the_note_of_inputs_says_its_format_and_one_without_is_read(store, tmp_path):
+    record = published(store, "noble", "20260101T000000Z-1")
+    note = tmp_path / f"inputs/{'a' * 64}.json"
+    said = json.loads(note.read_text())
+    assert said.pop("format") == 1
+    note.write_text(json.dumps(said))
+    assert publication.known(store, record.input_digest) == record
+
+
+def test_a_newer_note_of_inputs_is_refused_and_left_alone(store, tmp_path):
+    record = published(store, "noble", "20260101T000000Z-1")
+    note = tmp_path / f"inputs/{'a' * 64}.json"
+    note.write_text(json.dumps({"format": 2, "builds": []}))
+    for use in (
+        lambda: publication.known(store, record.input_digest),
+        lambda: published(store, "noble", "20260102T000000Z-2"),
+    ):
+        with pytest.raises(
+            RecordNewer, match=f"inputs/{'a' * 64}.json cannot be read: it has format 2.*\n.*update this one"
+        ):
+            use()
+    assert json.loads(note.read_text()) == {"format": 2, "builds": []}
+
+
+def test_a_record_without_a_format_is_read(store, tmp_path):
+    record = published(store, "noble", "20260101T000000Z-1")
+    said = json.loads((tmp_path / record.key).read_text())
+    assert said.pop("format") == 1
+    (tmp_path / record.key).write_text(json.dumps(said))
+    assert publication.build_of(store, "noble") == record
+
+
 @pytest.mark.parametrize("image", ["other", "../../x", "x" * 300, "\x1b]0;x\x07"])
 def test_inputs_that_point_elsewhere_are_not_believed_and_written_anew(store, tmp_path, image):
     record = published(store, "noble", "20260101T000000Z-1")
@@ -140,8 +172,12 @@ def test_a_damaged_record_is_named_and_hides_nothing_else(store, damaged):
 
 
 def test_a_build_goes_on_from_the_newest_record_that_can_be_read(store, damaged):
-    record, _ = damaged
+    record, reason = damaged
     assert publication.latest(store, "noble").build == "20260101T000000Z-1"
+    if "format" in reason:
+        with pytest.raises(RecordNewer, match="update this one"):
+            publication.known(store, record.input_digest)
+        return
     assert publication.known(store, record.input_digest) is None
     published(store, "noble", "20260103T000000Z-3")
     assert publication.known(store, record.input_digest).build == "20260103T000000Z-3"

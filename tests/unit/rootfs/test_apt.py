@@ -22,6 +22,7 @@ from rootfs.errors import (
     ArchiveChanging,
     ArchiveUnreachable,
     ComponentMissing,
+    FormatNewer,
     InvalidKeyring,
     InvalidRelease,
     LockUnfit,
@@ -278,6 +279,32 @@ def test_an_older_release_file_than_the_last_nights_is_refused(scene):
         assert f"{NOW - timedelta(hours=hours):%d %b %Y %H:%M:%S} UTC" in str(caught.value)
     scene.archive.publish(*SHELF, date=NOW - timedelta(hours=1))
     assert scene.lock().releases[0].date > before.releases[0].date
+
+
+def test_the_note_of_a_release_file_of_an_earlier_version_is_believed(scene):
+    before = scene.lock()
+    notes = {}
+    for note in (scene.cache / "releases").iterdir():
+        head, _, content = note.read_bytes().partition(b"\n")
+        said = json.loads(head)
+        assert said["format"] == 1
+        notes[note] = f"{said['address']} {said['tag']}\n".encode() + content
+        note.write_bytes(notes[note])
+    scene.server.asked.clear()
+    assert scene.lock() == before
+    assert (f"/dists/{SUITE}/InRelease", 304) in scene.server.asked
+    assert {note: note.read_bytes() for note in notes} == notes
+    scene.archive.publish(*SHELF, date=NOW - 9 * DAY)
+    with pytest.raises(OlderRelease):
+        scene.lock()
+
+
+def test_the_note_of_a_release_file_of_a_newer_version_is_refused(scene):
+    scene.lock()
+    for note in (scene.cache / "releases").iterdir():
+        note.write_bytes(b'{"format": 2}\n')
+    with pytest.raises(FormatNewer, match=r"releases/.*has format 2"):
+        scene.lock()
 
 
 def test_an_older_one_can_be_taken_as_the_error_says(scene):

@@ -156,7 +156,7 @@ def test_addresses_are_remembered_while_what_knows_them_stays_the_same(tmp_path,
     site = Site(keyrings={"debian": Path(__file__)})
     before = archive.sources("trixie", (), ("main",), "amd64", site, tmp_path / "memo")
     [memo] = (tmp_path / "memo").iterdir()
-    memo.write_text('[["http://remembered", "trixie"]]')
+    memo.write_text('{"format": 1, "sources": [["http://remembered", "trixie"]]}')
     os.utime(tmp_path, (5, 5))
     assert archive.sources("trixie", (), ("main",), "amd64", site, tmp_path / "memo") == before
     memo.rename(max((tmp_path / "memo").iterdir(), key=lambda path: path.name != memo.name))

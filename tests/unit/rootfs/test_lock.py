@@ -4,7 +4,7 @@ import pytest
 
 from rootfs.archive import Release
 from rootfs.errors import ToolsMissing
-from rootfs.lock import Lock, input_digest, package_versions
+from rootfs.lock import Lock, Package, input_digest, package_versions
 
 
 def release(date=1_700_000_000, sha256="ab" * 32, suite="trixie"):
@@ -47,3 +47,24 @@ def test_missing_packages_are_all_named_with_the_command():
     with pytest.raises(ToolsMissing, match="no-such-a, no-such-b") as caught:
         package_versions(("dpkg", "no-such-a", "no-such-b"))
     assert "apt-get install" in caught.value.hint
+
+
+def test_digests_are_those_of_every_version_of_baseforge():
+    """Fixed values: builds in old stores are found by them, and the format of a document is no part of any."""
+    recipe, lock, architecture, tools = BASE
+    said = {"name": "hello", "version": "1:2-3", "architecture": "amd64", "sha256": "ef" * 32, "size": 5}
+    where = {"source": "hello", "archive": "http://a", "suite": "trixie", "path": "pool/hello.deb"}
+    lock = Lock(releases=lock.releases, packages=(Package(**said, **where),))
+    assert lock.digest == "sha256:48376aafcc8e67dac0961a5e922671e86662d148f73f698cb9ebe940b205a7d7"
+    assert (
+        lock.model_copy(update={"tarball": "sha256:" + "a" * 64}).digest
+        == "sha256:322b2069bcbb0f2678ea26813ce8069a2724acb6260bf517762c6203b10900ac"
+    )
+    assert (
+        input_digest(recipe, lock, architecture, tools)
+        == "sha256:3b4fa7fa9ac1f13297d24c184d5963b5b8efab6f2217c89b8230bf197ad27ddf"
+    )
+    assert (
+        input_digest(recipe, lock, architecture, tools, "sha256:parent", {"a": "sha256:b"})
+        == "sha256:a6842eada4104713dc39ea49192ea6c53c7bbdebd73aaf9619599dc32b633719"
+    )

@@ -29,6 +29,7 @@ def test_what_is_written_is_read_again(tmp_path):
     write_locks({"linux/amd64": LOCK}, tmp_path / "it.lock")
     assert read_locks(tmp_path / "it.lock") == {"": LOCK}
     lines = (tmp_path / "it.lock").read_text().splitlines()
+    assert lines[1] == ' "format": 1,'
     assert sum('"name":' in line for line in lines) == 2
     assert all(line.count('"name":') < 2 for line in lines)
 
@@ -57,6 +58,13 @@ def spoilt(key: str, value: object) -> str:
 
 
 BAD = {
+    "a newer format": ('{\n "format": 2,\n "packages": {}}', "format", "a newer version of Baseforge wrote it"),
+    "a newer format for platforms": ('{"format": 2,\n "platforms": {}}', "format", "update it"),
+    "no format at all": (
+        LOCK.model_copy(update={"packages": ()}).model_dump_json(exclude={"tarball"}).replace("{", '{"format": 0,', 1),
+        "format",
+        "greater than or equal to 1",
+    ),
     "no JSON": ('{\n "releases": [\n', "3:1", "this is not the JSON of a lock file"),
     "not UTF-8": ("\udcff", "1:1", "not UTF-8"),
     "a list": ("[]", "1:1", "expected a mapping"),
@@ -86,6 +94,18 @@ def test_a_bad_lock_file_is_refused_with_the_place(tmp_path, what):
     line = text[: text.rfind(f'"{place}"')].count("\n") + 1
     assert f"{file}:{place if ':' in place else line}" in str(caught.value)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("platforms", [("linux/amd64",), ("linux/amd64", "linux/arm64")])
+def test_a_lock_file_without_a_format_has_the_first_one(tmp_path, platforms):
+    """As files have that were written before there were formats; the digest of a lock knows none."""
+    file = tmp_path / "it.lock"
+    write_locks(dict.fromkeys(platforms, LOCK), file)
+    said = json.loads(file.read_text())
+    assert said.pop("format") == 1
+    assert "format" not in json.dumps(said)
+    file.write_text(json.dumps(said))
+    assert set(read_locks(file).values()) == {LOCK}
 
 
 def test_a_lock_file_that_cannot_be_read(tmp_path):
