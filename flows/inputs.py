@@ -13,7 +13,7 @@ from flows.publish.record import ParentBuild, Record
 from flows.session import current
 from rootfs import fetch
 from rootfs.common import Origin, Packaged
-from rootfs.digests import digest_of
+from rootfs.digests import canonical_digest
 from rootfs.dockerfile import DockerfileRecipe
 from rootfs.errors import BaseforgeError, EngineUnfit
 from rootfs.lock import Lock, input_digest, native_architecture, tool_versions
@@ -104,7 +104,7 @@ class Meant:
     def digest(self) -> str:
         """The input digest of an image for one platform; of one for several, a digest of theirs."""
         by_platform = {each.platform: each.digest for each in self.parts}
-        return digest_of(by_platform) if len(self.parts) > 1 else self.parts[0].digest
+        return canonical_digest(by_platform) if len(self.parts) > 1 else self.parts[0].digest
 
 
 def meant(image: str, choice: Choice) -> Meant:

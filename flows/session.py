@@ -20,6 +20,7 @@ from flows.settings import Settings, load
 from flows.store import Store, open_store
 from flows.store.names import is_part
 from rootfs.apt import Apt
+from rootfs.atomic import replace_link
 from rootfs.builder import BuilderPlan
 from rootfs.disk import close_quietly, disk_full
 from rootfs.mask import masked
@@ -175,9 +176,7 @@ def _logs(image: str) -> Path:
 
 def _note_newest(log_file: Path) -> None:
     """Let a link lead to the newest log: build ids sort by time, and a clock may have been wrong."""
-    link = log_file.with_suffix(".link")
-    link.symlink_to(log_file.name)
-    link.replace(log_file.with_name(NEWEST))
+    replace_link(log_file.with_name(NEWEST), log_file.name)
 
 
 def newest_log(image: str, build: str = "") -> Path | None:

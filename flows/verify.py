@@ -12,7 +12,7 @@ from flows.build import clean_up
 from flows.builders import engine
 from flows.builders.life import ENGINE
 from flows.choice import Choice
-from flows.image.oci import Image, digest_of
+from flows.image.oci import Image
 from flows.image.several import descriptor, index_of
 from flows.inputs import Inputs, chosen_engine
 from flows.lean import flow
@@ -30,6 +30,7 @@ from flows.steps import step
 from flows.tasks import assemble, fetch, lay_parent, make_tree, pack_tree
 from flows.trees import empty_folder
 from flows.work import work_folder
+from rootfs.digests import digest_of_bytes
 from rootfs.dockerfile import DockerfileRecipe
 from rootfs.errors import BaseforgeError
 from rootfs.lock import tool_versions
@@ -83,7 +84,7 @@ def again(record: Record, against: str) -> Verdict:
         return compared(record, verdict.expected(store, record, against))[0]
     found = [compared(part, verdict.expected(store, part)) for part in record.parts]
     manifests = [made for _, made in found if made]
-    index = digest_of(index_of(manifests)) if len(manifests) == len(found) else ""
+    index = digest_of_bytes(index_of(manifests)) if len(manifests) == len(found) else ""
     return verdict.united(record, [said for said, _ in found], verdict.digest_said(against) or record.index, index)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from flows.folders import data_folder
 from rootfs import atomic, formats, locks, private
-from rootfs.digests import digest_of
+from rootfs.digests import canonical_digest
 from rootfs.disk import any_disk_full, disk_full
 from rootfs.engines import remove_tree
 from rootfs.errors import FolderForeign, WorkFolderFailed
@@ -72,7 +72,7 @@ def own_folder(parent: Path) -> Path:
 
 def _note(parent: Path) -> Path:
     """The file that says which folder with a random name is ours."""
-    return data_folder() / "work" / digest_of(str(parent)).removeprefix("sha256:")
+    return data_folder() / "work" / canonical_digest(str(parent)).removeprefix("sha256:")
 
 
 def _remembered(parent: Path) -> Path | None:

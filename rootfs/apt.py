@@ -12,7 +12,7 @@ from rootfs import atomic, formats
 from rootfs.aptroot import TIMEOUT, AptRoot, stanzas
 from rootfs.archive import Site, Source, sources
 from rootfs.common import Origin
-from rootfs.digests import digest_of
+from rootfs.digests import canonical_digest
 from rootfs.errors import ArchiveChanging, FormatNewer, NothingKept, PackageMissing, PackagesConflict
 from rootfs.lists import Lists, check_components
 from rootfs.lock import Lock, Package, package_versions
@@ -185,9 +185,11 @@ class _Memo:
         asked = [wanted[0].model_dump(mode="json", include=set(ASKED)), wanted[1]]
         where = [[state.source.address, state.source.mirror, state.source.suite] for state in states]
         beside = [below.parent] if below else []
-        self._file = folder / f"{digest_of([asked, where, architecture, *beside])[7:]}.json"
+        self._file = folder / f"{canonical_digest([asked, where, architecture, *beside])[7:]}.json"
         releases = [state.release.sha256 for state in states]
-        self._key = digest_of([releases, package_versions(("apt",)), REVISION, *([below.digest] if below else [])])
+        self._key = canonical_digest(
+            [releases, package_versions(("apt",)), REVISION, *([below.digest] if below else [])]
+        )
 
     def read(self) -> Lock | None:
         """The lock, if everything is as it was; a damaged memo is none."""

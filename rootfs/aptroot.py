@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from rootfs import atomic
 from rootfs.archive import Source
 from rootfs.auth import CONFIGURED, PARTS
-from rootfs.digests import digest_of
+from rootfs.digests import canonical_digest
 from rootfs.disk import disk_full, room, says_full
 from rootfs.errors import ProgramFailed
 from rootfs.keyring import armoured
@@ -101,7 +101,7 @@ class AptRoot:
         """The option that makes these preferences (apt_preferences(5)) count."""
         if not text:
             return ()
-        file = self.folder / f"preferences-{digest_of(text)[7:23]}"
+        file = self.folder / f"preferences-{canonical_digest(text)[7:23]}"
         atomic.write_file(file, text.encode())
         return ("-o", f"Dir::Etc::preferences={file}")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from rootfs import atomic, auth, formats
-from rootfs.digests import digest_of
+from rootfs.digests import canonical_digest
 from rootfs.errors import (
     FormatNewer,
     KeyringMissing,
@@ -167,7 +167,7 @@ def _default_sources(suite: str, architecture: str, memo: Path | None) -> tuple[
     if memo is None:
         return _asked_sources(suite, architecture)
     said_by = [[str(path), path.stat().st_mtime_ns] for path in KNOW_SOURCES if path.exists()]
-    file = memo / f"{suite}-{architecture}-{digest_of(said_by)[7:23]}.json"
+    file = memo / f"{suite}-{architecture}-{canonical_digest(said_by)[7:23]}.json"
     try:
         said = formats.parse(file.read_bytes(), "what is known of archives", file)["sources"]
         return tuple((str(address), str(name)) for address, name in said)

@@ -54,6 +54,13 @@ def copy_file(source: Path, path: Path) -> None:
         new.commit(path)
 
 
+def replace_link(path: Path, target: str) -> None:
+    """Make a symbolic link atomically, in place of another one of that name. Raises OSError."""
+    link = _temporary(path.parent)
+    link.symlink_to(target)
+    link.replace(path)
+
+
 class AtomicFile:
     """A file that is being written under a temporary name. It is removed unless it is committed."""
 
@@ -121,7 +128,7 @@ def atomic_file(folder: Path, errors: Errors = contextlib.nullcontext, mode: int
 def _created(folder: Path, mode: int, stack: contextlib.ExitStack) -> tuple[Path, BinaryIO]:
     """A new temporary file, locked until it is closed."""
     while True:
-        path = folder / f".{secrets.token_hex(8)}.partial"
+        path = _temporary(folder)
         stack.callback(_discard, path)
         file = open(path, "xb", opener=lambda name, flags: os.open(name, flags, mode))  # noqa: SIM115
         stack.callback(close_quietly, file)
@@ -132,6 +139,10 @@ def _created(folder: Path, mode: int, stack: contextlib.ExitStack) -> tuple[Path
             is_ours = True
         if is_ours and os.fstat(descriptor).st_nlink:  # no cleanup locked or removed it before us
             return path, file
+
+
+def _temporary(folder: Path) -> Path:
+    return folder / f".{secrets.token_hex(8)}.partial"
 
 
 def remove_abandoned(folder: Path) -> None:

@@ -18,7 +18,7 @@ from typing import IO, cast
 
 import zstandard
 
-from rootfs.digests import sha256_of
+from rootfs.digests import sha256_of_file
 from rootfs.errors import BadTree
 from rootfs.inside import Pair, look
 from rootfs.members import Member, from_tar
@@ -99,7 +99,7 @@ def _outside(old: Path, new: Path, was: _Contents, now: _Contents) -> Iterator[t
     """What is left to differ where all members are the same: how the tar says it, else how it is compressed."""
     if was.tar != now.tar:
         yield "tar", was.tar, now.tar
-    elif (first := sha256_of(old)) != (second := sha256_of(new)):
+    elif (first := sha256_of_file(old)) != (second := sha256_of_file(new)):
         yield "compression", f"sha256:{first}", f"sha256:{second}"
 
 

@@ -14,7 +14,7 @@ from typing import IO, Protocol
 
 import zstandard
 
-from rootfs.digests import sum_of_file
+from rootfs.digests import blake3_of_file
 from rootfs.errors import BadDeb
 
 MAGIC = b"!<arch>\n"
@@ -88,7 +88,7 @@ def described(copy: Path, name: str) -> Unpacked:
                     raise BadDeb(name, f"{part.name}: {error}") from error
     if not control:
         raise BadDeb(name, "it has no control file")
-    return Unpacked(control, copy.stat().st_size, sum_of_file(copy))
+    return Unpacked(control, copy.stat().st_size, blake3_of_file(copy))
 
 
 def parts(path: Path) -> dict[str, tuple[int, int]]:

@@ -22,22 +22,32 @@ def canonical(value: Any) -> bytes:  # noqa: ANN401 - whatever JSON can say
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def digest_of(value: Any) -> str:  # noqa: ANN401 - whatever JSON can say
+def canonical_digest(value: Any) -> str:  # noqa: ANN401 - whatever JSON can say
     """`sha256:HEX` of a value's canonical JSON."""
-    return f"sha256:{hashlib.sha256(canonical(value)).hexdigest()}"
+    return digest_of_bytes(canonical(value))
 
 
-def sha256_of(path: Path) -> str:
+def digest_of_bytes(data: bytes) -> str:
+    """`sha256:HEX` of bytes."""
+    return f"sha256:{sha256_of_bytes(data)}"
+
+
+def sha256_of_bytes(data: bytes) -> str:
+    """The sha256 of bytes, in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_of_file(path: Path) -> str:
     """The sha256 of a file's bytes, in hex."""
     return _read(path, hashlib.sha256())
 
 
-def sum_of(data: bytes | bytearray) -> str:
+def blake3_of_bytes(data: bytes | bytearray) -> str:
     """The BLAKE3 of bytes, in hex."""
     return blake3(data).hexdigest()
 
 
-def sum_of_file(path: Path) -> str:
+def blake3_of_file(path: Path) -> str:
     """The BLAKE3 of a file's bytes, in hex."""
     return _read(path, blake3())
 

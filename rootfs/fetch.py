@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from rootfs.digests import sha256_of
+from rootfs.digests import sha256_of_bytes, sha256_of_file
 from rootfs.disk import disk_full
 from rootfs.download import AGAIN, PAUSES, WHOLE, modified
 from rootfs.errors import BlobDamaged, PoolLacks, SourceMismatch, SourceMissing, SourceUnreachable, TarballRefused
@@ -44,7 +43,7 @@ def meant(recipe: TarballRecipe, folder: Path) -> str:
 @lru_cache
 def _hashed(file: Path, _state: tuple[int, int, int]) -> str:
     """The file's sha256 in hex, read again only when it has changed."""
-    return sha256_of(file)
+    return sha256_of_file(file)
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ def download(wanted: Download, keep: Callable[[Partial], object]) -> int:
     """
     with disk_full(wanted.cache):
         wanted.cache.mkdir(parents=True, exist_ok=True)
-    path = wanted.cache / f"{hashlib.sha256(wanted.address.encode()).hexdigest()}.download"
+    path = wanted.cache / f"{sha256_of_bytes(wanted.address.encode())}.download"
     with opened(path) as file:
         got = Partial(file)
         asyncio.run(_complete(wanted, got))

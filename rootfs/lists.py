@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rootfs.aptroot import AptRoot, list_name, stanzas
-from rootfs.digests import digest_of
+from rootfs.digests import canonical_digest, sha256_of_file
 from rootfs.errors import (
     AccessDenied,
     ArchiveChanging,
@@ -41,7 +40,7 @@ class Lists:
     def root(self, states: tuple[State, ...], architecture: str) -> AptRoot:
         """apt with just these suites."""
         text = stanzas(state.source for state in states)
-        folder = self.folder / "roots" / digest_of([text, architecture])[7:23]
+        folder = self.folder / "roots" / canonical_digest([text, architecture])[7:23]
         root = AptRoot(folder, text, architecture, self.folder / "lists", auth=self._auth)
         (folder / USED).touch()  # no file of apt's: it would make its cache of a list again
         return root
@@ -95,8 +94,7 @@ class Lists:
             is_now = state_of(file)
             known = self._sums.get(file)
             if known is None or known[0] != is_now:
-                with file.open("rb") as opened:
-                    known = self._sums[file] = (is_now, hashlib.file_digest(opened, "sha256").hexdigest())
+                known = self._sums[file] = (is_now, sha256_of_file(file))
         except FileNotFoundError:
             return ""
         return known[1]

@@ -10,7 +10,7 @@ import zstandard
 from pydantic import BaseModel, ConfigDict, Field
 
 from rootfs.archive import Release
-from rootfs.digests import digest_of
+from rootfs.digests import canonical_digest
 from rootfs.dockerfile import DockerfileRecipe
 from rootfs.errors import ToolsMissing
 from rootfs.recipe import DebootstrapRecipe, LayerRecipe, Recipe, TarballRecipe
@@ -78,7 +78,7 @@ class Lock(BaseModel):
     @property
     def digest(self) -> str:
         """sha256 of the lock as canonical JSON."""
-        return digest_of(self.model_dump(mode="json", exclude=set() if self.tarball else {"tarball"}))
+        return canonical_digest(self.model_dump(mode="json", exclude=set() if self.tarball else {"tarball"}))
 
 
 def input_digest(
@@ -93,7 +93,7 @@ def input_digest(
 
     `parent` is the manifest digest of the image that it is a layer on, `bases` are those of a Dockerfile's by name.
     """
-    return digest_of(
+    return canonical_digest(
         {
             "recipe": recipe_digest,
             "lock": lock.digest,

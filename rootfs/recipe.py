@@ -16,7 +16,7 @@ from rootfs import fields, reader
 from rootfs.common import Common, Origin, Packaged
 from rootfs.complaints import complaints
 from rootfs.contents import contents, is_file, strays, text_of
-from rootfs.digests import digest_of
+from rootfs.digests import canonical_digest
 from rootfs.dockerfile import DockerfileRecipe, faults
 from rootfs.errors import RecipeInvalid, UnknownRecipe, nearest
 from rootfs.parents import wrong_parents
@@ -166,7 +166,7 @@ def digest(recipe: Recipe, folder: Path) -> str:
     archive = recipe.source if isinstance(recipe, TarballRecipe) else None
     whole = isinstance(recipe, ScratchRecipe | DockerfileRecipe)
     files = contents(folder, but=archive) if whole or any(_named(recipe)) else []
-    return digest_of({"recipe": said, "files": files})
+    return canonical_digest({"recipe": said, "files": files})
 
 
 def _recipes(folder: Path) -> list[Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import httpx
 from debian_inspector.debcon import Debian822
 
 from rootfs.archive import Release, Source
+from rootfs.digests import sha256_of_bytes
 from rootfs.errors import ArchiveUnreachable, InvalidRelease, SuiteMissing, UnsignedRelease
 from rootfs.keyring import usable
 from rootfs.run import run
@@ -117,7 +117,7 @@ def check_release(signed: bytes, source: Source, address: str) -> State:
         release=Release(
             address=source.address,
             suite=source.suite,
-            sha256=hashlib.sha256(signed).hexdigest(),
+            sha256=sha256_of_bytes(signed),
             date=date,
             signer=signer,
             valid_until=until,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
+from rootfs.digests import sha256_of_bytes
 from rootfs.errors import SignatureMissing, SourceUnsigned
 from rootfs.fetch import Download, download
 from rootfs.keyring import usable
@@ -49,7 +49,7 @@ def signer(
 
 def _fetched(wanted: Download, archive: str, *, offline: bool) -> Path:
     """The signature of just this archive, which is asked for once."""
-    path = wanted.cache / f"{hashlib.sha256(f'{wanted.address} {archive}'.encode()).hexdigest()}.sig"
+    path = wanted.cache / f"{sha256_of_bytes(f'{wanted.address} {archive}'.encode())}.sig"
 
     if not path.exists():
         if offline:

@@ -17,7 +17,7 @@ from pathlib import Path
 import zstandard
 
 from rootfs.atomic import write_file
-from rootfs.digests import sum_of
+from rootfs.digests import blake3_of_bytes
 from rootfs.errors import DiskFull
 from rootfs.memo import prune
 
@@ -27,7 +27,7 @@ WORKERS = min(4, len(os.sched_getaffinity(0)))  # each has tables of some 30 MB 
 
 FOLDER = "frames"  # of a cache
 KEPT = 1 << 30  # bytes of compressed frames that stay for the next time
-CHECK = len(sum_of(b""))
+CHECK = len(blake3_of_bytes(b""))
 
 
 class Frames:
@@ -50,13 +50,13 @@ class Frames:
         except OSError:
             return None
         frame = data[CHECK:]
-        return frame if sum_of(frame).encode() == data[:CHECK] else None
+        return frame if blake3_of_bytes(frame).encode() == data[:CHECK] else None
 
     def put(self, plain: str, frame: bytes) -> None:
         """Keep a frame; whoever reads at the same time finds it whole or not at all."""
         path = self._path(plain)
         with contextlib.suppress(OSError, DiskFull):
-            write_file(path, sum_of(frame).encode(), frame)
+            write_file(path, blake3_of_bytes(frame).encode(), frame)
 
     def prune(self, limit: int = KEPT) -> None:
         """Remove what was not used for longest until `limit` bytes are left."""
@@ -94,7 +94,7 @@ class Squeezer:
         """The frame compressed: as it is kept, else it is kept now."""
         if self._kept is None:
             return self._compress(frame)
-        plain = sum_of(frame)
+        plain = blake3_of_bytes(frame)
         if (known := self._kept.get(plain)) is None:
             known = self._compress(frame)
             self._kept.put(plain, known)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rootfs import atomic, formats
 from rootfs.archive import Site, Source
-from rootfs.digests import digest_of
+from rootfs.digests import canonical_digest
 from rootfs.errors import InvalidRelease, NothingKept, OlderRelease
 from rootfs.release import Fetched, State, check_release, fetch_releases, moment, time_of
 
@@ -60,7 +60,7 @@ class Suites:
         return state
 
     def _memory(self, source: Source) -> Path:
-        return self._folder / f"{source.suite}-{digest_of(source.snapshot or source.address)[7:23]}"
+        return self._folder / f"{source.suite}-{canonical_digest(source.snapshot or source.address)[7:23]}"
 
     def _kept(self, source: Source) -> Fetched | None:
         try:

@@ -11,7 +11,8 @@ from flows.builders.command import buildx, plain
 from flows.builders.docker import Docker
 from flows.builders.engine import Engine
 from flows.builders.errors import BuilderFailed, BuildxFailed, DigestMismatch
-from flows.image.oci import Image, blob_path, digest_of
+from flows.image.oci import Image, blob_path
+from rootfs.digests import digest_of_bytes
 from rootfs.platforms import platform_name
 from rootfs.run import Log
 
@@ -64,4 +65,4 @@ class Buildx:
 def _digests(layout: Path) -> str:
     """What a layout holds, by its manifests' own bytes; only one that is as it was sent has just one digest, ours."""
     listed = json.loads((layout / "index.json").read_bytes())["manifests"]
-    return ", ".join(digest_of(blob_path(layout, each["digest"]).read_bytes()) for each in listed)
+    return ", ".join(digest_of_bytes(blob_path(layout, each["digest"]).read_bytes()) for each in listed)

@@ -9,7 +9,6 @@ compared with ours byte for byte.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from rootfs.digests import digest_of_bytes
 from rootfs.pack import Layer
 from rootfs.parts import ImageSettings
 from rootfs.platforms import platform_of
@@ -95,24 +95,19 @@ def assemble(
     manifest = encoded(_manifest(config, layers), indent=2)
     taken = [_taken(each, folder) for each in layers]
     for blob in (config, manifest):
-        blob_path(folder, digest_of(blob)).write_bytes(blob)
+        blob_path(folder, digest_of_bytes(blob)).write_bytes(blob)
     (folder / "oci-layout").write_bytes(LAYOUT_FILE)
     (folder / "index.json").write_bytes(index(manifest, platform, {"org.opencontainers.image.ref.name": name}))
     return Image(
         name=name,
         layout=folder,
-        manifest_digest=digest_of(manifest),
-        config_digest=digest_of(config),
+        manifest_digest=digest_of_bytes(manifest),
+        config_digest=digest_of_bytes(config),
         layer=taken[-1],
         architecture=architecture,
         size=len(manifest) + len(config) + sum(each.size for each in taken),
         below=tuple(taken[:-1]),
     )
-
-
-def digest_of(data: bytes) -> str:
-    """The sha256 of some bytes, as `sha256:HEX`."""
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def blob_path(layout: Path, digest: str) -> Path:
@@ -128,7 +123,7 @@ def encoded(value: Mapping[str, Any], *, indent: int | None = None) -> bytes:
 
 def index(manifest: bytes, platform: Mapping[str, str], annotations: Mapping[str, str]) -> bytes:
     """The index.json of a layout with one image."""
-    descriptor = _descriptor(MANIFEST_TYPE, digest_of(manifest), len(manifest))
+    descriptor = _descriptor(MANIFEST_TYPE, digest_of_bytes(manifest), len(manifest))
     listed = descriptor | ({"annotations": dict(annotations)} if annotations else {}) | {"platform": dict(platform)}
     return encoded({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [listed]})
 
@@ -141,7 +136,7 @@ def _manifest(config: bytes, layers: Sequence[Layer]) -> dict[str, Any]:
     return {
         "schemaVersion": 2,
         "mediaType": MANIFEST_TYPE,
-        "config": _descriptor(CONFIG_TYPE, digest_of(config), len(config)),
+        "config": _descriptor(CONFIG_TYPE, digest_of_bytes(config), len(config)),
         "layers": [_descriptor(LAYER_TYPE, layer.digest, layer.size) for layer in layers],
     }
 

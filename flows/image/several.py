@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.image.oci import INDEX_TYPE, LAYOUT_FILE, MANIFEST_TYPE, Image, blob_path, digest_of, encoded
+from flows.image.oci import INDEX_TYPE, LAYOUT_FILE, MANIFEST_TYPE, Image, blob_path, encoded
+from rootfs.digests import digest_of_bytes
 from rootfs.platforms import platform_of
 
 
@@ -35,7 +36,7 @@ def index_of(descriptors: Iterable[dict[str, Any]]) -> bytes:
 
 def outer_index(index: bytes, annotations: dict[str, str]) -> bytes:
     """The index.json of a layout that holds an image index."""
-    said = {"mediaType": INDEX_TYPE, "digest": digest_of(index), "size": len(index), "annotations": annotations}
+    said = {"mediaType": INDEX_TYPE, "digest": digest_of_bytes(index), "size": len(index), "annotations": annotations}
     return encoded({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [said]})
 
 
@@ -50,7 +51,7 @@ def join(images: Sequence[Image], folder: Path, index: bytes | None = None) -> I
         if not (blobs / blob.name).exists():
             (blobs / blob.name).hardlink_to(blob)
     index, name = index or index_of(map(descriptor, images)), images[0].name
-    blob_path(folder, digest_of(index)).write_bytes(index)
+    blob_path(folder, digest_of_bytes(index)).write_bytes(index)
     (folder / "oci-layout").write_bytes(LAYOUT_FILE)
     (folder / "index.json").write_bytes(outer_index(index, {"org.opencontainers.image.ref.name": name}))
-    return Index(name, folder, digest_of(index), len(index) + sum(image.size for image in images))
+    return Index(name, folder, digest_of_bytes(index), len(index) + sum(image.size for image in images))

@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flows.image.oci import Image, digest_of
+from flows.image.oci import Image
 from flows.image.several import Index
 from flows.publish.errors import (
     InvalidRegistry,
@@ -20,6 +20,7 @@ from flows.publish.errors import (
     RegistrySpeaksHttp,
     RegistryUnreachable,
 )
+from rootfs.digests import digest_of_bytes
 from rootfs.errors import BaseforgeError, ProgramFailed, ProgramTimedOut
 from rootfs.run import Log, proxies, run
 
@@ -101,7 +102,7 @@ def digest_at(reference: str, registry: Registry) -> str | None:
     Some registries deny access to what they do not have: that is None too, as a push says more. Else raises as `push`.
     """
     try:
-        return digest_of(_manifest(reference, registry).encode())
+        return digest_of_bytes(_manifest(reference, registry).encode())
     except (RegistryAbsent, RegistryDenied):
         return None
 
@@ -119,7 +120,7 @@ def _copy(source: str, target: str, registry: Registry, timeout: float, log: Log
 
 def _check(reference: str, digest: str, registry: Registry) -> None:
     """Raises RegistryChanged unless the registry's manifest has the digest."""
-    if (found := digest_of(_manifest(reference, registry).encode())) != digest:
+    if (found := digest_of_bytes(_manifest(reference, registry).encode())) != digest:
         raise RegistryChanged(reference, digest, found)
 
 

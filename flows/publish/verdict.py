@@ -16,7 +16,7 @@ from flows.publish.errors import InvalidDigest
 from flows.publish.record import Record
 from flows.store import Store
 from rootfs.compare import explain
-from rootfs.digests import sha256_of
+from rootfs.digests import sha256_of_file
 from rootfs.errors import BlobMissing
 from rootfs.inside import Pair, difference
 from rootfs.lock import Lock, Package
@@ -174,14 +174,14 @@ def tools(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[st
 
 def lock_of(lock: Lock, debs: Path) -> Lock:
     """The lock as the debs or the tarball in a folder are: what was really used."""
-    tarball = f"sha256:{sha256_of(debs / TARBALL)}" if lock.tarball else ""
+    tarball = f"sha256:{sha256_of_file(debs / TARBALL)}" if lock.tarball else ""
     packages = tuple(_as_it_is(package, debs) for package in lock.packages)
     return lock.model_copy(update={"packages": packages, "tarball": tarball})
 
 
 def _as_it_is(package: Package, debs: Path) -> Package:
     path = debs / package.file_name
-    return package.model_copy(update={"sha256": sha256_of(path), "size": path.stat().st_size})
+    return package.model_copy(update={"sha256": sha256_of_file(path), "size": path.stat().st_size})
 
 
 def differences(store: Store, then: Expected, made: Image, folder: Path, log: Log) -> list[str]:

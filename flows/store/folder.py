@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from flows.store.intact import is_intact, length
 from flows.store.names import blob_key, document_key, is_plain
 from rootfs import locks, private
 from rootfs.atomic import atomic_file, remove_abandoned
+from rootfs.digests import sha256_of_bytes
 from rootfs.disk import disk_full
 from rootfs.errors import BlobDamaged, BlobMissing
 
@@ -207,7 +207,7 @@ class FolderStore:
 
 
 def _version(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+    return sha256_of_bytes(data)
 
 
 def _fail(error: OSError) -> None:

@@ -11,7 +11,7 @@ from threading import Thread
 from typing import IO
 
 from rootfs.atomic import copy_file
-from rootfs.digests import digest_of, sum_of_file
+from rootfs.digests import blake3_of_file, canonical_digest
 from rootfs.errors import DiskFull, LockHeld
 from rootfs.lock import Package, package_versions
 from rootfs.locks import locked
@@ -37,7 +37,7 @@ def key_of(kind: str, packages: Iterable[Package], engine: str, architecture: st
         "suite": suite,
         "revision": REVISION,
     }
-    return f"{kind}-{digest_of(said).removeprefix('sha256:')}"
+    return f"{kind}-{canonical_digest(said).removeprefix('sha256:')}"
 
 
 @contextlib.contextmanager
@@ -57,7 +57,7 @@ def find(folder: Path, key: str) -> Path | None:
     """The kept tar of this key, if it is still what was kept; one that is damaged goes."""
     for path in folder.glob(f"{key}-*.tar"):
         with contextlib.suppress(OSError):
-            if _sound.get(path) == state_of(path) or path.stem == f"{key}-{sum_of_file(path)}":
+            if _sound.get(path) == state_of(path) or path.stem == f"{key}-{blake3_of_file(path)}":
                 os.utime(path)
                 _sound[path] = state_of(path)
                 return path
@@ -72,7 +72,7 @@ def keep(folder: Path, key: str, made: Path) -> None:
     """
     with contextlib.suppress(OSError, DiskFull):
         folder.mkdir(parents=True, exist_ok=True)
-        copy_file(made, folder / f"{key}-{sum_of_file(made)}.tar")
+        copy_file(made, folder / f"{key}-{blake3_of_file(made)}.tar")
         prune(folder, pattern="*.tar", max_bytes=LARGEST, max_entries=MOST)
 
 

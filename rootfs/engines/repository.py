@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rootfs import deb
-from rootfs.digests import sha256_of
+from rootfs.digests import sha256_of_file
 from rootfs.engines import Job, plain
 from rootfs.engines.plain import Plain
 from rootfs.lock import Package
@@ -47,7 +47,7 @@ def index(folder: Path, made: Iterable[Plain], suite: str, architecture: str) ->
     listing = folder / f"dists/{suite}/{SECTION}/binary-{architecture}/Packages"
     listing.parent.mkdir(parents=True)
     listing.write_text("".join(map(_stanza, made)))
-    listed = f" {sha256_of(listing)} {listing.stat().st_size} {SECTION}/binary-{architecture}/Packages"
+    listed = f" {sha256_of_file(listing)} {listing.stat().st_size} {SECTION}/binary-{architecture}/Packages"
     (folder / f"dists/{suite}/Release").write_text(
         f"Suite: {suite}\nCodename: {suite}\nComponents: {SECTION}\nArchitectures: {architecture}\nSHA256:\n{listed}\n"
     )
@@ -56,7 +56,7 @@ def index(folder: Path, made: Iterable[Plain], suite: str, architecture: str) ->
 def _stanza(made: Plain) -> str:
     """The package in the index."""
     control = re.sub(r"^Priority:.*\n", "", made.said.control + "\n", flags=re.MULTILINE | re.IGNORECASE)
-    where = f"Filename: {POOL}/{made.path.name}\nSize: {made.said.size}\nSHA256: {sha256_of(made.path)}"
+    where = f"Filename: {POOL}/{made.path.name}\nSize: {made.said.size}\nSHA256: {sha256_of_file(made.path)}"
     return f"{control}Priority: required\n{where}\n\n"
 
 

@@ -18,6 +18,9 @@ FUNCTION_LINES = 40
 CATALOGUES = {"rootfs/errors.py"}  # a list of every error there is: one thing, however long
 DOOR = "rootfs/run.py"
 LOCKS = "rootfs/locks.py"
+ATOMIC = "rootfs/atomic.py"
+MAKES_TAR = "rootfs/stage_two/base.py"  # a program writes the file that it renames
+DIGESTS = "rootfs/digests.py"
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,45 @@ def locks_only_through_one_module(source: Source) -> Iterator[str]:
             yield f"{node.lineno}: uses {ast.unparse(node)}; files are locked only through {LOCKS}"
 
 
+RENAMES = re.compile(r"os\.(rename|renames|replace|link)|tempfile\.(mkstemp|mktemp)")
+
+
+def files_are_replaced_only_through_one_module(source: Source) -> Iterator[str]:
+    if source.path in (ATOMIC, MAKES_TAR):
+        return
+    for node in source.nodes:
+        if isinstance(node, ast.Attribute) and RENAMES.fullmatch(ast.unparse(node)):
+            yield f"{node.lineno}: uses {ast.unparse(node)}; files are replaced only through {ATOMIC}"
+        elif _renames_a_path(node):
+            yield f"{node.lineno}: renames a file; files are replaced only through {ATOMIC}"
+
+
+def _renames_a_path(node: ast.AST) -> bool:
+    """Whether this is Path.rename or Path.replace; str.replace has two arguments, and others' are not of paths."""
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("rename", "replace")
+        and len(node.args) == 1
+        and not (node.keywords or isinstance(node.args[0], ast.Starred))
+        and not RENAMES.match(ast.unparse(node.func))
+    )
+
+
+def digests_are_made_in_one_module(source: Source) -> Iterator[str]:
+    """Hashing in pieces is free; one call that hashes bytes, or a value's canonical JSON, has its helper."""
+    if source.path == DIGESTS:
+        return
+    for node in source.nodes:
+        if (
+            isinstance(node, ast.Attribute)
+            and node.attr == "hexdigest"
+            and isinstance(node.value, ast.Call)
+            and ast.unparse(node.value.func).rpartition(".")[2] in ("sha256", "blake3")
+        ):
+            yield f"{node.lineno}: hashes bytes; {DIGESTS} has sha256_of_bytes, digest_of_bytes and canonical_digest"
+
+
 def modules_are_short(source: Source) -> Iterator[str]:
     lines = len(source.text.splitlines())
     if lines > MODULE_LINES and source.path not in CATALOGUES:
@@ -150,6 +192,8 @@ RULES: dict[Rule, list[Source]] = {
     rootfs_knows_no_flows: CODE,
     programs_only_through_the_door: CODE,
     locks_only_through_one_module: CODE,
+    files_are_replaced_only_through_one_module: CODE,
+    digests_are_made_in_one_module: CODE,
     modules_are_short: CODE,
     functions_are_short: CODE,
     modules_say_what_they_are: CODE,
@@ -184,6 +228,11 @@ BAD: list[tuple[Rule, str, str]] = [
     (programs_only_through_the_door, "rootfs/pack.py", "import os\nos.fork()"),
     (programs_only_through_the_door, "rootfs/pack.py", "import asyncio\nasyncio.create_subprocess_exec('sh')"),
     (locks_only_through_one_module, "flows/build.py", "import fcntl\nfcntl.flock(1, fcntl.LOCK_EX)"),
+    (files_are_replaced_only_through_one_module, "flows/build.py", "import os\nos.replace('a', 'b')"),
+    (files_are_replaced_only_through_one_module, "flows/build.py", "import tempfile\ntempfile.mkstemp()"),
+    (files_are_replaced_only_through_one_module, "flows/build.py", "path.with_suffix('.new').replace(path)"),
+    (files_are_replaced_only_through_one_module, "flows/build.py", "path.rename(name)"),
+    (digests_are_made_in_one_module, "flows/build.py", "import hashlib\nhashlib.sha256(data).hexdigest()"),
     (modules_are_short, "flows/build.py", lines(MODULE_LINES + 1)),
     (functions_are_short, "flows/build.py", f"def f():\n    'Says what.'\n{lines(FUNCTION_LINES + 1)}"),
     (functions_are_short, "flows/build.py", f"class A:\n  async def f(self):\n{lines(FUNCTION_LINES + 1)}"),
@@ -205,6 +254,9 @@ GOOD: list[tuple[Rule, str, str]] = [
     (programs_only_through_the_door, DOOR, "import subprocess"),
     (programs_only_through_the_door, "rootfs/pack.py", "import os\nos.path.exists('/')\nfrom rootfs.run import run"),
     (locks_only_through_one_module, LOCKS, "import fcntl\nfcntl.flock(1, fcntl.LOCK_EX)"),
+    (files_are_replaced_only_through_one_module, ATOMIC, "import os\nos.replace('a', 'b')"),
+    (files_are_replaced_only_through_one_module, "flows/build.py", "'text'.replace('a', 'b')\nmoment.replace(hour=1)"),
+    (digests_are_made_in_one_module, "flows/build.py", "import hashlib\nseen = hashlib.sha256()\nseen.hexdigest()"),
     (modules_are_short, "flows/build.py", lines(MODULE_LINES)),
     (modules_are_short, "rootfs/errors.py", lines(MODULE_LINES + 1)),
     (functions_are_short, "flows/build.py", f"def f():\n    '''Says\n{lines(30)}'''\n{lines(FUNCTION_LINES)}"),

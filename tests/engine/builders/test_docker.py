@@ -25,7 +25,8 @@ from flows.builders.engine import LABEL, Engine, connect
 from flows.builders.errors import DigestMismatch, EngineLost, EngineRefused, EngineUnreachable
 from flows.image.errors import LayerDamaged
 from flows.image.importer import drop, import_image, tag
-from flows.image.oci import Image, assemble, blob_path, digest_of
+from flows.image.oci import Image, assemble, blob_path
+from rootfs.digests import digest_of_bytes
 from rootfs.errors import BadTree
 from rootfs.members import Member
 from rootfs.pack import pack
@@ -186,11 +187,11 @@ def test_a_config_that_promises_another_layer_is_refused(make: Maker, engine: En
     image = make()
     config = blob_path(image.layout, image.config_digest).read_bytes()
     wrong = config.replace(image.layer.diff_id.encode(), b"sha256:" + b"0" * 64)
-    blob_path(image.layout, digest_of(wrong)).write_bytes(wrong)
-    lying = replace(image, config_digest=digest_of(wrong))
+    blob_path(image.layout, digest_of_bytes(wrong)).write_bytes(wrong)
+    lying = replace(image, config_digest=digest_of_bytes(wrong))
     with pytest.raises(EngineRefused, match="diffID"):
         import_image(lying, Docker(engine))
-    assert engine.inspect(digest_of(wrong)) is None
+    assert engine.inspect(digest_of_bytes(wrong)) is None
 
 
 @pytest.mark.parametrize("moment", ["in the middle", "at the end"])

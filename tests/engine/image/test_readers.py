@@ -13,8 +13,9 @@ import pytest
 
 from flows.builders.engine import Engine
 from flows.image.export import export
-from flows.image.oci import Image, digest_of
+from flows.image.oci import Image
 from flows.store.folder import FolderStore
+from rootfs.digests import digest_of_bytes
 from rootfs.errors import BlobDamaged, DiskFull
 from rootfs.parts import ImageSettings
 from tests.support.samples import image_of
@@ -50,7 +51,7 @@ def test_skopeo(kind: str, image: Image, file: Path) -> None:
     assert said["Digest"] == image.manifest_digest
     assert said["Layers"] == [image.layer.digest]
     assert said["Labels"] == SETTINGS.labels
-    assert digest_of(output("skopeo", "inspect", "--config", "--raw", where).encode()) == image.config_digest
+    assert digest_of_bytes(output("skopeo", "inspect", "--config", "--raw", where).encode()) == image.config_digest
 
 
 def test_skopeo_copies_it_unchanged(image: Image, file: Path, tmp_path: Path) -> None:

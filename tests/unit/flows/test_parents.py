@@ -17,7 +17,7 @@ from flows.publish import ingredients, publication
 from flows.publish.record import ParentBuild, Record
 from flows.session import Session, session
 from flows.settings import Settings
-from rootfs.digests import digest_of
+from rootfs.digests import canonical_digest
 from rootfs.errors import BadTree, BlobMissing, ParentFailed, ParentLacksPlatform, ParentUnpublished
 from rootfs.lock import Lock, native_architecture
 from rootfs.merge import Stack, members_of, tree_of
@@ -47,8 +47,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
 
 
 def record(image: str, status: str = "published", build: str = "20261101T000000Z-1", digest: str = "m") -> Record:
-    said = {"image": image, "build": build, "status": status, "input_digest": digest_of(f"{image}{build}")}
-    return Record.model_validate({**said, "manifest_digest": digest_of(digest), "platforms": [OWN]})
+    said = {"image": image, "build": build, "status": status, "input_digest": canonical_digest(f"{image}{build}")}
+    return Record.model_validate({**said, "manifest_digest": canonical_digest(digest), "platforms": [OWN]})
 
 
 def recorded(site: Session, of: Record) -> None:
@@ -64,10 +64,10 @@ def layer(site: Session, name: str = "mid") -> LayerRecipe:
 
 def test_a_layer_is_laid_on_what_this_session_has_built(site: Session) -> None:
     recorded(site, record("base", digest="old"))
-    assert parents.build_below("mid", "base", OWN).manifest_digest == digest_of("old")
+    assert parents.build_below("mid", "base", OWN).manifest_digest == canonical_digest("old")
     site.done["base"] = record("base", "unchanged", "20261102T000000Z-1", "new")
     assert parents.build_below("mid", "base", OWN) == ParentBuild(
-        image="base", build="20261102T000000Z-1", manifest_digest=digest_of("new")
+        image="base", build="20261102T000000Z-1", manifest_digest=canonical_digest("new")
     )
 
 
@@ -89,8 +89,8 @@ def test_a_parent_is_that_of_the_same_platform(site: Session) -> None:
     site.done["base"] = record("base", digest="both").model_copy(
         update={"platforms": (OWN, "linux/386"), "parts": parts}
     )
-    assert parents.build_below("mid", "base", "linux/386").manifest_digest == digest_of("linux/386")
-    assert parents.build_below("mid", "base", OWN).manifest_digest == digest_of(OWN)
+    assert parents.build_below("mid", "base", "linux/386").manifest_digest == canonical_digest("linux/386")
+    assert parents.build_below("mid", "base", OWN).manifest_digest == canonical_digest(OWN)
     with pytest.raises(ParentLacksPlatform, match="mid is to be for linux/s390x, and base") as lacking:
         parents.build_below("mid", "base", "linux/s390x")
     assert lacking.value.status == 2

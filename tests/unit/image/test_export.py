@@ -10,7 +10,8 @@ import zstandard
 
 from flows.image.errors import LayerDamaged, UnknownFormat
 from flows.image.export import export
-from flows.image.oci import Image, digest_of
+from flows.image.oci import Image
+from rootfs.digests import digest_of_bytes
 from rootfs.errors import ExportRefused
 from tests.support.samples import image_of, layered, members, tar_of
 
@@ -30,7 +31,7 @@ def files_in(folder: Path) -> list[str]:
 def test_the_ending_decides(image: Image, tmp_path: Path) -> None:
     for name in ("a.tar.zst", "b.rootfs.tar.zst", "c.tar", "d.rootfs.tar"):
         export(image, image.manifest_digest, tmp_path / name, reference=NAME)
-    assert digest_of((tmp_path / "a.tar.zst").read_bytes()) == image.layer.digest
+    assert digest_of_bytes((tmp_path / "a.tar.zst").read_bytes()) == image.layer.digest
     assert (tmp_path / "a.tar.zst").read_bytes() == (tmp_path / "b.rootfs.tar.zst").read_bytes()
     assert (tmp_path / "c.tar").read_bytes() == (tmp_path / "d.rootfs.tar").read_bytes() == tar_of(FILES)
 
@@ -47,9 +48,9 @@ def test_an_image_file_is_a_layout_and_a_docker_archive_at_once(image: Image, tm
     }
     (entry,) = json.loads(found["manifest.json"])
     assert entry["RepoTags"] == [NAME]
-    assert digest_of(found[entry["Config"]]) == image.config_digest
+    assert digest_of_bytes(found[entry["Config"]]) == image.config_digest
     assert [found[layer] for layer in entry["Layers"]] == [tar_of(FILES)]
-    blobs = {name: digest_of(data) for name, data in found.items() if name.startswith("blobs/")}
+    blobs = {name: digest_of_bytes(data) for name, data in found.items() if name.startswith("blobs/")}
     assert len(blobs) == 4
     assert all(name == f"blobs/{digest.replace(':', '/')}" for name, digest in blobs.items())
 
@@ -80,7 +81,7 @@ def test_an_image_file_has_all_layers_in_both_forms(tmp_path: Path) -> None:
     blobs = {name for name in found if name.startswith("blobs/")}
     assert blobs >= {f"blobs/{each.digest.replace(':', '/')}" for each in image.layers}
     assert len(blobs) == 6
-    assert all(name == f"blobs/{digest_of(found[name]).replace(':', '/')}" for name in blobs)
+    assert all(name == f"blobs/{digest_of_bytes(found[name]).replace(':', '/')}" for name in blobs)
 
 
 def test_an_image_file_is_the_same_every_time(image: Image, tmp_path: Path) -> None:

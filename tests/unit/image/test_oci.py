@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.image.oci import Image, Parent, assemble, blob_path, digest_of, encoded
+from flows.image.oci import Image, Parent, assemble, blob_path, encoded
+from rootfs.digests import digest_of_bytes
 from rootfs.errors import UnknownArchitecture
 from rootfs.pack import Layer
 from rootfs.parts import ImageSettings
@@ -19,7 +20,7 @@ from tests.support.samples import EPOCH, image_of, layer_of
 
 NOTHING = bytes(1024)  # a tar without members
 PACKED = bytes.fromhex("28b52ffd6000034d00001000000100fb2b8005")  # the same, as zstd
-LAYER, DIFF_ID = digest_of(PACKED), digest_of(NOTHING)
+LAYER, DIFF_ID = digest_of_bytes(PACKED), digest_of_bytes(NOTHING)
 
 SETTINGS = ImageSettings(
     cmd=("serve", "--all"),

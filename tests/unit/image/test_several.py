@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from flows.image.export import export
-from flows.image.oci import Image, blob_path, digest_of
+from flows.image.oci import Image, blob_path
 from flows.image.several import Index, join
 from flows.publish import publication
 from flows.store import open_store
+from rootfs.digests import digest_of_bytes
 from tests.support.samples import image_of, members, tar_of
 
 PLATFORMS = [{"architecture": "amd64", "os": "linux"}, {"architecture": "arm", "os": "linux", "variant": "v7"}]
@@ -31,7 +32,7 @@ def index(images: list[Image], tmp_path: Path) -> Index:
 def test_an_index_has_each_image_with_its_platform(images: list[Image], index: Index) -> None:
     [listed] = json.loads((index.layout / "index.json").read_bytes())["manifests"]
     data = blob_path(index.layout, index.manifest_digest).read_bytes()
-    assert (digest_of(data), listed["digest"], listed["size"]) == (
+    assert (digest_of_bytes(data), listed["digest"], listed["size"]) == (
         index.manifest_digest,
         index.manifest_digest,
         len(data),
@@ -41,7 +42,7 @@ def test_an_index_has_each_image_with_its_platform(images: list[Image], index: I
     assert [each["platform"] for each in said] == PLATFORMS
     assert index.size == len(data) + sum(image.size for image in images)
     for path in (index.layout / "blobs/sha256").iterdir():
-        assert digest_of(path.read_bytes()) == f"sha256:{path.name}"
+        assert digest_of_bytes(path.read_bytes()) == f"sha256:{path.name}"
     for image, one in zip(images, said, strict=True):
         assert blob_path(index.layout, image.layer.digest).samefile(image.layer.path)
         assert one["size"] == blob_path(image.layout, image.manifest_digest).stat().st_size
@@ -68,9 +69,9 @@ def test_a_file_of_all_images_loads_as_the_one_where_no_index_is_known(
     assert (listed["digest"], "platform" in listed) == (index.manifest_digest, False)
     assert listed["annotations"]["org.opencontainers.image.ref.name"] == "a:1"
     [entry] = json.loads(found["manifest.json"])
-    assert digest_of(found[entry["Config"]]) == own.config_digest
+    assert digest_of_bytes(found[entry["Config"]]) == own.config_digest
     assert [found[layer] for layer in entry["Layers"]] == [tar_of({"a": b"armhf"})]
-    blobs = {digest_of(data) for name, data in found.items() if name.startswith("blobs/")}
+    blobs = {digest_of_bytes(data) for name, data in found.items() if name.startswith("blobs/")}
     layout = {f"sha256:{path.name}" for path in (index.layout / "blobs/sha256").iterdir()}
     assert blobs == layout | {own.layer.diff_id}
     export(store, own.manifest_digest, tmp_path / "x.tar", reference="a:1", index=index.manifest_digest)

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from rootfs.atomic import copy_file, create_private_file, write_file
+from rootfs.atomic import copy_file, create_private_file, replace_link, write_file
 from rootfs.errors import DiskFull
 
 
@@ -55,3 +55,9 @@ def test_a_copy_is_readable_by_all(tmp_path):
     (tmp_path / "source").chmod(0o600)
     copy_file(tmp_path / "source", tmp_path / "copy")
     assert ((tmp_path / "copy").read_bytes(), mode_of(tmp_path / "copy")) == (b"one", 0o644)
+
+
+def test_a_link_is_replaced(tmp_path):
+    for target in ("one", "two"):
+        replace_link(tmp_path / "link", target)
+    assert [(path.name, str(path.readlink())) for path in tmp_path.iterdir()] == [("link", "two")]

@@ -14,9 +14,9 @@ def test_a_file_has_the_digest_of_its_bytes(tmp_path, monkeypatch, size):
     monkeypatch.setattr(digests, "CHUNK", 100)
     data = hashlib.shake_128(b"%d" % size).digest(size)
     (tmp_path / "file").write_bytes(data)
-    assert digests.sum_of_file(tmp_path / "file") == digests.sum_of(data)
-    assert digests.sha256_of(tmp_path / "file") == hashlib.sha256(data).hexdigest()
+    assert digests.blake3_of_file(tmp_path / "file") == digests.blake3_of_bytes(data)
+    assert digests.sha256_of_file(tmp_path / "file") == hashlib.sha256(data).hexdigest()
 
 
 def test_what_is_kept_is_known_by_its_blake3():
-    assert digests.sum_of(b"") == EMPTY
+    assert digests.blake3_of_bytes(b"") == EMPTY
