@@ -6,16 +6,14 @@ import functools
 import inspect
 import time
 from collections.abc import Callable
-from typing import Any, Generic, ParamSpec, TypeVar
-
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
-from prefect.tasks import exponential_backoff
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from flows import interrupt, lost
 from flows.session import current, timeline
 from rootfs.errors import ArchiveMoved, NetworkFailure
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State, TaskRun
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,10 +27,21 @@ class Step(Generic[P, R]):
     def __init__(self, function: Callable[P, R], title: str, *, network: bool, last: bool) -> None:
         self._function, self._title, self._last = function, title, last
         self._tries = TRIES if network else 1
-        # What the function is called with stays hidden in a closure: Prefect would search every package of a lock for
-        # results of other tasks, several times a step.
-        self._task: Callable[[str, Callable[[], R], bool], R] = task(
-            name=title.split(maxsplit=1)[0],
+        functools.update_wrapper(self, function)
+
+    @functools.cached_property
+    def _task(self) -> Callable[[str, Callable[[], R], bool], R]:
+        """The Prefect task. Prefect is imported when the first one runs: what runs `alone` does not wait for that.
+
+        The function's arguments stay hidden in a closure: Prefect would search every package of a lock for results of
+        other tasks, several times a step.
+        """
+        from prefect import task
+        from prefect.cache_policies import NO_CACHE
+        from prefect.tasks import exponential_backoff
+
+        return task(
+            name=self._title.split(maxsplit=1)[0],
             task_run_name="{title}",
             cache_policy=NO_CACHE,
             persist_result=False,
@@ -40,7 +49,6 @@ class Step(Generic[P, R]):
             retry_delay_seconds=exponential_backoff(backoff_factor=1),
             retry_condition_fn=_can_help,
         )(_timed)
-        functools.update_wrapper(self, function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the task; where Prefect's server is lost, do without."""
