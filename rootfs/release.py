@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from rootfs.transfer import Transfers, check_access, denied_by_proxy, reason
 
 AHEAD = 600.0  # seconds that an archive's clock may be ahead of ours
 UNUSABLE = {"NO_PUBKEY": "", "EXPKEYSIG": ", which has expired", "REVKEYSIG": ", which is revoked"}  # gpgv's words
+SHA256 = re.compile("[0-9a-f]{64}")
 BAD = "[GNUPG:] BADSIG"
 
 
@@ -82,22 +83,20 @@ async def _received(
 
 @dataclass(frozen=True)
 class State:
-    """A suite as its archive has it: the Release file, and the text that is signed."""
+    """A suite as its archive has it: the Release file, and the fields of its signed text, by names in lower case."""
 
     source: Source
     release: Release
-    text: str
+    fields: Mapping[str, str] = field(compare=False)
+    indexes: Mapping[str, tuple[str, int]] = field(compare=False)
 
     def index(self, path: str) -> tuple[str, int] | None:
         """sha256 in hex and size in bytes of one of the suite's indexes, as the Release file has them."""
-        section = self.text.partition("\nSHA256:")[2]
-        found = re.search(rf"^ ([0-9a-f]{{64}}) +(\d+) +{re.escape(path)}$", section, re.MULTILINE)
-        return (found[1], int(found[2])) if found else None
+        return self.indexes.get(path)
 
     def field(self, name: str) -> str:
         """A field of one line, or an empty string."""
-        found = re.search(rf"^{name}:(.*)$", self.text, re.MULTILINE)
-        return found[1].strip() if found else ""
+        return self.fields.get(name.lower(), "")
 
 
 def check_release(signed: bytes, source: Source, address: str) -> State:
@@ -106,7 +105,7 @@ def check_release(signed: bytes, source: Source, address: str) -> State:
     Raises UnsignedRelease, InvalidRelease, InvalidKeyring.
     """
     signer, text = verified(signed, source.keyring, address)
-    fields = Debian822.from_string(text)
+    fields = fields_of(text)
     if source.suite not in (fields.get("codename"), fields.get("suite")):
         raise InvalidRelease(address, f"it is the Release file of {fields.get('codename')}, not of {source.suite}")
     date = time_of(fields.get("date", ""), address)
@@ -122,8 +121,24 @@ def check_release(signed: bytes, source: Source, address: str) -> State:
             signer=signer,
             valid_until=until,
         ),
-        text=text,
+        fields=fields,
+        indexes=_indexes(fields.get("sha256", "")),
     )
+
+
+def fields_of(text: str) -> Mapping[str, str]:
+    """The fields of a Release file, by names in lower case; a signature around them is left out, not checked."""
+    fields: dict[str, str] = Debian822.from_string(text).to_dict()
+    return fields
+
+
+def _indexes(listed: str) -> Mapping[str, tuple[str, int]]:
+    """sha256 in hex and size in bytes of each index in a Release file's field, by its path."""
+    indexes: dict[str, tuple[str, int]] = {}
+    for words in map(str.split, listed.splitlines()):
+        if len(words) == 3 and SHA256.fullmatch(words[0]) and words[1].isdecimal():
+            indexes.setdefault(words[2], (words[0], int(words[1])))
+    return indexes
 
 
 def verified(signed: bytes, keyring: Path, address: str) -> tuple[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,7 +12,7 @@ from rootfs import atomic, formats
 from rootfs.archive import Site, Source
 from rootfs.digests import canonical_digest
 from rootfs.errors import InvalidRelease, NothingKept, OlderRelease
-from rootfs.release import Fetched, State, check_release, fetch_releases, moment, time_of
+from rootfs.release import Fetched, State, check_release, fetch_releases, fields_of, moment, time_of
 
 
 class Suites:
@@ -89,8 +88,8 @@ def _suite(source: Source) -> Source:
 
 def _date(kept_before: Fetched) -> int:
     """The date of what was kept; 1970 where it is so damaged that it has none."""
-    found = re.search(rb"^Date:(.*)$", kept_before.content, re.MULTILINE)
+    fields = fields_of(kept_before.content.decode(errors="replace"))
     try:
-        return time_of(found[1].decode(errors="replace").strip() if found else "", kept_before.address)
+        return time_of(fields.get("date", ""), kept_before.address)
     except InvalidRelease:
         return 0
