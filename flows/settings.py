@@ -315,7 +315,7 @@ def _explained(error: ValidationError, file: Path) -> InvalidSetting:
     name, last = names[0], names[-1]
     full = ".".join(MASK if has_credentials(each) else each for each in names).removesuffix(".[key]")
     variable = f"BASEFORGE_{name.upper()}"
-    where = variable if variable in os.environ else _line(file, names)
+    where = variable if variable in os.environ else _position(file, names)
     if first["type"] == "extra_forbidden":
         known = Settings.model_fields if last == name else BuilderPlan.model_fields
         return InvalidSetting(f"unknown setting {full!r}", where=where, hint=nearest(last, known))
@@ -333,14 +333,35 @@ def _unreadable() -> str:
     return "BASEFORGE_*"
 
 
-def _line(file: Path, names: list[str]) -> str:
-    """The line of the last of these nested names that is found; what is in one line with others has theirs."""
+def _position(file: Path, names: list[str]) -> str:
+    """`FILE:LINE:COLUMN` of the last of these nested names that the file has.
+
+    It is on the first line with which the beginning of the file, which is TOML up to the end of each value, has it.
+    """
     lines = file.read_text().splitlines() if file.is_file() else []
-    number = 0
+    depth, found, start = 0, 0, 1
+    for number in range(1, len(lines) + 1):
+        try:
+            beginning = tomllib.loads("\n".join(lines[:number]))
+        except tomllib.TOMLDecodeError:  # inside a value of several lines, which began at `start`
+            continue
+        if (reached := _depth(beginning, names)) > depth:
+            depth, found = reached, start
+        start = number + 1
+    if not found:
+        return str(file)
+    line = lines[found - 1]
+    return f"{file}:{found}:{len(line) - len(line.lstrip()) + 1}"
+
+
+def _depth(value: object, names: list[str]) -> int:
+    """How many of these nested names the value has."""
+    depth = 0
     for name in names:
-        pattern = re.compile(rf"\s*\[?[\w.\"]*?{re.escape(name)}\b")
-        number = next((at for at, line in enumerate(lines, 1) if at >= number and pattern.match(line)), number)
-    return f"{file}:{number}:1" if number else str(file)
+        if not isinstance(value, dict) or name not in value:
+            break
+        value, depth = value[name], depth + 1
+    return depth
 
 
 def origins(settings: Settings) -> dict[str, str]:

@@ -238,6 +238,13 @@ WRONG_BUILDERS = {
         "",
     ),
     '[builders."a b"]\nlifecycle = "ephemeral"': ("3:1: builders.a b: 'a b' is not a builder's name", ""),
+    '[builders.two]\nlifecycle = "ephemeral"\nflags = [\n  "--a",\n  3,\n]': ("5:1: builders.two.flags.1: Input", ""),
+    '[builders.two]\n# driver = "no"\nlifecycle = "ephemeral"\n  driver = "docker"': ("6:3: builders.two.driver", ""),
+    '[builders.two]\nlifecycle = "ephemeral"\n[mirrors]\n"driver" = "a"\n[builders.two.options]\n"a b" = "c"': (
+        "8:1: builders.two.options.a b",
+        "",
+    ),
+    '[builders.two]\nlifecycle = "ephemeral"\noptions = {"a b" = "c"}': ("5:1: builders.two.options.a b", ""),
     "[builders.two]\n[builders.two.lifecycle]": ("4:1: builders.two.lifecycle: Input should be", "'ephemeral'"),
 }
 
