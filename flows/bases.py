@@ -10,15 +10,15 @@ from flows.image.oci import Image
 from flows.parents import build_below, created, document
 from flows.publish.record import ParentBuild
 from flows.session import current
-from rootfs.dockerfile import DockerfileRecipe
+from rootfs.common import Recipe
 
 
-def newest(recipe: DockerfileRecipe, platform: str) -> tuple[ParentBuild, ...]:
-    """The builds that its contexts mean for a platform, by name: those of this session, else the newest ones.
+def newest(recipe: Recipe, platform: str) -> tuple[ParentBuild, ...]:
+    """The builds of its base images for a platform, by name: those of this session, else the newest ones.
 
     Raises ParentFailed, ParentUnpublished, ParentLacksPlatform.
     """
-    return tuple(build_below(recipe.name, name, platform) for name in sorted(set(recipe.contexts.values())))
+    return tuple(build_below(recipe.name, name, platform) for name in recipe.base_images)
 
 
 def newest_epoch(bases: Iterable[ParentBuild]) -> int:

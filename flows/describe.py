@@ -11,8 +11,8 @@ from flows.publish.record import Record, Smoke, UsedBuilder
 from flows.session import current_run
 from flows.smoke import Verdict
 from flows.tasks import Packed
+from rootfs.common import Recipe
 from rootfs.lockfile import disagreeing
-from rootfs.recipe import Recipe
 
 
 def example(recipe: Recipe) -> tuple[str, ...] | None:

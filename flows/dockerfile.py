@@ -6,6 +6,7 @@ import os
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from flows import bases
 from flows.builders import dockerfile, loaded, secrets
@@ -38,13 +39,12 @@ AGENT = "SSH_AUTH_SOCK"
 
 
 @step("collect {wanted.recipe.name}", network=True)
-def collect(wanted: Inputs, folder: Path, epoch: int, *, afresh: bool) -> Order:
+def collect(wanted: Inputs, recipe: DockerfileRecipe, folder: Path, epoch: int, *, afresh: bool) -> Order:
     """What a builder is handed: a copy of the recipe's folder, the parents out of the store, the site's secrets.
 
     Raises SecretUnknown.
     """
-    recipe, site = wanted.recipe, current().settings
-    assert isinstance(recipe, DockerfileRecipe)  # noqa: S101 - the flow chose
+    site = current().settings
     place = empty_folder(folder / "dockerfile")
     lay_out(wanted.files, place / "context", epoch)
     images = {each.image: bases.lay_out(each, wanted.architecture, place) for each in wanted.bases}
@@ -67,11 +67,9 @@ def collect(wanted: Inputs, folder: Path, epoch: int, *, afresh: bool) -> Order:
     )
 
 
-@step("dockerfile {wanted.recipe.name} ({held.taken.driver})")
-def build(wanted: Inputs, order: Order, held: Held, engine: Engine | None, run_id: str) -> Built:
+@step("dockerfile {recipe.name} ({held.taken.driver})")
+def build(recipe: DockerfileRecipe, order: Order, held: Held, engine: Engine | None, run_id: str) -> Built:
     """What the Dockerfile makes. Raises DockerfileFailed, DockerfileOffline, DockerfileUnfit, BuilderFailed."""
-    recipe = wanted.recipe
-    assert isinstance(recipe, DockerfileRecipe)  # noqa: S101 - the flow chose
     folder, log = empty_folder(order.context.with_name("built")), current_run().log
     if held.taken.driver == ENGINE:
         assert engine is not None  # noqa: S101 - it is the builder
@@ -114,11 +112,10 @@ def make_layers(
     With it comes what the image is assembled on: the Dockerfile's settings, and the layers below. Without a `memo`
     nothing of an earlier build is used.
     """
-    recipe = wanted.recipe
-    assert isinstance(recipe, DockerfileRecipe)  # noqa: S101 - the flow chose
+    recipe = cast(DockerfileRecipe, wanted.recipe)  # as LAYER_MAKERS says
     epoch = bases.newest_epoch(wanted.bases)
-    order = collect(wanted, place, epoch, afresh=memo is None)
-    built, _ = using(way.chosen, way.held_by, lambda held: build(wanted, order, held, way.engine, way.run_id))
+    order = collect(wanted, recipe, place, epoch, afresh=memo is None)
+    built, _ = using(way.chosen, way.held_by, lambda held: build(recipe, order, held, way.engine, way.run_id))
     tars = unpacked(order, built, place)
     if recipe.layers == "kept":
         return keep(wanted, order, built, tars, memo=memo)
@@ -161,3 +158,7 @@ def unpacked(order: Order, built: Built, place: Path) -> list[Path]:
         with disk_full(place), tars[-1].open("wb") as tar:
             tar.writelines(order.secrets.watched(plain(layer), f"the layer of {instruction!r}"))
     return tars
+
+
+# Kinds of recipes whose layers a builder makes, not a bootstrapper.
+LAYER_MAKERS = {"dockerfile": make_layers}

@@ -23,8 +23,8 @@ from flows.settings import Settings, load
 from flows.work import work_folder
 from rootfs.errors import ImportRefused, SourceMismatch, SourceMissing, TarballRefused
 from rootfs.fetch import Download, download
-from rootfs.recipe import TarballRecipe
-from rootfs.tarball import LARGEST, MOST, TARBALL, is_address
+from rootfs.tarball import TarballRecipe
+from rootfs.tarball_keys import LARGEST, MOST, TARBALL, is_address
 
 STREAM = "-"
 Patterns = list[str] | None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,24 +11,13 @@ from flows.publish import publication
 from flows.publish.record import ParentBuild, Record
 from flows.session import current
 from rootfs import fetch
-from rootfs.common import Origin, Packaged
+from rootfs.common import Recipe
 from rootfs.digests import canonical_digest
-from rootfs.dockerfile import DockerfileRecipe
-from rootfs.errors import BaseforgeError, EngineUnfit
+from rootfs.errors import BaseforgeError
 from rootfs.lock import Lock, input_digest, native_architecture, tool_versions
 from rootfs.platforms import architecture_of, platform_name
-from rootfs.recipe import (
-    DEBOOTSTRAP_VARIANTS,
-    DebootstrapRecipe,
-    LayerRecipe,
-    Recipe,
-    TarballRecipe,
-    digest,
-    find,
-    folder_of,
-    read,
-)
-from rootfs.whole import lineage_of, whole
+from rootfs.recipe import digest, find, folder_of, read
+from rootfs.whole import lineage_of, request_of
 
 
 @dataclass(frozen=True)
@@ -37,8 +25,8 @@ class Inputs:
     """A recipe, what it means today, and the one digest of it all.
 
     `file` is the recipe's own, `newest` what the archive has, and `lock` what is built: an earlier one where that has
-    the same packages. `lineage` are the recipes that decide what is installed, this one the last; a layer's `parent` is
-    the build that it is laid on, a Dockerfile's `bases` are those that its contexts mean.
+    the same packages. `lineage` are the recipe and those that its image is layered on, itself the last; a layer's
+    `parent` is the build that it is laid on, a Dockerfile's `bases` are those that its contexts mean.
     """
 
     recipe: Recipe
@@ -48,7 +36,7 @@ class Inputs:
     lock: Lock
     tools: dict[str, str]
     recipe_digest: str
-    lineage: tuple[Packaged, ...]
+    lineage: tuple[Recipe, ...]
     parent: ParentBuild | None = None
     bases: tuple[ParentBuild, ...] = ()
 
@@ -60,21 +48,12 @@ class Inputs:
     @property
     def archive(self) -> Path | None:
         """The tarball among them, which the store keeps by itself."""
-        return self.files / self.recipe.source if isinstance(self.recipe, TarballRecipe) else None
+        return self.files / self.recipe.tarball.source if self.recipe.tarball else None
 
     @property
     def sources_list(self) -> str:
         """The image's own apt sources: the archives themselves, wherever the packages were fetched from."""
-        if not isinstance(self.recipe, DebootstrapRecipe):
-            return ""
-        further = {(each.uri.rstrip("/"), suite) for each in self.recipe.repositories for suite in each.suites}
-        components = " ".join(self.recipe.components)
-        lines = [
-            f"deb {release.address} {release.suite} {components}\n"
-            for release in self.lock.releases
-            if (release.address, release.suite) not in further
-        ]
-        return "".join(lines)
+        return self.recipe.sources_list((release.address, release.suite) for release in self.lock.releases)
 
     @property
     def digest(self) -> str:
@@ -121,12 +100,8 @@ def architectures(recipe: Recipe, choice: Choice) -> list[str]:
 
 
 def chosen_engine(recipe: Recipe, choice: Choice) -> Recipe:
-    """The recipe with the engine a person chose; a scratch recipe has none. Raises EngineUnfit."""
-    if not choice.engine or not isinstance(recipe, DebootstrapRecipe):
-        return recipe
-    if choice.engine == "debootstrap" and recipe.variant not in DEBOOTSTRAP_VARIANTS:
-        raise EngineUnfit(recipe.name, choice.engine, recipe.variant)
-    return recipe.model_copy(update={"engine": choice.engine})
+    """The recipe with the program that a person chose to make its tree. Raises EngineUnfit."""
+    return recipe.with_bootstrapper(choice.engine) if choice.engine else recipe
 
 
 def built(wanted: Meant) -> Record | None:
@@ -137,7 +112,7 @@ def built(wanted: Meant) -> Record | None:
 
 def packages_with(wanted: Inputs, names: set[str], *, offline: bool) -> dict[str, str]:
     """The package that has a file of each of these names, as far as the image's archives can tell."""
-    if (asked := _asked(wanted.recipe, wanted.lineage, wanted.file)) is None:
+    if (asked := request_of(wanted.lineage, wanted.file)) is None:
         return {}
     try:
         return current().apt(offline=offline).packages_with(*asked, wanted.architecture, names)
@@ -148,17 +123,15 @@ def packages_with(wanted: Inputs, names: set[str], *, offline: bool) -> dict[str
 def gather(recipe: Recipe, file: Path, architecture: str, *, offline: bool = False) -> Inputs:
     """Resolve a recipe: asks the archive for the state of its suites, once a session, and never when `offline`."""
     platform = platform_name(architecture)
-    parent = parents.build_below(recipe.name, recipe.parent, platform) if isinstance(recipe, LayerRecipe) else None
+    parent = parents.build_below(recipe.name, recipe.base_recipe, platform) if recipe.base_recipe else None
     lineage = lineage_of(recipe, file)
-    asked = _asked(recipe, lineage, file)
-    newest, below = Lock(), None
-    if isinstance(recipe, LayerRecipe) and parent:
-        below = parents.below(recipe, parent)
-        asked = asked if recipe.include or recipe.lock else None
+    asked = request_of(lineage, file) if recipe.adds_packages else None
+    newest = Lock()
     if asked:
+        below = parents.below(recipe, parent) if parent else None
         newest = current().apt(offline=offline).lock(*asked, architecture, below, alone=recipe.alone)
-    elif isinstance(recipe, TarballRecipe):
-        newest = Lock(tarball=fetch.meant(recipe, folder_of(file)))
+    elif recipe.tarball:
+        newest = Lock(tarball=fetch.meant(recipe.tarball, folder_of(file)))
     return Inputs(
         recipe=recipe,
         file=file,
@@ -169,15 +142,8 @@ def gather(recipe: Recipe, file: Path, architecture: str, *, offline: bool = Fal
         recipe_digest=digest(recipe, folder_of(file)),
         lineage=lineage,
         parent=parent,
-        bases=bases.newest(recipe, platform) if isinstance(recipe, DockerfileRecipe) else (),
+        bases=bases.newest(recipe, platform),
     )
-
-
-def _asked(recipe: Recipe, lineage: Sequence[Packaged], file: Path) -> tuple[Origin, Path] | None:
-    """What apt is asked for, and the folder of the files that it names; None where an image has no packages."""
-    if len(lineage) > 1:
-        return whole(lineage), file.parent
-    return (recipe.origin, folder_of(file)) if recipe.origin else None
 
 
 def settled(lock: Lock, image: str, platform: str) -> Lock:

@@ -20,7 +20,7 @@ from flows.publish.record import ParentBuild
 from flows.session import current
 from flows.store import Store
 from rootfs import atomic
-from rootfs.common import Packaged
+from rootfs.common import Recipe
 from rootfs.errors import BadTree, ParentFailed, ParentLacksPlatform, ParentUnpublished
 from rootfs.inventory import STATUS
 from rootfs.members import from_tar
@@ -56,10 +56,11 @@ def build_below(image: str, parent: str, platform: str) -> ParentBuild:
     return ParentBuild(image=record.image, build=record.build, manifest_digest=part.manifest_digest)
 
 
-def below(recipe: Packaged, parent: ParentBuild) -> Below:
+def below(recipe: Recipe, parent: ParentBuild) -> Below:
     """What apt has to know of the image below."""
     status = partial(_status, current().store, parent.manifest_digest)
-    return Below(recipe.name, parent.image, parent.manifest_digest, recipe.repositories, status)
+    own = recipe.request.repositories if recipe.request else ()
+    return Below(recipe.name, parent.image, parent.manifest_digest, own, status)
 
 
 def size_of(store: Store, parent: ParentBuild) -> int:

@@ -25,10 +25,7 @@ from flows.session import current
 from flows.tasks import Packed, assemble, check_closure, fetch, lay_parent, make_tree, pack_tree, signature
 from flows.work import note_image, work_folder
 from rootfs import emulation, squeeze
-from rootfs.common import Packaged
-from rootfs.dockerfile import DockerfileRecipe
 from rootfs.pack import Sink
-from rootfs.recipe import TarballRecipe
 
 
 @dataclass(frozen=True)
@@ -93,8 +90,8 @@ def see_it_runs(wanted: Inputs, reached: Engine | None) -> None:
 
     What is only unpacked and not tested needs no emulation.
     """
-    if isinstance(wanted.recipe, Packaged):
-        emulation.require(wanted.recipe.name, wanted.architecture, "its packages' scripts have to run")
+    if why := wanted.recipe.runs_programs:
+        emulation.require(wanted.recipe.name, wanted.architecture, why)
     elif wanted.recipe.smoke and reached and reached.local:
         emulation.require(wanted.recipe.name, wanted.architecture, "its smoke checks have to run")
 
@@ -104,8 +101,8 @@ def make_image(
 ) -> tuple[Image, Packed]:
     """The image, and the layer that it has of its own, in which every program finds what it needs."""
     ground = lay_parent(wanted.parent, place) if wanted.parent else None
-    if isinstance(wanted.recipe, DockerfileRecipe):
-        packed, ground = dockerfile.make_layers(wanted, place, way, memo=cache_folder() / squeeze.FOLDER, tee=early)
+    if make_layers := dockerfile.LAYER_MAKERS.get(wanted.recipe.kind):
+        packed, ground = make_layers(wanted, place, way, memo=cache_folder() / squeeze.FOLDER, tee=early)
     else:
         packed = make_layer(wanted, place, early, ground, offline=offline)
     check_closure(wanted, packed, offline=offline)
@@ -117,7 +114,7 @@ def make_layer(wanted: Inputs, place: Path, early: Sink | None, ground: Ground |
     cache = cache_folder()
     with ExitStack() as running:
         debs = fetch(wanted, place, offline=offline)
-        if isinstance(wanted.recipe, TarballRecipe) and wanted.recipe.signature:
-            signature(wanted, wanted.recipe, debs, offline=offline)
+        if (tarball := wanted.recipe.tarball) and tarball.signature:
+            signature(wanted, tarball, debs, offline=offline)
         members = make_tree(wanted, debs, place, running, cache=cache, ground=ground)
         return pack_tree(wanted, members, place, running, memo=cache / squeeze.FOLDER, tee=early, ground=ground)

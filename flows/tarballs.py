@@ -9,17 +9,16 @@ from flows.inputs import Inputs
 from flows.session import current, current_run
 from flows.trees import empty_folder
 from rootfs.fetch import Source
-from rootfs.recipe import TarballRecipe
 from rootfs.signature import signer
-from rootfs.tarball import TARBALL
+from rootfs.tarball_keys import TARBALL, TarballKeys
 from rootfs.units import size
 
 
-def fetch_tarball(wanted: Inputs, recipe: TarballRecipe, folder: Path, *, offline: bool) -> Path:
+def fetch_tarball(wanted: Inputs, tarball: TarballKeys, folder: Path, *, offline: bool) -> Path:
     """The archive in a folder, out of the store, which takes from elsewhere what it lacks. Raises as `Source`."""
     here, digest = current(), wanted.lock.tarball
     cache, transfers = cache_folder() / "partial", here.settings.site.transfers()
-    source = Source(recipe, wanted.files, here.store, cache, offline, current_run().log, transfers)
+    source = Source(tarball, wanted.files, here.store, cache, offline, current_run().log, transfers)
     taken = source.into_pool(digest)
     place = empty_folder(folder / "debs")
     source.lay_out(digest, place / TARBALL)
@@ -27,8 +26,8 @@ def fetch_tarball(wanted: Inputs, recipe: TarballRecipe, folder: Path, *, offlin
     return place
 
 
-def check_signature(wanted: Inputs, recipe: TarballRecipe, place: Path, *, offline: bool) -> None:
+def check_signature(wanted: Inputs, tarball: TarballKeys, place: Path, *, offline: bool) -> None:
     """See who signed the archive in a folder, where the recipe names a signature. Raises what `signer` does."""
     cache, log, transfers = cache_folder() / "partial", current_run().log, current().settings.site.transfers()
-    if key := signer(recipe, wanted.files, place / TARBALL, cache, offline=offline, log=log, transfers=transfers):
-        log(f"{recipe.source}: signed by {key}")
+    if key := signer(tarball, wanted.files, place / TARBALL, cache, offline=offline, log=log, transfers=transfers):
+        log(f"{tarball.source}: signed by {key}")

@@ -23,7 +23,6 @@ from flows.tarballs import check_signature, fetch_tarball
 from flows.trees import empty_folder, grow
 from rootfs import pool
 from rootfs.closure import Closure
-from rootfs.common import Contents
 from rootfs.delta import difference
 from rootfs.errors import LibrariesMissing, OtherArchitecture
 from rootfs.inventory import Inventory
@@ -33,13 +32,11 @@ from rootfs.members import Members
 from rootfs.merge import tree_of
 from rootfs.normalise import dated, normalised
 from rootfs.pack import Layer, Sink, pack
-from rootfs.parts import ImageSettings, SmokeCheck
-from rootfs.recipe import Recipe, TarballRecipe
+from rootfs.parts import SmokeCheck
 from rootfs.scratch import aids
-from rootfs.scratch.basics import NONROOT, NONROOT_HOME
-from rootfs.scratch.recipe import ScratchRecipe
 from rootfs.sift import device_rules
 from rootfs.slim import Rules, excluded, filtered
+from rootfs.tarball_keys import TarballKeys
 from rootfs.units import size
 
 
@@ -72,8 +69,8 @@ def resolve(image: str, choice: Choice) -> Meant:
 def fetch(wanted: Inputs, folder: Path, *, offline: bool = False) -> Path:
     """All that the lock names in a folder: out of the pool, which takes from elsewhere only what it lacks."""
     here, run, packages = current(), current_run(), wanted.lock.packages
-    if isinstance(wanted.recipe, TarballRecipe):
-        return fetch_tarball(wanted, wanted.recipe, folder, offline=offline)
+    if tarball := wanted.recipe.tarball:
+        return fetch_tarball(wanted, tarball, folder, offline=offline)
     mirror, transfers, partial = here.settings.site.mirror, here.settings.site.transfers(), cache_folder() / "partial"
     filled = pool.fill(packages, here.store, mirror, offline=offline, log=run.log, folder=partial, transfers=transfers)
     debs = empty_folder(folder / "debs")
@@ -90,10 +87,10 @@ def lay_parent(parent: ParentBuild, folder: Path) -> Ground:
     return parents.lay_out(current().store, parent, empty_folder(folder / "parent"))
 
 
-@step("signature {recipe.name}", network=True)
-def signature(wanted: Inputs, recipe: TarballRecipe, place: Path, *, offline: bool) -> None:
+@step("signature {wanted.recipe.name}", network=True)
+def signature(wanted: Inputs, tarball: TarballKeys, place: Path, *, offline: bool) -> None:
     """See who vouches for a tarball, where its recipe names a signature. Raises SourceUnsigned."""
-    check_signature(wanted, recipe, place, offline=offline)
+    check_signature(wanted, tarball, place, offline=offline)
 
 
 @step("tree {wanted.recipe.name}/{wanted.architecture}")
@@ -125,10 +122,9 @@ def pack_tree(
     with running:
         members, epoch = dated(members, wanted.lock)
         epoch = parents.epoch(epoch, ground)
-        devices = isinstance(wanted.recipe, TarballRecipe) and wanted.recipe.devices
-        clean = normalised(members, epoch, device_rules() if devices else ())
-        if wanted.lineage:
-            clean = filtered(clean, Rules.of(*wanted.lineage))
+        clean = normalised(members, epoch, device_rules() if wanted.recipe.keeps_devices else ())
+        if (rules := Rules.of(*wanted.lineage)).steps:
+            clean = filtered(clean, rules)
         watched: Members = closure.watching(inventory.watching(clean))
         if ground and ground.stack.tars:
             watched = difference(running.enter_context(tree_of(ground.stack.tars)), watched)
@@ -147,22 +143,11 @@ def check_closure(wanted: Inputs, packed: Packed, *, offline: bool = False) -> N
     found = architectures(packed.closure.machines)
     if found and wanted.architecture not in found:
         raise OtherArchitecture(" or ".join(found), wanted.architecture, wanted.recipe.name)
-    recipes = wanted.lineage or (wanted.recipe,)
-    linked = Rules.parse(excluded(pattern for each in recipes for pattern in each.unlinked))
+    linked = Rules.parse(excluded(pattern for each in wanted.lineage for pattern in each.unlinked))
     missing = [each for each in packed.closure.missing() if linked.keeps(each.file)]
     if missing:
         had = inputs.packages_with(wanted, {each.library for each in missing}, offline=offline)
         raise LibrariesMissing(wanted.recipe.name, [(str(each), had.get(each.name, "")) for each in missing])
-
-
-def image_settings(recipe: Recipe) -> ImageSettings:
-    """What a container starts with; a recipe's locale is its LANG, unless `env` says another."""
-    said = recipe.image
-    if isinstance(recipe, Contents) and recipe.locale is not None:
-        said = said.model_copy(update={"env": {"LANG": recipe.locale, **said.env}})
-    if isinstance(recipe, ScratchRecipe) and recipe.nonroot:
-        said = said.model_copy(update={"user": f"{NONROOT}:{NONROOT}", "workdir": said.workdir or NONROOT_HOME})
-    return said
 
 
 @step("assemble {wanted.recipe.name}/{wanted.architecture}")
@@ -171,7 +156,7 @@ def assemble(wanted: Inputs, packed: Packed, folder: Path, ground: Ground | None
     recipe = wanted.recipe
     made = oci.assemble(
         packed.layer,
-        image_settings(recipe),
+        recipe.container_settings,
         name=recipe.name,
         architecture=wanted.architecture,
         epoch=packed.epoch,

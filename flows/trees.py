@@ -8,10 +8,9 @@ from pathlib import Path
 
 from flows.inputs import Inputs
 from rootfs.disk import room
-from rootfs.engines import Job, engine_for, remove_tree
+from rootfs.engines import Job, open_tree, remove_tree
 from rootfs.members import Members, within
 from rootfs.merge import Stack
-from rootfs.recipe import TarballRecipe
 from rootfs.run import Log
 from rootfs.sandbox import Limits
 
@@ -47,8 +46,8 @@ def grow(
         limits=limits,
     )
     with room(job.folder), ExitStack() as engine_run:
-        members = iter(engine_run.enter_context(engine_for(wanted.recipe)(job)))
-        if not isinstance(wanted.recipe, TarballRecipe):  # which has a limit of its own
+        members = iter(engine_run.enter_context(open_tree(job)))
+        if not wanted.recipe.tarball:  # which has a limit of its own
             members = within(members, limits.disk)
         first = list(islice(members, 1))  # an engine that fails does so before its first member
         running.push(engine_run.pop_all())

@@ -31,8 +31,8 @@ from flows.tasks import assemble, fetch, lay_parent, make_tree, pack_tree
 from flows.trees import empty_folder
 from flows.work import work_folder
 from rootfs.digests import digest_of_bytes
-from rootfs.dockerfile import DockerfileRecipe
 from rootfs.errors import BaseforgeError
+from rootfs.kinds import needs_builder
 from rootfs.lock import tool_versions
 from rootfs.platforms import architecture_of
 from rootfs.recipe import digest, folder_of, read
@@ -98,7 +98,7 @@ def compared(record: Record, then: Expected) -> tuple[Verdict, Made]:
         place = undo.enter_context(roomy_folder(settings.memory, size, folder, run_id))
         wanted = recall(record, empty_folder(place / "recipe"))
         see_it_runs(wanted, None)
-        if isinstance(wanted.recipe, DockerfileRecipe):
+        if needs_builder(wanted.recipe):
             return built_again(record, wanted, then, place)
         debs = fetch(wanted, place, offline=True)
         found = replace(wanted, lock=verdict.lock_of(record.lock, debs), tools=record.tools)
@@ -110,9 +110,8 @@ def compared(record: Record, then: Expected) -> tuple[Verdict, Made]:
 
 
 def built_again(record: Record, wanted: Inputs, then: Expected, place: Path) -> tuple[Verdict, Made]:
-    """The same for a Dockerfile, through the builder that is chosen today, and without what it has cached."""
+    """The same for a recipe whose layers a builder makes: the one that is chosen today, without what it has cached."""
     recipe, run_id = wanted.recipe, outage.run_id()
-    assert isinstance(recipe, DockerfileRecipe)  # noqa: S101 - the caller looked
     found = replace(wanted, tools=record.tools)
     if recipe.no_because:
         said = Verdict(
@@ -127,7 +126,7 @@ def built_again(record: Record, wanted: Inputs, then: Expected, place: Path) -> 
     with ExitStack() as undo:
         reached = undo.enter_context(engine.connect()) if chosen.driver == ENGINE else None
         way = dockerfile.Way(chosen, undo.enter_context(builders(run_id)), reached, run_id)
-        packed, ground = dockerfile.make_layers(wanted, place, way, memo=None)
+        packed, ground = dockerfile.LAYER_MAKERS[recipe.kind](wanted, place, way, memo=None)
     return judged(record, wanted, found, then, assemble(wanted, packed, place / "layout", ground), place)
 
 

@@ -1,23 +1,52 @@
-"""What recipes of several kinds have in common."""
+"""The base class of all recipes, and the groups of keys that several kinds have."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from rootfs import fields
 from rootfs.builder import NamedOrPlanned
 from rootfs.parts import Files, Group, ImageSettings, Part, PathRules, Pin, Repository, SmokeCheck, User
+from rootfs.tarball_keys import TarballKeys
 
 SLIM = "files to leave out: documentation (copyright files stay), manual pages, translations"
 Slim = Annotated[tuple[Literal["docs", "man", "locales"], ...], *fields.Distinct]
 
 
-class Common(Part):
-    """What every image has, whatever it is made of."""
+Key = tuple[str | int, ...]  # the way to a value in a recipe
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which files an image leaves out: lists of `rootfs/filters/` by name, then further patterns."""
+
+    lists: tuple[str, ...] = ()
+    paths: PathRules = field(default_factory=PathRules)
+
+
+class Recipe(Part):
+    """What every image has, whatever its kind.
+
+    A kind of recipe is a subclass with further keys. It overrides the members below where their defaults are wrong for
+    it, and is registered in `rootfs/kinds.py`.
+    """
+
+    # Whether all files of the recipe's folder count in its digest, not only if it names some.
+    whole_folder: ClassVar[bool] = False
+    # Keys that name other recipes as base images: one as a text, or several as a mapping.
+    base_image_keys: ClassVar[tuple[str, ...]] = ()
+    # Whether an image of this kind can be what a layer is made on: it has a package manager.
+    takes_layers: ClassVar[bool] = False
+    # Why programs of the image run while it is built, which needs an emulator for other architectures.
+    runs_programs: ClassVar[str] = ""
 
     name: fields.Name = Field(description="the image's name: the file's name without .yaml")
+    kind: str = Field(description="what the image is made of")
     description: str = Field(default="", description="what the image is for, in a sentence; not part of the digest")
     image: ImageSettings = Field(default_factory=ImageSettings, description="what a container of the image starts with")
     smoke: tuple[SmokeCheck, ...] = Field(
@@ -45,6 +74,81 @@ class Common(Part):
     def alone(self) -> tuple[str, ...]:
         """Packages that are asked for without those they depend on."""
         return ()
+
+    @property
+    def request(self) -> Request | None:
+        """The packages and archives that it adds to those of its base image; None for kinds without a base image."""
+        return None
+
+    @property
+    def adds_packages(self) -> bool:
+        """Whether apt has to be asked at all."""
+        return True
+
+    @property
+    def base_recipe(self) -> str | None:
+        """The recipe whose image this one adds a layer to; None for an image with layers of its own only."""
+        return None
+
+    @property
+    def base_images(self) -> tuple[str, ...]:
+        """Recipes whose newest images the build is given; their manifest digests are part of the input digest."""
+        return ()
+
+    @property
+    def tarball(self) -> TarballKeys | None:
+        """The archive that the image is made of, where it is made of one."""
+        return None
+
+    @property
+    def host_tools(self) -> tuple[str, ...]:
+        """Debian packages of this machine that make the image; their versions are part of the input digest."""
+        return ()
+
+    @property
+    def filters(self) -> Filters:
+        """Which files are left out when the layer is packed."""
+        return Filters()
+
+    @property
+    def keeps_devices(self) -> bool:
+        """Whether /dev keeps the usual devices."""
+        return False
+
+    @property
+    def container_settings(self) -> ImageSettings:
+        """What a container starts with, with what other keys of the recipe add to `image`."""
+        return self.image
+
+    @property
+    def no_because(self) -> str:
+        """Why a second build gives another image; empty where it gives the same."""
+        return ""
+
+    def sources_list(self, suites: Iterable[tuple[str, str]]) -> str:  # noqa: ARG002
+        """The image's /etc/apt/sources.list; `suites` are the (address, suite) of all Release files in the lock."""
+        return ""
+
+    def for_image(self, image: str) -> Recipe:  # noqa: ARG002
+        """The recipe of one of its images: its own, or another one that it makes, such as for debugging."""
+        return self
+
+    def with_bootstrapper(self, name: str) -> Recipe:  # noqa: ARG002
+        """The recipe with another program that makes the tree, where it has a choice. Raises EngineUnfit."""
+        return self
+
+    def named_files(self) -> Iterator[tuple[Key, str]]:
+        """Each file of its folder that it names, with the key that names it."""
+        for index, check in enumerate(self.smoke):
+            yield from ((("smoke", index, "files", number), file) for number, file in enumerate(check.files))
+
+    def optional_files(self, *, pooled: bool) -> set[str]:  # noqa: ARG002
+        """Keys whose files need not be in the folder; `pooled` where the store has what an earlier build used."""
+        return set()
+
+    def file_problems(self, folder: Path) -> Iterator[tuple[str, str]]:  # noqa: ARG002
+        """(file:line:column, sentence) for what is wrong in files that it names."""
+        yield from ()
 
 
 class Archives(Part):
@@ -94,6 +198,10 @@ class Origin(Wishes, Sources):
     variant: Literal["essential", "apt", "minbase", "buildd", "important", "standard", "none"] = "none"
 
 
+class Request(Wishes, Archives):
+    """Packages, and the archives that they may come from besides the distribution's own."""
+
+
 class Contents(Part):
     """What an image of packages has besides them, and lacks of them."""
 
@@ -108,8 +216,11 @@ class Contents(Part):
     )
 
 
-class Packaged(Contents, Wishes, Archives, Common):
-    """What makes a tree of installed packages one's own, whatever they are laid on."""
+class Packaged(Contents, Request, Recipe):
+    """A recipe whose packages are installed, with their scripts, in a tree that has a package manager."""
+
+    takes_layers: ClassVar[bool] = True
+    runs_programs: ClassVar[str] = "its packages' scripts have to run"
 
     slim: Slim = Field(default=(), description=SLIM)
     files: Files = Field(default=(), description="files, links and folders laid over the packages'")
@@ -126,3 +237,44 @@ class Packaged(Contents, Wishes, Archives, Common):
         if any(check.packages for check in checks):
             raise ValueError("only scratch recipes bring 'packages' for a check: name them in 'include'")
         return checks
+
+    @property
+    def request(self) -> Request:
+        """The packages and archives that it adds to those of its base image."""
+        return self
+
+    @property
+    def filters(self) -> Filters:
+        """Which files are left out when the layer is packed."""
+        return Filters(self.slim, self.paths)
+
+    @property
+    def container_settings(self) -> ImageSettings:
+        """What a container starts with: the locale is its LANG, unless `env` says another."""
+        return with_locale(self.image, self.locale)
+
+    def named_files(self) -> Iterator[tuple[Key, str]]:
+        """Each file of its folder that it names, with the key that names it."""
+        yield from super().named_files()
+        yield from sources_of(self.files)
+        yield from keyrings_of(self.repositories)
+        yield from ((("customise", index), script) for index, script in enumerate(self.customise))
+        if self.lock is not None:
+            yield ("lock",), self.lock
+
+
+def with_locale(settings: ImageSettings, locale: str | None) -> ImageSettings:
+    """Settings of a container with the locale as its LANG, unless `env` says another."""
+    return settings if locale is None else settings.model_copy(update={"env": {"LANG": locale, **settings.env}})
+
+
+def sources_of(files: Files) -> Iterator[tuple[Key, str]]:
+    """The files of the recipe's folder that become files of the image, with the key that names each."""
+    for index, entry in enumerate(files):
+        if entry.source is not None:
+            yield ("files", index, "from"), entry.source
+
+
+def keyrings_of(repositories: tuple[Repository, ...]) -> Iterator[tuple[Key, str]]:
+    """The keyrings of further archives, with the key that names each."""
+    yield from ((("repositories", index, "keyring"), each.keyring) for index, each in enumerate(repositories))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from rootfs import fields
-from rootfs.common import Common
+from rootfs.common import Key, Recipe
+from rootfs.contents import is_file
 from rootfs.mask import has_credentials
 from rootfs.parts import Part
 
@@ -39,8 +40,11 @@ def _said(value: object) -> object:
     return Repeatable.model_construct(no_because="") if value is True else value
 
 
-class DockerfileRecipe(Common):
+class DockerfileRecipe(Recipe):
     """What a Dockerfile makes, built through a builder; the recipe's folder is its context."""
+
+    whole_folder: ClassVar[bool] = True
+    base_image_keys: ClassVar[tuple[str, ...]] = ("contexts",)
 
     kind: Literal["dockerfile"] = Field(description="what a Dockerfile in the recipe's folder makes")
     dockerfile: fields.Inside = Field(default="Dockerfile", description="the Dockerfile, a file of the recipe's folder")
@@ -85,6 +89,21 @@ class DockerfileRecipe(Common):
     def no_because(self) -> str:
         """Why a second build gives another image; empty where it gives the same."""
         return self.repeatable.no_because if self.repeatable else ""
+
+    @property
+    def base_images(self) -> tuple[str, ...]:
+        """Recipes whose newest images its contexts mean."""
+        return tuple(sorted(set(self.contexts.values())))
+
+    def named_files(self) -> Iterator[tuple[Key, str]]:
+        """Each file of its folder that it names, with the key that names it."""
+        yield from super().named_files()
+        yield ("dockerfile",), self.dockerfile
+
+    def file_problems(self, folder: Path) -> Iterator[tuple[str, str]]:
+        """(file:line:column, sentence) for what no builder can do anything about."""
+        if is_file(folder / self.dockerfile):
+            yield from faults(self, folder)
 
 
 def faults(recipe: DockerfileRecipe, folder: Path) -> Iterator[tuple[str, str]]:

@@ -17,13 +17,12 @@ from rootfs.errors import BlobDamaged, PoolLacks, SourceMismatch, SourceMissing,
 from rootfs.memo import state_of
 from rootfs.partial import Partial, opened
 from rootfs.pool import Blobs
-from rootfs.recipe import TarballRecipe
 from rootfs.run import Log
-from rootfs.tarball import is_address
+from rootfs.tarball_keys import TarballKeys, is_address
 from rootfs.transfer import ANONYMOUS, Transfers, check_access, denied_by_proxy, reason
 
 
-def meant(recipe: TarballRecipe, folder: Path) -> str:
+def meant(recipe: TarballKeys, folder: Path) -> str:
     """The digest of the archive that a recipe means: what it says, else that of the file in its folder.
 
     Raises SourceMissing, SourceMismatch where the file is another one than the recipe says.
@@ -50,7 +49,7 @@ def _hashed(file: Path, _state: tuple[int, int, int]) -> str:
 class Source:
     """Where a recipe's archive is, and the pool that keeps it; `cache` is a folder for what has come of it so far."""
 
-    recipe: TarballRecipe
+    recipe: TarballKeys
     folder: Path
     blobs: Blobs
     cache: Path

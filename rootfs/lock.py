@@ -10,18 +10,14 @@ import zstandard
 from pydantic import BaseModel, ConfigDict, Field
 
 from rootfs.archive import Release
+from rootfs.common import Recipe
 from rootfs.digests import canonical_digest
-from rootfs.dockerfile import DockerfileRecipe
 from rootfs.errors import ToolsMissing
-from rootfs.recipe import DebootstrapRecipe, LayerRecipe, Recipe, TarballRecipe
 from rootfs.run import run
 
 BUILD_REVISION = 8  # raised when the same inputs give other bytes because this program changed
 
 DPKG = Path("/var/lib/dpkg/status")
-ENGINE_TOOLS = {"mmdebstrap": ("apt", "dpkg", "mmdebstrap"), "debootstrap": ("apt", "debootstrap", "dpkg")}
-
-LAYER_TOOLS = ("apt", "dpkg")
 
 
 class Package(BaseModel):
@@ -109,15 +105,7 @@ def input_digest(
 def tool_versions(recipe: Recipe) -> dict[str, str]:
     """The versions of the programs that make this recipe's image. Raises ToolsMissing."""
     compressor = ".".join(map(str, zstandard.ZSTD_VERSION))
-    return {**package_versions(_tools(recipe)), "zstd": compressor}
-
-
-def _tools(recipe: Recipe) -> tuple[str, ...]:
-    if isinstance(recipe, DebootstrapRecipe):
-        return ENGINE_TOOLS[recipe.engine]
-    if isinstance(recipe, LayerRecipe):
-        return LAYER_TOOLS
-    return () if isinstance(recipe, TarballRecipe | DockerfileRecipe) else recipe.tools
+    return {**package_versions(recipe.host_tools), "zstd": compressor}
 
 
 def package_versions(packages: tuple[str, ...]) -> dict[str, str]:

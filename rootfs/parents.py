@@ -8,9 +8,7 @@ from pathlib import Path
 from rootfs import reader
 from rootfs.contents import is_file, text_of
 from rootfs.errors import RecipeInvalid, nearest
-
-LAYER, DOCKERFILE = "layer", "dockerfile"
-CARRIERS = ("debootstrap", LAYER)  # kinds with packages that more can be installed beside
+from rootfs.kinds import KINDS, kind_of
 
 Key = tuple[str, ...]
 FROM: Key = ("from",)
@@ -23,15 +21,15 @@ def parents_of(file: Path) -> dict[Key, str]:
     """
     if not is_file(file):
         return {}
-    data = text_of(file)  # YAML takes milliseconds to read, and most recipes are neither
-    if not any(kind.encode() in data for kind in (LAYER, DOCKERFILE)):
+    data = text_of(file)  # YAML takes milliseconds to read, and most recipes are of a kind without base images
+    if not any(name.encode() in data for name, kind in KINDS.items() if kind.model.base_image_keys):
         return {}
     document = reader.load(file)
+    kind = kind_of(document.at(("kind",)))
     said: dict[Key, object] = {}
-    if document.at(("kind",)) == LAYER:
-        said[FROM] = document.at(FROM)
-    elif document.at(("kind",)) == DOCKERFILE and isinstance(contexts := document.at(("contexts",)), dict):
-        said.update({("contexts", known_as): name for known_as, name in contexts.items()})
+    for key in kind.model.base_image_keys if kind else ():
+        value = document.at((key,))
+        said |= {(key, each): name for each, name in value.items()} if isinstance(value, dict) else {(key,): value}
     return {key: name for key, name in said.items() if isinstance(name, str)}
 
 
@@ -46,9 +44,14 @@ def lineage(file: Path) -> list[Path]:
     return files
 
 
-def wrong_parents(file: Path) -> Iterator[tuple[Key, str]]:
-    """The keys that name what a recipe cannot stand on, each with the reason in a sentence. Raises RecipeInvalid."""
+def wrong_parents(file: Path, *, pooled: bool = False) -> Iterator[tuple[Key, str]]:
+    """The keys that name what cannot be a base image, each with the reason in a sentence. Raises RecipeInvalid.
+
+    Where it is `pooled`, images come out of the store, and only the recipe that a layer is `from` is looked at.
+    """
     for key, name in parents_of(file).items():
+        if pooled and key != FROM:
+            continue
         parent = _beside(file, name)
         if circle := _circle(parent, (file.stem,)):
             yield key, f"an image cannot stand on itself: {' is from '.join(circle)}"
@@ -103,8 +106,9 @@ def _list(said: object) -> Sequence[object]:
 def _no_carrier(parent: Path) -> str:
     """Why no packages can be installed on an image, in a sentence; empty where they can."""
     document = reader.load(parent)
-    if (kind := document.at(("kind",))) not in CARRIERS:
-        return f"{parent.stem!r} is of kind {kind}, on which no packages can be installed"
+    kind = kind_of(said := document.at(("kind",)))
+    if kind is None or not kind.model.takes_layers:
+        return f"{parent.stem!r} is of kind {said}, on which no packages can be installed"
     if document.at(("package_manager",)) == "remove":
         return f"{parent.stem!r} has no package manager any more, so nothing can be installed on it"
     return ""

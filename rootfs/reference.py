@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rootfs.recipe import KINDS, Recipe, read_all
+from rootfs.common import Recipe
+from rootfs.kinds import KINDS
+from rootfs.recipe import read_all
 from rootfs.schema import schema
 from rootfs.units import size
 
@@ -51,7 +53,7 @@ def _image(recipe: Recipe, measured: dict[str, Any] | None, beside: dict[str, An
 def _sections() -> Iterator[str]:
     """The keys that all kinds have alike, then each kind's own, then the parts that keys are made of."""
     models = schema()["$defs"]
-    kinds = {name: models.pop(model.__name__) for name, model in KINDS.items()}
+    kinds = {name: models.pop(kind.model.__name__) for name, kind in KINDS.items()}
     rows = {name: _rows(kind) for name, kind in kinds.items()}
     everywhere = [row for row in next(iter(rows.values())) if all(row in each for each in rows.values())]
     yield _section("Keys of every recipe", "", everywhere)

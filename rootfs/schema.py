@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import Any, Union
 
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
-from rootfs.recipe import KINDS, Recipe
+from rootfs.kinds import KINDS
 
 
 class _Plain(GenerateJsonSchema):
@@ -21,9 +21,11 @@ class _Plain(GenerateJsonSchema):
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of a recipe's file; `name` is not in it, as it is the file's name."""
-    made = TypeAdapter[Recipe](Recipe).json_schema(schema_generator=_Plain)
-    for kind in KINDS.values():
-        model = made["$defs"][kind.__name__]
+    models = tuple(kind.model for kind in KINDS.values())
+    union: Any = Union[models]  # noqa: UP007 - the models are only known when the module runs
+    made = TypeAdapter[Any](union).json_schema(schema_generator=_Plain)
+    for each in models:
+        model = made["$defs"][each.__name__]
         del model["properties"]["name"]
         model["required"].remove("name")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Recipe", **made}

@@ -8,17 +8,16 @@ from rootfs.digests import sha256_of_bytes
 from rootfs.errors import SignatureMissing, SourceUnsigned
 from rootfs.fetch import Download, download
 from rootfs.keyring import usable
-from rootfs.recipe import TarballRecipe
 from rootfs.release import signers
 from rootfs.run import Log, run
-from rootfs.tarball import is_address
+from rootfs.tarball_keys import TarballKeys, is_address
 from rootfs.transfer import ANONYMOUS, Transfers
 
 LARGEST = 1 << 20  # bytes of a signature
 
 
 def signer(
-    recipe: TarballRecipe,
+    recipe: TarballKeys,
     folder: Path,
     archive: Path,
     cache: Path,

@@ -16,8 +16,7 @@ from rootfs.members import Member, Members
 from rootfs.paths import above
 
 if TYPE_CHECKING:
-    from rootfs.common import Packaged
-    from rootfs.scratch.recipe import ScratchRecipe
+    from rootfs.common import Filters, Recipe
 
 FILTERS = Path(__file__).parent / "filters"
 
@@ -43,9 +42,9 @@ class Rules:
         return cls(tuple((cast(Action, action), _union(glob.strip() for _, glob in run)) for action, run in runs))
 
     @classmethod
-    def of(cls, *recipes: Packaged) -> Rules:
+    def of(cls, *recipes: Recipe) -> Rules:
         """What recipes leave out, the later ones more than those before."""
-        return cls.parse(line for recipe in recipes for line in recipe_lines(recipe))
+        return cls.parse(line for recipe in recipes for line in filter_lines(recipe.filters))
 
     def keeps(self, path: str) -> bool:
         """Whether a member stays; `path` is relative to the tree's root."""
@@ -61,10 +60,10 @@ def list_of(name: str) -> list[str]:
     return (FILTERS / f"{name}.list").read_text().splitlines()
 
 
-def recipe_lines(recipe: Packaged | ScratchRecipe) -> list[str]:
+def filter_lines(filters: Filters) -> list[str]:
     """The rules of a recipe: the lists it names, then its own."""
-    lists = [line for name in recipe.slim for line in list_of(name)]
-    return [*lists, *excluded(recipe.paths.exclude), *(f"include {glob}" for glob in recipe.paths.include)]
+    lists = [line for name in filters.lists for line in list_of(name)]
+    return [*lists, *excluded(filters.paths.exclude), *(f"include {glob}" for glob in filters.paths.include)]
 
 
 def excluded(patterns: Iterable[str]) -> list[str]:

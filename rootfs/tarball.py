@@ -1,61 +1,44 @@
-"""What a recipe of kind tarball says: where the archive is, who vouches for it, and what of it may be in the image."""
+"""The kind `tarball`: a root filesystem in an archive that somebody else has made."""
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from collections.abc import Iterator
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 
-from rootfs import fields
-from rootfs.parts import Part
-
-TARBALL = "tarball"  # what the archive is called in a work folder
-LARGEST = 8 << 30  # bytes unpacked
-MOST = 250_000  # members
+from rootfs.common import Key, Recipe
+from rootfs.tarball_keys import TarballKeys, is_address
 
 
-def is_address(source: str) -> bool:
-    """Whether a source is an address, not a file."""
-    return source.startswith(("http://", "https://"))
+class TarballRecipe(TarballKeys, Recipe):
+    """A root filesystem as somebody else has made it, checked and packed anew."""
 
+    kind: Literal["tarball"] = Field(description="a root filesystem in a tar archive, of any distribution")
 
-class TarballKeys(Part):
-    """The keys of a tarball recipe that no other kind has."""
+    @field_validator("platforms")
+    @classmethod
+    def _one_platform(cls, platforms: tuple[str, ...]) -> tuple[str, ...]:
+        if len(platforms) > 1:
+            raise ValueError("an archive is for one platform: write a recipe for each")
+        return platforms
 
-    source: fields.Source = Field(
-        description="a root filesystem as tar, plain or compressed: a file of the recipe's folder, or an address"
-    )
-    sha256: fields.Sha256 | None = Field(
-        default=None, description="what the archive's bytes must hash to, in hex; an address needs it"
-    )
-    signature: fields.Source | None = Field(
-        default=None, description="a detached OpenPGP signature of the archive, as it is found or published"
-    )
-    keyring: fields.Inside | None = Field(
-        default=None, description="the file in the recipe's folder that the signature is checked with"
-    )
-    leave_out: Annotated[tuple[fields.PathGlob, ...], *fields.Distinct] = Field(
-        default=(), description="patterns of paths that are left out, as dpkg's path-exclude"
-    )
-    setuid: Annotated[tuple[fields.PathGlob, ...], *fields.Distinct] = Field(
-        default=(), description="patterns of files that may be set-uid or set-gid; any other is refused"
-    )
-    devices: bool = Field(
-        default=False, description="whether /dev keeps the usual devices (null, zero, full, random, urandom, tty, …)"
-    )
-    epoch: int | None = Field(
-        default=None,
-        ge=0,
-        lt=1 << 32,
-        description="how new the image is, in seconds since 1970, instead of its newest member's time",
-    )
-    largest: int = Field(default=LARGEST, ge=1, lt=1 << 62, description="bytes that the archive may have unpacked")
-    most: int = Field(default=MOST, ge=1, lt=1 << 62, description="members that the archive may have")
-
-    @model_validator(mode="after")
-    def _checkable(self) -> Self:
-        if is_address(self.source) and self.sha256 is None:
-            raise ValueError("a 'source' that is an address needs 'sha256': what is there may change")
-        if (self.signature is None) != (self.keyring is None):
-            raise ValueError("'signature' and 'keyring' go together: one is checked with the other")
+    @property
+    def tarball(self) -> TarballKeys:
+        """The archive that the image is made of."""
         return self
+
+    @property
+    def keeps_devices(self) -> bool:
+        """Whether /dev keeps the usual devices."""
+        return self.devices
+
+    def named_files(self) -> Iterator[tuple[Key, str]]:
+        """Each file of its folder that it names, with the key that names it."""
+        yield from super().named_files()
+        sources = {"source": self.source, "signature": self.signature, "keyring": self.keyring}
+        yield from (((key,), file) for key, file in sources.items() if file and not is_address(file))
+
+    def optional_files(self, *, pooled: bool) -> set[str]:
+        """Keys whose files need not be in the folder: an archive whose sha256 is said may be in the pool."""
+        return {"source"} if pooled or self.sha256 else set()

@@ -1,47 +1,57 @@
-"""A layer's recipe together with those it stands on: where its packages come from is what the lowest of them says."""
+"""The recipes that an image is layered on, and what apt is asked for with them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from rootfs.common import Packaged
+from rootfs.common import Origin, Recipe
 from rootfs.parts import Repository
-from rootfs.recipe import DebootstrapRecipe, Recipe, find, read
+from rootfs.recipe import find, folder_of, read
 
 
-def lineage_of(recipe: Recipe, file: Path) -> tuple[Packaged, ...]:
-    """A recipe of packages and those it stands on, the lowest first, out of the folder of its file; none of others.
+def lineage_of(recipe: Recipe, file: Path) -> tuple[Recipe, ...]:
+    """A recipe and those that its image is layered on, the lowest first, out of the folder of its file.
 
     Raises RecipeInvalid, UnknownRecipe.
     """
-    found: list[Packaged] = []
-    while isinstance(recipe, Packaged):
-        found.insert(0, recipe)
-        if isinstance(recipe, DebootstrapRecipe):
-            break
-        recipe = read(find(recipe.parent, file.parent))
+    found = [recipe]
+    while base := found[0].base_recipe:
+        found.insert(0, read(find(base, file.parent)))
     return tuple(found)
 
 
-def whole(lineage: Sequence[Packaged]) -> DebootstrapRecipe:
-    """What apt is to be asked for the last of a lineage of more than one.
+def request_of(lineage: Sequence[Recipe], file: Path) -> tuple[Origin, Path] | None:
+    """What apt is asked for the last recipe of a lineage, whose file this is, and the folder of the files it names.
+
+    None where the image has no packages.
+    """
+    recipe = lineage[-1]
+    if len(lineage) > 1:
+        asked = whole(lineage)
+        return (asked, file.parent) if asked else None
+    return (recipe.origin, folder_of(file)) if recipe.origin else None
+
+
+def whole(lineage: Sequence[Recipe]) -> Origin | None:
+    """What apt is to be asked for the last of a lineage of more than one; None where the image has no packages.
 
     Suites and settings are those of the lowest, archives and pins those of them all; what to include is the last's own.
     Files are named from the folder of recipes on. What one below excludes may be asked for, but does not come along.
     """
-    lowest, last = lineage[0], lineage[-1]
-    assert isinstance(lowest, DebootstrapRecipe)  # noqa: S101 - lineage_of ends there
-    excluded = dict.fromkeys(name for each in lineage for name in each.exclude)
-    return lowest.model_copy(
+    origin, last = lineage[0].origin, lineage[-1].request
+    if origin is None or last is None:
+        return None
+    requests = [(each.name, each.request) for each in lineage if each.request]
+    excluded = dict.fromkeys(name for _, each in requests for name in each.exclude)
+    return origin.model_copy(
         update={
-            "name": last.name,
             "include": last.include,
             "exclude": tuple(name for name in excluded if name in last.exclude or name not in last.include),
             "recommends": last.recommends,
-            "repositories": tuple(_from(each.name, one) for each in lineage for one in each.repositories),
-            "pins": tuple(pin for each in lineage for pin in each.pins),
-            "lock": last.lock and f"{last.name}/{last.lock}",
+            "repositories": tuple(_from(owner, one) for owner, each in requests for one in each.repositories),
+            "pins": tuple(pin for _, each in requests for pin in each.pins),
+            "lock": last.lock and f"{lineage[-1].name}/{last.lock}",
         }
     )
 

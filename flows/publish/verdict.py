@@ -21,7 +21,7 @@ from rootfs.errors import BlobMissing
 from rootfs.inside import Pair, difference
 from rootfs.lock import Lock, Package
 from rootfs.run import Log
-from rootfs.tarball import TARBALL
+from rootfs.tarball_keys import TARBALL
 
 SHOWN = 20  # differences
 LONGEST = 4 << 20  # bytes of a manifest, as registries have it

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from rootfs.common import Packaged
+from rootfs.common import Recipe
+from rootfs.kinds import KINDS
 from rootfs.lock import Lock
 from rootfs.members import Members
 from rootfs.merge import Stack
-from rootfs.recipe import Recipe, TarballRecipe
 from rootfs.run import Contained, Log, run
 from rootfs.sandbox import Limits
 
@@ -39,7 +40,7 @@ class Job:
     cache: Path | None
     log: Log
     stack: Stack | None = None
-    below: tuple[Packaged, ...] = ()
+    below: tuple[Recipe, ...] = ()
     limits: Limits = field(default_factory=Limits)
 
     @property
@@ -82,20 +83,17 @@ class Job:
         }
 
 
-class Engine(Protocol):
-    """Makes a tree and gives its members, in order, while the block lasts; leaving it checks how the engine ended."""
+class Bootstrapper(Protocol):
+    """Makes a tree and gives its members, in order, while the block lasts; leaving it checks how its programs ended."""
 
-    def __call__(self, job: Job) -> AbstractContextManager[Members]:
+    def __call__(self, job: Job, recipe: Any) -> AbstractContextManager[Members]:  # noqa: ANN401 - of its own kind
         """The members of the tree that the job's recipe and lock mean."""
 
 
-def engine_for(recipe: Recipe) -> Engine:
-    """The engine a recipe asks for."""
-    from rootfs.engines import debian, scratch, tarball
-
-    if isinstance(recipe, Packaged):
-        return debian.tree
-    return tarball.tree if isinstance(recipe, TarballRecipe) else scratch.tree
+def open_tree(job: Job) -> AbstractContextManager[Members]:
+    """The members of the job's tree, made by what the recipe's kind is registered with."""
+    bootstrapper: Bootstrapper = pkgutil.resolve_name(KINDS[job.recipe.kind].bootstrapper)
+    return bootstrapper(job, job.recipe)
 
 
 def is_root() -> bool:

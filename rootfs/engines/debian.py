@@ -10,7 +10,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -25,11 +25,11 @@ from rootfs.engines.essential import make as make_essential
 from rootfs.engines.plain import Unpacking
 from rootfs.engines.plan import Start, plan_of
 from rootfs.errors import BaseforgeError, ClockBehind, LimitReached, ProgramFailed, ProgramTimedOut
+from rootfs.kind_debootstrap import DebootstrapRecipe
 from rootfs.lock import Package
 from rootfs.members import Member, Members, from_tar, from_tree
 from rootfs.merge import members_of, tree_of
 from rootfs.normalise import folders_dated
-from rootfs.recipe import DebootstrapRecipe
 from rootfs.run import run, stream
 from rootfs.sandbox import for_trees
 from rootfs.stage_two.customise import CUSTOMISE
@@ -41,23 +41,28 @@ Making = Callable[[Unpacking, ExitStack], None]
 ROOM = 1 << 17  # bytes for an error of stage two, with what a program printed
 
 
+def tree(job: Job, recipe: DebootstrapRecipe) -> AbstractContextManager[Members]:
+    """The tree of a debootstrap recipe. Raises as `_members_of`."""
+    return _members_of(job, partial(make, job, recipe))
+
+
+def layer_tree(job: Job, recipe: Packaged) -> AbstractContextManager[Members]:
+    """The tree of a layer's image. Raises as `_members_of`."""
+    return _members_of(job, lambda _used: make_layer(job, recipe))
+
+
 @contextmanager
-def tree(job: Job) -> Iterator[Members]:
-    """The tree that the job's lock and recipe mean.
+def _members_of(job: Job, make_tree: Callable[[Event], None]) -> Iterator[Members]:
+    """The members of a tree, made by `make_tree` in the job's folder, which is told when they are no more `used`.
 
     Raises BadDeb, ClockBehind, DiskFull, NeedsRoot, MaintainerScriptFailed, NotTheLock, ProgramFailed, ScriptFailed,
     and where a recipe asks for what cannot be AccountClash, FileClash, LocaleMissing, TimezoneMissing.
     """
-    recipe = job.recipe
-    assert isinstance(recipe, Packaged)  # noqa: S101 - engine_for chose
     check_clock(job.epoch)
     used = Event()
     try:
         with room(job.folder):
-            if isinstance(recipe, DebootstrapRecipe):
-                make(job, recipe, used)
-            else:
-                make_layer(job, recipe)
+            make_tree(used)
         if is_root():
             with _removed_when_read(job.tree) as members:
                 yield _dated(job, members)

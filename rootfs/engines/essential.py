@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from rootfs.engines import Job, debootstrap, mmdebstrap, plain, remove_tree, repository
 from rootfs.engines.plain import Plain, Unpacking
 from rootfs.errors import ProgramFailed
+from rootfs.kind_debootstrap import DebootstrapRecipe
 from rootfs.lock import Package
-from rootfs.recipe import DebootstrapRecipe
 from rootfs.stage_two.install import explained
 
 # Each makes the tree of the job's repository, whose debs come when they are asked for: packages of a suite, of which

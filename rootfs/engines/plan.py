@@ -10,7 +10,7 @@ from rootfs.common import Packaged
 from rootfs.engines import Job
 from rootfs.lock import Package
 from rootfs.parts import FileEntry
-from rootfs.slim import dpkg_rules, recipe_lines
+from rootfs.slim import dpkg_rules, filter_lines
 from rootfs.stage_two.plan import Deb, Entry, NewGroup, NewUser, Plan
 
 # What the official images of Debian and Ubuntu have, under the names they have there: many a Dockerfile knows those.
@@ -77,7 +77,7 @@ def _deb(package: Package) -> Deb:
 
 def _texts(job: Job, recipe: Packaged) -> Iterator[tuple[str, str]]:
     """Settings of dpkg and apt, which hold for what is installed later too; apt's only where it is."""
-    if rules := dpkg_rules(recipe_lines(recipe)):
+    if rules := dpkg_rules(filter_lines(recipe.filters)):
         yield PATHS, rules
     if all(package.name != "apt" for package in job.lock.packages):
         return
@@ -90,10 +90,10 @@ def _texts(job: Job, recipe: Packaged) -> Iterator[tuple[str, str]]:
 
 def _added_texts(job: Job, recipe: Packaged) -> Iterator[tuple[str, str]]:
     """What a layer adds to the settings of the image below."""
-    if own := recipe_lines(recipe):
-        before = [line for each in job.below for line in recipe_lines(each)]
+    if own := filter_lines(recipe.filters):
+        before = [line for each in job.below for line in filter_lines(each.filters)]
         yield PATHS, dpkg_rules([*before, *own])
-    yield from _archives(recipe, sum(len(each.repositories) for each in job.below))
+    yield from _archives(recipe, sum(len(each.request.repositories) for each in job.below if each.request))
 
 
 def _archives(recipe: Packaged, before: int = 0) -> Iterator[tuple[str, str]]:

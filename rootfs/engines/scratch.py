@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tarfile import DIRTYPE, LNKTYPE, SYMTYPE
 
+from rootfs.common import Filters
 from rootfs.engines import Job, is_root, repository
 from rootfs.errors import FileNotMade
 from rootfs.lock import Package
@@ -26,7 +27,7 @@ from rootfs.scratch.needs import Needs
 from rootfs.scratch.recipe import ScratchRecipe
 from rootfs.scratch.tree import Piece, Tree, copied
 from rootfs.scratch.words import Ingredient
-from rootfs.slim import Rules, excluded, recipe_lines
+from rootfs.slim import Rules, excluded, filter_lines
 
 INGREDIENTS: dict[Ingredient, Callable[[Tree, Debs, int], None]] = {
     "certificates": certificates.bundle,
@@ -41,14 +42,12 @@ STATUS = "var/lib/dpkg/status.d"  # where scanners look for the packages of imag
 
 
 @contextmanager
-def tree(job: Job) -> Iterator[Members]:
+def tree(job: Job, recipe: ScratchRecipe) -> Iterator[Members]:
     """The tree of a scratch recipe. No root is needed: owners are written into the members, not onto a disk.
 
     Raises AccountClash, BadDeb, FileClash, FileNotMade, InterpreterMissing, LocaleMissing, OpenedMissing,
     PackagesClash, ProgramFailed, TimezoneMissing.
     """
-    recipe = job.recipe
-    assert isinstance(recipe, ScratchRecipe)  # noqa: S101 - engine_for chose
     folder = _built(job, recipe)
     debs = opened(_of_image(job, recipe), job.debs, job.plain, job.kept_debs)
     made = Tree(aliased=bool(debs))
@@ -100,7 +99,7 @@ def _target(architecture: str) -> dict[str, str]:
 
 def _unpack(made: Tree, recipe: ScratchRecipe, debs: Debs) -> set[str]:
     """Put the packages that the recipe names into the tree, without what it leaves out; returns their names."""
-    rules = Rules.parse(recipe_lines(recipe))
+    rules = Rules.parse(filter_lines(Filters(recipe.slim, recipe.paths)))
     partly = {*recipe.libraries, *recipe.partly} - {*recipe.packages}
     whole = {name for name, each in debs.items() if not each.package.auto and name not in partly}
     for name in sorted(whole):

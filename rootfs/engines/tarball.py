@@ -11,10 +11,10 @@ from rootfs.engines import Job
 from rootfs.errors import OtherArchitecture, SetuidFiles, TarballRefused
 from rootfs.machine import architectures
 from rootfs.members import Member, Members
-from rootfs.recipe import TarballRecipe
 from rootfs.sift import LATEST, device_rules, sifted
 from rootfs.slim import Rules, excluded, list_of
-from rootfs.tarball import TARBALL
+from rootfs.tarball import TarballRecipe
+from rootfs.tarball_keys import TARBALL
 from rootfs.text import printable
 from rootfs.unpack import Unpacked
 from rootfs.untar import untarred
@@ -23,13 +23,11 @@ SPECIAL = 0o6000  # set-uid and set-gid
 
 
 @contextmanager
-def tree(job: Job) -> Iterator[Members]:
+def tree(job: Job, recipe: TarballRecipe) -> Iterator[Members]:
     """The tree of a tarball recipe. Nothing is unpacked to files of its own: no name in it ever leads to a disk.
 
     Raises TarballRefused, SetuidFiles, OtherArchitecture.
     """
-    recipe = job.recipe
-    assert isinstance(recipe, TarballRecipe)  # noqa: S101 - engine_for chose
     with closing(Depot(job.folder, recipe.most)) as depot:
         newest = _filled(depot, recipe, job)
         _check_setuid(depot, recipe)

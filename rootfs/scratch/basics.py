@@ -9,11 +9,10 @@ from rootfs.errors import LocaleMissing, TimezoneMissing
 from rootfs.parts import Group, User
 from rootfs.scratch.debs import Debs
 from rootfs.scratch.tree import Tree
+from rootfs.scratch.words import NONROOT, NONROOT_HOME
 from rootfs.stage_two.accounts import NOWHERE, Accounts
 from rootfs.stage_two.plan import NewGroup, NewUser
 
-NONROOT = 65532  # as in other images without a distribution, just before those that mean nobody
-NONROOT_HOME = "/home/nonroot"
 # passwd(5) and group(5); the numbers of tty and staff are Debian's, for programs that make terminals (grantpt(3)).
 PASSWD = f"""\
 root:x:0:0:root:/root:/sbin/nologin

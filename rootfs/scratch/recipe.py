@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from rootfs import fields
-from rootfs.common import SLIM, Common, Contents, Origin, Slim, Sources
-from rootfs.parts import Files
-from rootfs.scratch.words import MEANS, PACKAGES, Ingredient
+from rootfs.common import SLIM, Contents, Key, Origin, Recipe, Slim, Sources, keyrings_of, sources_of, with_locale
+from rootfs.parts import Files, ImageSettings
+from rootfs.scratch.words import MEANS, NONROOT, NONROOT_HOME, PACKAGES, Ingredient
 
 DEBUG, SHELL = "-debug", "/busybox/sh"  # the ending of an image's name, and the shell it has
 FROM_ARCHIVE = ("packages", "libraries", "opened", "repositories", "pins", "lock", "snapshot")  # keys that need a suite
 
 
-class ScratchRecipe(Contents, Sources, Common):
+class ScratchRecipe(Contents, Sources, Recipe):
     """An image of nothing but what is named here: files, and packages that are unpacked without their scripts."""
+
+    whole_folder: ClassVar[bool] = True
 
     kind: Literal["scratch"] = Field(description="an image of nothing but what is named here: files, unpacked packages")
     files: Files = Field(default=(), description="the files of the image, laid over the packages'")
@@ -98,6 +101,36 @@ class ScratchRecipe(Contents, Sources, Common):
         if self.timezone is not None:
             wanted.append("tzdata")
         return tuple(wanted)
+
+    @property
+    def host_tools(self) -> tuple[str, ...]:
+        """Debian packages of this machine that `build` needs."""
+        return self.tools
+
+    @property
+    def container_settings(self) -> ImageSettings:
+        """What a container starts with: the locale as its LANG, and the user `nonroot` where the recipe says so."""
+        settings = with_locale(self.image, self.locale)
+        if not self.nonroot:
+            return settings
+        user = {"user": f"{NONROOT}:{NONROOT}", "workdir": settings.workdir or NONROOT_HOME}
+        return settings.model_copy(update=user)
+
+    def for_image(self, image: str) -> ScratchRecipe:
+        """The recipe of its own image, or of the one for debugging."""
+        return debugging(self) if image == f"{self.name}{DEBUG}" else self
+
+    def named_files(self) -> Iterator[tuple[Key, str]]:
+        """Each file of its folder that it names, with the key that names it."""
+        yield from super().named_files()
+        yield from sources_of(self.files)
+        yield from keyrings_of(self.repositories)
+        if self.lock is not None:
+            yield ("lock",), self.lock
+
+    def optional_files(self, *, pooled: bool) -> set[str]:  # noqa: ARG002
+        """Keys whose files need not be in the folder: `build` may make them."""
+        return {"files"} if self.build else set()
 
 
 def debugging(recipe: ScratchRecipe) -> ScratchRecipe:

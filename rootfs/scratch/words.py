@@ -6,6 +6,9 @@ from typing import Literal
 
 Ingredient = Literal["certificates", "keystore", "zones", "users", "tmp", "os-release", "nsswitch", "linker-cache"]
 
+NONROOT = 65532  # as in other images without a distribution, just before those that mean nobody
+NONROOT_HOME = "/home/nonroot"
+
 MEANS: dict[Ingredient, str] = {
     "certificates": "the CA certificates in /etc/ssl/certs/ca-certificates.crt",
     "keystore": "the same for Java, in /etc/ssl/certs/java/cacerts",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rootfs.recipe import LayerRecipe, read_all
+from rootfs.kind_layer import LayerRecipe
+from rootfs.recipe import read_all
 from tests.engine.test_verify import DEBIAN, RUNTIMES
 from tests.support.factory import SHELF, Factory
 

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rootfs.engines import Job, engine_for
+from rootfs.engines import Job, open_tree
 from rootfs.lock import Lock
 from rootfs.members import Member, Members
-from rootfs.recipe import TarballRecipe
-from rootfs.tarball import TARBALL
+from rootfs.tarball import TarballRecipe
+from rootfs.tarball_keys import TARBALL
 
 
 def recipe(**keys: Any) -> TarballRecipe:
@@ -43,7 +43,7 @@ def grown(data: bytes | Path, place: Path, architecture: str = "amd64", **keys: 
         cache=None,
         log=lambda _line: None,
     )
-    with engine_for(made)(job) as members:
+    with open_tree(job) as members:
         yield members
 
 

@@ -14,8 +14,8 @@ import pytest
 from rootfs.apt import Apt
 from rootfs.archive import Site
 from rootfs.errors import DiskFull
+from rootfs.kind_debootstrap import DebootstrapRecipe
 from rootfs.lock import Lock, native_architecture
-from rootfs.recipe import DebootstrapRecipe
 
 NOBODY = 65534
 SOON = 0.25  # of what mmdebstrap takes to resolve a suite, for one recipe more (measured: 0.14, which is 0.9 s)
@@ -85,7 +85,7 @@ def spent() -> float:
 def test_an_ordinary_user_gets_the_same_lock(night: Apt, tmp_path: Path) -> None:
     script = (
         "import sys, pathlib; from rootfs.apt import Apt; from rootfs.archive import Site\n"
-        "from rootfs.recipe import DebootstrapRecipe as R; from rootfs.lock import native_architecture as n\n"
+        "from rootfs.kind_debootstrap import DebootstrapRecipe as R; from rootfs.lock import native_architecture as n\n"
         "print(Apt(pathlib.Path(sys.argv[1]), Site(), log=lambda line: None)"
         ".lock(R(name='it', kind='debootstrap', suite='trixie'), pathlib.Path('/'), n()).model_dump_json())"
     )

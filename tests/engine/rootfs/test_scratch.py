@@ -17,7 +17,7 @@ from flows.store import open_store
 from rootfs import elf, pool
 from rootfs.apt import Apt
 from rootfs.closure import Closure
-from rootfs.engines import Job, engine_for
+from rootfs.engines import Job, open_tree
 from rootfs.lock import Lock
 from rootfs.members import Member
 from rootfs.recipe import folder_of, read
@@ -49,7 +49,7 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
         pool.fill(lock.packages, store, site.mirror, offline=False, log=str, folder=base / "partial")
         assert pool.lay_out(lock.packages, store, debs) == {}
         job = Job(recipe, files, lock, architecture, work, debs, "", None, str)
-        with engine_for(recipe)(job) as members:
+        with open_tree(job) as members:
             found = {member.path: (member, member.content.read() if member.content else b"") for member in members}
         return found, lock, debs
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rootfs.engines import Job, engine_for
+from rootfs.engines import Job, open_tree
 from rootfs.engines.kept import KEEPING
+from rootfs.kind_debootstrap import DebootstrapRecipe
 from rootfs.lock import Lock, native_architecture
 from rootfs.members import Members
 from rootfs.normalise import normalised
 from rootfs.pack import pack
-from rootfs.recipe import DebootstrapRecipe
 from rootfs.sandbox import Limits
 from rootfs.scratch.recipe import ScratchRecipe
 from rootfs.slim import Rules, filtered
@@ -81,7 +81,7 @@ class Site:
         which, machine = lock or self.lock, native_architecture()
         job = Job(recipe, self.files, which, machine, work, self.debs, place, here, log, limits=limits)
         try:
-            with engine_for(recipe)(job) as members:
+            with open_tree(job) as members:
                 yield members
         finally:
             for thread in threading.enumerate():

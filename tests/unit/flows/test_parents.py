@@ -19,12 +19,13 @@ from flows.session import Session, session
 from flows.settings import Settings
 from rootfs.digests import canonical_digest
 from rootfs.errors import BadTree, BlobMissing, ParentFailed, ParentLacksPlatform, ParentUnpublished
+from rootfs.kind_layer import LayerRecipe
 from rootfs.lock import Lock, native_architecture
 from rootfs.merge import Stack, members_of, tree_of
 from rootfs.parents import lineage
 from rootfs.parts import ImageSettings
 from rootfs.platforms import platform_name
-from rootfs.recipe import LayerRecipe, find, read
+from rootfs.recipe import find, read
 from tests.support.samples import EPOCH, image_of, layered
 
 BASE = "kind: debootstrap\nsuite: trixie\n"

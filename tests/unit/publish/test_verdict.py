@@ -15,7 +15,7 @@ from rootfs.lock import Lock, Package
 from rootfs.members import Member
 from rootfs.pack import pack
 from rootfs.parts import ImageSettings
-from rootfs.tarball import TARBALL
+from rootfs.tarball_keys import TARBALL
 
 HEX = "ab" * 32
 

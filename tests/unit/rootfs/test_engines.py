@@ -14,13 +14,14 @@ import pytest
 
 from rootfs import deb
 from rootfs.archive import Release
-from rootfs.engines import Job, debian, engine_for, kept, plain, repository
+from rootfs.engines import Job, debian, kept, open_tree, plain, repository
 from rootfs.engines.plan import Start, plan_of
 from rootfs.errors import BadDeb, ClockBehind
+from rootfs.kind_debootstrap import DebootstrapRecipe
+from rootfs.kind_layer import LayerRecipe
 from rootfs.lock import Lock
 from rootfs.merge import Stack
 from rootfs.parts import PathRules
-from rootfs.recipe import DebootstrapRecipe, LayerRecipe
 from rootfs.stage_two.plan import Plan
 from tests.support.debs import CONTROL, SQUEEZE, a_deb, ar, package, tar
 
@@ -224,7 +225,7 @@ def job(tmp_path, date=0, packages=(), **said):
 
 def test_a_clock_that_is_behind_is_refused_before_anything_is_made(tmp_path):
     wanted = job(tmp_path, date=int(time.time()) + 86_400)
-    with pytest.raises(ClockBehind, match="UTC"), engine_for(wanted.recipe)(wanted):
+    with pytest.raises(ClockBehind, match="UTC"), open_tree(wanted):
         pass
     assert list(tmp_path.iterdir()) == []
     debian.check_clock(int(time.time()))

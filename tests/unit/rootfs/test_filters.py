@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from rootfs.recipe import DebootstrapRecipe
+from rootfs.kind_debootstrap import DebootstrapRecipe
 from rootfs.slim import FILTERS, Rules
 
 NAMES = ("docs", "man", "locales")

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from rootfs.errors import RecipeInvalid
+from rootfs.kind_debootstrap import DebootstrapRecipe
+from rootfs.kinds import KINDS
 from rootfs.reader import load
-from rootfs.recipe import KINDS, DebootstrapRecipe, digest, folder_of, read
+from rootfs.recipe import digest, folder_of, read
 from rootfs.scratch.recipe import ScratchRecipe
 
 LINE = re.compile(r"(.*noble\.yaml:[1-9]\d*:[1-9]\d*: \S.*|… and \d+ more)")
@@ -43,7 +45,8 @@ def dumped(value: object) -> bytes:
 
 keys = st.sampled_from(
     sorted(
-        {key for model in KINDS.values() for key in model.model_fields} | {"from", "path", "run", "env", "cmd", "user"}
+        {key for kind in KINDS.values() for key in kind.model.model_fields}
+        | {"from", "path", "run", "env", "cmd", "user"}
     )
 )
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | keys

@@ -10,10 +10,13 @@ import pytest
 
 from rootfs.digests import canonical_digest
 from rootfs.errors import InputError, RecipeInvalid, UnknownRecipe
+from rootfs.kind_debootstrap import DebootstrapRecipe
+from rootfs.kinds import KINDS
 from rootfs.lock import Lock
 from rootfs.parts import FileEntry
-from rootfs.recipe import KINDS, DebootstrapRecipe, TarballRecipe, digest, find, folder_of, images_of, read, read_all
+from rootfs.recipe import digest, find, folder_of, images_of, read, read_all
 from rootfs.scratch.recipe import ScratchRecipe
+from rootfs.tarball import TarballRecipe
 
 DEBIAN = "kind: debootstrap\nsuite: trixie\n"
 BARE = "kind: scratch\nfiles: [{path: /x, content: x}]\n"
@@ -146,7 +149,7 @@ def test_recipes_do_not_change(write):
     ("line", "error"),
     [
         ("siute: noble", "3:1: unknown key 'siute'. Did you mean 'suite'?"),
-        ("qqqq: noble", "3:1: unknown key 'qqqq'. Known here: description, image, "),
+        ("qqqq: noble", "3:1: unknown key 'qqqq'. Known here: kind, description, image, "),
         ("name: noble", "3:1: unknown key 'name': a recipe has the name of its file"),
         ("files: []", None),
         ("files: [{path: /srv/x, folder: true}, {path: /srv/x/y, content: z}]", None),

@@ -4,7 +4,7 @@ import tarfile
 
 import pytest
 
-from rootfs.engines import Job, engine_for
+from rootfs.engines import Job, open_tree
 from rootfs.errors import FileNotMade, ProgramFailed
 from rootfs.lock import Lock
 from rootfs.recipe import folder_of, read
@@ -22,7 +22,7 @@ def tree(tmp_path):
         recipe = read(tmp_path / "r.yaml")
         files = folder_of(tmp_path / "r.yaml")
         job = Job(recipe, files, Lock(), "amd64", work, tmp_path, "", None, lambda line: None)
-        with engine_for(recipe)(job) as members:
+        with open_tree(job) as members:
             return {m.path: (m, m.content.read() if m.content else None) for m in members}
 
     return make

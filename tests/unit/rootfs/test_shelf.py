@@ -10,7 +10,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from rootfs import recipe, reference, schema
-from rootfs.recipe import KINDS, DebootstrapRecipe, LayerRecipe, folder_of, read, read_all
+from rootfs.kind_debootstrap import DebootstrapRecipe
+from rootfs.kind_layer import LayerRecipe
+from rootfs.kinds import KINDS
+from rootfs.recipe import folder_of, read, read_all
 from rootfs.scratch.recipe import ScratchRecipe
 
 SHELF = Path(__file__).parents[3] / "recipes"
@@ -89,10 +92,10 @@ def test_the_reference_has_every_image_of_the_shelf_as_it_was_measured():
 def test_the_reference_has_every_key_of_every_kind():
     common, *others = reference.text().split("\n## ")[2:]
     sections = {section.partition("\n")[0]: section for section in others}
-    for kind, model in KINDS.items():
-        for key in {each.alias or name for name, each in model.model_fields.items()} - {"name"}:
-            assert any(f"\n| `{key}` |" in section for section in (common, sections[f"kind: {kind}"])), key
-    for part in schema.schema()["$defs"].keys() - {model.__name__ for model in KINDS.values()}:
+    for name, kind in KINDS.items():
+        for key in {each.alias or field for field, each in kind.model.model_fields.items()} - {"name"}:
+            assert any(f"\n| `{key}` |" in section for section in (common, sections[f"kind: {name}"])), key
+    for part in schema.schema()["$defs"].keys() - {kind.model.__name__ for kind in KINDS.values()}:
         assert part in sections
 
 

@@ -5,9 +5,9 @@ import tarfile
 
 import pytest
 
+from rootfs.kind_debootstrap import DebootstrapRecipe
 from rootfs.members import Member
-from rootfs.recipe import DebootstrapRecipe
-from rootfs.slim import FILTERS, Rules, dpkg_rules, filtered, recipe_lines
+from rootfs.slim import FILTERS, Rules, dpkg_rules, filter_lines, filtered
 
 D, L = tarfile.DIRTYPE, tarfile.LNKTYPE
 
@@ -89,7 +89,7 @@ def test_a_recipes_own_rules_come_after_its_lists_and_are_dpkgs_too():
         True,
         False,
     ]
-    assert dpkg_rules(recipe_lines(recipe)).splitlines() == [
+    assert dpkg_rules(filter_lines(recipe.filters)).splitlines() == [
         "path-exclude=/usr/share/man/*",
         "path-include=/usr/share/man/man[1-9]",
         "path-exclude=/opt/*",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rootfs.engines import Job, engine_for
+from rootfs.engines import Job, open_tree
 from rootfs.lock import Lock, Package
 from rootfs.members import Member
 from rootfs.recipe import folder_of, read
@@ -82,7 +82,7 @@ def make(tmp_path: Path) -> Make:
         where = folder_of(folder / "r.yaml")
         job = Job(recipe, where, lock, "amd64", folder / "work", folder / "debs", "", None, lambda _: None)
         members, contents = [], {}
-        with engine_for(recipe)(job) as stream:
+        with open_tree(job) as stream:
             for member in stream:
                 members.append(member)
                 if member.content:
