@@ -9,26 +9,28 @@ from typing import Any
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
 
-from flows import dockerfile, interrupt, names, outage
-from flows.choice import Choice
-from flows.describe import describe
-from flows.finish import published, united
-from flows.folders import known_error
+from flows import dockerfile_build, published_names
+from flows.builder_tasks import Builders, builders, through
+from flows.config.options import Choice
+from flows.config.paths import known_error
+from flows.config.settings import load
+from flows.description import describe
 from flows.image.errors import LayerDamaged
-from flows.inputs import Inputs, Meant
-from flows.lean import flow
-from flows.leftovers import clear_away
-from flows.lifecycle import Builders, builders, through
-from flows.logs import masked_traceback
-from flows.names import Existing
-from flows.part import Bench, Part, bench, make_image
+from flows.inputs.resolve import Inputs, Meant
+from flows.inputs.tree import empty_folder
+from flows.orchestration import outage
+from flows.orchestration.flow import flow
+from flows.orchestration.log_masking import masked_traceback
+from flows.platform_build import Bench, Part, bench, make_image
 from flows.publish.record import Record
-from flows.session import current, current_run, new_run, session
-from flows.settings import load
+from flows.publish_tasks import published, united
+from flows.published_names import Existing
+from flows.runtime import signals
+from flows.runtime.context import current, current_run, new_run, session
+from flows.runtime.leftovers import clear_away
 from flows.tasks import resolve, smoke
-from flows.trees import empty_folder
 from rootfs.errors import ArchiveMoved, BaseforgeError, BlobDamaged, BlobMissing, DiskFull, Unexpected
-from rootfs.parents import parents_first
+from rootfs.recipe.parents import parents_first
 
 DAMAGED = (BlobDamaged, BlobMissing, LayerDamaged)
 
@@ -74,8 +76,8 @@ def reused(existing: Existing) -> Record | None:
     if not existing.reasons:
         return existing.record
     try:
-        with names.told(existing.record, but=DAMAGED):
-            return names.move(existing)
+        with published_names.told(existing.record, but=DAMAGED):
+            return published_names.move(existing)
     except DAMAGED as damage:
         current().progress.say(f"{existing.record.image}: {damage.message}; it is built anew")
         return None
@@ -85,7 +87,7 @@ def make_part(wanted: Inputs, here: Bench, held_by: Builders, *, offline: bool) 
     """One platform's image: made, imported through the chosen builder, and tested."""
     place = empty_folder(here.place / wanted.architecture)
     early = here.sending(wanted)
-    way = dockerfile.Way(here.chosen, held_by, here.engine, here.run_id)
+    way = dockerfile_build.Way(here.chosen, held_by, here.engine, here.run_id)
     made, packed = make_image(wanted, place, early, way, offline=offline)
     image_id = here.watch(made)
     used = through(made, here.chosen, held_by, here.engine, early)
@@ -100,7 +102,9 @@ def meaning(image: str, choice: Choice, *, shown: bool = True) -> tuple[Meant, E
     """
     meant = current_run().meant
     if image not in meant:
-        ask, look = (resolve, names.already_built) if shown else (resolve.alone, names.already_built.alone)
+        ask, look = (
+            (resolve, published_names.already_built) if shown else (resolve.alone, published_names.already_built.alone)
+        )
         wanted = ask(image, choice)
         meant[image] = wanted, None if choice.forces(image) else look(wanted, choice)
     return meant[image]
@@ -132,7 +136,7 @@ def _attempt(image: str, choice: Choice, *, of_night: bool) -> Record:
             existing = meaning(image, choice, shown=False)[1] if of_night else None
             return existing.record if existing and not existing.reasons else build(image, choice)
         except Exception as error:  # a bug that one image meets must not cost the others their night
-            if interrupt.came():
+            if signals.came():
                 raise KeyboardInterrupt from error
             problem = error if isinstance(error, BaseforgeError) else known_error(error)
             with contextlib.suppress(DiskFull):  # of the log; the error that ended the build is the one to tell

@@ -7,18 +7,18 @@ from collections import Counter
 
 from pydantic import BaseModel, ConfigDict
 
-from flows import outage
 from flows.build import attempt, clean_up
-from flows.choice import Choice
-from flows.housekeeping import housekeeping
-from flows.lean import flow
-from flows.lifecycle import builders
+from flows.builder_tasks import builders
+from flows.cleanup import housekeeping
+from flows.config.options import Choice
+from flows.orchestration import outage
+from flows.orchestration.flow import flow
 from flows.publish.record import Record
-from flows.session import Session, session
-from flows.work import work_folder
+from flows.runtime.context import Session, session
+from flows.runtime.workdir import work_folder
 from rootfs.errors import BaseforgeError, NightFailed
-from rootfs.parents import parents_first
-from rootfs.recipe import images_of
+from rootfs.recipe.parents import parents_first
+from rootfs.recipe.recipe import images_of
 
 
 class Night(BaseModel):

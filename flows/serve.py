@@ -18,17 +18,17 @@ from prefect.runner import Runner
 from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
 
-from flows import health, listener, server
 from flows.build import build
-from flows.folders import SERVED, data_folder, make_data_folder, server_folder
-from flows.housekeeping import housekeeping
+from flows.cleanup import housekeeping
+from flows.config.paths import SERVED, data_folder, make_data_folder, server_folder
+from flows.config.settings import Settings
 from flows.nightly import nightly
-from flows.progress import Progress
-from flows.settings import Settings
-from rootfs import locks, private
+from flows.orchestration import health, listener, local_server
+from flows.runtime.progress import Progress
 from rootfs.errors import NotAServer, ServedAlready, ServerEnded, ServicesFailing
 from rootfs.mask import masked
-from rootfs.recipe import images_of
+from rootfs.recipe.recipe import images_of
+from rootfs.system import locks, private
 
 # A night that is still running when the next is due is let finish.
 ONE = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
@@ -73,9 +73,9 @@ def _run(settings: Settings, address: str) -> None:
     order = command("prefect", "deployment", "run", "build/build", "--param", f"image={_image(settings)}")
     os.environ |= {"BASEFORGE_RECIPES": str(settings.recipes.absolute()), SERVED: str(Path.cwd())}
     os.chdir(server_folder())  # flow runs are started here: Prefect takes settings from the working folder
-    known = server.running()
+    known = local_server.running()
     local = known if known and known.address == address else None
-    with server.watched(local) if local else contextlib.nullcontext() as watched:
+    with local_server.watched(local) if local else contextlib.nullcontext() as watched:
         try:
             problem = _until_failing(settings, address, order, watched)
         except (KeyboardInterrupt, TerminationSignal):
@@ -83,14 +83,14 @@ def _run(settings: Settings, address: str) -> None:
         except Exception:
             if local is None or local.lives():
                 raise
-            raise ServerEnded(address, server.log_end()) from None
+            raise ServerEnded(address, local_server.log_end()) from None
     if local and not local.lives():
-        raise ServerEnded(address, server.log_end())
+        raise ServerEnded(address, local_server.log_end())
     if problem:
-        raise ServicesFailing(problem, server.log_end() if local else (), address)
+        raise ServicesFailing(problem, local_server.log_end() if local else (), address)
 
 
-def _until_failing(settings: Settings, address: str, order: str, watched: server.Watched | None) -> str:
+def _until_failing(settings: Settings, address: str, order: str, watched: local_server.Watched | None) -> str:
     """Serve, and show a person how to use it; `watched` is the local server. Returns what is wrong."""
     show = Progress().say
     runner = _runner()
@@ -123,7 +123,7 @@ def _runner() -> Runner:
         tempfile.tempdir = before
 
 
-async def _serve(runner: Runner, watched: server.Watched | None) -> str:
+async def _serve(runner: Runner, watched: local_server.Watched | None) -> str:
     """Run what is due until the services of the server fail, which is told, or its process or the runner ends."""
     serving = asyncio.create_task(runner.start())
     watching = asyncio.create_task(health.until_failing(runner.has_slots_available))
@@ -138,7 +138,7 @@ async def _serve(runner: Runner, watched: server.Watched | None) -> str:
     return watching.result() if watching in ended else ""
 
 
-async def _end_of(watched: server.Watched | None) -> None:
+async def _end_of(watched: local_server.Watched | None) -> None:
     """Wait until the process of the local server has ended; without one for ever."""
     ended = asyncio.Event()
     if watched is None:

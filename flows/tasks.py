@@ -7,37 +7,39 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows import inputs, parents
-from flows.builders import Builder
+from flows.builders import image_import
+from flows.builders.base import Builder
 from flows.builders.engine import Engine
-from flows.choice import Choice
-from flows.folders import cache_folder
-from flows.image import importer, oci
-from flows.inputs import Inputs, Meant
-from flows.parents import Ground
+from flows.config.options import Choice
+from flows.config.paths import cache_folder
+from flows.image import oci
+from flows.inputs import parents
+from flows.inputs import resolve as inputs
+from flows.inputs.parents import Ground
+from flows.inputs.resolve import Inputs, Meant
+from flows.inputs.tarball import check_signature, fetch_tarball
+from flows.inputs.tree import empty_folder, grow
+from flows.orchestration.step import step
 from flows.publish.record import ParentBuild
-from flows.session import current, current_run
-from flows.smoke import Verdict, smoke_test
-from flows.steps import step
-from flows.tarballs import check_signature, fetch_tarball
-from flows.trees import empty_folder, grow
-from rootfs import pool
-from rootfs.closure import Closure
-from rootfs.delta import difference
+from flows.runtime.context import current, current_run
+from flows.smoke.run import Verdict, smoke_test
+from rootfs.elf.linkage import Closure
+from rootfs.elf.machine import architectures
 from rootfs.errors import LibrariesMissing, OtherArchitecture
-from rootfs.inventory import Inventory
-from rootfs.lock import native_architecture
-from rootfs.machine import architectures
-from rootfs.members import Members
-from rootfs.merge import tree_of
-from rootfs.normalise import dated, normalised
-from rootfs.pack import Layer, Sink, pack
-from rootfs.parts import SmokeCheck
-from rootfs.scratch import aids
-from rootfs.sift import device_rules
-from rootfs.slim import Rules, excluded, filtered
-from rootfs.tarball_keys import TarballKeys
-from rootfs.units import size
+from rootfs.layer.pack import Layer, Sink, pack
+from rootfs.lock.lock import native_architecture
+from rootfs.packages import pool
+from rootfs.recipe.sections import SmokeCheck
+from rootfs.recipe.tarball_keys import TarballKeys
+from rootfs.scratch import smoke_overlay
+from rootfs.system.units import size
+from rootfs.tarball.sanitize import device_rules
+from rootfs.tree.diff_layer import difference
+from rootfs.tree.filters import Rules, excluded, filtered
+from rootfs.tree.inventory import Inventory
+from rootfs.tree.member import Members
+from rootfs.tree.merge import tree_of
+from rootfs.tree.normalize import dated, normalised
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ def assemble(wanted: Inputs, packed: Packed, folder: Path, ground: Ground | None
 @step("import {made.name}/{made.architecture} ({builder.driver})")
 def import_image(made: oci.Image, builder: Builder) -> str:
     """Through the builder into the engine; what arrives must have the digest that was sent."""
-    return importer.import_image(made, builder)
+    return image_import.import_image(made, builder)
 
 
 @step("smoke {wanted.recipe.name}/{wanted.architecture}")
@@ -184,7 +186,7 @@ def smoke(wanted: Inputs, image_id: str, engine: Engine, folder: Path, run_id: s
         packages = [package for package in wanted.lock.packages if package.name in check.packages]
         debs = empty_folder(empty_folder(place) / "debs")
         pool.lay_out_healed(packages, current().store, debs, lambda address: address, offline=True, log=log)
-        return aids.brought(packages, debs, check.files, wanted.files, place)
+        return smoke_overlay.brought(packages, debs, check.files, wanted.files, place)
 
     checks, foreign = wanted.recipe.smoke, wanted.architecture != native_architecture()
     emulated = wanted.platform if foreign else ""

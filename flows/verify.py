@@ -7,36 +7,37 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from flows import dockerfile, outage
+from flows import dockerfile_build
 from flows.build import clean_up
+from flows.builder_tasks import builders
 from flows.builders import engine
-from flows.builders.life import ENGINE
-from flows.choice import Choice
+from flows.builders.lifecycle import ENGINE
+from flows.config.options import Choice
+from flows.image.index import descriptor, index_of
 from flows.image.oci import Image
-from flows.image.several import descriptor, index_of
-from flows.inputs import Inputs, chosen_engine
-from flows.lean import flow
-from flows.leftovers import clear_away
-from flows.lifecycle import builders
-from flows.memory import needed, roomy_folder
-from flows.parents import size_of
-from flows.part import see_it_runs
-from flows.publish import ingredients, integrity, publication, verdict
+from flows.inputs.parents import size_of
+from flows.inputs.resolve import Inputs, chosen_engine
+from flows.inputs.tree import empty_folder
+from flows.orchestration import outage
+from flows.orchestration.flow import flow
+from flows.orchestration.step import step
+from flows.platform_build import see_it_runs
+from flows.publish import integrity, records, sources_bundle, verification
 from flows.publish.errors import IngredientsMissing, NotReproduced
 from flows.publish.record import Record
-from flows.publish.verdict import Expected, Link, Verdict
-from flows.session import current, current_run, new_run, session
-from flows.steps import step
+from flows.publish.verification import Expected, Link, Verdict
+from flows.runtime.context import current, current_run, new_run, session
+from flows.runtime.leftovers import clear_away
+from flows.runtime.memory import needed, roomy_folder
+from flows.runtime.workdir import work_folder
 from flows.tasks import assemble, fetch, lay_parent, make_tree, pack_tree
-from flows.trees import empty_folder
-from flows.work import work_folder
-from rootfs.digests import digest_of_bytes
 from rootfs.errors import BaseforgeError
-from rootfs.kinds import needs_builder
-from rootfs.lock import tool_versions
-from rootfs.platforms import architecture_of
-from rootfs.recipe import digest, folder_of, read
-from rootfs.whole import lineage_of
+from rootfs.lock.lock import tool_versions
+from rootfs.recipe.kinds import needs_builder
+from rootfs.recipe.lineage import lineage_of
+from rootfs.recipe.recipe import digest, folder_of, read
+from rootfs.system.digests import digest_of_bytes
+from rootfs.system.platforms import architecture_of
 
 Made = dict[str, Any] | None  # what an index says of the image; of one that is not made again there is nothing
 ENGINES: tuple[Literal["mmdebstrap", "debootstrap"], ...] = ("mmdebstrap", "debootstrap")
@@ -52,7 +53,7 @@ def verify(reference: str, against: str = "") -> Verdict:
     builder. Raises NotReproduced, which carries the Verdict.
     """
     with session() as here:
-        record = publication.build_of(here.store, reference)
+        record = records.build_of(here.store, reference)
         with new_run(record.image):
             damage = stored(record)
             found = again(record, against).model_copy(update={"damage": tuple(map(str, damage))})
@@ -81,11 +82,13 @@ def again(record: Record, against: str) -> Verdict:
     """The image once more: for each of its platforms, and the index over them."""
     store = current().store
     if not record.parts:
-        return compared(record, verdict.expected(store, record, against))[0]
-    found = [compared(part, verdict.expected(store, part)) for part in record.parts]
+        return compared(record, verification.expected(store, record, against))[0]
+    found = [compared(part, verification.expected(store, part)) for part in record.parts]
     manifests = [made for _, made in found if made]
     index = digest_of_bytes(index_of(manifests)) if len(manifests) == len(found) else ""
-    return verdict.united(record, [said for said, _ in found], verdict.digest_said(against) or record.index, index)
+    return verification.united(
+        record, [said for said, _ in found], verification.digest_said(against) or record.index, index
+    )
 
 
 def compared(record: Record, then: Expected) -> tuple[Verdict, Made]:
@@ -101,7 +104,7 @@ def compared(record: Record, then: Expected) -> tuple[Verdict, Made]:
         if needs_builder(wanted.recipe):
             return built_again(record, wanted, then, place)
         debs = fetch(wanted, place, offline=True)
-        found = replace(wanted, lock=verdict.lock_of(record.lock, debs), tools=record.tools)
+        found = replace(wanted, lock=verification.lock_of(record.lock, debs), tools=record.tools)
         ground = lay_parent(record.parent, place) if record.parent else None
         with ExitStack() as running:
             members = make_tree(wanted, debs, place, running, cache=None, ground=ground)
@@ -118,15 +121,15 @@ def built_again(record: Record, wanted: Inputs, then: Expected, place: Path) -> 
             image=record.image,
             build=record.build,
             links=inputs_of(record, found),
-            tools=verdict.tools(record.tools, wanted.tools),
+            tools=verification.tools(record.tools, wanted.tools),
             no_because=recipe.no_because,
         )
         return said, None
     chosen = current().builder("", recipe.builder)
     with ExitStack() as undo:
         reached = undo.enter_context(engine.connect()) if chosen.driver == ENGINE else None
-        way = dockerfile.Way(chosen, undo.enter_context(builders(run_id)), reached, run_id)
-        packed, ground = dockerfile.LAYER_MAKERS[recipe.kind](wanted, place, way, memo=None)
+        way = dockerfile_build.Way(chosen, undo.enter_context(builders(run_id)), reached, run_id)
+        packed, ground = dockerfile_build.LAYER_MAKERS[recipe.kind](wanted, place, way, memo=None)
     return judged(record, wanted, found, then, assemble(wanted, packed, place / "layout", ground), place)
 
 
@@ -139,8 +142,8 @@ def judged(
         image=record.image,
         build=record.build,
         links=(*inputs_of(record, found), *then.links(made)),
-        tools=verdict.tools(record.tools, wanted.tools),
-        differences=tuple(said[: verdict.SHOWN]),
+        tools=verification.tools(record.tools, wanted.tools),
+        differences=tuple(said[: verification.SHOWN]),
         different=len(said),
         seconds=dict(current_run().timeline.seconds),
     )
@@ -152,7 +155,7 @@ def recall(record: Record, folder: Path) -> Inputs:
     """What the build was made of: its recipe as it was then, and its lock. Raises IngredientsMissing."""
     if not record.ingredients:
         raise IngredientsMissing(record.image, record.build)
-    file = ingredients.unpack(current().store, record.ingredients, folder)
+    file = sources_bundle.unpack(current().store, record.ingredients, folder)
     engines = (name for name in ENGINES if name in record.tools)
     recipe = chosen_engine(read(file, record.image, pooled=True), Choice(engine=next(engines, None)))
     return Inputs(
@@ -181,6 +184,6 @@ def inputs_of(record: Record, found: Inputs) -> tuple[Link, ...]:
 @step("compare {made.name}", network=True)
 def compare(made: Image, then: Expected, folder: Path) -> list[str]:
     """What differs from the image of then, by member; nothing where the digests are the same."""
-    said = verdict.differences(current().store, then, made, folder, current_run().log)
+    said = verification.differences(current().store, then, made, folder, current_run().log)
     current().progress.note(f"{len(said)} differences" if said else "the same")
     return said

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from flows.builders.command import buildx, plain
+from flows.builders.buildx_cli import buildx, plain
 from flows.builders.docker import Docker
 from flows.builders.engine import Engine
 from flows.builders.errors import BuilderFailed, BuildxFailed, DigestMismatch
 from flows.image.oci import Image, blob_path
-from rootfs.digests import digest_of_bytes
-from rootfs.platforms import platform_name
-from rootfs.run import Log
+from rootfs.process.run import Log
+from rootfs.system.digests import digest_of_bytes
+from rootfs.system.platforms import platform_name
 
 DOCKERFILE = "FROM base\n"
 

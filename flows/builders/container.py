@@ -6,8 +6,8 @@ import contextlib
 import time
 
 from flows.builders.engine import FAULTS, LABEL, Engine, connect
-from rootfs.builder import BuilderPlan
 from rootfs.errors import BaseforgeError
+from rootfs.recipe.builder import BuilderPlan
 
 NODE = "buildx_buildkit_"  # what buildx puts before a node's name
 LATE = 2.0  # seconds in which an engine may still finish a container that nobody waits for any more

@@ -17,13 +17,8 @@ from typing import Any, Self
 from flows.builders import engine as engines
 from flows.builders.engine import LABEL, Engine, unbroken
 from flows.builders.errors import EngineLost, EngineRefused
-from flows.image.archive import (
-    docker_archive,
-    docker_archive_of_layer,
-    docker_archive_without_layer,
-    oci_archive,
-)
-from flows.image.importer import discard
+from flows.builders.image_import import discard
+from flows.image.archives import docker_archive, docker_archive_of_layer, docker_archive_without_layer, oci_archive
 from flows.image.oci import Image
 
 LOADED = re.compile(r"^Loaded image(?: ID)?: (\S+)$", re.MULTILINE)

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.builders.command import buildx, plain, quoted
+from flows.builders.buildx_cli import buildx, plain, quoted
 from flows.builders.errors import BuilderFailed, BuildxFailed, DockerfileFailed, DockerfileOffline
 from flows.builders.secrets import Secrets
 from flows.image.oci import Image, blob_path
 from rootfs.errors import BaseforgeError, ProgramFailed
-from rootfs.run import Log
+from rootfs.process.run import Log
 
 LONGEST = 3600.0  # seconds a Dockerfile may take
 POLICY = "policy.json"

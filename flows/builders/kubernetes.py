@@ -21,9 +21,9 @@ from ruamel.yaml.error import YAMLError
 
 from flows.builders.engine import LABEL
 from flows.builders.errors import ClusterUnreachable
-from rootfs.builder import BuilderPlan
 from rootfs.errors import BaseforgeError
-from rootfs.run import proxies, run
+from rootfs.process.run import proxies, run
+from rootfs.recipe.builder import BuilderPlan
 
 KUBECTL = "kubectl"
 SPARE = 10.0  # buildx is given the same time: its own two minutes are not what was asked for

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel, to_pascal
 
-from flows.builders.command import buildx
+from flows.builders.buildx_cli import buildx
 from flows.builders.errors import BuildxTooOld, UnknownBuilder
 
 SLOWEST = 30.0  # seconds: buildx itself gives every builder 20 to answer

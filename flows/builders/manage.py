@@ -11,7 +11,7 @@ from typing import get_args
 
 from pydantic import ValidationError
 
-from flows.builders.command import buildx, described
+from flows.builders.buildx_cli import buildx, described
 from flows.builders.engine import connect, context_name
 from flows.builders.errors import (
     BuilderFailing,
@@ -22,11 +22,11 @@ from flows.builders.errors import (
     InvalidBuilder,
     OtherContext,
 )
-from flows.builders.life import DRIVERS
+from flows.builders.lifecycle import DRIVERS
 from flows.builders.listing import RUNNING, Listed, fault_of, find, known, listed, pick
-from rootfs.builder import BuilderPlan, Driver
 from rootfs.errors import nearest
-from rootfs.run import Log
+from rootfs.process.run import Log
+from rootfs.recipe.builder import BuilderPlan, Driver
 
 START = 300.0  # seconds until a builder must be up; its image may have to be pulled
 GONE = ("inactive", "stopped")  # what buildx calls a node that is not there, or does not run

@@ -7,7 +7,7 @@ import ssl
 from urllib.parse import urlsplit
 
 from flows.builders.errors import BuilderUnreachable
-from rootfs.builder import BuilderPlan
+from rootfs.recipe.builder import BuilderPlan
 
 PORT = 1234  # BuildKit's, as in its own examples
 REACH = 10.0  # seconds in which it answers at all

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows.builders.errors import SecretLeaked, SecretUnknown
-from rootfs.run import Log
+from rootfs.process.run import Log
 
 SHORTEST = 8  # bytes: what is shorter is found everywhere by chance
 MASK = "•••"

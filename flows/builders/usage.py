@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pydantic import BaseModel, ConfigDict, Field, computed_field, field_validator
 from pydantic.alias_generators import to_pascal
 
-from flows.builders.command import buildx
+from flows.builders.buildx_cli import buildx
 from flows.builders.engine import context_name
 from flows.builders.errors import BuilderAsleep, BuildxFailed, InvalidBuilder, OtherContext
 from flows.builders.listing import RUNNING, Listed, find, listed, meant

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
-from flows.image.archive import (
+from flows.image.archives import (
     Blobs,
     Entry,
     archive,
@@ -26,15 +26,15 @@ from flows.image.archive import (
     unpacked,
 )
 from flows.image.errors import UnknownFormat
+from flows.image.index import outer_index
 from flows.image.oci import LAYOUT_FILE, index
-from flows.image.several import outer_index
-from rootfs.atomic import atomic_file
-from rootfs.disk import disk_full
 from rootfs.errors import ExportRefused
-from rootfs.merge import members_of, tree_of
-from rootfs.squeeze import squeezed
-from rootfs.tar import frames
-from rootfs.target import require_file
+from rootfs.layer.compress import squeezed
+from rootfs.system.atomic_file import atomic_file
+from rootfs.system.disk import disk_full
+from rootfs.system.target import require_file
+from rootfs.tree.merge import members_of, tree_of
+from rootfs.tree.tar_writer import frames
 
 
 @dataclass(frozen=True)

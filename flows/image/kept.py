@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.image.archive import read_blob
+from flows.image.archives import read_blob
+from flows.image.decompress import plain
+from flows.image.index import Index, join
 from flows.image.oci import LAYOUT_FILE, Image, blob_path, index
-from flows.image.several import Index, join
-from flows.image.unpack import plain
-from flows.store import Store
-from rootfs.pack import Layer
-from rootfs.platforms import platform_of
+from flows.store.base import Store
+from rootfs.layer.pack import Layer
+from rootfs.system.platforms import platform_of
 
 
 def lay_out(store: Store, name: str, manifest_digest: str, architecture: str, layout: Path) -> Image:

@@ -18,10 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from rootfs.digests import digest_of_bytes
-from rootfs.pack import Layer
-from rootfs.parts import ImageSettings
-from rootfs.platforms import platform_of
+from rootfs.layer.pack import Layer
+from rootfs.recipe.sections import ImageSettings
+from rootfs.system.digests import digest_of_bytes
+from rootfs.system.platforms import platform_of
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ValidationError
 
 from flows.publish.errors import RecordDamaged, RecordNewer
 from flows.publish.record import FORMAT
-from flows.store import Store
-from rootfs import formats
+from flows.store.base import Store
+from rootfs.system import document_format
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -39,7 +39,7 @@ def parse(address: str, key: str, data: bytes, model: type[Model]) -> Model:
 def refuse_newer(address: str, key: str, data: bytes) -> None:
     """Raises RecordNewer if the document has a newer format; a damaged one has none."""
     with contextlib.suppress(ValueError, RecursionError):
-        if found := formats.newer(json.loads(data), FORMAT):
+        if found := document_format.newer(json.loads(data), FORMAT):
             raise RecordNewer(address, key, found, FORMAT)
 
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 
 from flows.publish.record import Record
-from flows.store import Store
+from flows.store.base import Store
 from flows.store.errors import InvalidKey
 from flows.store.intact import is_intact
 from rootfs.errors import BaseforgeError, BlobDamaged, BlobMissing

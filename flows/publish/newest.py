@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from flows.publish import documents
 from flows.publish.errors import RecordDamaged, RecordNewer
 from flows.publish.record import FORMAT, Count, Format, Frozen, Part
-from flows.store import Document, Store
+from flows.store.base import Document, Store
 from flows.store.errors import Conflict
-from rootfs.digests import canonical
+from rootfs.system.digests import canonical
 
 FIRST = 1  # the number of the first build: it may have been killed before `latest` could mean it
 HISTORY = 50  # earlier moves that are kept

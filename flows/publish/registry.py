@@ -9,8 +9,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from flows.image.index import Index
 from flows.image.oci import Image
-from flows.image.several import Index
 from flows.publish.errors import (
     InvalidRegistry,
     RegistryAbsent,
@@ -20,9 +20,9 @@ from flows.publish.errors import (
     RegistrySpeaksHttp,
     RegistryUnreachable,
 )
-from rootfs.digests import digest_of_bytes
 from rootfs.errors import BaseforgeError, ProgramFailed, ProgramTimedOut
-from rootfs.run import Log, proxies, run
+from rootfs.process.run import Log, proxies, run
+from rootfs.system.digests import digest_of_bytes
 
 PUSH_TIME = 3600.0  # seconds for a whole image
 ASK_TIME = 120.0  # seconds for a manifest

@@ -6,10 +6,10 @@ import shutil
 from functools import partial
 from pathlib import Path
 
-from flows.store import Store
-from flows.store.checked import CHUNK
-from rootfs.atomic import atomic_file
-from rootfs.disk import disk_full
+from flows.store.base import Store
+from flows.store.verified_stream import CHUNK
+from rootfs.system.atomic_file import atomic_file
+from rootfs.system.disk import disk_full
 
 
 def fetch(store: Store, digest: str, path: Path) -> None:

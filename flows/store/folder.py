@@ -10,24 +10,24 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from flows.store import Document
-from flows.store.checked import checked, copy
+from flows.store.base import Document
 from flows.store.errors import BlobRefused, Conflict, StoreRefused
 from flows.store.fetch import fetch
 from flows.store.intact import is_intact, length
 from flows.store.names import blob_key, document_key, is_plain
-from rootfs import locks, private
-from rootfs.atomic import atomic_file, remove_abandoned
-from rootfs.digests import sha256_of_bytes
-from rootfs.disk import disk_full
+from flows.store.verified_stream import checked, copy
 from rootfs.errors import BlobDamaged, BlobMissing
+from rootfs.system import locks, private
+from rootfs.system.atomic_file import atomic_file, remove_abandoned
+from rootfs.system.digests import sha256_of_bytes
+from rootfs.system.disk import disk_full
 
 LOCK = ".lock"
 READ_ONLY = 0o444  # a blob never changes; the umask takes away from this
 
 
 class FolderStore:
-    """The store in a local or mounted folder, which is made on the first write. See `flows.store.Store`."""
+    """The store in a local or mounted folder, which is made on the first write. See `flows.store.base.Store`."""
 
     def __init__(self, folder: Path, wait: float = locks.WAIT) -> None:
         self.folder, self._wait = folder, wait  # `wait` is how many seconds the store's lock may be held by others

@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import BinaryIO
 
-from flows.store import Store
+from flows.store.base import Store
 from rootfs.errors import BlobDamaged, BlobMissing
 
 

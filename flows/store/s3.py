@@ -21,16 +21,17 @@ from botocore.exceptions import (
     IncompleteReadError,
 )
 
-from flows.store import Document, answers
-from flows.store.checked import checked, copy
+from flows.store import s3_answers
+from flows.store.base import Document
 from flows.store.errors import BlobRefused, Conflict, InvalidStore, StoreUnreachable
 from flows.store.fetch import fetch
 from flows.store.intact import is_intact, length
 from flows.store.names import blob_key, document_key, is_plain
-from flows.store.refusal import code, refusal, status
-from flows.store.upload import PART, put, upload
-from rootfs.disk import disk_full
+from flows.store.s3_errors import code, refusal, status
+from flows.store.s3_upload import PART, put, upload
+from flows.store.verified_stream import checked, copy
 from rootfs.errors import BlobDamaged, BlobMissing
+from rootfs.system.disk import disk_full
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -43,7 +44,7 @@ TAKEN = (409, 412)  # a condition on a write did not hold
 
 
 class S3Store:
-    """The store below a prefix of a bucket, which must be there. See `flows.store.Store`."""
+    """The store below a prefix of a bucket, which must be there. See `flows.store.base.Store`."""
 
     def __init__(self, bucket: str, prefix: str, *, endpoint: str | None = None, region: str | None = None) -> None:
         self.bucket, self.prefix = bucket, f"{prefix}/" if prefix else ""
@@ -66,7 +67,7 @@ class S3Store:
             raise InvalidStore(self.address, str(error)) from error
         except BotoCoreError as error:
             raise refusal(error, self.address, endpoint or "its server") from error
-        answers.watch(client)
+        s3_answers.watch(client)
         return client
 
     @property
@@ -166,7 +167,7 @@ class S3Store:
         answer = self._client.get_object(Bucket=self.bucket, Key=key)
         with contextlib.closing(answer["Body"]) as body:
             data = body.read()
-        answers.require(answer, data)
+        s3_answers.require(answer, data)
         return Document(data, answer["ETag"])
 
     def create_document(self, key: str, data: bytes) -> str:

@@ -8,8 +8,8 @@ import re
 import struct
 from collections.abc import Iterator
 
-from rootfs.scratch.debs import Debs
-from rootfs.scratch.tree import Piece, Tree
+from rootfs.scratch.unpack import Debs
+from rootfs.tree.package_tree import Piece, Tree
 
 PACKAGE = "ca-certificates"
 SHARED = "usr/share/ca-certificates"

@@ -15,14 +15,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from flows.builders import life
+from flows.builders import lifecycle
 from flows.builders.buildx import Buildx
 from flows.builders.engine import Engine, connect
-from flows.image.importer import drop
+from flows.builders.image_import import drop
 from flows.image.oci import Image, assemble
-from rootfs.builder import BuilderPlan
-from rootfs.pack import Layer
-from rootfs.recipe import read
+from rootfs.layer.pack import Layer
+from rootfs.recipe.builder import BuilderPlan
+from rootfs.recipe.recipe import read
 from tests.support.factory import SHELF, Factory
 from tests.support.services.buildkit import IMAGE, build_image, tool
 from tests.support.services.dockerd import dockerd
@@ -69,9 +69,9 @@ def seconds(work: Callable[[], object], engine: Engine, image: Image) -> float:
 def measure(engine: Engine, image: Image, folder: Path) -> tuple[float, float]:
     """Medians of `docker load` and of the import, in seconds."""
     plan = BuilderPlan(lifecycle="ephemeral", options={"image": IMAGE, "network": "none"})
-    taken = life.take(plan, plan.driver, "bench", 1, lambda _: None)
+    taken = lifecycle.take(plan, plan.driver, "bench", 1, lambda _: None)
     try:
-        life.start(taken, lambda _: None)
+        lifecycle.start(taken, lambda _: None)
         builder = Buildx(engine, taken.name, taken.driver, lambda _: None)
         archive = folder / "trixie.tar"
         builder.import_image(image)
@@ -84,7 +84,7 @@ def measure(engine: Engine, image: Image, folder: Path) -> tuple[float, float]:
             loads.append(seconds(lambda: subprocess.run(load, check=True, capture_output=True), engine, image))
             imports.append(seconds(lambda: builder.import_image(image), engine, image))
     finally:
-        life.remove(taken.name, taken.driver)
+        lifecycle.remove(taken.name, taken.driver)
     return statistics.median(loads), statistics.median(imports)
 
 

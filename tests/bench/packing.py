@@ -20,13 +20,13 @@ import zstandard
 
 from flows.builders.docker import Docker, ahead
 from flows.builders.engine import Engine, connect
-from flows.image.importer import drop, import_image
+from flows.builders.image_import import drop, import_image
 from flows.image.oci import assemble
-from rootfs.members import Member, from_tree
-from rootfs.pack import pack
-from rootfs.parts import ImageSettings
-from rootfs.squeeze import LEVEL
-from rootfs.tar import frames
+from rootfs.layer.compress import LEVEL
+from rootfs.layer.pack import pack
+from rootfs.recipe.sections import ImageSettings
+from rootfs.tree.member import Member, from_tree
+from rootfs.tree.tar_writer import frames
 
 ROUNDS = 3
 MIB = 1 << 20

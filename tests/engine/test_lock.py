@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from flows.publish import publication
+from flows.publish import records
 from flows.publish.record import Record
-from flows.store import open_store
-from rootfs.lock import Lock, native_architecture
-from rootfs.platforms import platform_name
+from flows.store.base import open_store
+from rootfs.lock.lock import Lock, native_architecture
+from rootfs.system.platforms import platform_name
 from tests.support.factory import Factory
 
 SMALL = "kind: debootstrap\nsuite: trixie\nvariant: essential\n"
@@ -51,7 +51,7 @@ def test_a_person_gets_what_is_new_since_the_newest_build(site, lock):
         input_digest=f"sha256:{0:064}",
         lock=Lock(releases=lock.releases, packages=tuple(packages[1:])),
     )
-    publication.keep_record(open_store(str(site.folder / "store")), known)
+    records.keep_record(open_store(str(site.folder / "store")), known)
     done = site.run("lock", "small")
     assert sorted(line.split()[1] for line in done.stdout.splitlines()) == sorted([lock.packages[0].name, "bash"])
     assert f"{len(packages)} packages, 2 changes since build 1: {lock.digest}" in done.stderr

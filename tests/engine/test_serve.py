@@ -45,8 +45,8 @@ for name in [*names, *sys.argv[2:]]:
     print(name)
 """
 # `serve` whose patience is short, for what would take minutes.
-HASTY = "from flows import health; health.SOON = {}; health.PATIENCE = 2; health.SELDOM = 1"
-HASTY += "; from flows.cli import main; main(['serve'])"
+HASTY = "from flows.orchestration import health; health.SOON = {}; health.PATIENCE = 2; health.SELDOM = 1"
+HASTY += "; from flows.cli.main import main; main(['serve'])"
 # From now on the scheduler fails.
 BREAK = """
 create trigger broken before insert on flow_run when new.auto_scheduled begin select raise(abort, 'broken'); end;

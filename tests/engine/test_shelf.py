@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rootfs.kind_layer import LayerRecipe
-from rootfs.recipe import read_all
+from rootfs.recipe.layer import LayerRecipe
+from rootfs.recipe.recipe import read_all
 from tests.engine.test_verify import DEBIAN, RUNTIMES
 from tests.support.factory import SHELF, Factory
 

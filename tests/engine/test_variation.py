@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from flows.settings import load
-from flows.store import Store, open_store
-from rootfs import pool
-from rootfs.apt import Apt
-from rootfs.archive import Site
-from rootfs.compare import explain
-from rootfs.lock import native_architecture
-from rootfs.recipe import folder_of, read
+from flows.config.settings import load
+from flows.store.base import Store, open_store
+from rootfs.apt.resolver import Apt
+from rootfs.apt.sources import Site
+from rootfs.lock.lock import native_architecture
+from rootfs.packages import pool
+from rootfs.recipe.recipe import folder_of, read
+from rootfs.tree.compare import explain
 from tests.engine.variation import CLOCK, Cooked, Dish, Machine, cook
 from tests.support.factory import SHELF
 

@@ -51,8 +51,8 @@ def test_a_site_has_its_own_recipes(tool, tmp_path):
 
 
 def test_its_programs_can_be_run(tool):
-    hooks = list((tool.parent.parent / "tools").glob("*/lib/*/site-packages/rootfs/engines/hooks/*"))
-    assert len(hooks) == len(list((CLONE / "rootfs/engines/hooks").iterdir())) > 0
+    hooks = list((tool.parent.parent / "tools").glob("*/lib/*/site-packages/rootfs/bootstrap/hooks/*"))
+    assert len(hooks) == len(list((CLONE / "rootfs/bootstrap/hooks").iterdir())) > 0
     assert [hook for hook in hooks if not os.access(hook, os.X_OK)] == []
 
 

@@ -87,7 +87,7 @@ def test_the_server_and_what_serves_work_in_a_private_folder(site: Factory) -> N
     found = [
         (entry / "cwd").readlink()
         for entry in Path("/proc").glob("[0-9]*")
-        if b"flows.api_server" in _read(entry / "cmdline")
+        if b"flows.orchestration.api_server" in _read(entry / "cmdline")
         and str(site.folder.parent).encode() in _read(entry / "environ")
     ]
     assert found == [site.folder.parent / "home/prefect"]

@@ -18,13 +18,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from flows.choice import Choice
-from flows.inputs import Inputs, chosen_engine
-from flows.session import new_run, session
+from flows.config.options import Choice
+from flows.inputs.resolve import Inputs, chosen_engine
+from flows.runtime.context import new_run, session
 from flows.tasks import assemble, make_tree, pack_tree
-from rootfs.lock import Lock, native_architecture, tool_versions
-from rootfs.recipe import digest, folder_of, read
-from rootfs.whole import lineage_of
+from rootfs.lock.lock import Lock, native_architecture, tool_versions
+from rootfs.recipe.lineage import lineage_of
+from rootfs.recipe.recipe import digest, folder_of, read
 
 ROOT = Path(__file__).parents[2]
 CLOCK = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")

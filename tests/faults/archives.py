@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from rootfs.archive import Site, Source, sources
+from rootfs.apt.sources import Site, Source, sources
 
 SUITE = "trixie"
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import flows.store.s3  # noqa: F401 - once, and not in each process
-from flows.session import new_run
+from flows.runtime.context import new_run
 from tests.support.publishing import NAME, Press
 
 # Where something may change outside of this process, as Python's audit events have it.

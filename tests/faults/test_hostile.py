@@ -18,12 +18,12 @@ MOST = 200 << 20  # bytes
 READ = """
 import json, re, sys
 from pathlib import Path
-from rootfs.closure import Closure
+from rootfs.elf.linkage import Closure
 from rootfs.errors import BaseforgeError
-from rootfs.inventory import Inventory
-from rootfs.lock import Lock
-from rootfs.normalise import dated, normalised
-from rootfs.pack import pack
+from rootfs.tree.inventory import Inventory
+from rootfs.lock.lock import Lock
+from rootfs.tree.normalize import dated, normalised
+from rootfs.layer.pack import pack
 from tests.support.trees import grown
 said = {}
 for archive in sorted(Path(sys.argv[1]).iterdir()):

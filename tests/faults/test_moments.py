@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.publish import integrity, newest, publication
+from flows.publish import integrity, newest
+from flows.publish import records as publication
 from flows.publish.record import Record
-from flows.store import Store
+from flows.store.base import Store
 from tests.faults.moments import go_on, publish
 from tests.support.publishing import NAME, Press
 from tests.support.services.registry import registry

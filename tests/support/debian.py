@@ -20,7 +20,7 @@ from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from rootfs.archive import Site, sources
+from rootfs.apt.sources import Site, sources
 
 SUITE = "trixie"
 POCKETS = ("updates", "security")

@@ -7,7 +7,7 @@ import tarfile
 
 import zstandard
 
-from rootfs.lock import Package
+from rootfs.lock.lock import Package
 
 CONTROL = b"Package: a\nVersion: 1:2\nPriority: optional\nArchitecture: amd64\nDescription: a\n b\n"
 SQUEEZE = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress, ".zst": zstandard.ZstdCompressor().compress}

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from rootfs.lock import Package
+from rootfs.lock.lock import Package
 
 ARCHIVE = "http://archive.example/debian"
 CHANGED = 1_700_000_000  # seconds since 1970: when the files were last changed

@@ -12,26 +12,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
 
-from flows import build, inputs, names
+from flows import build, published_names
+from flows.builders import image_import
 from flows.builders.docker import Docker
-from flows.choice import Choice
-from flows.describe import describe, describe_all
-from flows.finish import published
-from flows.image import importer
+from flows.config.options import Choice
+from flows.config.settings import Settings
+from flows.description import describe, describe_all
+from flows.image.index import Index, join
 from flows.image.oci import Image
-from flows.image.several import Index, join
-from flows.inputs import Inputs
-from flows.part import Part
-from flows.publish import newest, publication
+from flows.inputs import resolve
+from flows.inputs.resolve import Inputs
+from flows.inputs.tree import empty_folder
+from flows.orchestration.step import Step
+from flows.platform_build import Part
+from flows.publish import newest
+from flows.publish import records as publication
 from flows.publish.record import Record, UsedBuilder
-from flows.session import Session, current, new_run, session, store_of
-from flows.settings import Settings
-from flows.smoke import Verdict
-from flows.steps import Step
-from flows.store import Store
+from flows.publish_tasks import published
+from flows.runtime.context import Session, current, new_run, session, store_of
+from flows.smoke.run import Verdict
+from flows.store.base import Store
 from flows.tasks import Packed
-from flows.trees import empty_folder
-from rootfs.closure import Closure
+from rootfs.elf.linkage import Closure
 from tests.support.samples import image_of
 
 NAME = "toy"
@@ -80,7 +82,7 @@ class Press:
         self.write(text, *platforms)
         with self.session(), new_run(NAME):
             choice = Choice(publish=publish)
-            existing = names.already_built.fn(inputs.meant(NAME, choice), choice)
+            existing = published_names.already_built.fn(resolve.meant(NAME, choice), choice)
             return (existing and build.reused(existing)) or self.publish()
 
     def write(self, text: str, *platforms: str) -> None:
@@ -99,7 +101,7 @@ class Press:
 
     def parts(self) -> tuple[Image | Index, Record, list[Part]]:
         """What a run has made before it publishes; the images are in the engine."""
-        wanted = inputs.meant(NAME, Choice())
+        wanted = resolve.meant(NAME, Choice())
         place = empty_folder(self.folder / "made")
         made = [_part(each, empty_folder(place / each.architecture)) for each in wanted.parts]
         if len(made) == 1:
@@ -111,9 +113,9 @@ class Press:
         """The part of housekeeping that moves names; returns the images that needed it."""
         with self.session() as here:
             here.store.sweep()
-            found = names.unfinished(here)
+            found = published_names.unfinished(here)
             for image in found:
-                names.finish.fn(image)
+                published_names.finish.fn(image)
         return found
 
     def newest(self) -> newest.Newest:
@@ -159,7 +161,7 @@ class Press:
 def _part(wanted: Inputs, place: Path) -> Part:
     text = wanted.recipe.model_dump_json().encode()
     made = image_of({"text": text}, place / "image", name=NAME, architecture=wanted.architecture)
-    image_id = importer.import_image(made, Docker(current().engine()))
+    image_id = image_import.import_image(made, Docker(current().engine()))
     packed = Packed(made.layer, {}, Closure(""), "", 0)
     record = describe(wanted, made, packed, UsedBuilder(name="default", driver="docker"), Verdict(()))
     return Part(wanted, made, image_id, packed, record)

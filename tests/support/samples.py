@@ -12,8 +12,8 @@ from pathlib import Path
 import zstandard
 
 from flows.image.oci import Image, Parent, assemble
-from rootfs.pack import Layer
-from rootfs.parts import ImageSettings
+from rootfs.layer.pack import Layer
+from rootfs.recipe.sections import ImageSettings
 
 EPOCH = 1_700_000_000  # 2023-11-14T22:13:20Z
 

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rootfs.engines import Job, open_tree
-from rootfs.lock import Lock
-from rootfs.members import Member, Members
-from rootfs.tarball import TarballRecipe
-from rootfs.tarball_keys import TARBALL
+from rootfs.bootstrap.bootstrapper import Job, open_tree
+from rootfs.lock.lock import Lock
+from rootfs.recipe.tarball import TarballRecipe
+from rootfs.recipe.tarball_keys import TARBALL
+from rootfs.tree.member import Member, Members
 
 
 def recipe(**keys: Any) -> TarballRecipe:

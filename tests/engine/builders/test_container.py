@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from docker.types import DeviceRequest
 
-from flows.builders import container, life
+from flows.builders import container, lifecycle
 from flows.builders.errors import BuilderFailed, BuilderRefused, BuildxMissing
-from rootfs.builder import BuilderPlan
+from rootfs.recipe.builder import BuilderPlan
 from tests.engine.builders.through import builds_the_example, ephemeral, holds_for_every_driver
 from tests.support.services.buildkit import IMAGE
 from tests.support.services.workshop import Workshop
@@ -87,11 +87,11 @@ def test_what_buildx_left_where_it_was_killed_while_it_looked_for_gpus(
 def test_what_a_killed_run_left_is_found_by_its_name(workshop: Workshop) -> None:
     """buildx still has an entry then, which only buildx removes."""
     plan = BuilderPlan(lifecycle="ephemeral", options=OPTIONS)
-    taken = life.take(plan, plan.driver, "killed", 1, print)
-    life.start(taken, print)
+    taken = lifecycle.take(plan, plan.driver, "killed", 1, print)
+    lifecycle.start(taken, print)
     container.remove_leftovers("baseforge-killed-")
     assert workshop.leftovers() == [taken.name]
-    life.remove(taken.name, taken.driver)
+    lifecycle.remove(taken.name, taken.driver)
     assert workshop.leftovers() == []
 
 

@@ -23,14 +23,14 @@ from flows.builders import engine as engines
 from flows.builders.docker import Ahead, Docker, ahead
 from flows.builders.engine import LABEL, Engine, connect
 from flows.builders.errors import DigestMismatch, EngineLost, EngineRefused, EngineUnreachable
+from flows.builders.image_import import drop, import_image, tag
 from flows.image.errors import LayerDamaged
-from flows.image.importer import drop, import_image, tag
 from flows.image.oci import Image, assemble, blob_path
-from rootfs.digests import digest_of_bytes
 from rootfs.errors import BadTree
-from rootfs.members import Member
-from rootfs.pack import pack
-from rootfs.parts import ImageSettings
+from rootfs.layer.pack import pack
+from rootfs.recipe.sections import ImageSettings
+from rootfs.system.digests import digest_of_bytes
+from rootfs.tree.member import Member
 from tests.support.samples import EPOCH, image_of
 from tests.support.services.dockerd import dockerd
 from tests.support.services.relay import relay
@@ -318,8 +318,8 @@ def test_interrupted_packing_leaves_nothing_in_the_engine(tmp_path: Path, probe:
 
 KILLED = """
 import os, signal, sys
-from flows.builders.docker import ahead
-from flows.builders.engine import connect
+from flows.builders.base.docker import ahead
+from flows.builders.base.engine import connect
 with connect() as engine, ahead(engine, sys.argv[1]) as tee:
     for number in range(30):
         tee.write(bytearray(1 << 20))

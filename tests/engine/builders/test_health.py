@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from flows.builders import life
+from flows.builders import lifecycle as life
 from flows.builders.docker import Docker
 from flows.builders.errors import BuilderTooOld
-from flows.image.importer import import_image, tag
-from rootfs.parts import ImageSettings
+from flows.builders.image_import import import_image, tag
+from rootfs.recipe.sections import ImageSettings
 from tests.engine.builders.through import ephemeral
 from tests.support import recipes
 from tests.support.factory import Done, Factory

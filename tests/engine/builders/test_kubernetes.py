@@ -13,12 +13,12 @@ from types import MappingProxyType
 
 import pytest
 
-from flows.builders import kubernetes, life
+from flows.builders import kubernetes, lifecycle
 from flows.builders.buildx import Buildx
 from flows.builders.errors import BuilderFailed, BuilderRefused, ClusterUnreachable
-from flows.builders.life import Taken
-from rootfs import run as door
-from rootfs.builder import BuilderPlan
+from flows.builders.lifecycle import Taken
+from rootfs.process import run as door
+from rootfs.recipe.builder import BuilderPlan
 from tests.engine.builders.through import holds_for_every_driver
 from tests.support.services.buildkit import IMAGE, tool
 from tests.support.services.kubernetes import GONE, Cluster
@@ -57,11 +57,11 @@ def kubeconfig(cluster: Cluster, workshop: Workshop, tmp_path: Path, monkeypatch
 @contextlib.contextmanager
 def made(plan: BuilderPlan, run_id: str) -> Iterator[Taken]:
     """A builder that is created, not started, and removed."""
-    taken = life.take(plan, plan.driver, run_id, 1, print)
+    taken = lifecycle.take(plan, plan.driver, run_id, 1, print)
     try:
         yield taken
     finally:
-        life.remove(taken.name, taken.driver)
+        lifecycle.remove(taken.name, taken.driver)
 
 
 def unreachable(path: Path) -> str:
@@ -82,7 +82,7 @@ def test_an_image_comes_back_as_it_went_in(
     run_id, log = str(uuid.uuid4()), list[str]()
     (tmp_path / "buildkitd.toml").write_text("debug = true\n")
     with made(planned(OPTIONS, config=str(tmp_path / "buildkitd.toml")), run_id) as taken:
-        assert life.start(taken, log.append).startswith("v0.")
+        assert lifecycle.start(taken, log.append).startswith("v0.")
         arrived(cluster, run_id)
         builder = Buildx(workshop.engine, taken.name, taken.driver, log.append)
         holds_for_every_driver(builder, tmp_path, example, monkeypatch, log)
@@ -120,7 +120,7 @@ def test_a_builder_that_cannot_start_says_why(kubeconfig: Path, options: dict[st
     started = time.monotonic()
     with made(planned(options, timeout=4), "bad") as taken:
         with pytest.raises(BuilderFailed, match=f"starting failed: .*{said}") as caught:
-            life.start(taken, print)
+            lifecycle.start(taken, print)
         assert time.monotonic() - started < 15
         assert len(str(caught.value).splitlines()) <= 3
 
@@ -133,7 +133,7 @@ def test_a_cluster_whose_rules_forbid_it(kubeconfig: Path, cluster: Cluster) -> 
         made(planned({"namespace": "strict"}, timeout=4), "forbidden") as taken,
         pytest.raises(BuilderFailed, match=r"FailedCreate: .*violates PodSecurity.*privileged"),
     ):
-        life.start(taken, print)
+        lifecycle.start(taken, print)
     assert cluster.leftovers("strict", wait=GONE) == []
 
 
@@ -143,7 +143,7 @@ def test_without_kubectl_buildx_s_own_words_are_said(kubeconfig: Path, monkeypat
         made(planned({"image": "localhost:1/nothing:1", "timeout": "2s"}), "bad") as taken,
         pytest.raises(BuilderFailed, match="starting failed: expected 1 replicas to be ready, got 0"),
     ):
-        life.start(taken, print)
+        lifecycle.start(taken, print)
 
 
 @pytest.mark.parametrize(
@@ -180,22 +180,22 @@ def test_what_buildx_has_forgotten_is_found_by_its_name(kubeconfig: Path, cluste
     """As when the cluster did not answer while the builder was to be removed."""
     run_id = str(uuid.uuid4())
     with made(planned(), run_id) as taken, made(planned(), "another") as another:
-        life.start(taken, print)
-        life.start(another, print)
+        lifecycle.start(taken, print)
+        lifecycle.start(another, print)
         config = unreachable(kubeconfig)
-        life.remove(taken.name, taken.driver)
+        lifecycle.remove(taken.name, taken.driver)
         assert workshop.leftovers() == [another.name]
         kubeconfig.write_text(config)
         assert len(cluster.get("deployments")) == 2
-        life.remove_all([run_id])
+        lifecycle.remove_all([run_id])
         (left,) = cluster.get("deployments")
         assert left["metadata"]["labels"]["baseforge.run"] == "another"
 
 
 def test_what_a_killed_run_left_is_removed(kubeconfig: Path, cluster: Cluster) -> None:
     run_id = str(uuid.uuid4())
-    taken = life.take(planned(), "kubernetes", run_id, 1, print)
-    life.start(taken, print)
+    taken = lifecycle.take(planned(), "kubernetes", run_id, 1, print)
+    lifecycle.start(taken, print)
     assert len(cluster.get("pods")) == 1
-    life.remove_all([run_id])
+    lifecycle.remove_all([run_id])
     assert cluster.get("deployments") == []

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from flows.builders import life
+from flows.builders import lifecycle as life
 from flows.builders.errors import BuilderDiffers
-from flows.builders.life import Taken
+from flows.builders.lifecycle import Taken
 from flows.builders.listing import find
-from rootfs.builder import BuilderPlan
+from rootfs.recipe.builder import BuilderPlan
 from tests.support.services.buildkit import IMAGE
 from tests.support.services.workshop import Workshop
 

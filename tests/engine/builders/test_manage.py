@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from flows import cli
+from flows.cli import main
 from rootfs.errors import BaseforgeError
 from tests.support.factory import BASEFORGE, Done
 from tests.support.services.buildkit import IMAGE, buildkitd
@@ -26,7 +26,7 @@ REFUSING = "tcp://127.0.0.1:1"
 
 def builder(*words: str) -> Done:
     """What `baseforge builder` does, in this process; an error of the user's as the command line shows it."""
-    result = CliRunner().invoke(cli.app, ["builder", *words])
+    result = CliRunner().invoke(main.app, ["builder", *words])
     if isinstance(result.exception, BaseforgeError):
         return Done(result.exception.status, result.stdout, result.stderr + str(result.exception))
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from flows.builders import life
+from flows.builders import lifecycle
 from flows.builders.buildx import Buildx
-from flows.builders.life import Taken
-from flows.image.importer import drop, import_image
+from flows.builders.image_import import drop, import_image
+from flows.builders.lifecycle import Taken
 from flows.image.oci import Image
-from rootfs.builder import named
+from rootfs.recipe.builder import named
 from tests.support.samples import image_of
 from tests.support.services.buildkit import IMAGE
 from tests.support.services.workshop import Workshop
@@ -47,7 +47,7 @@ def sees(node: str, image: Image) -> bool:
 
 
 def test_each_architecture_goes_to_its_own_node(builder: Buildx, tmp_path: Path) -> None:
-    assert life.start(Taken("two", builder.driver, named("two")), print).startswith("v0.")
+    assert lifecycle.start(Taken("two", builder.driver, named("two")), print).startswith("v0.")
     images = {
         node: image_of({"file": uuid.uuid4().bytes}, tmp_path / node, name=node, architecture=architecture)
         for node, architecture in NODES.items()

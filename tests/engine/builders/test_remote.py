@@ -15,7 +15,7 @@ import pytest
 from flows.builders import buildx
 from flows.builders.buildx import Buildx
 from flows.builders.errors import BuilderFailed, BuilderUnreachable
-from rootfs.run import Log
+from rootfs.process.run import Log
 from tests.engine.builders.through import ephemeral, holds_for_every_driver, samples
 from tests.support.services.buildkit import Buildkitd, buildkitd
 from tests.support.services.workshop import Workshop

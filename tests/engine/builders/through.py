@@ -10,16 +10,17 @@ from typing import Any
 
 import pytest
 
-from flows.builders import Builder, buildx, life
+from flows.builders import buildx, lifecycle
+from flows.builders.base import Builder
 from flows.builders.buildx import Buildx
 from flows.builders.docker import Docker
 from flows.builders.engine import Engine
 from flows.builders.errors import DigestMismatch
-from flows.image.importer import drop, import_image
+from flows.builders.image_import import drop, import_image
 from flows.image.oci import Image
-from rootfs.builder import BuilderPlan
-from rootfs.parts import ImageSettings
-from rootfs.run import Log
+from rootfs.process.run import Log
+from rootfs.recipe.builder import BuilderPlan
+from rootfs.recipe.sections import ImageSettings
 from tests.support.samples import image_of, layered
 
 SETTINGS = ImageSettings(
@@ -39,16 +40,16 @@ TAMPERING = ["FROM base\nLABEL added=1\n", "FROM base\nCOPY Dockerfile /\n", "FR
 
 @contextlib.contextmanager
 def ephemeral(engine: Engine, run_id: str, log: Log, **plan: Any) -> Iterator[Buildx]:
-    """A builder as this plan has it, up for the block, and gone afterwards: what flows/lifecycle.py does for a run."""
+    """A builder as this plan has it, up for the block, and gone afterwards: as a run has one."""
     planned = BuilderPlan.model_validate({"lifecycle": "ephemeral", **plan})
     up = False
     try:
-        taken = life.take(planned, planned.driver, run_id, 1, log)
-        life.start(taken, log)
+        taken = lifecycle.take(planned, planned.driver, run_id, 1, log)
+        lifecycle.start(taken, log)
         up = True
         yield Buildx(engine, taken.name, taken.driver, log)
     finally:
-        life.remove(life.name_of(run_id, 1), planned.driver, late=not up)
+        lifecycle.remove(lifecycle.name_of(run_id, 1), planned.driver, late=not up)
 
 
 def samples(folder: Path, hello: Path) -> list[Image]:

@@ -15,9 +15,9 @@ from flows.builders.engine import Engine
 from flows.image.export import export
 from flows.image.oci import Image
 from flows.store.folder import FolderStore
-from rootfs.digests import digest_of_bytes
 from rootfs.errors import BlobDamaged, DiskFull
-from rootfs.parts import ImageSettings
+from rootfs.recipe.sections import ImageSettings
+from rootfs.system.digests import digest_of_bytes
 from tests.support.samples import image_of
 from tests.support.services.podman import LIMITS, podman
 

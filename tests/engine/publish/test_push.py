@@ -22,7 +22,7 @@ from flows.publish.errors import (
     RegistryUnreachable,
 )
 from flows.publish.registry import Registry, push, tag
-from rootfs.parts import ImageSettings
+from rootfs.recipe.sections import ImageSettings
 from tests.support.samples import image_of
 from tests.support.services.podman import LIMITS, podman
 from tests.support.services.registry import PASSWORD, USER, free_port, registry
@@ -170,6 +170,6 @@ def test_a_tag_that_somebody_else_moves(image: Image, where: Registry, tmp_path:
     )
     skopeo.chmod(0o755)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rootfs.run.SYSTEM_PATH", f"{skopeo.parent}:/usr/bin:/bin")
+        patch.setattr("rootfs.process.run.SYSTEM_PATH", f"{skopeo.parent}:/usr/bin:/bin")
         with pytest.raises(RegistryChanged, match=other.manifest_digest):
             tag(pushed, where, ["latest"])

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from rootfs.apt import Apt
-from rootfs.archive import Site
+from rootfs.apt.resolver import Apt
+from rootfs.apt.sources import Site
 from rootfs.errors import DiskFull
-from rootfs.kind_debootstrap import DebootstrapRecipe
-from rootfs.lock import Lock, native_architecture
+from rootfs.lock.lock import Lock, native_architecture
+from rootfs.recipe.debootstrap import DebootstrapRecipe
 
 NOBODY = 65534
 SOON = 0.25  # of what mmdebstrap takes to resolve a suite, for one recipe more (measured: 0.14, which is 0.9 s)
@@ -84,8 +84,9 @@ def spent() -> float:
 
 def test_an_ordinary_user_gets_the_same_lock(night: Apt, tmp_path: Path) -> None:
     script = (
-        "import sys, pathlib; from rootfs.apt import Apt; from rootfs.archive import Site\n"
-        "from rootfs.kind_debootstrap import DebootstrapRecipe as R; from rootfs.lock import native_architecture as n\n"
+        "import sys, pathlib; from rootfs.apt.resolver import Apt; from rootfs.apt.sources import Site\n"
+        "from rootfs.recipe.debootstrap import DebootstrapRecipe as R\n"
+        "from rootfs.lock.lock import native_architecture as n\n"
         "print(Apt(pathlib.Path(sys.argv[1]), Site(), log=lambda line: None)"
         ".lock(R(name='it', kind='debootstrap', suite='trixie'), pathlib.Path('/'), n()).model_dump_json())"
     )

@@ -4,11 +4,11 @@ import shutil
 
 import pytest
 
-from rootfs import inside
-from rootfs.compare import explain
-from rootfs.members import Member
-from rootfs.pack import pack
-from rootfs.run import run
+from rootfs.layer.pack import pack
+from rootfs.process.run import run
+from rootfs.tree import content_diff
+from rootfs.tree.compare import explain
+from rootfs.tree.member import Member
 
 
 @pytest.fixture
@@ -47,11 +47,11 @@ def test_a_binary(compared):
 def test_a_program_is_told_as_a_program(compared, tmp_path):
     said, _ = compared(program(tmp_path, "hello"), program(tmp_path, "hullo"))
     assert "+hullo" in said or "readelf" in said
-    assert len(said.splitlines()) <= inside.LINES + 2
+    assert len(said.splitlines()) <= content_diff.LINES + 2
 
 
 def test_without_time_it_is_told_in_our_words(compared, monkeypatch):
-    monkeypatch.setattr(inside, "PATIENCE", 0.05)
+    monkeypatch.setattr(content_diff, "PATIENCE", 0.05)
     said, logged = compared(b"\0\1", b"\0\2")
     assert said == "a: content\n    from byte 1 on: was 01, is 02"
     assert "diffoscope" in logged[0]

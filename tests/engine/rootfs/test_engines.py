@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from flows.store import open_store
-from rootfs import pool
-from rootfs.apt import Apt
-from rootfs.archive import Site as Archives
+from flows.store.base import open_store
+from rootfs.apt.resolver import Apt
+from rootfs.apt.sources import Site as Archives
 from rootfs.errors import DiskFull, MaintainerScriptFailed, NeedsRoot, NotTheLock, ProgramFailed, ScriptFailed
-from rootfs.lock import Lock, Package, native_architecture
-from rootfs.slim import Rules, filtered
+from rootfs.lock.lock import Lock, Package, native_architecture
+from rootfs.packages import pool
+from rootfs.tree.filters import Rules, filtered
 from tests.engine.rootfs.trees import Site, as_nobody, recipe_of
 
 
@@ -136,7 +136,7 @@ def test_an_ordinary_user_makes_the_same(site, work, files, monkeypatch):
 
 
 def test_debootstrap_needs_root(site, work, monkeypatch):
-    monkeypatch.setattr("rootfs.engines.debootstrap.is_root", lambda: False)
+    monkeypatch.setattr("rootfs.bootstrap.debootstrap.is_root", lambda: False)
     with pytest.raises(NeedsRoot), site.tree(work, engine="debootstrap", kept=False):
         pass
 

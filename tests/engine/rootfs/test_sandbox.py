@@ -23,15 +23,15 @@ from uuid import uuid4
 
 import pytest
 
-from flows.store import open_store
-from rootfs import pool
-from rootfs.apt import Apt
-from rootfs.archive import Site as Archives
-from rootfs.cgroup import CONTROLLERS, PREFIX, parent_of
-from rootfs.engines import remove_tree
+from flows.store.base import open_store
+from rootfs.apt.resolver import Apt
+from rootfs.apt.sources import Site as Archives
+from rootfs.bootstrap.bootstrapper import remove_tree
 from rootfs.errors import BaseforgeError, FileNotMade, LimitReached, ProgramTimedOut
-from rootfs.lock import Lock, native_architecture
-from rootfs.sandbox import Limits
+from rootfs.lock.lock import Lock, native_architecture
+from rootfs.packages import pool
+from rootfs.process.cgroup import CONTROLLERS, PREFIX, parent_of
+from rootfs.process.sandbox import Limits
 from tests.engine.rootfs.trees import Site, as_nobody, recipe_of
 
 WAYS_OUT = Path(__file__).with_name("ways_out.sh")
@@ -287,7 +287,7 @@ def test_a_script_that_wants_too_much_is_ended_with_a_clear_error(site: Site, bo
 def test_limits_hold_where_no_control_group_can_be_made(
     scratch: Site, monkeypatch: pytest.MonkeyPatch, program: str, wanted: str, setting: str
 ) -> None:
-    monkeypatch.setattr("rootfs.cgroup.CONTROLLERS", ("none",))
+    monkeypatch.setattr("rootfs.process.cgroup.CONTROLLERS", ("none",))
     build = [["perl", "-e", program]]
     with pytest.raises(LimitReached, match=wanted) as caught:
         limited(scratch, Limits(MEMORY, PROCESSES, 120), kind="scratch", build=build, files=FILES)

@@ -12,16 +12,17 @@ from tarfile import SYMTYPE
 
 import pytest
 
-from flows.settings import load
-from flows.store import open_store
-from rootfs import elf, pool
-from rootfs.apt import Apt
-from rootfs.closure import Closure
-from rootfs.engines import Job, open_tree
-from rootfs.lock import Lock
-from rootfs.members import Member
-from rootfs.recipe import folder_of, read
-from rootfs.scratch.recipe import ScratchRecipe
+from flows.config.settings import load
+from flows.store.base import open_store
+from rootfs.apt.resolver import Apt
+from rootfs.bootstrap.bootstrapper import Job, open_tree
+from rootfs.elf import reader
+from rootfs.elf.linkage import Closure
+from rootfs.lock.lock import Lock
+from rootfs.packages import pool
+from rootfs.recipe.recipe import folder_of, read
+from rootfs.recipe.scratch import ScratchRecipe
+from rootfs.tree.member import Member
 from tests.support.factory import SHELF
 
 ARM64 = 183  # e_machine
@@ -65,9 +66,9 @@ def lacking(tree: Tree, without: str = "") -> list[str]:
     return [str(each) for each in closure.missing()]
 
 
-def elves(tree: Tree) -> Iterator[tuple[str, elf.Elf]]:
+def elves(tree: Tree) -> Iterator[tuple[str, reader.Elf]]:
     for path, (member, data) in tree.items():
-        if member.is_file and data.startswith(elf.MAGIC) and (found := elf.read(BytesIO(data))):
+        if member.is_file and data.startswith(reader.MAGIC) and (found := reader.read(BytesIO(data))):
             yield path, found
 
 

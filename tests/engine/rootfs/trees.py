@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rootfs.engines import Job, open_tree
-from rootfs.engines.kept import KEEPING
-from rootfs.kind_debootstrap import DebootstrapRecipe
-from rootfs.lock import Lock, native_architecture
-from rootfs.members import Members
-from rootfs.normalise import normalised
-from rootfs.pack import pack
-from rootfs.sandbox import Limits
-from rootfs.scratch.recipe import ScratchRecipe
-from rootfs.slim import Rules, filtered
+from rootfs.bootstrap.bootstrapper import Job, open_tree
+from rootfs.bootstrap.tree_cache import KEEPING
+from rootfs.layer.pack import pack
+from rootfs.lock.lock import Lock, native_architecture
+from rootfs.process.sandbox import Limits
+from rootfs.recipe.debootstrap import DebootstrapRecipe
+from rootfs.recipe.scratch import ScratchRecipe
+from rootfs.tree.filters import Rules, filtered
+from rootfs.tree.member import Members
+from rootfs.tree.normalize import normalised
 
 SUITE = "trixie"
 ROOMY = Limits()

@@ -20,9 +20,10 @@ from flows.builders import engine as engines
 from flows.builders.docker import Docker
 from flows.builders.engine import Engine, connect
 from flows.builders.errors import EngineLost, EngineRefused
-from flows.image.importer import drop, import_image
-from flows.smoke import Result, container, remove_leftovers, smoke_test
-from rootfs.parts import ImageSettings, SmokeCheck
+from flows.builders.image_import import drop, import_image
+from flows.smoke import container
+from flows.smoke.run import Result, remove_leftovers, smoke_test
+from rootfs.recipe.sections import ImageSettings, SmokeCheck
 from tests.support.samples import image_of
 from tests.support.services.dockerd import dockerd
 
@@ -188,9 +189,9 @@ def test_an_interrupt_leaves_nothing(
 
 KILLED = """
 import sys
-from flows.builders.engine import connect
-from flows.smoke import smoke_test
-from rootfs.parts import SmokeCheck
+from flows.builders.base.engine import connect
+from flows.smoke.run import smoke_test
+from rootfs.recipe.sections import SmokeCheck
 with connect() as engine:
     smoke_test(sys.argv[1], [SmokeCheck(run=("sleep", "600"))], engine, run_label=sys.argv[2])
 """

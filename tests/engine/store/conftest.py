@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from rootfs.run import run
+from rootfs.process.run import run
 from tests.support.services.s3 import S3Server, s3_server  # noqa: F401 - a fixture
 
 pytest.register_assert_rewrite("tests.support.store.suite")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.store import open_store
+from flows.store.base import open_store
 from flows.store.errors import StoreRefused
 from rootfs.errors import DiskFull
-from rootfs.run import run
+from rootfs.process.run import run
 from tests.support.store.suite import pattern
 from tests.support.store.workers import digest_of
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.store import Store, open_store
+from flows.store.base import Store, open_store
 from rootfs.errors import BlobDamaged, DiskFull, PoolDamaged
-from rootfs.lock import Package
-from rootfs.pool import fill, lay_out, lay_out_healed
+from rootfs.lock.lock import Package
+from rootfs.packages.pool import fill, lay_out, lay_out_healed
 from tests.support.mirror import Mirror
 from tests.support.services.s3 import S3Server
 from tests.support.store.suite import pattern

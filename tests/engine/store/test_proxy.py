@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from flows.image.oci import Image
-from flows.publish import integrity, newest, publication
+from flows.publish import integrity, newest, records
 from flows.publish.record import Record
-from flows.store import Store, open_store, s3
+from flows.store import s3
+from flows.store.base import Store, open_store
 from rootfs.errors import NetworkFailure
 from tests.support.samples import image_of
 from tests.support.services.faulty import KINDS, Plan, Proxy, faulty_proxy
@@ -68,11 +69,11 @@ class Site:
 
 def published(store: Store, image: Image, record: Record) -> Record:
     """As a build does it: blobs, reports, the record, and then the document that says which build is newest."""
-    if publication.known(store, record.input_digest):
+    if records.known(store, record.input_digest):
         raise AssertionError("it is known before it is published")
-    publication.keep_blobs(store, image)
-    reports = {name: publication.keep_bytes(store, f"{name} {record.number}".encode()) for name in ("inventory", "log")}
-    return publication.publish(store, record.model_copy(update=reports), "it was built")
+    records.keep_blobs(store, image)
+    reports = {name: records.keep_bytes(store, f"{name} {record.number}".encode()) for name in ("inventory", "log")}
+    return records.publish(store, record.model_copy(update=reports), "it was built")
 
 
 @pytest.fixture
@@ -96,12 +97,12 @@ def test_a_spoiled_request_of_a_publication(site: Site, kind: str) -> None:
             failed += 1
         assert site.proxy.plan.spoiled
         site.proxy.plan = Plan()
-        if not (done := publication.known(site.direct, record.input_digest)):
+        if not (done := records.known(site.direct, record.input_digest)):
             done = published(site.store, image, record)
         else:
-            publication.publish(site.store, done, "it was built")
+            records.publish(site.store, done, "it was built")
         assert integrity.damage(site.direct, done, read=True) == []
-        assert publication.newest_build(site.direct, "toy") == done
+        assert records.newest_build(site.direct, "toy") == done
     assert failed >= REQUESTS // 3
     site.sound()
 
@@ -128,11 +129,11 @@ def test_a_spoiled_request_of_a_large_blob(site: Site, kind: str, tmp_path: Path
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_spoiled_look_tells_nothing_false(site: Site, kind: str) -> None:
-    [record] = publication.fleet(site.direct)
+    [record] = records.fleet(site.direct)
     for first, count in itertools.product(range(3), (1, ATTEMPTS)):
         site.proxy.plan = Plan(kind, first, count)
         try:
-            assert publication.fleet(site.store) == [record]
+            assert records.fleet(site.store) == [record]
             assert integrity.is_whole(site.store, record)
             assert not site.store.has_blob(f"sha256:{first:064}")
         except NetworkFailure:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.store import open_store, s3
+from flows.store import s3
+from flows.store.base import open_store
 from flows.store.errors import Conflict, InvalidStore, StoreRefused, StoreUnreachable
 from rootfs.errors import BaseforgeError, NetworkFailure
 from tests.support.services.s3 import S3Server, serve_s3

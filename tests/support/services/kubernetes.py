@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from flows.image.export import export
-from rootfs.parts import ImageSettings
+from rootfs.recipe.sections import ImageSettings
 from tests.support.samples import image_of
 from tests.support.services.buildkit import IMAGE, tool
 from tests.support.services.dockerd import RUNTIME, lacks_capability

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import boto3
 import pytest
 
-from rootfs.run import run
+from rootfs.process.run import run
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

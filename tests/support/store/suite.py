@@ -21,7 +21,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flows.store import Document, Store
+from flows.store.base import Document, Store
 from flows.store.errors import BlobRefused, Conflict, InvalidKey
 from rootfs.errors import BlobDamaged, BlobMissing
 from tests.support.store.workers import ABSENT, Opener, count_up, create, digest_of, put, put_until_stopped, replace

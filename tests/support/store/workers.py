@@ -8,7 +8,7 @@ import io
 import time
 from collections.abc import Callable
 
-from flows.store import Store
+from flows.store.base import Store
 from flows.store.errors import Conflict
 
 Opener = Callable[[], Store]  # opens the same store again; can be sent to another process

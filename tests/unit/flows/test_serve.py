@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from flows.config.settings import Settings
 from flows.serve import deployments
-from flows.settings import Settings
 
 FILE = Path(__file__).parents[3] / "deploy/prefect.yaml"
 

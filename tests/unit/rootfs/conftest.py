@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from rootfs.apt import Apt
-from rootfs.archive import Site
-from rootfs.kind_debootstrap import DebootstrapRecipe
-from rootfs.lock import Lock
+from rootfs.apt.resolver import Apt
+from rootfs.apt.sources import Site
+from rootfs.lock.lock import Lock
+from rootfs.recipe.debootstrap import DebootstrapRecipe
 from tests.support.debian import POCKETS, SUITE, Archive, Deb, Served, Signer, served, signer
 from tests.support.mirror import mirror  # noqa: F401 - a fixture
 

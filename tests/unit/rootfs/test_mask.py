@@ -8,10 +8,10 @@ import pickle
 import pytest
 from pydantic import TypeAdapter
 
-from flows.logs import mask_logs
+from flows.orchestration.log_masking import mask_logs
 from rootfs.errors import ArchiveUnreachable, BaseforgeError, RecipeInvalid
-from rootfs.fields import Source, without_credentials
 from rootfs.mask import masked, masked_values
+from rootfs.recipe.types import Source, without_credentials
 
 MASKED = {
     "http://joe:pw@a.example/x": "http://***@a.example/x",

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from rootfs.engines import Job, open_tree
-from rootfs.lock import Lock, Package
-from rootfs.members import Member
-from rootfs.recipe import folder_of, read
+from rootfs.bootstrap.bootstrapper import Job, open_tree
+from rootfs.lock.lock import Lock, Package
+from rootfs.recipe.recipe import folder_of, read
+from rootfs.tree.member import Member
 from tests.support.debian import Deb, made
 
 LINKER = "/lib64/ld-linux-x86-64.so.2"

@@ -1,0 +1,64 @@
+"""Which builder an image is imported through, and why that one."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from flows.builders.engine import context_name
+from flows.builders.errors import BuildxMissing
+from flows.builders.lifecycle import ENGINE, existing_driver
+from flows.builders.listing import selected
+from flows.config.settings import Settings
+from rootfs.recipe.builder import BuilderPlan, named
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A plan, and who wanted it so."""
+
+    plan: BuilderPlan
+    driver: str
+    why: str
+
+    @property
+    def title(self) -> str:
+        """What a person calls it."""
+        return self.plan.name or self.driver
+
+    @property
+    def key(self) -> str:
+        """The same for plans that one builder serves."""
+        return self.plan.model_dump_json()
+
+
+def choose(option: str, recipe: BuilderPlan | None, settings: Settings) -> Chosen:
+    """The first that is said counts: `--builder`, BUILDX_BUILDER, the recipe, the site's setting, the selected builder.
+
+    Else it is the engine itself. As for `docker buildx build`, and other than for `docker build`, a selected builder
+    counts. A name means one of the site's `builders`, else one that buildx knows. Raises UnknownBuilder, OtherContext,
+    BuildxMissing and BuildxFailed.
+    """
+    said = [
+        (named(option) if option else None, "--builder"),
+        (named(variable) if (variable := os.environ.get("BUILDX_BUILDER")) else None, "BUILDX_BUILDER"),
+        (recipe, "the recipe"),
+        (named(settings.builder) if settings.builder else None, "the setting `builder`"),
+    ]
+    plan, why = next(((plan, why) for plan, why in said if plan), (None, ""))
+    if plan is None:
+        return _selected()
+    if plan.lifecycle == "existing" and plan.name in settings.builders:
+        plan = settings.builders[plan.name]
+    driver = existing_driver(plan.name) if plan.lifecycle == "existing" else plan.driver
+    return Chosen(plan, driver, why)
+
+
+def _selected() -> Chosen:
+    try:
+        name, driver = selected()
+    except BuildxMissing:
+        name, driver = context_name(), ENGINE
+    if driver == ENGINE:
+        return Chosen(named(name), driver, "default: the engine of the current docker context")
+    return Chosen(named(name), driver, "selected with `builder use`")

@@ -1,0 +1,305 @@
+"""What this machine has and lacks for building, with a hint for each problem."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import getpass
+import os
+import platform
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from flows.builders.buildx_cli import buildx
+from flows.builders.engine import connect
+from flows.builders.select import choose
+from flows.config.paths import data_folder
+from flows.config.settings import Settings
+from flows.orchestration import local_server
+from flows.store.base import open_store
+from flows.store.folder import FolderStore
+from rootfs.apt import credentials
+from rootfs.apt.sources import Site, suites
+from rootfs.bootstrap.bootstrapper import is_root
+from rootfs.errors import BaseforgeError
+from rootfs.lock.lock import native_architecture, package_versions
+from rootfs.mask import masked
+from rootfs.process import emulation
+from rootfs.process.cgroup import group
+from rootfs.process.run import run
+from rootfs.process.sandbox import Limits, for_commands, for_trees
+from rootfs.system.platforms import PLATFORMS, platform_name
+from rootfs.system.private import user_name
+
+SCRIPTS = Path("/usr/share/debootstrap/scripts")
+STATUS = Path("/proc/self/status")
+MEMORY = Path("/proc/meminfo")
+SUBUIDS = Path("/etc/subuid")
+
+CAP_SYS_ADMIN = 21  # capabilities(7): may mount
+DISK = 2 << 30  # bytes: a tree, its layer and its tar, with some to spare
+MEMORY_NEEDED = 512 << 20  # bytes: apt's and the compressor's, two builds at once
+
+SETUP = "sudo ./baseforge setup"
+
+# Debian packages: what each is for, and whether every build needs it.
+PACKAGES = {
+    "apt": ("every image of packages", True),
+    "mmdebstrap": ("every image of packages", True),
+    "bubblewrap": ("running a recipe's commands and scripts in a sandbox", True),
+    "gpgv": ("checking the archives' signatures", True),
+    "distro-info-data": ("the names of the suites", True),
+    "debootstrap": ("recipes with `engine: debootstrap`", False),
+    "skopeo": ("pushing to a registry", False),
+    "gcc": ("recipes that compile C, as hello does", False),
+    "libc6-dev": ("recipes that compile C, as hello does", False),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: what was found, whether it will do, whether every build needs it, and what to do if not."""
+
+    name: str
+    found: str
+    ok: bool
+    needed: bool
+    hint: str
+
+
+def report(settings: Settings) -> list[Finding]:
+    """Look at everything that builds need with these settings. Never raises."""
+    return [
+        _python(),
+        Finding("Prefect", version("prefect"), True, True, ""),
+        _server(),
+        _engine(),
+        _buildx(),
+        _builder(settings),
+        *(_package(name, use, needed) for name, (use, needed) in PACKAGES.items()),
+        *_distributions(settings.site),
+        _credentials(settings.site),
+        _scripts(),
+        _rights(),
+        _emulation(),
+        _namespaces(),
+        _sandbox(settings.limits),
+        _data(),
+        _store(settings),
+        _disk(settings.work),
+        _memory(),
+    ]
+
+
+def _python() -> Finding:
+    return Finding("Python", f"{platform.python_version()} ({platform.machine()})", True, True, "")
+
+
+def _server() -> Finding:
+    """The Prefect server that nights depend on: whether it runs, and whether its services do their work."""
+    try:
+        local = None if "PREFECT_API_URL" in os.environ else local_server.running()
+        if local:
+            os.environ |= local.environment()  # before Prefect is imported
+    except BaseforgeError as problem:
+        return Finding("Prefect server", _sentence(problem), False, True, problem.hint)
+    if not local and "PREFECT_API_URL" not in os.environ:
+        return Finding("Prefect server", "not running; what needs it starts it", True, False, "")
+    local_server.import_prefect()
+    from flows.orchestration import health
+
+    with local_server.settings_of(address := os.environ["PREFECT_API_URL"]):
+        state = asyncio.run(health.look())
+    said = [masked(address), state.problem or f"{state.scheduled} runs scheduled"]
+    if state.late:
+        said.append(f"{state.late} runs late: `baseforge serve` begins what is due")
+    if local and (errors := local_server.log_errors()):
+        said.append(f"{errors} errors in {local_server.log_file()}, which ends with: {local_server.log_end(1)[0]}")
+    hint = "No night happens like this: `baseforge stop`, and `baseforge serve` starts it anew."
+    return Finding("Prefect server", ", ".join(said), not state.problem, bool(state.problem), hint)
+
+
+def _engine() -> Finding:
+    try:
+        with connect() as engine:
+            images = "containerd's image store" if engine.containerd else "classic image store"
+            return Finding("Docker engine", f"{engine.version} at {engine.endpoint}, {images}", True, True, "")
+    except BaseforgeError as problem:
+        hint = f"{SETUP} starts this machine's; DOCKER_HOST or `docker context use` names another."
+        if os.strerror(errno.EACCES) in problem.message:
+            hint = f"sudo usermod --append --groups docker {_user()} && newgrp docker"
+        return Finding("Docker engine", _sentence(problem), False, True, hint)
+
+
+def _buildx() -> Finding:
+    hint = "For all builders but the engine itself: install docker-buildx, or put it into ~/.docker/cli-plugins."
+    try:
+        words = buildx("version").split()
+    except BaseforgeError as problem:
+        return Finding("buildx", problem.message, False, False, hint)
+    return Finding("buildx", words[1] if len(words) > 1 else "there", True, False, hint)
+
+
+def _builder(settings: Settings) -> Finding:
+    """The one that images go through where neither the command line nor the recipe names another."""
+    try:
+        chosen = choose("", None, settings)
+    except BaseforgeError as problem:
+        hint = problem.hint or "`baseforge builder list` shows all builders and what is wrong with them."
+        return Finding("builder", _sentence(problem), False, True, hint)
+    kind = f"{chosen.driver}, {chosen.plan.lifecycle}"
+    return Finding("builder", f"{chosen.title} ({kind}): {chosen.why}", True, True, "")
+
+
+def _sentence(problem: BaseforgeError) -> str:
+    return f"{problem.where}: {problem.message}" if problem.where else problem.message
+
+
+def _package(name: str, use: str, needed: bool) -> Finding:
+    try:
+        return Finding(name, package_versions((name,))[name], True, needed, "")
+    except BaseforgeError:
+        return Finding(name, "not installed", False, needed, f"For {use}: {SETUP}")
+
+
+def _distributions(site: Site) -> Iterator[Finding]:
+    """A distribution's keyring, and which of its suites are known by name."""
+    for name in ("debian", "ubuntu"):
+        known = [suite for suite in suites(name) if suite not in ("sid", "experimental")]
+        found = f"{len(known)} known, the newest {known[-1]}" if known else "none known"
+        yield Finding(f"{name} suites", found, bool(known), False, f"Their names are in distro-info-data: {SETUP}")
+        try:
+            yield Finding(f"{name} keyring", str(site.keyring(name)), True, False, "")
+        except BaseforgeError as problem:
+            yield Finding(f"{name} keyring", problem.message, False, False, f"For {name}'s suites: {SETUP}")
+
+
+def _credentials(site: Site) -> Finding:
+    """For how many machines we have a name and a password, as archives may want them."""
+    try:
+        known = {entry.host for entry in site.transfers().credentials.entries}
+    except BaseforgeError as problem:
+        return Finding("credentials", _sentence(problem), False, True, problem.hint)
+    closed = "".join(f"; {file} is not for us" for file in credentials.unreadable())
+    return Finding("credentials", f"for {len(known)} hosts of archives{closed}", True, False, "")
+
+
+def _scripts() -> Finding:
+    """Whether debootstrap knows the suites of the shelf: Debian 12's own does not know noble."""
+    lacking = [suite for suite in ("noble", "trixie") if not (SCRIPTS / suite).exists()]
+    found = f"without {', '.join(lacking)}" if lacking else "noble, trixie and older"
+    hint = f"`engine: mmdebstrap` needs no script; on Debian {SETUP} brings a newer debootstrap."
+    return Finding("debootstrap scripts", found, not lacking, False, hint)
+
+
+def _rights() -> Finding:
+    """Root must be able to mount; an ordinary user gets that in a user namespace."""
+    if not is_root():
+        hint = "Only `engine: debootstrap` needs root: run with sudo for it."
+        return Finding("root", f"no, {_user()} (uid {os.geteuid()})", False, False, hint)
+    capabilities = re.search(r"^CapEff:\s*([0-9a-f]+)$", STATUS.read_text(), re.MULTILINE)
+    if capabilities and int(capabilities[1], 16) >> CAP_SYS_ADMIN & 1:
+        return Finding("root", "yes, with CAP_SYS_ADMIN", True, True, "")
+    hint = "Builds mount: give this container CAP_SYS_ADMIN, or run as an ordinary user with user namespaces."
+    return Finding("root", "yes, but without CAP_SYS_ADMIN", False, True, hint)
+
+
+def _namespaces() -> Finding:
+    """What a build is contained in, tried out; an ordinary user needs subordinate ids besides (subuid(5))."""
+    try:
+        run(["true"], contained="with owners" if _has_subuids() else True, timeout=10)
+    except BaseforgeError as problem:
+        hint = "Run with sudo, or allow them (sysctl user.max_user_namespaces and kernel.*unprivileged_userns*)."
+        return Finding("namespaces", " ".join((problem.output or problem.message).split()), False, True, hint)
+    if is_root() or _has_subuids():
+        return Finding("namespaces", "mounts and processes of a build are its own", True, True, "")
+    ids = f"sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {_user()}"
+    return Finding("namespaces", "no subordinate ids, or no newuidmap", False, True, f"{SETUP} && {ids}")
+
+
+def _sandbox(limits: Limits) -> Finding:
+    """Whether a recipe's commands and scripts can be run in a sandbox, tried out, and how its limits hold."""
+    owners = is_root() or _has_subuids()
+    try:
+        with TemporaryDirectory(prefix="baseforge-") as folder:
+            view = for_trees(Path(folder), limits) if owners else for_commands(Path(folder), limits)
+            run(["true"], contained=view, timeout=10)
+    except BaseforgeError as problem:
+        hint = f"{SETUP} installs bubblewrap, which needs the namespaces above and a /proc that nothing covers."
+        return Finding("sandbox", " ".join((problem.output or problem.message).split()), False, True, hint)
+    with group(limits.memory, limits.processes) as limited:
+        how = "together, by a control group" if limited else "each: no control group can be made here"
+    found = f"{_size(limits.memory)} of memory and {limits.processes} processes {how}; {limits.seconds:g} s"
+    hint = "Limits hold for each process alone: build as root, or in a delegated control group, to limit all together."
+    return Finding("sandbox", found, limited is not None, False, hint)
+
+
+def _emulation() -> Finding:
+    """Which other machines' programs run here, as recipes with `platforms` of packages need it."""
+    own = native_architecture()
+    found = [platform_name(each) for each in PLATFORMS if each != own and emulation.runs(each)]
+    hint = f"For recipes with `platforms` whose scripts or smoke checks have to run: {SETUP} --emulation"
+    return Finding("other platforms", ", ".join(found) or "none run here", "linux/arm64" in found, False, hint)
+
+
+def _user() -> str:
+    """Our name, or the number of one without a name, as in many a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.geteuid())
+
+
+def _has_subuids() -> bool:
+    owners = {line.split(":")[0] for line in SUBUIDS.read_text().splitlines()} if SUBUIDS.exists() else set()
+    return bool(owners & {_user(), str(os.geteuid())}) and shutil.which("newuidmap") is not None
+
+
+def _data() -> Finding:
+    """Whether the data folder is this user's, as builds want it."""
+    folder = data_folder()
+    try:
+        owner = folder.stat().st_uid
+    except OSError:  # a build makes it
+        owner = os.geteuid()
+    if owner == os.geteuid():
+        return Finding("data folder", str(folder), True, True, "")
+    hint = "With sudo: sudo -H. Or name another: BASEFORGE_HOME."
+    return Finding("data folder", f"{folder} belongs to {user_name(owner)}", False, True, hint)
+
+
+def _store(settings: Settings) -> Finding:
+    """Whether a store in a folder is one that builds take. Nothing is asked of one in S3."""
+    try:
+        store = open_store(settings.store, endpoint=settings.s3_endpoint or None, region=settings.s3_region or None)
+        if isinstance(store, FolderStore):
+            store.list_folders("images")
+    except BaseforgeError as problem:
+        return Finding("store", _sentence(problem), False, True, problem.hint)
+    return Finding("store", settings.store, True, True, "")
+
+
+def _disk(work: Path) -> Finding:
+    if not work.is_dir():
+        hint = "Make it, or name another: `work` in baseforge.toml (BASEFORGE_WORK)."
+        return Finding("work folder", f"there is no folder {work}", False, True, hint)
+    free = shutil.disk_usage(work).free
+    hint = "Free some, or set `work` in baseforge.toml (BASEFORGE_WORK) to a folder with more."
+    return Finding("work folder", f"{_size(free)} free in {work}", free >= DISK, False, hint)
+
+
+def _memory() -> Finding:
+    line = re.search(r"^MemAvailable:\s*(\d+) kB$", MEMORY.read_text(), re.MULTILINE)
+    free = int(line[1]) << 10 if line else 0
+    return Finding(
+        "memory", f"{_size(free)} available", free >= MEMORY_NEEDED, False, "Builds may be killed: free some."
+    )
+
+
+def _size(number: int) -> str:
+    return f"{number / (1 << 30):.1f} GiB"

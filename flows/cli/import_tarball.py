@@ -1,0 +1,161 @@
+"""The command `baseforge import`: any distribution's tarball as an image, by a recipe that nobody has to write."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, cast
+
+import typer
+from pydantic import ValidationError
+
+from flows.cli import output
+from flows.config.options import Choice
+from flows.config.paths import cache_folder, make_data_folder
+from flows.config.settings import Settings, load
+from flows.orchestration import local_server
+from flows.runtime.context import session, store_of
+from flows.runtime.progress import Progress
+from flows.runtime.workdir import work_folder
+from rootfs.errors import ImportRefused, SourceMismatch, SourceMissing, TarballRefused
+from rootfs.packages.tarball_source import Download, download
+from rootfs.recipe.tarball import TarballRecipe
+from rootfs.recipe.tarball_keys import LARGEST, MOST, TARBALL, is_address
+
+STREAM = "-"
+Patterns = list[str] | None
+
+
+def import_(  # noqa: PLR0913, PLR0917 - each is an option
+    name: Annotated[str, typer.Argument(metavar="NAME", help="what the image shall be called")],
+    source: Annotated[str, typer.Argument(metavar="FILE|URL|-", help="a root filesystem as tar; - is standard input")],
+    sha256: Annotated[str | None, typer.Option(metavar="HEX", help="what the archive must hash to")] = None,
+    setuid: Annotated[
+        Patterns, typer.Option(metavar="PATTERN", help="files that may be set-uid or set-gid; repeatable")
+    ] = None,
+    leave_out: Annotated[Patterns, typer.Option(metavar="PATTERN", help="paths to leave out; repeatable")] = None,
+    unlinked: Annotated[
+        Patterns, typer.Option(metavar="PATTERN", help="files that may lack libraries; repeatable")
+    ] = None,
+    devices: Annotated[bool, typer.Option("--devices", help="keep the usual devices in /dev")] = False,
+    largest: Annotated[int, typer.Option(metavar="BYTES", help="how much it may be unpacked")] = LARGEST,
+    most: Annotated[int, typer.Option(metavar="N", help="how many members it may have")] = MOST,
+    cmd: Annotated[str, typer.Option(metavar="WORDS", help="the command that a container starts with")] = "",
+    smoke: Annotated[Patterns, typer.Option(metavar="WORDS", help="a command that must work; repeatable")] = None,
+    platform: Annotated[str, typer.Option(metavar="PLATFORM", help="what it is for, if not this machine's own")] = "",
+    builder: Annotated[str, typer.Option(metavar="NAME", help="import through this builder")] = "",
+    force: Annotated[bool, typer.Option("--force", help="build even what is unchanged")] = False,
+    no_publish: Annotated[bool, typer.Option("--no-publish", help="make and test the image, keep no build")] = False,
+    recipes: Annotated[Path | None, typer.Option(metavar="DIR", help="the folder of recipes")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON document on standard output")] = False,
+) -> None:
+    """Make an image of a tarball: checked, tested and published as any other, but without a recipe to keep."""
+    settings, choice = load(recipes), Choice(builder=builder, force=force, publish=not no_publish)
+    if (settings.recipes / f"{name}.yaml").exists():
+        raise ImportRefused(name, f"there is a recipe of this name in {settings.recipes}")
+    keys: dict[str, Any] = {"devices": devices, "largest": largest, "most": most}
+    keys |= {"platforms": [platform]} if platform else {}
+    keys |= {"setuid": setuid or (), "leave_out": leave_out or (), "unlinked": unlinked or ()}
+    keys |= {"image": {"cmd": _words(name, cmd)}, "smoke": [{"run": _words(name, check)} for check in smoke or ()]}
+    recipe = _recipe(name, source, sha256, keys)
+    make_data_folder()
+    digest = _kept(settings, recipe, source)
+    with (
+        _written(recipe, digest, settings) as here,
+        session(here, Progress()) as held,
+        local_server.connected(here.server),
+    ):
+        from flows.build import attempt
+
+        if status := output.builds([attempt(name, choice)], here, held.progress, as_json):
+            raise typer.Exit(status)
+
+
+def _words(name: str, line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise ImportRefused(name, f"{line!r} is no command: {error}") from error
+
+
+def _recipe(name: str, source: str, sha256: str | None, keys: dict[str, Any]) -> TarballRecipe:
+    """What a recipe would say, but for the sha256 where nobody has said it. Raises ImportRefused.
+
+    However the archive came, the recipe names it in one way: the same bytes are the same image.
+    """
+    place = source if is_address(source) else TARBALL
+    said = {"name": name, "kind": "tarball", "source": place, "sha256": sha256 or "0" * 64, **keys}
+    try:
+        recipe = TarballRecipe.model_validate_json(json.dumps(said))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        why = str(first.get("ctx", {}).get("error", first["msg"]))
+        raise ImportRefused(name, f"{first['loc'][0]}: {why}" if first["loc"] else why) from error
+    return recipe if sha256 else recipe.model_copy(update={"sha256": None})
+
+
+def _kept(settings: Settings, recipe: TarballRecipe, source: str) -> str:
+    """The archive's digest, once the store has it. Raises SourceMismatch, and what reading or downloading raises."""
+    store, said = store_of(settings), f"sha256:{recipe.sha256}" if recipe.sha256 else None
+    if said and is_address(source) and store.has_blob(said):
+        return said
+    found: list[str] = []
+    if is_address(source):
+        cache, transfers = cache_folder() / "partial", settings.site.transfers()
+        wanted = Download(source, recipe.largest, cache, Progress().detail, transfers)
+        download(wanted, lambda got: found.append(store.put_blob(got.whole())))
+    else:
+        with _opened(source) as stream:
+            found.append(store.put_blob(cast(BinaryIO, _Limited(stream, source, recipe.largest))))
+    if said and found != [said]:
+        raise SourceMismatch(source, said.removeprefix("sha256:"), found[0].removeprefix("sha256:"))
+    return found[0]
+
+
+@contextmanager
+def _opened(source: str) -> Iterator[BinaryIO]:
+    """The archive as a stream. Raises SourceMissing."""
+    if source == STREAM:
+        if sys.stdin is None or sys.stdin.isatty():
+            raise SourceMissing(source, "standard input is a terminal, or closed")
+        yield sys.stdin.buffer
+        return
+    try:
+        file = Path(source).open("rb")  # noqa: SIM115 - closed below; what the block raises is not about the file
+    except (OSError, ValueError) as error:
+        raise SourceMissing(source, str(error)) from error
+    with file:
+        yield file
+
+
+class _Limited:
+    """A stream that must come to an end."""
+
+    def __init__(self, stream: BinaryIO, name: str, largest: int) -> None:
+        self._stream, self._name, self._largest, self._size = stream, name, largest, 0
+
+    def read(self, size: int = -1) -> bytes:
+        """As a file's. Raises TarballRefused, SourceMissing."""
+        try:
+            data = self._stream.read(size)
+        except OSError as error:
+            raise SourceMissing(self._name, error.strerror or str(error)) from error
+        self._size += len(data)
+        if self._size > self._largest:
+            raise TarballRefused.too_large(self._largest)
+        return data
+
+
+@contextmanager
+def _written(recipe: TarballRecipe, digest: str, settings: Settings) -> Iterator[Settings]:
+    """Settings with a folder of recipes that has just this one, while the block lasts."""
+    said = recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"name"})
+    said["sha256"] = digest.removeprefix("sha256:")
+    with work_folder(settings.work, str(uuid.uuid4())) as folder:
+        (folder / f"{recipe.name}.yaml").write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n")
+        yield settings.model_copy(update={"recipes": folder})

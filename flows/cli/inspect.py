@@ -1,0 +1,62 @@
+"""The commands that only look at what is in the store: list, show, log, export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli import output
+from flows.config.settings import load
+from flows.publish import newest, records
+from flows.runtime.context import store_of
+from rootfs.errors import PlatformMissing
+from rootfs.system.target import require_file
+
+Recipes = Annotated[Path | None, typer.Option("--recipes", metavar="DIR", help="the folder of recipes")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON document on standard output")]
+
+
+def list_(recipes: Recipes = None, as_json: Json = False) -> None:
+    """The images in the store, each with its newest build; exit status 1 where a record cannot be read."""
+    if status := output.listing(records.fleet(store_of(load(recipes))), as_json):
+        raise typer.Exit(status)
+
+
+def show(
+    reference: Annotated[str, typer.Argument(metavar="IMAGE[@BUILD]")], recipes: Recipes = None, as_json: Json = False
+) -> None:
+    """One build: its digests, sizes, seconds and smoke test; and which build `latest` means, since when, and why."""
+    store = store_of(load(recipes))
+    record = records.build_of(store, reference)
+    output.one(record, newest.readable(store, record.image), as_json)
+
+
+def log(reference: Annotated[str, typer.Argument(metavar="IMAGE[@BUILD]")], recipes: Recipes = None) -> None:
+    """What the programs of a build printed; without a build, of the newest run, failed ones too."""
+    output.log(store_of(load(recipes)), reference)
+
+
+def export(
+    reference: Annotated[str, typer.Argument(metavar="IMAGE[@BUILD]")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="NAME.tar.zst, NAME.tar or NAME.oci.tar")],
+    platform: Annotated[str, typer.Option(metavar="PLATFORM", help="only what is for this, such as linux/arm64")] = "",
+    recipes: Recipes = None,
+) -> None:
+    """Write a build to a file: its rootfs (.tar.zst, .tar) or its image (.oci.tar, for docker load and podman load)."""
+    from flows.image.export import export as write
+
+    require_file(file)
+    store = store_of(load(recipes))
+    record = records.build_of(store, reference)
+    digests = {each.platforms[0]: each.manifest_digest for each in (record.own, *record.parts)}
+    if platform and platform not in digests:
+        raise PlatformMissing(record.image, platform, record.platforms)
+    part = digests[platform] if platform else record.own.manifest_digest
+    write(store, part, file, reference=f"{record.image}:{record.build}", index="" if platform else record.index)
+    typer.echo(f"{file}: {record.image}@{record.build}", err=True)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "show": show, "log": log, "export": export}

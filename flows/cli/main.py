@@ -1,0 +1,280 @@
+"""The command line: a thin door. Options in, one line or one JSON document out, an exit status that means something."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from flows.cli import builder as commands
+from flows.cli import import_tarball, inspect, output
+from flows.cli.builder_output import say
+from flows.cli.inspect import Json, Recipes
+from flows.config.options import Choice
+from flows.config.paths import check_data_folder, known_error, server_folder
+from flows.config.settings import load
+from flows.orchestration import local_server, lost_server
+from flows.orchestration.log_masking import masked_traceback
+from flows.publish import records as publication
+from flows.runtime import signals
+from flows.runtime.context import session
+from flows.runtime.progress import Progress
+from rootfs.errors import BaseforgeError, ExportRefused
+from rootfs.process.run import become
+from rootfs.recipe.parents import parents_first
+from rootfs.recipe.recipe import find, images_of, read
+from rootfs.system.platforms import architecture_of
+from rootfs.system.target import require_file
+from rootfs.system.text import is_unicode, printable
+
+INTERRUPTED = 130  # what typer makes of KeyboardInterrupt: 128 + SIGINT, as shells have it
+
+app = typer.Typer(
+    name="baseforge",
+    help="A base-image factory: from a recipe to a tested, published image.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+app.add_typer(commands.app, name="builder")
+app.command("import")(import_tarball.import_)
+
+Builder = Annotated[str, typer.Option("--builder", metavar="NAME", help="import through this builder")]
+Offline = Annotated[
+    bool, typer.Option("--offline", help="ask no archive: take the package lists and packages that are there")
+]
+Platforms = Annotated[
+    list[str] | None,
+    typer.Option("--platform", metavar="PLATFORM", help="build for this, such as linux/arm64; repeatable"),
+]
+Engine = Annotated[Literal["mmdebstrap", "debootstrap"] | None, typer.Option(help="make the tree with this engine")]
+
+
+@app.command()
+def build(
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE…", help="names of recipes")],
+    builder: Builder = "",
+    platform: Platforms = None,
+    engine: Engine = None,
+    force: Annotated[bool, typer.Option("--force", help="build even what is unchanged")] = False,
+    offline: Offline = False,
+    no_publish: Annotated[bool, typer.Option("--no-publish", help="make and test the image, keep nothing")] = False,
+    recipes: Recipes = None,
+    as_json: Json = False,
+) -> None:
+    """Build images: make, import, smoke-test and publish each one whose inputs have changed."""
+    settings = load(recipes)
+    for image in images:
+        read(find(image, settings.recipes))
+    choice = Choice(
+        builder=builder,
+        engine=engine,
+        force=force,
+        offline=offline,
+        publish=not no_publish,
+        named=tuple(images),
+        platforms=_known(platform),
+    )
+    wanted = parents_first(images, settings.recipes)
+    with session(settings, Progress()) as here, local_server.connected(settings.server):
+        from flows.build import attempt
+
+        records = [attempt(image, choice) for image in wanted]
+        _end(output.builds(records, here.settings, here.progress, as_json))
+
+
+@app.command()
+def nightly(
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="IMAGE", help="only this image; repeatable")
+    ] = None,
+    builder: Builder = "",
+    offline: Offline = False,
+    recipes: Recipes = None,
+    as_json: Json = False,
+) -> None:
+    """Build every recipe whose inputs have changed; one that fails does not stop the others."""
+    settings, choice = load(recipes), Choice(builder=builder, offline=offline)
+    parents_first(images_of(settings.recipes, only or ()), settings.recipes)  # what is wrong is said before work begins
+    with session(settings, Progress()) as here, local_server.connected(settings.server):
+        from flows.nightly import night
+
+        _end(output.night(night(tuple(only or ()), choice), here.progress, as_json))
+
+
+@app.command()
+def validate(
+    images: Annotated[list[str] | None, typer.Argument(metavar="[IMAGE…]")] = None, recipes: Recipes = None
+) -> None:
+    """Check recipes without building anything."""
+    from rootfs.recipe.recipe import read_all
+
+    check_data_folder()
+    folder = load(recipes).recipes
+    found = [read(find(image, folder)) for image in images] if images else read_all(folder)
+    for recipe in found:
+        typer.echo(f"{recipe.name}: valid ({recipe.kind})")
+
+
+@app.command()
+def lock(
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="the name of a recipe")],
+    write: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="write a lock file, for a recipe's `lock:`")
+    ] = None,
+    platform: Platforms = None,
+    recipes: Recipes = None,
+    as_json: Json = False,
+) -> None:
+    """Resolve a recipe anew, whatever lock it names, and say what changed since its image's newest build."""
+    from flows.inputs.resolve import architectures, gather
+    from rootfs.lock.lockfile import write_locks
+
+    if write:
+        require_file(write)
+    with session(load(recipes), Progress()) as here:
+        file = find(image, here.settings.recipes)
+        recipe = read(file, image).model_copy(update={"lock": None})
+        meant = [gather(recipe, file, each) for each in architectures(recipe, Choice(platforms=_known(platform)))]
+        found = {each.platform: each.newest for each in meant}
+        known = publication.latest(here.store, image)
+    if write:
+        require_file(write)
+        try:
+            write_locks(found, write)
+        except OSError as error:
+            raise ExportRefused(write, error.strerror or str(error)) from error
+    output.locks(found, known, as_json)
+
+
+@app.command()
+def verify(
+    reference: Annotated[str, typer.Argument(metavar="IMAGE[@BUILD]")],
+    against: Annotated[str, typer.Option(metavar="DIGEST", help="an image's manifest digest instead of its own")] = "",
+    recipes: Recipes = None,
+    as_json: Json = False,
+) -> None:
+    """Make a build again, without any network, of its record and the pool alone; compare every digest of the chain."""
+    settings = load(recipes)
+    with local_server.connected(settings.server):
+        from flows.verify import verified
+
+        with session(settings, Progress()):
+            _end(output.verdict(verified(reference, against), as_json))
+
+
+for name, command in inspect.COMMANDS.items():
+    app.command(name)(command)
+
+
+@app.command()
+def doctor(recipes: Recipes = None, as_json: Json = False) -> None:
+    """What this machine has and lacks, with a hint for each problem, and the settings in force."""
+    from flows.cli.doctor import report as examine
+
+    settings = load(recipes)
+    _end(output.doctor(examine(settings), settings, as_json))
+
+
+@app.command()
+def gc(recipes: Recipes = None, as_json: Json = False) -> None:
+    """Remove what killed runs have left (builders, containers, work folders), and finish what they have published."""
+    settings = load(recipes)
+    with local_server.connected(settings.server):
+        from flows.cleanup import housekeeping
+
+        with session(settings, Progress()):
+            output.removed(housekeeping(), as_json)
+
+
+@app.command()
+def serve(recipes: Recipes = None) -> None:
+    """Run the local server with the nightly schedule, and take orders from its pages and `baseforge prefect`."""
+    settings = load(recipes)
+    local_server.require_port(settings.server_port)
+    with local_server.connected(settings.server, quiet=False) as address:
+        from flows.serve import run
+
+        run(settings, address)
+
+
+@app.command()
+def page(recipes: Recipes = None) -> None:
+    """Print the address of the local server's pages, and the login that they ask for."""
+    settings = load(recipes)
+    local_server.require_port(settings.server_port)
+    address = local_server.connect(settings.server).removesuffix("/api")
+    typer.echo(address)
+    if login := os.environ.get("PREFECT_API_AUTH_STRING"):
+        typer.echo(f"login: {login}")
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+    options_metavar="",
+)
+def prefect(words: typer.Context) -> None:
+    """Run a command of Prefect, such as `deployment run` or `flow-run ls`, at the server that builds use."""
+    local_server.connect(load().server, quiet=False)
+    os.chdir(server_folder())  # Prefect takes settings from its working folder: never from one of somebody else
+    become([sys.executable, "-P", "-m", "prefect", *words.args], os.environ)
+
+
+@app.command()
+def stop() -> None:
+    """Stop the local Prefect server that builds started in the background."""
+    typer.echo("stopped" if local_server.stop() else "no local server was running", err=True)
+
+
+def _known(platforms: Sequence[str] | None) -> tuple[str, ...]:
+    """What was chosen, each once. Raises UnknownPlatform."""
+    return tuple(each for each in dict.fromkeys(platforms or ()) if architecture_of(each))
+
+
+def _end(status: int) -> None:
+    if status:
+        raise typer.Exit(status)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line; every error a user can make ends in a few lines and an exit status, not a traceback."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    signals.watch()
+    status = _run([word for word in words if word != "--debug"], debug)
+    signals.ignore()
+    if lost_server.reason():
+        lost_server.leave(status)
+    sys.exit(status)
+
+
+def _run(words: list[str], debug: bool) -> int:
+    if strange := [printable(word) for word in words if not is_unicode(word)]:
+        say(f"baseforge: the argument {strange[0]} is not UTF-8 text: write it in UTF-8", err=True)
+        return 2
+    try:
+        app(words, prog_name="baseforge")
+    except SystemExit as end:
+        status = int(end.code or 0)
+    except BaseforgeError as problem:
+        say(masked_traceback(problem) if debug else f"baseforge: {problem}", err=True)
+        return problem.status
+    except Exception as error:
+        full = known_error(error)
+        if not debug and signals.came():
+            status = INTERRUPTED
+        elif full and not debug:
+            say(f"baseforge: {full}", err=True)
+            status = full.status
+        else:
+            say(masked_traceback(error), err=True)
+            return 1
+    if status == INTERRUPTED:
+        typer.echo("baseforge: interrupted; `baseforge list` shows what is published", err=True)
+    return status

@@ -1,0 +1,97 @@
+"""The factory's own folders on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rootfs.errors import BaseforgeError
+
+SERVED = "BASEFORGE_FOLDER"  # set by `baseforge serve` for its flow runs: relative paths of settings start there
+
+
+def data_folder() -> Path:
+    """Where the factory keeps what it must not lose: `BASEFORGE_HOME`, else the user's data folder."""
+    if home := os.environ.get("BASEFORGE_HOME"):
+        return Path(home).absolute()
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "baseforge"
+
+
+def may_be_folder(path: Path) -> bool:
+    """Whether a folder is there, or one can be: neither it nor what leads to it is a file."""
+    there = next((each for each in (path, *path.parents) if os.path.exists(each)), path)  # noqa: PTH110 - never raises
+    return os.path.isdir(there)  # noqa: PTH112
+
+
+def make_data_folder() -> None:
+    """Make the data folder, or check the one that is there: logs, caches and keys in it are for its user alone.
+
+    Raises FolderForeign, FolderMovable, DataFolderFailed.
+    """
+    from rootfs.errors import DataFolderFailed
+    from rootfs.system import private
+
+    try:
+        private.make(data_folder())
+    except OSError as error:
+        raise DataFolderFailed(data_folder(), error.strerror or str(error)) from error
+
+
+def check_data_folder() -> None:
+    """See that the data folder, if it is there, is this user's: what is in it is believed. Raises FolderForeign."""
+    from rootfs.system import private
+
+    private.check(data_folder())
+
+
+def cache_folder() -> Path:
+    """Where the factory keeps what it can make or fetch again, and is only faster with."""
+    return data_folder() / "cache"
+
+
+def server_folder() -> Path:
+    """The local Prefect server's own: its database, log and state file."""
+    return data_folder() / "prefect"
+
+
+@contextlib.contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """Change the working folder for the block; afterwards it is the old one, also where that was removed."""
+    before = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.chdir(folder)
+        yield
+    finally:
+        os.fchdir(before)
+        os.close(before)
+
+
+def fix_data_folder() -> None:
+    """Make the variables that name the data folder absolute, so that they mean the same in any working folder."""
+    for name in ("BASEFORGE_HOME", "XDG_DATA_HOME"):
+        if place := os.environ.get(name):
+            os.environ[name] = str(Path(place).absolute())
+
+
+def enter_served_folder() -> None:
+    """Enter the folder that `baseforge serve` was started in: its flow runs are started in a private folder."""
+    if served := os.environ.get(SERVED):
+        os.chdir(served)
+
+
+def known_error(error: Exception) -> BaseforgeError | None:
+    """The error of a full disk as one that names the folder, wherever it comes from; None for other errors.
+
+    Prefect's server says nothing but 500 when its database cannot grow: where no space is left in the data folder or
+    the one for temporary files, that is taken for the reason of whatever failed.
+    """
+    from rootfs.errors import DiskFull
+    from rootfs.system.disk import is_full, told
+
+    folders = data_folder(), Path(tempfile.gettempdir())
+    return told(error, *folders) or next((DiskFull(folder) for folder in folders if is_full(folder)), None)

@@ -1,0 +1,378 @@
+"""What a site decides: `baseforge.toml` beside the recipes, then `BASEFORGE_*` in the environment, then options."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import tempfile
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, get_origin
+from urllib.parse import unquote, urlsplit
+
+from pydantic import AfterValidator, ByteSize, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+import rootfs
+from flows.config.paths import data_folder, may_be_folder
+from rootfs.apt.sources import Site
+from rootfs.errors import InvalidSetting, RecipesForeign, nearest
+from rootfs.lock.lock import native_architecture
+from rootfs.mask import MASK, has_credentials
+from rootfs.process.sandbox import DISK, PROCESSES, SECONDS, Limits, default_memory
+from rootfs.recipe import types
+from rootfs.recipe.builder import BuilderPlan
+from rootfs.system.platforms import platform_name
+from rootfs.system.private import is_trusted, user_name
+from rootfs.system.text import is_unicode
+
+FILE = "baseforge.toml"
+# HOST[:PORT][/PREFIX] as in the reference grammar of the distribution project; a host may be an IPv6 address.
+REGISTRY = re.compile(r"(?:[a-zA-Z0-9.-]+|\[[0-9a-fA-F:]+\])(?::\d+)?(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*/?")
+EVERY = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@hourly")
+MEMORY_LEAST = 64 << 20  # bytes: dpkg alone needs half of it
+BYTES_MOST, SECONDS_MOST = 1 << 60, 30 * 86400
+PROCESSES_MOST = 1 << 22  # as many as the kernel can have (PID_MAX_LIMIT)
+SHELF = Path(rootfs.__file__).parent.parent / "recipes"  # in a clone and in a wheel alike
+Address = Annotated[str, AfterValidator(types.without_credentials)]
+AS_BOTO3 = "Leave the keys to AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or to another place where boto3 finds them."
+AS_SKOPEO = "Leave name and password out: skopeo finds them where `skopeo login` puts them."
+
+
+class LocalServer(NamedTuple):
+    """The local Prefect server as the settings describe it."""
+
+    port: int
+    days: int
+
+
+class Settings(BaseSettings):
+    """Every setting, with its default. In the environment nested ones are JSON, as `BASEFORGE_MIRRORS='{"…": "…"}'`."""
+
+    model_config = SettingsConfigDict(env_prefix="BASEFORGE_", frozen=True, extra="forbid")
+
+    recipes: Path = Field(
+        SHELF, description="the folder of recipes; default ./recipes, else the shelf that comes along"
+    )
+    store: str = Field("", description="where images are kept: a folder or s3://bucket/prefix")
+    s3_endpoint: str = Field("", description="address of an S3-compatible server; default AWS")
+    s3_region: str = Field("", description="region of the bucket")
+    registry: str = Field("", description="registry to push to, as host[:port][/prefix]")
+    registry_insecure: bool = Field(False, description="whether the registry speaks plain http")
+    local_name: types.Repository = Field(
+        "baseforge",
+        description="images are called LOCAL_NAME/IMAGE:latest in the engine, for other platforms :latest-ARCHITECTURE",
+    )
+    work: Path = Field(Path(tempfile.gettempdir()), description="where work folders are made")
+    memory: Path | None = Field(
+        Path("/dev/shm"),  # noqa: S108 - folders with a lock are made there
+        description="a tmpfs where trees are made if they take at most half of what is free; empty: always in `work`",
+    )
+    sandbox_memory: ByteSize | None = Field(
+        None,
+        ge=MEMORY_LEAST,
+        le=BYTES_MOST,
+        description="memory, as 8GiB, for all that one recipe's commands, packages and scripts run at a time, with "
+        "files in a tmpfs; default three quarters of the machine's, at least 2 GiB",
+    )
+    sandbox_processes: int = Field(
+        PROCESSES, ge=16, le=PROCESSES_MOST, description="how many processes and threads these may be"
+    )
+    sandbox_seconds: float = Field(
+        SECONDS, gt=0, le=SECONDS_MOST, description="how long each of a recipe's commands may take, or a tree"
+    )
+    sandbox_disk: ByteSize = Field(
+        ByteSize(DISK),
+        ge=MEMORY_LEAST,
+        le=BYTES_MOST,
+        description="how large a file of these, and all files of a tree together, may be",
+    )
+    mirrors: dict[Address, Address] = Field(
+        {}, description="archive address (or the start of one) = mirror to fetch from"
+    )
+    snapshots: dict[Address, Address] = Field(
+        {}, description="archive address = address of its snapshots, for `snapshot:`"
+    )
+    auth: Path | None = Field(
+        None,
+        description="a file of names and passwords for archives (apt_auth.conf(5)) that only its owner may read;"
+        " /etc/apt/auth.conf.d counts too",
+    )
+    keyrings: dict[str, Path] = Field({}, description="distribution = keyring file to check its signatures with")
+    builder: str = Field("", description="the builder that images are imported through; default the selected one")
+    builders: dict[types.BuilderName, BuilderPlan] = Field({}, description="name = what this builder shall be")
+    secrets: dict[types.SecretId, Path] = Field({}, description="id = file of a secret that Dockerfiles may use")
+    ssh: dict[types.SecretId, Path] = Field(
+        {}, description="id = private key, or socket of an agent, that Dockerfiles may use; default: SSH_AUTH_SOCK"
+    )
+    nightly_cron: str = Field("0 2 * * *", description="when `baseforge serve` runs the nightly flow")
+    timezone: str = Field("UTC", description="the time zone of nightly_cron")
+    server_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="port of the local Prefect server; 0: a free one, if possible the same as before",
+    )
+    server_days: int = Field(
+        30, ge=1, description="days that the local Prefect server keeps runs that have ended, from its next start on"
+    )
+
+    @field_validator("store")
+    @classmethod
+    def _default_store(cls, value: str) -> str:
+        return value or str(data_folder() / "store")
+
+    @field_validator("store", "s3_endpoint")
+    @classmethod
+    def _without_keys(cls, value: str) -> str:
+        return types.without_credentials(value, AS_BOTO3)
+
+    @field_validator("store")
+    @classmethod
+    def _no_file(cls, value: str) -> str:
+        path = unquote(urlsplit(value).path) if value.startswith("file:") else value
+        if "://" in path:
+            return value
+        try:
+            possible = may_be_folder(Path(path).expanduser().absolute())
+        except RuntimeError:  # ~NAME, where there is no such user
+            possible = False
+        if not possible:
+            raise ValueError(f"{path!r} is not a folder, nor a place where one can be made")
+        return value
+
+    @field_validator("registry")
+    @classmethod
+    def _without_password(cls, value: str) -> str:
+        if "@" in value:
+            raise ValueError(f"this has a name or a password in it. {AS_SKOPEO}")
+        return value
+
+    @field_validator("registry")
+    @classmethod
+    def _address_of_registry(cls, value: str) -> str:
+        if value and not REGISTRY.fullmatch(value):
+            raise ValueError("a registry is HOST[:PORT][/PREFIX], in lower case and without https://")
+        return value
+
+    @field_validator("nightly_cron")
+    @classmethod
+    def _schedule(cls, value: str) -> str:
+        if value in EVERY:
+            return value
+        from cronsim import CronSim, CronSimError
+
+        try:
+            CronSim(value, datetime(2000, 1, 1, tzinfo=UTC))
+        except CronSimError as error:
+            text = f"{value!r} is no schedule ({error}). Write minute, hour, day, month and weekday, as `0 2 * * *`"
+            raise ValueError(text) from None
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        if value == "UTC":  # which needs no table of zones
+            return value
+        import zoneinfo
+
+        try:
+            zoneinfo.ZoneInfo(value)
+        except (ValueError, KeyError, OSError):
+            near = nearest(value, zoneinfo.available_timezones())
+            raise ValueError(f"there is no time zone {value!r}. {near}".rstrip()) from None
+        return value
+
+    @field_validator("memory", mode="before")
+    @classmethod
+    def _no_memory(cls, value: object) -> object:
+        return value or None
+
+    @field_validator("builders", mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        """One that is kept is called as its table, where it has no other name."""
+        if not isinstance(value, dict):
+            return value
+        kept = ("existing", "persistent")
+        return {
+            name: {"name": name, **plan} if isinstance(plan, dict) and plan.get("lifecycle") in kept else plan
+            for name, plan in value.items()
+        }
+
+    def local_reference(self, image: str, platform: str) -> str:
+        """An image's name in the engine: classic stores have one of a name, so `latest` is that for the machine."""
+        own = platform_name(native_architecture())
+        suffix = "" if platform == own else f"-{platform.partition('/')[2].replace('/', '-')}"
+        return f"{self.local_name}/{image}:latest{suffix}"
+
+    @property
+    def limits(self) -> Limits:
+        """What commands of a recipe, packages and scripts may use."""
+        return Limits(
+            self.sandbox_memory or default_memory(), self.sandbox_processes, self.sandbox_seconds, self.sandbox_disk
+        )
+
+    @property
+    def site(self) -> Site:
+        """What concerns archives."""
+        return Site(self.mirrors, self.keyrings, self.snapshots, self.auth)
+
+    @property
+    def server(self) -> LocalServer:
+        """What concerns the local Prefect server."""
+        return LocalServer(self.server_port, self.server_days)
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """Where runs have their folders."""
+        return (self.work, self.memory) if self.memory else (self.work,)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment comes before what is handed in, which is the file's content."""
+        return env_settings, init_settings
+
+
+def load(recipes: Path | None = None) -> Settings:
+    """The settings in force. Raises InvalidSetting with the file and line, or the variable, and RecipesForeign."""
+    _check_environment()
+    folder = recipes or Path(os.environ.get("BASEFORGE_RECIPES") or _default_recipes())
+    file = folder.absolute().parent / FILE
+    values = _read(file)
+    try:
+        settings = Settings(**{"store": "", **values})
+    except ValidationError as error:
+        raise _explained(error, file) from None
+    except (SettingsError, RecursionError):  # of a table's variable; the error names it in prose alone
+        raise InvalidSetting("not a JSON object", where=_unreadable()) from None
+    return settings.model_copy(update={"recipes": folder})
+
+
+def _check_environment() -> None:
+    """Raises InvalidSetting for variables that no field checks."""
+    for name, value in os.environ.items():
+        if name.startswith("BASEFORGE_") and not is_unicode(value):
+            raise InvalidSetting("this is not UTF-8 text", where=name)
+    if not may_be_folder(data_folder()):
+        raise InvalidSetting(
+            f"{data_folder()} is not a folder",
+            where="BASEFORGE_HOME" if os.environ.get("BASEFORGE_HOME") else "",
+            hint="Let BASEFORGE_HOME name a folder, or a place where one can be made.",
+        )
+
+
+def _default_recipes() -> Path:
+    """./recipes where it is there, else the shelf. Raises RecipesForeign.
+
+    Recipes and settings say what is run, and where: another user who has them in a folder where we run a command would
+    decide that. Beside the shelf is our own code, so whoever owns that decides it anyway.
+    """
+    here = Path("recipes")
+    if not here.is_dir():
+        return SHELF
+    if not here.samefile(SHELF):
+        place = here.absolute()
+        for path in (place.parent, place, place.parent / FILE):
+            _see_it_is_trusted(path, place)
+    return here
+
+
+def _see_it_is_trusted(path: Path, recipes: Path) -> None:
+    """Both a link and what it leads to must be those of a user whom we trust."""
+    with contextlib.suppress(FileNotFoundError):
+        for status in (path.lstat(), path.stat()):
+            if not is_trusted(status.st_uid):
+                raise RecipesForeign(path, user_name(status.st_uid), recipes)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text()) if file.is_file() else {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidSetting(str(error), where=str(file)) from None
+    except RecursionError:
+        raise InvalidSetting("it is nested too deeply", where=str(file)) from None
+    except OSError as error:
+        hint = "Make it readable for this user, or name other recipes by --recipes."
+        raise InvalidSetting(f"the file cannot be read: {error.strerror}", where=str(file), hint=hint) from None
+
+
+def _explained(error: ValidationError, file: Path) -> InvalidSetting:
+    found = error.errors()
+    first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])  # else a key that it replaces
+    names = [str(step) for step in first["loc"]]
+    name, last = names[0], names[-1]
+    full = ".".join(MASK if has_credentials(each) else each for each in names).removesuffix(".[key]")
+    variable = f"BASEFORGE_{name.upper()}"
+    where = variable if variable in os.environ else _position(file, names)
+    if first["type"] == "extra_forbidden":
+        known = Settings.model_fields if last == name else BuilderPlan.model_fields
+        return InvalidSetting(f"unknown setting {full!r}", where=where, hint=nearest(last, known))
+    return InvalidSetting(f"{full}: {first['msg'].removeprefix('Value error, ')}", where=where)
+
+
+def _unreadable() -> str:
+    """The first variable of a table that holds no JSON."""
+    tables = (name for name, field in Settings.model_fields.items() if get_origin(field.annotation) is dict)
+    for variable in (f"BASEFORGE_{name.upper()}" for name in tables):
+        try:
+            json.loads(os.environ.get(variable, "{}"))
+        except (ValueError, RecursionError):
+            return variable
+    return "BASEFORGE_*"
+
+
+def _position(file: Path, names: list[str]) -> str:
+    """`FILE:LINE:COLUMN` of the last of these nested names that the file has.
+
+    It is on the first line with which the beginning of the file, which is TOML up to the end of each value, has it.
+    """
+    lines = file.read_text().splitlines() if file.is_file() else []
+    depth, found, start = 0, 0, 1
+    for number in range(1, len(lines) + 1):
+        try:
+            beginning = tomllib.loads("\n".join(lines[:number]))
+        except tomllib.TOMLDecodeError:  # inside a value of several lines, which began at `start`
+            continue
+        if (reached := _depth(beginning, names)) > depth:
+            depth, found = reached, start
+        start = number + 1
+    if not found:
+        return str(file)
+    line = lines[found - 1]
+    return f"{file}:{found}:{len(line) - len(line.lstrip()) + 1}"
+
+
+def _depth(value: object, names: list[str]) -> int:
+    """How many of these nested names the value has."""
+    depth = 0
+    for name in names:
+        if not isinstance(value, dict) or name not in value:
+            break
+        value, depth = value[name], depth + 1
+    return depth
+
+
+def origins(settings: Settings) -> dict[str, str]:
+    """Where each setting comes from: `default`, the file, or the variable."""
+    file = settings.recipes.absolute().parent / FILE
+    named = _read(file)
+    return {
+        name: variable
+        if (variable := f"BASEFORGE_{name.upper()}") in os.environ
+        else str(file)
+        if name in named
+        else "default"
+        for name in Settings.model_fields
+    }

@@ -1,0 +1,147 @@
+"""An image as one stream or file: what engines load, and what users take away.
+
+A docker-archive (`manifest.json`, moby's image/spec/v1.2) holds the plain tar and is read by every engine; an OCI
+archive is the layout as a tar. The exported file is both at once, as `docker save` writes it since Docker 25, so that
+each program finds the one it knows: engines before 23 cannot read zstd layers, and only a layout keeps the manifest's
+digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import BinaryIO, Protocol
+
+import zstandard
+
+from flows.image.errors import LayerDamaged
+from flows.image.oci import LAYOUT_FILE, Image, index
+from rootfs.layer.pack import Layer
+from rootfs.system.platforms import platform_of
+
+CHUNK = 1 << 20
+
+
+class Blobs(Protocol):
+    """Where blobs are opened by digest: an image's layout, or a store."""
+
+    def open_blob(self, digest: str) -> AbstractContextManager[BinaryIO]:
+        """The blob as a stream."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of an archive: its name, its length in bytes and its content in pieces."""
+
+    name: str
+    size: int
+    content: Iterable[bytes]
+
+
+def docker_archive(image: Image) -> Iterator[bytes]:
+    """The image as a docker-archive without a name, in pieces, its layers unpacked. Raises LayerDamaged."""
+    yield from archive(*_docker_entries(image), *map(partial(_plain_entry, image), image.layers))
+
+
+def docker_archive_without_layer(image: Image) -> Iterator[bytes]:
+    """The same for an engine that has the layer: it looks for the diff id before it looks into the archive."""
+    yield from archive(*_docker_entries(image))
+
+
+def docker_archive_of_layer(image: Image) -> Iterator[bytes]:
+    """The same for an engine that has the layers below."""
+    yield from archive(*_docker_entries(image), _plain_entry(image, image.layer))
+
+
+def _plain_entry(image: Image, layer: Layer) -> Entry:
+    return Entry(blob_name(layer.diff_id), layer.unpacked, unpacked(image, layer.digest, layer.diff_id))
+
+
+def _docker_entries(image: Image) -> Iterator[Entry]:
+    config = read_blob(image, image.config_digest)
+    plain = [blob_name(layer.diff_id) for layer in image.layers]
+    listing = docker_manifest(image.config_digest, plain, name=None)
+    yield Entry("manifest.json", len(listing), [listing])
+    yield Entry(blob_name(image.config_digest), len(config), [config])
+
+
+def oci_archive(image: Image) -> Iterator[bytes]:
+    """The image as an OCI archive without a name, in pieces, its layers as they are."""
+    manifest = read_blob(image, image.manifest_digest)
+    config = read_blob(image, image.config_digest)
+    contents = index(manifest, platform_of(image.architecture), {})
+    yield from archive(
+        Entry("oci-layout", len(LAYOUT_FILE), [LAYOUT_FILE]),
+        Entry("index.json", len(contents), [contents]),
+        Entry(blob_name(image.manifest_digest), len(manifest), [manifest]),
+        Entry(blob_name(image.config_digest), len(config), [config]),
+        *(Entry(blob_name(layer.digest), layer.size, packed(image, layer.digest)) for layer in image.layers),
+    )
+
+
+def archive(*entries: Entry) -> Iterator[bytes]:
+    """A tar of the entries, in pieces."""
+    for entry in entries:
+        yield header(entry.name, entry.size)
+        yield from entry.content
+        yield padding(entry.size)
+    yield bytes(2 * tarfile.BLOCKSIZE)
+
+
+def header(name: str, size: int) -> bytes:
+    """One tar header block, the same on every day and for every user; GNU's form has room for sizes over 8 GiB."""
+    member = tarfile.TarInfo(name)
+    member.size = size
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+def padding(size: int) -> bytes:
+    """What fills a file's last block."""
+    return bytes(-size % tarfile.BLOCKSIZE)
+
+
+def blob_name(digest: str) -> str:
+    """A blob's name inside a layout."""
+    return f"blobs/{digest.replace(':', '/')}"
+
+
+def docker_manifest(config_digest: str, layers: Sequence[str], *, name: str | None) -> bytes:
+    """The manifest.json of a docker-archive: `layers` are the plain tars' names in it, `name` the image's, if any."""
+    listed = {"Config": blob_name(config_digest), "RepoTags": [name] if name else None, "Layers": list(layers)}
+    return json.dumps([listed]).encode()
+
+
+def read_blob(blobs: Blobs, digest: str) -> bytes:
+    """A small blob, such as a manifest, whole."""
+    with blobs.open_blob(digest) as stream:
+        return stream.read()
+
+
+def packed(blobs: Blobs, digest: str) -> Iterator[bytes]:
+    """A layer's bytes as they are kept, in pieces."""
+    with blobs.open_blob(digest) as stream:
+        while piece := stream.read(CHUNK):
+            yield piece
+
+
+def unpacked(blobs: Blobs, digest: str, diff_id: str) -> Iterator[bytes]:
+    """A layer's plain tar, in pieces. Raises LayerDamaged, at the end, where it is not the one of that diff id.
+
+    zstandard ends without an error where a stream was cut off; the hash sees that too.
+    """
+    hasher = hashlib.sha256()
+    with blobs.open_blob(digest) as stream:
+        reader = zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True, closefd=False)
+        try:
+            while piece := reader.read(CHUNK):
+                hasher.update(piece)
+                yield piece
+        except zstandard.ZstdError as error:
+            raise LayerDamaged(digest, str(error)) from error
+    if diff_id != f"sha256:{hasher.hexdigest()}":
+        raise LayerDamaged(digest, f"its tar has sha256:{hasher.hexdigest()}, not {diff_id}")

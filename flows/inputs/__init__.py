@@ -1,0 +1,1 @@
+"""Everything that decides an image's bytes, resolved before anything is made."""

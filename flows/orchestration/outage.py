@@ -1,0 +1,164 @@
+"""What happens when Prefect's server does not answer: before any work begins, and in the middle of it.
+
+A run needs the server only to show itself: what it makes is in the store. So a server that cannot be used is reported
+before work begins, and one that is lost later costs nothing but the pages' knowledge of how the run ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Generic, ParamSpec, TypeVar, cast
+
+import httpx
+from prefect.artifacts import create_table_artifact
+from prefect.client.orchestration import get_client
+from prefect.context import SettingsContext, get_settings_context
+from prefect.exceptions import Abort
+from prefect.runtime import flow_run as this_run
+
+from flows.orchestration import lost_server
+from rootfs.errors import NotAServer, ServerDenied, ServerUnreachable
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+ANSWER = 5.0  # seconds in which a server answers before work begins
+PATIENCE = 6.0  # seconds in which a server that stopped answering may come back, as after a restart
+PAUSE = 0.5  # seconds between two questions
+AT_ONCE = 2.0  # seconds for one question, where somebody who interrupted a run waits for its end
+
+
+@dataclass
+class Outcome(Generic[R]):
+    """How the function of a flow ended, whatever Prefect makes of it."""
+
+    value: R | None = None
+    error: BaseException | None = None
+    ended: bool = False
+
+    def result(self) -> R:
+        """What the function returned. Raises what it raised."""
+        if self.error:
+            raise self.error
+        return cast(R, self.value)
+
+
+_outcome: contextvars.ContextVar[Outcome[object] | None] = contextvars.ContextVar("outcome", default=None)
+_alone: contextvars.ContextVar[str] = contextvars.ContextVar("alone", default="")
+
+
+def run_id() -> str:
+    """The id of the current flow run; one of our own where a flow runs without Prefect."""
+    return _alone.get() or str(this_run.id)
+
+
+def answering(patience: float = PATIENCE) -> bool:
+    """Whether the server answers, within so many seconds. One that does not is lost for the rest of this process."""
+    until = time.monotonic() + patience
+    while not lost_server.reason():
+        try:
+            _ask(max(until - time.monotonic(), PAUSE))
+        except httpx.TransportError as error:
+            if time.monotonic() + PAUSE > until:
+                lost_server.mark(_said(error))
+            time.sleep(PAUSE)
+        except (httpx.HTTPError, ValueError):
+            return True  # what it does not like about us Prefect's own client reports
+        else:
+            return True
+    return False
+
+
+def show(rows: list[dict[str, Any]], key: str, description: str = "") -> None:
+    """A table in Prefect's pages; nothing where the server is lost."""
+    if answering():
+        with contextlib.suppress(httpx.HTTPError):
+            create_table_artifact(rows, key=key, description=description)
+
+
+def require(address: str) -> None:
+    """See that a Prefect server at this address takes our credentials, before any work begins.
+
+    Raises ServerUnreachable, ServerDenied, NotAServer.
+    """
+    try:
+        _ask(ANSWER)
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            raise ServerDenied(address, error.response.status_code) from None
+        raise NotAServer(address, f"it answers with HTTP status {error.response.status_code}") from None
+    except httpx.HTTPError as error:
+        raise ServerUnreachable(address, _said(error)) from None
+    except (httpx.InvalidURL, ValueError):
+        raise NotAServer(address, "its answer is not one of Prefect's API") from None
+
+
+def _ask(timeout: float) -> None:
+    """One question that needs credentials, asked once. Raises what Prefect's client raises."""
+    now = get_settings_context()
+    once = now.settings.client.model_copy(update={"max_retries": 0})
+    settings = now.settings.model_copy(update={"client": once})
+    with (
+        SettingsContext(profile=now.profile, settings=settings),
+        get_client(httpx_settings={"timeout": timeout}, sync_client=True) as client,
+    ):
+        client.read_flows(limit=1)
+
+
+def _said(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def observed(function: Callable[P, R]) -> Callable[P, R]:
+    """The function of a flow, which ends the flow run without a word to the server where that is lost."""
+
+    @functools.wraps(function)
+    def noted(*args: P.args, **kwargs: P.kwargs) -> R:
+        outcome = _outcome.get()
+        if outcome is None:
+            return function(*args, **kwargs)
+        try:
+            outcome.value = function(*args, **kwargs)
+        except BaseException as error:
+            outcome.error = error
+        outcome.ended = True
+        if not answering(PATIENCE if isinstance(outcome.error, Exception | None) else AT_ONCE):
+            raise Abort("the server is lost")
+        return cast(R, outcome.result())
+
+    return noted
+
+
+def survived(run: Callable[[], R], alone: Callable[[], R]) -> R:
+    """Run a flow by `run`; where the server is lost the result counts all the same. What has not begun runs `alone`."""
+    outcome: Outcome[R] = Outcome()
+    if not lost_server.reason():
+        token = _outcome.set(cast("Outcome[object]", outcome))
+        try:
+            return run()
+        except Abort:
+            if not lost_server.reason():
+                raise
+        except Exception as error:
+            if error is outcome.error or (answering() and not (outcome.ended and isinstance(error, httpx.HTTPError))):
+                raise
+            if not lost_server.reason():
+                lost_server.mark(_said(error))
+        finally:
+            _outcome.reset(token)
+    return outcome.result() if outcome.ended else _by_itself(alone)
+
+
+def _by_itself(alone: Callable[[], R]) -> R:
+    token = _alone.set(str(uuid.uuid4()))
+    try:
+        return alone()
+    finally:
+        _alone.reset(token)

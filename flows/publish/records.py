@@ -1,0 +1,210 @@
+"""Builds in the store: which one has these inputs, which one is an image's newest, and how a new one is published."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from io import BytesIO
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from flows.image.index import Index
+from flows.image.oci import Image, blob_path
+from flows.publish import documents, integrity, newest
+from flows.publish.errors import BuildMissing, ImageMissing, RecordDamaged, RecordNewer
+from flows.publish.record import FORMAT, Format, Part, Record, key_of
+from flows.store.base import Store
+from flows.store.errors import Conflict, InvalidKey
+from flows.store.names import is_part
+from rootfs.errors import nearest
+from rootfs.system.digests import canonical
+
+
+class _Entry(BaseModel):
+    """Which build was made of some inputs."""
+
+    format: Format = FORMAT
+    image: Part
+    build: Part
+
+
+def _inputs_key(digest: str) -> str:
+    return f"inputs/{digest.removeprefix('sha256:')}.json"
+
+
+def known(store: Store, input_digest: str) -> Record | None:
+    """The build that was made of these inputs.
+
+    None also where its record never came (a crash in between), cannot be read or is of other inputs: the image is built
+    anew then. Raises RecordNewer.
+    """
+    try:
+        entry = documents.read(store, _inputs_key(input_digest), _Entry)
+        record = _read(store, key_of(entry.image, entry.build)) if entry else None
+    except RecordNewer:
+        raise
+    except RecordDamaged:
+        return None
+    return record if record and record.input_digest == input_digest else None
+
+
+def _read(store: Store, key: str) -> Record | None:
+    """The record with this key. Raises RecordDamaged, also where it says that it is another build's."""
+    try:
+        record = documents.read(store, key, Record)
+    except InvalidKey as error:
+        raise RecordDamaged(store.address, key, error.message) from None
+    if record and record.key != key:
+        raise RecordDamaged(store.address, key, f"it is the record of build {record.build!r} of {record.image!r}")
+    return record
+
+
+def images(store: Store) -> list[str]:
+    """The names of all images in the store, sorted."""
+    return store.list_folders("images")
+
+
+def fleet(store: Store) -> list[Record]:
+    """Each image's newest build; one of which the record cannot be read has the status `damaged`, and the reason."""
+    found = []
+    for image in images(store):
+        try:
+            record = newest_build(store, image)
+        except RecordDamaged as problem:
+            record = Record(image=image, status="damaged", reason=str(problem), exit_status=problem.status)
+        found += [record] if record else []
+    return found
+
+
+def newest_build(store: Store, image: str) -> Record | None:
+    """An image's newest build. Raises RecordDamaged where the store no longer says which one that is: none is guessed.
+
+    A store of an earlier version has no document that names it: then all records are read.
+    """
+    pointed = newest.read(store, image)
+    if pointed and (record := _read(store, key_of(image, pointed.build))):
+        return record
+    found = _greatest(filter(None, (_read(store, key) for key in _builds(store, image))))
+    if pointed or (found and found.number > newest.FIRST):
+        reason = f"there is no record of build {pointed.build}" if pointed else "it is not there"
+        raise RecordDamaged(store.address, newest.key_of(image), reason)
+    return found
+
+
+def latest(store: Store, image: str) -> Record | None:
+    """An image's newest build of which the record can be read: what the next build goes on from."""
+    try:
+        return newest_build(store, image)
+    except RecordDamaged:
+        return _last(store, image)
+
+
+def _last(store: Store, image: str) -> Record | None:
+    found = []
+    for key in _builds(store, image):
+        with contextlib.suppress(RecordDamaged):
+            found.append(_read(store, key))
+    return _greatest(filter(None, found))
+
+
+def _greatest(records: Iterable[Record]) -> Record | None:
+    """The build with the greatest number; builds of an earlier version have none, and are ordered by their ids."""
+    return max(records, key=lambda record: (record.number, record.build), default=None)
+
+
+def next_number(store: Store, image: str) -> int:
+    """The counter's next value, for a build that is about to be published."""
+    if pointed := newest.readable(store, image):
+        return pointed.number + 1
+    last = _last(store, image)
+    return last.number + 1 if last else newest.FIRST
+
+
+def build_of(store: Store, reference: str) -> Record:
+    """The build that `IMAGE` (its newest) or `IMAGE@BUILD` (the start of its id is enough) means.
+
+    Raises ImageMissing with the nearest name, BuildMissing, RecordDamaged.
+    """
+    image, _, build = reference.partition("@")
+    if not is_part(image):
+        raise ImageMissing(image, nearest(image, images(store)))
+    if not build:
+        if record := newest_build(store, image):
+            return record
+        raise ImageMissing(image, nearest(image, images(store)))
+    keys = _builds(store, image)
+    if not keys:
+        raise ImageMissing(image, nearest(image, images(store)))
+    matching = [key for key in keys if key.rsplit("/", 1)[1].startswith(build)]
+    record = _read(store, matching[-1]) if matching else None
+    if record is None:
+        raise BuildMissing(image, build)
+    return record
+
+
+def _builds(store: Store, image: str) -> list[str]:
+    return store.list_documents(f"images/{image}/builds")
+
+
+def keep_blobs(store: Store, made: Image) -> None:
+    """Keep all that the image is made of. Nothing names it yet.
+
+    What is there already, as in a build by force, is read, and replaced where it is damaged. Of the layers below, which
+    have just been read from the store, only the lengths are compared.
+    """
+    for layer in made.layers:
+        store.put_blob(layer.path, layer.digest, check=layer is made.layer)
+    for digest in (made.config_digest, made.manifest_digest):
+        store.put_blob(blob_path(made.layout, digest), digest, check=True)
+
+
+def keep_index(store: Store, made: Index) -> None:
+    """Keep the index over images that are kept."""
+    store.put_blob(blob_path(made.layout, made.manifest_digest), made.manifest_digest, check=True)
+
+
+def keep_bytes(store: Store, data: bytes) -> str:
+    """Keep a small report as a blob; its digest."""
+    return store.put_blob(BytesIO(data), check=True)
+
+
+def keep_log(store: Store, log: Path) -> str:
+    """Keep a run's log as a blob; its digest."""
+    return store.put_blob(log)
+
+
+def keep_record(store: Store, record: Record) -> Record:
+    """Keep a build's record, and then note which inputs it has; from here on it can be shown and named.
+
+    Returns what is kept: a step that is tried again finds the record that its first attempt has written. Raises
+    BlobMissing or BlobDamaged where the store lacks a blob that the record names; nothing is written then.
+    """
+    integrity.require(store, record)
+    try:
+        store.create_document(record.key, record.model_dump_json(indent=2).encode() + b"\n")
+    except Conflict:
+        if (kept := _read(store, record.key)) is None or kept.input_digest != record.input_digest:
+            raise
+        record = kept
+    _note_inputs(store, record)
+    return record
+
+
+def _note_inputs(store: Store, record: Record) -> None:
+    """The last build with these inputs counts; where another run notes its own at the same time, that is as good."""
+    key = _inputs_key(record.input_digest)
+    entry = canonical(_Entry(image=record.image, build=record.build).model_dump())
+    with contextlib.suppress(Conflict):
+        if (before := store.read_document(key)) is None:
+            store.create_document(key, entry)
+        elif before.data != entry:
+            documents.refuse_newer(store.address, key, before.data)
+            store.replace_document(key, entry, before.version)
+
+
+def publish(store: Store, record: Record, why: str) -> Record:
+    """Keep a build's record, and let `latest` mean it: the commit point of its publication. Returns what is kept."""
+    kept = keep_record(store, record)
+    newest.move(store, kept.image, kept.build, why, least=kept.number)
+    return kept

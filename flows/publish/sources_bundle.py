@@ -1,0 +1,120 @@
+"""What a build was made of: its recipe and the recipe's files, kept so that it can be made again after they changed.
+
+One blob, a tar of what the recipe's digest speaks of: no times, no owners, and of a mode whether the file can be run.
+Its global header says its format; a tar without that has the first one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryFile
+from typing import IO
+
+from flows.publish.errors import IngredientsDamaged
+from flows.store.base import Store
+from rootfs.errors import FormatNewer
+from rootfs.recipe.recipe import folder_of
+from rootfs.system.document_format import FIRST
+from rootfs.system.source_tree import usual_mode
+
+FORMAT = 1
+HEADER = "BASEFORGE.format"  # in the global pax header (pax(1), "pax Header Block")
+# What a tar leads to whose names contradict each other, such as a file that is a folder as well.
+CONTRADICTIONS = (FileExistsError, FileNotFoundError, NotADirectoryError)
+
+
+def keep(store: Store, *recipes: Path, but: Path | None = None) -> str:
+    """Keep the file of a recipe and of those it stands on, each with the folder of the files it names, if it has one.
+
+    One file is left out, if that is said. Returns the blob's digest.
+    """
+    header = {HEADER: str(FORMAT)}
+    with TemporaryFile() as tar:
+        with tarfile.open(
+            fileobj=tar, mode="w", format=tarfile.PAX_FORMAT, errors="surrogateescape", pax_headers=header
+        ) as archive:
+            for name, path in (each for recipe in recipes for each in _ingredients(recipe, folder_of(recipe))):
+                if path != but:
+                    _add(archive, name, path)
+        tar.seek(0)
+        return store.put_blob(tar, check=True)
+
+
+def _ingredients(recipe_file: Path, files_folder: Path) -> Iterator[tuple[str, Path]]:
+    """Names in the tar, and what is there; a folder before what is in it."""
+    yield recipe_file.name, recipe_file
+    if files_folder.is_dir():
+        below = sorted(files_folder.rglob("*"), key=lambda path: os.fsencode(path.relative_to(files_folder)))
+        for path in (files_folder, *below):
+            yield str(recipe_file.stem / path.relative_to(files_folder)), path
+
+
+def _add(archive: tarfile.TarFile, name: str, path: Path) -> None:
+    info = tarfile.TarInfo(name)
+    if path.is_symlink() and "/" in name:
+        info.type, info.linkname = tarfile.SYMTYPE, str(path.readlink())
+        archive.addfile(info)
+    elif path.is_dir():
+        info.type, info.mode = tarfile.DIRTYPE, 0o755
+        archive.addfile(info)
+    else:
+        with path.open("rb") as content:
+            status = os.fstat(content.fileno())
+            info.size, info.mode = status.st_size, usual_mode(status)
+            archive.addfile(info, content)
+
+
+def unpack(store: Store, digest: str, folder: Path) -> Path:
+    """Lay the ingredients out in an empty `folder` as they were; the recipe's file.
+
+    Raises BlobMissing, BlobDamaged, FormatNewer and, for a blob that no recipe was kept in, IngredientsDamaged. Links
+    are made last, so that nothing is written through one; one that leads out of the recipe's folder is what reading a
+    recipe refuses.
+    """
+    links: dict[Path, str] = {}
+    with store.open_blob(digest) as blob:
+        try:
+            with tarfile.open(fileobj=blob, mode="r|", errors="surrogateescape") as archive:
+                names = [_put(archive, member, folder, links) for member in _readable(archive, digest)]
+            for path, target in links.items():
+                path.symlink_to(target)
+        except (tarfile.TarError, *CONTRADICTIONS, ValueError) as error:
+            raise IngredientsDamaged(digest, str(error)) from error
+    if not names or "/" in names[0] or not names[0].endswith(".yaml"):
+        raise IngredientsDamaged(digest, "it does not begin with a recipe")
+    return folder / names[0]
+
+
+def _readable(archive: tarfile.TarFile, digest: str) -> Iterator[tarfile.TarInfo]:
+    """The members of a tar, unless it has a newer format. Raises FormatNewer, and ValueError for what is no format."""
+    for member in archive:
+        if (found := int(archive.pax_headers.get(HEADER, FIRST))) > FORMAT:
+            raise FormatNewer("the recipe that a build was made of", digest, found, FORMAT)
+        yield member
+
+
+def _put(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, links: dict[Path, str]) -> str:
+    name = PurePosixPath(member.name)
+    if name.is_absolute() or ".." in name.parts:
+        raise ValueError(f"{member.name!r} leads out of the folder")
+    path = folder / name
+    if member.isdir():
+        path.mkdir()
+    elif member.issym():
+        links[path] = member.linkname
+    elif member.isreg():
+        _write(archive.extractfile(member), path, member.mode)
+    else:
+        raise ValueError(f"{member.name!r} is neither a file, a folder nor a link")
+    return member.name
+
+
+def _write(content: IO[bytes] | None, path: Path, mode: int) -> None:
+    assert content is not None  # noqa: S101 - a regular file has one
+    with path.open("xb") as file:
+        shutil.copyfileobj(content, file)
+        os.fchmod(file.fileno(), mode & 0o755)

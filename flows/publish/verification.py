@@ -1,0 +1,206 @@
+"""What it means that a build was made again: each digest of the chain as it was recorded, and as it was found."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, computed_field
+
+from flows.image.oci import Image
+from flows.publish.errors import InvalidDigest
+from flows.publish.record import Record
+from flows.store.base import Store
+from rootfs.errors import BlobMissing
+from rootfs.lock.lock import Lock, Package
+from rootfs.process.run import Log
+from rootfs.recipe.tarball_keys import TARBALL
+from rootfs.system.digests import sha256_of_file
+from rootfs.tree.compare import explain
+from rootfs.tree.content_diff import Pair, difference
+
+SHOWN = 20  # differences
+LONGEST = 4 << 20  # bytes of a manifest, as registries have it
+DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
+
+
+class Link(BaseModel):
+    """One link of the chain of digests."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    recorded: str
+    found: str
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def same(self) -> bool:
+        """Whether what was found is what was recorded."""
+        return self.recorded == self.found
+
+
+class Verdict(BaseModel):
+    """How a build went that was made again.
+
+    `tools` has the versions of then and now, an empty one where there was none; `differences` says how the first ones
+    differ of the `different` things in the two images; `seconds` is wall time by step.
+    `no_because` is why a recipe says that it is not repeatable: its image was not made again then. `damage` names the
+    blobs of the build that are missing or damaged in the store, whatever became of the build that was made again.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    image: str
+    build: str
+    links: tuple[Link, ...]
+    tools: dict[str, tuple[str, str]]
+    differences: tuple[str, ...] = ()
+    different: int = 0
+    seconds: dict[str, float] = {}
+    no_because: str = ""
+    damage: tuple[str, ...] = ()
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def status(self) -> Literal["reproduced", "differs", "damaged", "not repeatable"]:
+        """Whether every link is the same, and the store has the build; of a recipe that is not repeatable, only those
+        links that can be."""
+        if self.other:
+            return "differs"
+        if self.damage:
+            return "damaged"
+        return "not repeatable" if self.no_because else "reproduced"
+
+    @property
+    def ending(self) -> str:
+        """What came of it, in one phrase."""
+        other = [f"another {', '.join(self.other)}"] if self.other else []
+        damage = [f"{len(self.damage)} of its blobs are missing or damaged in the store"] if self.damage else []
+        return "; ".join(other + damage) or self.no_because or self.links[-1].found
+
+    @property
+    def other(self) -> list[str]:
+        """The links that are not the same."""
+        return [link.name for link in self.links if not link.same]
+
+    @property
+    def other_tools(self) -> list[str]:
+        """A sentence for each tool that is not the one of then."""
+        pairs = ((name, *versions) for name, versions in self.tools.items())
+        return [f"{name} {now or 'missing'} here, {then or 'none'} then" for name, then, now in pairs if then != now]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The digests that an image shall have; an empty one is not known."""
+
+    diff_id: str
+    layer: str
+    config: str
+    manifest: str
+
+    def links(self, made: Image) -> tuple[Link, ...]:
+        """The links from the tree to the manifest, of those that are known."""
+        pairs = {
+            "diff id": (self.diff_id, made.layer.diff_id),
+            "layer": (self.layer, made.layer.digest),
+            "config": (self.config, made.config_digest),
+            "manifest": (self.manifest, made.manifest_digest),
+        }
+        return tuple(Link(name=name, recorded=then, found=now) for name, (then, now) in pairs.items() if then)
+
+
+def expected(store: Store, record: Record, against: str = "") -> Expected:
+    """What a build's record says, or what is known of another image with the manifest digest `against`.
+
+    Raises InvalidDigest.
+    """
+    if not against:
+        return Expected(record.diff_id, record.layer_digest, record.config_digest, record.manifest_digest)
+    manifest = digest_said(against)
+    if not (said := _document(store, manifest)):
+        return Expected("", "", "", manifest)
+    try:
+        config, layer = said["config"]["digest"], said["layers"][-1]["digest"]
+        diff_id = _document(store, config)["rootfs"]["diff_ids"][-1]
+    except (KeyError, IndexError, TypeError) as error:
+        raise InvalidDigest(against, "of an image") from error
+    return Expected(diff_id, layer, config, manifest)
+
+
+def digest_said(against: str) -> str:
+    """A digest that a person gave, in full; empty where none was given. Raises InvalidDigest."""
+    if against and not DIGEST.fullmatch(against):
+        raise InvalidDigest(against)
+    return f"sha256:{against.removeprefix('sha256:')}" if against else ""
+
+
+def united(record: Record, parts: Sequence[Verdict], index: str, found: str) -> Verdict:
+    """How an image for several platforms went, which was recorded as an `index`; empty digests are not known."""
+    pairs = [(record.parts[number].platforms[0], each) for number, each in enumerate(parts)]
+    links = [link.model_copy(update={"name": f"{name} {link.name}"}) for name, each in pairs for link in each.links]
+    if found:
+        links.append(Link(name="index", recorded=index, found=found))
+    told = [f"{name}: {line}" for name, each in pairs for line in each.differences]
+    return parts[-1].model_copy(
+        update={
+            "links": tuple(links),
+            "differences": tuple(told[:SHOWN]),
+            "different": sum(each.different for each in parts),
+        }
+    )
+
+
+def _document(store: Store, digest: str) -> dict[str, Any]:
+    """A manifest or config out of the store; empty where it is not there. Raises InvalidDigest for what is neither."""
+    try:
+        with store.open_blob(digest) as blob:
+            return dict(json.loads(blob.read(LONGEST)))
+    except BlobMissing:
+        return {}
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InvalidDigest(digest, "of an image") from error
+
+
+def tools(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """The versions of both times, by name."""
+    return {name: (then.get(name, ""), now.get(name, "")) for name in sorted({*then, *now})}
+
+
+def lock_of(lock: Lock, debs: Path) -> Lock:
+    """The lock as the debs or the tarball in a folder are: what was really used."""
+    tarball = f"sha256:{sha256_of_file(debs / TARBALL)}" if lock.tarball else ""
+    packages = tuple(_as_it_is(package, debs) for package in lock.packages)
+    return lock.model_copy(update={"packages": packages, "tarball": tarball})
+
+
+def _as_it_is(package: Package, debs: Path) -> Package:
+    path = debs / package.file_name
+    return package.model_copy(update={"sha256": sha256_of_file(path), "size": path.stat().st_size})
+
+
+def differences(store: Store, then: Expected, made: Image, folder: Path, log: Log) -> list[str]:
+    """What differs between the image of then, as far as the store still has it, and this one, in an empty `folder`."""
+    try:
+        if then.layer and then.layer != made.layer.digest:
+            store.fetch_blob(then.layer, folder / "layer")
+            return [str(each) for each in explain(folder / "layer", made.layer.path, folder, log)]
+        if then.config and then.config != made.config_digest and (config := _document(store, then.config)):
+            return [f"the image's settings: {_told(config, made, folder)}"]
+    except BlobMissing as error:
+        return [f"the store cannot show what differs: {error.message}"]
+    return [] if then.manifest == made.manifest_digest else [f"the store cannot show what differs from {then.manifest}"]
+
+
+def _told(config: Mapping[str, Any], made: Image, folder: Path) -> str:
+    """Two configs, line by line."""
+    with made.open_blob(made.config_digest) as blob:
+        pair = Pair(folder / "old.json", folder / "new.json")
+        for path, value in ((pair.old, config), (pair.new, json.load(blob))):
+            path.write_text(json.dumps(value, indent=1, sort_keys=True))
+    return "\n    ".join(["", *difference(pair).splitlines()])

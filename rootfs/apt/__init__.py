@@ -1,0 +1,1 @@
+"""Archives of Debian and Ubuntu: signed Release files, indexes, and apt as the resolver."""

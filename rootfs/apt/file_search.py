@@ -1,0 +1,69 @@
+"""Which packages of an archive have a file: apt fetches and checks the archive's Contents indexes, which are large."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterable, Iterator
+from typing import IO
+
+from rootfs.apt.root import AptRoot
+from rootfs.errors import ProgramTimedOut
+from rootfs.process.run import Log, stream
+
+NAME = "Contents-files"
+PATIENCE = 300.0  # seconds for indexes that only make an error's hint better
+# As apt-file(1) has them; Ubuntu's are not below a component.
+INDEXES = {
+    "MetaKey": "$(COMPONENT)/Contents-$(ARCHITECTURE)",
+    "flatMetaKey": "Contents-$(ARCHITECTURE)",
+    "ShortDescription": NAME,
+    "Description": "$(RELEASE)/$(COMPONENT) $(ARCHITECTURE) Contents",
+    "KeepCompressed": "true",
+    "Optional": "true",
+    "DefaultEnabled": "true",
+}
+CHUNK = 1 << 20
+CAT = "/usr/lib/apt/apt-helper"
+
+
+def packages_with(root: AptRoot, names: Iterable[str], log: Log) -> dict[str, str]:
+    """The package that has a file of each of these names; only those found.
+
+    Where an archive has no index of its files, or not the one that it signed, a library's package is the one that is
+    named after it.
+    """
+    wanted = sorted({name.rpartition("/")[2] for name in names})
+    options = [f"-oAcquire::IndexTargets::deb::{NAME}::{key}={value}" for key, value in INDEXES.items()]
+    for more in ((), options):  # what apt cannot check it leaves as it was, all of it
+        with contextlib.suppress(ProgramTimedOut):
+            root.run("apt-get", "update", "-q", *more, check=False, log=log, timeout=PATIENCE)
+    known = frozenset(root.run("apt-cache", "pkgnames").stdout.split())
+    found = {name: package for name in wanted if (package := _named_after(name, known))}
+    pattern = "|".join(map(re.escape, wanted))
+    line = re.compile(rf"^(?:\S*/)?({pattern})[ \t]+(\S+)$".encode(), re.MULTILINE)
+    for index in sorted(root.lists.glob("*Contents-*")):
+        with stream([CAT, "cat-file", index]) as text:
+            for piece in _lines(text):
+                for name, packages in line.findall(piece):
+                    found[name.decode()] = packages.decode().split(",")[0].rpartition("/")[2]
+    return found
+
+
+def _named_after(library: str, packages: frozenset[str]) -> str:
+    """The package of a library by Debian's rule for their names (policy, 8.1): libssl.so.3 is in libssl3."""
+    stem, found, version = library.partition(".so.")
+    if not found:
+        return ""
+    name = f"{stem}-{version}" if stem[-1:].isdigit() else f"{stem}{version}"
+    plain = name.lower().replace("_", "-")
+    return next((each for each in (f"{plain}t64", plain) if each in packages), "")
+
+
+def _lines(text: IO[bytes]) -> Iterator[bytes]:
+    """The text in pieces of whole lines."""
+    rest = b""
+    while data := text.read(CHUNK):
+        whole, _, rest = (rest + data).rpartition(b"\n")
+        yield whole
+    yield rest

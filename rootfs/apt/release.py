@@ -1,0 +1,194 @@
+"""Release files: fetched, and checked before anything of them is believed: signature, suite, dates."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+import httpx
+from debian_inspector.debcon import Debian822
+
+from rootfs.apt.keyring import usable
+from rootfs.apt.sources import Release, Source
+from rootfs.apt.transfer import Transfers, check_access, denied_by_proxy, reason
+from rootfs.errors import ArchiveUnreachable, InvalidRelease, SuiteMissing, UnsignedRelease
+from rootfs.process.run import run
+from rootfs.system.digests import sha256_of_bytes
+
+AHEAD = 600.0  # seconds that an archive's clock may be ahead of ours
+UNUSABLE = {"NO_PUBKEY": "", "EXPKEYSIG": ", which has expired", "REVKEYSIG": ", which is revoked"}  # gpgv's words
+SHA256 = re.compile("[0-9a-f]{64}")
+BAD = "[GNUPG:] BADSIG"
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """An InRelease file as it came from `address`, and the entity tag it came with (RFC 9110), if any."""
+
+    address: str
+    tag: str
+    content: bytes
+
+
+def fetch_releases(wanted: tuple[Source, ...], known: Mapping[Source, Fetched], transfers: Transfers) -> list[Fetched]:
+    """Each suite's InRelease, all at once; one that is still as `known` is not sent again.
+
+    Raises ArchiveUnreachable (try again), AccessDenied, SuiteMissing.
+    """
+    return asyncio.run(_fetch_all(wanted, known, transfers))
+
+
+async def _fetch_all(
+    wanted: tuple[Source, ...], known: Mapping[Source, Fetched], transfers: Transfers
+) -> list[Fetched]:
+    """All at once, and not in threads: an interrupt would have to wait for those."""
+    async with transfers.client() as client:
+        return await asyncio.gather(*(_fetch(client, source, known.get(source), transfers) for source in wanted))
+
+
+async def _fetch(client: httpx.AsyncClient, source: Source, known: Fetched | None, transfers: Transfers) -> Fetched:
+    """Only the tag asks for what is newer: a date would hide an archive that has gone back to an older state."""
+    address = f"{source.folder}/InRelease"
+    tag = known.tag if known and known.address == address else ""
+    try:
+        answer, content = await _received(client, address, tag, transfers)
+        if known and tag and answer.status_code == httpx.codes.NOT_MODIFIED:
+            return known
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            raise SuiteMissing(source.suite, address)
+        check_access(answer, address)
+        answer.raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise denied_by_proxy(error, address) or ArchiveUnreachable(address, reason(error)) from error
+    return Fetched(address, answer.headers.get("etag", ""), content)
+
+
+async def _received(
+    client: httpx.AsyncClient, address: str, tag: str, transfers: Transfers
+) -> tuple[httpx.Response, bytes]:
+    """The answer and its content. Raises TooSlow and other errors of httpx."""
+    pieces = []
+    headers = {"If-None-Match": tag} if tag else {}
+    async with transfers.paced() as arrived, client.stream("GET", address, headers=headers) as answer:
+        async for data in answer.aiter_bytes():
+            pieces.append(data)
+            arrived(len(data))
+    return answer, b"".join(pieces)
+
+
+@dataclass(frozen=True)
+class State:
+    """A suite as its archive has it: the Release file, and the fields of its signed text, by names in lower case."""
+
+    source: Source
+    release: Release
+    fields: Mapping[str, str] = field(compare=False)
+    indexes: Mapping[str, tuple[str, int]] = field(compare=False)
+
+    def index(self, path: str) -> tuple[str, int] | None:
+        """sha256 in hex and size in bytes of one of the suite's indexes, as the Release file has them."""
+        return self.indexes.get(path)
+
+    def field(self, name: str) -> str:
+        """A field of one line, or an empty string."""
+        return self.fields.get(name.lower(), "")
+
+
+def check_release(signed: bytes, source: Source, address: str) -> State:
+    """What a signed Release file says, after its signature, suite and dates have been checked.
+
+    Raises UnsignedRelease, InvalidRelease, InvalidKeyring.
+    """
+    signer, text = verified(signed, source.keyring, address)
+    fields = fields_of(text)
+    if source.suite not in (fields.get("codename"), fields.get("suite")):
+        raise InvalidRelease(address, f"it is the Release file of {fields.get('codename')}, not of {source.suite}")
+    date = time_of(fields.get("date", ""), address)
+    until = time_of(fields["valid-until"], address) if "valid-until" in fields else None
+    _check_dates(date, None if source.snapshot else until, address)
+    return State(
+        source=source,
+        release=Release(
+            address=source.address,
+            suite=source.suite,
+            sha256=sha256_of_bytes(signed),
+            date=date,
+            signer=signer,
+            valid_until=until,
+        ),
+        fields=fields,
+        indexes=_indexes(fields.get("sha256", "")),
+    )
+
+
+def fields_of(text: str) -> Mapping[str, str]:
+    """The fields of a Release file, by names in lower case; a signature around them is left out, not checked."""
+    fields: dict[str, str] = Debian822.from_string(text).to_dict()
+    return fields
+
+
+def _indexes(listed: str) -> Mapping[str, tuple[str, int]]:
+    """sha256 in hex and size in bytes of each index in a Release file's field, by its path."""
+    indexes: dict[str, tuple[str, int]] = {}
+    for words in map(str.split, listed.splitlines()):
+        if len(words) == 3 and SHA256.fullmatch(words[0]) and words[1].isdecimal():
+            indexes.setdefault(words[2], (words[0], int(words[1])))
+    return indexes
+
+
+def verified(signed: bytes, keyring: Path, address: str) -> tuple[str, str]:
+    """The signer's fingerprint and the text inside the signature, the only part of the file that may be believed.
+
+    Raises UnsignedRelease, InvalidKeyring.
+    """
+    with usable(keyring) as ring:
+        argv = ["gpgv", "--status-fd=2", f"--keyring={ring}", "--output=-", "-"]
+        result = run(argv, stdin=signed, check=False)
+    good, others = signers(result.stderr)
+    if not good:
+        raise UnsignedRelease(address, keyring, others)
+    return good[0], result.stdout
+
+
+def signers(status: str) -> tuple[list[str], list[str]]:
+    """The fingerprints of good signatures, and the keys of others: unknown ones, expired and revoked ones.
+
+    `status` is what gpgv says. Where one is a signature of other bytes, none is good.
+    """
+    good, others, key = [], [], ""
+    for word, value in re.findall(r"^\[GNUPG:\] (\w+)(?: (\S+))?", status, re.MULTILINE):
+        if word in ("GOODSIG", "NEWSIG"):
+            key = value
+        elif word == "VALIDSIG" and key:
+            good.append(value)
+        elif word in UNUSABLE:
+            others.append(value + UNUSABLE[word])
+            key = ""
+    return [] if BAD in status else good, others
+
+
+def _check_dates(date: int, until: int | None, address: str) -> None:
+    now = datetime.now(UTC).timestamp()
+    clock = f"this machine's clock says {moment(now)}"
+    if until is not None and until < now:
+        raise InvalidRelease(address, f"it expired on {moment(until)}; {clock}")
+    if date > now + AHEAD:
+        raise InvalidRelease(address, f"its date, {moment(date)}, is yet to come; {clock}")
+
+
+def moment(seconds: float) -> str:
+    """Seconds since 1970 as people write it."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%a, %d %b %Y %H:%M:%S} UTC"
+
+
+def time_of(text: str, address: str) -> int:
+    """A date of a Release file (RFC 5322, in UTC) in seconds since 1970. Raises InvalidRelease."""
+    try:
+        return int(parsedate_to_datetime(text).timestamp())
+    except ValueError as error:
+        raise InvalidRelease(address, f"it has no readable date ({text!r})") from error

@@ -1,0 +1,224 @@
+"""apt resolves: what a recipe asks for, in apt's words, and the packages that apt answers with."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from debian_inspector.debcon import Debian822
+
+from rootfs.apt.preferences import preferences
+from rootfs.apt.release import State
+from rootfs.apt.root import AptRoot, list_name
+from rootfs.apt.sources import Source
+from rootfs.errors import InvalidRelease, PackageMissing, PackagesConflict
+from rootfs.lock.lock import Package
+from rootfs.process.run import Outcome
+from rootfs.recipe.base import Origin
+
+PRIORITIES = {
+    "minbase": ("required",),
+    "buildd": ("required",),
+    "important": ("required", "important"),
+    "standard": ("required", "important", "standard"),
+}
+# Every variant but `essential` has apt, as debootstrap's have; Ubuntu does not call it required.
+NAMED: dict[str, tuple[str, ...]] = {"essential": (), "buildd": ("apt", "build-essential")}
+URI = re.compile(r"^'(\S+)' ([^_\s]+)_([^_\s]+)_([^_\s]+)\.deb \d+ SHA256:([0-9a-f]{64})$", re.MULTILINE)
+DEPENDENCIES = re.compile(r"^The following additional packages will be installed:\n((?:  .*\n)*)", re.MULTILINE)
+CHATTER = re.compile(r"^(Reading package lists|Building dependency tree|Package '\S+' is not installed, so|[WN]: )")
+LOCKED = "http://locked"  # nobody's address: its lists are written, never fetched
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A package that apt chose: where from, and its control stanza. `auto` ones only because others need them."""
+
+    address: str
+    name: str
+    version: str
+    architecture: str
+    sha256: str
+    auto: bool
+    stanza: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """How apt's tools name it."""
+        return self.name, self.version
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The names of the packages that a tree begins with: essential ones, and all that the recipe's variant brings."""
+
+    essential: set[str]
+    base: set[str]
+
+
+def resolve(
+    root: AptRoot,
+    recipe: Origin,
+    states: Sequence[State],
+    alone: Sequence[str] = (),
+    bare: Sequence[Package] | None = None,
+) -> list[Package]:
+    """The packages that a recipe means, by name; those that come `alone` come without what they depend on.
+
+    `bare` is what the recipe means without its `include`, None where it has none. Raises PackageMissing,
+    PackagesConflict.
+    """
+    options = (
+        *root.preferences(preferences(recipe, states)),
+        f"-oAPT::Install-Recommends={'true' if recipe.recommends else 'false'}",
+    )
+    answers = list(answers_of(root, told(root, recipe, ("install", *options, *_words(recipe)))))
+    if unknown := [name for name in recipe.include if not any(is_what(answer, name) for answer in answers)]:
+        raise PackageMissing(unknown[0], recipe.suite, recipe.components)
+    if unwanted := sorted(set(recipe.exclude) & {answer.name for answer in answers}):
+        raise PackagesConflict(f"{', '.join(unwanted)}: excluded, but asked for as well")
+    stages = _stages(root, recipe, answers, bare)
+    if further := sorted(set(alone) - {answer.name for answer in answers}):
+        answers += answers_of(root, told(root, recipe, ("download", *options, *further)))
+    places = places_of(root, answers)
+    packages = [package_of(answer, stages, places, states) for answer in answers]
+    return sorted(packages, key=lambda package: (package.name, package.architecture))
+
+
+def _words(recipe: Origin) -> tuple[str, ...]:
+    """What apt shall install, and what not. Essential packages and priorities are the recipe's own suite's."""
+    suite = recipe.suite.replace(".", "[.]")
+    if recipe.variant == "none":
+        return recipe.include
+    kinds = ["?essential", *(f"?priority({name})" for name in PRIORITIES.get(recipe.variant, ()))]
+    conditions = [f"?or(?archive(^{suite}$),?codename(^{suite}$))", f"?or({','.join(kinds)})"]
+    conditions += [f"?not(?exact-name({name}))" for name in recipe.exclude]
+    named = (name for name in NAMED.get(recipe.variant, ("apt",)) if name not in recipe.exclude)
+    return f"?narrow({','.join(conditions)})", *named, *recipe.include, *(f"{name}-" for name in recipe.exclude)
+
+
+def told(root: AptRoot, recipe: Origin, words: tuple[str, ...]) -> Outcome:
+    """What apt-get would do for these words. Raises PackageMissing, PackagesConflict."""
+    done = root.run("apt-get", "-q", "--print-uris", *words, check=False)
+    if missing := re.search(r"^E: (?:Unable to locate|Can't select .* from) package '?([^\s']+)", done.stderr, re.M):
+        raise PackageMissing(missing[1], recipe.suite, recipe.components)
+    if done.status:
+        raise PackagesConflict(_explanation(done.stdout + done.stderr))
+    return done
+
+
+def answers_of(root: AptRoot, done: Outcome) -> Iterator[Answer]:
+    """The packages that apt would fetch. Raises InvalidRelease."""
+    if unsummed := [line for line in done.stdout.splitlines() if line.startswith("'") and not URI.fullmatch(line)]:
+        raise InvalidRelease(unsummed[0].split("'")[1], "its indexes have no sha256 of this file")
+    found = [(unquote(uri), name, unquote(version), *rest) for uri, name, version, *rest in URI.findall(done.stdout)]
+    auto = {name for block in DEPENDENCIES.findall(done.stdout) for name in block.split()}
+    shown = _stanzas(root, [f"{name}={version}" for _, name, version, _, _ in found])
+    for uri, name, version, architecture, sha256 in found:
+        yield Answer(uri, name, version, architecture, sha256, name in auto, shown[name, version, sha256])
+
+
+def is_what(answer: Answer, name: str) -> bool:
+    """Whether a package is what this name asks for; apt would take one it does not know for a pattern or an order."""
+    provided = Debian822.from_string(answer.stanza).get("provides", "")
+    return name in (answer.name, *(each.split()[0] for each in provided.split(",") if each.strip()))
+
+
+def _explanation(output: str) -> str:
+    """What apt says of a failure, without what it says every time."""
+    kept = "\n".join(line for line in output.splitlines() if not CHATTER.match(line))
+    return kept[kept.find("The following packages have unmet") :] if "have unmet dependencies" in kept else kept
+
+
+def _stanzas(root: AptRoot, packages: list[str]) -> dict[tuple[str, str, str], str]:
+    """The control stanzas of these packages, by name, version and sha256."""
+    if not packages:
+        return {}
+    texts = re.split(r"\n\n+", root.run("apt-cache", "show", *packages).stdout.strip())
+    parsed = [(Debian822.from_string(text), text) for text in texts]
+    return {(fields["package"], fields["version"], fields.get("sha256", "")): text for fields, text in parsed}
+
+
+def _stages(root: AptRoot, recipe: Origin, answers: list[Answer], bare: Sequence[Package] | None) -> Stages:
+    if recipe.variant == "none":
+        return Stages(set(), set())
+    return Stages(_essential(root, recipe, answers), _base(answers, bare))
+
+
+def _essential(root: AptRoot, recipe: Origin, answers: list[Answer]) -> set[str]:
+    """What apt takes for the essential set when there is nothing but the locked packages: the first stage's."""
+    architecture = root.architecture
+    sources = f"Types: deb\nURIs: {LOCKED}\nSuites: {recipe.suite}\nComponents: main\nTrusted: yes\n"
+    with tempfile.TemporaryDirectory(prefix="baseforge-") as folder:
+        locked = AptRoot(Path(folder), sources, architecture)
+        start = locked.lists / list_name(f"{LOCKED}/dists/{recipe.suite}")
+        Path(f"{start}_Release").write_text(f"Suite: {recipe.suite}\nCodename: {recipe.suite}\n")
+        stanzas = "\n\n".join(answer.stanza for answer in answers)
+        Path(f"{start}_main_binary-{architecture}_Packages").write_text(f"{stanzas}\n")
+        done = locked.run("apt-get", "install", "-q", "--print-uris", "--no-install-recommends", "?essential")
+    return {name for _, name, *_ in URI.findall(done.stdout)}
+
+
+def _base(answers: list[Answer], bare: Sequence[Package] | None) -> set[str]:
+    """What the recipe is without its `include`, which many recipes share; none where the lock has others."""
+    if bare is None:
+        return {answer.name for answer in answers}
+    locked = {(answer.name, answer.version, answer.sha256) for answer in answers}
+    found = {(package.name, package.version, package.sha256) for package in bare}
+    return {name for name, _, _ in found} if found <= locked else set()
+
+
+def places_of(root: AptRoot, answers: list[Answer]) -> dict[tuple[str, str], set[tuple[str, str]]]:
+    """(archive, suite) wherever each package is, as apt's sources have them."""
+    places: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    if answers:
+        shown = root.run("apt-cache", "madison", *(answer.name for answer in answers)).stdout
+        for line in shown.splitlines():
+            name, version, where = (part.strip() for part in line.split(" | "))
+            archive, _, suite = where.partition(" ")
+            places.setdefault((name, version), set()).add((archive, suite.partition("/")[0]))
+    return places
+
+
+def package_of(
+    answer: Answer,
+    stages: Stages,
+    places: dict[tuple[str, str], set[tuple[str, str]]],
+    states: Sequence[State],
+) -> Package:
+    """The package as a lock has it. Raises InvalidRelease."""
+    fields = Debian822.from_string(answer.stanza)
+    source = _source_of(answer, fields["filename"], places.get(answer.key, set()), states)
+    return Package(
+        name=answer.name,
+        version=answer.version,
+        architecture=answer.architecture,
+        sha256=answer.sha256,
+        size=int(fields["size"]),
+        source=fields.get("source", answer.name).split()[0],
+        archive=source.snapshot or source.address,
+        suite=source.suite,
+        path=fields["filename"],
+        essential=answer.name in stages.essential,
+        base=answer.name in stages.base,
+        auto=answer.auto,
+    )
+
+
+def _source_of(answer: Answer, path: str, places: set[tuple[str, str]], states: Sequence[State]) -> Source:
+    """The first of the sources that has the package just where apt would fetch it from."""
+    for state in states:
+        mirror = _plain(state.source.mirror)
+        if (mirror, state.source.suite) in places and _plain(answer.address) == f"{mirror}/{path}":
+            return state.source
+    raise InvalidRelease(answer.address, f"no index of this recipe's has {answer.name} {answer.version}")
+
+
+def _plain(address: str) -> str:
+    """An address without the name and password of a user."""
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

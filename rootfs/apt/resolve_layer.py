@@ -1,0 +1,89 @@
+"""apt resolves for a layer: what is to come beside the packages that its parent's image has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from debian_inspector.debcon import get_paragraphs_data
+
+from rootfs.apt.preferences import preferences
+from rootfs.apt.release import State
+from rootfs.apt.resolve import Answer, Stages, answers_of, is_what, package_of, places_of, told
+from rootfs.apt.root import AptRoot
+from rootfs.errors import PackageMissing, PackagesConflict, ParentBehind, ParentWouldLose
+from rootfs.lock.lock import Package
+from rootfs.recipe.base import Origin
+from rootfs.recipe.sections import Repository
+
+# One for all parents of a set of sources: apt makes it anew, at once, where it is another parent's.
+CACHE = "over.bin"
+REMOVED = re.compile(r"^The following packages will be REMOVED:\n((?:  .*\n)*)", re.MULTILINE)
+NONE = Stages(set(), set())
+
+
+@dataclass(frozen=True)
+class Below:
+    """What the layer of `image` comes to: `digest` is the parent's manifest's, `status` gives dpkg's file in there.
+
+    `repositories` are the layer's own: only they may bring another version of what is there.
+    """
+
+    image: str
+    parent: str
+    digest: str
+    repositories: tuple[Repository, ...]
+    status: Callable[[], Path]
+
+
+def resolve_over(root: AptRoot, recipe: Origin, states: Sequence[State], below: Below) -> list[Package]:
+    """The packages that a layer adds, by name: apt finds all of its parent's installed, and none may go.
+
+    Raises PackageMissing, PackagesConflict, ParentBehind, ParentWouldLose.
+    """
+    status = below.status()
+    there = _installed(status)
+    options = (
+        *root.preferences(preferences(recipe, states)),
+        f"-oAPT::Install-Recommends={'true' if recipe.recommends else 'false'}",
+        f"-oDir::State::status={status}",
+        f"-oDir::Cache::pkgcache={CACHE}",
+    )
+    excluded = [f"{name}-" for name in recipe.exclude if name not in there]
+    done = told(root, recipe, ("install", *options, *recipe.include, *excluded))
+    if lost := [name.rstrip("*") for block in REMOVED.findall(done.stdout) for name in block.split()]:
+        raise ParentWouldLose(below.image, below.parent, lost)
+    answers = list(answers_of(root, done))
+    _check(recipe, answers, there)
+    places = places_of(root, answers)
+    packages = [package_of(answer, NONE, places, states) for answer in answers]
+    _check_parent(below, packages, there)
+    return sorted(packages, key=lambda package: (package.name, package.architecture))
+
+
+def _installed(status: Path) -> dict[str, str]:
+    """The installed packages and what they provide, with the version of each package, by name."""
+    paragraphs = get_paragraphs_data(status.read_text(errors="replace"))
+    there = [each for each in paragraphs if each.get("status", "").endswith(" installed")]
+    provided = (name.split()[0] for each in there for name in each.get("provides", "").split(",") if name.strip())
+    return dict.fromkeys(provided, "") | {each["package"]: each["version"] for each in there}
+
+
+def _check(recipe: Origin, answers: Iterable[Answer], there: dict[str, str]) -> None:
+    """See that each name has brought what it means; apt would take one it does not know for a pattern or an order."""
+    for name in recipe.include:
+        if name not in there and not any(is_what(answer, name) for answer in answers):
+            raise PackageMissing(name, recipe.suite, recipe.components)
+    if unwanted := sorted(set(recipe.exclude) & {answer.name for answer in answers}):
+        raise PackagesConflict(f"{', '.join(unwanted)}: excluded, but asked for as well")
+
+
+def _check_parent(below: Below, packages: Iterable[Package], there: dict[str, str]) -> None:
+    """See that only the layer's own archives replace a package of the parent's."""
+    own = {(each.uri.rstrip("/"), suite) for each in below.repositories for suite in each.suites}
+    behind = [each for each in packages if there.get(each.name) and (each.archive, each.suite) not in own]
+    if behind:
+        changes = [f"{each.name} {there[each.name]} -> {each.version}" for each in behind]
+        raise ParentBehind(below.image, below.parent, changes)

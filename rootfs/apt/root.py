@@ -1,0 +1,130 @@
+"""A private apt: its own folders, sources and configuration. Of the machine's own apt only credentials are read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from rootfs.apt.credentials import CONFIGURED, PARTS
+from rootfs.apt.keyring import armoured
+from rootfs.apt.sources import Source
+from rootfs.errors import ProgramFailed
+from rootfs.process.run import Log, Outcome, proxies, run
+from rootfs.system import atomic_file
+from rootfs.system.digests import canonical_digest
+from rootfs.system.disk import disk_full, room, says_full
+
+TIMEOUT = 1800.0  # seconds that apt may take
+QUOTED = frozenset('\\|{}[]<>"^~_=!@#$%&*')  # in apt's names of lists (URItoFileName)
+FOLDERS = ("lists/partial", "archives/partial", "etc/apt.conf.d", "etc/preferences.d", "etc/sources.list.d")
+
+# The dates of Release files are checked by us, with words that help; so is that a suite is the one that was asked for.
+# A new installation takes every phased update, as it would by debootstrap. Locks are ours, for several roots at once.
+CONFIGURATION = """\
+Dir "{root}/";
+Dir::State "{root}/";
+Dir::State::lists "{lists}/";
+Dir::State::status "{root}/status";
+Dir::Cache "{root}/";
+Dir::Cache::archives "archives/";
+Dir::Cache::pkgcache "pkgcache.bin";
+Dir::Cache::srcpkgcache "";
+Dir::Etc "{root}/etc/";
+Dir::Etc::netrc "{netrc}";
+Dir::Etc::netrcparts "{netrcparts}";
+Dir::Log "{root}/";
+#clear APT::Architectures;
+APT::Architecture "{architecture}";
+APT::Architectures {{ "{architecture}"; }};
+APT::Sandbox::User "{user}";
+APT::Update::Error-Mode "any";
+APT::Get::List-Cleanup "false";
+APT::Get::Always-Include-Phased-Updates "true";
+APT::Install-Suggests "false";
+Acquire::AllowReleaseInfoChange "true";
+Acquire::Check-Date "false";
+Acquire::Check-Valid-Until "false";
+Acquire::ForceHash "SHA256";
+Acquire::Languages "none";
+Acquire::PDiffs "false";
+Acquire::Retries "0";
+Acquire::http::Timeout "30";
+Acquire::https::Timeout "30";
+pkgCacheGen::ForceEssential ",";
+Debug::NoLocking "true";
+"""
+
+
+class AptRoot:
+    """apt for one set of sources in `folder`; its lists may be shared with others'.
+
+    Names and passwords for archives are read where they are: in the machine's own files, or in the file `auth`.
+    """
+
+    def __init__(
+        self, folder: Path, sources: str, architecture: str, lists: Path | None = None, *, auth: Path | None = None
+    ) -> None:
+        self.folder, self.lists, self.architecture = folder, lists or folder / "lists", architecture
+        with disk_full(folder):
+            for name in (*FOLDERS, self.lists / "partial"):
+                (folder / name).mkdir(parents=True, exist_ok=True)
+        configuration = CONFIGURATION.format(
+            root=folder,
+            lists=self.lists,
+            architecture=architecture,
+            user=_user(self.lists),
+            netrc=auth.absolute() if auth else CONFIGURED,
+            netrcparts=PARTS,
+        )
+        texts = {"status": "", "etc/sources.list.d/archives.sources": sources, "apt.conf": configuration}
+        for file, text in texts.items():
+            if not (path := folder / file).is_file() or path.read_text() != text:
+                atomic_file.write_file(path, text.encode())
+
+    def run(self, *argv: str, check: bool = True, log: Log | None = None, timeout: float = TIMEOUT) -> Outcome:
+        """Run a program of apt's on this root.
+
+        Raises ProgramTimedOut, DiskFull, which apt takes for a failure of the archive, and, unless `check` is False,
+        ProgramFailed.
+        """
+        own = {"APT_CONFIG": str(self.folder / "apt.conf"), "DEBIAN_FRONTEND": "noninteractive"}
+        environment = {**proxies(), **own}
+        with room(self.folder):
+            done = run(argv, env=environment, check=check, log=log, timeout=timeout)
+            if done.status and says_full(done.stderr):
+                raise ProgramFailed(argv[0], done.status, done.stderr)
+            return done
+
+    def preferences(self, text: str) -> tuple[str, ...]:
+        """The option that makes these preferences (apt_preferences(5)) count."""
+        if not text:
+            return ()
+        file = self.folder / f"preferences-{canonical_digest(text)[7:23]}"
+        atomic_file.write_file(file, text.encode())
+        return ("-o", f"Dir::Etc::preferences={file}")
+
+
+def _user(lists: Path) -> str:
+    """Whom apt fetches as: the user it has for that, if we may change users and that one gets to the lists."""
+    open_to_all = all(folder.stat().st_mode & 0o001 for folder in (lists, *lists.parents))
+    return "_apt" if os.geteuid() == 0 and open_to_all else "root"
+
+
+def stanzas(sources: Iterable[Source]) -> str:
+    """sources.list(5) in deb822 form; the keys stand in it, as a path could not have every character."""
+    return "\n".join(_stanza(source) for source in sources)
+
+
+def _stanza(source: Source) -> str:
+    key = "\n".join(f" {line or '.'}" for line in armoured(source.keyring).splitlines())
+    components = " ".join(source.components)
+    return f"Types: deb\nURIs: {source.mirror}\nSuites: {source.suite}\nComponents: {components}\nSigned-By:\n{key}\n"
+
+
+def list_name(address: str) -> str:
+    """What apt calls the file of lists that it keeps of an address."""
+    parts = urlsplit(address)
+    plain = parts.netloc.rpartition("@")[2] + parts.path
+    return "".join(f"%{ord(letter):02x}" if letter in QUOTED else letter for letter in plain).replace("/", "_")

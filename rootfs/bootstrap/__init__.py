@@ -1,0 +1,1 @@
+"""Bootstrappers: programs that make a tree out of packages or a tarball."""

@@ -1,0 +1,64 @@
+"""tarball: somebody else's root filesystem, read once from end to end before any of it is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import BinaryIO
+
+from rootfs.bootstrap.bootstrapper import Job
+from rootfs.elf.machine import architectures
+from rootfs.errors import OtherArchitecture, SetuidFiles, TarballRefused
+from rootfs.recipe.tarball import TarballRecipe
+from rootfs.recipe.tarball_keys import TARBALL
+from rootfs.system.text import printable
+from rootfs.tarball.decompress import Unpacked
+from rootfs.tarball.reader import untarred
+from rootfs.tarball.sanitize import LATEST, device_rules, sifted
+from rootfs.tarball.staging import Depot
+from rootfs.tree.filters import Rules, excluded, list_of
+from rootfs.tree.member import Member, Members
+
+SPECIAL = 0o6000  # set-uid and set-gid
+
+
+@contextmanager
+def tree(job: Job, recipe: TarballRecipe) -> Iterator[Members]:
+    """The tree of a tarball recipe. Nothing is unpacked to files of its own: no name in it ever leads to a disk.
+
+    Raises TarballRefused, SetuidFiles, OtherArchitecture.
+    """
+    with closing(Depot(job.folder, recipe.most)) as depot:
+        newest = _filled(depot, recipe, job)
+        _check_setuid(depot, recipe)
+        _check_architecture(depot, job.architecture, recipe.source)
+        yield depot.members(newest if recipe.epoch is None else recipe.epoch)
+
+
+def _filled(depot: Depot, recipe: TarballRecipe, job: Job) -> int:
+    """The depot with all that stays of the archive; how new that is."""
+    lines = [*list_of("volatile"), *(device_rules() if recipe.devices else ()), *excluded(recipe.leave_out)]
+    try:
+        with (job.debs / TARBALL).open("rb") as file:
+            return depot.fill(sifted(_members(file, recipe, job), Rules.parse(lines), job.log), LATEST)
+    except TarballRefused as refused:
+        refused.where = recipe.source
+        raise
+
+
+def _members(file: BinaryIO, recipe: TarballRecipe, job: Job) -> Iterator[Member]:
+    plain = Unpacked(file, recipe.largest)
+    yield from untarred(plain, largest=recipe.largest, most=recipe.most)
+    job.log(f"{recipe.source}: {plain.compression}, {plain.size} bytes unpacked")
+
+
+def _check_setuid(depot: Depot, recipe: TarballRecipe) -> None:
+    unlisted = Rules.parse(excluded(recipe.setuid))
+    if found := [printable(path) for path in depot.names_of(SPECIAL) if unlisted.keeps(path)]:
+        raise SetuidFiles(found, recipe.source)
+
+
+def _check_architecture(depot: Depot, wanted: str, source: str) -> None:
+    found = architectures(depot.machines)
+    if found and wanted not in found:
+        raise OtherArchitecture(" or ".join(found), wanted, source)

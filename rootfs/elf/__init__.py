@@ -1,0 +1,1 @@
+"""ELF files: their machine, and the libraries that they are linked with."""

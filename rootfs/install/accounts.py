@@ -1,0 +1,103 @@
+"""Users and groups, written into the tree's own text files (passwd(5), group(5), shadow(5), gshadow(5)).
+
+No tool of the tree is needed, so that images without one have users too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from rootfs.errors import AccountClash
+from rootfs.install import chroot_files
+from rootfs.install.plan import NewGroup, NewUser
+from rootfs.tree.normalize import DAY
+
+NOWHERE = "/nonexistent"
+LOCKED = "!"  # no password matches
+
+Table = list[list[str]]
+
+
+class Accounts:
+    """The four tables, as lists of fields; one that the tree does not have stays away."""
+
+    FILES = ("passwd", "group", "shadow", "gshadow")
+
+    def __init__(self, tables: dict[str, str]) -> None:
+        self._tables = {name: [line.split(":") for line in text.splitlines()] for name, text in tables.items()}
+
+    def texts(self) -> dict[str, str]:
+        """Each table as the text of its file."""
+        return {name: "".join(":".join(fields) + "\n" for fields in table) for name, table in self._tables.items()}
+
+    def add_group(self, group: NewGroup) -> None:
+        """Raises AccountClash where its name or number is taken."""
+        for name, _, number, *_ in self._table("group"):
+            if name == group.name:
+                raise AccountClash(f"there is a group {name} already, with number {number}")
+            if number == str(group.gid):
+                raise AccountClash(f"group {group.name} cannot have number {number}: {name} has it")
+        self._append("group", [group.name, "x", str(group.gid), ""])
+        self._append("gshadow", [group.name, LOCKED, "", ""])
+
+    def add_user(self, user: NewUser, day: int) -> None:
+        """`day` is the date of its password, in days since 1970. Raises AccountClash."""
+        for name, _, number, *_ in self._table("passwd"):
+            if name == user.name:
+                raise AccountClash(f"there is a user {name} already, with number {number}")
+            if number == str(user.uid):
+                raise AccountClash(f"user {user.name} cannot have number {number}: {name} has it")
+        gid = self._group_of(user)
+        self._append("passwd", [user.name, "x", str(user.uid), str(gid), "", user.home, user.shell])
+        self._append("shadow", [user.name, LOCKED, str(day), "0", "99999", "7", "", "", ""])
+        for group in user.groups:
+            self._join(group, user.name)
+
+    def number(self, group: str) -> int | None:
+        """The number of a group, None where there is none of this name."""
+        return next((int(fields[2]) for fields in self._table("group") if fields[0] == group), None)
+
+    def owner(self, user: NewUser) -> chroot_files.Owner:
+        """The numbers of a user and of its own group."""
+        return next((int(fields[2]), int(fields[3])) for fields in self._table("passwd") if fields[0] == user.name)
+
+    def _group_of(self, user: NewUser) -> int:
+        gid = self.number(user.group or user.name)
+        if user.group is None and gid != user.uid:
+            self.add_group(NewGroup(user.name, user.uid))
+            return user.uid
+        if gid is None:
+            raise AccountClash(f"there is no group {user.group}, which user {user.name} is to have")
+        return gid
+
+    def _join(self, group: str, user: str) -> None:
+        if self.number(group) is None:
+            raise AccountClash(f"there is no group {group}, which user {user} is to belong to")
+        for fields in [*self._table("group"), *self._table("gshadow")]:
+            if fields[0] == group:
+                fields[3] = ",".join(filter(None, (fields[3], user)))
+
+    def _table(self, name: str) -> Table:
+        return [fields for fields in self._tables.get(name, []) if len(fields) > 3]
+
+    def _append(self, name: str, fields: list[str]) -> None:
+        if name in self._tables:
+            self._tables[name].append(fields)
+
+
+def add(tree: Path, groups: Iterable[NewGroup], users: tuple[NewUser, ...], epoch: int) -> None:
+    """Give the tree groups, users and their home folders. Raises AccountClash, FileClash."""
+    files = {name: chroot_files.inside(tree, f"/etc/{name}") for name in Accounts.FILES}
+    accounts = Accounts({name: place.read_text() for name, place in files.items() if place.is_file()})
+    for group in groups:
+        accounts.add_group(group)
+    for user in users:
+        accounts.add_user(user, epoch // DAY)
+    for name, text in accounts.texts().items():
+        if files[name].read_text() != text:
+            files[name].write_text(text)
+    for user in users:
+        if user.home != NOWHERE and not chroot_files.inside(tree, user.home).exists():
+            os.chown(chroot_files.folder(tree, user.home), *accounts.owner(user))

@@ -1,0 +1,59 @@
+"""Locale, time zone and the recipe's own scripts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rootfs.errors import LocaleMissing, ProgramFailed, ScriptFailed, TimezoneMissing
+from rootfs.install import chroot_files
+from rootfs.install.dpkg import environment_of
+from rootfs.install.mounts import SCRIPT
+from rootfs.install.plan import Plan
+from rootfs.install.say import say
+from rootfs.process.run import run
+from rootfs.process.sandbox import inside
+
+BUILT_IN = ("C", "POSIX", "C.UTF-8", "C.utf8")  # locales of libc-bin itself
+CUSTOMISE = "customise: "  # begins the line that says which script is run
+GENERATOR = "usr/sbin/locale-gen"
+KNOWN = "usr/share/i18n/SUPPORTED"
+
+
+def set_locale(plan: Plan, locale: str) -> None:
+    """Make the locale if need be, and the default. Raises LocaleMissing."""
+    if locale not in BUILT_IN:
+        _generate(plan, locale)
+    default = chroot_files.inside(plan.tree, "/etc/default/locale").relative_to(plan.tree)
+    chroot_files.write(plan.tree, f"/{default}", f"LANG={locale}\n")
+
+
+def _generate(plan: Plan, locale: str) -> None:
+    known = plan.tree / KNOWN
+    if not known.is_file() or not (plan.tree / GENERATOR).is_file():
+        raise LocaleMissing(locale, "the tree cannot make it, as it has no package `locales`")
+    lines = [line for line in known.read_text().splitlines() if line.split()[:1] == [locale]]
+    if not lines:
+        raise LocaleMissing(locale, f"it is not in /{KNOWN}")
+    chroot_files.write(plan.tree, "/etc/locale.gen", f"{lines[0]}\n")
+    run([*inside(plan.tree), f"/{GENERATOR}"], env=environment_of(plan), log=say)
+
+
+def set_timezone(tree: Path, timezone: str) -> None:
+    """Raises TimezoneMissing where the tree does not have it."""
+    zone = f"/usr/share/zoneinfo/{timezone}"
+    if not chroot_files.inside(tree, zone).is_file():
+        raise TimezoneMissing(timezone)
+    chroot_files.cleared(tree, "/etc/localtime").symlink_to(zone)
+    chroot_files.write(tree, "/etc/timezone", f"{timezone}\n")
+
+
+def run_scripts(plan: Plan) -> None:
+    """Run each script in the tree, from its root folder. Raises ScriptFailed with what it printed."""
+    for script in plan.scripts:
+        say(f"{CUSTOMISE}{script}")
+        chroot_files.write(plan.tree, f"/{SCRIPT}", plan.files / script, mode=0o755)
+        try:
+            run([*inside(plan.tree), f"/{SCRIPT}"], env=environment_of(plan), log=say)
+        except ProgramFailed as error:
+            raise ScriptFailed(script, error.exit_status, error.output) from error
+        chroot_files.cleared(plan.tree, f"/{SCRIPT}")

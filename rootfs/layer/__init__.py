@@ -1,0 +1,1 @@
+"""A layer: a tree as one deterministic, compressed tar."""

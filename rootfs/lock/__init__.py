@@ -1,0 +1,1 @@
+"""Locks: the exact packages or files that a recipe resolves to."""

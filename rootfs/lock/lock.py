@@ -1,0 +1,132 @@
+"""A lock, which is what a recipe means today, and the digest of everything that goes into the image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+import zstandard
+from pydantic import BaseModel, ConfigDict, Field
+
+from rootfs.apt.sources import Release
+from rootfs.errors import ToolsMissing
+from rootfs.process.run import run
+from rootfs.recipe.base import Recipe
+from rootfs.system.digests import canonical_digest
+
+BUILD_REVISION = 8  # raised when the same inputs give other bytes because this program changed
+
+DPKG = Path("/var/lib/dpkg/status")
+
+
+class Package(BaseModel):
+    """One deb. `sha256` is in hex, `size` in bytes; `archive` is its archive's own address and `path` its place there.
+
+    `essential` packages are what stage one of a tree is made of, `base` ones what its variant is by itself; an `auto`
+    one is there only as a dependency.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    # Debian Policy 5.6.7 and 5.6.12; names of files are made of these.
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9+.-]*$")
+    version: str = Field(pattern=r"^[A-Za-z0-9.+~:-]+$")
+    architecture: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size: int = Field(ge=0)
+    source: str
+    archive: str
+    suite: str
+    path: str
+    essential: bool = False
+    base: bool = False
+    auto: bool = False
+
+    @property
+    def digest(self) -> str:
+        """Its name as a blob."""
+        return f"sha256:{self.sha256}"
+
+    @property
+    def file_name(self) -> str:
+        """What its file is called in a work folder, as apt calls it."""
+        return f"{self.name}_{self.version.replace(':', '%3a')}_{self.architecture}.deb"
+
+
+class Lock(BaseModel):
+    """The exact packages a recipe means, and the Release files that vouch for them; without packages, none.
+
+    `tarball` is the archive (`sha256:HEX`) that a tarball recipe means; else it is empty and does not count.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    releases: tuple[Release, ...] = ()
+    packages: tuple[Package, ...] = ()
+    tarball: str = ""
+
+    @property
+    def epoch(self) -> int:
+        """`SOURCE_DATE_EPOCH`: the newest date of the Release files; 1970 where there are none, never the clock."""
+        return max((release.date for release in self.releases), default=0)
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the lock as canonical JSON."""
+        return canonical_digest(self.model_dump(mode="json", exclude=set() if self.tarball else {"tarball"}))
+
+
+def input_digest(
+    recipe_digest: str,
+    lock: Lock,
+    architecture: str,
+    tools: Mapping[str, str],
+    parent: str = "",
+    bases: Mapping[str, str] | None = None,
+) -> str:
+    """The digest of everything that decides an image's bytes: the same inputs mean the same image.
+
+    `parent` is the manifest digest of the image that it is a layer on, `bases` are those of a Dockerfile's by name.
+    """
+    return canonical_digest(
+        {
+            "recipe": recipe_digest,
+            "lock": lock.digest,
+            "architecture": architecture,
+            "tools": dict(tools),
+            "revision": BUILD_REVISION,
+            **({"parent": parent} if parent else {}),
+            **({"bases": dict(bases)} if bases else {}),
+        }
+    )
+
+
+def tool_versions(recipe: Recipe) -> dict[str, str]:
+    """The versions of the programs that make this recipe's image. Raises ToolsMissing."""
+    compressor = ".".join(map(str, zstandard.ZSTD_VERSION))
+    return {**package_versions(recipe.host_tools), "zstd": compressor}
+
+
+def package_versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """The installed versions of Debian packages on this machine. Raises ToolsMissing for those that are not."""
+    if not packages:
+        return {}
+    found = _installed(DPKG.stat().st_mtime_ns if DPKG.is_file() else 0)
+    if missing := [package for package in packages if package not in found]:
+        raise ToolsMissing(missing)
+    return {package: found[package] for package in sorted(packages)}
+
+
+@lru_cache
+def _installed(_changed: int) -> dict[str, str]:
+    """What dpkg says, asked again only when it has changed anything: to tell of all takes it no longer than of one."""
+    said = "--showformat=${db:Status-Status} ${Package} ${Version}\n"
+    lines = [line.split() for line in run(["dpkg-query", "--show", said], check=False).stdout.splitlines()]
+    return {words[1]: words[2] for words in lines if words[0] == "installed"}
+
+
+@lru_cache
+def native_architecture() -> str:
+    """Debian's name for this machine's architecture (`amd64`, `arm64`, …)."""
+    return run(["dpkg", "--print-architecture"]).stdout.strip()

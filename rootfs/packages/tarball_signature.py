@@ -1,0 +1,57 @@
+"""Detached OpenPGP signatures of tarballs: who vouches for the bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rootfs.apt.keyring import usable
+from rootfs.apt.release import signers
+from rootfs.apt.transfer import ANONYMOUS, Transfers
+from rootfs.errors import SignatureMissing, SourceUnsigned
+from rootfs.packages.tarball_source import Download, download
+from rootfs.process.run import Log, run
+from rootfs.recipe.tarball_keys import TarballKeys, is_address
+from rootfs.system.digests import sha256_of_bytes
+
+LARGEST = 1 << 20  # bytes of a signature
+
+
+def signer(
+    recipe: TarballKeys,
+    folder: Path,
+    archive: Path,
+    cache: Path,
+    *,
+    offline: bool,
+    log: Log,
+    transfers: Transfers = ANONYMOUS,
+) -> str:
+    """The fingerprint of the key that the archive is signed with; empty where the recipe names no signature.
+
+    Raises SourceUnsigned, SignatureMissing when `offline`, InvalidKeyring, and what downloading raises.
+    """
+    if recipe.signature is None or recipe.keyring is None:
+        return ""
+    signature, keyring = folder / recipe.signature, folder / recipe.keyring
+    if is_address(recipe.signature):
+        wanted = Download(recipe.signature, LARGEST, cache, log, transfers)
+        signature = _fetched(wanted, f"{recipe.source} {recipe.sha256}", offline=offline)
+    with usable(keyring) as ring:
+        said = run(["gpgv", "--status-fd=2", f"--keyring={ring}", "--", signature, archive], check=False).stderr
+    good, others = signers(said)
+    if not good:
+        if is_address(recipe.signature):
+            signature.unlink(missing_ok=True)  # the next build asks for it again
+        raise SourceUnsigned(recipe.source, recipe.keyring, others)
+    return good[0]
+
+
+def _fetched(wanted: Download, archive: str, *, offline: bool) -> Path:
+    """The signature of just this archive, which is asked for once."""
+    path = wanted.cache / f"{sha256_of_bytes(f'{wanted.address} {archive}'.encode())}.sig"
+
+    if not path.exists():
+        if offline:
+            raise SignatureMissing(wanted.address)
+        download(wanted, lambda got: path.write_bytes(got.whole().read()))
+    return path

@@ -1,0 +1,177 @@
+"""A tarball into the pool: out of the recipe's folder or from its address, checked as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import httpx
+
+from rootfs.apt.transfer import ANONYMOUS, Transfers, check_access, denied_by_proxy, reason
+from rootfs.errors import BlobDamaged, PoolLacks, SourceMismatch, SourceMissing, SourceUnreachable, TarballRefused
+from rootfs.packages.download import AGAIN, PAUSES, WHOLE, modified
+from rootfs.packages.pool import Blobs
+from rootfs.packages.resumable import Partial, opened
+from rootfs.process.run import Log
+from rootfs.recipe.tarball_keys import TarballKeys, is_address
+from rootfs.system.cache import state_of
+from rootfs.system.digests import sha256_of_bytes, sha256_of_file
+from rootfs.system.disk import disk_full
+
+
+def meant(recipe: TarballKeys, folder: Path) -> str:
+    """The digest of the archive that a recipe means: what it says, else that of the file in its folder.
+
+    Raises SourceMissing, SourceMismatch where the file is another one than the recipe says.
+    """
+    said, file = recipe.sha256, folder / recipe.source
+    if is_address(recipe.source) or (said and not file.exists()):
+        return f"sha256:{said}"
+    try:
+        found = _hashed(file, state_of(file))
+    except OSError as error:
+        raise SourceMissing(str(file), error.strerror or str(error)) from error
+    if said and found != said:
+        raise SourceMismatch(str(file), said, found)
+    return f"sha256:{found}"
+
+
+@lru_cache
+def _hashed(file: Path, _state: tuple[int, int, int]) -> str:
+    """The file's sha256 in hex, read again only when it has changed."""
+    return sha256_of_file(file)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a recipe's archive is, and the pool that keeps it; `cache` is a folder for what has come of it so far."""
+
+    recipe: TarballKeys
+    folder: Path
+    blobs: Blobs
+    cache: Path
+    offline: bool
+    log: Log
+    transfers: Transfers = ANONYMOUS
+
+    def into_pool(self, digest: str) -> int:
+        """See that the pool has the archive; how many bytes came from its address.
+
+        Raises SourceMissing, SourceUnreachable, SourceMismatch, PoolLacks when `offline`, TarballRefused where it is
+        larger than the recipe allows it to be unpacked, and what the blobs raise.
+        """
+        if self.blobs.has_blob(digest):
+            return 0
+        return self._put(digest)
+
+    def _put(self, digest: str) -> int:
+        """Keep the archive in the pool, in place of a damaged one; how many bytes came from its address."""
+        source, file = self.recipe.source, self.folder / self.recipe.source
+        if is_address(source):
+            if self.offline:
+                raise PoolLacks([f"{source} ({digest})"])
+            wanted = Download(source, self.recipe.largest, self.cache, self.log, self.transfers)
+            return download(wanted, lambda got: self._keep(got, digest))
+        if not file.is_file():
+            raise SourceMissing(str(file), f"it is neither there nor in the pool ({digest})")
+        self.blobs.put_blob(file, digest, check=True)
+        return 0
+
+    def lay_out(self, digest: str, path: Path) -> None:
+        """Write the archive to `path`; one that went bad in the pool is had again. Raises as `into_pool` does."""
+        try:
+            self.blobs.fetch_blob(digest, path)
+        except BlobDamaged as damaged:
+            self.log(f"{self.recipe.source}: {damaged.message}")
+            self._put(digest)
+            self.blobs.fetch_blob(digest, path)
+
+    def _keep(self, got: Partial, digest: str) -> None:
+        if f"sha256:{got.sha256}" != digest:
+            raise SourceMismatch(self.recipe.source, digest.removeprefix("sha256:"), got.sha256)
+        self.blobs.put_blob(got.whole(), digest, check=True)
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file of at most `largest` bytes at an address; `cache` is a folder for what has come of it so far."""
+
+    address: str
+    largest: int
+    cache: Path
+    log: Log
+    transfers: Transfers = ANONYMOUS
+
+
+def download(wanted: Download, keep: Callable[[Partial], object]) -> int:
+    """Download a file and hand it to `keep`; where it breaks off, the next try, or run, goes on from there.
+
+    Returns its size. Raises SourceUnreachable after three tries, AccessDenied and SourceMissing after one,
+    TarballRefused where it is too large.
+    """
+    with disk_full(wanted.cache):
+        wanted.cache.mkdir(parents=True, exist_ok=True)
+    path = wanted.cache / f"{sha256_of_bytes(wanted.address.encode())}.download"
+    with opened(path) as file:
+        got = Partial(file)
+        asyncio.run(_complete(wanted, got))
+        path.unlink(missing_ok=True)  # right or wrong, nobody goes on from here
+        keep(got)
+        return got.size
+
+
+async def _complete(wanted: Download, got: Partial) -> None:
+    for pause in (*PAUSES, None):
+        try:
+            with disk_full(wanted.cache):
+                await _receive(wanted, got)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            if denied := denied_by_proxy(error, wanted.address):
+                raise denied from error
+            if not _may_pass(error):
+                raise SourceMissing(wanted.address, reason(error)) from error
+            if pause is None:
+                raise SourceUnreachable(wanted.address, reason(error)) from error
+            wanted.log(f"{wanted.address}: {reason(error)}: again in {pause:g} s")
+            await asyncio.sleep(pause)
+        else:
+            return
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether it may be different in a moment."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.is_server_error or error.response.status_code in AGAIN
+    return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol)
+
+
+async def _receive(wanted: Download, got: Partial) -> None:
+    headers = {**WHOLE, **got.headers}
+    async with (
+        wanted.transfers.paced() as arrived,
+        wanted.transfers.client() as client,
+        client.stream("GET", wanted.address, headers=headers) as answer,
+    ):
+        _look(answer, got, wanted.address)
+        async for data in answer.aiter_raw():
+            got.add(data)
+            arrived(len(data))
+            if got.size > wanted.largest:
+                raise TarballRefused.too_large(wanted.largest)
+
+
+def _look(answer: httpx.Response, got: Partial, address: str) -> None:
+    """What the answer's head says: that the rest follows, or all of it (then the partial begins anew), or neither."""
+    if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and got.size:
+        got.restart()
+        raise httpx.RemoteProtocolError("it has another file now")
+    check_access(answer, address)
+    answer.raise_for_status()
+    if answer.status_code != httpx.codes.PARTIAL_CONTENT:
+        got.restart(modified(answer))
+    elif not answer.headers.get("content-range", "").startswith(f"bytes {got.size}-"):
+        got.restart()
+        raise httpx.RemoteProtocolError("it sends another part than was asked for")

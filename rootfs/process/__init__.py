@@ -1,0 +1,1 @@
+"""Programs: how they are started, in which sandbox, with which limits."""

@@ -1,0 +1,346 @@
+"""The one door to programs: argv lists, a clean environment, and no process left behind.
+
+Every program runs in a session of its own and dies with us (`setpriv --pdeathsig`). A *contained* one also gets its own
+mount, process and host name namespaces: what it mounts, starts or sets is gone the moment it is, however it ended. One
+in a *sandbox* (`rootfs.process.sandbox`) sees nothing of the machine but what it is given, and has limits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal, NoReturn
+
+from rootfs.errors import LimitReached, OutputTooLarge, ProgramFailed, ProgramMissing, ProgramTimedOut
+from rootfs.process import seccomp
+from rootfs.process.cgroup import Group, group
+from rootfs.process.sandbox import Limit, Sandbox, limit_in
+
+Log = Callable[[str], None]
+# `with owners`: an ordinary user's program, too, can give files to anyone.
+Contained = bool | Literal["with owners"] | Sandbox
+
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+CHUNK = 1 << 20
+TOO_LARGE = (-signal.SIGXFSZ, 128 + signal.SIGXFSZ)  # exit statuses
+GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+LOOK = 0.1  # seconds between two looks at whether a sandbox has reached a limit
+TAIL = 200  # lines of standard error kept for the error message
+LINE = 64 << 10  # bytes of a line; what is longer counts as several
+SHOWN = 16 << 20  # bytes of a program's lines that are kept and shown; the rest is read and dropped
+WHOLE = 1 << 30  # bytes of a standard output that is kept whole
+
+CONTAINED = ("unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
+AS_USER = "--map-root-user"  # an ordinary user gets namespaces only inside one of users
+SUBORDINATE = "--map-auto"  # where it is root, and can have other owners besides (subuid(5))
+WITHOUT_NETWORK = "--net"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a program ended: its exit status (negative: the signal) and what it printed."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment every program gets, so that results do not depend on the user's."""
+    fixed = {"PATH": SYSTEM_PATH, "HOME": os.environ.get("HOME", "/"), "LC_ALL": "C", "TZ": "UTC"}
+    return {**fixed, **(extra or {})}
+
+
+def proxies() -> dict[str, str]:
+    """The user's proxy variables, for the environment of programs that fetch; they may hold a password."""
+    return {name: os.environ[name] for name in PROXIES if name in os.environ}
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: bytes | Callable[[], bytes] | None = None,
+    timeout: float | None = None,
+    check: bool = True,
+    contained: Contained = False,
+    network: bool = True,
+    log: Log | None = None,
+) -> Outcome:
+    """Run a program to its end and return what it printed. With a `log`, which sees each line as it comes, its two
+    outputs are one, in the order in which it printed them, and that is `stderr`.
+
+    `stdin` may be made while the program runs already. `network=False` leaves a contained program only a loopback that
+    is down; a sandbox never has one. Raises OutputTooLarge, ProgramMissing, ProgramTimedOut (after
+    `timeout` seconds), LimitReached, what making `stdin` raises and, unless `check` is False, ProgramFailed.
+    """
+    piped, merged, how = stdin is not None, log is not None, (contained, network)
+    with _started(argv, how, env=env, cwd=cwd, log=log, timeout=timeout, piped=piped, merged=merged) as program:
+        if stdin is not None and (pipe := program.process.stdin):
+            program.feed(pipe, stdin)
+        out = b"" if merged else program.read()
+        status = program.wait()
+    if check and status != 0:
+        raise ProgramFailed(program.name, status, program.tail() or out.decode(errors="replace"))
+    return Outcome(status, out.decode(errors="replace"), program.tail())
+
+
+@contextlib.contextmanager
+def stream(
+    argv: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+    contained: Contained = False,
+    log: Log | None = None,
+) -> Iterator[IO[bytes]]:
+    """A program's standard output as a stream. Leaving the block waits for its end and raises as `run` does.
+
+    The program's own failure comes before an error of the reader: a truncated stream is its consequence.
+    """
+    with _started(argv, (contained, True), env=env, log=log, timeout=timeout) as program:
+        try:
+            yield program.stdout
+        except Exception:
+            program.give_up()
+            raise
+        while program.stdout.read(CHUNK):
+            pass
+        status = program.wait()
+    if status != 0:
+        raise ProgramFailed(program.name, status, program.tail())
+
+
+class _Program:
+    """One running program, its process group and the end of what it said: its standard error, or all its output."""
+
+    def __init__(
+        self,
+        name: str,
+        process: subprocess.Popen[bytes],
+        log: Log | None,
+        timeout: float | None,
+        sandbox: Sandbox | None = None,
+        limited: Group | None = None,
+    ) -> None:
+        self.name, self.process, self.log = name, process, log
+        self.sandbox, self.limited = sandbox, limited
+        self._expired, self._timeout = False, timeout or 0.0
+        self._lines: deque[str] = deque(maxlen=TAIL)
+        reading = contextvars.copy_context().run  # a log may ask which build it is of
+        self._reader = threading.Thread(target=reading, args=(self._read_lines,), daemon=True)
+        self._reader.start()
+        self._watchdog = threading.Timer(self._timeout, self._expire)
+        self._watchdog.daemon = True
+        if timeout:
+            self._watchdog.start()
+        self._over = threading.Event()
+        if limited:
+            threading.Thread(target=self._watch, args=(limited,), daemon=True).start()
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        assert self.process.stdout is not None  # noqa: S101 - always piped
+        return self.process.stdout
+
+    def _read_lines(self) -> None:
+        stream, left = self.process.stderr or self.stdout, SHOWN
+        while raw := stream.readline(LINE):
+            if left > 0:
+                left -= len(raw)
+                cut = f"… {self.name} prints more than {SHOWN >> 20} MiB: the rest is not kept"
+                self._keep(raw.decode(errors="replace").rstrip("\r\n") if left > 0 else cut)
+
+    def _keep(self, line: str) -> None:
+        self._lines.append(line)
+        if self.log:
+            self.log(line)
+
+    def read(self) -> bytes:
+        """Its whole standard output. Raises OutputTooLarge."""
+        data = self.stdout.read(WHOLE + 1)
+        if len(data) > WHOLE:
+            raise OutputTooLarge(self.name, WHOLE)
+        return data
+
+    def tail(self) -> str:
+        self._reader.join(timeout=GRACE)
+        return "\n".join(self._lines)
+
+    def feed(self, pipe: IO[bytes], data: bytes | Callable[[], bytes]) -> None:
+        """Write its standard input while its output is read: a program may write before it has read everything."""
+        with contextlib.ExitStack() as failing:
+            failing.enter_context(pipe)
+            made = data() if callable(data) else data
+            failing.pop_all()
+        threading.Thread(target=self._feed, args=(pipe, made), daemon=True).start()
+
+    def _feed(self, pipe: IO[bytes], data: bytes) -> None:
+        with contextlib.suppress(BrokenPipeError), pipe:
+            pipe.write(data)
+
+    def _expire(self) -> None:
+        """Time is up: end the program; `wait` then says so."""
+        self._expired = True
+        self.end()
+
+    def _watch(self, limited: Group) -> None:
+        """End a sandbox that has reached a limit: what is left of it may go on for ever, and slow the machine down."""
+        while not self._over.wait(LOOK):
+            if limited.reached():
+                self.end()
+                return
+
+    def wait(self) -> int:
+        """The exit status. Raises ProgramTimedOut when its time was up, LimitReached."""
+        status = self.process.wait()
+        if self._expired:
+            setting = "sandbox_seconds" if self.sandbox else ""
+            raise ProgramTimedOut(self.name, self._timeout, self.tail(), setting)
+        self._check_limits(status)
+        return status
+
+    def _check_limits(self, status: int) -> None:
+        said: Limit | None = limit_in(self.tail()) if status != 0 else None
+        if status in TOO_LARGE:
+            said = "disk"
+        reached = (self.limited.reached() or (said if said == "disk" else None)) if self.limited else said
+        if self.sandbox and reached:
+            limits = self.sandbox.limits
+            amounts: dict[Limit, str] = {
+                "memory": f"{limits.memory >> 20} MiB of memory",
+                "processes": f"{limits.processes} processes",
+                "disk": f"{limits.disk >> 20} MiB in a file",
+            }
+            raise LimitReached(self.name, amounts[reached], f"sandbox_{reached}", self.tail())
+
+    def give_up(self) -> None:
+        """The reader failed: if the program had failed on its own, that is the error to show."""
+        try:
+            status = self.process.wait(timeout=0.5)
+        except subprocess.TimeoutExpired:
+            return
+        if self._expired:
+            raise ProgramTimedOut(self.name, self._timeout, self.tail())
+        if status > 0:
+            raise ProgramFailed(self.name, status, self.tail())
+
+    def end(self) -> None:
+        """End the whole process group: SIGTERM, a few seconds of grace, SIGKILL."""
+        if self.sandbox:  # its first process does not get a SIGTERM
+            self._signal(signal.SIGKILL)
+        elif self._signal(signal.SIGTERM):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(GRACE)
+            self._signal(signal.SIGKILL)
+        self.process.wait()
+
+    def close(self) -> None:
+        """Let go of its output; what lines are read from only once that is done, as a stray child may still hold it."""
+        self._watchdog.cancel()
+        self._over.set()
+        if self.process.stderr:
+            self.stdout.close()
+        self._reader.join(timeout=GRACE)
+        if not self._reader.is_alive():
+            (self.process.stderr or self.stdout).close()
+
+    def _signal(self, number: signal.Signals) -> bool:
+        try:
+            os.killpg(self.process.pid, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+
+def _leash(contained: Contained, network: bool, limited: Group | None, given: tuple[int, ...]) -> list[str]:
+    """What a program is started through, so that it dies with us and, contained, leaves nothing."""
+    root, sandbox = os.geteuid() == 0, contained if isinstance(contained, Sandbox) else None
+    owners = sandbox.owners if sandbox else contained == "with owners"
+    user = [] if root else [AS_USER, *([SUBORDINATE] if owners else [])]
+    inside = [*CONTAINED, *user, *([] if network or sandbox else [WITHOUT_NETWORK])]
+    words = ["setpriv", "--pdeathsig", "KILL", *(limited.joining() if limited else []), *(inside if contained else [])]
+    if sandbox:
+        words += [*sandbox.files_limited(), *([] if limited else sandbox.each_limited())]
+        words += sandbox.leash(root=root, refusing=given[0], accounts=given[1])
+    return words
+
+
+@contextlib.contextmanager
+def _started(
+    argv: Sequence[str | Path],
+    how: tuple[Contained, bool],
+    *,
+    env: Mapping[str, str] | None,
+    log: Log | None,
+    timeout: float | None,
+    cwd: Path | None = None,
+    piped: bool = False,
+    merged: bool = False,
+) -> Iterator[_Program]:
+    words, environment = [str(word) for word in argv], clean_environment(env)
+    contained, network = how
+    sandbox = contained if isinstance(contained, Sandbox) else None
+    for word in ("bwrap", words[0]) if sandbox else words[:1]:
+        if shutil.which(word, path=environment["PATH"]) is None:
+            raise ProgramMissing(word)
+    with contextlib.ExitStack() as held:
+        limited = held.enter_context(group(sandbox.limits.memory, sandbox.limits.processes)) if sandbox else None
+        files = (seccomp.program(), sandbox.accounts) if sandbox else ()
+        given = tuple(held.enter_context(seccomp.opened(data)) for data in files)
+        process = subprocess.Popen(
+            [*_leash(contained, network, limited, given), *words],
+            pass_fds=given,
+            env=environment,
+            cwd=cwd,
+            stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if merged else subprocess.PIPE,
+            start_new_session=True,
+            umask=0o022,
+        )
+        name = sandbox.title if sandbox and sandbox.title else Path(words[0]).name
+        program = _Program(name, process, log, timeout, sandbox, limited)
+        try:
+            yield program
+        finally:
+            program.end()
+            program.close()
+
+
+def detached(
+    argv: Sequence[str], env: Mapping[str, str], log: Path, *, cwd: Path, files: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
+    """Start a program that is meant to outlive us, printing to a file; nobody else can read what it writes.
+
+    It works in the folder `cwd`, and gets our open `files` by their numbers.
+    """
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "ab") as output:
+        return subprocess.Popen(
+            argv,
+            env=env,
+            cwd=cwd,
+            pass_fds=files,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            umask=0o077,
+        )
+
+
+def become(argv: list[str], env: Mapping[str, str]) -> NoReturn:
+    """Run a program in our place: with our terminal, and its exit status is ours."""
+    os.execve(argv[0], argv, env)  # noqa: S606

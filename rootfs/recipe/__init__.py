@@ -1,0 +1,1 @@
+"""Recipes: reading, validation, and the kinds there are."""

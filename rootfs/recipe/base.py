@@ -1,0 +1,280 @@
+"""The base class of all recipes, and the groups of keys that several kinds have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from rootfs.recipe import types
+from rootfs.recipe.builder import NamedOrPlanned
+from rootfs.recipe.sections import Files, Group, ImageSettings, Part, PathRules, Pin, Repository, SmokeCheck, User
+from rootfs.recipe.tarball_keys import TarballKeys
+
+SLIM = "files to leave out: documentation (copyright files stay), manual pages, translations"
+Slim = Annotated[tuple[Literal["docs", "man", "locales"], ...], *types.Distinct]
+
+
+Key = tuple[str | int, ...]  # the way to a value in a recipe
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which files an image leaves out: lists of `rootfs/tree/filter_lists/` by name, then further patterns."""
+
+    lists: tuple[str, ...] = ()
+    paths: PathRules = field(default_factory=PathRules)
+
+
+class Recipe(Part):
+    """What every image has, whatever its kind.
+
+    A kind of recipe is a subclass with further keys. It overrides the members below where their defaults are wrong for
+    it, and is registered in `rootfs/recipe/kinds.py`.
+    """
+
+    # Whether all files of the recipe's folder count in its digest, not only if it names some.
+    whole_folder: ClassVar[bool] = False
+    # Keys that name other recipes as base images: one as a text, or several as a mapping.
+    base_image_keys: ClassVar[tuple[str, ...]] = ()
+    # Whether an image of this kind can be what a layer is made on: it has a package manager.
+    takes_layers: ClassVar[bool] = False
+    # Why programs of the image run while it is built, which needs an emulator for other architectures.
+    runs_programs: ClassVar[str] = ""
+
+    name: types.Name = Field(description="the image's name: the file's name without .yaml")
+    kind: str = Field(description="what the image is made of")
+    description: str = Field(default="", description="what the image is for, in a sentence; not part of the digest")
+    image: ImageSettings = Field(default_factory=ImageSettings, description="what a container of the image starts with")
+    smoke: tuple[SmokeCheck, ...] = Field(
+        default=(), description="commands that must work before the image is published"
+    )
+    unlinked: Annotated[tuple[types.PathGlob, ...], *types.Distinct] = Field(
+        default=(), description="patterns of files that may lack libraries in the image, as nothing runs them there"
+    )
+    platforms: Annotated[tuple[types.KnownPlatform, ...], *types.Distinct] = Field(
+        default=(),
+        description="what it is built for, such as linux/amd64 and linux/arm64; default: the machine's own platform;"
+        " not part of the digest",
+    )
+    builder: NamedOrPlanned | None = Field(
+        default=None,
+        description="the builder to import the image through: a name, or what it shall be; not part of the digest",
+    )
+
+    @property
+    def origin(self) -> Origin | None:
+        """What apt is asked for by this recipe alone; None where it has no packages of its own."""
+        return None
+
+    @property
+    def alone(self) -> tuple[str, ...]:
+        """Packages that are asked for without those they depend on."""
+        return ()
+
+    @property
+    def request(self) -> Request | None:
+        """The packages and archives that it adds to those of its base image; None for kinds without a base image."""
+        return None
+
+    @property
+    def adds_packages(self) -> bool:
+        """Whether apt has to be asked at all."""
+        return True
+
+    @property
+    def base_recipe(self) -> str | None:
+        """The recipe whose image this one adds a layer to; None for an image with layers of its own only."""
+        return None
+
+    @property
+    def base_images(self) -> tuple[str, ...]:
+        """Recipes whose newest images the build is given; their manifest digests are part of the input digest."""
+        return ()
+
+    @property
+    def tarball(self) -> TarballKeys | None:
+        """The archive that the image is made of, where it is made of one."""
+        return None
+
+    @property
+    def host_tools(self) -> tuple[str, ...]:
+        """Debian packages of this machine that make the image; their versions are part of the input digest."""
+        return ()
+
+    @property
+    def filters(self) -> Filters:
+        """Which files are left out when the layer is packed."""
+        return Filters()
+
+    @property
+    def keeps_devices(self) -> bool:
+        """Whether /dev keeps the usual devices."""
+        return False
+
+    @property
+    def container_settings(self) -> ImageSettings:
+        """What a container starts with, with what other keys of the recipe add to `image`."""
+        return self.image
+
+    @property
+    def no_because(self) -> str:
+        """Why a second build gives another image; empty where it gives the same."""
+        return ""
+
+    def sources_list(self, suites: Iterable[tuple[str, str]]) -> str:  # noqa: ARG002
+        """The image's /etc/apt/sources.list; `suites` are the (address, suite) of all Release files in the lock."""
+        return ""
+
+    def for_image(self, image: str) -> Recipe:  # noqa: ARG002
+        """The recipe of one of its images: its own, or another one that it makes, such as for debugging."""
+        return self
+
+    def with_bootstrapper(self, name: str) -> Recipe:  # noqa: ARG002
+        """The recipe with another program that makes the tree, where it has a choice. Raises EngineUnfit."""
+        return self
+
+    def named_files(self) -> Iterator[tuple[Key, str]]:
+        """Each file of its folder that it names, with the key that names it."""
+        for index, check in enumerate(self.smoke):
+            yield from ((("smoke", index, "files", number), file) for number, file in enumerate(check.files))
+
+    def optional_files(self, *, pooled: bool) -> set[str]:  # noqa: ARG002
+        """Keys whose files need not be in the folder; `pooled` where the store has what an earlier build used."""
+        return set()
+
+    def file_problems(self, folder: Path) -> Iterator[tuple[str, str]]:  # noqa: ARG002
+        """(file:line:column, sentence) for what is wrong in files that it names."""
+        yield from ()
+
+
+class Archives(Part):
+    """Further archives, what is preferred, and a lock instead of the newest."""
+
+    repositories: tuple[Repository, ...] = Field(default=(), description="further archives")
+    pins: tuple[Pin, ...] = Field(default=(), description="which versions apt prefers")
+    lock: types.Inside | None = Field(
+        default=None, description="a lock file in the recipe's folder (`baseforge lock --write`) instead of the newest"
+    )
+
+
+class Sources(Archives):
+    """A distribution's archives besides, and the state of them that is meant."""
+
+    pockets: Annotated[tuple[Literal["updates", "security"], ...], *types.Distinct] = Field(
+        default=("updates", "security"), description="suites with newer packages that come with it"
+    )
+    components: Annotated[tuple[types.Component, ...], *types.Distinct, *types.NotEmpty] = Field(
+        default=("main",), description="parts of the archive that packages may come from"
+    )
+    snapshot: types.Snapshot | None = Field(
+        default=None, description="a moment of the snapshot archive, as 20261101T000000Z, instead of the newest"
+    )
+
+    @model_validator(mode="after")
+    def _one_state(self) -> Self:
+        if self.lock is not None and self.snapshot is not None:
+            raise ValueError("'lock' and 'snapshot' exclude each other: each says which packages are meant")
+        return self
+
+
+class Wishes(Part):
+    """Packages that shall be there, and ones that shall not."""
+
+    include: Annotated[tuple[types.Package, ...], *types.Distinct] = Field(default=(), description="further packages")
+    exclude: Annotated[tuple[types.Package, ...], *types.Distinct] = Field(
+        default=(), description="packages that must not come along, as dependencies or with the variant"
+    )
+    recommends: bool = Field(default=False, description="whether recommended packages come along")
+
+
+class Origin(Wishes, Sources):
+    """What apt is asked for. The variant `none` is nothing but what is included."""
+
+    suite: types.Suite = Field(description="the distribution's code name: noble, trixie, …")
+    variant: Literal["essential", "apt", "minbase", "buildd", "important", "standard", "none"] = "none"
+
+
+class Request(Wishes, Archives):
+    """Packages, and the archives that they may come from besides the distribution's own."""
+
+
+class Contents(Part):
+    """What an image of packages has besides them, and lacks of them."""
+
+    paths: PathRules = Field(default_factory=PathRules, description="further files to leave out")
+    groups: tuple[Group, ...] = Field(default=(), description="further groups")
+    users: tuple[User, ...] = Field(default=(), description="further users")
+    locale: types.Locale | None = Field(
+        default=None, description="LANG of the image, such as C.UTF-8 or de_DE.UTF-8; the latter needs `locales`"
+    )
+    timezone: types.Timezone | None = Field(
+        default=None, description="the time zone, such as Europe/Berlin, which needs `tzdata`; UTC where none is said"
+    )
+
+
+class Packaged(Contents, Request, Recipe):
+    """A recipe whose packages are installed, with their scripts, in a tree that has a package manager."""
+
+    takes_layers: ClassVar[bool] = True
+    runs_programs: ClassVar[str] = "its packages' scripts have to run"
+
+    slim: Slim = Field(default=(), description=SLIM)
+    files: Files = Field(default=(), description="files, links and folders laid over the packages'")
+    customise: tuple[types.Inside, ...] = Field(
+        default=(), description="scripts of the recipe's folder, run inside the tree, in order and without network"
+    )
+    package_manager: Literal["keep", "remove"] = Field(
+        default="keep", description="`remove` takes apt and dpkg out of an image that shall not change"
+    )
+
+    @field_validator("smoke")
+    @classmethod
+    def _installed(cls, checks: tuple[SmokeCheck, ...]) -> tuple[SmokeCheck, ...]:
+        if any(check.packages for check in checks):
+            raise ValueError("only scratch recipes bring 'packages' for a check: name them in 'include'")
+        return checks
+
+    @property
+    def request(self) -> Request:
+        """The packages and archives that it adds to those of its base image."""
+        return self
+
+    @property
+    def filters(self) -> Filters:
+        """Which files are left out when the layer is packed."""
+        return Filters(self.slim, self.paths)
+
+    @property
+    def container_settings(self) -> ImageSettings:
+        """What a container starts with: the locale is its LANG, unless `env` says another."""
+        return with_locale(self.image, self.locale)
+
+    def named_files(self) -> Iterator[tuple[Key, str]]:
+        """Each file of its folder that it names, with the key that names it."""
+        yield from super().named_files()
+        yield from sources_of(self.files)
+        yield from keyrings_of(self.repositories)
+        yield from ((("customise", index), script) for index, script in enumerate(self.customise))
+        if self.lock is not None:
+            yield ("lock",), self.lock
+
+
+def with_locale(settings: ImageSettings, locale: str | None) -> ImageSettings:
+    """Settings of a container with the locale as its LANG, unless `env` says another."""
+    return settings if locale is None else settings.model_copy(update={"env": {"LANG": locale, **settings.env}})
+
+
+def sources_of(files: Files) -> Iterator[tuple[Key, str]]:
+    """The files of the recipe's folder that become files of the image, with the key that names each."""
+    for index, entry in enumerate(files):
+        if entry.source is not None:
+            yield ("files", index, "from"), entry.source
+
+
+def keyrings_of(repositories: tuple[Repository, ...]) -> Iterator[tuple[Key, str]]:
+    """The keyrings of further archives, with the key that names each."""
+    yield from ((("repositories", index, "keyring"), each.keyring) for index, each in enumerate(repositories))

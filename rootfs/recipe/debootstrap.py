@@ -1,0 +1,60 @@
+"""The kind `debootstrap`: a tree of packages from a Debian or Ubuntu archive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from rootfs.errors import EngineUnfit
+from rootfs.recipe.base import Origin, Packaged, Recipe
+
+TOOLS = {"mmdebstrap": ("apt", "dpkg", "mmdebstrap"), "debootstrap": ("apt", "debootstrap", "dpkg")}
+DEBOOTSTRAP_VARIANTS = ("minbase", "buildd", "important")
+
+
+class _Bootstrapped(Recipe):
+    kind: Literal["debootstrap"] = Field(description="a tree of packages from a Debian or Ubuntu archive")
+    engine: Literal["mmdebstrap", "debootstrap"] = Field(
+        default="mmdebstrap", description="the program that makes the tree"
+    )
+
+
+# Keys come in the order of the bases from last to first: what an editor and an error show.
+class DebootstrapRecipe(Packaged, Origin, _Bootstrapped):
+    """A Debian or Ubuntu tree, made of packages from the distribution's own archive."""
+
+    variant: Literal["essential", "apt", "minbase", "buildd", "important", "standard"] = Field(
+        default="minbase",
+        description="how many packages to begin with, few to many; engine debootstrap knows only three",
+    )
+
+    @field_validator("variant")
+    @classmethod
+    def _known_to_engine(cls, variant: str, info: ValidationInfo) -> str:
+        if info.data.get("engine") == "debootstrap" and variant not in DEBOOTSTRAP_VARIANTS:
+            raise ValueError(f"engine debootstrap has no variant {variant!r}, only {', '.join(DEBOOTSTRAP_VARIANTS)}")
+        return variant
+
+    @property
+    def origin(self) -> Origin:
+        """What apt is asked for."""
+        return self
+
+    @property
+    def host_tools(self) -> tuple[str, ...]:
+        """Debian packages of this machine that make the tree."""
+        return TOOLS[self.engine]
+
+    def sources_list(self, suites: Iterable[tuple[str, str]]) -> str:
+        """The image's own apt sources: the archives themselves, wherever the packages were fetched from."""
+        further = {(each.uri.rstrip("/"), suite) for each in self.repositories for suite in each.suites}
+        components = " ".join(self.components)
+        return "".join(f"deb {each[0]} {each[1]} {components}\n" for each in suites if each not in further)
+
+    def with_bootstrapper(self, name: str) -> DebootstrapRecipe:
+        """The recipe with another program that makes the tree. Raises EngineUnfit."""
+        if name == "debootstrap" and self.variant not in DEBOOTSTRAP_VARIANTS:
+            raise EngineUnfit(self.name, name, self.variant)
+        return self.model_copy(update={"engine": name})

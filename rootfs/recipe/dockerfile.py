@@ -1,0 +1,139 @@
+"""Recipes of the kind `dockerfile`, and what can be seen of their Dockerfiles without BuildKit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+
+from rootfs.mask import has_credentials
+from rootfs.recipe import types
+from rootfs.recipe.base import Key, Recipe
+from rootfs.recipe.sections import Part
+from rootfs.system.source_tree import is_file
+
+# A line that only BuildKit's directives and comments may come before (frontend/dockerfile/parser/directives.go).
+SYNTAX = re.compile(r"\s*(#|//)\s*syntax\s*=", re.IGNORECASE)
+ADD = re.compile(r"\s*ADD\s", re.IGNORECASE)
+COMMENT = re.compile(r"\s*(#|//|$)")
+
+
+class Repeatable(Part):
+    """Whether a second build gives the same image: without a reason it does."""
+
+    no_because: str = Field(description="why a second build gives another image, in a sentence")
+
+    @field_validator("no_because")
+    @classmethod
+    def _with_reason(cls, reason: str) -> str:
+        if not reason.strip():
+            raise ValueError("a reason is a sentence, not nothing")
+        return reason
+
+
+def _said(value: object) -> object:
+    if value is False:
+        raise ValueError("a recipe that is not repeatable says why: {no_because: …}")
+    return Repeatable.model_construct(no_because="") if value is True else value
+
+
+class DockerfileRecipe(Recipe):
+    """What a Dockerfile makes, built through a builder; the recipe's folder is its context."""
+
+    whole_folder: ClassVar[bool] = True
+    base_image_keys: ClassVar[tuple[str, ...]] = ("contexts",)
+
+    kind: Literal["dockerfile"] = Field(description="what a Dockerfile in the recipe's folder makes")
+    dockerfile: types.Inside = Field(default="Dockerfile", description="the Dockerfile, a file of the recipe's folder")
+    target: types.Stage | None = Field(default=None, description="the stage to build; the last where none is said")
+    args: dict[types.EnvName, str] = Field(default={}, description="build arguments (ARG); never secrets")
+    contexts: dict[types.Stage, types.Name] = Field(
+        default={}, description="a name for FROM and --from = the recipe whose newest image it means"
+    )
+    layers: Literal["one", "kept"] = Field(
+        default="one",
+        description="`one` normalised layer, or those of the Dockerfile, `kept` as the builder makes them",
+    )
+    secrets: Annotated[tuple[types.SecretId, ...], *types.Distinct] = Field(
+        default=(), description="what RUN --mount=type=secret is given; the site's settings say the files"
+    )
+    ssh: Annotated[tuple[types.SecretId, ...], *types.Distinct] = Field(
+        default=(), description="what RUN --mount=type=ssh is given; the site's settings say the keys or agents"
+    )
+    repeatable: Annotated[
+        Repeatable | None, BeforeValidator(_said, json_schema_input_type=Repeatable | Literal[True])
+    ] = Field(
+        default=None, description="{no_because: …} where a second build gives another image; else `verify` holds it"
+    )
+    network: Literal["none", "default"] = Field(
+        default="none",
+        description="`default` lets it fetch images and files; whether it is `repeatable` must then be said",
+    )
+
+    @field_validator("network")
+    @classmethod
+    def _known_to_repeat(cls, network: str, info: ValidationInfo) -> str:
+        if network != "none" and info.data.get("repeatable", True) is None:
+            raise ValueError("a build with network has to say whether it is `repeatable`: true, or {no_because: …}")
+        return network
+
+    @property
+    def online(self) -> bool:
+        """Whether its build may fetch anything."""
+        return self.network != "none"
+
+    @property
+    def no_because(self) -> str:
+        """Why a second build gives another image; empty where it gives the same."""
+        return self.repeatable.no_because if self.repeatable else ""
+
+    @property
+    def base_images(self) -> tuple[str, ...]:
+        """Recipes whose newest images its contexts mean."""
+        return tuple(sorted(set(self.contexts.values())))
+
+    def named_files(self) -> Iterator[tuple[Key, str]]:
+        """Each file of its folder that it names, with the key that names it."""
+        yield from super().named_files()
+        yield ("dockerfile",), self.dockerfile
+
+    def file_problems(self, folder: Path) -> Iterator[tuple[str, str]]:
+        """(file:line:column, sentence) for what no builder can do anything about."""
+        if is_file(folder / self.dockerfile):
+            yield from faults(self, folder)
+
+
+def faults(recipe: DockerfileRecipe, folder: Path) -> Iterator[tuple[str, str]]:
+    """(file:line:column, sentence) for what no builder can do anything about.
+
+    What a Dockerfile means is BuildKit's to say; but a `# syntax=` line has it fetch another BuildKit first.
+    """
+    path = folder / recipe.dockerfile
+    yield from _passwords(path)
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, 1):
+            if not COMMENT.match(line):
+                return
+            if SYNTAX.match(line) and not recipe.online:
+                yield (
+                    f"{path}:{number}:1",
+                    "a `# syntax=` line fetches an image, and this build has no network: remove the line",
+                )
+
+
+def _passwords(path: Path) -> Iterator[tuple[str, str]]:
+    """Each line of an ADD, which may go on over several, whose address has a name or a password."""
+    adds = goes_on = False
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, 1):
+            adds = adds if goes_on else bool(ADD.match(line))
+            goes_on = line.rstrip().endswith("\\")
+            if adds and has_credentials(line):
+                yield (
+                    f"{path}:{number}:1",
+                    "this address has a name or a password in it, which the image's history would show: fetch it in"
+                    " a RUN that has --mount=type=secret",
+                )

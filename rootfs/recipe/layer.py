@@ -1,0 +1,34 @@
+"""The kind `layer`: one more layer on the image of another recipe."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from rootfs.recipe import types
+from rootfs.recipe.base import Packaged
+
+
+class LayerRecipe(Packaged):
+    """A further layer on the image of another recipe."""
+
+    base_image_keys: ClassVar[tuple[str, ...]] = ("from",)
+
+    kind: Literal["layer"] = Field(description="one more layer on the image of another recipe")
+    parent: types.Name = Field(alias="from", description="the recipe whose image it is laid on, in the same folder")
+
+    @property
+    def base_recipe(self) -> str:
+        """The recipe whose image this one adds a layer to."""
+        return self.parent
+
+    @property
+    def adds_packages(self) -> bool:
+        """Whether apt has to be asked at all."""
+        return bool(self.include or self.lock)
+
+    @property
+    def host_tools(self) -> tuple[str, ...]:
+        """Debian packages of this machine that make the layer."""
+        return ("apt", "dpkg")

@@ -1,0 +1,114 @@
+"""Which recipes another one stands on, as far as their files say so: whole recipes are read later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from rootfs.errors import RecipeInvalid, nearest
+from rootfs.recipe import yaml
+from rootfs.recipe.kinds import KINDS, kind_of
+from rootfs.system.source_tree import is_file, text_of
+
+Key = tuple[str, ...]
+FROM: Key = ("from",)
+
+
+def parents_of(file: Path) -> dict[Key, str]:
+    """The names of the recipes that one stands on, by the key that says so; none where there is no file.
+
+    A layer is `from` one, a Dockerfile has `contexts`. Raises RecipeInvalid for what is no YAML.
+    """
+    if not is_file(file):
+        return {}
+    data = text_of(file)  # YAML takes milliseconds to read, and most recipes are of a kind without base images
+    if not any(name.encode() in data for name, kind in KINDS.items() if kind.model.base_image_keys):
+        return {}
+    document = yaml.load(file)
+    kind = kind_of(document.at(("kind",)))
+    said: dict[Key, object] = {}
+    for key in kind.model.base_image_keys if kind else ():
+        value = document.at((key,))
+        said |= {(key, each): name for each, name in value.items()} if isinstance(value, dict) else {(key,): value}
+    return {key: name for key, name in said.items() if isinstance(name, str)}
+
+
+def lineage(file: Path) -> list[Path]:
+    """The files of a recipe and of those that it is `from`, itself first; one that is not there ends it.
+
+    Raises RecipeInvalid.
+    """
+    files = [file]
+    while (name := parents_of(files[-1]).get(FROM)) and _beside(file, name) not in files:
+        files.append(_beside(file, name))
+    return files
+
+
+def wrong_parents(file: Path, *, pooled: bool = False) -> Iterator[tuple[Key, str]]:
+    """The keys that name what cannot be a base image, each with the reason in a sentence. Raises RecipeInvalid.
+
+    Where it is `pooled`, images come out of the store, and only the recipe that a layer is `from` is looked at.
+    """
+    for key, name in parents_of(file).items():
+        if pooled and key != FROM:
+            continue
+        parent = _beside(file, name)
+        if circle := _circle(parent, (file.stem,)):
+            yield key, f"an image cannot stand on itself: {' is from '.join(circle)}"
+        elif not is_file(parent):
+            known = [path.stem for path in file.parent.glob("*.yaml") if path != file]
+            yield key, f"there is no recipe {name!r} in {file.parent}. {nearest(name, known)}".rstrip()
+        elif why := (_no_carrier(parent) if key == FROM else "") or _other_platforms(file, parent):
+            yield key, why
+
+
+def parents_first(names: Iterable[str], folder: Path) -> list[str]:
+    """The images, each after those it stands on, which come along; a recipe that cannot be has none."""
+    return list(dict.fromkeys(each for name in names for each in _line(folder / f"{name}.yaml")))
+
+
+def _line(file: Path) -> Iterator[str]:
+    try:
+        parents = {} if any(wrong_parents(file)) else parents_of(file)
+    except RecipeInvalid:
+        parents = {}
+    for name in parents.values():
+        yield from _line(_beside(file, name))
+    yield file.stem
+
+
+def _beside(file: Path, name: str) -> Path:
+    return file.parent / f"{name}.yaml"
+
+
+def _circle(file: Path, line: tuple[str, ...]) -> tuple[str, ...]:
+    """The names on a way from the recipes of `line` back to one on it; none where there is no such way."""
+    line = (*line, file.stem)
+    if file.stem in line[:-1]:
+        return line
+    circles = (_circle(_beside(file, name), line) for name in parents_of(file).values())
+    return next(filter(None, circles), ())
+
+
+def _other_platforms(file: Path, parent: Path) -> str:
+    """Why an image cannot be for the platforms that it names, in a sentence; empty where it can, or names none."""
+    own, there = (_list(yaml.load(each).at(("platforms",))) for each in (file, parent))
+    if lacking := [str(each) for each in own if each not in there]:
+        return f"{parent.stem!r} is not for {', '.join(lacking)}: name the same there, in `platforms`"
+    return ""
+
+
+def _list(said: object) -> Sequence[object]:
+    """What a list has; nothing where there is none, which reading the recipe says."""
+    return said if isinstance(said, list | tuple) else ()
+
+
+def _no_carrier(parent: Path) -> str:
+    """Why no packages can be installed on an image, in a sentence; empty where they can."""
+    document = yaml.load(parent)
+    kind = kind_of(said := document.at(("kind",)))
+    if kind is None or not kind.model.takes_layers:
+        return f"{parent.stem!r} is of kind {said}, on which no packages can be installed"
+    if document.at(("package_manager",)) == "remove":
+        return f"{parent.stem!r} has no package manager any more, so nothing can be installed on it"
+    return ""

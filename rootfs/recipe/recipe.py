@@ -1,0 +1,127 @@
+"""Recipes are YAML files: find them, read and check them, and compute their digests."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from rootfs.errors import RecipeInvalid, UnknownRecipe, nearest
+from rootfs.recipe import yaml
+from rootfs.recipe.base import Recipe
+from rootfs.recipe.kinds import KINDS, kind_of
+from rootfs.recipe.parents import wrong_parents
+from rootfs.recipe.scratch import DEBUG
+from rootfs.recipe.validation import complaints
+from rootfs.system.digests import canonical_digest
+from rootfs.system.source_tree import contents, is_file, strays, text_of
+
+
+def find(name: str, folder: Path) -> Path:
+    """The file of the recipe that an image of this name is made by. Raises UnknownRecipe with the nearest name."""
+    known = {path.stem: path for path in _recipes(folder)}
+    path = known.get(name) or known.get(name.removesuffix(DEBUG))
+    if path is None or name not in _images(path):
+        raise UnknownRecipe(name, folder, list(known))
+    return path
+
+
+def images_of(folder: Path, only: Iterable[str] = ()) -> list[str]:
+    """The images of a folder of recipes, or those named in `only`: whether a recipe is right is not looked at.
+
+    Raises UnknownRecipe.
+    """
+    wanted = [name for name in only if find(name, folder)]
+    return wanted or [name for path in _recipes(folder) for name in _images(path)]
+
+
+def _images(path: Path) -> Iterator[str]:
+    """The names of a recipe's images: its own, and that of the one for debugging."""
+    yield path.stem
+    try:
+        data = text_of(path)
+    except RecipeInvalid:  # as reading it says
+        return
+    if b"debug" in data and re.search(rb"^debug:\s*true\b", data, re.MULTILINE):
+        yield f"{path.stem}{DEBUG}"
+
+
+def folder_of(path: Path) -> Path:
+    """The folder beside a recipe's file that holds the files it names; a recipe without such files has none."""
+    return path.parent / path.stem
+
+
+def read(path: Path, image: str = "", *, pooled: bool = False) -> Recipe:
+    """The recipe in a file, of its own `image` or of the one for debugging.
+
+    Where it is `pooled`, what the store has need not be in the folder: a tarball, and what a Dockerfile stands on.
+    Raises RecipeInvalid with everything that is wrong in it.
+    """
+    document = yaml.load(path)
+    model = _model(document)
+    wrong = []
+    if "name" in document.values:
+        wrong.append((document.key(("name",)), "unknown key 'name': a recipe has the name of its file"))
+    try:
+        recipe = model.model_validate({**document.values, "name": path.stem})
+    except ValidationError as error:
+        raise RecipeInvalid(wrong + complaints(error, document, model)) from None
+    wrong.extend(_missing(recipe, document, folder_of(path), pooled=pooled))
+    wrong.extend((document.place(key), why) for key, why in wrong_parents(path, pooled=pooled))
+    if wrong:
+        raise RecipeInvalid(wrong)
+    return recipe.for_image(image)
+
+
+def read_all(folder: Path) -> list[Recipe]:
+    """Every recipe of a folder, by name. Raises RecipeInvalid with what is wrong in any of them."""
+    recipes: list[Recipe] = []
+    wrong: list[tuple[str, str]] = []
+    for path in _recipes(folder):
+        try:
+            recipes.append(read(path))
+        except RecipeInvalid as error:
+            wrong.extend(error.problems)
+    if wrong:
+        raise RecipeInvalid(wrong)
+    return recipes
+
+
+def digest(recipe: Recipe, folder: Path) -> str:
+    """`sha256:HEX` of what a recipe says, defaults included, and of the files in its `folder` (see `folder_of`).
+
+    The description and the builder do not count: a better sentence makes no other image, nor does another builder, nor
+    one for a further platform. A tarball counts in the lock. Raises RecipeInvalid for a file that cannot be read.
+    """
+    said = recipe.model_dump(mode="json", by_alias=True, exclude={"description", "builder", "platforms"})
+    archive = recipe.tarball.source if recipe.tarball else None
+    files = contents(folder, but=archive) if recipe.whole_folder or any(recipe.named_files()) else []
+    return canonical_digest({"recipe": said, "files": files})
+
+
+def _recipes(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.yaml"), key=lambda path: path.stem)
+
+
+def _model(document: yaml.Document) -> type[Recipe]:
+    kind = document.at(("kind",))
+    if kind is None:
+        raise RecipeInvalid([(document.place(("kind",)), f"key 'kind' is missing; it is one of {', '.join(KINDS)}")])
+    if (known := kind_of(kind)) is None:
+        hint = nearest(str(kind), KINDS) or f"It is one of {', '.join(KINDS)}."
+        raise RecipeInvalid([(document.place(("kind",)), f"there is no such kind of recipe. {hint}")])
+    return known.model
+
+
+def _missing(recipe: Recipe, document: yaml.Document, folder: Path, *, pooled: bool) -> Iterator[tuple[str, str]]:
+    """The files that a recipe names and nothing can bring; an archive whose sha256 is said may be in the pool."""
+    if found := list(strays(folder)):  # nothing there is opened
+        yield from ((document.place(("files",)), f"{path} {why}") for path, why in found)
+        return
+    optional = recipe.optional_files(pooled=pooled)
+    for place, source in recipe.named_files():
+        if place[0] not in optional and not is_file(folder / source):
+            yield document.place(place), f"there is no file {folder / source}"
+    yield from recipe.file_problems(folder)

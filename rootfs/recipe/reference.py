@@ -1,0 +1,124 @@
+"""Write the generated part of recipes/README.md: the recipes of the shelf, and every key of every kind.
+
+`python -m rootfs.recipe.reference` replaces all that follows the line GENERATED; the guide before it is written by
+hand. The sizes come from `recipes/figures.json` (made by `flows/cli/shelf_figures.py`), the keys from the JSON Schema
+of the models: a new recipe or a new kind needs no change here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rootfs.recipe.base import Recipe
+from rootfs.recipe.kinds import KINDS
+from rootfs.recipe.recipe import read_all
+from rootfs.recipe.schema import schema
+from rootfs.system.units import size
+
+GENERATED = "<!-- All that follows is generated from the recipes and the models. -->\n"
+INTRODUCTION = """
+## The shelf
+
+Compressed sizes for amd64, with the archives' state of {date} or before. The last column has the published size of a
+well-known image of the same kind; `comparable.json` names the sources.
+
+| image | kind | what it is for | packages | size | for comparison |
+| --- | --- | --- | ---: | ---: | --- |
+{rows}
+"""
+SHELF = Path(__file__).parents[2] / "recipes"
+NAMES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "`true` or `false`"}
+
+
+def text() -> str:
+    """The generated part of the page."""
+    measured = json.loads((SHELF / "figures.json").read_text())
+    beside = json.loads((SHELF / "comparable.json").read_text())["images"]
+    rows = [_image(recipe, measured.get(recipe.name), beside.get(recipe.name)) for recipe in read_all(SHELF)]
+    date = max(each["date"] for each in measured.values())
+    shelf = INTRODUCTION.format(date=date, rows="\n".join(rows))
+    return shelf + "".join(f"\n{section}" for section in _sections())
+
+
+def _image(recipe: Recipe, measured: dict[str, Any] | None, beside: dict[str, Any] | None) -> str:
+    packages, weight = (str(measured["packages"]), size(measured["size"])) if measured else ("", "")
+    other = f"{beside['image']}: {size(beside['size'])}" if beside else ""
+    cells = (f"[{recipe.name}]({recipe.name}.yaml)", recipe.kind, recipe.description, packages, weight, other)
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def _sections() -> Iterator[str]:
+    """The keys that all kinds have alike, then each kind's own, then the parts that keys are made of."""
+    models = schema()["$defs"]
+    kinds = {name: models.pop(kind.model.__name__) for name, kind in KINDS.items()}
+    rows = {name: _rows(kind) for name, kind in kinds.items()}
+    everywhere = [row for row in next(iter(rows.values())) if all(row in each for each in rows.values())]
+    yield _section("Keys of every recipe", "", everywhere)
+    for name, kind in kinds.items():
+        yield _section(f"kind: {name}", kind["description"], [row for row in rows[name] if row not in everywhere])
+    for name, model in sorted(models.items()):
+        yield _section(name, model["description"], _rows(model))
+
+
+def _section(title: str, meaning: str, rows: list[str]) -> str:
+    table = ["| key | value | default | meaning |", "| --- | --- | --- | --- |", *rows]
+    return "\n".join([f"## {title}", "", *([meaning, ""] if meaning else []), *table]) + "\n"
+
+
+def _rows(model: dict[str, Any]) -> list[str]:
+    needed = model.get("required", ())
+    return [_row(key, said, key in needed) for key, said in model["properties"].items()]
+
+
+def _row(key: str, said: dict[str, Any], needed: bool) -> str:
+    default = "needed" if needed else _default(said.get("default"))
+    cells = (f"`{key}`", _value(said), default, said["description"])
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def _default(value: Any) -> str:  # noqa: ANN401 - whatever JSON can say
+    if value in (None, "", [], {}):
+        return ""
+    if isinstance(value, list):
+        return f"`[{', '.join(map(str, value))}]`"
+    return f"`{value}`" if isinstance(value, str) else f"`{json.dumps(value)}`"
+
+
+def _value(said: dict[str, Any]) -> str:
+    """What may stand there."""
+    if "$ref" in said:
+        name = said["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "anyOf" in said:
+        return " or ".join(_value(each) for each in said["anyOf"] if each.get("type") != "null")
+    if "const" in said or "enum" in said:
+        return ", ".join(f"`{_plain(each)}`" for each in said.get("enum", [said.get("const")]))
+    return _of_type(said)
+
+
+def _plain(value: Any) -> str:  # noqa: ANN401
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _of_type(said: dict[str, Any]) -> str:
+    if isinstance(said["type"], list):
+        return " or ".join(NAMES[each] for each in said["type"])
+    if said["type"] == "array":
+        return f"list of {_value(said['items'])}"
+    if said["type"] == "object":
+        return "names, each with a text"
+    return NAMES[said["type"]]
+
+
+def write() -> None:
+    """Replace the generated part of the page."""
+    page = SHELF / "README.md"
+    guide = page.read_text().partition(GENERATED)[0]
+    page.write_text(guide + GENERATED + text())
+
+
+if __name__ == "__main__":
+    write()

@@ -1,0 +1,143 @@
+"""Recipes of images from nothing, and what becomes of one for debugging."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from rootfs.recipe import types
+from rootfs.recipe.base import SLIM, Contents, Key, Origin, Recipe, Slim, Sources, keyrings_of, sources_of, with_locale
+from rootfs.recipe.scratch_words import MEANS, NONROOT, NONROOT_HOME, PACKAGES, Ingredient
+from rootfs.recipe.sections import Files, ImageSettings
+
+DEBUG, SHELL = "-debug", "/busybox/sh"  # the ending of an image's name, and the shell it has
+FROM_ARCHIVE = ("packages", "libraries", "opened", "repositories", "pins", "lock", "snapshot")  # keys that need a suite
+
+
+class ScratchRecipe(Contents, Sources, Recipe):
+    """An image of nothing but what is named here: files, and packages that are unpacked without their scripts."""
+
+    whole_folder: ClassVar[bool] = True
+
+    kind: Literal["scratch"] = Field(description="an image of nothing but what is named here: files, unpacked packages")
+    files: Files = Field(default=(), description="the files of the image, laid over the packages'")
+    build: tuple[types.Command, ...] = Field(
+        default=(), description="commands, lists of words, run in a copy of the recipe's folder to make files"
+    )
+    tools: Annotated[tuple[types.Package, ...], *types.Distinct] = Field(
+        default=(),
+        description="Debian packages of the machine that `build` needs; their versions are part of the input digest",
+    )
+    suite: types.Suite | None = Field(default=None, description="where packages come from: noble, trixie, …")
+    packages: Annotated[tuple[types.Package, ...], *types.Distinct] = Field(
+        default=(), description="packages that are unpacked whole; of what they depend on comes only what is needed"
+    )
+    libraries: Annotated[tuple[types.Package, ...], *types.Distinct] = Field(
+        default=(),
+        description="packages of which, and of whose dependencies, come the libraries that programs of the image are "
+        "linked with, and the interpreters of its scripts",
+    )
+    opened: Annotated[tuple[types.Library, ...], *types.Distinct] = Field(
+        default=(), description="libraries that programs open at run time, by name, taken from the same packages"
+    )
+    ingredients: Annotated[tuple[Ingredient, ...], *types.Distinct] = Field(
+        default=(), description="what most images need: " + "; ".join(f"`{key}`, {is_}" for key, is_ in MEANS.items())
+    )
+    nonroot: bool = Field(default=False, description="run as the user `nonroot` (65532), which `users` brings along")
+    debug: bool = Field(default=False, description="make a second image of the same, NAME-debug, with busybox's shell")
+    slim: Slim = Field(default=("docs", "man", "locales"), description=SLIM)
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not (self.files or self.packages or self.ingredients):
+            raise ValueError("the image would be empty: name some `files`, `packages` or `ingredients`")
+        return self
+
+    @model_validator(mode="after")
+    def _has_archive(self) -> Self:
+        asked = [key for key in (*FROM_ARCHIVE, "locale", "timezone", "debug") if getattr(self, key)]
+        asked += [f"{word}' in 'ingredients" for word in self.ingredients if PACKAGES[word]]
+        asked += ["packages' in 'smoke" for check in self.smoke if check.packages]
+        if self.suite is None and asked:
+            raise ValueError(f"'{asked[0]}' needs a 'suite' to take it from")
+        return self
+
+    @model_validator(mode="after")
+    def _one_shell(self) -> Self:
+        if self.debug and any(
+            SHELL in (entry.path, *map(str, PurePosixPath(entry.path).parents)) for entry in self.files
+        ):
+            raise ValueError(f"'debug' makes {SHELL}, which is in 'files' already")
+        return self
+
+    @model_validator(mode="after")
+    def _one_user(self) -> Self:
+        if self.nonroot and self.image.user:
+            raise ValueError("'nonroot' and 'user' in 'image' exclude each other: each says who runs the image")
+        return self
+
+    @property
+    def origin(self) -> Origin | None:
+        """What apt is asked for, with all dependencies; None where the image has no packages."""
+        if self.suite is None:
+            return None
+        said = {key: getattr(self, key) for key in Sources.model_fields}
+        return Origin(**said, suite=self.suite, include=tuple(dict.fromkeys((*self.packages, *self.libraries))))
+
+    @property
+    def alone(self) -> tuple[str, ...]:
+        """Packages without those they depend on: ones that a part of is taken, and those for checks."""
+        return tuple(dict.fromkeys((*self.partly, *(name for check in self.smoke for name in check.packages))))
+
+    @property
+    def partly(self) -> tuple[str, ...]:
+        """Packages that the image has a part of: what an ingredient, the locale or the time zone is taken from."""
+        wanted = [package for word in self.ingredients for package in PACKAGES[word]]
+        if self.locale is not None:
+            wanted.append("libc-bin" if self.locale.startswith("C.") else "locales-all")
+        if self.timezone is not None:
+            wanted.append("tzdata")
+        return tuple(wanted)
+
+    @property
+    def host_tools(self) -> tuple[str, ...]:
+        """Debian packages of this machine that `build` needs."""
+        return self.tools
+
+    @property
+    def container_settings(self) -> ImageSettings:
+        """What a container starts with: the locale as its LANG, and the user `nonroot` where the recipe says so."""
+        settings = with_locale(self.image, self.locale)
+        if not self.nonroot:
+            return settings
+        user = {"user": f"{NONROOT}:{NONROOT}", "workdir": settings.workdir or NONROOT_HOME}
+        return settings.model_copy(update=user)
+
+    def for_image(self, image: str) -> ScratchRecipe:
+        """The recipe of its own image, or of the one for debugging."""
+        return debugging(self) if image == f"{self.name}{DEBUG}" else self
+
+    def named_files(self) -> Iterator[tuple[Key, str]]:
+        """Each file of its folder that it names, with the key that names it."""
+        yield from super().named_files()
+        yield from sources_of(self.files)
+        yield from keyrings_of(self.repositories)
+        if self.lock is not None:
+            yield ("lock",), self.lock
+
+    def optional_files(self, *, pooled: bool) -> set[str]:  # noqa: ARG002
+        """Keys whose files need not be in the folder: `build` may make them."""
+        return {"files"} if self.build else set()
+
+
+def debugging(recipe: ScratchRecipe) -> ScratchRecipe:
+    """The same image with a shell, and busybox's other programs behind it, to look around in."""
+    said = recipe.model_dump(exclude_defaults=True, by_alias=True) | {"name": f"{recipe.name}{DEBUG}", "debug": False}
+    said["packages"] = tuple(dict.fromkeys((*recipe.packages, "busybox-static")))
+    said["files"] = (*said.get("files", ()), {"path": SHELL, "link": "/usr/bin/busybox"})
+    if not recipe.image.entrypoint:  # which every check goes through
+        said["smoke"] = (*said.get("smoke", ()), {"run": (SHELL, "-c", "ls /busybox"), "stdout": "^sh$"})
+    return ScratchRecipe.model_validate(said)

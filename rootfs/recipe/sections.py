@@ -1,0 +1,156 @@
+"""The parts that recipes are made of: what an image runs, its checks, files, users, and further archives."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from rootfs.recipe import types
+
+
+class Part(BaseModel):
+    """What all parts of a recipe share: nothing unknown, nothing converted, nothing changed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class ImageSettings(Part):
+    """What a container of the image starts with, as in the OCI image configuration."""
+
+    cmd: tuple[str, ...] = Field(
+        default=(), description="the command, or the arguments of the entry point, as a list of words"
+    )
+    entrypoint: tuple[str, ...] = Field(default=(), description="the program that always runs, as a list of words")
+    env: dict[types.EnvName, str] = Field(
+        default={}, description="environment variables; PATH is added where it is missing"
+    )
+    user: types.User = Field(
+        default="", description="the user it runs as: NAME, NUMBER or USER:GROUP; root where none is said"
+    )
+    workdir: types.FolderPath = Field(default="", description="the folder it starts in, an absolute path")
+    labels: dict[types.Label, str] = Field(default={}, description="labels of the image")
+    expose: tuple[types.Port, ...] = Field(default=(), description="ports it listens on: 80, 80/tcp, 53/udp")
+    volumes: tuple[types.FolderPath, ...] = Field(default=(), description="folders that hold data, absolute paths")
+    stop_signal: types.StopSignal = Field(
+        default="", description="the signal that stops it: SIGTERM, SIGRTMIN+3 or a number"
+    )
+
+
+class SmokeCheck(Part):
+    """One command that runs in a fresh container of the image, and what must be true of its end."""
+
+    run: types.Command = Field(description="the command, as a list of words")
+    status: int = Field(default=0, ge=0, le=255, description="the exit status it must have")
+    stdout: types.Regex | None = Field(default=None, description="a regular expression found in its standard output")
+    stderr: types.Regex | None = Field(default=None, description="a regular expression found in its standard error")
+    timeout: float = Field(default=60.0, gt=0, le=3600, allow_inf_nan=False, description="seconds it may take")
+    files: Annotated[tuple[types.Inside, ...], *types.Distinct] = Field(
+        default=(), description="files of the recipe's folder that are in /smoke for this check alone"
+    )
+    packages: Annotated[tuple[types.Package, ...], *types.Distinct] = Field(
+        default=(), description="packages that are unpacked in /smoke for this check alone; for scratch recipes"
+    )
+
+    @property
+    def brings(self) -> bool:
+        """Whether the check needs more than the image."""
+        return bool(self.files or self.packages)
+
+
+class FileEntry(Part):
+    """One file, link or folder. Just one of `from`, `content`, `link` and `folder` says what it is."""
+
+    path: types.FilePath = Field(description="where it is in the image, an absolute path")
+    source: types.Inside | None = Field(
+        default=None, alias="from", description="a file of the recipe's folder, or one that `build` makes"
+    )
+    content: str | None = Field(default=None, description="the text of the file")
+    link: types.Target | None = Field(default=None, description="where a symbolic link points")
+    folder: Literal[True] | None = Field(default=None, description="true for an empty folder")
+    mode: types.Mode | None = Field(
+        default=None, description="permissions, as '0644'; 0755 for folders and what can be run, else 0644"
+    )
+    owner: types.Owner = Field(default="0:0", description="UID:GID in numbers")
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if sum(origin is not None for origin in (self.source, self.content, self.link, self.folder)) != 1:
+            raise ValueError(f"{self.path} needs just one of 'from', 'content', 'link' and 'folder'")
+        if self.link is not None and self.mode is not None:
+            raise ValueError(f"{self.path} is a link, which has no 'mode'")
+        return self
+
+
+def _possible_together(files: tuple[FileEntry, ...]) -> tuple[FileEntry, ...]:
+    """Each path once, and nothing below what is no folder."""
+    seen: dict[PurePosixPath, bool] = {}
+    for entry in sorted(files, key=lambda entry: PurePosixPath(entry.path)):
+        path = PurePosixPath(entry.path)
+        if path in seen:
+            raise ValueError(f"{path} is there twice")
+        if above := [parent for parent in path.parents if seen.get(parent) is False]:
+            raise ValueError(f"{path} cannot be below {above[0]}, which is no folder")
+        seen[path] = bool(entry.folder)
+    return files
+
+
+Files = Annotated[tuple[FileEntry, ...], AfterValidator(_possible_together)]
+
+
+class Repository(Part):
+    """A further archive of packages, as in deb822 sources (sources.list(5)), with a keyring of its own."""
+
+    uri: types.ArchiveAddress = Field(description="the archive's address, http:// or https://")
+    suites: Annotated[tuple[types.Suite, ...], *types.Distinct, *types.NotEmpty] = Field(
+        description="suites to take packages from"
+    )
+    components: Annotated[tuple[types.Component, ...], *types.Distinct, *types.NotEmpty] = Field(
+        default=("main",), description="parts of the archive that packages may come from"
+    )
+    keyring: types.Inside = Field(description="the file in the recipe's folder that its signatures are checked with")
+    priority: types.Priority | None = Field(
+        default=None, description="apt's priority of all its packages (apt_preferences(5)); 500 where none is said"
+    )
+
+
+class Pin(Part):
+    """What apt prefers, as one entry of apt_preferences(5)."""
+
+    packages: Annotated[tuple[types.PinnedPackage, ...], *types.NotEmpty] = Field(
+        description="names of packages, or patterns such as linux-*"
+    )
+    pin: types.PinRule = Field(description="`version 1.2*`, `release n=trixie-backports` or `origin HOST`")
+    priority: types.Priority = Field(description="apt's priority; above 1000 also downgrades, below 0 forbids")
+
+
+class Group(Part):
+    """A group that the image has besides those of its packages."""
+
+    name: types.UserName = Field(description="the group's name")
+    gid: types.Id = Field(description="its number")
+
+
+class User(Part):
+    """A user that the image has besides those of its packages; locked: nobody can log in with a password."""
+
+    name: types.UserName = Field(description="the user's name")
+    uid: types.Id = Field(description="its number")
+    group: types.UserName | None = Field(
+        default=None, description="its own group; one of the same name and number is made where none is said"
+    )
+    groups: Annotated[tuple[types.UserName, ...], *types.Distinct] = Field(
+        default=(), description="further groups it belongs to"
+    )
+    home: types.FolderPath = Field(default="/nonexistent", description="its home folder, which is made if need be")
+    shell: types.FilePath = Field(default="/usr/sbin/nologin", description="its shell")
+
+
+class PathRules(Part):
+    """Files that are left out of the image, and of packages that are installed in it later."""
+
+    exclude: tuple[types.PathGlob, ...] = Field(default=(), description="patterns of paths, as dpkg's path-exclude")
+    include: tuple[types.PathGlob, ...] = Field(
+        default=(), description="patterns of what stays all the same, as dpkg's path-include"
+    )

@@ -1,0 +1,223 @@
+"""The kinds of text a recipe is made of, each with its rule and the place the rule comes from."""
+
+from __future__ import annotations
+
+import re
+import signal
+import warnings
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+
+from rootfs.errors import PUT_CREDENTIALS, UnknownPlatform, nearest
+from rootfs.mask import has_credentials
+from rootfs.system.platforms import architecture_of
+
+
+def _like(pattern: str, meaning: str) -> tuple[AfterValidator, Any]:
+    """Text that the pattern matches as a whole; `meaning` says so in the error."""
+    rule = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not rule.fullmatch(value):
+            raise ValueError(f"{value!r} is not {meaning}")
+        return value
+
+    return AfterValidator(check), Field(json_schema_extra={"pattern": f"^({pattern})$"})
+
+
+def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise ValueError(f"{value!r} is there twice")
+    return values
+
+
+def _not_empty(values: tuple[object, ...]) -> tuple[object, ...]:
+    if not values:
+        raise ValueError("this list needs at least one item")
+    return values
+
+
+def _known_platform(value: str) -> str:
+    """One that images can be made for."""
+    try:
+        architecture_of(value)
+    except UnknownPlatform as error:
+        raise ValueError(f"{error.message}. {error.hint}") from error
+    return value
+
+
+Distinct = AfterValidator(_distinct), Field(json_schema_extra={"uniqueItems": True})
+NotEmpty = AfterValidator(_not_empty), Field(json_schema_extra={"minItems": 1})
+
+# A repository's name in the OCI distribution specification, without its slashes.
+Name = Annotated[
+    str, *_like(r"[a-z0-9]+([._-][a-z0-9]+)*", "a name: use small letters and digits, with single . _ - between")
+]
+# A repository as engines take it (distribution/reference): [HOST[:PORT]/]NAME[/NAME…].
+_PATH = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
+Repository = Annotated[
+    str,
+    *_like(
+        rf"(?=.{{1,200}}$)([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{{1,5}})?/)?{_PATH}(/{_PATH})*",
+        "a name that engines take: use small letters and digits, with single . _ - / between",
+    ),
+]
+# Debian Policy 5.6.1.
+Package = Annotated[str, *_like(r"[a-z0-9][a-z0-9+.-]+", "a Debian package name")]
+# As in Release files; never a space, a slash or a leading dash, since they become words of commands and of sources.
+Suite = Annotated[str, *_like(r"[a-z0-9][a-z0-9.-]*", "a suite's name")]
+Component = Annotated[str, *_like(r"[a-z0-9][a-z0-9.-]*", "a component's name")]
+# As buildx has it: what becomes a container's name, a label of a deployment and a file's name.
+BuilderName = Annotated[str, *_like(r"([A-Za-z0-9][A-Za-z0-9_.-]*)?", "a builder's name")]
+DriverOption = Annotated[str, *_like(r"[A-Za-z0-9][A-Za-z0-9_.-]*", "a name of a driver's option")]
+# As BuildKit has names of stages (frontend/dockerfile/instructions/parse.go) and buildx ids of secrets: without what
+# separates options.
+Stage = Annotated[str, *_like(r"[a-z][a-z0-9_.-]*", "a stage's name: use small letters, digits and _ . -")]
+SecretId = Annotated[str, *_like(r"[A-Za-z0-9][A-Za-z0-9_.-]*", "an id of a secret: use letters, digits and _ . -")]
+# containerd's platforms: OS/ARCHITECTURE[/VARIANT].
+Platform = Annotated[str, *_like(r"[a-z0-9]+/[a-z0-9]+(/[a-z0-9.]+)?", "a platform: write linux/amd64 or linux/arm/v7")]
+KnownPlatform = Annotated[Platform, AfterValidator(_known_platform)]
+# POSIX.1, 8.1: what programs and shells can read.
+EnvName = Annotated[str, *_like(r"[A-Za-z_][A-Za-z0-9_]*", "a name of an environment variable")]
+Label = Annotated[str, *_like(r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?", "a name of a label")]
+# OCI image specification, config: `user`, `uid`, `user:group`, `uid:gid`, `uid:group`, `user:gid`; names as useradd(8).
+_WHO = r"([a-z_][a-z0-9_-]*|[0-9]+)"
+User = Annotated[str, *_like(rf"{_WHO}(:{_WHO})?", "a user: write NAME or NUMBER, or USER:GROUP")]
+_ID = r"(0|[1-9][0-9]{0,8})"  # below the range where uid_t ends
+Owner = Annotated[str, *_like(rf"{_ID}:{_ID}", "an owner: write UID:GID in numbers")]
+Id = Annotated[int, Field(ge=1, lt=10**9)]
+# useradd(8); systemd's "strict mode" of user names.
+UserName = Annotated[str, *_like(r"[a-z_][a-z0-9_-]{0,30}", "a user's or group's name")]
+# apt_preferences(5) and sources.list(5); never what could begin another line or option.
+Priority = Annotated[int, Field(ge=-1, le=32767)]
+PinnedPackage = Annotated[str, *_like(r"[a-z0-9*?][a-z0-9+.*?-]*", "a package's name or a pattern of names")]
+PinRule = Annotated[
+    str,
+    *_like(
+        r"(version|release|origin) [A-Za-z0-9\"][A-Za-z0-9 .,=*~+:\"_/-]*",
+        "a pin: write `version 1.2*`, `release n=SUITE` or `origin HOST`",
+    ),
+]
+
+
+def without_credentials(address: str, hint: str = PUT_CREDENTIALS) -> str:
+    """The address, where it has no name or password. No error shows the address."""
+    if has_credentials(address):
+        raise ValueError(f"this address has a name or a password in it. {hint}")
+    if "://" in address and re.search(r"""[^!-~]|["'<>\\^`{|}]""", address):
+        raise ValueError("this address has a space, a quote or another character that no address has: write it as %XX")
+    return address
+
+
+ArchiveAddress = Annotated[
+    str,
+    AfterValidator(without_credentials),
+    *_like(r"https?://[A-Za-z0-9._~:/\[\]@%+-]+", "an archive's address (http:// or https://)"),
+]
+# The snapshot archive's own form of a moment.
+Snapshot = Annotated[str, *_like(r"[0-9]{8}T[0-9]{6}Z", "a moment, such as 20261101T000000Z")]
+# What DT_SONAME and dlopen(3) have; never a path.
+Library = Annotated[str, *_like(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", "a library's name, such as libnss_dns.so.2")]
+PathGlob = Annotated[str, *_like(r"/[^\n ]*", "a pattern of paths, such as /usr/share/doc/*")]
+Locale = Annotated[str, *_like(r"[A-Za-z_]+(\.[A-Za-z0-9-]+)?(@[a-z]+)?", "a locale, such as C.UTF-8")]
+Timezone = Annotated[str, *_like(r"[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*", "a time zone, such as Europe/Berlin")]
+Mode = Annotated[str, *_like(r"[0-7]{3,4}", "a mode: write it in octal digits and quotes, as '0755'")]
+
+
+def _absolute(value: str) -> str:
+    """A path as the kernel would write it, so that one file has one name."""
+    if not value.startswith("/") or ".." in value.split("/") or str(PurePosixPath(value)) != value or value[:2] == "//":
+        raise ValueError(f"{value!r} is not a plain absolute path, such as /etc/motd")
+    return value
+
+
+def _file_path(value: str) -> str:
+    if _absolute(value) == "/":
+        raise ValueError("'/' is the root folder, not a file")
+    return value
+
+
+def _inside(value: str) -> str:
+    """A path that cannot lead out of the folder it is taken from."""
+    if value.startswith("/") or ".." in value.split("/"):
+        raise ValueError(f"{value!r} leads out of the recipe's folder")
+    if str(PurePosixPath(value)) != value or value == ".":
+        raise ValueError(f"{value!r} is not a plain relative path, such as etc/motd")
+    return value
+
+
+def _target(value: str) -> str:
+    if not value:
+        raise ValueError("a link has to point somewhere")
+    return value
+
+
+FolderPath = Annotated[str, AfterValidator(_absolute)]
+FilePath = Annotated[str, AfterValidator(_file_path)]
+Inside = Annotated[str, AfterValidator(_inside)]
+Target = Annotated[str, AfterValidator(_target)]
+
+
+def _source(value: str) -> str:
+    """A file of the recipe's folder, or an address."""
+    return value if re.match(r"https?://.", without_credentials(value)) else _inside(value)
+
+
+Source = Annotated[str, AfterValidator(_source)]
+Sha256 = Annotated[str, *_like(r"[0-9a-f]{64}", "a sha256: 64 small letters and digits")]
+
+
+def _regex(value: str) -> str:
+    """Ambiguous ones, of which `re` warns, are refused too."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FutureWarning)
+            re.compile(value)
+    except (re.error, OverflowError, RecursionError, FutureWarning) as error:
+        raise ValueError(f"{value!r} is not a regular expression: {error}") from None
+    return value
+
+
+Regex = Annotated[str, AfterValidator(_regex)]
+
+
+def _command(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value or not value[0]:
+        raise ValueError("a command needs a program as its first word")
+    return value
+
+
+Command = Annotated[tuple[str, ...], AfterValidator(_command), Field(json_schema_extra={"minItems": 1})]
+
+
+def _text_or_number(check: Callable[[str], str]) -> tuple[BeforeValidator, WithJsonSchema]:
+    """Where a bare number is as clear as text: `80`, `9`."""
+
+    def convert(value: object) -> object:
+        return check(str(value)) if isinstance(value, (str, int)) and not isinstance(value, bool) else value
+
+    return BeforeValidator(convert), WithJsonSchema({"type": ["string", "integer"]})
+
+
+def _port(value: str) -> str:
+    """OCI image specification, config `ExposedPorts`: PORT/PROTOCOL, tcp where none is said."""
+    match = re.fullmatch(r"([1-9][0-9]{0,4})(?:/(tcp|udp|sctp))?", value)
+    if not match or int(match[1]) > 65535:
+        raise ValueError(f"{value!r} is not a port: write 80, 80/tcp or 53/udp")
+    return f"{match[1]}/{match[2] or 'tcp'}"
+
+
+def _signal(value: str) -> str:
+    """OCI image specification, config `StopSignal`: SIGNAME, SIGRTMIN+3 or a number."""
+    names = signal.Signals.__members__
+    if value in names or re.fullmatch(r"[1-9]|[1-5][0-9]|6[0-4]|SIGRT(MIN\+|MAX-)([1-9]|[12][0-9])", value):
+        return value
+    raise ValueError(" ".join(filter(None, (f"{value!r} is not a signal.", nearest(value.upper(), names)))))
+
+
+Port = Annotated[str, *_text_or_number(_port)]
+StopSignal = Annotated[str, *_text_or_number(_signal)]

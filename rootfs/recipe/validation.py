@@ -1,0 +1,96 @@
+"""What pydantic finds wrong in a recipe, in words that a recipe's writer understands, at the place where it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from rootfs.errors import nearest
+from rootfs.recipe.yaml import Document, Loc
+
+KEY = "[key]"  # pydantic's last step on the way to a key of a mapping
+
+KINDS = {
+    "string": ("a string", "strings"),
+    "integer": ("a whole number", "numbers"),
+    "number": ("a number", "numbers"),
+    "boolean": ("true or false", "true or false"),
+    "object": ("a mapping", "mappings"),
+    "array": ("a list", "lists"),
+}
+
+
+def complaints(error: ValidationError, document: Document, model: type[BaseModel]) -> list[tuple[str, str]]:
+    """(file:line:column, sentence) for each thing that is wrong, in the order of the file."""
+    schema = model.model_json_schema()
+    found = [_complaint(detail, document, schema) for detail in error.errors(include_url=False)]
+    return sorted(found, key=lambda each: [int(number) for number in each[0].rsplit(":", 2)[1:]])
+
+
+def _complaint(detail: ErrorDetails, document: Document, schema: dict[str, Any]) -> tuple[str, str]:
+    loc: Loc = detail["loc"]
+    match detail["type"]:
+        case "extra_forbidden":
+            known = [key for key in _at(schema, loc[:-1])["properties"] if key != "name"]
+            hint = nearest(str(loc[-1]), known) or f"Known here: {', '.join(known)}."
+            return document.key(loc), f"unknown key {loc[-1]!r}. {hint}"
+        case "missing":
+            return document.place(loc[:-1]), f"key {loc[-1]!r} is missing"
+        case "value_error":
+            sentence = str(detail["ctx"]["error"])
+        case "literal_error" if isinstance(detail["input"], str):
+            word, choices = detail["input"], _choices(_at(schema, loc))
+            sentence = f"{word!r} is not one of {', '.join(choices)}. {nearest(word, choices)}".rstrip()
+        case kind if kind.endswith("_type") or kind == "literal_error":
+            sentence = f"expected {_expected(_at(schema, loc), schema)}, found {_found(detail['input'])}"
+        case _:
+            sentence = detail["msg"].replace("Input", "this", 1)
+    return (document.key(loc[:-1]) if loc[-1:] == (KEY,) else document.place(loc)), sentence
+
+
+def _at(schema: dict[str, Any], loc: Loc) -> dict[str, Any]:
+    """The part of a JSON Schema that speaks of the value there."""
+    node = schema
+    for step in loc:
+        inner = node.get("items") if isinstance(step, int) else node.get("properties", {}).get(step)
+        named = node.get("patternProperties", {}).values()  # of a mapping with keys of the writer's choice
+        node = _resolved(inner or next(iter(named), {}), schema)
+    return node
+
+
+def _resolved(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    if "anyOf" in node:  # `X | None`
+        node = node["anyOf"][0]
+    if "$ref" in node:
+        node = schema["$defs"][node["$ref"].rpartition("/")[2]]
+    return node
+
+
+def _choices(node: dict[str, Any]) -> list[str]:
+    return list(node.get("enum") or [node["const"]])
+
+
+def _expected(node: dict[str, Any], schema: dict[str, Any], *, many: bool = False) -> str:
+    kinds = node.get("type", "string")
+    if not many and ("enum" in node or "const" in node):
+        return f"one of {', '.join(_choices(node))}"
+    said = " or ".join(KINDS[kind][many] for kind in ([kinds] if isinstance(kinds, str) else kinds))
+    return f"{said} of {_expected(_resolved(node['items'], schema), schema, many=True)}" if kinds == "array" else said
+
+
+def _found(value: object) -> str:
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return "a string"
+        case int() | float():
+            return "a number"
+        case dict():
+            return "a mapping"
+        case _:
+            return "a list"

@@ -1,0 +1,100 @@
+"""/etc/ld.so.cache: where the dynamic linker finds libraries, as ldconfig(8) writes it.
+
+The form is glibc's (sysdeps/generic/dl-cache.h: cache_file_new, file_entry_new). Own code, as ldconfig would have to be
+of the image's own glibc, and run.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from tarfile import LNKTYPE
+
+from rootfs.elf import reader
+from rootfs.elf.linkage import CONF, TRIPLETS, real, way
+from rootfs.elf.reader import BrokenElf, Elf
+from rootfs.tree.package_tree import Tree, aliases, is_link
+
+MAGIC = b"glibc-ld.so.cache1.1"
+HEADER, ENTRY = 48, 24  # bytes
+ENDIAN = {1: ("<", 2), 2: (">", 3)}  # by EI_DATA: struct's sign, and cache_file_new_flags_endian_*
+LIBC6 = 0x0003
+# The rest of an entry's flags, by e_machine: FLAG_* in glibc's sysdeps/generic/ldconfig.h.
+FLAGS = {3: 0, 21: 0x0500, 22: 0x0400, 40: 0x0900, 62: 0x0300, 183: 0x0A00, 243: 0x1000}
+LIBRARY = re.compile(r"(lib.*|ld-.*)\.so(\..*)?")
+
+
+@dataclass(frozen=True)
+class _Entry:
+    name: str
+    path: str
+    elf: Elf
+
+    @property
+    def order(self) -> list[tuple[int, int]]:
+        """Numbers in a name count as numbers and come behind all else (_dl_cache_libcmp in glibc's dl-cache.c)."""
+        pieces = re.findall(r"\d+|\D", self.name)
+        return [(1, int(piece)) if piece.isdigit() else (0, ord(piece)) for piece in pieces]
+
+
+def write(tree: Tree, mtime: int) -> None:
+    """Lay the cache of what is in the tree; none where no program is linked dynamically."""
+    entries = {entry.path: entry for entry in _entries(tree)}
+    if entries:
+        ordered = sorted((entries[path] for path in sorted(entries)), key=lambda entry: entry.order, reverse=True)
+        tree.write("etc/ld.so.cache", _encoded(ordered), mtime)
+
+
+def _entries(tree: Tree) -> Iterator[_Entry]:
+    links = {**{alias.path: alias.link for alias in aliases()}, **tree.links}
+    names = {path: piece.member.link for path, piece in tree.pieces.items() if piece.member.kind == LNKTYPE}
+    folders = _folders(tree, links)
+    for path, piece in tree.pieces.items():
+        folder, name = posixpath.split(path)
+        if folder in folders and LIBRARY.fullmatch(name) and (place := real(path, links, names)):
+            found = _library(tree, place)
+            if found and found.kind[2] in FLAGS:
+                known = _known(found, name, posixpath.basename(place) if is_link(piece) else "")
+                named = known if f"{folder}/{known}" in tree.pieces else name
+                yield _Entry(named, f"/{folder}/{named}", found)
+
+
+def _library(tree: Tree, path: str) -> Elf | None:
+    """What the library at a path says of itself; None where it is no library."""
+    if (piece := tree.pieces.get(path)) is None or not piece.member.is_file:
+        return None
+    with piece.open() as content:
+        try:
+            return reader.read(content)
+        except BrokenElf:
+            return None
+
+
+def _known(found: Elf, name: str, target: str) -> str:
+    """Its own name; a link's, where that leads to the file (`target`) of this library, as links for linking do."""
+    own = found.soname or name
+    return name if f"{target}.".startswith(f"{own}.") else own
+
+
+def _folders(tree: Tree, links: Mapping[str, str]) -> set[str]:
+    """The folders that ldconfig looks into: those of ld.so.conf, and the usual ones (aliases resolved)."""
+    texts = [piece.read().decode(errors="replace") for path, piece in tree.pieces.items() if CONF.fullmatch(path)]
+    said = [line.partition("#")[0].strip() for text in texts for line in text.splitlines()]
+    ways = [way(line, links) for line in said if line.startswith("/")]
+    usual = ("usr/lib", "usr/lib64", *(f"usr/lib/{triplet}" for triplet in TRIPLETS.values()))
+    return {steps[-1] for steps in ways if steps} | set(usual)
+
+
+def _encoded(entries: list[_Entry]) -> bytes:
+    sign, flag = ENDIAN[entries[0].elf.kind[1]]
+    start = HEADER + ENTRY * len(entries)
+    table, strings = b"", b""
+    for entry in entries:
+        name, path = start + len(strings), start + len(strings) + len(entry.name.encode()) + 1
+        table += struct.pack(f"{sign}iIIIQ", LIBC6 | FLAGS[entry.elf.kind[2]], name, path, 0, 0)
+        strings += entry.name.encode() + b"\0" + entry.path.encode() + b"\0"
+    head = struct.pack(f"{sign}II4BI12x", len(entries), len(strings), flag, 0, 0, 0, 0)
+    return MAGIC + head + table + strings

@@ -1,0 +1,110 @@
+"""What most images need and no package has as a file: accounts, folders, settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rootfs.elf.linkage import way
+from rootfs.errors import LocaleMissing, TimezoneMissing
+from rootfs.install.accounts import NOWHERE, Accounts
+from rootfs.install.plan import NewGroup, NewUser
+from rootfs.recipe.scratch_words import NONROOT, NONROOT_HOME
+from rootfs.recipe.sections import Group, User
+from rootfs.scratch.unpack import Debs
+from rootfs.tree.package_tree import Tree
+
+# passwd(5) and group(5); the numbers of tty and staff are Debian's, for programs that make terminals (grantpt(3)).
+PASSWD = f"""\
+root:x:0:0:root:/root:/sbin/nologin
+nobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin
+nonroot:x:{NONROOT}:{NONROOT}:nonroot:{NONROOT_HOME}:/sbin/nologin
+"""
+GROUP = f"root:x:0:\ntty:x:5:\nstaff:x:50:\nnobody:x:65534:\nnonroot:x:{NONROOT}:\n"
+NSSWITCH = """\
+passwd:    files
+group:     files
+shadow:    files
+hosts:     files dns
+networks:  files
+protocols: files
+services:  files
+"""
+ZONES = "usr/share/zoneinfo"
+LOCALES = "usr/lib/locale"
+LOCALE_PACKAGES = ("libc-bin", "locales-all")
+
+
+def users(tree: Tree, _debs: Debs, mtime: int) -> None:
+    """Accounts of root, nobody and nonroot, and their home folders."""
+    tree.write("etc/passwd", PASSWD.encode(), mtime)
+    tree.write("etc/group", GROUP.encode(), mtime)
+    tree.folder("root", 0o700, mtime=mtime)
+    tree.folder(NONROOT_HOME[1:], 0o700, (NONROOT, NONROOT), mtime)
+
+
+def tmp(tree: Tree, _debs: Debs, mtime: int) -> None:
+    """Folders for temporary files."""
+    for path in ("tmp", "var/tmp"):
+        tree.folder(path, 0o1777, mtime=mtime)
+
+
+def nsswitch(tree: Tree, _debs: Debs, mtime: int) -> None:
+    """Names are looked up in files, hosts also in the DNS."""
+    tree.write("etc/nsswitch.conf", NSSWITCH.encode(), mtime)
+
+
+def os_release(tree: Tree, debs: Debs, _mtime: int) -> None:
+    """The distribution's own, and the link to it."""
+    for path in ("usr/lib/os-release", "etc/os-release"):
+        tree.add(debs["base-files"].tree.pieces[path])
+
+
+def zones(tree: Tree, debs: Debs, _mtime: int) -> None:
+    """All time zones."""
+    for piece in debs["tzdata"].tree.below(ZONES):
+        tree.add(piece)
+
+
+def timezone(tree: Tree, debs: Debs, name: str, mtime: int) -> None:
+    """The zone that local time is of. Raises TimezoneMissing."""
+    known = debs["tzdata"].tree
+    steps = way(f"{ZONES}/{name}", known.links)
+    if not steps or not (zone := known.pieces.get(steps[-1])) or zone.member.is_folder:
+        raise TimezoneMissing(name)
+    for step in steps:
+        tree.add(known.pieces[step])
+    tree.link("etc/localtime", f"/{ZONES}/{name}", mtime)
+    tree.write("etc/timezone", f"{name}\n".encode(), mtime)
+
+
+def locale(tree: Tree, debs: Debs, name: str) -> None:
+    """The files of a locale, whose folder has its code set in small letters without hyphens. Raises LocaleMissing."""
+    stem, dot, rest = name.partition(".")
+    codeset, at, modifier = rest.partition("@")
+    folder = f"{LOCALES}/{stem}{dot}{codeset.replace('-', '').lower()}{at}{modifier}"
+    found = [
+        (debs[each].tree, piece) for each in LOCALE_PACKAGES if each in debs for piece in debs[each].tree.below(folder)
+    ]
+    if not found:
+        raise LocaleMissing(name, f"there is none in {' or '.join(LOCALE_PACKAGES)}")
+    for there, piece in found:
+        tree.add(there.alone(piece))
+
+
+def accounts(tree: Tree, users: Sequence[User], groups: Sequence[Group], mtime: int) -> None:
+    """The recipe's own users and groups behind those that are there, and home folders. Raises AccountClash."""
+    known = Accounts({name: _text(tree, f"etc/{name}") for name in ("passwd", "group")})
+    for group in groups:
+        known.add_group(NewGroup(group.name, group.gid))
+    for user in users:
+        known.add_user(NewUser(**user.model_dump()), 0)
+        home = user.home.lstrip("/")
+        if user.home != NOWHERE and home not in tree.pieces:
+            tree.folder(home, 0o700, (user.uid, known.number(user.group or user.name) or 0), mtime)
+    if users or groups:
+        for name, text in known.texts().items():
+            tree.write(f"etc/{name}", text.encode(), mtime)
+
+
+def _text(tree: Tree, path: str) -> str:
+    return tree.pieces[path].read().decode() if path in tree.pieces else ""

@@ -1,0 +1,68 @@
+"""What is in a lock's debs: their members, with the place of each content, and their control files."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from rootfs.errors import BadDeb, BadTree
+from rootfs.lock.lock import Package
+from rootfs.packages import deb
+from rootfs.packages.deb import BROKEN
+from rootfs.packages.decompressed import write
+from rootfs.system.file_slice import Slice
+from rootfs.tree.package_tree import Tree, pieces
+
+THREADS = 2
+
+
+@dataclass(frozen=True)
+class Opened:
+    """One package: what it puts into a tree, its control stanza, and its md5sums (dpkg's, `HEX  PATH` a line)."""
+
+    package: Package
+    tree: Tree
+    control: str
+    sums: str
+
+
+Debs = Mapping[str, Opened]  # by the package's name
+
+
+def opened(packages: Iterable[Package], debs: Path, folder: Path, kept: Path | None = None) -> Debs:
+    """These packages, by name: their files are in `debs`, and `folder`, which is made, is where they are unpacked.
+
+    What is `kept` of an earlier time saves work. Raises BadDeb.
+    """
+    folder.mkdir()
+
+    def read(package: Package) -> Opened:
+        return _read(package, write(package, debs / package.file_name, folder / package.file_name, kept).path)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return {each.package.name: each for each in pool.map(read, packages)}
+
+
+def _read(package: Package, plain: Path) -> Opened:
+    tree, parts = Tree(), deb.parts(plain)
+    try:
+        for piece in pieces(package.name, plain, *parts["data.tar"]):
+            tree.add(piece)
+        with tarfile.open(fileobj=Slice.open(plain, *parts["control.tar"]), mode="r:") as control:
+            texts = dict(_texts(control))
+    except KeyError as error:
+        raise BadDeb(plain.name, f"it has no {error.args[0]}") from error
+    except (*BROKEN, BadTree) as error:
+        raise BadDeb(plain.name, str(error)) from error
+    return Opened(package, tree, texts["control"].strip() + "\n", texts.get("md5sums", ""))
+
+
+def _texts(control: tarfile.TarFile) -> Iterator[tuple[str, str]]:
+    """The control files that are text: of a deb, `control` and `md5sums`."""
+    for info in control:
+        name = info.name.removeprefix("./")
+        if name in ("control", "md5sums") and (file := control.extractfile(info)):
+            yield name, file.read().decode(errors="surrogateescape")

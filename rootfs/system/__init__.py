@@ -1,0 +1,1 @@
+"""Files, locks, digests, text: what everything else uses."""

@@ -1,0 +1,144 @@
+"""Members that come in any order, kept on disk until all are there, and given back in the one order of a layer."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import tarfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+from rootfs.elf.machine import HEAD, Kind, machine_of
+from rootfs.errors import DiskFull, TarballRefused
+from rootfs.system.disk import disk_full
+from rootfs.system.file_slice import Slice
+from rootfs.system.text import printable
+from rootfs.tarball.links import settle, text
+from rootfs.tree.member import Member
+
+CHUNK = 1 << 20
+ZEROS = bytes(CHUNK)
+NAME = 96  # bytes that names may have on average, as whoever reads the tree later keeps some of them in memory
+FEW = 1 << 20  # bytes that are few, whatever the average
+FOLDER = tarfile.DIRTYPE
+
+TABLE = """
+create table members (
+    path blob primary key, kind blob, mode int, uid int, gid int, mtime int, size int, link blob, major int, minor int,
+    xattrs text, start int
+) without rowid"""
+INSERT = "insert into members values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+class Depot:
+    """The members of one tree in a folder: contents in one file, everything else in an index of sqlite.
+
+    `machines` counts the programs and libraries by the machine that they are for.
+    """
+
+    def __init__(self, folder: Path, most: int) -> None:
+        self._folder, self._most = folder, most
+        self._contents = (folder / "contents").open("xb+")
+        self._index = sqlite3.connect(folder / "index", isolation_level=None, check_same_thread=False)
+        for pragma in ("journal_mode = off", "synchronous = off", "cache_size = -8000", "temp_store = file"):
+            self._index.execute(f"pragma {pragma}")
+        self._index.execute(TABLE)
+        self._names = self._end = self._root_time = 0
+        self.machines = Counter[Kind]()
+
+    def close(self) -> None:
+        """Let go of the files, which stay in the folder."""
+        self._index.close()
+        self._contents.close()
+
+    def fill(self, members: Iterator[Member], newest: int) -> int:
+        """Take all members; how new the tree is: the newest time of any, in seconds since 1970, below `newest`.
+
+        Of folders that come twice the last counts. Raises TarballRefused for anything else that does, for what is below
+        something that is no folder, and for hard links to nothing; DiskFull.
+        """
+        with self._errors():
+            self._index.execute("begin")
+            for member in members:
+                self._add(member)
+            self._contents.truncate(self._end)
+            settle(self._index, self._most)
+            self._index.execute("commit")
+            said = self._index.execute("select max(mtime) from members where mtime < ?", (newest,)).fetchone()[0]
+        return max(said or 0, self._root_time if self._root_time < newest else 0)
+
+    def names_of(self, bits: int) -> Iterator[str]:
+        """The names of files, hard links too, that have one of these bits in their mode."""
+        query = "select path from members where kind in (x'30', x'31') and mode & ? order by path"
+        return (text(path) for (path,) in self._index.execute(query, (bits,)))
+
+    def members(self, epoch: int) -> Iterator[Member]:
+        """The members, folders before what is in them, sorted by bytes; first the root, root's own and of the epoch."""
+        yield Member(".", kind=FOLDER, mode=0o755, mtime=epoch)
+        for path, kind, mode, uid, gid, mtime, size, link, major, minor, xattrs, start in self._index.execute(
+            "select * from members order by path"
+        ):
+            yield Member(
+                path=text(path),
+                kind=kind,
+                mode=mode,
+                uid=uid,
+                gid=gid,
+                mtime=mtime,
+                size=size,
+                link=text(link),
+                device=(major, minor),
+                xattrs={name: bytes.fromhex(value) for name, value in json.loads(xattrs).items()},
+                content=Slice.of(self._contents, start, size) if kind == tarfile.REGTYPE else None,
+            )
+
+    def _add(self, member: Member) -> None:
+        if member.path == ".":
+            self._root_time = member.mtime
+            return
+        path, link = (name.encode(errors="surrogateescape") for name in (member.path, member.link))
+        self._names += len(path) + len(link)
+        if self._names > max(FEW, NAME * self._most):
+            raise TarballRefused(f"its names take {self._names} bytes", "If they are to be as long, raise `most`.")
+        xattrs = json.dumps({name: value.hex() for name, value in sorted(member.xattrs.items())})
+        numbers = member.mode, member.uid, member.gid, member.mtime, member.size
+        row = (path, member.kind, *numbers, link, *member.device, xattrs, self._end)
+        try:
+            self._index.execute(INSERT, row)
+        except sqlite3.IntegrityError:
+            self._again(row)
+        if member.is_file:
+            self._keep(member)
+
+    def _again(self, row: tuple[object, ...]) -> None:
+        """A path that is there already."""
+        [kind] = self._index.execute("select kind from members where path = ?", row[:1]).fetchone()
+        if not kind == row[1] == FOLDER:
+            raise TarballRefused.of(printable(text(cast(bytes, row[0]))), "is there twice")
+        self._index.execute(INSERT.replace("insert", "replace"), row)
+
+    def _keep(self, member: Member) -> None:
+        """The content, behind that of the others; what is all zeros takes no room on the disk."""
+        head = b""
+        while member.content and (data := member.content.read(CHUNK)):
+            head = head or data[:HEAD]
+            if data != ZEROS[: len(data)]:
+                self._contents.seek(self._end)
+                self._contents.write(data)
+            self._end += len(data)
+        if kind := machine_of(head):
+            self.machines[kind] += 1
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            with disk_full(self._folder):
+                yield
+                self._contents.flush()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                raise DiskFull(self._folder) from error
+            raise

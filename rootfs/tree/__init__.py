@@ -1,0 +1,1 @@
+"""Trees: streams of members, and what is done to them before they are packed."""

@@ -1,0 +1,229 @@
+# ruff: noqa: PTH115 - a tree has many files, and each would be a Path
+"""The members of a root filesystem, as a stream: from an engine's tar or from a folder, in one deterministic order.
+
+Everything after the engine (filters, normalising, packing) is a function from members to members. So owners need no
+root, a tree of any size needs no memory, and a test needs nothing but a list.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from io import BytesIO, FileIO
+from itertools import chain
+from pathlib import Path
+from typing import IO
+
+from rootfs.errors import BadTree, TreeTooLarge
+from rootfs.tree.order import arranged, packages_of
+
+PATH_LONGEST, NAME_LONGEST = 4096, 256  # bytes that Linux takes, with the NUL or slash at the end
+WHOLE = 1 << 20  # bytes of the largest content that is read at once
+
+XATTR = "SCHILY.xattr."  # GNU tar's and star's pax keyword for extended attributes
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One file, folder, link or device of a tree.
+
+    `path` is relative, without a leading `./` or a trailing slash, undecodable bytes as surrogates; the tree's root is
+    `"."`. `kind` is the tar type flag. `link` is a symbolic link's target as it stands, or a hard link's path in the
+    tree. `content` is read once, in order, before the next member is asked for.
+    """
+
+    path: str
+    kind: bytes = tarfile.REGTYPE
+    mode: int = 0o644
+    uid: int = 0
+    gid: int = 0
+    mtime: int = 0
+    size: int = 0
+    link: str = ""
+    device: tuple[int, int] = (0, 0)
+    xattrs: dict[str, bytes] = field(default_factory=dict)
+    content: IO[bytes] | None = None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a regular file with content of its own."""
+        return self.kind == tarfile.REGTYPE
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder."""
+        return self.kind == tarfile.DIRTYPE
+
+    def holding(self, data: bytes) -> Member:
+        """The same member with other content."""
+        return replace(self, size=len(data), content=BytesIO(data))
+
+
+Members = Iterable[Member]
+
+
+def within(members: Members, most: int) -> Iterator[Member]:
+    """The members, as long as all files together have at most so many bytes; they are not read. Raises TreeTooLarge."""
+    left = most
+    for member in members:
+        left -= member.size
+        if left < 0:
+            raise TreeTooLarge(member.path, most)
+        yield member
+
+
+def from_tar(stream: IO[bytes]) -> Iterator[Member]:
+    """The members of an uncompressed tar, as they come.
+
+    Raises BadTree where the stream is not a tar or ends in the middle of one.
+    """
+    try:
+        with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 20, errors="surrogateescape") as archive:
+            for info in archive:
+                yield _from_info(archive, info)
+                archive.members = []  # type: ignore[attr-defined]  # tarfile keeps every header it has read: a leak in a stream
+    except tarfile.TarError as error:
+        raise BadTree(f"the engine's tar cannot be read: {error}") from error
+
+
+def heads(tar: IO[bytes]) -> Iterator[tuple[Member, int]]:
+    """The members of a plain tar in a file, without their contents, and where in the file each content begins.
+
+    Raises BadTree.
+    """
+    try:
+        with tarfile.open(fileobj=tar, mode="r:", errors="surrogateescape") as archive:
+            for info in archive:
+                yield _head(info), info.offset_data
+                archive.members = []  # type: ignore[attr-defined]  # as above
+    except tarfile.TarError as error:
+        raise BadTree(f"a layer cannot be read: {error}") from error
+
+
+def _from_info(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Member:
+    return replace(_head(info), content=archive.extractfile(info) if info.isreg() else None)
+
+
+def _head(info: tarfile.TarInfo) -> Member:
+    kind = tarfile.REGTYPE if info.isreg() else info.type
+    return Member(
+        path=_relative(info.name),
+        kind=kind,
+        mode=info.mode & 0o7777,
+        uid=info.uid,
+        gid=info.gid,
+        mtime=int(info.mtime),
+        size=info.size if kind == tarfile.REGTYPE else 0,
+        link=_relative(info.linkname) if kind == tarfile.LNKTYPE else info.linkname,
+        device=(info.devmajor, info.devminor) if info.isdev() else (0, 0),
+        xattrs={
+            name[len(XATTR) :]: value.encode(errors="surrogateescape")
+            for name, value in info.pax_headers.items()
+            if name.startswith(XATTR)
+        },
+    )
+
+
+def _relative(name: str) -> str:
+    path = name.removeprefix("./").strip("/")
+    return path or "."
+
+
+def from_tree(tree: Path) -> Iterator[Member]:
+    """The members of a folder: each folder before what is in it, the entries of a folder sorted by bytes.
+
+    But what a package has brought stands together (`belonging.arranged`). A file with several names is stored under the
+    first, the others are hard links to that. Sockets are left out, as tar does.
+    """
+    seen: dict[tuple[int, int], str] = {}
+    for path in arranged(chain(["."], _below(tree)), packages_of(tree)):
+        place = f"{tree}/{path}"
+        status = os.lstat(place)
+        if stat.S_ISSOCK(status.st_mode):
+            continue
+        kind, link = _kind(place, path, status, seen)
+        if kind == tarfile.REGTYPE:
+            with _content(place, status.st_size) as content:
+                yield _from_status(place, path, status, kind, link, content)
+        else:
+            yield _from_status(place, path, status, kind, link, None)
+
+
+def _below(tree: Path) -> Iterator[str]:
+    """The paths of all that is in a folder, each folder before what is in it. Raises BadTree for one that is too deep.
+
+    It does not call itself: a tree may have more folders in each other than Python has calls.
+    """
+    waiting = _entries(tree, "")
+    while waiting:
+        path, is_folder = waiting.pop()
+        yield path
+        if is_folder:
+            waiting += _entries(tree, f"{path}/")
+
+
+def _entries(tree: Path, folder: str) -> list[tuple[str, bool]]:
+    """The paths in a folder, the last first, and which are folders."""
+    place = f"{tree}/{folder}"
+    if len(os.fsencode(place)) + NAME_LONGEST >= PATH_LONGEST:
+        raise BadTree(f"the tree has too many folders in each other: {folder[:60]}…")
+    with os.scandir(place) as entries:
+        found = [(os.fsencode(each.name), each.name, each.is_dir(follow_symlinks=False)) for each in entries]
+    return [(f"{folder}{name}", is_folder) for _, name, is_folder in sorted(found, reverse=True)]
+
+
+KINDS = {
+    stat.S_IFREG: tarfile.REGTYPE,
+    stat.S_IFDIR: tarfile.DIRTYPE,
+    stat.S_IFLNK: tarfile.SYMTYPE,
+    stat.S_IFCHR: tarfile.CHRTYPE,
+    stat.S_IFBLK: tarfile.BLKTYPE,
+    stat.S_IFIFO: tarfile.FIFOTYPE,
+}
+
+
+def _kind(place: str, path: str, status: os.stat_result, seen: dict[tuple[int, int], str]) -> tuple[bytes, str]:
+    """The tar type flag, and where a link leads. What has several names is a link to the first that was `seen`."""
+    kind = KINDS[stat.S_IFMT(status.st_mode)]
+    if kind == tarfile.SYMTYPE:
+        return kind, os.readlink(place)
+    if kind != tarfile.DIRTYPE and status.st_nlink > 1:
+        first = seen.setdefault((status.st_dev, status.st_ino), path)
+        if first != path:
+            return tarfile.LNKTYPE, first
+    return kind, ""
+
+
+def _content(place: str, size: int) -> IO[bytes]:
+    """A file's content: most are small, and a buffer of Python's takes longer to make than they to read."""
+    if size > WHOLE:
+        return open(place, "rb")  # noqa: PTH123
+    with FileIO(place) as file:
+        return BytesIO(file.readall())
+
+
+def _from_status(
+    place: str, path: str, status: os.stat_result, kind: bytes, link: str, content: IO[bytes] | None
+) -> Member:
+    is_device = kind in (tarfile.CHRTYPE, tarfile.BLKTYPE)
+    return Member(
+        path=path,
+        kind=kind,
+        mode=stat.S_IMODE(status.st_mode),
+        uid=status.st_uid,
+        gid=status.st_gid,
+        mtime=int(status.st_mtime),
+        size=status.st_size if kind == tarfile.REGTYPE else 0,
+        link=link,
+        device=(os.major(status.st_rdev), os.minor(status.st_rdev)) if is_device else (0, 0),
+        xattrs={} if kind == tarfile.LNKTYPE else _xattrs(place),
+        content=content,
+    )
+
+
+def _xattrs(place: str) -> dict[str, bytes]:
+    names = os.listxattr(place, follow_symlinks=False)
+    return {name: os.getxattr(place, name, follow_symlinks=False) for name in sorted(names)}

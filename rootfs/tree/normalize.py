@@ -1,0 +1,82 @@
+"""What makes a tree repeatable: the same packages give the same members, whoever builds them, where and when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import chain, islice
+from typing import TYPE_CHECKING
+
+from rootfs.errors import BadTree
+from rootfs.tree.filters import Rules, filtered, list_of
+from rootfs.tree.member import Member, Members
+
+if TYPE_CHECKING:
+    from rootfs.lock.lock import Lock
+
+DAY = 86_400  # seconds
+LARGEST = 1 << 20  # bytes of a file that is edited
+
+
+def dated(members: Members, lock: Lock) -> tuple[Members, int]:
+    """The members, and how new their tree is, in seconds since 1970: as new as its lock.
+
+    Of a tree without packages only its engine knows, and gives that time to the first member, the root.
+    """
+    if lock.releases:
+        return members, lock.epoch
+    rest = iter(members)
+    first = list(islice(rest, 1))
+    return chain(first, rest), first[0].mtime if first else 0
+
+
+def normalised(members: Members, epoch: int, keep: Iterable[str] = ()) -> Iterator[Member]:
+    """The members without the traces of their making.
+
+    Modification times after `epoch` (seconds since 1970) become `epoch`, the files of `filter_lists/volatile.list`
+    go but for those that the rules of `keep` include, dates of password changes are clamped, the machine id is emptied.
+    Raises BadTree for a file of these that is larger than any.
+    """
+    edits = _edits(epoch)
+    for member in filtered(members, Rules.parse([*list_of("volatile"), *keep])):
+        clamped = replace(member, mtime=min(member.mtime, epoch)) if member.mtime > epoch else member
+        if clamped.is_file and clamped.path in edits:
+            yield _edited(clamped, edits[clamped.path], epoch)
+        else:
+            yield clamped
+
+
+def folders_dated(members: Members, epoch: int) -> Iterator[Member]:
+    """The members, each folder with the time `epoch`, in seconds since 1970.
+
+    A folder's own time says when something was last put there, or taken away, on the machine that made the tree: in
+    which order packages came, and by which program.
+    """
+    return (replace(member, mtime=epoch) if member.is_folder else member for member in members)
+
+
+Edit = Callable[[bytes], bytes]
+
+
+def _edits(epoch: int) -> dict[str, Edit]:
+    return {"etc/machine-id": lambda _: b"", "etc/shadow": lambda old: clamp_shadow(old, epoch // DAY)}
+
+
+def _edited(member: Member, edit: Edit, epoch: int) -> Member:
+    if member.size > LARGEST:
+        raise BadTree(f"/{member.path} is of {member.size} bytes, which no such file is")
+    old = member.content.read() if member.content else b""
+    new = edit(old)
+    return member.holding(new) if new == old else replace(member.holding(new), mtime=epoch)
+
+
+def clamp_shadow(shadow: bytes, day: int) -> bytes:
+    """`/etc/shadow` with no date of last change (third field, days since 1970, shadow(5)) after `day`."""
+    return b"".join(_clamp_entry(line, day) for line in shadow.splitlines(keepends=True))
+
+
+def _clamp_entry(line: bytes, day: int) -> bytes:
+    fields = line.split(b":")
+    if len(fields) > 2 and fields[2].isdigit() and int(fields[2]) > day:
+        fields[2] = b"%d" % day
+    return b":".join(fields)

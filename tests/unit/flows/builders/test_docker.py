@@ -1,0 +1,165 @@
+"""Loading into an engine that misbehaves."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+
+from flows.builders.docker import Ahead, Docker, ahead
+from flows.builders.engine import connect
+from flows.builders.errors import DigestMismatch, EngineLost, EngineRefused
+from flows.builders.image_import import import_image
+from flows.image.oci import Image
+from tests.support.samples import image_of
+from tests.unit.flows.builders.fake import Answer, engine, send
+
+OTHER = "sha256:" + "f" * 64
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Image:
+    return image_of({"a": b"1"}, tmp_path / "made")
+
+
+def swallow(request: BaseHTTPRequestHandler) -> int:
+    """Read the whole of a body that comes in chunks; returns its length."""
+    total = 0
+    while size := int(request.rfile.readline(), 16):
+        total += len(request.rfile.read(size))
+        request.rfile.readline()
+    request.rfile.readline()
+    return total
+
+
+def saying(*lines: dict[str, str], cut: bool = False) -> Answer:
+    """Take the archive and answer with these lines, as the engine does; `cut` hangs up in the middle of them."""
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        swallow(request)
+        request.send_response(200)
+        request.send_header("Transfer-Encoding", "chunked")
+        request.end_headers()
+        for line in lines:
+            data = json.dumps(line).encode() + b"\r\n"
+            request.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+        if not cut:
+            request.wfile.write(b"0\r\n\r\n")
+        else:
+            request.wfile.flush()
+            request.connection.shutdown(socket.SHUT_RDWR)
+            request.close_connection = True
+
+    return answer
+
+
+@contextmanager
+def builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Answer, **more: Answer) -> Iterator[Docker]:
+    answers = {"/images/load": load, "/images/json": lambda request: [], **more}
+    with engine(tmp_path, answers) as address:
+        monkeypatch.setenv("DOCKER_HOST", address)
+        with connect() as reached:
+            yield Docker(reached)
+
+
+def test_an_engine_that_makes_another_image_of_it(
+    image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed: list[str] = []
+
+    def other(request: BaseHTTPRequestHandler) -> dict[str, object]:
+        if request.command == "DELETE":
+            removed.append(request.path)
+        return {"Id": OTHER, "RepoTags": []}
+
+    answers = {f"/images/{OTHER}/json": other, f"/images/{OTHER}": other}
+    with (
+        builder(tmp_path, monkeypatch, saying({"stream": f"Loaded image ID: {OTHER}\n"}), **answers) as made,
+        pytest.raises(DigestMismatch) as caught,
+    ):
+        import_image(image, made)
+    assert image.config_digest in str(caught.value)
+    assert OTHER in str(caught.value)
+    assert len(removed) == 1
+
+
+def test_an_engine_that_refuses(image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusal = saying({"stream": "Loading layer"}, {"error": "invalid diffID for layer 0"})
+    with builder(tmp_path, monkeypatch, refusal) as made, pytest.raises(EngineRefused, match="invalid diffID"):
+        import_image(image, made)
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        saying({"stream": "Loading layer"}, cut=True),
+        saying({"stream": "Loading layer"}),
+        saying(),
+        lambda request: request.connection.shutdown(socket.SHUT_RDWR),
+    ],
+    ids=["cut off", "no id", "empty", "hung up"],
+)
+def test_an_engine_that_breaks_off(load: Answer, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with builder(tmp_path, monkeypatch, load) as made, pytest.raises(EngineLost, match="loading sample"):
+        import_image(image, made)
+
+
+def test_an_engine_that_falls_silent(image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def sleep(request: BaseHTTPRequestHandler) -> None:
+        swallow(request)
+        request.rfile.read(1)  # until the client gives up
+
+    with builder(tmp_path, monkeypatch, sleep) as made:
+        made.engine.client.api.timeout = 0.3
+        with pytest.raises(EngineLost, match="timed out"):
+            import_image(image, made)
+
+
+def test_an_image_that_is_there_is_not_sent(image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = {"Id": image.config_digest, "RepoTags": []}
+
+    def refuse(request: BaseHTTPRequestHandler) -> None:
+        send(request, {"message": "sent twice"}, 500)
+
+    answers = {
+        "/images/json": lambda request: [here],
+        f"/images/{image.config_digest}/json": lambda request: here,
+    }
+    with builder(tmp_path, monkeypatch, refuse, **answers) as made:
+        assert import_image(image, made) == made.engine.image_id(image)
+
+
+@pytest.mark.parametrize(
+    "create",
+    [
+        saying({"status": "Importing"}, {"error": "no space left on device"}),
+        saying({"status": OTHER}, cut=True),
+        saying(),
+        lambda request: send(request, {"message": "not today"}, 500),
+        lambda request: request.connection.shutdown(socket.SHUT_RDWR),
+    ],
+    ids=["refused", "cut off", "empty", "failed", "hung up"],
+)
+def test_an_engine_that_does_not_take_a_layer_ahead_gets_it_with_the_image(
+    create: Answer, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = saying({"stream": f"Loaded image ID: {image.config_digest}\n"})
+    answers = {"/images/create": create}
+    with builder(tmp_path, monkeypatch, load, **answers) as made, Ahead(made.engine, "run") as tee:
+        for _ in range(50):
+            tee.write(bytearray(1 << 20))
+        assert tee.layer() == ""
+        assert import_image(image, Docker(made.engine, ahead=tee)) == image.config_digest
+
+
+def test_an_engine_with_containerds_store_gets_nothing_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = {"DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]]}
+    with builder(tmp_path, monkeypatch, saying(), **{"/info": lambda request: store}) as made:
+        assert made.engine.containerd
+        with ahead(made.engine, "run") as tee:
+            assert tee is None

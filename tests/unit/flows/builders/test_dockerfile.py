@@ -1,0 +1,163 @@
+"""What buildx is told of a Dockerfile, what its words become when it fails, and how secrets are kept."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from flows.builders import dockerfile, secrets
+from flows.builders.dockerfile import Order
+from flows.builders.engine_build import _with_stages
+from flows.builders.errors import (
+    BuilderFailed,
+    BuildxFailed,
+    DockerfileFailed,
+    DockerfileOffline,
+    SecretLeaked,
+    SecretUnknown,
+)
+from flows.builders.secrets import Secrets
+from flows.image.decompress import plain
+from flows.image.errors import LayerDamaged
+from rootfs.errors import ProgramFailed
+
+VALUE = b"first line of it\nsecond line"
+
+
+def order(tmp_path: Path, **more: object) -> Order:
+    said = {
+        "context": tmp_path / "context",
+        "dockerfile": "Dockerfile",
+        "shown": Path("recipes/own/Dockerfile"),
+        "platform": "linux/amd64",
+        "epoch": 7,
+        "target": None,
+        "args": {},
+        "parents": {},
+        "secrets": Secrets("own"),
+        "ssh": {},
+        "online": False,
+        "afresh": False,
+    }
+    return Order(**{**said, **more})  # type: ignore[arg-type]
+
+
+def test_the_words_for_buildx(tmp_path):
+    plainly = order(tmp_path).words()
+    assert "--network=none" in plainly
+    assert "--provenance=false" in plainly
+    assert "SOURCE_DATE_EPOCH=7" in plainly
+    assert "--no-cache" not in plainly
+    lent = Secrets("own", {"token": Path('/odd, "path"')}, {"token": VALUE})
+    words = order(tmp_path, args={"A": "b"}, target="x", secrets=lent, ssh={"default": Path("/s")}, afresh=True).words()
+    pairs = list(itertools.pairwise(words))
+    assert {("--build-arg", "A=b"), ("--target", "x"), ("--ssh", "default=/s")} <= set(pairs)
+    assert ("--secret", 'id=token,"src=/odd, ""path"""') in pairs
+    assert "--no-cache" in words
+    online = order(tmp_path, online=True).words()
+    assert {"--pull", "--no-cache"} <= set(online)
+    assert "--network=none" not in online
+
+
+EXCERPT = """#5 [2/2] RUN x
+------
+ > [2/2] RUN x:
+0.1 it said first line of it
+------
+Dockerfile:3
+--------------------
+   3 | >>> RUN x
+--------------------
+ERROR: failed to solve: x"""
+FAILURES = [
+    ("failed to build: failed to solve: exit code: 3", DockerfileFailed, "recipes/own/Dockerfile:3:1: exit code: 3"),
+    (
+        'failed to solve: debian: source "docker-image://docker.io/library/debian" denied by policy: no',
+        DockerfileOffline,
+        "recipes/own/Dockerfile:3:1: docker.io/library/debian would be fetched",
+    ),
+    ("failed to solve: rpc error: code = Unavailable desc = EOF", BuilderFailed, "builder far (remote): building"),
+    ("failed to solve: write: no space left on device", BuilderFailed, "builder far (remote): building"),
+    ("no builder found", BuilderFailed, "builder far (remote): building"),
+]
+
+
+@pytest.mark.parametrize(("reason", "kind", "said"), FAILURES)
+def test_whose_fault_it_is(tmp_path, monkeypatch, reason, kind, said):
+    def fails(*_words, log, more, **_others):
+        assert Path(more[dockerfile.POLICIES]).is_file()
+        log("0.1 it said first line of it")
+        raise BuildxFailed("build", reason) from ProgramFailed("docker", 1, EXCERPT)
+
+    monkeypatch.setattr(dockerfile, "buildx", fails)
+    logged: list[str] = []
+    mine = order(tmp_path, secrets=Secrets("own", {}, {"token": VALUE}))
+    with pytest.raises(kind) as caught:
+        dockerfile.build(mine, "far", "remote", tmp_path, logged.append)
+    assert str(caught.value).startswith(said)
+    assert "first line of it" not in str(caught.value) + "".join(logged)
+    if kind is not BuilderFailed:
+        assert "  | > [2/2] RUN x:\n  | 0.1 it said •••\n  |    3 | >>> RUN x" in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [1, 5, 27, 28, 1000])
+def test_a_secret_is_found_wherever_pieces_end(size):
+    data = b"x" * 20 + VALUE + b"y" * 30
+    watching = Secrets("own", {}, {"token": VALUE}).watched(
+        (data[at : at + size] for at in range(0, len(data), size)), "here"
+    )
+    with pytest.raises(SecretLeaked, match="own: the secret 'token' is in here"):
+        list(watching)
+    harmless = [data[:30], data[31:]]
+    assert list(Secrets("own", {}, {"token": VALUE}).watched(harmless, "here")) == harmless
+
+
+def test_secrets_are_files_of_the_site(tmp_path):
+    (tmp_path / "token").write_bytes(VALUE + b"\n")
+    (tmp_path / "short").write_bytes(b"1234567\n")
+    site = {name: tmp_path / name for name in ("token", "short", "gone")}
+    assert secrets.lent("own", ["token"], site).values == {"token": VALUE}
+    assert "first" not in repr(secrets.lent("own", ["token"], site))
+    for name, said in {"short": "fewer than 8 bytes", "gone": "there is no", "other": "the site names none"}.items():
+        with pytest.raises(SecretUnknown, match=said) as caught:
+            secrets.lent("own", [name], site)
+        assert caught.value.status == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("FROM base\n", "FROM x/y:0 AS base\nFROM base\n"),
+        ("# c\nARG A=1\n  from a AS b\nFROM c\n", "# c\nARG A=1\nFROM x/y:0 AS base\n  from a AS b\nFROM c\n"),
+    ],
+)
+def test_parents_are_stages_before_the_first(tmp_path, text, expected):
+    (tmp_path / "in").mkdir()
+    file = tmp_path / "in/Dockerfile"
+    file.write_text(text)
+    (tmp_path / "in/Dockerfile.dockerignore").write_text("z\n")
+    made = _with_stages(file, {"base": "x/y:0"}, tmp_path)
+    assert made.read_text() == expected
+    assert made.with_name("Dockerfile.dockerignore").read_text() == "z\n"
+    assert _with_stages(file, {}, tmp_path) == file
+
+
+TAR = b"\0" * 3_000_000
+FORMS = {"plain": TAR, "gzip": gzip.compress(TAR), "zstd": zstandard.compress(TAR[:9]) + zstandard.compress(TAR[9:])}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_layers_of_every_compression(tmp_path, form):
+    (tmp_path / "layer").write_bytes(FORMS[form])
+    assert b"".join(plain(tmp_path / "layer")) == TAR
+
+
+@pytest.mark.parametrize("data", [FORMS["gzip"][:-9], FORMS["zstd"][:4] + b"x" * 20])
+def test_layers_that_are_damaged(tmp_path, data):
+    (tmp_path / "layer").write_bytes(data)
+    with pytest.raises(LayerDamaged):
+        list(plain(tmp_path / "layer"))

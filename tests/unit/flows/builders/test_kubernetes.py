@@ -1,0 +1,86 @@
+"""What a kube configuration says of the cluster, before buildx reads it, and what a run adds to a plan."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from flows.builders import kubernetes
+from flows.builders.errors import ClusterUnreachable
+from flows.builders.kubernetes import prepared, reach
+from rootfs.recipe.builder import BuilderPlan
+
+PLAN = BuilderPlan(lifecycle="ephemeral", driver="kubernetes", timeout=100)
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(kubernetes, "REACH", 0.3)
+
+
+def configure(folder: Path, server: str, **more: str) -> None:
+    described = {
+        "current-context": "a",
+        "contexts": [{"name": "b", "context": {"cluster": "d"}}, {"name": "a", "context": {"cluster": "c"}}],
+        "clusters": [{"name": "d", "cluster": {}}, {"name": "c", "cluster": {"server": server, **more}}],
+    }
+    (folder / ".kube").mkdir()
+    (folder / ".kube/config").write_text(json.dumps(described))
+
+
+@pytest.mark.parametrize("text", ["", "[", "a: b", "current-context: a\ncontexts: []\nclusters: []", "\udcff", "- 1"])
+def test_a_configuration_that_names_no_cluster(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config").write_bytes(text.encode(errors="surrogateescape"))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+    with pytest.raises(ClusterUnreachable, match="current-context"):
+        reach(PLAN)
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "relative", "/etc/hostname:/etc/hosts", ""])
+def test_a_configuration_that_is_not_there(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("relative").write_text("buildx would look for it in another folder")
+    monkeypatch.setenv("KUBECONFIG", path)
+    with pytest.raises(ClusterUnreachable, match="one absolute path"):
+        reach(PLAN)
+
+
+def test_in_a_pod_none_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    reach(PLAN)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_what_nobody_listens_at(scheme: str, tmp_path: Path) -> None:
+    configure(tmp_path, f"{scheme}://127.0.0.1:1")
+    with pytest.raises(ClusterUnreachable, match=f"{scheme}://127.0.0.1:1: .*refused"):
+        reach(PLAN)
+
+
+def test_what_never_says_who_it_is(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        configure(tmp_path, f"https://127.0.0.1:{server.getsockname()[1]}")
+        with pytest.raises(ClusterUnreachable, match="timed out"):
+            reach(PLAN)
+
+
+def test_through_a_proxy_only_buildx_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    configure(tmp_path, "https://127.0.0.1:1", **{"proxy-url": "http://127.0.0.1:2"})
+    reach(PLAN)
+    (tmp_path / ".kube/config").unlink()
+    (tmp_path / ".kube").rmdir()
+    configure(tmp_path, "https://127.0.0.1:1")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:2")
+    reach(PLAN)
+
+
+def test_a_run_is_a_label_and_its_time_the_driver_s() -> None:
+    assert prepared(PLAN, "1").options == {"labels": "baseforge.run=1", "timeout": "100s"}
+    said = PLAN.model_copy(update={"options": {"labels": "a=b", "timeout": "9s"}})
+    assert prepared(said, "1").options == {"labels": "a=b,baseforge.run=1", "timeout": "9s"}

@@ -1,0 +1,92 @@
+"""What commands say of builds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flows.cli import output
+from flows.publish.newest import Move, Newest
+from flows.publish.record import Record
+from flows.store.base import open_store
+from rootfs.errors import InputError
+
+DIGEST = f"sha256:{0:064}"
+MOVED = f"moved to build 1, which has these inputs ({DIGEST}): the newest was build 2"
+SAID = {"image": "noble", "build": "1", "manifest_digest": DIGEST}
+
+
+def record(status: str, **more: str) -> Record:
+    return Record.model_validate({**SAID, "status": status, **more})
+
+
+def latest(build: str, named: bool = True) -> Newest:
+    before = Move(build="2", number=2, at="2026-11-29T00:00:00Z", why="a new build")
+    return Newest(build=build, number=3, at="2026-11-30T00:00:00Z", why="a test", named=named, history=(before,))
+
+
+def test_a_moved_image_says_to_which_build_and_why() -> None:
+    assert output.ending(record("moved", reason="the newest was build 2")) == f"noble: {MOVED}"
+    assert output.ending(record("unchanged")) == f"noble: unchanged, build 1 has these inputs ({DIGEST})"
+
+
+@pytest.mark.parametrize(
+    ("newest", "words"),
+    [
+        (latest("1"), "this build, since 2026-11-30T00:00:00Z: a test"),
+        (latest("3"), "build 3, since 2026-11-30T00:00:00Z: a test"),
+        (latest("1", named=False), "a test; not all names in the registry and the engine have followed yet\n"),
+    ],
+)
+def test_a_build_is_shown_with_what_latest_means(
+    newest: Newest, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output.one(record("published"), newest, as_json=False)
+    shown = capsys.readouterr().out
+    assert words in shown
+    assert "build 2, since 2026-11-29T00:00:00Z: a new build" in shown
+    output.one(record("published"), newest, as_json=True)
+    said = json.loads(capsys.readouterr().out)
+    assert (said["build"], said["latest"]["build"]) == ("1", newest.build)
+    assert said["latest"]["history"][0]["build"] == "2"
+
+
+ESCAPE = "\x1b]52;c;aGk=\x07\x9b2J\x7f"
+
+
+def test_a_terminal_obeys_nothing_that_a_record_or_a_log_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BASEFORGE_HOME", str(tmp_path))
+    (tmp_path / "logs/noble").mkdir(parents=True)
+    (tmp_path / "logs/noble/1.log").write_bytes(f"one\t1\n{ESCAPE}\n".encode() + b"\xff\n")
+    store = open_store(str(tmp_path / "store"))
+    hostile = record("damaged", reason=ESCAPE, distribution=ESCAPE, created=ESCAPE)
+    output.log(store, "noble")
+    assert capsys.readouterr().out == ("one\t1\n\\x1b]52;c;aGk=\\x07\\x9b2J\\x7f\n\ufffd\n")
+    output.listing([hostile], as_json=False)
+    output.one(hostile, latest("1").model_copy(update={"why": ESCAPE}), as_json=False)
+    output.one(hostile, None, as_json=True)
+    said = capsys.readouterr()
+    assert json.loads(said.out[said.out.index("{") :])["reason"] == ESCAPE
+    assert not any(each in f"{said.out}{said.err}" for each in ("\x1b", "\x07", "\x9b", "\x7f"))
+
+
+@pytest.mark.parametrize("reference", ["..", ".", "/etc", "noble@/etc/", "noble@**", "noble@../x", "a" * 5000, "a\0"])
+def test_what_is_no_name_has_no_log(
+    reference: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BASEFORGE_HOME", str(tmp_path))
+    (tmp_path / "logs/noble").mkdir(parents=True)
+    for path in ("setup.log", "logs/any.log", "logs/noble/1.log"):
+        (tmp_path / path).write_text("a log")
+    with pytest.raises(InputError):
+        output.log(open_store(str(tmp_path / "store")), reference)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_store_of_an_earlier_version_does_not_say_what_latest_means(capsys: pytest.CaptureFixture[str]) -> None:
+    output.one(record("published"), None, as_json=True)
+    assert json.loads(capsys.readouterr().out)["latest"] is None

@@ -1,0 +1,115 @@
+"""What is built: the newest lock, but an earlier one where that has the same packages."""
+
+import pytest
+
+from flows.config.options import Choice
+from flows.config.settings import Settings
+from flows.inputs.resolve import Inputs, Meant, meant, settled
+from flows.publish.record import Record
+from flows.publish.records import keep_record
+from flows.runtime.context import session
+from rootfs.apt.sources import Release
+from rootfs.lock.lock import Lock, Package, native_architecture
+from rootfs.recipe.lineage import lineage_of
+from rootfs.recipe.recipe import read
+from rootfs.system.platforms import platform_name
+
+OWN = platform_name(native_architecture())
+SCRATCH = "kind: scratch\nfiles: [{path: /a, content: x}]\n"
+ARCHIVE = "http://archive.test/debian"
+
+
+def lock(date=1, version="1", suites=("trixie", "trixie-security")):
+    said = dict.fromkeys(("name", "architecture", "source", "suite", "path"), "a")
+    packages = (Package(version=version, size=1, sha256="0" * 64, archive=ARCHIVE, **said),)
+    releases = [Release(address=ARCHIVE, suite=suite, sha256=f"{date}", date=date, signer="F") for suite in suites]
+    return Lock(releases=tuple(releases), packages=packages)
+
+
+@pytest.fixture
+def built(tmp_path, monkeypatch):
+    monkeypatch.setenv("BASEFORGE_HOME", str(tmp_path))
+    with session(Settings(store=str(tmp_path / "store"))) as here:
+        record = Record(
+            image="trixie",
+            build="20261101T000000Z-1",
+            status="published",
+            input_digest=f"sha256:{0:064}",
+            lock=lock(),
+            platforms=[OWN],
+        )
+        keep_record(here.store, record)
+        yield here
+
+
+@pytest.mark.parametrize("same", [lock(), lock(date=2)])
+def test_the_same_packages_are_the_same_lock_however_often_the_archive_signs_them(built, same):
+    assert settled(same, "trixie", OWN) == lock(date=1)
+
+
+@pytest.mark.parametrize("other", [lock(version="2"), lock(date=2, suites=("trixie",))])
+def test_other_packages_or_suites_are_another_lock(built, other):
+    assert settled(other, "trixie", OWN) == other
+
+
+def test_an_image_without_a_build_has_the_newest_lock(built):
+    assert settled(lock(date=2), "noble", OWN) == lock(date=2)
+
+
+def test_the_image_names_the_archives_themselves_and_not_those_that_a_recipe_adds(tmp_path):
+    file = tmp_path / "trixie.yaml"
+    (tmp_path / "trixie").mkdir()
+    (tmp_path / "trixie/key.gpg").touch()
+    file.write_text(
+        "kind: debootstrap\nsuite: trixie\ncomponents: [main, contrib]\n"
+        "repositories:\n  - {uri: 'http://other.test', suites: [stable], keyring: key.gpg}\n"
+    )
+    own, other = lock(), Release(address="http://other.test", suite="stable", sha256="a", date=1, signer="F")
+    known = own.model_copy(update={"releases": (*own.releases, other)})
+    recipe = read(file)
+    state = {"newest": known, "lock": known, "tools": {}, "recipe_digest": ""}
+    wanted = Inputs(recipe=recipe, file=file, architecture="amd64", lineage=lineage_of(recipe, file), **state)
+    assert wanted.sources_list == (f"deb {ARCHIVE} trixie main contrib\ndeb {ARCHIVE} trixie-security main contrib\n")
+
+
+def test_the_lock_of_another_platform_is_another(built):
+    assert settled(lock(date=2), "trixie", "linux/s390x") == lock(date=2)
+
+
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    monkeypatch.setenv("BASEFORGE_HOME", str(tmp_path))
+    recipes = tmp_path / "recipes"
+    recipes.mkdir()
+    (recipes / "a.yaml").write_text(SCRATCH + "platforms: [linux/s390x, linux/arm/v7]\n")
+    (recipes / "b.yaml").write_text(SCRATCH)
+    with session(Settings(store=str(tmp_path / "store"), recipes=recipes)) as here:
+        yield here
+
+
+def platforms(image, **choice):
+    return [each.platform for each in meant(image, Choice(**choice)).parts]
+
+
+@pytest.mark.parametrize(
+    ("image", "choice", "expected"),
+    [
+        ("a", {}, ["linux/s390x", "linux/arm/v7"]),
+        ("b", {}, [OWN]),
+        ("a", {"platforms": ("linux/386",)}, ["linux/386"]),
+        ("b", {"platforms": ("linux/386", "linux/s390x")}, ["linux/386", "linux/s390x"]),
+        # What comes along as somebody's parent loses no platform.
+        ("a", {"platforms": ("linux/386",), "named": ("b",)}, ["linux/s390x", "linux/arm/v7", "linux/386"]),
+        ("b", {"platforms": (OWN,), "named": ("a",)}, [OWN]),
+    ],
+)
+def test_an_image_is_for_the_platforms_that_are_chosen_or_its_recipes_or_the_machines(scratch, image, choice, expected):
+    assert platforms(image, **choice) == expected
+
+
+def test_each_platform_has_inputs_of_its_own_and_all_together_are_others(scratch):
+    both, one = meant("a", Choice()), meant("a", Choice(platforms=("linux/s390x",)))
+    assert [each.architecture for each in both.parts] == ["s390x", "armhf"]
+    assert one.digest == both.parts[0].digest
+    assert len({both.digest, *(each.digest for each in both.parts)}) == 3
+    assert Meant(both.parts[::-1]).digest == both.digest

@@ -1,0 +1,61 @@
+"""Interrupts: one counts, is remembered, and those that follow it closely do not."""
+
+import signal
+import subprocess
+import sys
+
+SCRIPT = """
+import os, signal
+from flows.runtime import signals as interrupt
+interrupt.watch()
+interrupt.heed()
+try:
+    os.kill(os.getpid(), signal.{first})
+except KeyboardInterrupt:
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("cleaned up", interrupt.came())
+{then}
+"""
+
+
+def run(first, then):
+    return subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(first=first, then=then)], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_first_counts_and_what_follows_soon_does_not():
+    for first in ("SIGINT", "SIGTERM"):
+        done = run(first, "")
+        assert (done.returncode, done.stdout) == (0, "cleaned up True\n"), done.stderr
+
+
+def test_nothing_begins_after_an_interrupt():
+    assert "KeyboardInterrupt" in run("SIGINT", "interrupt.heed()").stderr
+
+
+def test_a_late_one_counts_again():
+    assert "KeyboardInterrupt" in run("SIGINT", "interrupt.PATIENCE = 0; os.kill(os.getpid(), signal.SIGINT)").stderr
+
+
+def test_at_the_end_none_counts():
+    done = run("SIGINT", "interrupt.ignore(); os.kill(os.getpid(), signal.SIGTERM); print('earned')")
+    assert (done.returncode, done.stdout) == (0, "cleaned up True\nearned\n")
+
+
+LOADING = """
+import os, signal, sys
+class Late:
+    def find_spec(self, name, *_):
+        if name == "flows.cli.main":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Late())
+from flows.cli.__main__ import main
+main()
+"""
+
+
+def test_an_interrupt_while_the_command_line_loads_ends_it_without_a_traceback():
+    done = subprocess.run([sys.executable, "-c", LOADING], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")

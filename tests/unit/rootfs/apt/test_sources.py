@@ -1,0 +1,164 @@
+"""Archives: mirrors, keyrings, and what a Release file must be before anything is built from it."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rootfs.apt import sources
+from rootfs.apt.release import check_release
+from rootfs.apt.sources import Site, Source, distribution_of, suites
+from rootfs.errors import InvalidRelease, KeyringMissing, SnapshotsUnknown, UnknownSuite, UnsignedRelease
+from tests.support.debian import signer
+
+PUBLIC = "http://archive.example"
+EXPIRED = "Valid-Until: Sat, 22 Nov 2025 10:00:00 UTC"
+
+
+def test_the_longest_start_of_an_address_names_the_mirror():
+    site = Site({PUBLIC: "http://m/all", f"{PUBLIC}/debian-security": "http://m/sec/"})
+    assert site.mirror(f"{PUBLIC}/debian") == "http://m/all/debian"
+    assert site.mirror(f"{PUBLIC}/debian-security") == "http://m/sec"
+    assert site.mirror("http://other/x") == "http://other/x"
+
+
+def test_the_image_names_the_archive_and_the_engine_the_mirror():
+    source = Source(f"{PUBLIC}/d", "http://mirror/d", "trixie", ("main", "contrib"), Path("/k.gpg"))
+    assert source.public == f"deb {PUBLIC}/d trixie main contrib"
+    assert source.line == "deb [signed-by=/k.gpg] http://mirror/d trixie main contrib"
+
+
+def test_a_keyring_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(KeyringMissing, match="debian at"):
+        Site(keyrings={"debian": tmp_path / "none.gpg"}).keyring("debian")
+
+
+@pytest.fixture
+def known(tmp_path, monkeypatch):
+    (tmp_path / "debian.csv").write_text("version,codename,series\n13,Trixie,trixie\n")
+    (tmp_path / "ubuntu.csv").write_text("version,codename,series\n24.04 LTS,Noble Numbat,noble\n")
+    monkeypatch.setattr(sources, "SUITES", tmp_path)
+    suites.cache_clear()
+    yield
+    suites.cache_clear()
+
+
+@pytest.mark.usefixtures("known")
+def test_suites_belong_to_distributions():
+    assert (distribution_of("noble"), distribution_of("trixie")) == ("ubuntu", "debian")
+
+
+@pytest.mark.usefixtures("known")
+def test_an_unknown_suite_is_refused_with_the_nearest():
+    with pytest.raises(UnknownSuite, match="'nobel'") as caught:
+        distribution_of("nobel")
+    assert "'noble'" in caught.value.hint
+
+
+RELEASE = """\
+Origin: Test
+Codename: trixie
+Suite: stable
+Date: Sat, 15 Nov 2025 10:00:00 UTC
+{more}
+"""
+
+
+@pytest.fixture
+def source(key):
+    return Source(PUBLIC, PUBLIC, "trixie", ("main",), key.keyring)
+
+
+def signed(key, text=RELEASE, more=""):
+    return key.sign(text.format(more=more))
+
+
+def test_a_signed_release_is_read(key, source):
+    state = check_release(signed(key), source, "where")
+    release = state.release
+    assert (release.suite, release.date, len(release.signer)) == ("trixie", 1763200800, 40)
+    assert (state.field("Origin"), state.field("Label")) == ("Test", "")
+
+
+def test_the_suite_may_be_asked_for_by_its_alias(key, source):
+    assert check_release(signed(key), replace(source, suite="stable"), "where").release.suite == "stable"
+
+
+REFUSED = {
+    "another suite": (
+        RELEASE.replace("trixie", "bookworm").replace("stable", "oldstable"),
+        "of bookworm, not of trixie",
+    ),
+    "expired": (RELEASE.replace("{more}", EXPIRED), "expired on Sat, 22 Nov 2025 10:00:00 UTC; this machine's clock"),
+    "yet to come": (RELEASE.replace("2025", "2099").replace("Sat, 15", "Sun, 15"), "15 Nov 2099 .* is yet to come"),
+    "without a date": (RELEASE.replace("Date:", "Datum:"), "no readable date"),
+    "with a broken date": (RELEASE.replace("Sat, 15 Nov", "yesterday"), "no readable date"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_release_that_is_signed_but_not_usable_is_refused(name, key, source):
+    text, reason = REFUSED[name]
+    with pytest.raises(InvalidRelease, match=reason):
+        check_release(signed(key, text), source, "where")
+
+
+def test_a_snapshot_may_have_expired(key, source):
+    state = check_release(signed(key, more=EXPIRED), replace(source, snapshot=True), "where")
+    assert state.release.valid_until == 1763805600
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda data: data.replace(b"Origin: Test", b"Origin: Evil"), lambda _: RELEASE.encode()]
+)
+def test_a_release_that_was_changed_or_not_signed_is_refused(spoil, key, source):
+    with pytest.raises(UnsignedRelease):
+        check_release(spoil(signed(key)), source, "where")
+
+
+def test_a_release_signed_by_a_stranger_is_refused_with_the_key(stranger, source):
+    with pytest.raises(UnsignedRelease, match=r"signed by [0-9A-F]{16}\)"):
+        check_release(signed(stranger), source, "where")
+
+
+def test_a_key_that_has_expired_does_not_do(tmp_path):
+    with signer(tmp_path / "key") as old:
+        then = ("--faked-system-time", "20250101T000000!")
+        old.gpg(*then, "--passphrase", "", "--quick-gen-key", "x", "ed25519", "sign", "1d")
+        old.keyring.write_bytes(old.gpg("--export", "x"))
+        data = old.sign(RELEASE.format(more=""), *then, "--local-user", "x")
+    with pytest.raises(UnsignedRelease, match="which has expired"):
+        check_release(data, Source(PUBLIC, PUBLIC, "trixie", ("main",), old.keyring), "where")
+
+
+def test_what_stands_outside_the_signature_is_not_read(key, source):
+    state = check_release(b"Codename: evil\nLabel: Evil\n\n" + signed(key), source, "where")
+    assert (state.release.suite, state.field("Label")) == ("trixie", "")
+
+
+def test_an_index_is_found_by_its_whole_path(key, source):
+    text = f"MD5Sum:\n {'a' * 32} 1 main/Packages\nSHA256:\n {'b' * 64} 12 main/Packages\n {'c' * 64} 3 x/main/Packages"
+    state = check_release(signed(key, more=text), source, "where")
+    assert state.index("main/Packages") == ("b" * 64, 12)
+    assert state.index("Packages") is None
+
+
+def test_snapshots_are_found_by_an_archives_whole_address():
+    site = Site(snapshots={f"{PUBLIC}/d/": "http://snap/d/"})
+    assert site.snapshot(f"{PUBLIC}/d", "20250101T000000Z") == "http://snap/d/20250101T000000Z"
+    with pytest.raises(SnapshotsUnknown, match=f"{PUBLIC}/d-security"):
+        site.snapshot(f"{PUBLIC}/d-security", "20250101T000000Z")
+
+
+def test_addresses_are_remembered_while_what_knows_them_stays_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "KNOW_SOURCES", (tmp_path,))
+    site = Site(keyrings={"debian": Path(__file__)})
+    before = sources.sources("trixie", (), ("main",), "amd64", site, tmp_path / "memo")
+    [memo] = (tmp_path / "memo").iterdir()
+    memo.write_text('{"format": 1, "sources": [["http://remembered", "trixie"]]}')
+    os.utime(tmp_path, (5, 5))
+    assert sources.sources("trixie", (), ("main",), "amd64", site, tmp_path / "memo") == before
+    memo.rename(max((tmp_path / "memo").iterdir(), key=lambda path: path.name != memo.name))
+    [source] = sources.sources("trixie", (), ("main",), "amd64", site, tmp_path / "memo")
+    assert source.address == "http://remembered"

@@ -1,0 +1,308 @@
+"""What engines share: debs, the repository of stage one, trees that are kept, the plan of stage two."""
+
+import hashlib
+import lzma
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+
+import pytest
+
+from rootfs.apt.sources import Release
+from rootfs.bootstrap import debian, local_repository, tree_cache
+from rootfs.bootstrap.bootstrapper import Job, open_tree
+from rootfs.bootstrap.install_plan import Start, plan_of
+from rootfs.errors import BadDeb, ClockBehind
+from rootfs.install.plan import Plan
+from rootfs.lock.lock import Lock
+from rootfs.packages import deb, decompressed
+from rootfs.recipe.debootstrap import DebootstrapRecipe
+from rootfs.recipe.layer import LayerRecipe
+from rootfs.recipe.sections import PathRules
+from rootfs.tree.merge import Stack
+from tests.support.debs import CONTROL, SQUEEZE, a_deb, ar, package, tar
+
+
+@pytest.mark.parametrize("ending", SQUEEZE)
+def test_a_deb_is_unpacked_whatever_its_compression(tmp_path, ending):
+    (tmp_path / "a.deb").write_bytes(a_deb(ending))
+    made = deb.unpacked(tmp_path / "a.deb", tmp_path / "b.deb")
+    assert made.control == CONTROL.decode().strip()
+    assert (tmp_path / "b.deb").read_bytes() == a_deb("")
+    assert made.size == len(a_deb(""))
+    assert deb.unpacked(tmp_path / "b.deb", tmp_path / "c.deb") == made
+
+
+BROKEN = {
+    "empty": (b"", "not an ar archive"),
+    "a web page": (b"<html>" * 20, "not an ar archive"),
+    "headers": (b"!<arch>\n" + b"x" * 60, "headers are broken"),
+    "half a header": (a_deb()[:30], "headers are broken"),
+    "cut short": (a_deb()[:-20], "data.tar.xz"),
+    "no control": (ar([("debian-binary", b"2.0\n")]), "no control file"),
+    "another compression": (ar([("control.tar.bz2", b"x")]), "no known compression"),
+    "not compressed": (ar([("control.tar.xz", b"x" * 40)]), "control.tar.xz"),
+    "compressed and short": (
+        ar([("control.tar.xz", lzma.compress(tar({"control": CONTROL}))[:-30])]),
+        "control.tar.xz",
+    ),
+    "no tar": (ar([("control.tar", b"x" * 2000)]), "control.tar"),
+}
+
+
+@pytest.mark.parametrize(("data", "why"), BROKEN.values(), ids=BROKEN)
+def test_what_is_no_deb_is_named(tmp_path, data, why):
+    (tmp_path / "a.deb").write_bytes(data)
+    with pytest.raises(BadDeb, match=why) as caught:
+        deb.unpacked(tmp_path / "a.deb", tmp_path / "b.deb")
+    assert "a.deb" in str(caught.value)
+
+
+def test_the_repository_has_just_the_packages_and_all_are_required(tmp_path):
+    packages = [package("a"), package("b", "3")]
+    for each in packages:
+        (tmp_path / each.file_name).write_bytes(a_deb(mtime=5 if each.name == "a" else 9))
+    (tmp_path / "r").mkdir()
+    local_repository.index(tmp_path / "r", local_repository.make(tmp_path / "r", tmp_path, packages), "s", "amd64")
+    index = (tmp_path / "r/dists/s/main/binary-amd64/Packages").read_text()
+    stanzas = index.removesuffix("\n\n").split("\n\n")
+    assert [stanza.count("Priority: required") for stanza in stanzas] == [1, 1]
+    for path, stanza in zip(sorted((tmp_path / "r/pool").iterdir()), stanzas, strict=True):
+        assert f"SHA256: {hashlib.sha256(path.read_bytes()).hexdigest()}" in stanza
+    assert "optional" not in index
+    assert {path.name for path in (tmp_path / "r/pool").iterdir()} == {"a_amd64.deb", "b_amd64.deb"}
+    assert "Codename: s\n" in (tmp_path / "r/dists/s/Release").read_text()
+    assert local_repository.epoch(tmp_path, packages) == 9
+
+
+def test_debs_are_unpacked_once_and_anew_where_what_was_kept_is_damaged(tmp_path, monkeypatch):
+    packages = [package("a"), package("b", "3", sha256="1" * 64)]
+    for each in packages:
+        (tmp_path / each.file_name).write_bytes(a_deb())
+    keeping, unpacked = tmp_path / "kept", []
+    slow = deb.unpacked
+    monkeypatch.setattr(deb, "unpacked", lambda path, copy: unpacked.append(path.name) or slow(path, copy))
+
+    def make(name):
+        unpacked.clear()
+        (tmp_path / name).mkdir()
+        made = local_repository.make(tmp_path / name, tmp_path, packages, keeping)
+        decompressed.keep(made, keeping)
+        files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
+        return [(path.name, path.read_bytes()) for path in files]
+
+    first = make("first")
+    assert len(unpacked) == 2
+    assert make("again") == first
+    assert unpacked == []
+    for path, damage in zip(sorted(keeping.iterdir()), (b"", b"!<arch>\nnonsense"), strict=True):
+        path.write_bytes(damage)
+    assert make("damaged") == first
+    assert len(unpacked) == 2
+    assert make("mended") == first
+    assert unpacked == []
+
+
+def test_a_folder_that_cannot_be_written_to_keeps_no_debs(tmp_path):
+    (tmp_path / package().file_name).write_bytes(a_deb())
+    (tmp_path / "file").touch()
+    (tmp_path / "r").mkdir()
+    made = local_repository.make(tmp_path / "r", tmp_path, [package()], tmp_path / "file/kept")
+    decompressed.keep(made, tmp_path / "file/kept")
+    assert [each.path.name for each in made] == ["a_amd64.deb"]
+
+
+def test_a_kept_tree_is_found_again_and_a_damaged_one_goes(tmp_path):
+    (tmp_path / "made").write_bytes(b"tree")
+    folder = tmp_path / "kept"
+    assert tree_cache.find(folder, "k") is None
+    tree_cache.keep(folder, "k", tmp_path / "made")
+    found = tree_cache.find(folder, "k")
+    assert found.read_bytes() == b"tree"
+    assert tree_cache.find(folder, "k") == found
+    assert tree_cache.find(folder, "j") is None
+    found.write_bytes(b"tred")
+    assert tree_cache.find(folder, "k") is None
+    assert list(folder.iterdir()) == []
+
+
+def test_what_was_not_used_for_longest_is_let_go(tmp_path, monkeypatch):
+    monkeypatch.setattr(tree_cache, "MOST", 2)
+    for index, name in enumerate("abc"):
+        (tmp_path / "made").write_bytes(name.encode())
+        tree_cache.keep(tmp_path / "kept", name, tmp_path / "made")
+        if found := tree_cache.find(tmp_path / "kept", "a"):
+            assert index < 3
+            time.sleep(0.02)
+            found.touch()
+    assert [name for name in "abc" if tree_cache.find(tmp_path / "kept", name)] == ["a", "c"]
+
+
+def test_where_nothing_can_be_kept_the_build_goes_on(tmp_path):
+    (tmp_path / "made").write_bytes(b"tree")
+    (tmp_path / "kept").write_text("a file, not a folder")
+    tree_cache.keep(tmp_path / "kept", "k", tmp_path / "made")
+    assert (tmp_path / "kept").is_file()
+
+
+def keeping():
+    return [thread for thread in threading.enumerate() if thread.name == tree_cache.KEEPING]
+
+
+@pytest.mark.parametrize("soon", [60, 0.01], ids=["once it is used", "soon"])
+def test_a_tree_is_kept_while_others_go_on_and_held_until_then(tmp_path, monkeypatch, soon):
+    monkeypatch.setattr(tree_cache, "SOON", soon)
+    (tar := tmp_path / "base-k.tar").write_bytes(b"tree")
+    used, held, folder = threading.Event(), ExitStack(), tmp_path / "kept"
+    held.callback((tmp_path / "let go").touch)
+    tree_cache.keep_meanwhile(folder, [tar], held, used)
+    tar.unlink()
+    if soon == 60:
+        assert keeping()
+        assert not (tmp_path / "let go").exists()
+        assert tree_cache.find(folder, "base-k") is None
+        used.set()
+    for thread in keeping():
+        thread.join(20)
+    assert (tmp_path / "let go").exists()
+    assert tree_cache.find(folder, "base-k").read_bytes() == b"tree"
+
+
+def test_a_process_ends_when_its_trees_are_kept_whichever_thread_made_them(tmp_path):
+    (tar := tmp_path / "base-k.tar").write_bytes(b"tree")
+    command = f"""
+        import pathlib, threading
+        from contextlib import ExitStack
+        from rootfs.bootstrap import tree_cache as kept
+        kept.SOON = 0.2
+        arguments = (pathlib.Path("{tmp_path}/kept"), [pathlib.Path("{tar}")], ExitStack(), threading.Event())
+        thread = threading.Thread(target=kept.keep_meanwhile, args=arguments, daemon=True)
+        thread.start()
+        thread.join()
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(command)], check=True, timeout=60)
+    assert tree_cache.find(tmp_path / "kept", "base-k").read_bytes() == b"tree"
+
+
+def test_who_finds_no_tree_is_alone_in_making_it(tmp_path):
+    (tmp_path / "made").write_bytes(b"tree")
+    folder, found = tmp_path / "kept", []
+
+    def other():
+        with ExitStack() as held:
+            found.append(tree_cache.find_or_hold(folder, "base-k", held))
+
+    thread = threading.Thread(target=other)
+    with ExitStack() as held:
+        assert tree_cache.find_or_hold(folder, "base-k", held) is None
+        thread.start()
+        time.sleep(0.1)
+        assert found == []
+        tree_cache.keep(folder, "base-k", tmp_path / "made")
+    thread.join(20)
+    assert found[0].read_bytes() == b"tree"
+
+
+@pytest.mark.parametrize("change", ["packages", "engine", "architecture", "suite", "kind", "which are essential"])
+def test_the_key_is_of_all_that_counts(change):
+    said = {"kind": "base", "packages": [package()], "engine": "mmdebstrap", "architecture": "amd64", "suite": "s"}
+    other = {"packages": [package(sha256="1" * 64)], "engine": "debootstrap", "architecture": "arm64", "suite": "t"}
+    other |= {"kind": "essential", "which are essential": [package(essential=True)]}
+    assert tree_cache.key_of(**said) == tree_cache.key_of(**said)
+    name = "packages" if change == "which are essential" else change
+    assert tree_cache.key_of(**said) != tree_cache.key_of(**{**said, name: other[change]})
+
+
+def job(tmp_path, date=0, packages=(), **said):
+    recipe = DebootstrapRecipe.model_validate({"name": "r", "kind": "debootstrap", "suite": "s", **said})
+    release = Release(address="", suite="s", sha256="0" * 64, date=date, signer="x")
+    lock = Lock(releases=(release,), packages=packages)
+    return Job(recipe, tmp_path / "r", lock, "amd64", tmp_path, tmp_path, "deb x\n", None, lambda line: None)
+
+
+def test_a_clock_that_is_behind_is_refused_before_anything_is_made(tmp_path):
+    wanted = job(tmp_path, date=int(time.time()) + 86_400)
+    with pytest.raises(ClockBehind, match="UTC"), open_tree(wanted):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    debian.check_clock(int(time.time()))
+
+
+FURTHER = {"uri": "http://example.invalid/x", "suites": ("s", "t"), "keyring": "keys/x.asc"}
+
+
+def test_apt_is_configured_only_where_it_is(tmp_path):
+    with_apt = job(tmp_path, packages=(package("apt"),), repositories=(FURTHER,), slim=("man",))
+    texts = plan_of(with_apt, with_apt.recipe, Start(tmp_path / "t", 0), 0).texts
+    assert texts["/etc/apt/sources.list"] == "deb x\n"
+    assert "/etc/apt/apt.conf.d/docker-clean" in texts
+    assert "Suites: s t\n" in texts["/etc/apt/sources.list.d/further-1.sources"]
+    assert "Signed-By: /etc/apt/keyrings/x.asc\n" in texts["/etc/apt/sources.list.d/further-1.sources"]
+    assert "path-exclude=/usr/share/man/*\n" in texts["/etc/dpkg/dpkg.cfg.d/baseforge-paths"]
+    without = job(tmp_path, packages=(package("dash"),), slim=("man",))
+    assert list(plan_of(without, without.recipe, Start(tmp_path / "t", 0), 0).texts) == [
+        "/etc/dpkg/dpkg.cfg.d/baseforge-paths"
+    ]
+
+
+def test_a_layer_adds_to_the_settings_of_the_image_below(tmp_path):
+    below = (job(tmp_path, slim=("man",), repositories=(FURTHER,)).recipe,)
+    own = {"repositories": (FURTHER,), "paths": PathRules(include=("/usr/share/man/x",))}
+    recipe = LayerRecipe.model_validate({"name": "top", "kind": "layer", "from": "r", **own})
+    wanted = replace(job(tmp_path), recipe=recipe, below=below, stack=Stack((tmp_path / "tar",), epoch=7))
+    made = plan_of(wanted, recipe, Start(tmp_path / "t", 7, has_base=True, whole=True), 7)
+    assert list(made.texts) == ["/etc/dpkg/dpkg.cfg.d/baseforge-paths", "/etc/apt/sources.list.d/further-2.sources"]
+    rules = made.texts["/etc/dpkg/dpkg.cfg.d/baseforge-paths"]
+    assert rules.startswith("path-exclude=/usr/share/man/*\n")
+    assert rules.endswith("path-include=/usr/share/man/x\n")
+    assert (made.epoch, made.whole, made.base) == (7, True, [])
+    bare = LayerRecipe.model_validate({"name": "top", "kind": "layer", "from": "r"})
+    assert plan_of(wanted, bare, Start(tmp_path / "t", 7, has_base=True, whole=True), 7).texts == {}
+
+
+def test_a_plan_crosses_as_json(tmp_path):
+    files = [{"path": "/a", "content": "é", "mode": "4755", "owner": "1:2"}, {"path": "/b", "link": "a"}]
+    users = [{"name": "u", "uid": 5, "groups": ("g",)}]
+    said = {"groups": ({"name": "g", "gid": 3},), "users": tuple(users), "files": tuple(files), "customise": ("x.sh",)}
+    wanted = job(tmp_path, packages=(package("apt", auto=True),), repositories=(FURTHER,), **said)
+    plan = plan_of(wanted, wanted.recipe, Start(tmp_path / "t", 7), 8)
+    again = Plan.loaded(plan.dumped())
+    assert again.dumped() == plan.dumped()
+    assert again.packages == plan.packages
+    assert (again.entries[1].mode, again.entries[1].owner[1]) == (0o4755, 2)
+
+
+def unpacked(tmp_path, name, kept, wanted):
+    with decompressed.unpacking(wanted, tmp_path, tmp_path / name, kept) as begun:
+        assert list((tmp_path / name).iterdir()) == []
+        return [each.result().path.read_bytes() for each in begun()]
+
+
+def test_what_stage_two_installs_is_unpacked_once_it_is_asked_for_and_kept(tmp_path, monkeypatch):
+    wanted = [package("a"), package("b", "3", sha256="1" * 64)]
+    for each in wanted:
+        (tmp_path / each.file_name).write_bytes(a_deb(files={each.name: b"x"}))
+    first = unpacked(tmp_path, "first", tmp_path / "kept", wanted)
+    assert first == [a_deb("", files={each.name: b"x"}) for each in wanted]
+    assert len(list((tmp_path / "kept").iterdir())) == 2
+    monkeypatch.setattr(deb, "unpacked", None)
+    assert unpacked(tmp_path, "second", tmp_path / "kept", wanted) == first
+
+
+def test_more_than_a_share_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(decompressed, "SHARE", 1000)
+    (tmp_path / package().file_name).write_bytes(a_deb())
+    assert len(unpacked(tmp_path, "debs", tmp_path / "kept", [package()])) == 1
+    assert not (tmp_path / "kept").exists()
+
+
+def test_a_broken_deb_is_named_where_it_is_waited_for(tmp_path):
+    (tmp_path / package().file_name).write_bytes(a_deb()[:-20])
+    with decompressed.unpacking([package()], tmp_path, tmp_path / "debs", None) as begun:
+        [made] = begun()
+        with pytest.raises(BadDeb, match="ends early"):
+            made.result()

@@ -1,0 +1,272 @@
+"""Stage two's own work on a tree: places, accounts, files, settings; what needs no programs of the tree."""
+
+import os
+
+import pytest
+
+from rootfs.errors import AccountClash, FileClash, LocaleMissing, NotTheLock, ProgramFailed, TimezoneMissing
+from rootfs.install import chroot_files, customize, dpkg, recipe_files
+from rootfs.install.accounts import Accounts
+from rootfs.install.plan import Deb, Entry, NewGroup, NewUser, Plan
+
+ME = (os.getuid(), os.getgid())
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A tree with links that lead out of it when they are followed from outside, and a file outside to be hurt."""
+    root = tmp_path / "tree"
+    (root / "usr/lib").mkdir(parents=True)
+    (root / "etc").mkdir()
+    (root / "lib").symlink_to("usr/lib")
+    (root / "out").symlink_to("../..")
+    (root / "etc/abs").symlink_to("/etc")
+    (root / "etc/file").write_text("old")
+    (root / "etc/link").symlink_to(tmp_path / "victim")
+    (root / "loop").symlink_to("loop")
+    (tmp_path / "victim").write_text("alive")
+    return root
+
+
+PLACES = {
+    "/lib/x": "usr/lib/x",
+    "/lib": "usr/lib",
+    "/out": "",
+    "/out/etc/file": "etc/file",
+    "/etc/abs/abs/abs/file": "etc/file",
+    "/../../etc/file": "etc/file",
+    "/usr/../lib/./y": "usr/lib/y",
+    "/none/there": "none/there",
+}
+
+
+@pytest.mark.parametrize(("path", "place"), PLACES.items())
+def test_links_lead_where_they_would_inside(tree, path, place):
+    assert chroot_files.inside(tree, path) == tree / place
+
+
+def test_links_in_circles_end(tree):
+    with pytest.raises(FileClash, match="circles"):
+        chroot_files.inside(tree, "/loop/x")
+
+
+def test_nothing_is_written_outside(tree, tmp_path):
+    before = {path for path in tmp_path.rglob("*") if tree not in path.parents}
+    entries = [
+        Entry("/out/a", ME, content="a"),
+        Entry("/etc/link", ME, content="b"),
+        Entry("/lib/c/d", ME, content="c"),
+    ]
+    recipe_files.lay(tree, entries, tmp_path)
+    assert (tree / "a").read_text() == "a"
+    assert (tree / "etc/link").read_text() == "b"
+    assert (tree / "usr/lib/c/d").read_text() == "c"
+    assert (tmp_path / "victim").read_text() == "alive"
+    assert {path for path in tmp_path.rglob("*") if tree not in path.parents} == before
+
+
+def test_files_links_and_folders(tree, tmp_path):
+    (tmp_path / "tool").write_text("#!")
+    (tmp_path / "tool").chmod(0o700)
+    os.link(tree / "etc/file", tree / "etc/other name")
+    entries = [
+        Entry("/etc/file", ME, content="new", mode=0o4600),
+        Entry("/opt/tool", ME, source="tool"),
+        Entry("/opt", ME, folder=True, mode=0o1777),
+        Entry("/lib", ME, folder=True),
+        Entry("/etc/abs", ME, link="../x"),
+    ]
+    recipe_files.lay(tree, entries, tmp_path)
+    modes = [oct(os.lstat(tree / path).st_mode & 0o7777) for path in ("etc/file", "opt/tool", "opt", "usr/lib")]
+    assert modes == ["0o4600", "0o755", "0o1777", "0o755"]
+    assert str((tree / "etc/abs").readlink()) == "../x"
+    assert (tree / "lib").is_symlink()
+    assert (tree / "etc/other name").read_text() == "old"
+
+
+CLASHES = [
+    Entry("/etc", ME, content="x"),
+    Entry("/etc/file", ME, folder=True),
+    Entry("/etc/file/x", ME, content="x"),
+    Entry("/usr/lib", ME, link="x"),
+]
+
+
+@pytest.mark.parametrize("entry", CLASHES, ids=lambda entry: entry.path)
+def test_files_that_cannot_be_there(tree, tmp_path, entry):
+    with pytest.raises(FileClash, match=r"^files: (/etc|/etc/file|/usr/lib): "):
+        recipe_files.lay(tree, [entry], tmp_path)
+
+
+TABLES = {
+    "passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/nonexistent:/x\n",
+    "group": "root:x:0:\naudio:x:29:a\nempty:x:30:\n",
+    "shadow": "root:*:1:0:99999:7:::\n",
+    "gshadow": "root:*::\naudio:*::\n",
+}
+
+
+def user(name="u", uid=500, group=None, groups=()):
+    return NewUser(name, uid, group, groups, "/home/u", "/bin/sh")
+
+
+def test_users_and_groups_are_added():
+    accounts = Accounts(TABLES)
+    accounts.add_group(NewGroup("g", 400))
+    accounts.add_user(user(groups=("audio", "empty", "g")), day=9)
+    accounts.add_user(user("v", 501, group="audio"), day=9)
+    texts = accounts.texts()
+    assert texts["passwd"] == TABLES["passwd"] + "u:x:500:500::/home/u:/bin/sh\nv:x:501:29::/home/u:/bin/sh\n"
+    assert texts["group"] == "root:x:0:\naudio:x:29:a,u\nempty:x:30:u\ng:x:400:u\nu:x:500:\n"
+    assert texts["shadow"] == TABLES["shadow"] + "u:!:9:0:99999:7:::\nv:!:9:0:99999:7:::\n"
+    assert texts["gshadow"] == "root:*::\naudio:*::u\ng:!::u\nu:!::\n"
+
+
+def test_a_group_of_the_same_name_and_number_is_the_users_own():
+    accounts = Accounts(TABLES)
+    accounts.add_group(NewGroup("u", 500))
+    accounts.add_user(user(), day=9)
+    assert accounts.texts()["group"].count("u:x:500:") == 1
+
+
+def test_tables_that_a_tree_does_not_have_stay_away():
+    accounts = Accounts({name: TABLES[name] for name in ("passwd", "group")})
+    accounts.add_user(user(), day=9)
+    assert set(accounts.texts()) == {"passwd", "group"}
+
+
+@pytest.mark.parametrize(
+    ("new", "why"),
+    [
+        (NewGroup("audio", 400), "audio already"),
+        (NewGroup("g", 29), "audio has it"),
+        (user("nobody"), "nobody already"),
+        (user(uid=65534), "nobody has it"),
+        (user(uid=29), "audio has it"),
+        (user("audio"), "audio already"),
+        (user(group="nix"), "no group nix"),
+        (user(groups=("nix",)), "no group nix"),
+    ],
+)
+def test_accounts_that_cannot_be(new, why):
+    accounts = Accounts(TABLES)
+    with pytest.raises(AccountClash, match=why):
+        accounts.add_group(new) if isinstance(new, NewGroup) else accounts.add_user(new, day=9)
+
+
+def plan(tree, *packages, **more):
+    here = tree.parent
+    epochs = {"epoch": 0, "start_epoch": 0, "base_epoch": 0}
+    where = {"scratch": here, "start": here, "has_base": False, "keep": None, "debs": here, "files": here}
+    return Plan(tree, **where, architecture="amd64", **epochs, packages=packages, **more)
+
+
+STATUS = """Package: a
+Status: install ok installed
+Architecture: amd64
+Version: 1:2
+Description: x
+ Version: 9
+
+Package: gone
+Status: deinstall ok config-files
+Architecture: amd64
+Version: 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("packages", "said"),
+    [
+        ([("a", "1:2")], None),
+        ([("a", "1:3")], "missing: a_1:3_amd64; not in it: a_1:2_amd64"),
+        ([("a", "1:2"), ("b", "1")], "missing: b_1_amd64"),
+        ([("a", "1:2"), ("gone", "1")], "missing: gone_1_amd64"),
+        ([], "not in it: a_1:2_amd64"),
+    ],
+)
+def test_the_tree_is_the_lock(tree, packages, said):
+    (tree / "var/lib/dpkg").mkdir(parents=True)
+    (tree / "var/lib/dpkg/status").write_text(STATUS)
+    wanted = plan(tree, *(Deb(name, version, "amd64", "", False, False, False) for name, version in packages))
+    if said is None:
+        dpkg.check(wanted)
+    else:
+        with pytest.raises(NotTheLock, match=said):
+            dpkg.check(wanted)
+
+
+def test_what_an_image_had_stays_unless_the_lock_has_another(tree):
+    (tree / "var/lib/dpkg").mkdir(parents=True)
+    (tree / "var/lib/dpkg/status").write_text(STATUS)
+    had = {"present": (("a", "1:2", "amd64"),)}
+    dpkg.check(plan(tree, **had))
+    assert plan(tree, **had).has("a")
+    dpkg.check(plan(tree, Deb("a", "1:2", "amd64", "", False, False, False), present=(("a", "1", "amd64"),)))
+    with pytest.raises(NotTheLock, match="missing: b_1_all"):
+        dpkg.check(plan(tree, present=(*had["present"], ("b", "1", "all"))))
+
+
+MARK = "Package: %s\nArchitecture: amd64\nAuto-Installed: 1\n\n"
+
+
+def test_marks_of_an_image_stay_but_for_what_is_asked_for_now(tree):
+    marks = tree / dpkg.MARKS
+    marks.parent.mkdir(parents=True)
+    marks.write_text(MARK % "old" + MARK % "wanted")
+    packages = (Deb("apt", "1", "amd64", "", False, False, False), Deb("new", "1", "amd64", "", False, False, True))
+    dpkg.mark(plan(tree, *packages, asked=("wanted",)))
+    assert marks.read_text() == MARK % "old" + MARK % "new"
+
+
+def test_marks_that_stay_as_they_are_are_not_written_anew(tree):
+    marks = tree / dpkg.MARKS
+    marks.parent.mkdir(parents=True)
+    marks.write_text(MARK % "old")
+    before = marks.stat().st_ino
+    dpkg.mark(plan(tree, present=(("apt", "1", "amd64"),)))
+    assert (marks.stat().st_ino, marks.read_text()) == (before, MARK % "old")
+
+
+FAILURES = {
+    "dpkg: error processing package bad (--configure):\n installed bad package post-installation script": "bad",
+    "x\ndpkg: error processing package libc6:amd64 (--configure):\n": "libc6",
+    "dpkg: error processing archive /run/baseforge/debs/bad-1_2%3a3_all.deb (--unpack):": "bad-1",
+    "dpkg: error processing archive ./bad-2_1_all.deb (--unpack):": "bad-2",
+    "E: something else": None,
+}
+
+
+@pytest.mark.parametrize(("output", "package"), FAILURES.items())
+def test_a_failing_package_is_named(output, package):
+    said = str(dpkg.explained(ProgramFailed("apt-get", 100, output)))
+    assert (f"the package {package} could" in said) is (package is not None)
+
+
+def test_of_a_failing_package_just_its_own_output_is_shown():
+    lines = [*["Setting up a (1) ...", "fine"], *["Setting up bad (1) ...", "it is broken"]]
+    lines += ["dpkg: error processing package bad (--configure):", " installed bad package … exit status 4"]
+    error = dpkg.explained(ProgramFailed("apt-get", 100, "\n".join([*lines, "Setting up c (1) ...", "fine"])))
+    assert error.output.splitlines() == lines[2:6]
+
+
+def test_a_time_zone_is_a_link_and_a_name(tree):
+    (tree / "usr/share/zoneinfo/Europe").mkdir(parents=True)
+    (tree / "usr/share/zoneinfo/Europe/Berlin").write_text("TZif")
+    customize.set_timezone(tree, "Europe/Berlin")
+    assert str((tree / "etc/localtime").readlink()) == "/usr/share/zoneinfo/Europe/Berlin"
+    assert (tree / "etc/timezone").read_text() == "Europe/Berlin\n"
+    for wrong in ("Europe", "Mars"):
+        with pytest.raises(TimezoneMissing, match=wrong):
+            customize.set_timezone(tree, wrong)
+
+
+def test_a_locale_that_is_built_in_needs_nothing_and_others_their_package(tree):
+    customize.set_locale(plan(tree), "C.UTF-8")
+    assert (tree / "etc/default/locale").read_text() == "LANG=C.UTF-8\n"
+    with pytest.raises(LocaleMissing, match="locales"):
+        customize.set_locale(plan(tree), "de_DE.UTF-8")
+    for path, text in ((customize.KNOWN, "fr_FR.UTF-8 UTF-8\n"), (customize.GENERATOR, "")):
+        chroot_files.write(tree, f"/{path}", text, owner=ME)
+    with pytest.raises(LocaleMissing, match="not in /"):
+        customize.set_locale(plan(tree), "de_DE.UTF-8")

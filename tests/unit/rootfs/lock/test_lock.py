@@ -1,0 +1,70 @@
+"""The input digest: what changes it, and what must not."""
+
+import pytest
+
+from rootfs.apt.sources import Release
+from rootfs.errors import ToolsMissing
+from rootfs.lock.lock import Lock, Package, input_digest, package_versions
+
+
+def release(date=1_700_000_000, sha256="ab" * 32, suite="trixie"):
+    return Release(address="http://a", suite=suite, sha256=sha256, date=date, signer="F" * 40)
+
+
+BASE = ("sha256:recipe", Lock(releases=(release(),)), "amd64", {"apt": "3", "mmdebstrap": "1.5"})
+
+
+def test_the_same_inputs_have_the_same_digest_in_whatever_order_the_tools_come():
+    recipe, lock, architecture, tools = BASE
+    assert input_digest(*BASE) == input_digest(recipe, lock, architecture, dict(reversed(tools.items())))
+
+
+OTHER = {
+    "recipe": ("sha256:other", *BASE[1:]),
+    "release file": (BASE[0], Lock(releases=(release(sha256="cd" * 32),)), *BASE[2:]),
+    "one suite more": (BASE[0], Lock(releases=(release(), release(suite="trixie-security"))), *BASE[2:]),
+    "architecture": (*BASE[:2], "arm64", BASE[3]),
+    "tool's version": (*BASE[:3], {"apt": "3", "mmdebstrap": "1.6"}),
+}
+
+
+@pytest.mark.parametrize("what", OTHER)
+def test_another_input_has_another_digest(what):
+    assert input_digest(*OTHER[what]) != input_digest(*BASE)
+
+
+def test_the_epoch_is_the_newest_release_and_1970_without_any():
+    assert Lock(releases=(release(5), release(9), release(7))).epoch == 9
+    assert Lock().epoch == 0
+
+
+def test_versions_of_the_machines_packages():
+    assert list(package_versions(("dpkg",))) == ["dpkg"]
+    assert package_versions(()) == {}
+
+
+def test_missing_packages_are_all_named_with_the_command():
+    with pytest.raises(ToolsMissing, match="no-such-a, no-such-b") as caught:
+        package_versions(("dpkg", "no-such-a", "no-such-b"))
+    assert "apt-get install" in caught.value.hint
+
+
+def test_digests_are_those_of_every_version_of_baseforge():
+    """Fixed values: builds in old stores are found by them, and the format of a document is no part of any."""
+    recipe, lock, architecture, tools = BASE
+    said = {"name": "hello", "version": "1:2-3", "architecture": "amd64", "sha256": "ef" * 32, "size": 5}
+    where = {"source": "hello", "archive": "http://a", "suite": "trixie", "path": "pool/hello.deb"}
+    lock = Lock(releases=lock.releases, packages=(Package(**said, **where),))
+    assert lock.digest == "sha256:48376aafcc8e67dac0961a5e922671e86662d148f73f698cb9ebe940b205a7d7"
+    assert (
+        lock.model_copy(update={"tarball": "sha256:" + "a" * 64}).digest
+        == "sha256:322b2069bcbb0f2678ea26813ce8069a2724acb6260bf517762c6203b10900ac"
+    )
+    assert (
+        input_digest(recipe, lock, architecture, tools)
+        == "sha256:3b4fa7fa9ac1f13297d24c184d5963b5b8efab6f2217c89b8230bf197ad27ddf"
+    )
+    assert (
+        input_digest(recipe, lock, architecture, tools, "sha256:parent", {"a": "sha256:b"})
+        == "sha256:a6842eada4104713dc39ea49192ea6c53c7bbdebd73aaf9619599dc32b633719"
+    )

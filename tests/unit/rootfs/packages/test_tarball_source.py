@@ -1,0 +1,224 @@
+"""Tarballs on their way into the pool: from a folder or an address, whole, as meant, and vouched for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from flows.store.base import open_store
+from rootfs.apt.transfer import Transfers
+from rootfs.errors import (
+    AccessDenied,
+    BaseforgeError,
+    PoolLacks,
+    SignatureMissing,
+    SourceMismatch,
+    SourceMissing,
+    SourceUnreachable,
+    SourceUnsigned,
+    TarballRefused,
+)
+from rootfs.packages import tarball_source as module
+from rootfs.packages.tarball_signature import signer
+from rootfs.packages.tarball_source import Source, meant
+from tests.support.debian import Signer
+from tests.support.debian import signer as signing
+from tests.support.mirror import Mirror, cut, drips, says
+from tests.support.trees import recipe
+
+DATA = bytes(range(256)) * 400
+SHA256 = hashlib.sha256(DATA).hexdigest()
+DIGEST = f"sha256:{SHA256}"
+PATH = "/rootfs.tar.xz"
+
+
+@pytest.fixture
+def mirror(mirror: Mirror) -> Mirror:
+    mirror.files[PATH] = DATA
+    return mirror
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAUSES", (0.01, 0.02))
+
+
+@pytest.fixture
+def store(tmp_path):
+    return open_store(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r/rootfs.tar").write_bytes(DATA)
+    return tmp_path / "r"
+
+
+def source(said, folder, store, *, offline=False) -> Source:
+    quick = Transfers(timeout=0.5)
+    return Source(said, folder, store, folder.parent / "cache", offline, [].append, quick)
+
+
+def remote(mirror, **keys):
+    return recipe(source=mirror.address + PATH, **{"sha256": SHA256, **keys})
+
+
+def test_what_is_meant(folder):
+    assert meant(recipe(), folder) == meant(recipe(sha256=SHA256), folder) == DIGEST
+    assert meant(recipe(source="https://a.example/x.tar", sha256="a" * 64), folder) == f"sha256:{'a' * 64}"
+    (folder / "rootfs.tar").write_bytes(DATA + b"more")
+    assert meant(recipe(), folder) != DIGEST
+    with pytest.raises(SourceMismatch, match="another archive"):
+        meant(recipe(sha256=SHA256), folder)
+    (folder / "rootfs.tar").unlink()
+    assert meant(recipe(sha256=SHA256), folder) == DIGEST  # which the pool may have
+    with pytest.raises(SourceMissing):
+        meant(recipe(), folder)
+
+
+def test_a_file_of_the_folder_is_kept_in_the_pool(folder, store, tmp_path):
+    assert source(recipe(), folder, store).into_pool(DIGEST) == 0
+    (folder / "rootfs.tar").unlink()
+    gone = source(recipe(), folder, store)
+    gone.into_pool(DIGEST)
+    gone.lay_out(DIGEST, tmp_path / "it")
+    assert (tmp_path / "it").read_bytes() == DATA
+
+
+def test_what_is_nowhere_is_said(folder, store):
+    (folder / "rootfs.tar").unlink()
+    with pytest.raises(SourceMissing, match="neither there nor in the pool"):
+        source(recipe(), folder, store).into_pool(DIGEST)
+
+
+GOOD = [[], [cut(1000)], [cut(1000), cut(5000)], [says(503), cut(0, dated=False)], [cut(1000), says(416)]]
+
+
+@pytest.mark.parametrize("answers", GOOD)
+def test_an_address_is_asked_until_all_has_come_and_then_never_again(answers, mirror, folder, store):
+    mirror.answers[PATH] = list(answers)
+    wanted = source(remote(mirror), folder, store)
+    assert wanted.into_pool(DIGEST) == len(DATA)
+    asked = len(mirror.asked)
+    assert wanted.into_pool(DIGEST) == 0
+    assert (len(mirror.asked), asked) == (asked, len(answers) + 1)
+    assert list((folder.parent / "cache").iterdir()) == []
+
+
+def test_a_later_run_goes_on_where_one_broke_off(mirror, folder, store):
+    mirror.answers[PATH] = [cut(1000), cut(2000), cut(3000)]
+    with pytest.raises(SourceUnreachable):
+        source(remote(mirror), folder, store).into_pool(DIGEST)
+    source(remote(mirror), folder, store).into_pool(DIGEST)
+    assert mirror.asked[-1][1]["Range"] == "bytes=3000-"
+
+
+BAD = [
+    ([says(404)], SourceMissing, "404"),
+    ([says(401)], AccessDenied, "wants a name and a password"),
+    ([says(403)], AccessDenied, "403"),
+    ([says(407)], AccessDenied, "the proxy"),
+    ([says(500)] * 3, SourceUnreachable, "500"),
+    ([says(200, b"<html>")], SourceMismatch, "another archive"),
+    ([says(200, DATA + b"more")], SourceMismatch, "another archive"),
+]
+
+
+@pytest.mark.parametrize(("answers", "error", "said"), BAD)
+def test_what_cannot_be_had_is_not_kept(answers, error, said, mirror, folder, store):
+    mirror.answers[PATH] = list(answers)
+    with pytest.raises(error, match=said):
+        source(remote(mirror), folder, store).into_pool(DIGEST)
+    assert not store.has_blob(DIGEST)
+
+
+def test_an_address_that_drips_ends(mirror, folder, store):
+    mirror.answers[PATH] = [drips(0.05)] * 3
+    slow = replace(source(remote(mirror), folder, store), transfers=Transfers(rate=1000, window=0.3))
+    with pytest.raises(SourceUnreachable, match=r"it sent \d bytes in 0.3 s") as caught:
+        slow.into_pool(DIGEST)
+    assert caught.value.where == mirror.address + PATH
+    assert "another address" in caught.value.hint
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:1/x", "http://[/x", "http://nowhere.invalid/x"])
+def test_addresses_where_nothing_is(address, folder, store):
+    with pytest.raises(BaseforgeError):
+        source(recipe(source=address, sha256=SHA256), folder, store).into_pool(DIGEST)
+
+
+def test_more_than_may_come_is_not_taken(mirror, folder, store):
+    with pytest.raises(TarballRefused, match="raise `largest`"):
+        source(remote(mirror, largest=1000), folder, store).into_pool(DIGEST)
+
+
+def test_nothing_is_asked_when_offline(mirror, folder, store):
+    with pytest.raises(PoolLacks, match=SHA256):
+        source(remote(mirror), folder, store, offline=True).into_pool(DIGEST)
+    assert mirror.asked == []
+
+
+def test_what_went_bad_in_the_pool_is_had_again(mirror, folder, store, tmp_path):
+    wanted = source(remote(mirror), folder, store)
+    wanted.into_pool(DIGEST)
+    blob = next((tmp_path / "store/blobs").rglob(SHA256))
+    blob.chmod(0o644)
+    blob.write_bytes(b"bad")
+    wanted.lay_out(DIGEST, tmp_path / "it")
+    assert (tmp_path / "it").read_bytes() == blob.read_bytes() == DATA
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Signer, Signer]]:
+    folder = tmp_path_factory.mktemp("keys")
+    with signing(folder / "ours") as ours, signing(folder / "other") as other:
+        yield ours, other
+
+
+@pytest.mark.parametrize("form", [(), ("--armor",)])
+@pytest.mark.parametrize("ring", ["keyring", "armoured"])
+def test_a_signature_is_by_a_key_of_the_keyring_and_of_these_bytes(form, ring, keys, folder, tmp_path):
+    ours, other = keys
+    (folder / "sig").write_bytes(ours.gpg(*form, "--detach-sign", data=DATA))
+    (folder / "ring").write_bytes(getattr(ours, ring).read_bytes())
+    signed = recipe(signature="sig", keyring="ring")
+
+    def check(archive: bytes = DATA) -> str:
+        (tmp_path / "it").write_bytes(archive)
+        return signer(signed, folder, tmp_path / "it", tmp_path / "cache", offline=False, log=[].append)
+
+    assert len(check()) == 40
+    for wrong in (DATA[:-1], b""):
+        with pytest.raises(SourceUnsigned):
+            check(wrong)
+    (folder / "ring").write_bytes(other.keyring.read_bytes())
+    with pytest.raises(SourceUnsigned, match="none of the keyring's keys"):
+        check()
+    (folder / "sig").write_bytes(b"no signature")
+    with pytest.raises(SourceUnsigned):
+        check()
+
+
+def test_a_signature_at_an_address_is_fetched_once(keys, mirror, folder, tmp_path):
+    ours, _ = keys
+    mirror.files["/sig"] = ours.gpg("--detach-sign", data=DATA)
+    (folder / "ring").write_bytes(ours.keyring.read_bytes())
+    signed = recipe(signature=f"{mirror.address}/sig", keyring="ring")
+
+    def check(*, offline: bool) -> str:
+        archive = folder / "rootfs.tar"
+        return signer(signed, folder, archive, tmp_path / "cache", offline=offline, log=[].append)
+
+    with pytest.raises(SignatureMissing):
+        check(offline=True)
+    assert check(offline=False) == check(offline=True)
+    assert len(mirror.asked) == 1
+
+
+def test_an_unsigned_archive_is_vouched_for_by_nobody(folder, tmp_path):
+    assert signer(recipe(), folder, Path(), tmp_path, offline=True, log=[].append) == ""

@@ -1,0 +1,150 @@
+"""What a layer's recipe can be laid on, and in which order images are built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rootfs.errors import RecipeInvalid, UnknownRecipe
+from rootfs.recipe.base import Packaged
+from rootfs.recipe.layer import LayerRecipe
+from rootfs.recipe.lineage import lineage_of, whole
+from rootfs.recipe.parents import FROM, lineage, parents_first, parents_of
+from rootfs.recipe.recipe import digest, folder_of, read
+from rootfs.tree.filters import Rules
+
+BASE = "kind: debootstrap\nsuite: trixie\n"
+SCRATCH = "kind: scratch\nfiles: [{path: /layer, content: layer}]\n"
+
+
+def on(parent: str, more: str = "") -> str:
+    return f"kind: layer\nfrom: {parent}\n{more}"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Recipes by name; a file that a test writes replaces one."""
+    texts = {"base": BASE, "mid": on("base"), "top": on("mid"), "tiny": SCRATCH}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+    return tmp_path
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / f"{name}.yaml"
+    path.write_text(text)
+    return path
+
+
+REFUSED = {
+    "a name that is not there": (on("bass"), "2:7: there is no recipe 'bass' in {folder}. Did you mean 'base'?"),
+    "no name like it": (on("zzzzzz"), "2:7: there is no recipe 'zzzzzz' in {folder}."),
+    "itself": (on("it"), "2:7: an image cannot stand on itself: it is from it"),
+    "a scratch image": (on("tiny"), "2:7: 'tiny' is of kind scratch, on which no packages can be installed"),
+    "one without package manager": (
+        on("shut"),
+        "2:7: 'shut' has no package manager any more, so nothing can be installed on it",
+    ),
+    "a path": (on("../base"), "2:7: '../base' is not a name"),
+    "nothing": ("kind: layer\n", "1:1: key 'from' is missing"),
+    "a suite of its own": (on("base", "suite: sid\n"), "3:1: unknown key 'suite'"),
+    "a file that is not there": (on("base", "customise: [x]\n"), "3:13: there is no file {folder}/it/x"),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), REFUSED.values(), ids=REFUSED)
+def test_what_no_layer_can_be(text, said, folder):
+    write(folder, "shut", BASE + "package_manager: remove\n")
+    path = write(folder, "it", text)
+    with pytest.raises(RecipeInvalid) as refused:
+        read(path)
+    assert str(refused.value).startswith(f"{path}:{said.format(folder=folder)}".rstrip("."))
+
+
+def test_a_circle_is_refused_wherever_one_comes_into_it(folder):
+    write(folder, "mid", on("top"))
+    with pytest.raises(RecipeInvalid, match="an image cannot stand on itself: top is from mid is from top"):
+        read(folder / "top.yaml")
+    path = write(folder, "above", on("top"))
+    with pytest.raises(RecipeInvalid, match="stand on itself: above is from top is from mid is from top"):
+        read(path)
+    assert parents_first(["above", "top"], folder) == ["above", "top"]
+
+
+def test_a_layer_on_a_layer(folder):
+    top = read(folder / "top.yaml")
+    assert isinstance(top, LayerRecipe)
+    assert top.parent == "mid"
+    assert [path.stem for path in lineage(folder / "top.yaml")] == ["top", "mid", "base"]
+    assert [each.name for each in lineage_of(top, folder / "top.yaml")] == ["base", "mid", "top"]
+    assert [each.name for each in lineage_of(read(folder / "tiny.yaml"), folder / "tiny.yaml")] == ["tiny"]
+
+
+@pytest.mark.parametrize("name", ["base", "tiny"])
+def test_a_recipe_that_only_has_the_word_stands_on_nothing(name, folder):
+    assert parents_of(folder / f"{name}.yaml") == {}
+    assert parents_of(write(folder, "x", "kind: debootstrap # no layer\nfrom: base\n")) == {}
+    assert parents_of(folder / "top.yaml") == {FROM: "mid"}
+
+
+def test_parents_come_first_and_once(folder):
+    assert parents_first(["top", "tiny", "mid"], folder) == ["base", "mid", "top", "tiny"]
+    assert parents_first(["tiny"], folder) == ["tiny"]
+
+
+def test_a_recipe_that_cannot_be_read_gets_its_turn_all_the_same(folder):
+    write(folder, "odd", "kind: layer\n  from: [\n")
+    write(folder, "lost", on("nowhere"))
+    assert parents_first(["odd", "lost", "mid"], folder) == ["odd", "lost", "base", "mid"]
+    with pytest.raises(RecipeInvalid, match=r"odd\.yaml:2"):
+        parents_of(folder / "odd.yaml")
+
+
+def test_the_digest_is_of_the_layers_own_words(folder):
+    path = folder / "mid.yaml"
+    before = digest(read(path), folder_of(path))
+    write(folder, "base", BASE + "include: [curl]\n")
+    assert digest(read(path), folder_of(path)) == before
+    write(folder, "mid", on("base", "include: [curl]\n"))
+    assert digest(read(path), folder_of(path)) != before
+
+
+FURTHER = "repositories: [{uri: 'http://x.test', suites: [s], keyring: keys/x.asc}]\npins: [%s]\n"
+PIN = "{packages: [%s], pin: version 1, priority: 9}"
+
+
+def test_what_apt_is_asked_for_a_layer(folder):
+    for name in ("base", "mid"):
+        (folder / name / "keys").mkdir(parents=True)
+        (folder / name / "keys/x.asc").touch()
+    more = "exclude: [bad, other]\nrecommends: true\nsnapshot: 20261101T000000Z\ncomponents: [main, contrib]\n"
+    write(folder, "base", BASE + more + FURTHER % (PIN % "a"))
+    write(folder, "mid", on("base", "include: [one]\n" + FURTHER % (PIN % "b")))
+    (folder / "top").mkdir()
+    (folder / "top/top.lock").touch()
+    write(folder, "top", on("mid", "include: [other, two]\nexclude: [worse]\nlock: top.lock\n"))
+    asked = whole(lineage_of(read(folder / "top.yaml"), folder / "top.yaml"))
+    assert asked is not None
+    assert (asked.suite, asked.snapshot) == ("trixie", "20261101T000000Z")
+    assert asked.components == ("main", "contrib")
+    assert (asked.include, asked.exclude, asked.recommends) == (("other", "two"), ("bad", "worse"), False)
+    assert [each.keyring for each in asked.repositories] == ["base/keys/x.asc", "mid/keys/x.asc"]
+    assert [each.packages for each in asked.pins] == [("a",), ("b",)]
+    assert asked.lock == "top/top.lock"
+
+
+def test_the_last_recipe_has_the_last_word_on_paths(folder):
+    write(folder, "base", BASE + "paths: {exclude: [/usr/share/*], include: [/usr/share/keep]}\n")
+    write(folder, "mid", on("base", "paths: {exclude: [/usr/share/keep]}\n"))
+    lines = lineage_of(read(folder / "mid.yaml"), folder / "mid.yaml")
+    assert all(isinstance(each, Packaged) for each in lines)
+    assert Rules.of(lines[0]).keeps("usr/share/keep")
+    assert not Rules.of(*lines).keeps("usr/share/keep")
+
+
+def test_a_parent_that_went_away_meanwhile(folder):
+    top = read(folder / "top.yaml")
+    (folder / "base.yaml").unlink()
+    with pytest.raises((UnknownRecipe, RecipeInvalid)):
+        lineage_of(top, folder / "top.yaml")

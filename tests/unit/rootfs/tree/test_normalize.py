@@ -1,0 +1,101 @@
+"""Normalising: the traces of a build go, everything else stays as it is."""
+
+import io
+import tarfile
+
+import pytest
+
+from rootfs.tree.member import Member
+from rootfs.tree.normalize import clamp_shadow, folders_dated, normalised
+
+EPOCH = 1_700_000_000
+
+
+def file(path, data=b"x", mtime=0):
+    return Member(path, size=len(data), mtime=mtime, content=io.BytesIO(data))
+
+
+GONE = [
+    "var/log/dpkg.log",
+    "var/log/apt/history.log",
+    "var/log/bootstrap.log",
+    "var/cache/ldconfig/aux-cache",
+    "var/cache/apt/pkgcache.bin",
+    "var/cache/apt/archives/a.deb",
+    "var/lib/apt/lists/x_InRelease",
+    "etc/passwd-",
+    "etc/shadow-",
+    "var/lib/dpkg/status-old",
+    "var/lib/dpkg/lock",
+    "run/lock/x",
+    "dev/null",
+    "proc/1",
+    "sys/x",
+    "tmp/x",
+    "etc/resolv.conf",
+    "etc/hostname",
+    "var/lib/dbus/machine-id",
+    "etc/.pwd.lock",
+    "var/cache/debconf/config.dat-old",
+]
+STAYS = [
+    "etc/passwd",
+    "usr/sbin/policy-rc.d",
+    "var/log/lastlog",
+    "var/lib/dpkg/status",
+    "etc/hosts",
+    "usr/share/doc/a/copyright",
+    "var/cache/debconf/config.dat",
+    "dev",
+    "run",
+    "tmp",
+    "var/lib/apt/lists",
+    "var/log/apt",
+    "var/cache/apt",
+    "etc/fstab",
+]
+
+
+@pytest.mark.parametrize("path", GONE)
+def test_traces_go(path):
+    assert list(normalised([file(path)], EPOCH)) == []
+
+
+@pytest.mark.parametrize("path", STAYS)
+def test_the_rest_stays(path):
+    assert [member.path for member in normalised([file(path)], EPOCH)] == [path]
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 0), (EPOCH, EPOCH), (EPOCH + 1, EPOCH)])
+def test_times_after_the_epoch_are_clamped(before, after):
+    [member] = normalised([file("a", mtime=before)], EPOCH)
+    assert member.mtime == after
+
+
+def test_folders_get_one_time_and_nothing_else_does():
+    members = [Member("etc", kind=tarfile.DIRTYPE, mtime=EPOCH - 7), file("etc/a", mtime=3), file("etc/b")]
+    assert [member.mtime for member in folders_dated(members, 5)] == [5, 3, 0]
+
+
+def test_the_machine_id_is_emptied():
+    [member] = normalised([file("etc/machine-id", b"abc\n")], EPOCH)
+    assert (member.size, member.content.read(), member.mtime) == (0, b"", EPOCH)
+
+
+SHADOW = [
+    (b"root:*:19000:0:99999:7:::\n", b"root:*:19000:0:99999:7:::\n"),
+    (b"root:*:20000:0:99999:7:::\n", b"root:*:19675:0:99999:7:::\n"),
+    (b"a:!::0:::::\n", b"a:!::0:::::\n"),
+    (b"", b""),
+    (b"strange\nb:x:30000:", b"strange\nb:x:19675:"),
+]
+
+
+@pytest.mark.parametrize(("before", "after"), SHADOW)
+def test_dates_of_password_changes_are_clamped(before, after):
+    assert clamp_shadow(before, EPOCH // 86_400) == after
+
+
+def test_links_and_folders_pass():
+    members = [Member("bin", kind=tarfile.SYMTYPE, link="usr/bin"), Member("etc", kind=tarfile.DIRTYPE)]
+    assert [member.path for member in normalised(members, EPOCH)] == ["bin", "etc"]
