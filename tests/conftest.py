@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
 
+from tests.support.groups import Groups, longest_first
 from tests.support.services.dockerd import EngineMissing, dockerd
 
 UNIT = Path(__file__).parent / "unit"
@@ -23,12 +26,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is only part of a full run."""
-    if config.getoption("--full"):
-        return
-    left_out = [item for item in items if item.get_closest_marker("full")]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in left_out]
+    """Leave out what is only part of a full run, and begin with what takes longest."""
+    if not config.getoption("--full"):
+        left_out = [item for item in items if item.get_closest_marker("full")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("full")]
+    longest_first(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups | None:
+    """Share whole groups between the workers where `--dist=loadscope` says so."""
+    if config.getoption("dist") != "loadscope":
+        return None
+    config.option.loadscopereorder = False
+    return Groups(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -45,6 +57,9 @@ def own_engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
             config = tmp_path_factory.mktemp("docker")
             (config / "config.json").write_text("{}")  # podman wants one
             patch.setenv("DOCKER_CONFIG", str(config))
+            worker, home = (os.environ.get(name) for name in ("PYTEST_XDIST_WORKER", "BASEFORGE_HOME"))
+            if worker and home:  # each worker has a Prefect server of its own
+                patch.setenv("BASEFORGE_HOME", f"{home}/{worker}")
             yield
     except EngineMissing as error:
         pytest.exit(str(error), returncode=3)

@@ -22,6 +22,7 @@ COPIED = (
     "deploy",
     "tests/run",
     "tests/conftest.py",
+    "tests/support/groups.py",
     "tests/support/services/dockerd.py",
 )
 # A test that says where its engine is and which process it is, then waits.
