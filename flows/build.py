@@ -86,11 +86,10 @@ def reused(existing: Existing) -> Record | None:
 def make_part(wanted: Inputs, here: Bench, held_by: Builders, *, offline: bool) -> Part:
     """One platform's image: made, imported through the chosen builder, and tested."""
     place = empty_folder(here.place / wanted.architecture)
-    early = here.sending(wanted)
     way = dockerfile_build.Way(here.chosen, held_by, here.engine, here.run_id)
-    made, packed = make_image(wanted, place, early, way, offline=offline)
+    made, packed = make_image(wanted, place, way, offline=offline)
     image_id = here.watch(made)
-    used = through(made, here.chosen, held_by, here.engine, early)
+    used = through(made, here.chosen, held_by, here.engine)
     verdict = smoke(wanted, image_id, here.engine, place, here.run_id)
     return Part(wanted, made, image_id, packed, describe(wanted, made, packed, used, verdict))
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 from flows.builders import lifecycle
 from flows.builders.base import Builder
 from flows.builders.buildx import Buildx
-from flows.builders.docker import Ahead, Docker
+from flows.builders.docker import Docker
 from flows.builders.engine import Engine
 from flows.builders.errors import BuilderFailed
 from flows.builders.lifecycle import ENGINE, Taken
@@ -63,10 +63,10 @@ class Held:
         """For the record."""
         return UsedBuilder(name=self.taken.name, driver=self.taken.driver, why=self.why, buildkit=self.buildkit)
 
-    def builder(self, engine: Engine, early: Ahead | None) -> Builder:
-        """What an image can be sent through; `early` has its layer already."""
+    def builder(self, engine: Engine) -> Builder:
+        """What an image can be sent through."""
         if self.taken.driver == ENGINE:
-            return Docker(engine, self.taken.name, ahead=early)
+            return Docker(engine, self.taken.name)
         return Buildx(engine, self.taken.name, self.taken.driver, logger())
 
 
@@ -158,6 +158,6 @@ def using(chosen: Chosen, held_by: Builders, work: Callable[[Held], Answer]) -> 
         return work(held), held.used
 
 
-def through(made: Image, chosen: Chosen, held_by: Builders, engine: Engine, early: Ahead | None = None) -> UsedBuilder:
+def through(made: Image, chosen: Chosen, held_by: Builders, engine: Engine) -> UsedBuilder:
     """Import the image through the chosen builder."""
-    return using(chosen, held_by, lambda held: import_image(made, held.builder(engine, early)))[1]
+    return using(chosen, held_by, lambda held: import_image(made, held.builder(engine)))[1]

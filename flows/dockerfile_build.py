@@ -25,7 +25,7 @@ from flows.orchestration.step import step
 from flows.runtime.context import current, current_run
 from flows.tasks import Packed, pack_tree
 from rootfs.elf.linkage import Closure
-from rootfs.layer.pack import Sink, pack_tar
+from rootfs.layer.pack import pack_tar
 from rootfs.recipe.dockerfile import DockerfileRecipe
 from rootfs.system.digests import canonical
 from rootfs.system.disk import disk_full
@@ -104,9 +104,7 @@ class Way:
     run_id: str
 
 
-def make_layers(
-    wanted: Inputs, place: Path, way: Way, *, memo: Path | None, tee: Sink | None = None
-) -> tuple[Packed, Ground]:
+def make_layers(wanted: Inputs, place: Path, way: Way, *, memo: Path | None) -> tuple[Packed, Ground]:
     """What the Dockerfile makes, through the chosen builder: one normalised layer, or the highest of its own.
 
     With it comes what the image is assembled on: the Dockerfile's settings, and the layers below. Without a `memo`
@@ -122,7 +120,7 @@ def make_layers(
     ground = Ground(Parent(config={"config": built.config["config"]}), Stack((), epoch))
     with ExitStack() as running:
         members = rooted(running.enter_context(tree_of(tars)), epoch)
-        return pack_tree(wanted, members, place, running, memo=memo, tee=tee, ground=ground), ground
+        return pack_tree(wanted, members, place, running, memo=memo, ground=ground), ground
 
 
 def rooted(tree: Tree, epoch: int) -> Members:

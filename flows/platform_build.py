@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows import dockerfile_build
-from flows.builders import docker, image_import
-from flows.builders.docker import Ahead
+from flows.builders import image_import
 from flows.builders.engine import Engine
-from flows.builders.lifecycle import ENGINE
 from flows.builders.select import Chosen
 from flows.config.options import Choice
 from flows.config.paths import cache_folder
@@ -25,7 +23,6 @@ from flows.runtime.memory import needed, roomy_folder
 from flows.runtime.workdir import note_image, work_folder
 from flows.tasks import Packed, assemble, check_closure, fetch, lay_parent, make_tree, pack_tree, signature
 from rootfs.layer import compress
-from rootfs.layer.pack import Sink
 from rootfs.process import emulation
 
 
@@ -53,14 +50,6 @@ class Bench:
     chosen: Chosen
     run_id: str
     undo: ExitStack
-
-    def sending(self, wanted: Inputs) -> Ahead | None:
-        """What the engine takes the layer by while it is packed; not one that is laid on others, as it would not know
-        that again.
-        """
-        if self.chosen.driver != ENGINE or wanted.parent:
-            return None
-        return self.undo.enter_context(docker.ahead(self.engine, self.run_id))
 
     def watch(self, image: Image) -> str:
         """The id that the engine will have the image by; it goes with the run unless it gets a name."""
@@ -99,20 +88,18 @@ def see_it_runs(wanted: Inputs, reached: Engine | None) -> None:
         emulation.require(wanted.recipe.name, wanted.architecture, "its smoke checks have to run")
 
 
-def make_image(
-    wanted: Inputs, place: Path, early: Ahead | None, way: dockerfile_build.Way, *, offline: bool
-) -> tuple[Image, Packed]:
+def make_image(wanted: Inputs, place: Path, way: dockerfile_build.Way, *, offline: bool) -> tuple[Image, Packed]:
     """The image, and the layer that it has of its own, in which every program finds what it needs."""
     ground = lay_parent(wanted.parent, place) if wanted.parent else None
     if make_layers := dockerfile_build.LAYER_MAKERS.get(wanted.recipe.kind):
-        packed, ground = make_layers(wanted, place, way, memo=cache_folder() / compress.FOLDER, tee=early)
+        packed, ground = make_layers(wanted, place, way, memo=cache_folder() / compress.FOLDER)
     else:
-        packed = make_layer(wanted, place, early, ground, offline=offline)
+        packed = make_layer(wanted, place, ground, offline=offline)
     check_closure(wanted, packed, offline=offline)
     return assemble(wanted, packed, place / "layout", ground), packed
 
 
-def make_layer(wanted: Inputs, place: Path, early: Sink | None, ground: Ground | None, *, offline: bool) -> Packed:
+def make_layer(wanted: Inputs, place: Path, ground: Ground | None, *, offline: bool) -> Packed:
     """From the pool to a layer, with whatever earlier builds have left that saves work."""
     cache = cache_folder()
     with ExitStack() as running:
@@ -120,4 +107,4 @@ def make_layer(wanted: Inputs, place: Path, early: Sink | None, ground: Ground |
         if (tarball := wanted.recipe.tarball) and tarball.signature:
             signature(wanted, tarball, debs, offline=offline)
         members = make_tree(wanted, debs, place, running, cache=cache, ground=ground)
-        return pack_tree(wanted, members, place, running, memo=cache / compress.FOLDER, tee=early, ground=ground)
+        return pack_tree(wanted, members, place, running, memo=cache / compress.FOLDER, ground=ground)

@@ -26,7 +26,7 @@ from flows.smoke.run import Verdict, smoke_test
 from rootfs.elf.linkage import Closure
 from rootfs.elf.machine import architectures
 from rootfs.errors import LibrariesMissing, OtherArchitecture
-from rootfs.layer.pack import Layer, Sink, pack
+from rootfs.layer.pack import Layer, pack
 from rootfs.lock.lock import native_architecture
 from rootfs.packages import pool
 from rootfs.recipe.sections import SmokeCheck
@@ -113,12 +113,11 @@ def pack_tree(
     running: ExitStack,
     *,
     memo: Path | None,
-    tee: Sink | None = None,
     ground: Ground | None = None,
 ) -> Packed:
     """Normalise, filter and pack the members, and see that the engine ended well; on layers only what is new there.
 
-    `memo` is where compressed pieces are kept, `tee` sees the tar while it is made.
+    `memo` is where compressed pieces are kept.
     """
     inventory, closure = Inventory(), Closure(parents.library_path(wanted.recipe.image, ground))
     with running:
@@ -130,7 +129,7 @@ def pack_tree(
         watched: Members = closure.watching(inventory.watching(clean))
         if ground and ground.stack.tars:
             watched = difference(running.enter_context(tree_of(ground.stack.tars)), watched)
-        layer = pack(watched, folder / "layer.tar.zst", memo=memo, tee=tee)
+        layer = pack(watched, folder / "layer.tar.zst", memo=memo)
     current().progress.note(f"{size(layer.unpacked)} to {size(layer.size)}")
     return Packed(layer, inventory.packages(), closure, inventory.distribution, epoch)
 

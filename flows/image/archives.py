@@ -48,11 +48,6 @@ def docker_archive(image: Image) -> Iterator[bytes]:
     yield from archive(*_docker_entries(image), *map(partial(_plain_entry, image), image.layers))
 
 
-def docker_archive_without_layer(image: Image) -> Iterator[bytes]:
-    """The same for an engine that has the layer: it looks for the diff id before it looks into the archive."""
-    yield from archive(*_docker_entries(image))
-
-
 def docker_archive_of_layer(image: Image) -> Iterator[bytes]:
     """The same for an engine that has the layers below."""
     yield from archive(*_docker_entries(image), _plain_entry(image, image.layer))

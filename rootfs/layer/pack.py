@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from rootfs.errors import BadTree
 from rootfs.layer.compress import Frames, squeezed
@@ -37,22 +37,14 @@ class Layer:
     unpacked: int
 
 
-class Sink(Protocol):
-    """Who wants to see a tar while it is made. One that raises is not asked again, and knows why itself."""
-
-    def write(self, data: bytearray, /) -> object:
-        """Take the bytes; they never change afterwards."""
-
-
-def pack(members: Members, path: Path, *, memo: Path | None = None, tee: Sink | None = None) -> Layer:
+def pack(members: Members, path: Path, *, memo: Path | None = None) -> Layer:
     """Write the members as a layer to `path`; nothing is left there when it fails.
 
-    `memo` is a folder of compressed pieces, shared by all who pack: the bytes are the same with it and without. Every
-    byte of the tar also goes to `tee`. Raises DiskFull, BadTree where the members contradict themselves, and whatever
-    the members' source raises.
+    `memo` is a folder of compressed pieces, shared by all who pack: the bytes are the same with it and without.
+    Raises DiskFull, BadTree where the members contradict themselves, and whatever the members' source raises.
     """
     try:
-        return _written(frames(members), path, memo, tee)
+        return _written(frames(members), path, memo)
     except tarfile.TarError as error:  # from the content of a member that comes out of a tar
         raise BadTree(f"the engine's tar cannot be read: {error}") from error
 
@@ -60,14 +52,14 @@ def pack(members: Members, path: Path, *, memo: Path | None = None, tee: Sink | 
 def pack_tar(tar: Path, path: Path, *, memo: Path | None = None) -> Layer:
     """Write a plain tar as a layer to `path`, the tar as it is; `memo` as for `pack`. Raises DiskFull."""
     with tar.open("rb") as file:
-        return _written(map(bytearray, iter(partial(file.read, FRAME), b"")), path, memo, None)
+        return _written(map(bytearray, iter(partial(file.read, FRAME), b"")), path, memo)
 
 
-def _written(pieces: Iterable[bytearray], path: Path, memo: Path | None, tee: Sink | None) -> Layer:
+def _written(pieces: Iterable[bytearray], path: Path, memo: Path | None) -> Layer:
     kept = Frames(memo) if memo else None
     tar, packed = _Hashed(), _Hashed()
     with disk_full(path.parent), _no_half_file(path), path.open("wb") as file:
-        for frame in packed.through(squeezed(_teed(tar.through(pieces), tee), kept)):
+        for frame in packed.through(squeezed(tar.through(pieces), kept)):
             file.write(frame)
     if kept:
         kept.prune()
@@ -81,25 +73,6 @@ def _no_half_file(path: Path) -> Iterator[None]:
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-
-
-def _teed(pieces: Iterable[bytearray], tee: Sink | None) -> Iterator[bytearray]:
-    """The pieces, each shown to the tee for as long as it takes them; first none, so that it gets ready meanwhile."""
-    tee = _shown(tee, bytearray())
-    for piece in pieces:
-        tee = _shown(tee, piece)
-        yield piece
-        del piece  # else it stays in memory while the next one is made
-
-
-def _shown(tee: Sink | None, piece: bytearray) -> Sink | None:
-    """The tee, as long as it takes what it is shown."""
-    try:
-        if tee:
-            tee.write(piece)
-    except Exception:  # whatever ails a bystander, the layer does not depend on it
-        return None
-    return tee
 
 
 class _Hashed:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import zstandard
 
-from flows.builders.docker import Docker, ahead
+from flows.builders.docker import Docker
 from flows.builders.engine import Engine, connect
 from flows.builders.image_import import drop, import_image
 from flows.image.oci import assemble
@@ -61,7 +61,7 @@ def seconds(tree: Path, folder: Path) -> None:
     say("size, and over one single frame", f"{packed.size} bytes, {100 * packed.size / whole - 100:+.1f} %")
 
 
-def timeline(tree: Path, folder: Path, engine: Engine, *, early: bool, memo: Path | None) -> dict[str, float]:
+def timeline(tree: Path, folder: Path, engine: Engine, memo: Path | None) -> dict[str, float]:
     """When what has ended, in seconds from the start of packing to an image in the engine."""
     ends: dict[str, float] = {}
     began = time.monotonic()
@@ -76,25 +76,22 @@ def timeline(tree: Path, folder: Path, engine: Engine, *, early: bool, memo: Pat
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    with ahead(engine, "bench") as tee:
-        used = tee if early else None
-        layer = pack(walked(), folder / "layer", tee=used, memo=memo)
-        note("compressed")
-        made = assemble(layer, ImageSettings(), name="bench", architecture="amd64", epoch=0, folder=folder / "layout")
-        image_id = import_image(made, Docker(engine, ahead=used))
-        note("imported")
+    layer = pack(walked(), folder / "layer", memo=memo)
+    note("compressed")
+    made = assemble(layer, ImageSettings(), name="bench", architecture="amd64", epoch=0, folder=folder / "layout")
+    image_id = import_image(made, Docker(engine))
+    note("imported")
     drop(engine, image_id)
     return ends
 
 
 def timelines(tree: Path, folder: Path) -> None:
     with connect() as engine:
-        for early in (False, True):
-            for memo in (None, folder / "memo"):
-                runs = [timeline(tree, folder / "one", engine, early=early, memo=memo) for _ in range(ROUNDS)]
-                middle = sorted(runs, key=lambda ends: ends["imported"])[ROUNDS // 2]
-                told = ", ".join(f"{what} {end:.2f} s" for what, end in middle.items())
-                say(f"import {'ahead' if early else 'after'}, {'frames kept' if memo else 'nothing kept'}", told)
+        for memo in (None, folder / "memo"):
+            runs = [timeline(tree, folder / "one", engine, memo) for _ in range(ROUNDS)]
+            middle = sorted(runs, key=lambda ends: ends["imported"])[ROUNDS // 2]
+            told = ", ".join(f"{what} {end:.2f} s" for what, end in middle.items())
+            say(f"packed and imported, {'frames kept' if memo else 'nothing kept'}", told)
 
 
 def large_tree(tree: Path) -> None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import io
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,18 +18,15 @@ import pytest
 
 from flows.builders import docker
 from flows.builders import engine as engines
-from flows.builders.docker import Ahead, Docker, ahead
-from flows.builders.engine import LABEL, Engine, connect
+from flows.builders.docker import Docker
+from flows.builders.engine import Engine, connect
 from flows.builders.errors import DigestMismatch, EngineLost, EngineRefused, EngineUnreachable
 from flows.builders.image_import import drop, import_image, tag
 from flows.image.errors import LayerDamaged
-from flows.image.oci import Image, assemble, blob_path
-from rootfs.errors import BadTree
-from rootfs.layer.pack import pack
+from flows.image.oci import Image, blob_path
 from rootfs.recipe.sections import ImageSettings
 from rootfs.system.digests import digest_of_bytes
-from rootfs.tree.member import Member
-from tests.support.samples import EPOCH, image_of
+from tests.support.samples import image_of
 from tests.support.services.dockerd import dockerd
 from tests.support.services.relay import relay
 
@@ -216,148 +211,6 @@ def test_an_interrupted_import_leaves_nothing(
     assert engine.inspect(engine.image_id(image)) is None
     time.sleep(2)
     assert engine.inspect(engine.image_id(image)) is None
-
-
-RUN = f"run-{uuid.uuid4()}"
-
-
-def left_of(engine: Engine) -> list[str]:
-    """The throw-away images of our run."""
-    found: list[str] = engine.client.api.images(quiet=True, all=True, filters={"label": f"{LABEL}={RUN}"})
-    return found
-
-
-def several(probe: bytes, count: int = 30) -> Iterator[Member]:
-    """A tree of several frames that no other test has: a program, and files of 1 MiB."""
-    yield Member("probe", mode=0o755, size=len(probe), content=io.BytesIO(probe))
-    for number in range(count):
-        yield Member(f"f{number:02}", size=1 << 20, content=io.BytesIO(os.urandom(1 << 20)))
-
-
-def packed(members: Iterable[Member], folder: Path, tee: Ahead | None = None) -> Image:
-    """An image of these members, in a folder that `make` cleans up after."""
-    folder.mkdir()
-    layer = pack(members, folder / "layer", tee=tee)
-    settings = ImageSettings(cmd=("/probe", "say", "hello"))
-    return assemble(layer, settings, name="sample", architecture="amd64", epoch=EPOCH, folder=folder / "layout")
-
-
-def sent_ahead(engine: Engine) -> Ahead:
-    taken = ahead(engine, RUN)
-    assert isinstance(taken, Ahead), "this machine's engine has containerd's store"
-    return taken
-
-
-def refuse(*_: object) -> Iterator[bytes]:
-    raise AssertionError("the layer was sent twice")
-
-
-def test_a_layer_that_was_sent_ahead_is_not_sent_again(
-    make: Maker, engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with sent_ahead(engine) as tee, monkeypatch.context() as patched:
-        image = packed(several(make.probe), make.folder / "one", tee)
-        [thrown_away] = left_of(engine) if tee.layer() else []
-        patched.setattr(docker, "docker_archive", refuse)
-        imported = import_image(image, Docker(engine, ahead=tee))
-        assert sum(map(len, docker.docker_archive_without_layer(image))) < 10_000
-    assert imported == image.config_digest
-    assert engine.inspect(thrown_away) is None
-    assert left_of(engine) == []
-    details = engine.inspect(imported)
-    assert details
-    assert details["RootFS"]["Layers"] == [image.layer.diff_id]
-    assert docker_cli("run", "--rm", "--network=none", imported) == "hello"
-    assert drop(engine, imported)
-    assert import_image(image, Docker(engine)) == imported  # and without, it is the same
-    assert docker_cli("run", "--rm", "--network=none", imported) == "hello"
-
-
-def test_an_engine_that_wants_the_layer_gets_it(make: Maker, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    image = packed(several(make.probe), make.folder / "one")
-    with sent_ahead(engine) as tee:
-        monkeypatch.setattr(tee, "layer", lambda: image.layer.diff_id)  # which it has never seen
-        assert import_image(image, Docker(engine, ahead=tee)) == image.config_digest
-    assert left_of(engine) == []
-
-
-def test_another_layer_than_the_one_sent_ahead(make: Maker, engine: Engine) -> None:
-    image = make()
-    with sent_ahead(engine) as tee:
-        packed(several(make.probe), make.folder / "one", tee)
-        assert import_image(image, Docker(engine, ahead=tee)) == image.config_digest
-    assert left_of(engine) == []
-
-
-@pytest.mark.parametrize("count", [0, 1, 30])
-def test_packing_that_fails_leaves_nothing_in_the_engine(
-    count: int, tmp_path: Path, probe: bytes, engine: Engine
-) -> None:
-    def broken() -> Iterator[Member]:
-        yield from several(probe, count)
-        raise BadTree("cut off")
-
-    with pytest.raises(BadTree), sent_ahead(engine) as tee:
-        packed(broken(), tmp_path / "one", tee)
-    assert left_of(engine) == []
-    time.sleep(1)
-    assert left_of(engine) == []
-    assert not (tmp_path / "one/layer").exists()
-
-
-def test_interrupted_packing_leaves_nothing_in_the_engine(tmp_path: Path, probe: bytes, engine: Engine) -> None:
-    def interrupting() -> Iterator[Member]:
-        yield from several(probe)
-        os.kill(os.getpid(), signal.SIGINT)
-        yield from several(probe)
-
-    with pytest.raises(KeyboardInterrupt), sent_ahead(engine) as tee:
-        packed(interrupting(), tmp_path / "one", tee)
-    assert left_of(engine) == []
-
-
-KILLED = """
-import os, signal, sys
-from flows.builders.base.docker import ahead
-from flows.builders.base.engine import connect
-with connect() as engine, ahead(engine, sys.argv[1]) as tee:
-    for number in range(30):
-        tee.write(bytearray(1 << 20))
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def test_a_process_that_is_killed_leaves_nothing_in_the_engine(engine: Engine) -> None:
-    assert subprocess.run([sys.executable, "-c", KILLED, RUN], check=False).returncode == -signal.SIGKILL
-    time.sleep(2)
-    assert left_of(engine) == []
-
-
-@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # the SDK's, where it cannot connect
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_packing_goes_on_when_the_engine_stops(
-    number: signal.Signals, tmp_path: Path, probe: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engines, "SILENCE", 2)
-    with dockerd() as daemon:
-        monkeypatch.setenv("DOCKER_HOST", daemon.address)
-
-        def stopping() -> Iterator[Member]:
-            yield from several(probe)
-            daemon.send(number)
-            yield from several(probe, 60)
-
-        with connect() as reached:
-            started = time.monotonic()
-            with sent_ahead(reached) as tee:
-                image = packed(stopping(), tmp_path / "one", tee)
-                assert image.layer.unpacked > 90 << 20
-                assert tee.layer() == ""
-                with pytest.raises(EngineLost):
-                    import_image(image, Docker(reached, ahead=tee))
-            assert time.monotonic() - started < 20
-    assert isinstance(tee._answer.exception(timeout=10), Exception)  # the thread has ended with the engine
-    gc.collect()  # of sockets, while their warnings are filtered
 
 
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # the SDK's, where it cannot connect

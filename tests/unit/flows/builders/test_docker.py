@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.builders.docker import Ahead, Docker, ahead
+from flows.builders.docker import Docker
 from flows.builders.engine import connect
 from flows.builders.errors import DigestMismatch, EngineLost, EngineRefused
 from flows.builders.image_import import import_image
@@ -132,34 +132,3 @@ def test_an_image_that_is_there_is_not_sent(image: Image, tmp_path: Path, monkey
     }
     with builder(tmp_path, monkeypatch, refuse, **answers) as made:
         assert import_image(image, made) == made.engine.image_id(image)
-
-
-@pytest.mark.parametrize(
-    "create",
-    [
-        saying({"status": "Importing"}, {"error": "no space left on device"}),
-        saying({"status": OTHER}, cut=True),
-        saying(),
-        lambda request: send(request, {"message": "not today"}, 500),
-        lambda request: request.connection.shutdown(socket.SHUT_RDWR),
-    ],
-    ids=["refused", "cut off", "empty", "failed", "hung up"],
-)
-def test_an_engine_that_does_not_take_a_layer_ahead_gets_it_with_the_image(
-    create: Answer, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    load = saying({"stream": f"Loaded image ID: {image.config_digest}\n"})
-    answers = {"/images/create": create}
-    with builder(tmp_path, monkeypatch, load, **answers) as made, Ahead(made.engine, "run") as tee:
-        for _ in range(50):
-            tee.write(bytearray(1 << 20))
-        assert tee.layer() == ""
-        assert import_image(image, Docker(made.engine, ahead=tee)) == image.config_digest
-
-
-def test_an_engine_with_containerds_store_gets_nothing_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = {"DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]]}
-    with builder(tmp_path, monkeypatch, saying(), **{"/info": lambda request: store}) as made:
-        assert made.engine.containerd
-        with ahead(made.engine, "run") as tee:
-            assert tee is None

@@ -13,7 +13,6 @@ import zstandard
 from flows.image.archives import (
     docker_archive,
     docker_archive_of_layer,
-    docker_archive_without_layer,
     header,
     oci_archive,
 )
@@ -38,12 +37,6 @@ def test_a_docker_archive_holds_the_plain_tar(image: Image) -> None:
     layer, config = named(image.layer.diff_id), named(image.config_digest)
     assert json.loads(found.pop("manifest.json")) == [{"Config": config, "RepoTags": None, "Layers": [layer]}]
     assert found == {layer: tar_of(FILES), config: (image.layout / config).read_bytes()}
-
-
-def test_a_docker_archive_can_do_without_the_layer(image: Image) -> None:
-    whole = members(docker_archive(image))
-    del whole[named(image.layer.diff_id)]
-    assert members(docker_archive_without_layer(image)) == whole
 
 
 def test_several_layers(tmp_path: Path) -> None:

@@ -179,42 +179,6 @@ def test_a_memo_changes_nothing(tmp_path):
     assert len(list((tmp_path / "memo").iterdir())) > 1
 
 
-class Tee:
-    """Sees a tar pass; raises at the piece of that number."""
-
-    def __init__(self, faulty=-1):
-        self.seen, self.faulty = [], faulty
-
-    def write(self, data):
-        if len(self.seen) == self.faulty:
-            raise OSError("the tee broke")
-        self.seen.append(bytes(data))
-
-
-def test_the_tee_sees_the_tar(tmp_path):
-    tee = Tee()
-    layer = pack(large(), tmp_path / "layer", tee=tee)
-    assert b"".join(tee.seen) == unpacked(layer)
-
-
-def test_the_tee_gets_ready_while_the_first_piece_is_made(tmp_path):
-    tee, before = Tee(), []
-
-    def members():
-        before.append(list(tee.seen))
-        yield from large()
-
-    pack(members(), tmp_path / "layer", tee=tee)
-    assert before == [[b""]]
-
-
-@pytest.mark.parametrize("faulty", [0, 1])
-def test_a_tee_that_fails_is_left_alone(faulty, tmp_path):
-    tee = Tee(faulty)
-    assert pack(large(), tmp_path / "layer", tee=tee) == pack(large(), tmp_path / "layer")
-    assert len(tee.seen) == faulty
-
-
 MEASURE = r"""
 import re, sys
 from pathlib import Path
