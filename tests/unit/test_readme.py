@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from flows.cli import app
-from flows.settings import Settings, load
-from rootfs.recipe import KINDS, folder_of, read
+from flows.cli.main import app
+from flows.config.settings import Settings, load
+from rootfs.recipe.kinds import KINDS
+from rootfs.recipe.recipe import read
 from tests.support.documents import (
     CODE,
     PAGES,
@@ -37,7 +38,6 @@ COMMANDS = [(block, line) for block in BLOCKS for line in block.commands]
 OTHERS = {"export", "install", "uv", "prefect", "tar"}  # programs that are not ours
 SHELF = ROOT / "recipes"
 command_line = get_command(app)
-moved = pytest.mark.skipif(not (ROOT / "rootfs/recipe").is_dir(), reason="the pages have the names of the new layout")
 
 
 def test_readme_is_short():
@@ -76,7 +76,6 @@ def test_links_lead_to_files_and_headings(page):
         assert not anchor or anchor in anchors(str(target.relative_to(ROOT))), link
 
 
-@moved
 @pytest.mark.parametrize("page", PAGES)
 def test_paths_in_the_text_exist(page):
     """A path is a code word with a slash that begins with a folder of the clone."""
@@ -87,7 +86,6 @@ def test_paths_in_the_text_exist(page):
             assert (ROOT / word).exists(), word
 
 
-@moved
 @pytest.mark.parametrize("page", ["flows/README.md", "rootfs/README.md"])
 def test_the_page_of_a_folder_names_what_is_there(page):
     """The first table has every folder, and no module that does not exist."""
@@ -130,7 +128,7 @@ def test_commands_exist(block, line):
             assert all((ROOT / "tests" / stage).is_dir() or stage == "full" for stage in stages)
         elif program.startswith(".venv/bin/"):
             assert Path(sys.executable).with_name(Path(program).name).exists()
-            if rest[:1] == ["-m"] and (ROOT / "rootfs/recipe").is_dir():
+            if rest[:1] == ["-m"]:
                 assert importlib.util.find_spec(rest[1]), rest[1]
         else:
             assert program in OTHERS, f"{block}: {program}"
@@ -234,14 +232,13 @@ def test_files_of_examples_belong_to_recipes():
     files = {block.file for block in blocks("recipes/README.md") if block.file}
     recipes = {file.removesuffix(".yaml") for file in files if file.endswith(".yaml")}
     assert {file.partition("/")[0] for file in files if "/" in file} <= recipes
-    assert folder_of(Path("app.yaml")) == Path("app")
 
 
 def test_a_mistake_is_reported_as_readme_shows(tmp_path):
     [block] = [block for block in blocks("README.md") if "validate typo" in block.text]
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes/typo.yaml").write_text("kind: debootstrap\nsiute: trixie\ninclude: curl\n")
-    program = [sys.executable, "-c", "from flows.__main__ import main; main()", "validate", "typo"]
+    program = [sys.executable, "-c", "from flows.cli.__main__ import main; main()", "validate", "typo"]
     done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert block.text.partition("\n")[2] == done.stderr
