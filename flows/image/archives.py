@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO, Protocol
 
-import zstandard
-
 from flows.image.errors import LayerDamaged
 from flows.image.oci import LAYOUT_FILE, Image, index
 from rootfs.layer.pack import Layer
+from rootfs.system.compression import CorruptStream, DecompressedStream
 from rootfs.system.platforms import platform_of
 
 CHUNK = 1 << 20
@@ -127,16 +126,16 @@ def packed(blobs: Blobs, digest: str) -> Iterator[bytes]:
 def unpacked(blobs: Blobs, digest: str, diff_id: str) -> Iterator[bytes]:
     """A layer's plain tar, in pieces. Raises LayerDamaged, at the end, where it is not the one of that diff id.
 
-    zstandard ends without an error where a stream was cut off; the hash sees that too.
+    zstd reports no error where a stream was cut off; the digest tells.
     """
     hasher = hashlib.sha256()
     with blobs.open_blob(digest) as stream:
-        reader = zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True, closefd=False)
+        reader = DecompressedStream(stream)
         try:
             while piece := reader.read(CHUNK):
                 hasher.update(piece)
                 yield piece
-        except zstandard.ZstdError as error:
+        except CorruptStream as error:
             raise LayerDamaged(digest, str(error)) from error
     if diff_id != f"sha256:{hasher.hexdigest()}":
         raise LayerDamaged(digest, f"its tar has sha256:{hasher.hexdigest()}, not {diff_id}")

@@ -10,10 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
-import zstandard
-
 from flows.config.paths import cache_folder
 from flows.image.archives import read_blob, unpacked
+from flows.image.errors import LayerDamaged
 from flows.image.oci import Parent
 from flows.publish import records
 from flows.publish.record import ParentBuild
@@ -26,6 +25,7 @@ from rootfs.recipe.base import Recipe
 from rootfs.recipe.sections import ImageSettings
 from rootfs.system import atomic_file
 from rootfs.system.cache import prune
+from rootfs.system.compression import CorruptStream, DecompressedStream
 from rootfs.tree.inventory import STATUS
 from rootfs.tree.member import from_tar
 from rootfs.tree.merge import Stack
@@ -119,8 +119,10 @@ def _read_status(store: Store, manifest_digest: str) -> bytes:
     """The file of the highest layer that has one."""
     for layer in reversed(document(store, manifest_digest)["layers"]):
         with store.open_blob(layer["digest"]) as blob:
-            tar = zstandard.ZstdDecompressor().stream_reader(blob, read_across_frames=True, closefd=False)
-            for member in from_tar(cast(IO[bytes], tar)):
-                if member.path == STATUS and member.content:
-                    return member.content.read()
+            try:
+                for member in from_tar(cast(IO[bytes], DecompressedStream(blob))):
+                    if member.path == STATUS and member.content:
+                        return member.content.read()
+            except CorruptStream as error:
+                raise LayerDamaged(layer["digest"], str(error)) from error
     raise BadTree(f"the image {manifest_digest} has no {STATUS}, so nothing can be installed on it")

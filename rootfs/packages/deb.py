@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import io
-import lzma
 import os
 import tarfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
-
-import zstandard
+from typing import IO
 
 from rootfs.errors import BadDeb
+from rootfs.system import compression
 from rootfs.system.digests import blake3_of_file
 
 MAGIC = b"!<arch>\n"
@@ -23,23 +20,8 @@ CHUNK = 1 << 16
 LONGEST = 1 << 20  # bytes of the control file that are read
 
 
-class _Decompressor(Protocol):
-    def decompress(self, data: bytes, /) -> bytes:
-        """What these bytes unpack to."""
-
-
-class _Plain:
-    def decompress(self, data: bytes, /) -> bytes:
-        return data
-
-
-DECOMPRESSORS: dict[str, Callable[[], _Decompressor]] = {
-    ".tar": _Plain,
-    ".tar.gz": lambda: zlib.decompressobj(wbits=31),
-    ".tar.xz": lzma.LZMADecompressor,
-    ".tar.zst": lambda: zstandard.ZstdDecompressor().decompressobj(),
-}
-BROKEN = (zlib.error, lzma.LZMAError, zstandard.ZstdError, tarfile.TarError, EOFError, UnicodeDecodeError)
+COMPRESSIONS = {".tar": "", ".tar.gz": "gzip", ".tar.xz": "xz", ".tar.zst": "zstd"}
+BROKEN = (*compression.BROKEN, compression.CorruptStream, tarfile.TarError, UnicodeDecodeError)
 
 
 @dataclass(frozen=True)
@@ -115,9 +97,9 @@ def _copy(part: _Part, deb: IO[bytes], out: IO[bytes]) -> None:
     """Copy one member, decompressed, behind a header that says its new size and its name without compression."""
     stem, dot, ending = part.name.partition(".")
     is_tar = stem in ("control", "data")
-    if is_tar and dot + ending not in DECOMPRESSORS:
-        raise lzma.LZMAError(f"no known compression in {part.name}")
-    decompressor = DECOMPRESSORS[dot + ending]() if is_tar else _Plain()
+    if is_tar and dot + ending not in COMPRESSIONS:
+        raise compression.CorruptStream(f"no known compression in {part.name}")
+    decompressor = compression.decompressor(COMPRESSIONS[dot + ending] if is_tar else "")
     name, start = f"{stem}.tar" if is_tar else part.name, out.tell()
     out.write(bytes(HEADER))
     left = part.size

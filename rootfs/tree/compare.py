@@ -16,10 +16,9 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, cast
 
-import zstandard
-
 from rootfs.errors import BadTree
 from rootfs.process.run import Log
+from rootfs.system.compression import CorruptStream, DecompressedStream
 from rootfs.system.digests import sha256_of_file
 from rootfs.system.text import printable
 from rootfs.tree.content_diff import Pair, look
@@ -133,8 +132,8 @@ def _opened(layer: Path) -> Iterator[IO[bytes]]:
     """A layer's tar as a stream. Raises BadTree."""
     try:
         with layer.open("rb") as file:
-            yield cast(IO[bytes], zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True))
-    except zstandard.ZstdError as error:
+            yield cast(IO[bytes], DecompressedStream(file))
+    except CorruptStream as error:
         raise BadTree(f"{layer.name} cannot be unpacked: {error}") from error
 
 

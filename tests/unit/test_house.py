@@ -21,6 +21,7 @@ LOCKS = "rootfs/system/locks.py"
 ATOMIC = "rootfs/system/atomic_file.py"
 MAKES_TAR = "rootfs/install/base_tree.py"  # a program writes the file that it renames
 DIGESTS = "rootfs/system/digests.py"
+COMPRESSION = "rootfs/system/compression.py"
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,15 @@ def digests_are_made_in_one_module(source: Source) -> Iterator[str]:
             yield f"{node.lineno}: hashes bytes; {DIGESTS} has sha256_of_bytes, digest_of_bytes and canonical_digest"
 
 
+DECOMPRESSORS = ("GzipFile", "BZ2Decompressor", "LZMADecompressor", "ZstdDecompressor", "decompressobj")
+
+
+def streams_are_decompressed_in_one_module(source: Source) -> Iterator[str]:
+    for node in source.nodes:
+        if isinstance(node, ast.Attribute) and node.attr in DECOMPRESSORS and source.path != COMPRESSION:
+            yield f"{node.lineno}: uses {ast.unparse(node)}; compressed streams are opened only through {COMPRESSION}"
+
+
 def modules_are_short(source: Source) -> Iterator[str]:
     lines = len(source.text.splitlines())
     if lines > MODULE_LINES and source.path not in CATALOGUES:
@@ -194,6 +204,7 @@ RULES: dict[Rule, list[Source]] = {
     locks_only_through_one_module: CODE,
     files_are_replaced_only_through_one_module: CODE,
     digests_are_made_in_one_module: CODE,
+    streams_are_decompressed_in_one_module: CODE,
     modules_are_short: CODE,
     functions_are_short: CODE,
     modules_say_what_they_are: CODE,
@@ -233,6 +244,7 @@ BAD: list[tuple[Rule, str, str]] = [
     (files_are_replaced_only_through_one_module, "flows/build.py", "path.with_suffix('.new').replace(path)"),
     (files_are_replaced_only_through_one_module, "flows/build.py", "path.rename(name)"),
     (digests_are_made_in_one_module, "flows/build.py", "import hashlib\nhashlib.sha256(data).hexdigest()"),
+    (streams_are_decompressed_in_one_module, "flows/build.py", "import gzip\ngzip.GzipFile(fileobj=file)"),
     (modules_are_short, "flows/build.py", lines(MODULE_LINES + 1)),
     (functions_are_short, "flows/build.py", f"def f():\n    'Says what.'\n{lines(FUNCTION_LINES + 1)}"),
     (functions_are_short, "flows/build.py", f"class A:\n  async def f(self):\n{lines(FUNCTION_LINES + 1)}"),
@@ -261,6 +273,7 @@ GOOD: list[tuple[Rule, str, str]] = [
     (files_are_replaced_only_through_one_module, ATOMIC, "import os\nos.replace('a', 'b')"),
     (files_are_replaced_only_through_one_module, "flows/build.py", "'text'.replace('a', 'b')\nmoment.replace(hour=1)"),
     (digests_are_made_in_one_module, "flows/build.py", "import hashlib\nseen = hashlib.sha256()\nseen.hexdigest()"),
+    (streams_are_decompressed_in_one_module, COMPRESSION, "import gzip\ngzip.GzipFile(fileobj=file)"),
     (modules_are_short, "flows/build.py", lines(MODULE_LINES)),
     (modules_are_short, "rootfs/errors.py", lines(MODULE_LINES + 1)),
     (functions_are_short, "flows/build.py", f"def f():\n    '''Says\n{lines(30)}'''\n{lines(FUNCTION_LINES)}"),
