@@ -12,7 +12,7 @@ from flows.builder_tasks import Builders, Held, using
 from flows.builders import dockerfile, engine_build, secrets
 from flows.builders.dockerfile import Built, Order
 from flows.builders.engine import Engine
-from flows.builders.errors import DockerfileUnfit
+from flows.builders.errors import dockerfile_unfit
 from flows.builders.lifecycle import ENGINE
 from flows.builders.select import Chosen
 from flows.image.decompress import plain
@@ -42,7 +42,7 @@ AGENT = "SSH_AUTH_SOCK"
 def collect(wanted: Inputs, recipe: DockerfileRecipe, folder: Path, epoch: int, *, afresh: bool) -> Order:
     """What a builder is handed: a copy of the recipe's folder, the parents out of the store, the site's secrets.
 
-    Raises SecretUnknown.
+    Raises MachineError.
     """
     site = current().settings
     place = empty_folder(folder / "dockerfile")
@@ -69,13 +69,13 @@ def collect(wanted: Inputs, recipe: DockerfileRecipe, folder: Path, epoch: int, 
 
 @step("dockerfile {recipe.name} ({held.taken.driver})")
 def build(recipe: DockerfileRecipe, order: Order, held: Held, engine: Engine | None, run_id: str) -> Built:
-    """What the Dockerfile makes. Raises DockerfileFailed, DockerfileOffline, DockerfileUnfit, BuilderFailed."""
+    """What the Dockerfile makes. Raises BuildError, InputError, BuilderFailed."""
     folder, log = empty_folder(order.context.with_name("built")), current_run().log
     if held.taken.driver == ENGINE:
         assert engine is not None  # noqa: S101 - it is the builder
         if recipe.layers == "kept":
             what = "an engine's own BuildKit cannot set the times in layers that are to be `kept`"
-            raise DockerfileUnfit(recipe.name, what, "Choose a builder of another driver, or `layers: one`.")
+            raise dockerfile_unfit(recipe.name, what, "Choose a builder of another driver, or `layers: one`.")
         made = engine_build.build(order, held.taken.name, engine, run_id, folder, log)
     else:
         made = dockerfile.build(order, held.taken.name, held.taken.driver, folder, log)
@@ -86,12 +86,12 @@ def build(recipe: DockerfileRecipe, order: Order, held: Held, engine: Engine | N
 
 
 def fit(image: str, made: Built) -> None:
-    """See that an image of ours can hold this. Raises DockerfileUnfit."""
+    """See that an image of ours can hold this. Raises InputError."""
     if made.config["config"].get("OnBuild"):  # the builder that it is imported through would do it
         what = "its Dockerfile has ONBUILD, which the OCI image specification does not know"
-        raise DockerfileUnfit(image, what, "Write the instructions into the Dockerfiles that build on it.")
+        raise dockerfile_unfit(image, what, "Write the instructions into the Dockerfiles that build on it.")
     if not made.layers:
-        raise DockerfileUnfit(image, "its Dockerfile makes no file at all", "COPY or ADD something.")
+        raise dockerfile_unfit(image, "its Dockerfile makes no file at all", "COPY or ADD something.")
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def keep(wanted: Inputs, order: Order, built: Built, tars: list[Path], *, memo: 
 
 
 def unpacked(order: Order, built: Built, place: Path) -> list[Path]:
-    """The plain tars of the layers. Raises SecretLeaked with the instruction that has made one, and LayerDamaged."""
+    """The plain tars of the layers. Raises BuildError with the instruction that has made one, and LayerDamaged."""
     made_by = [each.get("created_by", "") for each in built.config["history"] if not each.get("empty_layer")]
     tars = []
     for number, (layer, instruction) in enumerate(zip(built.layers, made_by, strict=True)):

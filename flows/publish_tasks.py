@@ -78,7 +78,7 @@ def record(done: Record, parts: Sequence[Part], pushed: str) -> Record:
 def published(made: Image | Index, done: Record, parts: Sequence[Part]) -> Record:
     """Publish a build: what it consists of, its record, and then its names, so that none points to what is not there.
 
-    Raises NamesBehind where the build is published, and not all names could follow.
+    Raises an error that says so where the build is published, and not all names could follow.
     """
     kept = record(done, parts, publish(made, parts))
     with told(kept):

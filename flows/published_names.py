@@ -24,12 +24,11 @@ from flows.inputs import resolve
 from flows.inputs.resolve import Meant
 from flows.orchestration.step import step
 from flows.publish import integrity, newest, records, registry
-from flows.publish.errors import NamesBehind
 from flows.publish.record import Record
 from flows.publish.registry import Registry
 from flows.runtime.context import Session, current, current_run, logger
 from flows.runtime.workdir import note_image, work_folder
-from rootfs.errors import BaseforgeError
+from rootfs.errors import BaseforgeError, error_from
 from rootfs.system.platforms import architecture_of
 
 LATEST = "latest"
@@ -154,13 +153,16 @@ def unfinished(here: Session) -> list[str]:
 
 @contextmanager
 def told(record: Record, but: tuple[type[BaseforgeError], ...] = ()) -> Iterator[None]:
-    """Add to what goes wrong in the block what is in the store all the same. Raises NamesBehind, or one of `but`."""
+    """Add to what goes wrong in the block what is in the store all the same. Raises it, or one of `but`."""
     try:
         yield
     except but:
         raise
     except BaseforgeError as problem:
-        raise NamesBehind(record.image, record.build, problem) from problem
+        behind = f"build {record.build} is in the store, but not all names of {record.image} point to it"
+        hint = f"{problem.hint} The next build of {record.image} goes on from there, and so does `baseforge gc`."
+        data = {**problem.as_dict(), "message": f"{problem.message} ({behind})", "hint": hint.lstrip()}
+        raise error_from(data) from problem
 
 
 def follow(here: Session, record: Record) -> None:

@@ -23,7 +23,7 @@ from flows.orchestration.flow import flow
 from flows.orchestration.step import step
 from flows.platform_build import see_it_runs
 from flows.publish import integrity, records, sources_bundle, verification
-from flows.publish.errors import IngredientsMissing, NotReproduced
+from flows.publish.errors import NotReproduced
 from flows.publish.record import Record
 from flows.publish.verification import Expected, Link, Verdict
 from flows.runtime.context import current, current_run, new_run, session
@@ -31,7 +31,7 @@ from flows.runtime.leftovers import clear_away
 from flows.runtime.memory import needed, roomy_folder
 from flows.runtime.workdir import work_folder
 from flows.tasks import assemble, fetch, lay_parent, make_tree, pack_tree
-from rootfs.errors import BaseforgeError
+from rootfs.errors import BaseforgeError, BuildError
 from rootfs.lock.lock import tool_versions
 from rootfs.recipe.kinds import needs_builder
 from rootfs.recipe.lineage import lineage_of
@@ -152,9 +152,12 @@ def judged(
 
 @step("recall {record.image}", network=True)
 def recall(record: Record, folder: Path) -> Inputs:
-    """What the build was made of: its recipe as it was then, and its lock. Raises IngredientsMissing."""
+    """What the build was made of: its recipe as it was then, and its lock. Raises BuildError."""
     if not record.ingredients:
-        raise IngredientsMissing(record.image, record.build)
+        raise BuildError(
+            f"the record of {record.image}@{record.build} has no ingredients: it is of a time before they were kept",
+            hint=f"`baseforge build {record.image} --force` makes a build that can be verified.",
+        )
     file = sources_bundle.unpack(current().store, record.ingredients, folder)
     engines = (name for name in ENGINES if name in record.tools)
     recipe = chosen_engine(read(file, record.image, pooled=True), Choice(engine=next(engines, None)))

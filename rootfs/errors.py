@@ -6,7 +6,8 @@ Exit statuses: 1 a build or a check failed, 2 the user's input is wrong, 3 the m
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from rootfs.mask import masked
 
@@ -31,13 +32,15 @@ class BaseforgeError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions are rebuilt from `args` when pickled (Prefect does); ours have keywords.
-        return (_rebuild, (type(self), self.message, self.where, self.hint, self.output))
+        return (_empty, (type(self), self.message), vars(self))
+
+    def as_dict(self) -> dict[str, str | int]:
+        """The error as JSON data, for `error_from`."""
+        return {**{key: getattr(self, key) for key in ("message", "where", "hint", "output")}, "status": self.status}
 
 
-def _rebuild(kind: type[BaseforgeError], message: str, where: str, hint: str, output: str) -> BaseforgeError:
-    problem = kind.__new__(kind)
-    BaseforgeError.__init__(problem, message, where=where, hint=hint, output=output)
-    return problem
+def _empty(kind: type[BaseforgeError], message: str) -> BaseforgeError:
+    return kind.__new__(kind, message)
 
 
 class BuildError(BaseforgeError):
@@ -54,6 +57,20 @@ class MachineError(BaseforgeError):
     """The machine lacks something, or something on it does not answer."""
 
     status = 3
+
+
+def error_from(data: Mapping[str, Any]) -> BaseforgeError:
+    """An error that another process has written as `as_dict`. Of its class only the exit status is known."""
+    kind = next(kind for kind in (BuildError, InputError, MachineError) if kind.status == data["status"])
+    return kind(data["message"], where=data["where"], hint=data["hint"], output=data["output"])
+
+
+class NetworkFailure(BuildError):
+    """Something on the network did not answer as it should: the only kind of error that trying again can help."""
+
+
+class ServiceUnreachable(NetworkFailure, MachineError):
+    """A server that the site has chosen does not answer, such as its store: not a build that failed."""
 
 
 class Unexpected(BuildError):
@@ -206,10 +223,6 @@ class DiskFull(BuildError):
 
 
 # Archives
-
-
-class NetworkFailure(BuildError):
-    """Something on the network did not answer as it should: the only kind of error that trying again can help."""
 
 
 class ArchiveUnreachable(NetworkFailure):

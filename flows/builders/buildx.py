@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from flows.builders.buildx_cli import buildx, plain
 from flows.builders.docker import Docker
 from flows.builders.engine import Engine
-from flows.builders.errors import BuilderFailed, BuildxFailed, DigestMismatch
+from flows.builders.errors import BuilderFailed, BuildxFailed, image_changed
 from flows.image.oci import Image, blob_path
 from rootfs.process.run import Log
 from rootfs.system.digests import digest_of_bytes
@@ -36,7 +36,7 @@ class Buildx:
     def import_image(self, image: Image) -> str:
         """Send the layout through a Dockerfile that adds nothing, compare what comes back, and load that.
 
-        Raises BuilderFailed, DigestMismatch, and what the driver `docker` raises.
+        Raises BuilderFailed, BuildError, and what the driver `docker` raises.
         """
         with TemporaryDirectory(prefix="through-", dir=image.layout.parent) as folder:
             return Docker(self.engine).import_image(self._through(image, Path(folder)))
@@ -56,7 +56,7 @@ class Buildx:
             raise BuilderFailed(self.name, self.driver, "importing", error.message) from error
         back = folder / "back"
         if (found := _digests(back)) != image.manifest_digest:
-            raise DigestMismatch(self.name, image.manifest_digest, found)
+            raise image_changed(self.name, image.manifest_digest, found)
         below = tuple(replace(layer, path=blob_path(back, layer.digest)) for layer in image.below)
         own = replace(image.layer, path=blob_path(back, image.layer.digest))
         return replace(image, layout=back, layer=own, below=below)

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from flows.builders.buildx_cli import buildx, plain, quoted
-from flows.builders.errors import BuilderFailed, BuildxFailed, DockerfileFailed, DockerfileOffline
+from flows.builders.errors import BuilderFailed, BuildxFailed
 from flows.builders.secrets import Secrets
 from flows.image.oci import Image, blob_path
-from rootfs.errors import BaseforgeError, ProgramFailed
+from rootfs.errors import BaseforgeError, BuildError, InputError, ProgramFailed
 from rootfs.process.run import Log
 
 LONGEST = 3600.0  # seconds a Dockerfile may take
@@ -79,7 +79,7 @@ class Built:
 def build(order: Order, name: str, driver: str, folder: Path, log: Log) -> Built:
     """Build through a builder with a BuildKit of its own, in an empty `folder`.
 
-    Raises DockerfileFailed, DockerfileOffline, BuilderFailed and BuildxTooOld.
+    Raises BuildError, InputError, BuilderFailed and BuildxTooOld.
     """
     parents: list[str] = []
     for number, (known_as, image) in enumerate(order.parents.items()):  # buildx splits options at commas and colons
@@ -99,7 +99,7 @@ def call(
 ) -> None:
     """Call buildx for an order; `allowed` are images that it may take although it is not online.
 
-    What goes wrong is either the Dockerfile's fault (DockerfileFailed, DockerfileOffline) or the builder's
+    What goes wrong is either the Dockerfile's fault (BuildError, InputError) or the builder's
     (BuilderFailed).
     """
     (folder / POLICY).write_text(json.dumps(_policy(allowed)))
@@ -124,8 +124,18 @@ def _explained(order: Order, reason: str, said: str, builder: tuple[str, str]) -
     line, excerpt = _place(said)
     where = f"{order.shown}:{line}:1" if line else str(order.shown)
     if denied := DENIED.search(reason):
-        return DockerfileOffline(where, denied[1], excerpt)
-    return DockerfileFailed(where, reason.rpartition(SOLVING)[2], excerpt)
+        return InputError(
+            f"{denied[1]} would be fetched, and this build has no network",
+            where=where,
+            output=excerpt,
+            hint="Name a recipe in `contexts`, or keep the file in the recipe's folder; else say `network: default`.",
+        )
+    return BuildError(
+        reason.rpartition(SOLVING)[2],
+        where=where,
+        output=excerpt,
+        hint="The build's log has all that the builder printed.",
+    )
 
 
 def _place(said: str) -> tuple[str, str]:

@@ -19,7 +19,8 @@ from docker.utils import kwargs_from_env
 from requests import RequestException
 from urllib3.exceptions import HTTPError
 
-from flows.builders.errors import ContextMissing, EngineForbidden, EngineLost, EngineRefused, EngineUnreachable
+from flows.builders.errors import EngineLost, EngineRefused, context_unusable, engine_unreachable
+from rootfs.errors import MachineError
 
 Answer = TypeVar("Answer")
 
@@ -100,7 +101,7 @@ class Engine:
 def connect() -> Engine:
     """The engine that DOCKER_HOST, DOCKER_CONTEXT or the selected docker context names, in this order, as for `docker`.
 
-    Raises EngineUnreachable, EngineForbidden and ContextMissing.
+    Raises MachineError and InputError.
     """
     arguments = _arguments()
     endpoint = str(arguments.get("base_url"))
@@ -111,8 +112,12 @@ def connect() -> Engine:
         info = client.info()
     except (*FAULTS, KeyError, ValueError) as error:  # the last two where something else than an engine answers
         if isinstance(_cause(error), PermissionError):
-            raise EngineForbidden(endpoint) from None  # the causes have the address, perhaps with a password
-        raise EngineUnreachable(endpoint, _reason(error)) from None
+            raise MachineError(
+                "this user may not use the container engine",
+                where=endpoint,
+                hint="Run with sudo, or have `sudo usermod --append --groups docker $USER` run, and log in again.",
+            ) from None  # the causes have the address, perhaps with a password
+        raise engine_unreachable(endpoint, _reason(error)) from None
     client.api.timeout = SILENCE
     return Engine(client, endpoint, version["Version"], CONTAINERD_STORE in info.get("DriverStatus", []))
 
@@ -164,16 +169,16 @@ def _arguments() -> dict[str, Any]:
     try:
         arguments = {**kwargs_from_env()}
     except DockerException as error:
-        raise EngineUnreachable(os.environ.get("DOCKER_HOST", ""), str(error)) from None
+        raise engine_unreachable(os.environ.get("DOCKER_HOST", ""), str(error)) from None
     if "base_url" in arguments:
         return arguments
     name = context_name()
     try:
         context = ContextAPI.kwargs_from_context(name)
     except Exception as error:  # the SDK raises no narrower type for a file it cannot read
-        raise ContextMissing(name, str(error)) from None
+        raise context_unusable(name, str(error)) from None
     if not context:
-        raise ContextMissing(name, "it does not exist, or has no address of an engine")
+        raise context_unusable(name, "it does not exist, or has no address of an engine")
     return {**arguments, **context}
 
 

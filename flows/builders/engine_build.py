@@ -30,7 +30,7 @@ PIECE = 1 << 20
 def build(order: Order, name: str, engine: Engine, run_id: str, folder: Path, log: Log) -> Built:
     """Build in the engine, in an empty `folder`, and leave nothing there but its cache.
 
-    Raises DockerfileFailed, DockerfileOffline, BuilderFailed, EngineLost and EngineRefused.
+    Raises BuildError, InputError, BuilderFailed, EngineLost and EngineRefused.
     """
     note = folder / "id"
     with _named(order, engine, run_id) as names:

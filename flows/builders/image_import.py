@@ -8,7 +8,7 @@ from docker.errors import APIError, ImageNotFound
 
 from flows.builders.base import Builder
 from flows.builders.engine import LABEL, Engine
-from flows.builders.errors import DigestMismatch
+from flows.builders.errors import image_changed
 from flows.image.oci import Image
 from rootfs.errors import BaseforgeError
 
@@ -16,7 +16,7 @@ from rootfs.errors import BaseforgeError
 def import_image(image: Image, builder: Builder) -> str:
     """Send the image through the builder and compare what came back; returns its id in the engine.
 
-    What came in is removed again when this fails or is interrupted, unless it was there before. Raises DigestMismatch
+    What came in is removed again when this fails or is interrupted, unless it was there before. Raises BuildError
     and what the builder raises.
     """
     engine = builder.engine
@@ -29,7 +29,7 @@ def import_image(image: Image, builder: Builder) -> str:
         raise
     if found != expected:
         discard(engine, {found, expected} - before)
-        raise DigestMismatch(builder.name, expected, found)
+        raise image_changed(builder.name, expected, found)
     return expected
 
 

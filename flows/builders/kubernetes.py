@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from flows.builders.engine import LABEL
-from flows.builders.errors import ClusterUnreachable
+from flows.builders.errors import no_cluster
 from rootfs.errors import BaseforgeError
 from rootfs.process.run import proxies, run
 from rootfs.recipe.builder import BuilderPlan
@@ -33,7 +33,7 @@ REACH = 5.0  # seconds in which a cluster accepts a connection, and as long agai
 def reach(plan: BuilderPlan) -> None:  # noqa: ARG001 - as for the other drivers
     """See that a cluster is named and answers: buildx asks one that does not four times, for 10 seconds each.
 
-    Certificates and rights are left to buildx, which says at once what is wrong with them. Raises ClusterUnreachable.
+    Certificates and rights are left to buildx, which says at once what is wrong with them. Raises ServiceUnreachable.
     """
     cluster = _cluster()
     address = urlsplit(str(cluster.get("server", "")))
@@ -46,7 +46,7 @@ def reach(plan: BuilderPlan) -> None:  # noqa: ARG001 - as for the other drivers
             if secure:
                 _any_certificate().wrap_socket(plain, server_hostname=host).close()
     except OSError as error:
-        raise ClusterUnreachable(str(cluster["server"]), error.strerror or str(error)) from error
+        raise no_cluster(str(cluster["server"]), error.strerror or str(error)) from error
 
 
 def prepared(plan: BuilderPlan, run_id: str) -> BuilderPlan:
@@ -112,14 +112,14 @@ def _cluster() -> dict[str, Any]:
     if not path.is_file() and "KUBERNETES_SERVICE_HOST" in os.environ:
         return {}
     if not path.is_file() or not path.is_absolute():
-        raise ClusterUnreachable(str(path), "no kube configuration is there; buildx wants one absolute path")
+        raise no_cluster(str(path), "no kube configuration is there; buildx wants one absolute path")
     try:
         config = YAML(typ="safe").load(path)
         named = {each["name"]: each["context"]["cluster"] for each in config["contexts"]}
         clusters = {each["name"]: each["cluster"] for each in config["clusters"]}
         return dict(clusters[named[config["current-context"]]])
     except (YAMLError, OSError, UnicodeDecodeError, LookupError, TypeError, ValueError) as error:
-        raise ClusterUnreachable(str(path), "it does not say which cluster is meant (`current-context`)") from error
+        raise no_cluster(str(path), "it does not say which cluster is meant (`current-context`)") from error
 
 
 def _any_certificate() -> ssl.SSLContext:

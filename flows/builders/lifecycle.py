@@ -11,16 +11,9 @@ from typing import Protocol
 from flows.builders import container, kubernetes, remote
 from flows.builders.buildx_cli import buildx, described
 from flows.builders.engine import context_name
-from flows.builders.errors import (
-    BuilderDiffers,
-    BuilderFailed,
-    BuilderRefused,
-    BuilderTooOld,
-    BuildxFailed,
-    OtherContext,
-)
+from flows.builders.errors import BuilderFailed, BuildxFailed, OtherContext, cannot_create
 from flows.builders.listing import Node, driver_of, known, values
-from rootfs.errors import BaseforgeError
+from rootfs.errors import BaseforgeError, InputError, MachineError
 from rootfs.process.run import Log
 from rootfs.recipe.builder import BuilderPlan
 
@@ -38,7 +31,7 @@ class Driver(Protocol):
     SPARE: float
 
     def reach(self, plan: BuilderPlan) -> None:
-        """See that what it runs on answers. Raises BuilderUnreachable in seconds."""
+        """See that what it runs on answers. Raises ServiceUnreachable in seconds."""
 
     def prepared(self, plan: BuilderPlan, run_id: str) -> BuilderPlan:
         """The plan with what the driver wants besides, and the run's id, if there is one, where it has labels."""
@@ -71,7 +64,7 @@ class Taken:
 def take(plan: BuilderPlan, driver: str, run_id: str, number: int, log: Log) -> Taken:
     """The builder as planned, not started yet; an ephemeral one is named after the run, as its `number`th.
 
-    Raises BuilderDiffers, BuilderRefused, BuilderUnreachable and BuildxMissing.
+    Raises InputError, ServiceUnreachable and BuildxMissing.
     """
     if plan.lifecycle == "existing":
         return Taken(plan.name, driver, plan)
@@ -92,7 +85,7 @@ def name_of(run_id: str, number: int) -> str:
 
 
 def existing_driver(name: str) -> str:
-    """The driver of a builder that is there. Raises UnknownBuilder, OtherContext, BuildxMissing and BuildxFailed."""
+    """The driver of a builder that is there. Raises InputError, OtherContext, BuildxMissing and BuildxFailed."""
     if name == context_name():  # an engine brings it along, and it needs no buildx
         return ENGINE
     if (driver := driver_of(name)) == ENGINE:
@@ -106,7 +99,13 @@ def _persistent(plan: BuilderPlan, log: Log) -> Taken:
     if there is None:
         _create(plan.name, plan, log)
     elif there.driver != plan.driver or any(_differs(node, plan) for node in there.nodes):
-        raise BuilderDiffers(plan.name)
+        raise InputError(
+            "it is there, with another driver, address or other options than are asked for",
+            where=f"builder {plan.name}",
+            hint=(
+                f"After `baseforge builder rm {plan.name}` a build makes it anew; `baseforge builder inspect` shows it."
+            ),
+        )
     return Taken(plan.name, plan.driver, plan)
 
 
@@ -119,13 +118,13 @@ def _create(name: str, plan: BuilderPlan, log: Log) -> None:
     try:
         buildx("create", "--name", name, *described(plan), log=log)
     except BuildxFailed as error:
-        raise BuilderRefused(name, plan.driver, error.message) from error
+        raise cannot_create(name, plan.driver, error.message) from error
 
 
 def start(taken: Taken, log: Log) -> str:
     """Start it where it is not running, and see that its BuildKit is new enough; returns the version.
 
-    Raises BuilderFailed, also when it is not up in the plan's time, BuilderUnreachable and BuilderTooOld.
+    Raises BuilderFailed, also when it is not up in the plan's time, ServiceUnreachable and MachineError.
     """
     if taken.driver == ENGINE:
         return ""
@@ -147,7 +146,11 @@ def _new_enough(taken: Taken, version: str) -> None:
     """One built without its version, as some distributions do, calls itself v0.0.0+unknown: no reason to refuse it."""
     numbers = re.match(r"v?(\d+)\.(\d+)", version)
     if numbers and (0, 0) < (int(numbers[1]), int(numbers[2])) < OLDEST:
-        raise BuilderTooOld(taken.name, taken.driver, version, ".".join(map(str, OLDEST)))
+        raise MachineError(
+            f"its BuildKit is {version}; {'.'.join(map(str, OLDEST))} is the oldest that will do",
+            where=f"builder {taken.name} ({taken.driver})",
+            hint="Give it a newer image (driver option `image`), or update the daemon.",
+        )
 
 
 def fresh(taken: Taken) -> BuilderPlan | None:

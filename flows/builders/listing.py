@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel, to_pascal
 
 from flows.builders.buildx_cli import buildx
-from flows.builders.errors import BuildxTooOld, UnknownBuilder
+from flows.builders.errors import BuildxTooOld, unknown_builder
 
 SLOWEST = 30.0  # seconds: buildx itself gives every builder 20 to answer
 # No builder is asked at all, and what buildx has in its own files is told all the same. A time that is short, but not
@@ -128,14 +128,14 @@ def _listed(json: str, platforms: list[str]) -> Listed:
 
 
 def find(name: str) -> Listed:
-    """The builder of this name. Raises UnknownBuilder with the nearest name, BuildxMissing and BuildxFailed."""
+    """The builder of this name. Raises InputError with the nearest name, BuildxMissing and BuildxFailed."""
     return pick(name, {builder.name: builder for builder in listed()})
 
 
 def pick(name: str, there: Mapping[str, Listed]) -> Listed:
-    """The one of this name. Raises UnknownBuilder with the nearest name."""
+    """The one of this name. Raises InputError with the nearest name."""
     if name not in there:
-        raise UnknownBuilder(name, there)
+        raise unknown_builder(name, there)
     return there[name]
 
 

@@ -16,15 +16,14 @@ from flows.builders.engine import connect, context_name
 from flows.builders.errors import (
     BuilderFailing,
     BuilderNotStarted,
-    BuilderRefused,
     BuildxFailed,
-    EngineItself,
-    InvalidBuilder,
     OtherContext,
+    cannot_create,
+    invalid_builder,
 )
 from flows.builders.lifecycle import DRIVERS
 from flows.builders.listing import RUNNING, Listed, fault_of, find, known, listed, pick
-from rootfs.errors import nearest
+from rootfs.errors import InputError, nearest
 from rootfs.process.run import Log
 from rootfs.recipe.builder import BuilderPlan, Driver
 
@@ -36,15 +35,15 @@ FILES = ("cacert", "cert", "key")  # options that name files, of the driver `rem
 def planned(
     driver: str, endpoint: str, options: Sequence[str], config: Path | None, flags: str, platforms: Sequence[str]
 ) -> BuilderPlan:
-    """What the command line says, checked. Raises InvalidBuilder."""
+    """What the command line says, checked. Raises InputError."""
     if driver == "docker":
-        raise InvalidBuilder(
+        raise invalid_builder(
             "builders of the driver 'docker' are not created: each engine makes its own",
             "`docker context create` makes an engine known, and so its builder.",
         )
     if driver not in get_args(Driver):
         known_ones = ", ".join(get_args(Driver))
-        raise InvalidBuilder(
+        raise invalid_builder(
             f"there is no driver {driver!r}", nearest(driver, get_args(Driver)) or f"Use {known_ones}."
         )
     said = {
@@ -59,19 +58,19 @@ def planned(
     try:
         return BuilderPlan.model_validate(said)
     except ValidationError as error:
-        raise InvalidBuilder(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+        raise invalid_builder(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
 
 
 def _option(said: str) -> tuple[str, str]:
     key, equals, value = said.partition("=")
     if not key or not equals:
-        raise InvalidBuilder(f"{said!r} is not an option of a driver: write NAME=VALUE")
+        raise invalid_builder(f"{said!r} is not an option of a driver: write NAME=VALUE")
     return key, str(_file(Path(value), f"the file of {key}")) if key in FILES else value
 
 
 def _file(path: Path, what: str) -> Path:
     if not path.is_file():
-        raise InvalidBuilder(f"{what} is not there: {path}", "Name a file that can be read.")
+        raise invalid_builder(f"{what} is not there: {path}", "Name a file that can be read.")
     return path.absolute()  # buildx refuses relative ones
 
 
@@ -79,31 +78,31 @@ def _words(flags: str) -> list[str]:
     try:
         return shlex.split(flags)
     except ValueError as error:
-        raise InvalidBuilder(f"the flags cannot be read: {error}") from None
+        raise invalid_builder(f"the flags cannot be read: {error}") from None
 
 
 def create(name: str, plan: BuilderPlan, *, node: str = "") -> str:
     """Create a builder, without starting it, and return its name; buildx finds one where none is given.
 
-    Raises InvalidBuilder, BuilderRefused, and where there is no engine or no cluster what these raise.
+    Raises InputError, and where there is no engine or no cluster what these raise.
     """
     if name in known():
-        raise InvalidBuilder(f"there is a builder {name!r} already", "Take another name, or `--append` a node to it.")
+        raise invalid_builder(f"there is a builder {name!r} already", "Take another name, or `--append` a node to it.")
     _reach(plan)
     return _create(name or "without a name", plan, *_named(name, node))
 
 
 def append(name: str, plan: BuilderPlan, *, node: str = "") -> str:
-    """Give a builder one more node. Raises UnknownBuilder, EngineItself, InvalidBuilder and what `create` raises.
+    """Give a builder one more node. Raises InputError and what `create` raises.
 
     buildx undoes an append that fails badly: the other nodes then lack their platforms, flags and files (its
     `Node.Copy` copies into empty slices). So a builder of that one node is tried first, and forgotten.
     """
     builder = _existing(name, "given nodes")
     if builder.driver != plan.driver:
-        raise InvalidBuilder(f"{name!r} is a builder of the driver {builder.driver!r}, not {plan.driver!r}")
+        raise invalid_builder(f"{name!r} is a builder of the driver {builder.driver!r}, not {plan.driver!r}")
     if node in {each.name for each in builder.nodes}:
-        raise InvalidBuilder(f"{name!r} has a node {node!r} already", "Take another name for it.")
+        raise invalid_builder(f"{name!r} has a node {node!r} already", "Take another name for it.")
     _reach(plan)
     trial = f"trial-{secrets.token_hex(8)}"
     _create(name, plan, *_named(trial))
@@ -120,7 +119,7 @@ def _create(name: str, plan: BuilderPlan, *words: str) -> str:
         return buildx("create", *words, *described(plan)).strip()
     except BuildxFailed as error:
         reason = re.sub(r"^failed to initialize builder \S+ \(\S+\): ", "", error.message)
-        raise BuilderRefused(name, plan.driver, reason) from error
+        raise cannot_create(name, plan.driver, reason) from error
 
 
 def _reach(plan: BuilderPlan) -> None:
@@ -133,7 +132,7 @@ def _reach(plan: BuilderPlan) -> None:
 
 
 def boot(name: str, log: Log) -> Listed:
-    """Start each node that does not run. Raises UnknownBuilder and BuilderNotStarted."""
+    """Start each node that does not run. Raises InputError and BuilderNotStarted."""
     _existing(name, "", engine=True)
     hint = f"`baseforge builder inspect {name}` shows how it was created."
     try:
@@ -161,7 +160,7 @@ def use(name: str, *, default: bool = False, everywhere: bool = False) -> None:
     """Select a builder for the docker context in force.
 
     With `default` it is selected again whenever that context is, with `everywhere` it stays so under any context.
-    Raises UnknownBuilder, OtherContext, BuildxMissing and BuildxFailed.
+    Raises InputError, OtherContext, BuildxMissing and BuildxFailed.
     """
     if _existing(name, "", engine=True).is_engine and name != context_name():
         raise OtherContext(name)
@@ -174,14 +173,17 @@ def stop(name: str) -> None:
 
 
 def check(names: Sequence[str], doing: str) -> list[Listed]:
-    """The builders of these names. Raises UnknownBuilder and EngineItself before anything is done to any of them."""
+    """The builders of these names. Raises InputError before anything is done to any of them."""
     return [_existing(name, doing) for name in names]
 
 
 def _existing(name: str, doing: str, *, engine: bool = False) -> Listed:
     builder = pick(name, known())
     if builder.is_engine and not engine:
-        raise EngineItself(name, doing)
+        raise InputError(
+            f"the builder {name!r} is the engine of a docker context itself: it cannot be {doing}",
+            hint="Its context brings it along and takes it away: see `docker context ls`.",
+        )
     return builder
 
 

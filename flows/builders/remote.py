@@ -6,7 +6,7 @@ import socket
 import ssl
 from urllib.parse import urlsplit
 
-from flows.builders.errors import BuilderUnreachable
+from rootfs.errors import ServiceUnreachable
 from rootfs.recipe.builder import BuilderPlan
 
 PORT = 1234  # BuildKit's, as in its own examples
@@ -22,7 +22,7 @@ SPARE = 0.0  # buildx has no limit of its own
 def reach(plan: BuilderPlan) -> None:
     """See that the daemon answers and that both sides accept each other: buildx would only say that its time was up.
 
-    Raises BuilderUnreachable with the reason.
+    Raises ServiceUnreachable with the reason.
     """
     address = urlsplit(plan.endpoint)
     if address.scheme != "tcp":
@@ -35,7 +35,11 @@ def reach(plan: BuilderPlan) -> None:
             if way.recv(FRAME)[3:4] != SETTINGS:
                 raise ConnectionError("it does not speak HTTP/2" + ("" if secure else ", or only with TLS"))
     except OSError as error:
-        raise BuilderUnreachable(plan.endpoint, _reason(error)) from error
+        raise ServiceUnreachable(
+            f"the builder does not answer as it should: {_reason(error)}",
+            where=plan.endpoint,
+            hint="Check the address, that buildkitd runs there, and the certificates: authority, dates, host name.",
+        ) from error
 
 
 def prepared(plan: BuilderPlan, run_id: str) -> BuilderPlan:  # noqa: ARG001 - as for the other drivers

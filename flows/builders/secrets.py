@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flows.builders.errors import SecretLeaked, SecretUnknown
+from flows.builders.errors import secret_missing
+from rootfs.errors import BuildError
 from rootfs.process.run import Log
 
 SHORTEST = 8  # bytes: what is shorter is found everywhere by chance
@@ -33,29 +34,32 @@ class Secrets:
         return lambda line: log(self.masked(line))
 
     def watched(self, pieces: Iterable[bytes], place: str) -> Iterator[bytes]:
-        """The pieces; the end of each is looked at again with the next. Raises SecretLeaked, which names the place."""
+        """The pieces; the end of each is looked at again with the next. Raises BuildError, which names the place."""
         longest, before = max(map(len, self.values.values()), default=0), b""
         for piece in pieces:
             seen = before + piece if longest else b""
             for name, value in self.values.items():
                 if value in seen:
-                    raise SecretLeaked(self.image, name, place)
+                    raise BuildError(
+                        f"{self.image}: the secret {name!r} is in {place}",
+                        hint="Use it only in the RUN that mounts it, and write it nowhere. Then replace the secret.",
+                    )
             before = seen[-longest:]
             yield piece
 
 
 def lent(image: str, wanted: Iterable[str], site: Mapping[str, Path]) -> Secrets:
-    """The secrets that a recipe wants, out of the site's files. Raises SecretUnknown."""
+    """The secrets that a recipe wants, out of the site's files. Raises MachineError."""
     files = {name: site_file(image, "secrets", name, site) for name in wanted}
     return Secrets(image, files, {name: _value(image, name, path) for name, path in files.items()})
 
 
 def site_file(image: str, setting: str, name: str, site: Mapping[str, Path]) -> Path:
-    """Where the site has this. Raises SecretUnknown."""
+    """Where the site has this. Raises MachineError."""
     if name not in site:
-        raise SecretUnknown(image, setting, name, "the site names none")
+        raise secret_missing(image, setting, name, "the site names none")
     if not site[name].exists():
-        raise SecretUnknown(image, setting, name, f"there is no {site[name]}")
+        raise secret_missing(image, setting, name, f"there is no {site[name]}")
     return site[name].absolute()
 
 
@@ -63,7 +67,7 @@ def _value(image: str, name: str, path: Path) -> bytes:
     try:
         value = path.read_bytes().strip()
     except OSError as error:
-        raise SecretUnknown(image, "secrets", name, f"{path} cannot be read: {error.strerror}") from error
+        raise secret_missing(image, "secrets", name, f"{path} cannot be read: {error.strerror}") from error
     if len(value) < SHORTEST:
-        raise SecretUnknown(image, "secrets", name, f"{path} has fewer than {SHORTEST} bytes, too few to look for")
+        raise secret_missing(image, "secrets", name, f"{path} has fewer than {SHORTEST} bytes, too few to look for")
     return value

@@ -36,7 +36,7 @@ def choose(option: str, recipe: BuilderPlan | None, settings: Settings) -> Chose
     """The first that is said counts: `--builder`, BUILDX_BUILDER, the recipe, the site's setting, the selected builder.
 
     Else it is the engine itself. As for `docker buildx build`, and other than for `docker build`, a selected builder
-    counts. A name means one of the site's `builders`, else one that buildx knows. Raises UnknownBuilder, OtherContext,
+    counts. A name means one of the site's `builders`, else one that buildx knows. Raises InputError, OtherContext,
     BuildxMissing and BuildxFailed.
     """
     said = [

@@ -10,7 +10,7 @@ from pydantic.alias_generators import to_pascal
 
 from flows.builders.buildx_cli import buildx
 from flows.builders.engine import context_name
-from flows.builders.errors import BuilderAsleep, BuildxFailed, InvalidBuilder, OtherContext
+from flows.builders.errors import BuilderAsleep, BuildxFailed, OtherContext, invalid_builder
 from flows.builders.listing import RUNNING, Listed, find, listed, meant
 from rootfs.errors import nearest
 
@@ -89,7 +89,7 @@ def parsed(size: str) -> int:
 def usage(name: str = "") -> list[Usage]:
     """Of every builder; one that cannot say is there with its reason. Of one alone where it is named.
 
-    Raises UnknownBuilder, BuilderAsleep, OtherContext, BuildxMissing and BuildxFailed.
+    Raises InputError, BuilderAsleep, OtherContext, BuildxMissing and BuildxFailed.
     """
     if name:
         return [_of(_awake(find(name)))]
@@ -123,7 +123,7 @@ def prune(name: str = "", *, filters: Sequence[str] = (), keep: str = "", everyt
     """Clear a builder's cache, of the one meant where none is named; what was cleared comes back.
 
     `keep` is how much may stay, with a unit; `everything` clears also what BuildKit keeps for itself.
-    Raises InvalidBuilder, and what `usage` raises for one builder.
+    Raises InputError, and what `usage` raises for one builder.
     """
     words = [word for each in filters for word in ("--filter", _filter(each))]
     if keep:
@@ -152,7 +152,7 @@ def cleared(lines: Iterable[str]) -> Iterable[Cached]:
 
 def _size(said: str) -> str:
     if not SIZE.fullmatch(said):
-        raise InvalidBuilder(f"{said!r} is not a size", "Write a number and a unit, as 500MB or 20GB.")
+        raise invalid_builder(f"{said!r} is not a size", "Write a number and a unit, as 500MB or 20GB.")
     return said
 
 
@@ -161,7 +161,7 @@ def _filter(said: str) -> str:
     key = key.rstrip("!~")
     if not equals or key not in FILTERS:
         hint = nearest(key, FILTERS) or f"Known here: {', '.join(FILTERS)}."
-        raise InvalidBuilder(f"{said!r} is not a filter: write NAME=VALUE", hint)
+        raise invalid_builder(f"{said!r} is not a filter: write NAME=VALUE", hint)
     if key in ("until", "unused-for") and not AGE.fullmatch(value):
-        raise InvalidBuilder(f"{value!r} is not a time", "Write it in hours, minutes and seconds, as 24h or 1h30m.")
+        raise invalid_builder(f"{value!r} is not a time", "Write it in hours, minutes and seconds, as 24h or 1h30m.")
     return said

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from flows.builders.errors import BuilderFailing, BuildxFailed, InvalidBuilder
+from flows.builders.errors import BuilderFailing, BuildxFailed, invalid_builder
 from flows.cli import builder_output, output
 from rootfs.errors import BuildError
 from rootfs.mask import masked_values
@@ -166,7 +166,9 @@ def rm(
     from flows.builders import manage
 
     if bool(names) == all_inactive:
-        raise InvalidBuilder("say which builders are to be removed", "Give their names, or --all-inactive and no name.")
+        raise invalid_builder(
+            "say which builders are to be removed", "Give their names, or --all-inactive and no name."
+        )
     wanted = [builder.name for builder in manage.check(names, "removed")] if names else manage.inactive(failing=force)
 
     def remove(name: str) -> None:

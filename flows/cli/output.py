@@ -14,7 +14,7 @@ import typer
 from flows.cli.builder_output import Table, say, show
 from flows.config.settings import Settings, origins
 from flows.publish import records as publication
-from flows.publish.errors import BuildMissing
+from flows.publish.errors import no_build
 from flows.publish.newest import Newest
 from flows.publish.record import Record
 from flows.runtime.context import newest_log
@@ -180,7 +180,7 @@ def log(store: Store, reference: str) -> None:
         return
     record = publication.build_of(store, reference)
     if not record.log:
-        raise BuildMissing(image, build)
+        raise no_build(image, build)
     with store.open_blob(record.log) as stream:
         say(stream.read().decode(errors="replace"), end="")
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from flows.config.settings import Settings, load
 from flows.publish import records
-from flows.publish.errors import ImageMissing
+from flows.publish.errors import no_image
 from flows.runtime.context import store_of
 from rootfs.recipe.recipe import read_all
 
@@ -16,13 +16,13 @@ from rootfs.recipe.recipe import read_all
 def figures(settings: Settings) -> dict[str, dict[str, object]]:
     """Packages, compressed bytes, and the date of the archive's state, by image.
 
-    Raises ImageMissing for a recipe that was not built.
+    Raises InputError for a recipe that was not built.
     """
     store, found = store_of(settings), {}
     for recipe in read_all(settings.recipes):
         record = records.latest(store, recipe.name)
         if record is None:
-            raise ImageMissing(recipe.name, f"Build it: ./baseforge build {recipe.name}")
+            raise no_image(recipe.name, f"Build it: ./baseforge build {recipe.name}")
         date = f"{datetime.fromtimestamp(record.own.lock.epoch, UTC):%Y-%m-%d}" if record.own.lock.releases else ""
         found[recipe.name] = {"packages": record.packages, "size": record.own.size, "date": date}
     return found

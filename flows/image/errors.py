@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rootfs.errors import BuildError, InputError
+from rootfs.errors import BuildError
 
 
 class LayerDamaged(BuildError):
@@ -10,14 +10,3 @@ class LayerDamaged(BuildError):
 
     def __init__(self, digest: str, reason: str) -> None:
         super().__init__(f"layer {digest} is damaged: {reason}", hint="Build again; if it stays so, check the disk.")
-
-
-class UnknownFormat(InputError):
-    """The ending of a file's name says nothing about what to export."""
-
-    def __init__(self, path: object) -> None:
-        super().__init__(
-            "the file's ending does not say what to export",
-            where=str(path),
-            hint="Use .tar.zst (root filesystem, compressed), .tar (plain) or .oci.tar (image, for `docker load`).",
-        )

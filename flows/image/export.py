@@ -25,10 +25,9 @@ from flows.image.archives import (
     read_blob,
     unpacked,
 )
-from flows.image.errors import UnknownFormat
 from flows.image.index import outer_index
 from flows.image.oci import LAYOUT_FILE, index
-from rootfs.errors import ExportRefused
+from rootfs.errors import ExportRefused, InputError
 from rootfs.layer.compress import squeezed
 from rootfs.system.atomic_file import atomic_file
 from rootfs.system.disk import disk_full
@@ -79,7 +78,7 @@ def export(blobs: Blobs, manifest_digest: str, destination: Path, *, reference: 
 
     The ending decides: `.tar.zst` the layer as it is kept, or what several are together, `.tar` the same unpacked,
     `.oci.tar` the image, which loads under the name `reference` (`NAME:TAG`); with the digest of an `index` that it is
-    in, all images of that, of which engines that know no index load this one. Raises UnknownFormat, ExportRefused,
+    in, all images of that, of which engines that know no index load this one. Raises InputError, ExportRefused,
     DiskFull, LayerDamaged and what `open_blob` raises.
     """
     write = _writer(destination)
@@ -94,7 +93,11 @@ def _writer(destination: Path) -> Callable[[_Parts, BinaryIO], None]:
     for ending, writer in ((".oci.tar", _write_image), (".tar.zst", _write_packed), (".tar", _write_tar)):
         if destination.name.endswith(ending):
             return writer
-    raise UnknownFormat(destination)
+    raise InputError(
+        "the file's ending does not say what to export",
+        where=str(destination),
+        hint="Use .tar.zst (root filesystem, compressed), .tar (plain) or .oci.tar (image, for `docker load`).",
+    )
 
 
 @contextlib.contextmanager

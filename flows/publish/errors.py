@@ -28,47 +28,27 @@ class RecordNewer(RecordDamaged):
         )
 
 
-class ImageMissing(InputError):
+def no_image(image: str, hint: str) -> InputError:
     """The store has no such image."""
-
-    def __init__(self, image: str, hint: str) -> None:
-        super().__init__(f"the store has no image {image!r}", hint=hint or "`baseforge list` shows what it has.")
+    return InputError(f"the store has no image {image!r}", hint=hint or "`baseforge list` shows what it has.")
 
 
-class BuildMissing(InputError):
+def no_build(image: str, build: str) -> InputError:
     """The image has no such build."""
-
-    def __init__(self, image: str, build: str) -> None:
-        super().__init__(f"{image} has no build {build!r}", hint=f"`baseforge show {image}` shows its newest.")
+    return InputError(f"{image} has no build {build!r}", hint=f"`baseforge show {image}` shows its newest.")
 
 
-class IngredientsDamaged(BuildError):
+def damaged_sources(digest: str, reason: str) -> BuildError:
     """What a record says its build was made of is not a recipe with its files."""
-
-    def __init__(self, digest: str, reason: str) -> None:
-        super().__init__(
-            f"blob {digest} holds no recipe: {reason}", hint="Look whether the record was changed by hand."
-        )
+    return BuildError(f"blob {digest} holds no recipe: {reason}", hint="Look whether the record was changed by hand.")
 
 
-class IngredientsMissing(BuildError):
-    """A record does not say which recipe its build was made of."""
-
-    def __init__(self, image: str, build: str) -> None:
-        super().__init__(
-            f"the record of {image}@{build} has no ingredients: it is of a time before they were kept",
-            hint=f"`baseforge build {image} --force` makes a build that can be verified.",
-        )
-
-
-class InvalidDigest(InputError):
+def not_a_digest(text: str, of: str = "") -> InputError:
     """What was given as a digest is none."""
-
-    def __init__(self, text: str, of: str = "") -> None:
-        super().__init__(
-            f"{text!r} is not {f'the digest {of}' if of else 'a digest'}",
-            hint="A digest is sha256: and 64 hexadecimal digits.",
-        )
+    return InputError(
+        f"{text!r} is not {f'the digest {of}' if of else 'a digest'}",
+        hint="A digest is sha256: and 64 hexadecimal digits.",
+    )
 
 
 class NotReproduced(BuildError):
@@ -82,38 +62,14 @@ class NotReproduced(BuildError):
         self.verdict = verdict
 
 
-class RegistryUnreachable(NetworkFailure):
+def registry_unreachable(registry: str, reason: str, output: str = "") -> NetworkFailure:
     """The registry does not answer, or breaks off."""
-
-    def __init__(self, registry: str, reason: str, output: str = "") -> None:
-        super().__init__(
-            f"the registry does not answer: {reason}",
-            where=registry,
-            hint="Check `registry` in baseforge.toml, the network and the proxy settings.",
-            output=output,
-        )
-
-
-class InvalidRegistry(InputError):
-    """The registry's address, or a tag, is not one."""
-
-    def __init__(self, reference: str) -> None:
-        super().__init__(
-            "this is not a name that a registry can have",
-            where=reference,
-            hint="`registry` in baseforge.toml is HOST[:PORT][/PREFIX], in lower case and without https://.",
-        )
-
-
-class RegistrySpeaksHttp(InputError):
-    """The registry speaks plain http, which only a setting allows."""
-
-    def __init__(self, registry: str) -> None:
-        super().__init__(
-            "the registry speaks plain http",
-            where=registry,
-            hint="If that is meant to be so, set `registry_insecure = true` in baseforge.toml.",
-        )
+    return NetworkFailure(
+        f"the registry does not answer: {reason}",
+        where=registry,
+        hint="Check `registry` in baseforge.toml, the network and the proxy settings.",
+        output=output,
+    )
 
 
 class RegistryDenied(BuildError):
@@ -136,27 +92,3 @@ class RegistryFailed(BuildError):
 
 class RegistryAbsent(RegistryFailed):
     """The registry does not have what was asked for."""
-
-
-class RegistryChanged(BuildError):
-    """The registry has something else than was pushed."""
-
-    def __init__(self, reference: str, expected: str, found: str) -> None:
-        super().__init__(
-            f"the registry has another image: {expected} went in, {found} is there",
-            where=reference,
-            hint="Somebody else pushes to this name, or the registry rewrites images: neither can be trusted.",
-        )
-
-
-class NamesBehind(BuildError):
-    """A build is in the store, and something that should follow it, in the registry or the engine, could not."""
-
-    def __init__(self, image: str, build: str, problem: BaseforgeError) -> None:
-        super().__init__(
-            f"{problem.message} (build {build} is in the store, but not all names of {image} point to it)",
-            where=problem.where,
-            hint=f"{problem.hint} The next build of {image} goes on from there, and so does `baseforge gc`.".lstrip(),
-            output=problem.output,
-        )
-        self.status = problem.status

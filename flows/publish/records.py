@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from flows.image.index import Index
 from flows.image.oci import Image, blob_path
 from flows.publish import documents, integrity, newest
-from flows.publish.errors import BuildMissing, ImageMissing, RecordDamaged, RecordNewer
+from flows.publish.errors import RecordDamaged, RecordNewer, no_build, no_image
 from flows.publish.record import FORMAT, Format, Part, Record, key_of
 from flows.store.base import Store
 from flows.store.errors import Conflict, InvalidKey
@@ -124,22 +124,22 @@ def next_number(store: Store, image: str) -> int:
 def build_of(store: Store, reference: str) -> Record:
     """The build that `IMAGE` (its newest) or `IMAGE@BUILD` (the start of its id is enough) means.
 
-    Raises ImageMissing with the nearest name, BuildMissing, RecordDamaged.
+    Raises InputError with the nearest name, InputError, RecordDamaged.
     """
     image, _, build = reference.partition("@")
     if not is_part(image):
-        raise ImageMissing(image, nearest(image, images(store)))
+        raise no_image(image, nearest(image, images(store)))
     if not build:
         if record := newest_build(store, image):
             return record
-        raise ImageMissing(image, nearest(image, images(store)))
+        raise no_image(image, nearest(image, images(store)))
     keys = _builds(store, image)
     if not keys:
-        raise ImageMissing(image, nearest(image, images(store)))
+        raise no_image(image, nearest(image, images(store)))
     matching = [key for key in keys if key.rsplit("/", 1)[1].startswith(build)]
     record = _read(store, matching[-1]) if matching else None
     if record is None:
-        raise BuildMissing(image, build)
+        raise no_build(image, build)
     return record
 
 

@@ -11,16 +11,8 @@ from dataclasses import dataclass
 
 from flows.image.index import Index
 from flows.image.oci import Image
-from flows.publish.errors import (
-    InvalidRegistry,
-    RegistryAbsent,
-    RegistryChanged,
-    RegistryDenied,
-    RegistryFailed,
-    RegistrySpeaksHttp,
-    RegistryUnreachable,
-)
-from rootfs.errors import BaseforgeError, ProgramFailed, ProgramTimedOut
+from flows.publish.errors import RegistryAbsent, RegistryDenied, RegistryFailed, registry_unreachable
+from rootfs.errors import BaseforgeError, BuildError, InputError, ProgramFailed, ProgramTimedOut
 from rootfs.process.run import Log, proxies, run
 from rootfs.system.digests import digest_of_bytes
 
@@ -79,8 +71,8 @@ class Registry:
 def push(image: Image | Index, registry: Registry, *, log: Log | None = None) -> str:
     """Push the image by its digest, look whether that is what is there, and return its name with the digest.
 
-    Raises RegistryUnreachable (trying again can help), InvalidRegistry, RegistrySpeaksHttp, RegistryDenied,
-    RegistryChanged and RegistryFailed.
+    Raises NetworkFailure (trying again can help), InputError, RegistryDenied,
+    BuildError and RegistryFailed.
     """
     reference = f"{registry.repository(image.name)}@{image.manifest_digest}"
     _copy(f"oci:{image.layout}", reference, registry, PUSH_TIME, log)
@@ -119,9 +111,13 @@ def _copy(source: str, target: str, registry: Registry, timeout: float, log: Log
 
 
 def _check(reference: str, digest: str, registry: Registry) -> None:
-    """Raises RegistryChanged unless the registry's manifest has the digest."""
+    """Raises BuildError unless the registry's manifest has the digest."""
     if (found := digest_of_bytes(_manifest(reference, registry).encode())) != digest:
-        raise RegistryChanged(reference, digest, found)
+        raise BuildError(
+            f"the registry has another image: {digest} went in, {found} is there",
+            where=reference,
+            hint="Somebody else pushes to this name, or the registry rewrites images: neither can be trusted.",
+        )
 
 
 def _manifest(reference: str, registry: Registry) -> str:
@@ -139,7 +135,7 @@ def _skopeo(words: Sequence[str], reference: str, timeout: float, log: Log | Non
     try:
         return run(["skopeo", "--insecure-policy", *words], env=env, timeout=timeout, log=log).stdout
     except ProgramTimedOut as error:
-        raise RegistryUnreachable(reference, f"no end within {timeout:g} s") from error
+        raise registry_unreachable(reference, f"no end within {timeout:g} s") from error
     except ProgramFailed as error:
         raise _failure(reference, error.output) from error
 
@@ -148,14 +144,22 @@ def _failure(reference: str, output: str) -> BaseforgeError:
     """skopeo's words as an error of ours."""
     said = output.lower()
     if any(words in said for words in INVALID):
-        return InvalidRegistry(reference)
+        return InputError(
+            "this is not a name that a registry can have",
+            where=reference,
+            hint="`registry` in baseforge.toml is HOST[:PORT][/PREFIX], in lower case and without https://.",
+        )
     if any(words in said for words in ABSENT):
         return RegistryAbsent(reference, output)
     if any(words in said for words in HTTP):
-        return RegistrySpeaksHttp(reference)
+        return InputError(
+            "the registry speaks plain http",
+            where=reference,
+            hint="If that is meant to be so, set `registry_insecure = true` in baseforge.toml.",
+        )
     if any(words in said for words in DENIED):
         return RegistryDenied(reference)
     for words in NETWORK:
         if words in said:
-            return RegistryUnreachable(reference, words, output)
+            return registry_unreachable(reference, words, output)
     return RegistryFailed(reference, output)

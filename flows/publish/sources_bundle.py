@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 from typing import IO
 
-from flows.publish.errors import IngredientsDamaged
+from flows.publish.errors import damaged_sources
 from flows.store.base import Store
 from rootfs.errors import FormatNewer
 from rootfs.recipe.recipe import folder_of
@@ -71,7 +71,7 @@ def _add(archive: tarfile.TarFile, name: str, path: Path) -> None:
 def unpack(store: Store, digest: str, folder: Path) -> Path:
     """Lay the ingredients out in an empty `folder` as they were; the recipe's file.
 
-    Raises BlobMissing, BlobDamaged, FormatNewer and, for a blob that no recipe was kept in, IngredientsDamaged. Links
+    Raises BlobMissing, BlobDamaged, FormatNewer and, for a blob that no recipe was kept in, BuildError. Links
     are made last, so that nothing is written through one; one that leads out of the recipe's folder is what reading a
     recipe refuses.
     """
@@ -83,9 +83,9 @@ def unpack(store: Store, digest: str, folder: Path) -> Path:
             for path, target in links.items():
                 path.symlink_to(target)
         except (tarfile.TarError, *CONTRADICTIONS, ValueError) as error:
-            raise IngredientsDamaged(digest, str(error)) from error
+            raise damaged_sources(digest, str(error)) from error
     if not names or "/" in names[0] or not names[0].endswith(".yaml"):
-        raise IngredientsDamaged(digest, "it does not begin with a recipe")
+        raise damaged_sources(digest, "it does not begin with a recipe")
     return folder / names[0]
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from flows.image.oci import Image
-from flows.publish.errors import InvalidDigest
+from flows.publish.errors import not_a_digest
 from flows.publish.record import Record
 from flows.store.base import Store
 from rootfs.errors import BlobMissing
@@ -118,7 +118,7 @@ class Expected:
 def expected(store: Store, record: Record, against: str = "") -> Expected:
     """What a build's record says, or what is known of another image with the manifest digest `against`.
 
-    Raises InvalidDigest.
+    Raises InputError.
     """
     if not against:
         return Expected(record.diff_id, record.layer_digest, record.config_digest, record.manifest_digest)
@@ -129,14 +129,14 @@ def expected(store: Store, record: Record, against: str = "") -> Expected:
         config, layer = said["config"]["digest"], said["layers"][-1]["digest"]
         diff_id = _document(store, config)["rootfs"]["diff_ids"][-1]
     except (KeyError, IndexError, TypeError) as error:
-        raise InvalidDigest(against, "of an image") from error
+        raise not_a_digest(against, "of an image") from error
     return Expected(diff_id, layer, config, manifest)
 
 
 def digest_said(against: str) -> str:
-    """A digest that a person gave, in full; empty where none was given. Raises InvalidDigest."""
+    """A digest that a person gave, in full; empty where none was given. Raises InputError."""
     if against and not DIGEST.fullmatch(against):
-        raise InvalidDigest(against)
+        raise not_a_digest(against)
     return f"sha256:{against.removeprefix('sha256:')}" if against else ""
 
 
@@ -157,14 +157,14 @@ def united(record: Record, parts: Sequence[Verdict], index: str, found: str) -> 
 
 
 def _document(store: Store, digest: str) -> dict[str, Any]:
-    """A manifest or config out of the store; empty where it is not there. Raises InvalidDigest for what is neither."""
+    """A manifest or config out of the store; empty where it is not there. Raises InputError for what is neither."""
     try:
         with store.open_blob(digest) as blob:
             return dict(json.loads(blob.read(LONGEST)))
     except BlobMissing:
         return {}
     except (ValueError, TypeError, RecursionError) as error:
-        raise InvalidDigest(digest, "of an image") from error
+        raise not_a_digest(digest, "of an image") from error
 
 
 def tools(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str, str]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from flows.builders.engine import LABEL, Engine
 from flows.smoke.container import Container, Ran, remove, run_once
-from flows.smoke.errors import SmokeFailed
+from rootfs.errors import BuildError
 from rootfs.recipe.sections import SmokeCheck
 
 EMULATED = 10  # times as long as a program may take where it is emulated: QEMU takes 4 to 8 times as long
@@ -50,10 +50,13 @@ class Verdict:
         return len(self.results) - self.failed
 
     def require(self) -> None:
-        """Raises SmokeFailed, with the output of the checks that failed, unless all passed."""
+        """Raises BuildError, with the output of the checks that failed, unless all passed."""
         if self.failed:
             lines = [line for result in self.results if result.problems for line in result.lines()]
-            raise SmokeFailed(self.failed, len(self.results), "\n".join(lines))
+            raise BuildError(
+                f"{self.failed} of {len(self.results)} smoke checks failed; nothing was published",
+                output="\n".join(lines),
+            )
 
 
 def smoke_test(

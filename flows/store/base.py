@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
-from flows.store.errors import InvalidStore
+from flows.store.errors import invalid_address
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Document:
 class Store(Protocol):
     """Where blobs and documents are kept. Digests are `sha256:HEX`; keys are relative paths such as `inputs/HEX.json`.
 
-    Safe to use from several threads, processes and machines at once. Every method raises StoreUnreachable (trying again
-    can help), StoreRefused (credentials, permissions, no such bucket), DiskFull and, for what is not a key, InvalidKey.
+    Safe to use from several threads, processes and machines at once. Every method raises ServiceUnreachable (try again
+    later), MachineError (credentials, permissions, no such bucket), DiskFull and, for what is not a key, InvalidKey.
     """
 
     @property
@@ -43,7 +43,7 @@ class Store(Protocol):
     def put_blob(self, source: Path | BinaryIO, digest: str | None = None, *, check: bool = False) -> str:
         """Keep a file's or a stream's bytes (to its end) and return their digest.
 
-        With a `digest` they must have it, or BlobRefused is raised and nothing is kept; where the store has that blob
+        With a `digest` they must have it, or BuildError is raised and nothing is kept; where the store has that blob
         already, the source is not read at all. A blob that has another length than the source is damaged and replaced
         at once; with `check` the blob is also read, so that any damage is noticed.
         """
@@ -90,7 +90,7 @@ def open_store(address: str, *, endpoint: str | None = None, region: str | None 
     """Open the store at a path, `file:///FOLDER` or `s3://BUCKET/PREFIX`; nothing is written or asked yet.
 
     `endpoint` (a URL) and `region` are those of the S3 server, where they are not what boto3's own configuration says;
-    credentials always come from there. Raises InvalidStore.
+    credentials always come from there. Raises InputError.
     """
     if address.startswith("s3://"):
         # boto3 takes half a second to import, and a folder needs none of it.
@@ -107,11 +107,11 @@ def open_store(address: str, *, endpoint: str | None = None, region: str | None 
 def _folder(address: str) -> Path:
     if "://" not in address and not address.startswith("file:"):
         if not address:
-            raise InvalidStore(address, "it is empty")
+            raise invalid_address(address, "it is empty")
         return Path(address).expanduser().absolute()
     url = urlsplit(address)
     if url.scheme != "file":
-        raise InvalidStore(address, f"{url.scheme}:// is not known")
+        raise invalid_address(address, f"{url.scheme}:// is not known")
     if url.netloc not in ("", "localhost") or not url.path.startswith("/") or url.query or url.fragment:
-        raise InvalidStore(address, "a file address has three slashes and an absolute path")
+        raise invalid_address(address, "a file address has three slashes and an absolute path")
     return Path(unquote(url.path))

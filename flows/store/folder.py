@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from flows.store.base import Document
-from flows.store.errors import BlobRefused, Conflict, StoreRefused
+from flows.store.errors import Conflict, blob_refused, store_refused
 from flows.store.fetch import fetch
 from flows.store.intact import is_intact, length
 from flows.store.names import blob_key, document_key, is_plain
@@ -51,7 +51,7 @@ class FolderStore:
         with atomic_file(self.folder, self._errors, READ_ONLY) as new:
             found = copy(source, new)
             if digest is not None and found != digest:
-                raise BlobRefused(self.address, digest, found)
+                raise blob_refused(self.address, digest, found)
             if not is_intact(self, found, new.size, read=check):
                 new.commit_synced(self.folder, blob_key(found))
         return found
@@ -155,11 +155,11 @@ class FolderStore:
                 path /= name
                 if path.is_symlink():
                     hint = "Remove that link, or name another as the store. Another disk can be mounted there."
-                    raise StoreRefused(self.address, f"{path} is a link", hint)
+                    raise store_refused(self.address, f"{path} is a link", hint)
         return path
 
     def _see_whose_it_is(self) -> None:
-        """Refuse the folder of a user who could mislead us, unless it is shared on purpose. Raises StoreRefused."""
+        """Refuse the folder of a user who could mislead us, unless it is shared on purpose. Raises MachineError."""
         try:
             status = self.folder.stat()
         except OSError:  # it is made later, or the next step says what is wrong
@@ -171,7 +171,7 @@ class FolderStore:
                 f"Name another as the store. If you and {owner} share this one, its folder needs a group and "
                 f"the rights 2770: chgrp GROUP {self.folder} && chmod 2770 {self.folder}"
             )
-            raise StoreRefused(self.address, f"the folder belongs to {owner}, and is not shared", hint)
+            raise store_refused(self.address, f"the folder belongs to {owner}, and is not shared", hint)
 
     def _make(self) -> None:
         with self._errors():
@@ -203,7 +203,7 @@ class FolderStore:
         except OSError as error:
             reason = f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
             hint = f"Check that {self.folder} is a folder this user can write in, or name another as the store."
-            raise StoreRefused(self.address, reason, hint) from error
+            raise store_refused(self.address, reason, hint) from error
 
 
 def _version(data: bytes) -> str:

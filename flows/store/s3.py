@@ -23,7 +23,7 @@ from botocore.exceptions import (
 
 from flows.store import s3_answers
 from flows.store.base import Document
-from flows.store.errors import BlobRefused, Conflict, InvalidStore, StoreUnreachable
+from flows.store.errors import Conflict, blob_refused, invalid_address, store_unreachable
 from flows.store.fetch import fetch
 from flows.store.intact import is_intact, length
 from flows.store.names import blob_key, document_key, is_plain
@@ -49,7 +49,7 @@ class S3Store:
     def __init__(self, bucket: str, prefix: str, *, endpoint: str | None = None, region: str | None = None) -> None:
         self.bucket, self.prefix = bucket, f"{prefix}/" if prefix else ""
         if not bucket or (prefix and not is_plain(prefix)):
-            raise InvalidStore(self.address, "a bucket and an optional prefix of plain names are needed")
+            raise invalid_address(self.address, "a bucket and an optional prefix of plain names are needed")
         self._client = self._connect(endpoint, region)
 
     def _connect(self, endpoint: str | None, region: str | None) -> S3Client:
@@ -64,7 +64,7 @@ class S3Store:
             session = boto3.session.Session(region_name=region)
             client = session.client("s3", endpoint_url=endpoint, config=patience)
         except ValueError as error:
-            raise InvalidStore(self.address, str(error)) from error
+            raise invalid_address(self.address, str(error)) from error
         except BotoCoreError as error:
             raise refusal(error, self.address, endpoint or "its server") from error
         s3_answers.watch(client)
@@ -87,11 +87,11 @@ class S3Store:
 
     def _upload(self, source: BinaryIO, digest: str) -> None:
         """Upload a blob, and ask for its length: only then it counts as kept."""
-        key, wrong = self._key(blob_key(digest)), partial(BlobRefused, self.address, digest)
+        key, wrong = self._key(blob_key(digest)), partial(blob_refused, self.address, digest)
         with self._errors():
             size = upload(self._client, self.bucket, key, source, digest, wrong)
         if not self.has_blob(digest, size):
-            raise StoreUnreachable(self.address, self._client.meta.endpoint_url, f"it did not keep {digest}")
+            raise store_unreachable(self.address, self._client.meta.endpoint_url, f"it did not keep {digest}")
 
     def has_blob(self, digest: str, size: int | None = None) -> bool:
         """Whether the blob is there, with this length if one is given."""

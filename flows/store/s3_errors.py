@@ -18,7 +18,7 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 
-from flows.store.errors import InvalidStore, StoreRefused, StoreUnreachable
+from flows.store.errors import invalid_address, store_refused, store_unreachable
 from rootfs.errors import BaseforgeError
 
 _NETWORK = (HTTPClientError, ConnectionError, IncompleteReadError)
@@ -55,31 +55,31 @@ def code(error: ClientError) -> str:
 
 
 def refusal(error: ClientError | BotoCoreError, address: str, endpoint: str) -> BaseforgeError:
-    """The error to show: StoreUnreachable where trying again can help, else StoreRefused or InvalidStore."""
+    """The error to show: ServiceUnreachable where trying again can help, else MachineError or InputError."""
     if isinstance(error, ClientError):
         return _answer(error, address, endpoint)
     if isinstance(error, _NETWORK):
-        return StoreUnreachable(address, endpoint, str(error))
+        return store_unreachable(address, endpoint, str(error))
     if isinstance(error, ParamValidationError):
-        return InvalidStore(address, str(error))
+        return invalid_address(address, str(error))
     if isinstance(error, FlexibleChecksumError):
-        return StoreRefused(address, str(error), _DAMAGED)
-    return StoreRefused(address, str(error), _CREDENTIALS if isinstance(error, _NO_CREDENTIALS) else _SERVER)
+        return store_refused(address, str(error), _DAMAGED)
+    return store_refused(address, str(error), _CREDENTIALS if isinstance(error, _NO_CREDENTIALS) else _SERVER)
 
 
 def _answer(error: ClientError, address: str, endpoint: str) -> BaseforgeError:
     said = f"{code(error)}: {error.response['Error'].get('Message', '')}"
     if status(error) == 507:
-        return StoreRefused(address, said, _SPACE)
+        return store_refused(address, said, _SPACE)
     if (status(error) >= 500 and status(error) != 501) or code(error) in _BUSY:
-        return StoreUnreachable(address, endpoint, said)
+        return store_unreachable(address, endpoint, said)
     if code(error) == "NoSuchBucket":
-        return StoreRefused(address, "there is no such bucket", _BUCKET)
+        return store_refused(address, "there is no such bucket", _BUCKET)
     if status(error) in (401, 403):
-        return StoreRefused(address, said, _RIGHTS)
+        return store_refused(address, said, _RIGHTS)
     if 300 <= status(error) < 400 or code(error) in (
         "AuthorizationHeaderMalformed",
         "IllegalLocationConstraintException",
     ):
-        return StoreRefused(address, said, _REGION)
-    return StoreRefused(address, said, _SERVER)
+        return store_refused(address, said, _REGION)
+    return store_refused(address, said, _SERVER)

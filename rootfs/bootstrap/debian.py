@@ -17,12 +17,11 @@ from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 
-from rootfs import errors
 from rootfs.bootstrap import local_repository, tree_cache
 from rootfs.bootstrap.bootstrapper import TIMEOUT, Job, is_root, remove_tree
 from rootfs.bootstrap.essential import make as make_essential
 from rootfs.bootstrap.install_plan import Start, plan_of
-from rootfs.errors import BaseforgeError, ClockBehind, LimitReached, ProgramFailed, ProgramTimedOut
+from rootfs.errors import ClockBehind, LimitReached, ProgramFailed, ProgramTimedOut, error_from
 from rootfs.install.customize import CUSTOMISE
 from rootfs.install.plan import Plan
 from rootfs.lock.lock import Package
@@ -199,7 +198,7 @@ def _run(job: Job, plan: Plan, begin: Callable[[], bytes], timeout: float) -> No
         raise
     except ProgramFailed as error:
         if text := problem.read_text().strip():
-            raise _told(text) from error
+            raise error_from(json.loads(text)) from error
         raise
 
 
@@ -211,11 +210,3 @@ def _with_files(job: Job, plan: Plan) -> Plan:
         (copies / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(job.files / name, copies / name)
     return replace(plan, files=copies)
-
-
-def _told(text: str) -> BaseforgeError:
-    """The error that stage two wrote down."""
-    kind, what, where, hint, output = json.loads(text)
-    problem: BaseforgeError = getattr(errors, kind).__new__(getattr(errors, kind))
-    BaseforgeError.__init__(problem, what, where=where, hint=hint, output=output)
-    return problem

@@ -74,9 +74,9 @@ def main(plan: Path, problem: Path) -> int:
     try:
         make(Plan.loaded(plan.read_bytes()))
     except BaseforgeError as error:
-        said = [type(error).__name__, error.message, error.where, error.hint, error.output[-LONGEST:]]
+        error.output = error.output[-LONGEST:]
         with problem.open("r+b") as file:  # the room for it is there, also where the disk is full by now
-            file.write(json.dumps(said).encode())
+            file.write(json.dumps(error.as_dict()).encode())
         return 1
     return 0
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from flows.publish import newest, registry
-from flows.publish.errors import NamesBehind, RegistryUnreachable
-from flows.store.errors import StoreRefused
+from flows.publish.errors import registry_unreachable
+from flows.store.errors import store_refused
 from flows.store.folder import FolderStore
+from rootfs.errors import BaseforgeError, MachineError, NetworkFailure
 from tests.support.factory import Factory
 from tests.support.publishing import FOREIGN, NAME, OWN, Press
 from tests.support.services.registry import free_port
@@ -157,11 +158,11 @@ def test_nothing_moves_where_the_record_cannot_be_written(press: Press, monkeypa
 
     def refuse(store: FolderStore, key: str, data: bytes) -> str:
         if "/builds/" in key:
-            raise StoreRefused(store.address, "read-only", "")
+            raise store_refused(store.address, "read-only", "")
         return create(store, key, data)
 
     monkeypatch.setattr(FolderStore, "create_document", refuse)
-    with pytest.raises(StoreRefused):
+    with pytest.raises(MachineError, match="the store cannot be used:"):
         press.build("b")
     agree(press, first.build)
     assert set(press.tags()) == {first.build, "latest"}
@@ -171,7 +172,7 @@ def test_names_that_could_not_follow_are_moved_by_housekeeping(press: Press, mon
     first = press.build("a")
     with monkeypatch.context() as broken:
         broken.setattr(registry, "tag", _unreachable)
-        with pytest.raises(NamesBehind, match="is in the store, but not all names of toy point to it") as caught:
+        with pytest.raises(BaseforgeError, match="is in the store, but not all names of toy point to it") as caught:
             press.build("b")
     assert "baseforge gc" in caught.value.hint
     assert press.newest().build != first.build
@@ -185,7 +186,7 @@ def test_a_registry_that_does_not_answer_fails_the_build_and_moves_nothing(press
     first = press.build("a")
     gone = replace(press, registry=f"127.0.0.1:{free_port()}/x")
     for text in ("a", "b"):
-        with pytest.raises(RegistryUnreachable):
+        with pytest.raises(NetworkFailure, match="the registry does not answer:"):
             gone.build(text)
     agree(press, first.build)
 
@@ -231,7 +232,7 @@ def test_an_unchanged_image_asks_the_registry_once(press: Press, monkeypatch: py
 
 
 def _unreachable(*_: object, **__: object) -> None:
-    raise RegistryUnreachable("127.0.0.1:1", "connection refused")
+    raise registry_unreachable("127.0.0.1:1", "connection refused")
 
 
 def _lose(press: Press, digest: str) -> None:

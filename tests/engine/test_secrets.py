@@ -168,7 +168,7 @@ def test_a_password_in_the_engines_address_is_in_no_traceback_and_not_in_prefect
     refused, debugged = shop.run("build", "tiny", **engine), shop.run("gc", "--debug", **engine)
     assert (refused.status, debugged.status) == (3, 3)
     assert "Traceback" in debugged.stderr
-    assert "EngineUnreachable: tcp://***@127.0.0.1:1" in debugged.stderr
+    assert "MachineError: tcp://***@127.0.0.1:1" in debugged.stderr
     for each in (refused, debugged):
         assert not has_canary(f"{each.stdout}{each.stderr}".encode())
     shop.run("stop")

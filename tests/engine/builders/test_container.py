@@ -13,7 +13,8 @@ import pytest
 from docker.types import DeviceRequest
 
 from flows.builders import container, lifecycle
-from flows.builders.errors import BuilderFailed, BuilderRefused, BuildxMissing
+from flows.builders.errors import BuilderFailed, BuildxMissing
+from rootfs.errors import InputError
 from rootfs.recipe.builder import BuilderPlan
 from tests.engine.builders.through import builds_the_example, ephemeral, holds_for_every_driver
 from tests.support.services.buildkit import IMAGE
@@ -100,7 +101,7 @@ def test_what_a_killed_run_left_is_found_by_its_name(workshop: Workshop) -> None
     [
         ({"image": "localhost:1/nothing"}, BuilderFailed, "starting failed:.*localhost:1"),
         ({"image": IMAGE, "network": "nonesuch"}, BuilderFailed, "starting failed:.*nonesuch"),
-        ({"colour": "red"}, BuilderRefused, "cannot be created:.*colour"),
+        ({"colour": "red"}, InputError, "cannot be created:.*colour"),
     ],
 )
 def test_a_builder_that_cannot_start_says_why(

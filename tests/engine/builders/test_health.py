@@ -16,8 +16,8 @@ import pytest
 
 from flows.builders import lifecycle as life
 from flows.builders.docker import Docker
-from flows.builders.errors import BuilderTooOld
 from flows.builders.image_import import import_image, tag
+from rootfs.errors import MachineError
 from rootfs.recipe.sections import ImageSettings
 from tests.engine.builders.through import ephemeral
 from tests.support import recipes
@@ -225,7 +225,7 @@ def test_an_existing_remote_one_that_is_not_there(place: Place) -> None:
 def test_one_that_is_too_old(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(life, "OLDEST", (99, 0))
     with (
-        pytest.raises(BuilderTooOld, match=r"its BuildKit is v0\.\S+; 99\.0 is the oldest that will do") as caught,
+        pytest.raises(MachineError, match=r"its BuildKit is v0\.\S+; 99\.0 is the oldest that will do") as caught,
         ephemeral(place.workshop.engine, "old", print, options=OPTIONS),
     ):
         pass

@@ -15,8 +15,9 @@ import pytest
 
 from flows.builders import kubernetes, lifecycle
 from flows.builders.buildx import Buildx
-from flows.builders.errors import BuilderFailed, BuilderRefused, ClusterUnreachable
+from flows.builders.errors import BuilderFailed
 from flows.builders.lifecycle import Taken
+from rootfs.errors import InputError, ServiceUnreachable
 from rootfs.process import run as door
 from rootfs.recipe.builder import BuilderPlan
 from tests.engine.builders.through import holds_for_every_driver
@@ -156,7 +157,7 @@ def test_without_kubectl_buildx_s_own_words_are_said(kubeconfig: Path, monkeypat
     ],
 )
 def test_what_buildx_does_not_take(kubeconfig: Path, options: dict[str, str], said: str) -> None:
-    with pytest.raises(BuilderRefused, match=said), made(planned(options), "refused"):
+    with pytest.raises(InputError, match=said), made(planned(options), "refused"):
         pass
 
 
@@ -164,7 +165,7 @@ def test_a_cluster_that_does_not_answer(kubeconfig: Path, cluster: Cluster) -> N
     started = time.monotonic()
     cluster.send("kube-apiserver", signal.SIGSTOP)
     try:
-        with pytest.raises(ClusterUnreachable, match="timed out") as caught, made(planned(), "stopped"):
+        with pytest.raises(ServiceUnreachable, match="timed out") as caught, made(planned(), "stopped"):
             pass
     finally:
         cluster.send("kube-apiserver", signal.SIGCONT)
@@ -172,7 +173,7 @@ def test_a_cluster_that_does_not_answer(kubeconfig: Path, cluster: Cluster) -> N
     assert caught.value.status == 3
     assert len(str(caught.value).splitlines()) <= 2
     unreachable(kubeconfig)
-    with pytest.raises(ClusterUnreachable, match=r"127\.0\.0\.1:1: .*refused"), made(planned(), "refused"):
+    with pytest.raises(ServiceUnreachable, match=r"127\.0\.0\.1:1: .*refused"), made(planned(), "refused"):
         pass
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from flows.builders import lifecycle as life
-from flows.builders.errors import BuilderDiffers
 from flows.builders.lifecycle import Taken
 from flows.builders.listing import find
+from rootfs.errors import InputError
 from rootfs.recipe.builder import BuilderPlan
 from tests.support.services.buildkit import IMAGE
 from tests.support.services.workshop import Workshop
@@ -54,7 +54,9 @@ def test_one_that_is_kept_is_created_once(place: Workshop) -> None:
     assert up(plan, "two") == first
     assert containers(place) == made
     for other in ({"image": IMAGE}, {**OPTIONS, "env.COMMAS": "a"}, {**OPTIONS, "memory": "1g"}):
-        with pytest.raises(BuilderDiffers):
+        with pytest.raises(
+            InputError, match="it is there, with another driver, address or other options than are asked for"
+        ):
             life.take(plan.model_copy(update={"options": other}), DRIVER, "three", 1, print)
     assert containers(place) == made
 

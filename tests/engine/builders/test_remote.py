@@ -14,7 +14,8 @@ import pytest
 
 from flows.builders import buildx
 from flows.builders.buildx import Buildx
-from flows.builders.errors import BuilderFailed, BuilderUnreachable
+from flows.builders.errors import BuilderFailed
+from rootfs.errors import ServiceUnreachable
 from rootfs.process.run import Log
 from tests.engine.builders.through import ephemeral, holds_for_every_driver, samples
 from tests.support.services.buildkit import Buildkitd, buildkitd
@@ -88,7 +89,7 @@ def test_an_image_comes_back_as_it_went_in(
 
 def refused(workshop: Workshop, address: str, tls: Mapping[str, str], said: str) -> None:
     started = time.monotonic()
-    with pytest.raises(BuilderUnreachable, match=said) as caught, remote(workshop, "refused", address, tls):
+    with pytest.raises(ServiceUnreachable, match=said) as caught, remote(workshop, "refused", address, tls):
         pass
     assert time.monotonic() - started < 5
     assert caught.value.status == 3

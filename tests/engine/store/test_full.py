@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.store.base import open_store
-from flows.store.errors import StoreRefused
-from rootfs.errors import DiskFull
+from rootfs.errors import DiskFull, MachineError
 from rootfs.process.run import run
 from tests.support.store.suite import pattern
 from tests.support.store.workers import digest_of
@@ -66,9 +65,9 @@ def test_a_disk_that_can_only_be_read(small_disk: Path) -> None:
     digest = store.put_blob(io.BytesIO(b"blob"))
     version = store.create_document("inputs/a.json", b"{}")
     run(["mount", "-o", "remount,ro", small_disk])
-    with pytest.raises(StoreRefused, match="Read-only file system"):
+    with pytest.raises(MachineError, match="Read-only file system"):
         store.put_blob(io.BytesIO(b"other"))
-    with pytest.raises(StoreRefused, match="Read-only file system"):
+    with pytest.raises(MachineError, match="Read-only file system"):
         store.replace_document("inputs/a.json", b"1", version)
     assert store.list_documents("inputs") == ["inputs/a.json"]
     with store.open_blob(digest) as stream:

@@ -14,8 +14,8 @@ import pytest
 
 from flows.store import s3
 from flows.store.base import open_store
-from flows.store.errors import Conflict, InvalidStore, StoreRefused, StoreUnreachable
-from rootfs.errors import BaseforgeError, NetworkFailure
+from flows.store.errors import Conflict, store_unreachable
+from rootfs.errors import BaseforgeError, InputError, MachineError, NetworkFailure, ServiceUnreachable
 from tests.support.services.s3 import S3Server, serve_s3
 from tests.support.store.suite import StoreSuite, current, pattern
 from tests.support.store.workers import Opener, digest_of
@@ -84,7 +84,7 @@ def test_https(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, qui
     with serve_s3(tmp_path / "server", tls=True) as server:
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
-        with pytest.raises(StoreUnreachable, match="certificate"):
+        with pytest.raises(ServiceUnreachable, match="certificate"):
             open_store("s3://any", endpoint=server.endpoint).list_documents("inputs")
         monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "server" / "certificate"))
         store = open_store(f"s3://{server.make_bucket()}", endpoint=server.endpoint)
@@ -116,64 +116,64 @@ def refused(address: str, endpoint: str, kind: type[BaseforgeError], match: str)
 
 
 def test_no_such_bucket(s3_server: S3Server, bucket: str) -> None:
-    refused("s3://nothing-here/x", s3_server.endpoint, StoreRefused, "(?s)no such bucket.*Create the bucket")
+    refused("s3://nothing-here/x", s3_server.endpoint, MachineError, "(?s)no such bucket.*Create the bucket")
 
 
 def test_a_wrong_secret(s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    refused(f"s3://{bucket}", s3_server.endpoint, StoreRefused, "(?s)(SignatureDoesNotMatch|403).*credentials")
+    refused(f"s3://{bucket}", s3_server.endpoint, MachineError, "(?s)(SignatureDoesNotMatch|403).*credentials")
 
 
 def test_an_unknown_user(s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
-    refused(f"s3://{bucket}", s3_server.endpoint, StoreRefused, "(?s)(InvalidAccessKeyId|UserNotFound).*credentials")
+    refused(f"s3://{bucket}", s3_server.endpoint, MachineError, "(?s)(InvalidAccessKeyId|UserNotFound).*credentials")
 
 
 def test_no_credentials(s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    refused(f"s3://{bucket}", s3_server.endpoint, StoreRefused, "(?s)credentials.*AWS_ACCESS_KEY_ID")
+    refused(f"s3://{bucket}", s3_server.endpoint, MachineError, "(?s)credentials.*AWS_ACCESS_KEY_ID")
 
 
 def test_half_the_credentials(s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    with pytest.raises(StoreRefused, match=r"(?s)credentials.*AWS_ACCESS_KEY_ID"):
+    with pytest.raises(MachineError, match=r"(?s)credentials.*AWS_ACCESS_KEY_ID"):
         open_store(f"s3://{bucket}", endpoint=s3_server.endpoint)
 
 
 def test_an_unknown_profile(s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nobody")
-    with pytest.raises(StoreRefused, match=r"(?s)profile.*AWS_PROFILE"):
+    with pytest.raises(MachineError, match=r"(?s)profile.*AWS_PROFILE"):
         open_store(f"s3://{bucket}", endpoint=s3_server.endpoint)
 
 
 def test_a_bucket_name_that_cannot_be(s3_server: S3Server, bucket: str) -> None:
-    refused("s3://no!bucket", s3_server.endpoint, InvalidStore, "no!bucket")
+    refused("s3://no!bucket", s3_server.endpoint, InputError, "no!bucket")
 
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:7070", "http://", "nonsense"])
 def test_an_endpoint_that_cannot_be(bucket: str, endpoint: str) -> None:
-    with pytest.raises(InvalidStore, match="endpoint"):
+    with pytest.raises(InputError, match="endpoint"):
         open_store(f"s3://{bucket}", endpoint=endpoint)
 
 
 def test_nobody_listens(bucket: str, quick: None) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
-    refused(f"s3://{bucket}", endpoint, StoreUnreachable, f"(?s){endpoint}.*Check the endpoint")
+    refused(f"s3://{bucket}", endpoint, ServiceUnreachable, f"(?s){endpoint}.*Check the endpoint")
 
 
 def test_a_server_that_never_answers(bucket: str, quick: None) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        refused(f"s3://{bucket}", endpoint, StoreUnreachable, f"(?s){endpoint}.*Check the endpoint")
+        refused(f"s3://{bucket}", endpoint, ServiceUnreachable, f"(?s){endpoint}.*Check the endpoint")
 
 
 def test_trying_again_can_help_only_where_the_server_does_not_answer() -> None:
-    unreachable = StoreUnreachable("s3://bucket", "http://127.0.0.1", "gone")
+    unreachable = store_unreachable("s3://bucket", "http://127.0.0.1", "gone")
     assert isinstance(unreachable, NetworkFailure)
     assert unreachable.status == 3
-    assert not issubclass(StoreRefused, NetworkFailure)
+    assert not issubclass(MachineError, NetworkFailure)
 
 
 # A server that goes away
@@ -191,10 +191,10 @@ def own_server(tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_server_dies_while_a_blob_is_read(own_server: S3Server, tmp_path: Path, quick: None) -> None:
     store = open_store(f"s3://{own_server.make_bucket()}", endpoint=own_server.endpoint)
     digest = store.put_blob(io.BytesIO(pattern(4 * LARGE)))
-    with pytest.raises(StoreUnreachable), store.open_blob(digest):  # noqa: PT012 - leaving the block reads
+    with pytest.raises(ServiceUnreachable, match="the store does not answer at"), store.open_blob(digest):  # noqa: PT012 - leaving the block reads
         own_server.process.kill()
         own_server.process.wait()
-    with pytest.raises(StoreUnreachable):
+    with pytest.raises(ServiceUnreachable, match="the store does not answer at"):
         store.fetch_blob(digest, tmp_path / "copy")
     assert not list(tmp_path.glob("*copy*"))
 
@@ -202,7 +202,7 @@ def test_the_server_dies_while_a_blob_is_read(own_server: S3Server, tmp_path: Pa
 def test_the_server_stops_while_a_blob_is_read(own_server: S3Server, quick: None) -> None:
     store = open_store(f"s3://{own_server.make_bucket()}", endpoint=own_server.endpoint)
     digest = store.put_blob(io.BytesIO(pattern(4 * LARGE)))
-    with pytest.raises(StoreUnreachable), store.open_blob(digest):
+    with pytest.raises(ServiceUnreachable, match="the store does not answer at"), store.open_blob(digest):
         own_server.process.send_signal(signal.SIGSTOP)
 
 
@@ -216,7 +216,7 @@ def test_the_server_dies_while_a_blob_is_written(own_server: S3Server, quick: No
                 own_server.process.kill()
             return super().read(size)
 
-    with pytest.raises(StoreUnreachable):
+    with pytest.raises(ServiceUnreachable, match="the store does not answer at"):
         store.put_blob(Killing(data), digest_of(data))
 
 
@@ -228,7 +228,7 @@ def test_the_servers_disk_is_full(
             monkeypatch.setenv(name, value)
         store = open_store(f"s3://{server.make_bucket()}", endpoint=server.endpoint)
         data = pattern(LARGE)
-        with pytest.raises(StoreRefused, match="Free space"):
+        with pytest.raises(MachineError, match="Free space"):
             store.put_blob(io.BytesIO(data))
         assert not store.has_blob(digest_of(data))
 

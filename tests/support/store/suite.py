@@ -22,8 +22,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flows.store.base import Document, Store
-from flows.store.errors import BlobRefused, Conflict, InvalidKey
-from rootfs.errors import BlobDamaged, BlobMissing
+from flows.store.errors import Conflict, InvalidKey
+from rootfs.errors import BlobDamaged, BlobMissing, BuildError
 from tests.support.store.workers import ABSENT, Opener, count_up, create, digest_of, put, put_until_stopped, replace
 
 Crew = tuple[Executor, Opener]
@@ -171,7 +171,7 @@ class StoreSuite:
         data = self._bytes(large)
         path = tmp_path / "source"
         path.write_bytes(data)
-        with pytest.raises(BlobRefused, match=digest_of(data)):
+        with pytest.raises(BuildError, match=digest_of(data)):
             store.put_blob(path if from_file else io.BytesIO(data), ABSENT)
         assert not store.has_blob(ABSENT)
         assert not store.has_blob(digest_of(data))

@@ -12,18 +12,11 @@ import zstandard
 from flows.builders import dockerfile, secrets
 from flows.builders.dockerfile import Order
 from flows.builders.engine_build import _with_stages
-from flows.builders.errors import (
-    BuilderFailed,
-    BuildxFailed,
-    DockerfileFailed,
-    DockerfileOffline,
-    SecretLeaked,
-    SecretUnknown,
-)
+from flows.builders.errors import BuilderFailed, BuildxFailed
 from flows.builders.secrets import Secrets
 from flows.image.decompress import plain
 from flows.image.errors import LayerDamaged
-from rootfs.errors import ProgramFailed
+from rootfs.errors import BuildError, InputError, MachineError, ProgramFailed
 
 VALUE = b"first line of it\nsecond line"
 
@@ -74,10 +67,10 @@ Dockerfile:3
 --------------------
 ERROR: failed to solve: x"""
 FAILURES = [
-    ("failed to build: failed to solve: exit code: 3", DockerfileFailed, "recipes/own/Dockerfile:3:1: exit code: 3"),
+    ("failed to build: failed to solve: exit code: 3", BuildError, "recipes/own/Dockerfile:3:1: exit code: 3"),
     (
         'failed to solve: debian: source "docker-image://docker.io/library/debian" denied by policy: no',
-        DockerfileOffline,
+        InputError,
         "recipes/own/Dockerfile:3:1: docker.io/library/debian would be fetched",
     ),
     ("failed to solve: rpc error: code = Unavailable desc = EOF", BuilderFailed, "builder far (remote): building"),
@@ -110,7 +103,7 @@ def test_a_secret_is_found_wherever_pieces_end(size):
     watching = Secrets("own", {}, {"token": VALUE}).watched(
         (data[at : at + size] for at in range(0, len(data), size)), "here"
     )
-    with pytest.raises(SecretLeaked, match="own: the secret 'token' is in here"):
+    with pytest.raises(BuildError, match="own: the secret 'token' is in here"):
         list(watching)
     harmless = [data[:30], data[31:]]
     assert list(Secrets("own", {}, {"token": VALUE}).watched(harmless, "here")) == harmless
@@ -123,7 +116,7 @@ def test_secrets_are_files_of_the_site(tmp_path):
     assert secrets.lent("own", ["token"], site).values == {"token": VALUE}
     assert "first" not in repr(secrets.lent("own", ["token"], site))
     for name, said in {"short": "fewer than 8 bytes", "gone": "there is no", "other": "the site names none"}.items():
-        with pytest.raises(SecretUnknown, match=said) as caught:
+        with pytest.raises(MachineError, match=said) as caught:
             secrets.lent("own", [name], site)
         assert caught.value.status == 3
 

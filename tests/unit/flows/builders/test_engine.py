@@ -17,7 +17,8 @@ import pytest
 
 from flows.builders import engine as module
 from flows.builders.engine import connect
-from flows.builders.errors import ContextMissing, EngineForbidden, EngineLost, EngineRefused, EngineUnreachable
+from flows.builders.errors import EngineLost, EngineRefused
+from rootfs.errors import InputError, MachineError
 from tests.unit.flows.builders.fake import engine, failing
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -67,7 +68,7 @@ def test_the_selected_context_names_the_engine(tmp_path: Path, monkeypatch: pyte
         with connect() as reached:
             assert reached.endpoint == address
         monkeypatch.setenv("DOCKER_CONTEXT", "other")
-        with pytest.raises(EngineUnreachable, match=r"nobody\.sock"):
+        with pytest.raises(MachineError, match=r"nobody\.sock"):
             connect()
         select(tmp_path, "other")
         monkeypatch.setenv("DOCKER_CONTEXT", "mine")
@@ -85,7 +86,7 @@ def test_containerds_store_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_missing_context_is_not_replaced_by_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_CONTEXT", "gone")
-    with pytest.raises(ContextMissing, match="'gone'") as caught:
+    with pytest.raises(InputError, match="'gone'") as caught:
         connect()
     assert caught.value.status == 2
     assert "docker context ls" in caught.value.hint
@@ -96,7 +97,7 @@ def test_a_broken_context_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (meta,) = (tmp_path / "docker/contexts").rglob("meta.json")
     meta.write_text("{")
     monkeypatch.setenv("DOCKER_CONTEXT", "broken")
-    with pytest.raises(ContextMissing, match="'broken'"):
+    with pytest.raises(InputError, match="'broken'"):
         connect()
 
 
@@ -112,7 +113,7 @@ def test_a_broken_context_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 )
 def test_an_engine_that_is_not_there(host: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", host)
-    with pytest.raises(EngineUnreachable, match=said) as caught:
+    with pytest.raises(MachineError, match=said) as caught:
         connect()
     assert caught.value.status == 3
     assert "baseforge doctor" in caught.value.hint
@@ -122,7 +123,7 @@ def test_an_engine_that_is_not_there(host: str, said: str, monkeypatch: pytest.M
 @pytest.mark.parametrize("host", ["tcp://ann:sec'ret@127.0.0.1:1", "tcp://ann:sec ret@[::", "ftp://ann:secret@h"])
 def test_a_password_in_its_address_is_in_no_traceback(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", host)
-    with pytest.raises(EngineUnreachable) as caught:
+    with pytest.raises(MachineError, match="the container engine does not answer:") as caught:
         connect()
     assert "ret@" not in "".join(traceback.format_exception(caught.value))
 
@@ -132,7 +133,7 @@ def test_an_engine_that_is_not_for_this_user(monkeypatch: pytest.MonkeyPatch) ->
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr("docker.transport.unixconn.UnixHTTPConnection.connect", refuse)
-    with pytest.raises(EngineForbidden, match="sudo") as caught:
+    with pytest.raises(MachineError, match="sudo") as caught:
         connect()
     assert caught.value.status == 3
 
@@ -141,7 +142,7 @@ def test_certificates_that_are_not_there(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
     monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
     monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path))
-    with pytest.raises(EngineUnreachable, match="certificate"):
+    with pytest.raises(MachineError, match="certificate"):
         connect()
 
 
@@ -152,7 +153,7 @@ def test_an_engine_that_never_answers(tmp_path: Path, monkeypatch: pytest.Monkey
         deaf.bind(str(tmp_path / "deaf.sock"))
         deaf.listen()
         started = time.monotonic()
-        with pytest.raises(EngineUnreachable, match="timed out"):
+        with pytest.raises(MachineError, match="timed out"):
             connect()
         assert time.monotonic() - started < 5
 
@@ -161,7 +162,7 @@ def test_something_else_that_answers(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for answer in ({"hello": "world"}, failing(500, "I am a teapot")):
         with engine(tmp_path, {"/version": answer}) as address:
             monkeypatch.setenv("DOCKER_HOST", address)
-            with pytest.raises(EngineUnreachable):
+            with pytest.raises(MachineError, match="the container engine does not answer:"):
                 connect()
         (tmp_path / "engine.sock").unlink()
 

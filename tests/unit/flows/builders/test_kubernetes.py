@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from flows.builders import kubernetes
-from flows.builders.errors import ClusterUnreachable
 from flows.builders.kubernetes import prepared, reach
+from rootfs.errors import ServiceUnreachable
 from rootfs.recipe.builder import BuilderPlan
 
 PLAN = BuilderPlan(lifecycle="ephemeral", driver="kubernetes", timeout=100)
@@ -38,7 +38,7 @@ def configure(folder: Path, server: str, **more: str) -> None:
 def test_a_configuration_that_names_no_cluster(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "config").write_bytes(text.encode(errors="surrogateescape"))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
-    with pytest.raises(ClusterUnreachable, match="current-context"):
+    with pytest.raises(ServiceUnreachable, match="current-context"):
         reach(PLAN)
 
 
@@ -47,7 +47,7 @@ def test_a_configuration_that_is_not_there(path: str, tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     Path("relative").write_text("buildx would look for it in another folder")
     monkeypatch.setenv("KUBECONFIG", path)
-    with pytest.raises(ClusterUnreachable, match="one absolute path"):
+    with pytest.raises(ServiceUnreachable, match="one absolute path"):
         reach(PLAN)
 
 
@@ -59,14 +59,14 @@ def test_in_a_pod_none_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_what_nobody_listens_at(scheme: str, tmp_path: Path) -> None:
     configure(tmp_path, f"{scheme}://127.0.0.1:1")
-    with pytest.raises(ClusterUnreachable, match=f"{scheme}://127.0.0.1:1: .*refused"):
+    with pytest.raises(ServiceUnreachable, match=f"{scheme}://127.0.0.1:1: .*refused"):
         reach(PLAN)
 
 
 def test_what_never_says_who_it_is(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         configure(tmp_path, f"https://127.0.0.1:{server.getsockname()[1]}")
-        with pytest.raises(ClusterUnreachable, match="timed out"):
+        with pytest.raises(ServiceUnreachable, match="timed out"):
             reach(PLAN)
 
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from flows.builders import lifecycle as life
 from flows.builders import remote
-from flows.builders.errors import BuilderDiffers, BuilderFailed, BuilderRefused, BuilderTooOld, BuildxMissing
+from flows.builders.errors import BuilderFailed, BuildxMissing
 from flows.builders.lifecycle import Taken, fresh, name_of, remove, remove_all, start, take
+from rootfs.errors import InputError, MachineError
 from rootfs.recipe.builder import BuilderPlan, named
 from tests.unit.flows.builders.conftest import Stub, listing
 
@@ -96,7 +97,7 @@ def test_one_that_is_kept_must_be_as_it_is_described(
     if same:
         assert take(plan, "remote", "run", 1, print).name == "kept"
     else:
-        with pytest.raises(BuilderDiffers, match="with another driver, address or other options") as caught:
+        with pytest.raises(InputError, match="with another driver, address or other options") as caught:
             take(plan, "remote", "run", 1, print)
         assert (caught.value.status, caught.value.where) == (2, "builder kept")
         assert "baseforge builder rm kept" in caught.value.hint
@@ -105,7 +106,7 @@ def test_one_that_is_kept_must_be_as_it_is_described(
 
 def test_one_that_buildx_does_not_make(docker: Stub) -> None:
     docker('[ "$2" = version ] || { echo "#1 ERROR: x"; echo "ERROR: it rains"; exit 1; }')
-    with pytest.raises(BuilderRefused, match="cannot be created: it rains\n") as caught:
+    with pytest.raises(InputError, match="cannot be created: it rains\n") as caught:
         take(far(), "remote", "run", 1, print)
     assert (caught.value.status, caught.value.where) == (2, "builder baseforge-run-1x (remote)")
 
@@ -149,7 +150,7 @@ def test_a_buildkit_that_will_do(version: str, docker: Stub) -> None:
 @pytest.mark.parametrize("versions", [["v0.10.6"], ["v0.9.0"], ["v0.10.0-rc1"], ["0.8.3"], ["v0.34.2", "v0.10.6"]])
 def test_a_buildkit_that_is_too_old(versions: list[str], docker: Stub) -> None:
     docker("\n".join(f"echo 'BuildKit version: {version}'" for version in versions))
-    with pytest.raises(BuilderTooOld, match=f"BuildKit is {versions[-1]}; 0.11 is the oldest") as caught:
+    with pytest.raises(MachineError, match=f"BuildKit is {versions[-1]}; 0.11 is the oldest") as caught:
         start(Taken("mine", "remote", far()), print)
     assert (caught.value.status, caught.value.where) == (3, "builder mine (remote)")
 

@@ -8,7 +8,7 @@ import pytest
 
 from flows.builders import manage
 from flows.builders.buildx_cli import described
-from flows.builders.errors import InvalidBuilder
+from rootfs.errors import InputError
 
 
 def test_all_that_is_said_reaches_buildx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,6 +49,6 @@ def test_all_that_is_said_reaches_buildx(tmp_path: Path, monkeypatch: pytest.Mon
 def test_what_cannot_be_is_not_planned(
     driver: str, endpoint: str, options: list[str], platforms: list[str], reason: str
 ) -> None:
-    with pytest.raises(InvalidBuilder) as error:
+    with pytest.raises(InputError) as error:
         manage.planned(driver, endpoint, options, None, "", platforms)
     assert reason in str(error.value)

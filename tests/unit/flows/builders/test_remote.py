@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from flows.builders import remote as module
-from flows.builders.errors import BuilderUnreachable
 from flows.builders.remote import prepared, reach
+from rootfs.errors import ServiceUnreachable
 from rootfs.recipe.builder import BuilderPlan
 
 
@@ -41,7 +41,7 @@ def planned(address: str, options: dict[str, str] | None = None) -> BuilderPlan:
 
 
 def refused(address: str, said: str, options: dict[str, str] | None = None) -> None:
-    with pytest.raises(BuilderUnreachable, match=said) as caught:
+    with pytest.raises(ServiceUnreachable, match=said) as caught:
         reach(planned(address, options))
     assert caught.value.where == address
 

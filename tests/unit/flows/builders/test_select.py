@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.builders.errors import BuildxMissing, OtherContext, UnknownBuilder
+from flows.builders.errors import BuildxMissing, OtherContext
 from flows.builders.select import Chosen, choose
 from flows.config.settings import Settings
-from rootfs.errors import BaseforgeError
+from rootfs.errors import BaseforgeError, InputError
 from rootfs.recipe.builder import BuilderPlan, named
 from tests.unit.flows.builders.conftest import Stub, listing
 
@@ -98,7 +98,7 @@ def test_plans_that_one_builder_serves_have_one_key() -> None:
 @pytest.mark.parametrize(
     ("name", "error", "hint"),
     [
-        ("selectet", UnknownBuilder, "'selected'"),  # that nobody knows
+        ("selectet", InputError, "'selected'"),  # that nobody knows
         ("other", OtherContext, "docker context use other"),  # the engine of another context
     ],
 )

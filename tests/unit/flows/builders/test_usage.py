@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from flows.builders import usage
-from flows.builders.errors import InvalidBuilder
 from flows.builders.usage import Cached
+from rootfs.errors import InputError
 
 
 @pytest.mark.parametrize(
@@ -60,11 +60,11 @@ def test_what_was_cleared_is_read() -> None:
 
 @pytest.mark.parametrize("said", ["until", "unless=1h", "until=", "until=1d", "unused-for=3", "=1h"])
 def test_a_filter_that_selects_nothing_is_refused(said: str) -> None:
-    with pytest.raises(InvalidBuilder):
+    with pytest.raises(InputError):
         usage.prune(filters=[said])
 
 
 @pytest.mark.parametrize("said", ["-1GB", "all", "1 XB", "GB"])
 def test_what_is_no_space_is_refused(said: str) -> None:
-    with pytest.raises(InvalidBuilder):
+    with pytest.raises(InputError):
         usage.prune(keep=said)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.builders.errors import BuildxMissing, EngineUnreachable, UnknownBuilder
+from flows.builders.errors import BuildxMissing, engine_unreachable, unknown_builder
 from flows.builders.select import Chosen
 from flows.cli import doctor
 from flows.config.settings import Settings
@@ -19,7 +19,7 @@ def machine(monkeypatch):
     """A machine that has everything, whatever this one has."""
 
     def unreachable():
-        raise EngineUnreachable("unix:///nowhere/docker.sock", os.strerror(2))
+        raise engine_unreachable("unix:///nowhere/docker.sock", os.strerror(2))
 
     monkeypatch.setattr(doctor, "connect", unreachable)
     monkeypatch.setattr(doctor.local_server, "running", lambda: None)
@@ -74,7 +74,7 @@ def test_no_buildx_is_no_fault_but_a_builder_that_is_not_there_is(monkeypatch):
         raise BuildxMissing
 
     def unknown(*_):
-        raise UnknownBuilder("bog", ["big"])
+        raise unknown_builder("bog", ["big"])
 
     monkeypatch.setattr(doctor, "buildx", missing)
     monkeypatch.setattr(doctor, "choose", unknown)
@@ -85,7 +85,7 @@ def test_no_buildx_is_no_fault_but_a_builder_that_is_not_there_is(monkeypatch):
 
 def test_an_engine_that_refuses_us_asks_for_the_group(monkeypatch):
     def refused():
-        raise EngineUnreachable("unix:///var/run/docker.sock", os.strerror(13))
+        raise engine_unreachable("unix:///var/run/docker.sock", os.strerror(13))
 
     monkeypatch.setattr(doctor, "connect", refused)
     assert "usermod" in find("Docker engine").hint

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from flows.image.errors import LayerDamaged, UnknownFormat
+from flows.image.errors import LayerDamaged
 from flows.image.export import export
 from flows.image.oci import Image
-from rootfs.errors import ExportRefused
+from rootfs.errors import ExportRefused, InputError
 from rootfs.system.digests import digest_of_bytes
 from tests.support.samples import image_of, layered, members, tar_of
 
@@ -116,7 +116,7 @@ def test_a_file_of_that_name_is_replaced(image: Image, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["noble", "noble.zip", "noble.tar.gz", "noble.tgz", ".tarx"])
 def test_an_unknown_ending_is_refused(name: str, image: Image, tmp_path: Path) -> None:
-    with pytest.raises(UnknownFormat, match=r"\.oci\.tar"):
+    with pytest.raises(InputError, match=r"\.oci\.tar"):
         export(image, image.manifest_digest, tmp_path / name, reference=NAME)
     assert files_in(tmp_path) == []
 

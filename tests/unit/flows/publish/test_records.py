@@ -5,9 +5,10 @@ import json
 import pytest
 
 from flows.publish import records
-from flows.publish.errors import BuildMissing, ImageMissing, RecordDamaged, RecordNewer
+from flows.publish.errors import RecordDamaged, RecordNewer
 from flows.publish.record import Record
 from flows.store.base import open_store
+from rootfs.errors import InputError
 from rootfs.lock.lock import native_architecture
 from rootfs.system.platforms import platform_name
 
@@ -57,9 +58,9 @@ def test_what_was_built_for_a_platform_is_a_part_or_the_build_itself():
 
 def test_unknown_images_and_builds_are_named_with_the_nearest(store):
     keep(store, "noble", "20260101T000000Z-1")
-    with pytest.raises(ImageMissing, match="Did you mean 'noble'"):
+    with pytest.raises(InputError, match="Did you mean 'noble'"):
         records.build_of(store, "nobel")
-    with pytest.raises(BuildMissing, match="2025"):
+    with pytest.raises(InputError, match="2025"):
         records.build_of(store, "noble@2025")
 
 

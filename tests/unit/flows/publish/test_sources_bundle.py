@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from flows.publish import sources_bundle
-from flows.publish.errors import IngredientsDamaged
 from flows.store.base import open_store
-from rootfs.errors import BlobDamaged, BlobMissing, FormatNewer, RecipeInvalid
+from rootfs.errors import BlobDamaged, BlobMissing, BuildError, FormatNewer, RecipeInvalid
 from rootfs.recipe.parents import lineage
 from rootfs.recipe.recipe import digest, folder_of, read
 
@@ -157,7 +156,7 @@ BAD = {
 def test_a_tar_that_leads_out_or_contradicts_itself_is_refused(name, store, tmp_path):
     folder = tmp_path / "deep/folder"
     folder.mkdir(parents=True)
-    with pytest.raises(IngredientsDamaged):
+    with pytest.raises(BuildError, match="holds no recipe:"):
         sources_bundle.unpack(store, blob(store, *BAD[name]), folder)
     assert not Path("/tmp/baseforge-leads-out").exists()
     assert {path.name for path in tmp_path.rglob("out")} == set()
@@ -174,12 +173,12 @@ def test_a_link_that_leads_out_is_refused_when_the_recipe_is_read(target, store,
 
 @pytest.mark.parametrize("data", [b"", b"hello", bytes(10240)])
 def test_what_is_no_tar_of_a_recipe_is_refused(data, store, tmp_path):
-    with pytest.raises(IngredientsDamaged):
+    with pytest.raises(BuildError, match="holds no recipe:"):
         sources_bundle.unpack(store, store.put_blob(io.BytesIO(data)), tmp_path)
 
 
 def test_a_tar_without_a_recipe_is_refused(store, tmp_path):
-    with pytest.raises(IngredientsDamaged, match="does not begin with a recipe"):
+    with pytest.raises(BuildError, match="does not begin with a recipe"):
         sources_bundle.unpack(store, blob(store, ("a.txt", tarfile.REGTYPE, ""), head=False), tmp_path)
 
 

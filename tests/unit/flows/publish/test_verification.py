@@ -7,10 +7,10 @@ import pytest
 
 from flows.image import oci
 from flows.publish import records, verification
-from flows.publish.errors import InvalidDigest
 from flows.publish.record import Record
 from flows.publish.verification import Expected, Link, Verdict
 from flows.store.base import open_store
+from rootfs.errors import InputError
 from rootfs.layer.pack import pack
 from rootfs.lock.lock import Lock, Package
 from rootfs.recipe.sections import ImageSettings
@@ -125,13 +125,13 @@ def test_settings_that_the_store_no_longer_has_are_said(store, made, work):
     "text", ["latest", "sha256:", f"md5:{HEX}", HEX[1:], f"{HEX}0", f"sha256:{HEX.upper()}", "../x"]
 )
 def test_what_is_no_digest_is_refused(text, store, made):
-    with pytest.raises(InvalidDigest, match="is not a digest"):
+    with pytest.raises(InputError, match="is not a digest"):
         verification.expected(store, recorded(made()), text)
 
 
 def test_what_is_no_image_is_no_image_to_compare_with(store, made):
     digest = store.put_blob(io.BytesIO(b"hello"))
-    with pytest.raises(InvalidDigest, match="is not the digest of an image"):
+    with pytest.raises(InputError, match="is not the digest of an image"):
         verification.expected(store, recorded(made()), digest)
 
 

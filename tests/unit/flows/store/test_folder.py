@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 
 from flows.store.base import open_store
-from flows.store.errors import InvalidStore, StoreRefused
 from flows.store.folder import FolderStore
-from rootfs.errors import LockHeld
+from rootfs.errors import InputError, LockHeld, MachineError
 from rootfs.system.atomic_file import atomic_file
 from rootfs.system.locks import is_held
 from tests.support.store.suite import StoreSuite
@@ -96,7 +95,7 @@ class TestFolder(StoreSuite):
         source.write_bytes(b"blob")
         store.put_blob(io.BytesIO(b"other"))  # so that there are folders
         monkeypatch.setattr(os, "fsync", fail)
-        with pytest.raises(StoreRefused, match="Input/output error"):
+        with pytest.raises(MachineError, match="Input/output error"):
             store.put_blob(source, digest_of(b"blob"))
 
     def test_what_killed_writers_left_is_swept_away(self, opener: Opener, folder: Path) -> None:
@@ -153,13 +152,13 @@ class TestFolder(StoreSuite):
         (folder / name).parent.mkdir(parents=True)
         (folder / name).symlink_to(tmp_path)
         (tmp_path / "b.json").write_text("{}")
-        with pytest.raises(StoreRefused, match="is a link") if "blobs" in name else contextlib.nullcontext():
+        with pytest.raises(MachineError, match="is a link") if "blobs" in name else contextlib.nullcontext():
             opener().put_blob(io.BytesIO(b"blob"))
-        with pytest.raises(StoreRefused, match="is a link") if "inputs" in name else contextlib.nullcontext():
+        with pytest.raises(MachineError, match="is a link") if "inputs" in name else contextlib.nullcontext():
             opener().create_document("inputs/a/c.json", b"{}")
         if "inputs" in name:
             for read in (opener().read_document, opener().list_documents, opener().list_folders):
-                with pytest.raises(StoreRefused, match="is a link"):
+                with pytest.raises(MachineError, match="is a link"):
                     read("inputs/a/b.json")
         assert [path.name for path in tmp_path.iterdir()] == ["b.json"]
 
@@ -180,9 +179,9 @@ class TestFolder(StoreSuite):
         folder.chmod(0o755)
         os.chown(folder, NOBODY, NOBODY)
         for use in (opener().sweep, functools.partial(opener().list_documents, "inputs")):
-            with pytest.raises(StoreRefused, match=r"belongs to nobody[\s\S]*chmod 2770"):
+            with pytest.raises(MachineError, match=r"belongs to nobody[\s\S]*chmod 2770"):
                 use()
-        with pytest.raises(StoreRefused, match="belongs to nobody"):
+        with pytest.raises(MachineError, match="belongs to nobody"):
             opener().create_document("inputs/a.json", b"{}")
         assert list(folder.iterdir()) == []
         folder.chmod(0o2770)
@@ -213,11 +212,11 @@ class TestFolder(StoreSuite):
         for path in (tmp_path / "file", tmp_path / "file" / "below"):
             store = FolderStore(path)
             (source := tmp_path / "source").write_bytes(b"x")
-            with pytest.raises(StoreRefused, match="another as the store"):
+            with pytest.raises(MachineError, match="another as the store"):
                 store.put_blob(source, digest_of(b"x"))
-            with pytest.raises(StoreRefused, match="another as the store"):
+            with pytest.raises(MachineError, match="another as the store"):
                 store.put_blob(io.BytesIO(b"x"))
-            with pytest.raises(StoreRefused, match="another as the store"):
+            with pytest.raises(MachineError, match="another as the store"):
                 store.create_document("inputs/a.json", b"{}")
 
     def test_an_absent_source_is_not_the_stores_fault(self, opener: Opener, tmp_path: Path) -> None:
@@ -249,13 +248,13 @@ def test_addresses_of_folders(address: str, folder: str) -> None:
     ["", "file:srv", "file://srv/store", "file:///srv?x=1", "http://127.0.0.1/store", "s3:///x", "s3://", "gs://x"],
 )
 def test_what_is_no_address(address: str) -> None:
-    with pytest.raises(InvalidStore, match="not a store's address"):
+    with pytest.raises(InputError, match="not a store's address"):
         open_store(address)
 
 
 @pytest.mark.parametrize("prefix", ["../x", "a//b", "a/.b", "a b"])
 def test_what_is_no_prefix(prefix: str) -> None:
-    with pytest.raises(InvalidStore, match="plain names"):
+    with pytest.raises(InputError, match="plain names"):
         open_store(f"s3://bucket/{prefix}")
 
 

@@ -3,9 +3,8 @@ from __future__ import annotations
 import pytest
 from botocore.exceptions import ClientError
 
-from flows.store.errors import StoreRefused, StoreUnreachable
 from flows.store.s3_errors import refusal
-from rootfs.errors import BaseforgeError
+from rootfs.errors import BaseforgeError, MachineError, ServiceUnreachable
 
 # Answers that no server of ours can be made to give:
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
@@ -14,22 +13,22 @@ from rootfs.errors import BaseforgeError
 @pytest.mark.parametrize(
     ("status", "code", "kind", "hint"),
     [
-        (301, "PermanentRedirect", StoreRefused, "region"),
-        (400, "AuthorizationHeaderMalformed", StoreRefused, "region"),
-        (400, "IllegalLocationConstraintException", StoreRefused, "region"),
-        (400, "ExpiredToken", StoreRefused, "credentials"),
-        (400, "RequestTimeout", StoreUnreachable, "network"),
-        (401, "Unauthorized", StoreRefused, "credentials"),
-        (403, "AccessDenied", StoreRefused, "credentials"),
-        (403, "RequestTimeTooSkewed", StoreRefused, "clock"),
-        (403, "403", StoreRefused, "credentials"),
-        (404, "NoSuchBucket", StoreRefused, "Create the bucket"),
-        (405, "MethodNotAllowed", StoreRefused, "server"),
-        (429, "TooManyRequests", StoreUnreachable, "network"),
-        (500, "InternalError", StoreUnreachable, "network"),
-        (501, "NotImplemented", StoreRefused, "If-None-Match"),
-        (503, "SlowDown", StoreUnreachable, "network"),
-        (507, "InsufficientStorage", StoreRefused, "Free space"),
+        (301, "PermanentRedirect", MachineError, "region"),
+        (400, "AuthorizationHeaderMalformed", MachineError, "region"),
+        (400, "IllegalLocationConstraintException", MachineError, "region"),
+        (400, "ExpiredToken", MachineError, "credentials"),
+        (400, "RequestTimeout", ServiceUnreachable, "network"),
+        (401, "Unauthorized", MachineError, "credentials"),
+        (403, "AccessDenied", MachineError, "credentials"),
+        (403, "RequestTimeTooSkewed", MachineError, "clock"),
+        (403, "403", MachineError, "credentials"),
+        (404, "NoSuchBucket", MachineError, "Create the bucket"),
+        (405, "MethodNotAllowed", MachineError, "server"),
+        (429, "TooManyRequests", ServiceUnreachable, "network"),
+        (500, "InternalError", ServiceUnreachable, "network"),
+        (501, "NotImplemented", MachineError, "If-None-Match"),
+        (503, "SlowDown", ServiceUnreachable, "network"),
+        (507, "InsufficientStorage", MachineError, "Free space"),
     ],
 )
 def test_what_a_server_can_answer(status: int, code: str, kind: type[BaseforgeError], hint: str) -> None:
