@@ -253,7 +253,7 @@ def _ranges(file: Path, separator: str | None, first: int, count: int) -> list[r
 
 def _python() -> list[Path]:
     """This Python's own files and ours, where they are not in /usr."""
-    places = (Path(sys.base_prefix).resolve(), Path(__file__).parent)
+    places = (Path(sys.base_prefix).resolve(), Path(__file__).parents[1])
     return [place for place in places if not place.is_relative_to("/usr")]
 
 
