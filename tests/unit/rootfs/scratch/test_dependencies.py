@@ -7,7 +7,7 @@ import pytest
 from rootfs.errors import InterpreterMissing, OpenedMissing
 from tests.support.debian import Deb
 from tests.support.elves import elf
-from tests.unit.rootfs.scratch.conftest import LIB, LINKER
+from tests.support.scratch import LIB, LINKER
 
 LIBC = Deb(
     "libc6",

@@ -5,7 +5,7 @@ import tarfile
 
 from tests.support.debian import Deb
 from tests.support.elves import elf
-from tests.unit.rootfs.scratch.conftest import LIB
+from tests.support.scratch import LIB
 
 NAMES = ("libz.so.1", "liba.so.10", "liba.so.9", "libA.so.2", "libab.so", "libx-1.so.3", "libx.so.3")
 DEB = Deb(
