@@ -17,13 +17,12 @@ from flows.builders import image_import
 from flows.builders.docker import Docker
 from flows.builders.engine import context_name
 from flows.config.options import Choice
-from flows.image import kept
 from flows.image.index import Index
 from flows.image.oci import Image
 from flows.inputs import resolve
 from flows.inputs.resolve import Meant
 from flows.orchestration.step import step
-from flows.publish import integrity, newest, records, registry
+from flows.publish import integrity, newest, records, registry, stored_image
 from flows.publish.record import Record
 from flows.publish.registry import Registry
 from flows.runtime.context import Session, current, current_run, logger
@@ -232,7 +231,7 @@ class _Layouts:
     @cached_property
     def images(self) -> list[Image]:
         return [
-            kept.lay_out(
+            stored_image.lay_out(
                 self.here.store,
                 self.record.image,
                 part.manifest_digest,
@@ -246,4 +245,4 @@ class _Layouts:
     def whole(self) -> Image | Index:
         if not self.record.index:
             return self.images[0]
-        return kept.lay_out_index(self.here.store, self.record.index, self.images, self.folder / "index")
+        return stored_image.lay_out_index(self.here.store, self.record.index, self.images, self.folder / "index")

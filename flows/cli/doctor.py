@@ -21,8 +21,8 @@ from flows.builders.select import choose
 from flows.config.paths import data_folder
 from flows.config.settings import Settings
 from flows.orchestration import local_server
-from flows.store.base import open_store
 from flows.store.folder import FolderStore
+from flows.store.open import open_store
 from rootfs.apt import credentials
 from rootfs.apt.sources import Site, suites
 from rootfs.bootstrap.bootstrapper import is_root

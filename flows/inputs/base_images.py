@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from flows.image import kept
 from flows.image.oci import Image
 from flows.inputs.parents import build_below, created, document
+from flows.publish import stored_image
 from flows.publish.record import ParentBuild
 from flows.runtime.context import current
 from rootfs.recipe.base import Recipe
@@ -34,4 +34,4 @@ def newest_epoch(bases: Iterable[ParentBuild]) -> int:
 def lay_out(base: ParentBuild, architecture: str, folder: Path) -> Image:
     """Its image as an OCI layout below `folder`. Raises BlobMissing, BlobDamaged, LayerDamaged."""
     layout = folder / f"base-{base.image}"
-    return kept.lay_out(current().store, base.image, base.manifest_digest, architecture, layout)
+    return stored_image.lay_out(current().store, base.image, base.manifest_digest, architecture, layout)

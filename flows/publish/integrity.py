@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from flows.publish.record import Record
 from flows.store.base import Store
+from flows.store.blobs import is_intact
 from flows.store.errors import InvalidKey
-from flows.store.intact import is_intact
 from rootfs.errors import BaseforgeError, BlobDamaged, BlobMissing
 
 

@@ -11,7 +11,7 @@ from rootfs.system.document_format import FIRST
 from rootfs.system.platforms import platform_name
 
 # What names of documents and blobs are made of, and what a reader of a store may believe of it.
-Part = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+:@-]{0,199}$")]  # as flows.store.base.names has them
+Part = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+:@-]{0,199}$")]  # as in flows.store.keys
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 PartOrNone = Annotated[str, Field(pattern=r"^([A-Za-z0-9_][A-Za-z0-9._+:@-]{0,199})?$")]
 DigestOrNone = Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64})?$")]

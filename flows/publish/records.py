@@ -16,7 +16,7 @@ from flows.publish.errors import RecordDamaged, RecordNewer, no_build, no_image
 from flows.publish.record import FORMAT, Format, Part, Record, key_of
 from flows.store.base import Store
 from flows.store.errors import Conflict, InvalidKey
-from flows.store.names import is_part
+from flows.store.keys import is_part
 from rootfs.errors import nearest
 from rootfs.system.digests import canonical
 

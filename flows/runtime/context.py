@@ -17,8 +17,9 @@ from flows.builders.select import Chosen, choose
 from flows.config.paths import cache_folder, check_data_folder, data_folder, enter_served_folder, make_data_folder
 from flows.config.settings import Settings, load
 from flows.runtime.progress import Progress, Timeline
-from flows.store.base import Store, open_store
-from flows.store.names import is_part
+from flows.store.base import Store
+from flows.store.keys import is_part
+from flows.store.open import open_store
 from rootfs.apt.resolver import Apt
 from rootfs.mask import masked
 from rootfs.process.run import Log

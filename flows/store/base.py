@@ -16,9 +16,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
-from urllib.parse import unquote, urlsplit
-
-from flows.store.errors import invalid_address
 
 
 @dataclass(frozen=True)
@@ -84,34 +81,3 @@ class Store(Protocol):
 
     def list_folders(self, folder: str) -> list[str]:
         """The names of the folders directly below one, sorted, without a look at what is in them."""
-
-
-def open_store(address: str, *, endpoint: str | None = None, region: str | None = None) -> Store:
-    """Open the store at a path, `file:///FOLDER` or `s3://BUCKET/PREFIX`; nothing is written or asked yet.
-
-    `endpoint` (a URL) and `region` are those of the S3 server, where they are not what boto3's own configuration says;
-    credentials always come from there. Raises InputError.
-    """
-    if address.startswith("s3://"):
-        # boto3 takes half a second to import, and a folder needs none of it.
-        from flows.store.s3 import S3Store
-
-        bucket, _, prefix = address.removeprefix("s3://").partition("/")
-        return S3Store(bucket, prefix.strip("/"), endpoint=endpoint, region=region)
-
-    from flows.store.folder import FolderStore
-
-    return FolderStore(_folder(address))
-
-
-def _folder(address: str) -> Path:
-    if "://" not in address and not address.startswith("file:"):
-        if not address:
-            raise invalid_address(address, "it is empty")
-        return Path(address).expanduser().absolute()
-    url = urlsplit(address)
-    if url.scheme != "file":
-        raise invalid_address(address, f"{url.scheme}:// is not known")
-    if url.netloc not in ("", "localhost") or not url.path.startswith("/") or url.query or url.fragment:
-        raise invalid_address(address, "a file address has three slashes and an absolute path")
-    return Path(unquote(url.path))

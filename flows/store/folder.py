@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from flows.store.base import Document
+from flows.store.blobs import fetch, is_intact, length
 from flows.store.errors import Conflict, blob_refused, store_refused
-from flows.store.fetch import fetch
-from flows.store.intact import is_intact, length
-from flows.store.names import blob_key, document_key, is_plain
+from flows.store.keys import blob_key, document_key, is_plain
 from flows.store.verified_stream import checked, copy
 from rootfs.errors import BlobDamaged, BlobMissing
 from rootfs.system import locks, private

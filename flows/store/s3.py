@@ -23,10 +23,9 @@ from botocore.exceptions import (
 
 from flows.store import s3_answers
 from flows.store.base import Document
+from flows.store.blobs import fetch, is_intact, length
 from flows.store.errors import Conflict, blob_refused, invalid_address, store_unreachable
-from flows.store.fetch import fetch
-from flows.store.intact import is_intact, length
-from flows.store.names import blob_key, document_key, is_plain
+from flows.store.keys import blob_key, document_key, is_plain
 from flows.store.s3_errors import code, refusal, status
 from flows.store.s3_upload import PART, put, upload
 from flows.store.verified_stream import checked, copy

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from boto3.s3.transfer import TransferConfig, create_transfer_manager
 
 from flows.store import s3_answers
-from flows.store.intact import length
+from flows.store.blobs import length
 from flows.store.verified_stream import CHUNK, Checked
 from rootfs.errors import BaseforgeError
 

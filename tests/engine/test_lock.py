@@ -8,7 +8,7 @@ import pytest
 
 from flows.publish import records
 from flows.publish.record import Record
-from flows.store.base import open_store
+from flows.store.open import open_store
 from rootfs.lock.lock import Lock, native_architecture
 from rootfs.system.platforms import platform_name
 from tests.support.factory import Factory

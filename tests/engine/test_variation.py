@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from flows.config.settings import load
-from flows.store.base import Store, open_store
+from flows.store.base import Store
+from flows.store.open import open_store
 from rootfs.apt.resolver import Apt
 from rootfs.apt.sources import Site
 from rootfs.lock.lock import native_architecture

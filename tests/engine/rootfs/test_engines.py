@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.store.base import open_store
+from flows.store.open import open_store
 from rootfs.apt.resolver import Apt
 from rootfs.apt.sources import Site as Archives
 from rootfs.errors import DiskFull, MaintainerScriptFailed, NeedsRoot, NotTheLock, ProgramFailed, ScriptFailed

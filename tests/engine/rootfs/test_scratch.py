@@ -13,7 +13,7 @@ from tarfile import SYMTYPE
 import pytest
 
 from flows.config.settings import load
-from flows.store.base import open_store
+from flows.store.open import open_store
 from rootfs.apt.resolver import Apt
 from rootfs.bootstrap.bootstrapper import Job, open_tree
 from rootfs.elf import reader

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.store.base import open_store
+from flows.store.open import open_store
 from rootfs.errors import DiskFull, MachineError
 from rootfs.process.run import run
 from tests.support.store.suite import pattern

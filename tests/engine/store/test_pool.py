@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.store.base import Store, open_store
+from flows.store.base import Store
+from flows.store.open import open_store
 from rootfs.errors import BlobDamaged, DiskFull, PoolDamaged
 from rootfs.lock.lock import Package
 from rootfs.packages.pool import fill, lay_out, lay_out_healed

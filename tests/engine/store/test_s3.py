@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from flows.store import s3
-from flows.store.base import open_store
 from flows.store.errors import Conflict, store_unreachable
+from flows.store.open import open_store
 from rootfs.errors import BaseforgeError, InputError, MachineError, NetworkFailure, ServiceUnreachable
 from tests.support.services.s3 import S3Server, serve_s3
 from tests.support.store.suite import StoreSuite, current, pattern

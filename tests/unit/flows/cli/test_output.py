@@ -10,7 +10,7 @@ import pytest
 from flows.cli import output
 from flows.publish.newest import Move, Newest
 from flows.publish.record import Record
-from flows.store.base import open_store
+from flows.store.open import open_store
 from rootfs.errors import InputError
 
 DIGEST = f"sha256:{0:064}"

@@ -11,7 +11,7 @@ from flows.image.export import export
 from flows.image.index import Index, join
 from flows.image.oci import Image, blob_path
 from flows.publish import records
-from flows.store.base import open_store
+from flows.store.open import open_store
 from rootfs.system.digests import digest_of_bytes
 from tests.support.samples import image_of, members, tar_of
 

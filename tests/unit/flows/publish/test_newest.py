@@ -11,7 +11,8 @@ import pytest
 from flows.publish import newest, records
 from flows.publish.errors import RecordDamaged
 from flows.publish.record import Record
-from flows.store.base import Store, open_store
+from flows.store.base import Store
+from flows.store.open import open_store
 from rootfs.errors import BuildError
 
 IMAGE = "noble"

@@ -7,7 +7,7 @@ import pytest
 from flows.publish import records
 from flows.publish.errors import RecordDamaged, RecordNewer
 from flows.publish.record import Record
-from flows.store.base import open_store
+from flows.store.open import open_store
 from rootfs.errors import InputError
 from rootfs.lock.lock import native_architecture
 from rootfs.system.platforms import platform_name

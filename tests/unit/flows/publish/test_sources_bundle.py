@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.publish import sources_bundle
-from flows.store.base import open_store
+from flows.store.open import open_store
 from rootfs.errors import BlobDamaged, BlobMissing, BuildError, FormatNewer, RecipeInvalid
 from rootfs.recipe.parents import lineage
 from rootfs.recipe.recipe import digest, folder_of, read

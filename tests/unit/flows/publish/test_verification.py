@@ -9,7 +9,7 @@ from flows.image import oci
 from flows.publish import records, verification
 from flows.publish.record import Record
 from flows.publish.verification import Expected, Link, Verdict
-from flows.store.base import open_store
+from flows.store.open import open_store
 from rootfs.errors import InputError
 from rootfs.layer.pack import pack
 from rootfs.lock.lock import Lock, Package

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.store.base import open_store
 from flows.store.folder import FolderStore
+from flows.store.open import open_store
 from rootfs.errors import InputError, LockHeld, MachineError
 from rootfs.system.atomic_file import atomic_file
 from rootfs.system.locks import is_held
@@ -259,5 +259,5 @@ def test_what_is_no_prefix(prefix: str) -> None:
 
 
 def test_a_folder_needs_no_boto3() -> None:
-    code = "import sys; from flows.store.base import open_store; open_store('/x'); sys.exit('boto3' in sys.modules)"
+    code = "import sys; from flows.store.open import open_store; open_store('/x'); sys.exit('boto3' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.store.base import open_store
 from flows.store.folder import FolderStore
+from flows.store.open import open_store
 from rootfs.errors import (
     ArchiveMoved,
     BlobDamaged,

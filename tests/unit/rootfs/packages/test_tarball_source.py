@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.store.base import open_store
+from flows.store.open import open_store
 from rootfs.apt.transfer import Transfers
 from rootfs.errors import (
     AccessDenied,
