@@ -30,7 +30,7 @@ from rootfs.recipe.dockerfile import DockerfileRecipe
 from rootfs.system.digests import canonical
 from rootfs.system.disk import disk_full
 from rootfs.system.source_tree import lay_out
-from rootfs.system.units import size
+from rootfs.system.text import format_size
 from rootfs.tree.inventory import Inventory
 from rootfs.tree.member import Members
 from rootfs.tree.merge import FOLDER, Stack, Tree, members_of, tree_of
@@ -143,7 +143,7 @@ def keep(wanted: Inputs, order: Order, built: Built, tars: list[Path], *, memo: 
     with tree_of(tars) as tree:
         for _ in closure.watching(inventory.watching(members_of(tree))):
             pass
-    current().progress.note(f"{size(sum(layer.unpacked for layer in layers))} in {len(layers)} layers")
+    current().progress.note(f"{format_size(sum(layer.unpacked for layer in layers))} in {len(layers)} layers")
     return Packed(layers[-1], inventory.packages(), closure, inventory.distribution, order.epoch), ground
 
 

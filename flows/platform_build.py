@@ -23,7 +23,7 @@ from flows.runtime.memory import needed, roomy_folder
 from flows.runtime.workdir import note_image, work_folder
 from flows.tasks import Packed, assemble, check_closure, fetch, lay_parent, make_tree, pack_tree, signature
 from rootfs.layer import compress
-from rootfs.process import emulation
+from rootfs.process import host
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ def see_it_runs(wanted: Inputs, reached: Engine | None) -> None:
     What is only unpacked and not tested needs no emulation.
     """
     if why := wanted.recipe.runs_programs:
-        emulation.require(wanted.recipe.name, wanted.architecture, why)
+        host.require_emulation(wanted.recipe.name, wanted.architecture, why)
     elif wanted.recipe.smoke and reached and reached.local:
-        emulation.require(wanted.recipe.name, wanted.architecture, "its smoke checks have to run")
+        host.require_emulation(wanted.recipe.name, wanted.architecture, "its smoke checks have to run")
 
 
 def make_image(wanted: Inputs, place: Path, way: dockerfile_build.Way, *, offline: bool) -> tuple[Image, Packed]:

@@ -27,12 +27,12 @@ from rootfs.elf.linkage import Closure
 from rootfs.elf.machine import architectures
 from rootfs.errors import LibrariesMissing, OtherArchitecture
 from rootfs.layer.pack import Layer, pack
-from rootfs.lock.lock import native_architecture
 from rootfs.packages import pool
+from rootfs.process.host import native_architecture
 from rootfs.recipe.sections import SmokeCheck
 from rootfs.recipe.tarball_keys import TarballKeys
 from rootfs.scratch import smoke_overlay
-from rootfs.system.units import size
+from rootfs.system.text import format_size
 from rootfs.tarball.sanitize import device_rules
 from rootfs.tree.diff_layer import difference
 from rootfs.tree.filters import Rules, excluded, filtered
@@ -78,7 +78,7 @@ def fetch(wanted: Inputs, folder: Path, *, offline: bool = False) -> Path:
     debs = empty_folder(folder / "debs")
     pool.lay_out_healed(packages, here.store, debs, mirror, offline=offline, log=run.log, transfers=transfers)
     if packages:
-        here.progress.note(f"{filled.fetched} of {len(packages)} packages, {size(filled.bytes)}")
+        here.progress.note(f"{filled.fetched} of {len(packages)} packages, {format_size(filled.bytes)}")
     return debs
 
 
@@ -130,7 +130,7 @@ def pack_tree(
         if ground and ground.stack.tars:
             watched = difference(running.enter_context(tree_of(ground.stack.tars)), watched)
         layer = pack(watched, folder / "layer.tar.zst", memo=memo)
-    current().progress.note(f"{size(layer.unpacked)} to {size(layer.size)}")
+    current().progress.note(f"{format_size(layer.unpacked)} to {format_size(layer.size)}")
     return Packed(layer, inventory.packages(), closure, inventory.distribution, epoch)
 
 

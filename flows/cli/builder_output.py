@@ -10,8 +10,7 @@ import typer
 from rich.console import Console
 
 from rootfs.mask import masked
-from rootfs.system.text import visible
-from rootfs.system.units import size
+from rootfs.system.text import format_size, visible
 
 if TYPE_CHECKING:
     from flows.builders.listing import Listed, Node, Rule
@@ -96,9 +95,9 @@ def _rule(rule: Rule) -> str:
         "all": "yes" if rule.all else "",
         "filters": " ".join(rule.filter or ()),
         "keep for": f"{rule.keep_duration / 3.6e12:g} h" if rule.keep_duration else "",
-        "reserved": size(rule.reserved_space) if rule.reserved_space else "",
-        "at most": size(rule.max_used_space) if rule.max_used_space else "",
-        "leave free": size(rule.min_free_space) if rule.min_free_space else "",
+        "reserved": format_size(rule.reserved_space) if rule.reserved_space else "",
+        "at most": format_size(rule.max_used_space) if rule.max_used_space else "",
+        "leave free": format_size(rule.min_free_space) if rule.min_free_space else "",
     }
     return ", ".join(f"{key} {value}" for key, value in said.items() if value)
 
@@ -113,22 +112,22 @@ def usage(found: Sequence[Usage], *, verbose: bool = False) -> None:
         _records(found)
     print_lines(f"{each.builder}: {' '.join(each.error.split())}" for each in found if each.error)
     table = _facts()
-    table.add_row("reclaimable", size(sum(each.reclaimable for each in found)))
-    table.add_row("total", size(sum(each.total for each in found)))
+    table.add_row("reclaimable", format_size(sum(each.reclaimable for each in found)))
+    table.add_row("total", format_size(sum(each.total for each in found)))
     show(table)
 
 
 def pruned(done: Usage) -> None:
     """What was cleared of a builder's cache."""
     _records([done])
-    print_lines([f"{done.builder}: reclaimed {size(done.total)}"])
+    print_lines([f"{done.builder}: reclaimed {format_size(done.total)}"])
 
 
 def _records(found: Sequence[Usage]) -> None:
     table = Table("BUILDER", "ID", "RECLAIMABLE", "SIZE", "LAST ACCESSED", box=None, pad_edge=False)
     for each in found:
         for record in each.records:
-            cells = (record.id, "yes" if record.reclaimable else "no", size(record.size), record.last_used_at)
+            cells = (record.id, "yes" if record.reclaimable else "no", format_size(record.size), record.last_used_at)
             table.add_row(each.builder, *cells)
     if table.row_count:
         show(table)
@@ -142,7 +141,7 @@ def _record(name: str, record: Cached) -> None:
         key.replace("_", " "): ("no", "yes")[value] if isinstance(value, bool) else value
         for key, value in values.items()
     }
-    _fill(table, {"builder": name, **said, "size": size(record.size), "parents": "\n".join(record.parents)})
+    _fill(table, {"builder": name, **said, "size": format_size(record.size), "parents": "\n".join(record.parents)})
     show(table)
     print_lines([""])
 

@@ -27,10 +27,10 @@ from rootfs.apt import credentials
 from rootfs.apt.sources import Site, suites
 from rootfs.bootstrap.bootstrapper import is_root
 from rootfs.errors import BaseforgeError
-from rootfs.lock.lock import native_architecture, package_versions
 from rootfs.mask import masked
-from rootfs.process import emulation
+from rootfs.process import host
 from rootfs.process.cgroup import group
+from rootfs.process.host import native_architecture, package_versions
 from rootfs.process.run import run
 from rootfs.process.sandbox import Limits, for_commands, for_trees
 from rootfs.system.platforms import PLATFORMS, platform_name
@@ -242,7 +242,7 @@ def _sandbox(limits: Limits) -> Finding:
 def _emulation() -> Finding:
     """Which other machines' programs run here, as recipes with `platforms` of packages need it."""
     own = native_architecture()
-    found = [platform_name(each) for each in PLATFORMS if each != own and emulation.runs(each)]
+    found = [platform_name(each) for each in PLATFORMS if each != own and host.can_run(each)]
     hint = f"For recipes with `platforms` whose scripts or smoke checks have to run: {SETUP} --emulation"
     return Finding("other platforms", ", ".join(found) or "none run here", "linux/arm64" in found, False, hint)
 

@@ -23,7 +23,7 @@ from flows.store.base import Store
 from rootfs.lock.lock import Lock
 from rootfs.lock.lockfile import changes, disagreeing
 from rootfs.mask import masked_values
-from rootfs.system.units import size
+from rootfs.system.text import format_size
 
 if TYPE_CHECKING:
     from flows.cli.doctor import Finding
@@ -77,7 +77,7 @@ def ending(record: Record) -> str:
     several = f"{len(record.parts)} platforms, " if record.parts else ""
     return (
         f"{record.image}: {record.status} {record.manifest_digest} as build {record.build}"
-        f" ({several}{record.packages} packages, {size(record.size)}, {seconds:.1f} s)"
+        f" ({several}{record.packages} packages, {format_size(record.size)}, {seconds:.1f} s)"
     )
 
 
@@ -129,7 +129,13 @@ def _listing(records: Sequence[Record]) -> None:
         if record.status == "damaged":
             table.add_row(record.image, record.build, record.status)
             continue
-        cells = (record.image, record.build, ", ".join(record.platforms), str(record.packages), size(record.size))
+        cells = (
+            record.image,
+            record.build,
+            ", ".join(record.platforms),
+            str(record.packages),
+            format_size(record.size),
+        )
         table.add_row(*cells, record.manifest_digest)
     show(table)
 
@@ -159,9 +165,11 @@ def _latest(record: Record, newest: Newest) -> str:
 
 def _text(name: str, value: Any) -> str:  # noqa: ANN401
     if name in ("size", "unpacked"):
-        return size(value)
+        return format_size(value)
     if name == "parts":
-        return "\n".join(f"{each['platforms'][0]} {each['manifest_digest']} {size(each['size'])}" for each in value)
+        return "\n".join(
+            f"{each['platforms'][0]} {each['manifest_digest']} {format_size(each['size'])}" for each in value
+        )
     if name == "lock":
         lines = [f"{each['suite']} {each['sha256'][:16]}… by {each['signer']}" for each in value["releases"]]
         return "\n".join(lines) or value["tarball"]

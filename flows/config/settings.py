@@ -20,8 +20,8 @@ import rootfs
 from flows.config.paths import data_folder, may_be_folder
 from rootfs.apt.sources import Site
 from rootfs.errors import InvalidSetting, RecipesForeign, nearest
-from rootfs.lock.lock import native_architecture
 from rootfs.mask import MASK, has_credentials
+from rootfs.process.host import native_architecture
 from rootfs.process.sandbox import DISK, PROCESSES, SECONDS, Limits, default_memory
 from rootfs.recipe import types
 from rootfs.recipe.builder import BuilderPlan

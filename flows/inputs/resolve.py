@@ -11,8 +11,9 @@ from flows.publish import records
 from flows.publish.record import ParentBuild, Record
 from flows.runtime.context import current
 from rootfs.errors import BaseforgeError
-from rootfs.lock.lock import Lock, input_digest, native_architecture, tool_versions
+from rootfs.lock.lock import Lock, input_digest, tool_versions
 from rootfs.packages import tarball_source
+from rootfs.process.host import native_architecture
 from rootfs.recipe.base import Recipe
 from rootfs.recipe.lineage import lineage_of, request_of
 from rootfs.recipe.recipe import digest, find, folder_of, read

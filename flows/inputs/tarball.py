@@ -11,7 +11,7 @@ from flows.runtime.context import current, current_run
 from rootfs.packages.tarball_signature import signer
 from rootfs.packages.tarball_source import Source
 from rootfs.recipe.tarball_keys import TARBALL, TarballKeys
-from rootfs.system.units import size
+from rootfs.system.text import format_size
 
 
 def fetch_tarball(wanted: Inputs, tarball: TarballKeys, folder: Path, *, offline: bool) -> Path:
@@ -22,7 +22,7 @@ def fetch_tarball(wanted: Inputs, tarball: TarballKeys, folder: Path, *, offline
     taken = source.into_pool(digest)
     place = empty_folder(folder / "debs")
     source.lay_out(digest, place / TARBALL)
-    here.progress.note(f"{size((place / TARBALL).stat().st_size)}, {size(taken)} of it fetched")
+    here.progress.note(f"{format_size((place / TARBALL).stat().st_size)}, {format_size(taken)} of it fetched")
     return place
 
 

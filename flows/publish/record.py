@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rootfs.lock.lock import Lock, native_architecture
+from rootfs.lock.lock import Lock
+from rootfs.process.host import native_architecture
 from rootfs.system.document_format import FIRST
 from rootfs.system.platforms import platform_name
 

@@ -14,11 +14,13 @@ import httpx
 from debian_inspector.debcon import Debian822
 
 from rootfs.apt.keyring import usable
-from rootfs.apt.sources import Release, Source
+from rootfs.apt.sources import Source
 from rootfs.apt.transfer import Transfers, check_access, denied_by_proxy, reason
 from rootfs.errors import ArchiveUnreachable, InvalidRelease, SuiteMissing, UnsignedRelease
+from rootfs.lock.lock import Release
 from rootfs.process.run import run
 from rootfs.system.digests import sha256_of_bytes
+from rootfs.system.text import format_time
 
 AHEAD = 600.0  # seconds that an archive's clock may be ahead of ours
 UNUSABLE = {"NO_PUBKEY": "", "EXPKEYSIG": ", which has expired", "REVKEYSIG": ", which is revoked"}  # gpgv's words
@@ -174,16 +176,11 @@ def signers(status: str) -> tuple[list[str], list[str]]:
 
 def _check_dates(date: int, until: int | None, address: str) -> None:
     now = datetime.now(UTC).timestamp()
-    clock = f"this machine's clock says {moment(now)}"
+    clock = f"this machine's clock says {format_time(now)}"
     if until is not None and until < now:
-        raise InvalidRelease(address, f"it expired on {moment(until)}; {clock}")
+        raise InvalidRelease(address, f"it expired on {format_time(until)}; {clock}")
     if date > now + AHEAD:
-        raise InvalidRelease(address, f"its date, {moment(date)}, is yet to come; {clock}")
-
-
-def moment(seconds: float) -> str:
-    """Seconds since 1970 as people write it."""
-    return f"{datetime.fromtimestamp(seconds, UTC):%a, %d %b %Y %H:%M:%S} UTC"
+        raise InvalidRelease(address, f"its date, {format_time(date)}, is yet to come; {clock}")
 
 
 def time_of(text: str, address: str) -> int:

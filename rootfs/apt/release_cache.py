@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from rootfs.apt.release import Fetched, State, check_release, fetch_releases, fields_of, moment, time_of
+from rootfs.apt.release import Fetched, State, check_release, fetch_releases, fields_of, time_of
 from rootfs.apt.sources import Site, Source
 from rootfs.errors import InvalidRelease, NothingKept, OlderRelease
 from rootfs.system import atomic_file, document_format
 from rootfs.system.digests import canonical_digest
+from rootfs.system.text import format_time
 
 
 class Suites:
@@ -51,7 +52,7 @@ class Suites:
         """Whatever is kept has been checked: an older state than that is not taken, nor is it forgotten."""
         state = check_release(found.content, source, found.address)
         if before and not source.snapshot and state.release.date < (seen := _date(before)):
-            dates = moment(state.release.date), moment(seen)
+            dates = format_time(state.release.date), format_time(seen)
             raise OlderRelease(found.address, *dates, self._memory(source))
         if found != before:
             head = document_format.dump({"address": found.address, "tag": found.tag})

@@ -17,8 +17,9 @@ from rootfs.apt.resolve_layer import Below, resolve_over
 from rootfs.apt.root import TIMEOUT, AptRoot, stanzas
 from rootfs.apt.sources import Site, Source, sources
 from rootfs.errors import ArchiveChanging, FormatNewer, NothingKept, PackageMissing, PackagesConflict
-from rootfs.lock.lock import Lock, Package, package_versions
+from rootfs.lock.lock import Lock, Package
 from rootfs.lock.lockfile import committed_lock
+from rootfs.process.host import package_versions
 from rootfs.process.run import Log
 from rootfs.recipe.base import Origin
 from rootfs.system import atomic_file, document_format

@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from rootfs.apt import credentials
 from rootfs.apt.transfer import Transfers
 from rootfs.errors import (
@@ -106,22 +104,6 @@ class Source:
     def line(self) -> str:
         """Its line for the engine that fetches it."""
         return f"deb [signed-by={self.keyring}] {self.mirror} {self.suite} {' '.join(self.components)}"
-
-
-class Release(BaseModel):
-    """A signed Release file: which state of a suite is meant.
-
-    `date` and `valid_until` are its `Date:` and `Valid-Until:` in seconds since 1970, `signer` the key's fingerprint.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    address: str
-    suite: str
-    sha256: str
-    date: int
-    signer: str
-    valid_until: int | None = None
 
 
 @functools.cache

@@ -27,8 +27,7 @@ from rootfs.install.plan import Plan
 from rootfs.lock.lock import Package
 from rootfs.packages import decompressed
 from rootfs.packages.decompressed import Unpacking
-from rootfs.process import own_modules
-from rootfs.process.run import run, stream
+from rootfs.process.run import OWN_ENVIRONMENT, own_command, own_command_apart, run, stream
 from rootfs.process.sandbox import for_trees
 from rootfs.recipe.base import Packaged
 from rootfs.recipe.debootstrap import DebootstrapRecipe
@@ -69,8 +68,8 @@ def _members_of(job: Job, make_tree: Callable[[Event], None]) -> Iterator[Member
             with _removed_when_read(job.tree) as members:
                 yield _dated(job, members)
         else:
-            command = own_modules.command("rootfs.tree.pour", job.tree)  # only its own namespace can read it
-            env = job.environment | own_modules.ENVIRONMENT
+            command = own_command("rootfs.tree.pour", job.tree)  # only its own namespace can read it
+            env = job.environment | OWN_ENVIRONMENT
             with stream(command, env=env, contained="with owners", timeout=TIMEOUT, log=job.log) as archive:
                 yield _dated(job, from_tar(archive))
     finally:
@@ -186,8 +185,8 @@ def _run(job: Job, plan: Plan, begin: Callable[[], bytes], timeout: float) -> No
 
     try:
         run(
-            own_modules.command_apart("rootfs.install", said, problem),
-            env=job.environment | own_modules.ENVIRONMENT,
+            own_command_apart("rootfs.install", said, problem),
+            env=job.environment | OWN_ENVIRONMENT,
             stdin=begin,
             contained=for_trees(job.folder, job.limits, readable, title="a program of the tree"),
             timeout=timeout,

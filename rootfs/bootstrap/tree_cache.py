@@ -11,7 +11,8 @@ from threading import Thread
 from typing import IO
 
 from rootfs.errors import DiskFull, LockHeld
-from rootfs.lock.lock import Package, package_versions
+from rootfs.lock.lock import Package
+from rootfs.process.host import package_versions
 from rootfs.system.atomic_file import copy_file
 from rootfs.system.cache import prune, state_of
 from rootfs.system.digests import blake3_of_file, canonical_digest

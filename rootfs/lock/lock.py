@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
-from pathlib import Path
 
 import zstandard
 from pydantic import BaseModel, ConfigDict, Field
 
-from rootfs.apt.sources import Release
-from rootfs.errors import ToolsMissing
-from rootfs.process.run import run
+from rootfs.process.host import package_versions
 from rootfs.recipe.base import Recipe
 from rootfs.system.digests import canonical_digest
 
 BUILD_REVISION = 8  # raised when the same inputs give other bytes because this program changed
 
-DPKG = Path("/var/lib/dpkg/status")
+
+class Release(BaseModel):
+    """A signed Release file: one state of a suite.
+
+    `date` and `valid_until` are its `Date:` and `Valid-Until:` in seconds since 1970, `signer` the key's fingerprint.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    address: str
+    suite: str
+    sha256: str
+    date: int
+    signer: str
+    valid_until: int | None = None
 
 
 class Package(BaseModel):
@@ -106,27 +116,3 @@ def tool_versions(recipe: Recipe) -> dict[str, str]:
     """The versions of the programs that make this recipe's image. Raises ToolsMissing."""
     compressor = ".".join(map(str, zstandard.ZSTD_VERSION))
     return {**package_versions(recipe.host_tools), "zstd": compressor}
-
-
-def package_versions(packages: tuple[str, ...]) -> dict[str, str]:
-    """The installed versions of Debian packages on this machine. Raises ToolsMissing for those that are not."""
-    if not packages:
-        return {}
-    found = _installed(DPKG.stat().st_mtime_ns if DPKG.is_file() else 0)
-    if missing := [package for package in packages if package not in found]:
-        raise ToolsMissing(missing)
-    return {package: found[package] for package in sorted(packages)}
-
-
-@lru_cache
-def _installed(_changed: int) -> dict[str, str]:
-    """What dpkg says, asked again only when it has changed anything: to tell of all takes it no longer than of one."""
-    said = "--showformat=${db:Status-Status} ${Package} ${Version}\n"
-    lines = [line.split() for line in run(["dpkg-query", "--show", said], check=False).stdout.splitlines()]
-    return {words[1]: words[2] for words in lines if words[0] == "installed"}
-
-
-@lru_cache
-def native_architecture() -> str:
-    """Debian's name for this machine's architecture (`amd64`, `arm64`, …)."""
-    return run(["dpkg", "--print-architecture"]).stdout.strip()

@@ -11,16 +11,15 @@ from typing import Annotated
 from debian_inspector.version import compare_versions
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from rootfs.apt.release import moment
-from rootfs.apt.sources import Release
 from rootfs.errors import LockUnfit, RecipeInvalid
-from rootfs.lock.lock import Lock, Package
+from rootfs.lock.lock import Lock, Package, Release
 from rootfs.recipe import types, yaml
 from rootfs.recipe.base import Origin
 from rootfs.recipe.validation import complaints
 from rootfs.system import atomic_file, document_format
 from rootfs.system.digests import canonical
 from rootfs.system.platforms import platform_name
+from rootfs.system.text import format_time
 
 FORMAT = 1  # of lock files; no part of a lock, nor of its digest
 NEWER = "this lock file has format {}: a newer version of Baseforge wrote it. This one knows format {}: update it"
@@ -95,7 +94,7 @@ def _releases(old: Lock, new: Lock) -> Iterator[Change]:
     before, after = ({(each.address, each.suite): each for each in lock.releases} for lock in (old, new))
     for key in dict.fromkeys([*before, *after]):
         if before.get(key) != after.get(key):
-            dates = (moment(lock[key].date) if key in lock else "" for lock in (before, after))
+            dates = (format_time(lock[key].date) if key in lock else "" for lock in (before, after))
             yield Change("released", key[1], *dates)
 
 

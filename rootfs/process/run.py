@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal, NoReturn
 
+from rootfs import errors
 from rootfs.errors import LimitReached, OutputTooLarge, ProgramFailed, ProgramMissing, ProgramTimedOut
 from rootfs.process import seccomp
 from rootfs.process.cgroup import Group, group
@@ -44,6 +46,11 @@ CONTAINED = ("unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child=KIL
 AS_USER = "--map-root-user"  # an ordinary user gets namespaces only inside one of users
 SUBORDINATE = "--map-auto"  # where it is root, and can have other owners besides (subuid(5))
 WITHOUT_NETWORK = "--net"
+
+OWN_ENVIRONMENT = {
+    "PYTHONPATH": str(Path(errors.__file__).parent.parent),  # where `rootfs` is imported from
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
 
 
 @dataclass(frozen=True)
@@ -317,6 +324,16 @@ def _started(
         finally:
             program.end()
             program.close()
+
+
+def own_command(module: str, *words: str | Path) -> list[str | Path]:
+    """The command line that runs a module of ours; it needs `OWN_ENVIRONMENT`."""
+    return [sys.executable, "-P", "-m", module, *words]
+
+
+def own_command_apart(module: str, *words: str | Path) -> list[str | Path]:
+    """The command line for a module of ours that imports only the standard library: by the system's Python."""
+    return [Path(sys.executable).resolve(), "-P", "-s", "-m", module, *words]
 
 
 def detached(

@@ -16,7 +16,7 @@ from rootfs.recipe.base import Recipe
 from rootfs.recipe.kinds import KINDS
 from rootfs.recipe.recipe import read_all
 from rootfs.recipe.schema import schema
-from rootfs.system.units import size
+from rootfs.system.text import format_size
 
 GENERATED = "<!-- All that follows is generated from the recipes and the models. -->\n"
 INTRODUCTION = """
@@ -44,8 +44,8 @@ def text() -> str:
 
 
 def _image(recipe: Recipe, measured: dict[str, Any] | None, beside: dict[str, Any] | None) -> str:
-    packages, weight = (str(measured["packages"]), size(measured["size"])) if measured else ("", "")
-    other = f"{beside['image']}: {size(beside['size'])}" if beside else ""
+    packages, weight = (str(measured["packages"]), format_size(measured["size"])) if measured else ("", "")
+    other = f"{beside['image']}: {format_size(beside['size'])}" if beside else ""
     cells = (f"[{recipe.name}]({recipe.name}.yaml)", recipe.kind, recipe.description, packages, weight, other)
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 

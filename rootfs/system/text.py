@@ -1,6 +1,8 @@
-"""Make control characters visible in text that a terminal would obey, such as escape sequences."""
+"""Text for people: sizes, times, and text without control characters that a terminal would obey."""
 
 from __future__ import annotations
+
+from datetime import UTC, datetime
 
 KEPT = "\t\n"  # which only lay text out
 
@@ -22,6 +24,21 @@ def visible(text: str) -> str:
 def is_unicode(text: str) -> bool:
     """Whether it can be written as UTF-8: words of a command and variables may hold other bytes."""
     return not any("\ud800" <= each <= "\udfff" for each in text)
+
+
+def format_time(seconds: float) -> str:
+    """A time, in seconds since 1970, such as `Mon, 30 Nov 2026 12:00:00 UTC`."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%a, %d %b %Y %H:%M:%S} UTC"
+
+
+def format_size(count: int) -> str:
+    """A number of bytes in powers of 1000, such as `1.5 MB`."""
+    amount, unit = float(count), "B"
+    for bigger in ("kB", "MB", "GB"):
+        if amount < 1000:
+            break
+        amount, unit = amount / 1000, bigger
+    return f"{amount:.1f} {unit}" if unit != "B" else f"{count} B"
 
 
 def _escaped(character: str) -> str:

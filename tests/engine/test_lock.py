@@ -9,7 +9,8 @@ import pytest
 from flows.publish import records
 from flows.publish.record import Record
 from flows.store.open import open_store
-from rootfs.lock.lock import Lock, native_architecture
+from rootfs.lock.lock import Lock
+from rootfs.process.host import native_architecture
 from rootfs.system.platforms import platform_name
 from tests.support.factory import Factory
 

@@ -18,8 +18,8 @@ from flows.store.base import Store
 from flows.store.open import open_store
 from rootfs.apt.resolver import Apt
 from rootfs.apt.sources import Site
-from rootfs.lock.lock import native_architecture
 from rootfs.packages import pool
+from rootfs.process.host import native_architecture
 from rootfs.recipe.recipe import folder_of, read
 from rootfs.tree.compare import explain
 from tests.engine.variation import CLOCK, Cooked, Dish, Machine, cook

@@ -22,7 +22,8 @@ from flows.config.options import Choice
 from flows.inputs.resolve import Inputs, chosen_engine
 from flows.runtime.context import new_run, session
 from flows.tasks import assemble, make_tree, pack_tree
-from rootfs.lock.lock import Lock, native_architecture, tool_versions
+from rootfs.lock.lock import Lock, tool_versions
+from rootfs.process.host import native_architecture
 from rootfs.recipe.lineage import lineage_of
 from rootfs.recipe.recipe import digest, folder_of, read
 

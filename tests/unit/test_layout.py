@@ -38,10 +38,6 @@ LAYERS = (
 STILL_UPWARD = {
     "flows.runtime.context imports flows.inputs.resolve",
     "flows.runtime.context imports flows.published_names",
-    "rootfs.lock.lock imports rootfs.apt.sources",
-    "rootfs.lock.lockfile imports rootfs.apt.release",
-    "rootfs.lock.lockfile imports rootfs.apt.sources",
-    "rootfs.process.emulation imports rootfs.lock.lock",
     "rootfs.scratch.bootstrapper imports rootfs.bootstrap.bootstrapper",
     "rootfs.scratch.bootstrapper imports rootfs.bootstrap.local_repository",
     "rootfs.tree.filters imports rootfs.recipe.base",

@@ -14,7 +14,8 @@ import pytest
 from rootfs.apt.resolver import Apt
 from rootfs.apt.sources import Site
 from rootfs.errors import DiskFull
-from rootfs.lock.lock import Lock, native_architecture
+from rootfs.lock.lock import Lock
+from rootfs.process.host import native_architecture
 from rootfs.recipe.debootstrap import DebootstrapRecipe
 
 NOBODY = 65534

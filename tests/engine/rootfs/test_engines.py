@@ -16,8 +16,9 @@ from flows.store.open import open_store
 from rootfs.apt.resolver import Apt
 from rootfs.apt.sources import Site as Archives
 from rootfs.errors import DiskFull, MaintainerScriptFailed, NeedsRoot, NotTheLock, ProgramFailed, ScriptFailed
-from rootfs.lock.lock import Lock, Package, native_architecture
+from rootfs.lock.lock import Lock, Package
 from rootfs.packages import pool
+from rootfs.process.host import native_architecture
 from rootfs.tree.filters import Rules, filtered
 from tests.engine.rootfs.trees import Site, as_nobody, recipe_of
 

@@ -28,9 +28,10 @@ from rootfs.apt.resolver import Apt
 from rootfs.apt.sources import Site as Archives
 from rootfs.bootstrap.bootstrapper import remove_tree
 from rootfs.errors import BaseforgeError, FileNotMade, LimitReached, ProgramTimedOut
-from rootfs.lock.lock import Lock, native_architecture
+from rootfs.lock.lock import Lock
 from rootfs.packages import pool
 from rootfs.process.cgroup import CONTROLLERS, PREFIX, parent_of
+from rootfs.process.host import native_architecture
 from rootfs.process.sandbox import Limits
 from tests.engine.rootfs.trees import Site, as_nobody, recipe_of
 

@@ -17,7 +17,8 @@ from typing import Any
 from rootfs.bootstrap.bootstrapper import Job, open_tree
 from rootfs.bootstrap.tree_cache import KEEPING
 from rootfs.layer.pack import pack
-from rootfs.lock.lock import Lock, native_architecture
+from rootfs.lock.lock import Lock
+from rootfs.process.host import native_architecture
 from rootfs.process.sandbox import Limits
 from rootfs.recipe.debootstrap import DebootstrapRecipe
 from rootfs.recipe.scratch import ScratchRecipe

@@ -18,7 +18,8 @@ from flows.publish import records, sources_bundle
 from flows.publish.record import ParentBuild, Record
 from flows.runtime.context import Session, session
 from rootfs.errors import BadTree, BlobMissing, ParentFailed, ParentLacksPlatform, ParentUnpublished
-from rootfs.lock.lock import Lock, native_architecture
+from rootfs.lock.lock import Lock
+from rootfs.process.host import native_architecture
 from rootfs.recipe.layer import LayerRecipe
 from rootfs.recipe.parents import lineage
 from rootfs.recipe.recipe import find, read

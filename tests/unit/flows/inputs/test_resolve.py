@@ -8,8 +8,8 @@ from flows.inputs.resolve import Inputs, Meant, meant, settled
 from flows.publish.record import Record
 from flows.publish.records import keep_record
 from flows.runtime.context import session
-from rootfs.apt.sources import Release
-from rootfs.lock.lock import Lock, Package, native_architecture
+from rootfs.lock.lock import Lock, Package, Release
+from rootfs.process.host import native_architecture
 from rootfs.recipe.lineage import lineage_of
 from rootfs.recipe.recipe import read
 from rootfs.system.platforms import platform_name

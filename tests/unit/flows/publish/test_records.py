@@ -9,7 +9,7 @@ from flows.publish.errors import RecordDamaged, RecordNewer
 from flows.publish.record import Record
 from flows.store.open import open_store
 from rootfs.errors import InputError
-from rootfs.lock.lock import native_architecture
+from rootfs.process.host import native_architecture
 from rootfs.system.platforms import platform_name
 
 OWN = platform_name(native_architecture())

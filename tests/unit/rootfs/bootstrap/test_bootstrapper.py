@@ -12,13 +12,12 @@ from dataclasses import replace
 
 import pytest
 
-from rootfs.apt.sources import Release
 from rootfs.bootstrap import debian, local_repository, tree_cache
 from rootfs.bootstrap.bootstrapper import Job, open_tree
 from rootfs.bootstrap.install_plan import Start, plan_of
 from rootfs.errors import BadDeb, ClockBehind
 from rootfs.install.plan import Plan
-from rootfs.lock.lock import Lock
+from rootfs.lock.lock import Lock, Release
 from rootfs.packages import deb, decompressed
 from rootfs.recipe.debootstrap import DebootstrapRecipe
 from rootfs.recipe.layer import LayerRecipe

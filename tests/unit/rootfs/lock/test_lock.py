@@ -2,9 +2,9 @@
 
 import pytest
 
-from rootfs.apt.sources import Release
 from rootfs.errors import ToolsMissing
-from rootfs.lock.lock import Lock, Package, input_digest, package_versions
+from rootfs.lock.lock import Lock, Package, Release, input_digest
+from rootfs.process.host import package_versions
 
 
 def release(date=1_700_000_000, sha256="ab" * 32, suite="trixie"):

@@ -6,9 +6,8 @@ import json
 
 import pytest
 
-from rootfs.apt.sources import Release
 from rootfs.errors import LockUnfit, RecipeInvalid
-from rootfs.lock.lock import Lock, Package
+from rootfs.lock.lock import Lock, Package, Release
 from rootfs.lock.lockfile import changes, committed_lock, disagreeing, read_locks, write_locks
 from rootfs.recipe.base import Origin
 

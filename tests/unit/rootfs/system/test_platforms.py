@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from rootfs.errors import EmulationMissing, ProgramMissing, RecipeInvalid, UnknownPlatform
-from rootfs.lock.lock import native_architecture
-from rootfs.process import emulation
-from rootfs.process.emulation import require
+from rootfs.process import host
+from rootfs.process.host import native_architecture, require_emulation
 from rootfs.recipe.recipe import digest, folder_of, read
 from rootfs.system.platforms import PLATFORMS, architecture_of, platform_name
 
@@ -84,10 +83,11 @@ def test_the_machines_own_programs_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: object, **__: object) -> None:
         raise ProgramMissing("arch-test")
 
-    monkeypatch.setattr(emulation, "run", missing)
-    require("a", native_architecture(), "it does")
+    native = native_architecture()
+    monkeypatch.setattr(host, "run", missing)
+    require_emulation("a", native, "it does")
     with pytest.raises(
         EmulationMissing, match="cannot run programs for linux/s390x, and a needs that: it does"
     ) as lacks:
-        require("a", "s390x", "it does")
+        require_emulation("a", "s390x", "it does")
     assert (lacks.value.status, "setup --emulation" in lacks.value.hint) == (3, True)

@@ -1,8 +1,8 @@
-"""Numbers for people."""
+"""Text for people."""
 
 import pytest
 
-from rootfs.system.units import size
+from rootfs.system.text import format_size
 
 
 @pytest.mark.parametrize(
@@ -10,4 +10,4 @@ from rootfs.system.units import size
     [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (36_400_000, "36.4 MB"), (5_000_000_000, "5.0 GB")],
 )
 def test_sizes_are_in_powers_of_1000(count, text):
-    assert size(count) == text
+    assert format_size(count) == text

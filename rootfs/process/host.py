@@ -1,0 +1,64 @@
+"""The machine that we run on: its architecture, its Debian packages, and whether it runs other machines' programs.
+
+The kernel runs programs of other machines by itself or through QEMU (binfmt_misc).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rootfs.errors import BaseforgeError, EmulationMissing, ToolsMissing
+from rootfs.process.run import run
+from rootfs.system.platforms import platform_name
+
+DPKG_STATUS = Path("/var/lib/dpkg/status")
+TEST_TIMEOUT = 20.0  # seconds for a program that only exits
+
+
+def package_versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """The installed versions of Debian packages on this machine. Raises ToolsMissing for those that are not."""
+    if not packages:
+        return {}
+    found = _installed(DPKG_STATUS.stat().st_mtime_ns if DPKG_STATUS.is_file() else 0)
+    if missing := [package for package in packages if package not in found]:
+        raise ToolsMissing(missing)
+    return {package: found[package] for package in sorted(packages)}
+
+
+@lru_cache
+def _installed(_changed: int) -> dict[str, str]:
+    """The versions of all installed packages, cached until dpkg's status file changes."""
+    said = "--showformat=${db:Status-Status} ${Package} ${Version}\n"
+    lines = [line.split() for line in run(["dpkg-query", "--show", said], check=False).stdout.splitlines()]
+    return {words[1]: words[2] for words in lines if words[0] == "installed"}
+
+
+@lru_cache
+def native_architecture() -> str:
+    """Debian's name for this machine's architecture (`amd64`, `arm64`, …)."""
+    return run(["dpkg", "--print-architecture"]).stdout.strip()
+
+
+def can_run(architecture: str) -> bool:
+    """Whether programs for one of Debian's architectures run here, also in a root filesystem without the emulator.
+
+    arch-test runs a program in an empty folder. There an emulator is found only where it was registered with the flag F
+    (Linux, Documentation/admin-guide/binfmt-misc.rst), as in a container.
+    """
+    if architecture == native_architecture():
+        return True
+    with TemporaryDirectory(prefix="baseforge-") as folder:
+        Path(folder).chmod(0o755)
+        try:
+            tried = run(["arch-test", "-c", folder, architecture], check=False, contained=True, timeout=TEST_TIMEOUT)
+        except BaseforgeError:  # no arch-test, or no way to contain it
+            return False
+    return tried.status == 0
+
+
+def require_emulation(image: str, architecture: str, why: str) -> None:
+    """See that programs for the architecture run here. Raises EmulationMissing, which says why they must."""
+    if not can_run(architecture):
+        raise EmulationMissing(image, platform_name(architecture), why)
