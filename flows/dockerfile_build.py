@@ -27,9 +27,9 @@ from flows.tasks import Packed, pack_tree
 from rootfs.elf.linkage import Closure
 from rootfs.layer.pack import pack_tar
 from rootfs.recipe.dockerfile import DockerfileRecipe
-from rootfs.system.digests import canonical
+from rootfs.system.digests import canonical_json
 from rootfs.system.disk import disk_full
-from rootfs.system.source_tree import lay_out
+from rootfs.system.source_tree import copy_normalized
 from rootfs.system.text import format_size
 from rootfs.tree.inventory import Inventory
 from rootfs.tree.member import Members
@@ -46,7 +46,7 @@ def collect(wanted: Inputs, recipe: DockerfileRecipe, folder: Path, epoch: int, 
     """
     site = current().settings
     place = empty_folder(folder / "dockerfile")
-    lay_out(wanted.files, place / "context", epoch)
+    copy_normalized(wanted.files, place / "context", epoch)
     images = {each.image: base_images.lay_out(each, wanted.architecture, place) for each in wanted.bases}
     keys = {name: site.ssh[name] for name in recipe.ssh if name in site.ssh}
     if "default" in recipe.ssh and "default" not in keys and os.environ.get(AGENT):
@@ -80,7 +80,7 @@ def build(recipe: DockerfileRecipe, order: Order, held: Held, engine: Engine | N
     else:
         made = dockerfile.build(order, held.taken.name, held.taken.driver, folder, log)
     fit(recipe.name, made)
-    list(order.secrets.watched([canonical(made.config)], "the image's settings"))
+    list(order.secrets.watched([canonical_json(made.config)], "the image's settings"))
     current().progress.note(f"{len(made.layers)} layers")
     return made
 

@@ -17,7 +17,7 @@ from flows.publish.record import Record
 from flows.published_names import point, registry_of, told
 from flows.runtime.context import current, current_run
 from rootfs.recipe.parents import lineage
-from rootfs.system.digests import canonical
+from rootfs.system.digests import canonical_json
 
 
 def united(wanted: Meant, parts: Sequence[Part], place: Path) -> tuple[Image | Index, Record]:
@@ -59,7 +59,7 @@ def record(done: Record, parts: Sequence[Part], pushed: str) -> Record:
     """
     store, run, wanted = current().store, current_run(), parts[0].wanted
     made_of = sources_bundle.keep(store, *lineage(wanted.file), but=wanted.archive)
-    inventories = [records.keep_bytes(store, canonical(part.packed.packages)) for part in parts]
+    inventories = [records.keep_bytes(store, canonical_json(part.packed.packages)) for part in parts]
     kept = {
         "number": records.next_number(store, done.image),
         "registry": pushed,

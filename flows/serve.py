@@ -62,8 +62,8 @@ def run(settings: Settings, address: str) -> None:
     local server ends, as another program may listen where it has been.
     """
     make_data_folder()
-    private.make(server_folder())
-    with locks.locked_now(server_folder() / "serve.lock") as alone:
+    private.make_private_folder(server_folder())
+    with locks.try_locked(server_folder() / "serve.lock") as alone:
         if not alone:
             raise ServedAlready(data_folder())
         _run(settings, address)

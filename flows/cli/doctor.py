@@ -29,7 +29,7 @@ from rootfs.bootstrap.bootstrapper import is_root
 from rootfs.errors import BaseforgeError
 from rootfs.mask import masked
 from rootfs.process import host
-from rootfs.process.cgroup import group
+from rootfs.process.cgroup import control_group
 from rootfs.process.host import native_architecture, package_versions
 from rootfs.process.run import run
 from rootfs.process.sandbox import Limits, for_commands, for_trees
@@ -232,7 +232,7 @@ def _sandbox(limits: Limits) -> Finding:
     except BaseforgeError as problem:
         hint = f"{SETUP} installs bubblewrap, which needs the namespaces above and a /proc that nothing covers."
         return Finding("sandbox", " ".join((problem.output or problem.message).split()), False, True, hint)
-    with group(limits.memory, limits.processes) as limited:
+    with control_group(limits.memory, limits.processes) as limited:
         how = "together, by a control group" if limited else "each: no control group can be made here"
     found = f"{_size(limits.memory)} of memory and {limits.processes} processes {how}; {limits.seconds:g} s"
     hint = "Limits hold for each process alone: build as root, or in a delegated control group, to limit all together."

@@ -13,7 +13,7 @@ from flows.config.settings import load
 from flows.publish import newest, records
 from flows.runtime.context import store_of
 from rootfs.errors import PlatformMissing
-from rootfs.system.target import require_file
+from rootfs.system.output_path import check_output_path
 
 Recipes = Annotated[Path | None, typer.Option("--recipes", metavar="DIR", help="the folder of recipes")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document on standard output")]
@@ -48,7 +48,7 @@ def export(
     """Write a build to a file: its rootfs (.tar.zst, .tar) or its image (.oci.tar, for docker load and podman load)."""
     from flows.image.export import export as write
 
-    require_file(file)
+    check_output_path(file)
     store = store_of(load(recipes))
     record = records.build_of(store, reference)
     digests = {each.platforms[0]: each.manifest_digest for each in (record.own, *record.parts)}

@@ -24,11 +24,11 @@ from flows.runtime import signals
 from flows.runtime.context import session
 from flows.runtime.progress import Progress
 from rootfs.errors import BaseforgeError, ExportRefused
-from rootfs.process.run import become
+from rootfs.process.run import replace_process
 from rootfs.recipe.parents import parents_first
 from rootfs.recipe.recipe import find, images_of, read
+from rootfs.system.output_path import check_output_path
 from rootfs.system.platforms import architecture_of
-from rootfs.system.target import require_file
 from rootfs.system.text import is_unicode, printable
 
 INTERRUPTED = 130  # what typer makes of KeyboardInterrupt: 128 + SIGINT, as shells have it
@@ -136,7 +136,7 @@ def lock(
     from rootfs.lock.lockfile import write_locks
 
     if write:
-        require_file(write)
+        check_output_path(write)
     with session(load(recipes), Progress()) as here:
         file = find(image, here.settings.recipes)
         recipe = read(file, image).model_copy(update={"lock": None})
@@ -144,7 +144,7 @@ def lock(
         found = {each.platform: each.newest for each in meant}
         known = publication.latest(here.store, image)
     if write:
-        require_file(write)
+        check_output_path(write)
         try:
             write_locks(found, write)
         except OSError as error:
@@ -223,7 +223,7 @@ def prefect(words: typer.Context) -> None:
     """Run a command of Prefect, such as `deployment run` or `flow-run ls`, at the server that builds use."""
     local_server.connect(load().server, quiet=False)
     os.chdir(server_folder())  # Prefect takes settings from its working folder: never from one of somebody else
-    become([sys.executable, "-P", "-m", "prefect", *words.args], os.environ)
+    replace_process([sys.executable, "-P", "-m", "prefect", *words.args], os.environ)
 
 
 @app.command()

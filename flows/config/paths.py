@@ -37,7 +37,7 @@ def make_data_folder() -> None:
     from rootfs.system import private
 
     try:
-        private.make(data_folder())
+        private.make_private_folder(data_folder())
     except OSError as error:
         raise DataFolderFailed(data_folder(), error.strerror or str(error)) from error
 
@@ -46,7 +46,7 @@ def check_data_folder() -> None:
     """See that the data folder, if it is there, is this user's: what is in it is believed. Raises FolderForeign."""
     from rootfs.system import private
 
-    private.check(data_folder())
+    private.check_owner(data_folder())
 
 
 def cache_folder() -> Path:
@@ -91,7 +91,7 @@ def known_error(error: Exception) -> BaseforgeError | None:
     the one for temporary files, that is taken for the reason of whatever failed.
     """
     from rootfs.errors import DiskFull
-    from rootfs.system.disk import is_full, told
+    from rootfs.system.disk import as_disk_full, is_full
 
     folders = data_folder(), Path(tempfile.gettempdir())
-    return told(error, *folders) or next((DiskFull(folder) for folder in folders if is_full(folder)), None)
+    return as_disk_full(error, *folders) or next((DiskFull(folder) for folder in folders if is_full(folder)), None)

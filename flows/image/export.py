@@ -31,7 +31,7 @@ from rootfs.errors import ExportRefused, InputError
 from rootfs.layer.compress import squeezed
 from rootfs.system.atomic_file import atomic_file
 from rootfs.system.disk import disk_full
-from rootfs.system.target import require_file
+from rootfs.system.output_path import check_output_path
 from rootfs.tree.merge import members_of, tree_of
 from rootfs.tree.tar_writer import frames
 
@@ -82,7 +82,7 @@ def export(blobs: Blobs, manifest_digest: str, destination: Path, *, reference: 
     DiskFull, LayerDamaged and what `open_blob` raises.
     """
     write = _writer(destination)
-    require_file(destination)
+    check_output_path(destination)
     manifest = read_blob(blobs, manifest_digest)
     config = read_blob(blobs, json.loads(manifest)["config"]["digest"])
     with _whole_file(destination) as file:
@@ -105,7 +105,7 @@ def _whole_file(destination: Path) -> Iterator[BinaryIO]:
     """A file that takes the destination's name when the block ends well and is gone when it does not."""
     with disk_full(destination.parent), atomic_file(destination.parent, partial(_refused, destination)) as new:
         yield new.file
-        require_file(destination)
+        check_output_path(destination)
         new.commit(destination)
 
 

@@ -10,7 +10,7 @@ from flows.inputs.resolve import Inputs
 from rootfs.bootstrap.bootstrapper import Job, open_tree, remove_tree
 from rootfs.process.run import Log
 from rootfs.process.sandbox import Limits
-from rootfs.system.disk import room
+from rootfs.system.disk import program_disk_full
 from rootfs.tree.member import Members, within
 from rootfs.tree.merge import Stack
 
@@ -45,7 +45,7 @@ def grow(
         below=wanted.lineage[:-1],
         limits=limits,
     )
-    with room(job.folder), ExitStack() as engine_run:
+    with program_disk_full(job.folder), ExitStack() as engine_run:
         members = iter(engine_run.enter_context(open_tree(job)))
         if not wanted.recipe.tarball:  # which has a limit of its own
             members = within(members, limits.disk)

@@ -31,7 +31,7 @@ from flows.config.paths import server_folder as folder
 from flows.orchestration import database, listener, login, lost_server
 from flows.orchestration.listener import HOST
 from rootfs.errors import DiskFull, ServerElsewhere, ServerFailed, ServerHung
-from rootfs.process.run import detached
+from rootfs.process.run import start_detached
 from rootfs.system import atomic_file, document_format, locks, private
 from rootfs.system.disk import is_full
 
@@ -145,7 +145,7 @@ def connect(wanted: LocalServer, quiet: bool = True) -> str:
     logging.raiseExceptions = not quiet
     fix_data_folder()
     make_data_folder()
-    private.make(folder())
+    private.make_private_folder(folder())
     if address := os.environ.get("PREFECT_API_URL"):
         return address
     server = running() or start(wanted)
@@ -161,7 +161,7 @@ def import_prefect() -> None:
     """
     fix_data_folder()
     make_data_folder()
-    private.make(folder())
+    private.make_private_folder(folder())
     with working_in(folder()):
         importlib.import_module("prefect.context")
 
@@ -232,7 +232,7 @@ def start(wanted: LocalServer) -> Server:
 
     Its port is the given one, else one that is the same at each start unless another program has taken it.
     """
-    private.make(folder())
+    private.make_private_folder(folder())
     with locks.locked(folder() / "lock", wait=2 * START):
         if old := _known():
             if old.private:
@@ -263,7 +263,7 @@ def _launch(wanted: LocalServer) -> Server:
     with listener.opened(wanted.port, folder()) as ours:
         port = int(ours.getsockname()[1])
         argv = [sys.executable, "-P", "-m", "flows.orchestration.api_server", str(ours.fileno())]
-        process = detached(argv, _environment(port, wanted.days), log, cwd=folder(), files=[ours.fileno()])
+        process = start_detached(argv, _environment(port, wanted.days), log, cwd=folder(), files=[ours.fileno()])
     server, deadline = Server(process.pid, port, private=True, born=_born(process.pid)), time.monotonic() + START
     _note(server)  # should we be interrupted, the next command knows it
     while time.monotonic() < deadline and process.poll() is None:

@@ -13,7 +13,7 @@ from flows.publish.errors import RecordDamaged, RecordNewer
 from flows.publish.record import FORMAT, Count, Format, Frozen, Part
 from flows.store.base import Document, Store
 from flows.store.errors import Conflict
-from rootfs.system.digests import canonical
+from rootfs.system.digests import canonical_json
 
 FIRST = 1  # the number of the first build: it may have been killed before `latest` could mean it
 HISTORY = 50  # earlier moves that are kept
@@ -95,7 +95,7 @@ def _after(before: Newest | None, build: str, why: str, least: int) -> Newest:
 
 def _written(store: Store, image: str, now: Newest, before: Document | None) -> bool:
     """Write the document, unless somebody else has changed it since it was read."""
-    data = canonical(now.model_dump(mode="json")) + b"\n"
+    data = canonical_json(now.model_dump(mode="json")) + b"\n"
     try:
         if before:
             store.replace_document(key_of(image), data, before.version)

@@ -18,7 +18,7 @@ from flows.store.base import Store
 from flows.store.errors import Conflict, InvalidKey
 from flows.store.keys import is_part
 from rootfs.errors import nearest
-from rootfs.system.digests import canonical
+from rootfs.system.digests import canonical_json
 
 
 class _Entry(BaseModel):
@@ -194,7 +194,7 @@ def keep_record(store: Store, record: Record) -> Record:
 def _note_inputs(store: Store, record: Record) -> None:
     """The last build with these inputs counts; where another run notes its own at the same time, that is as good."""
     key = _inputs_key(record.input_digest)
-    entry = canonical(_Entry(image=record.image, build=record.build).model_dump())
+    entry = canonical_json(_Entry(image=record.image, build=record.build).model_dump())
     with contextlib.suppress(Conflict):
         if (before := store.read_document(key)) is None:
             store.create_document(key, entry)

@@ -19,7 +19,7 @@ from flows.store.base import Store
 from rootfs.errors import FormatNewer
 from rootfs.recipe.recipe import folder_of
 from rootfs.system.document_format import FIRST
-from rootfs.system.source_tree import usual_mode
+from rootfs.system.source_tree import normalized_mode
 
 FORMAT = 1
 HEADER = "BASEFORGE.format"  # in the global pax header (pax(1), "pax Header Block")
@@ -64,7 +64,7 @@ def _add(archive: tarfile.TarFile, name: str, path: Path) -> None:
     else:
         with path.open("rb") as content:
             status = os.fstat(content.fileno())
-            info.size, info.mode = status.st_size, usual_mode(status)
+            info.size, info.mode = status.st_size, normalized_mode(status)
             archive.addfile(info, content)
 
 

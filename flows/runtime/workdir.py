@@ -56,7 +56,7 @@ def own_folder(parent: Path) -> Path:
     if not parent.is_dir():  # a mistake in a setting: it would be made wherever that leads
         raise NotADirectoryError(errno.ENOTDIR, "there is no such folder")
     try:
-        private.make(folder, SETTINGS)
+        private.make_private_folder(folder, SETTINGS)
         if private.is_private(folder):
             return folder
     except (FolderForeign, NotADirectoryError):  # another user was there first
@@ -161,7 +161,7 @@ def sweep(parents: Iterable[Path]) -> dict[str, list[str]]:
     for run_id in sorted({path.name.removesuffix(".lock") for path in ours}):
         with contextlib.suppress(OSError), contextlib.ExitStack() as held:
             left = [path for folder in folders if _is_there(path := folder / run_id)]
-            if all(held.enter_context(locks.locked_now(_lock_of(path))) for path in left):
+            if all(held.enter_context(locks.try_locked(_lock_of(path))) for path in left):
                 # A lock without a folder is that of a run that has only just begun, or that has cleared away itself.
                 if made := [path for path in left if path.is_dir()]:
                     swept[run_id] = [image for path in made for image in _noted_images(path)]

@@ -17,7 +17,7 @@ from rootfs.errors import (
     ProgramTimedOut,
 )
 from rootfs.process.run import Log
-from rootfs.system.cache import last_used, prune, state_of
+from rootfs.system.cache import file_state, last_used, prune
 from rootfs.system.digests import canonical_digest, sha256_of_file
 
 USED = "used"  # a file whose time is when a set of sources was used last
@@ -91,7 +91,7 @@ class Lists:
     def _sum(self, file: Path) -> str:
         """sha256 in hex, of a file that has not changed since from memory; empty where there is none."""
         try:
-            is_now = state_of(file)
+            is_now = file_state(file)
             known = self._sums.get(file)
             if known is None or known[0] != is_now:
                 known = self._sums[file] = (is_now, sha256_of_file(file))

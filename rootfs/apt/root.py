@@ -14,7 +14,7 @@ from rootfs.errors import ProgramFailed
 from rootfs.process.run import Log, Outcome, proxies, run
 from rootfs.system import atomic_file
 from rootfs.system.digests import canonical_digest
-from rootfs.system.disk import disk_full, room, says_full
+from rootfs.system.disk import disk_full, program_disk_full, reports_disk_full
 
 TIMEOUT = 1800.0  # seconds that apt may take
 QUOTED = frozenset('\\|{}[]<>"^~_=!@#$%&*')  # in apt's names of lists (URItoFileName)
@@ -91,9 +91,9 @@ class AptRoot:
         """
         own = {"APT_CONFIG": str(self.folder / "apt.conf"), "DEBIAN_FRONTEND": "noninteractive"}
         environment = {**proxies(), **own}
-        with room(self.folder):
+        with program_disk_full(self.folder):
             done = run(argv, env=environment, check=check, log=log, timeout=timeout)
-            if done.status and says_full(done.stderr):
+            if done.status and reports_disk_full(done.stderr):
                 raise ProgramFailed(argv[0], done.status, done.stderr)
             return done
 

@@ -31,7 +31,7 @@ from rootfs.process.run import OWN_ENVIRONMENT, own_command, own_command_apart, 
 from rootfs.process.sandbox import for_trees
 from rootfs.recipe.base import Packaged
 from rootfs.recipe.debootstrap import DebootstrapRecipe
-from rootfs.system.disk import room
+from rootfs.system.disk import program_disk_full
 from rootfs.tree.member import Member, Members, from_tar, from_tree
 from rootfs.tree.merge import members_of, tree_of
 from rootfs.tree.normalize import folders_dated
@@ -62,7 +62,7 @@ def _members_of(job: Job, make_tree: Callable[[Event], None]) -> Iterator[Member
     check_clock(job.epoch)
     used = Event()
     try:
-        with room(job.folder):
+        with program_disk_full(job.folder):
             make_tree(used)
         if is_root():
             with _removed_when_read(job.tree) as members:

@@ -14,7 +14,7 @@ from rootfs.errors import DiskFull, LockHeld
 from rootfs.lock.lock import Package
 from rootfs.process.host import package_versions
 from rootfs.system.atomic_file import copy_file
-from rootfs.system.cache import prune, state_of
+from rootfs.system.cache import file_state, prune
 from rootfs.system.digests import blake3_of_file, canonical_digest
 from rootfs.system.locks import locked
 
@@ -58,9 +58,9 @@ def find(folder: Path, key: str) -> Path | None:
     """The kept tar of this key, if it is still what was kept; one that is damaged goes."""
     for path in folder.glob(f"{key}-*.tar"):
         with contextlib.suppress(OSError):
-            if _sound.get(path) == state_of(path) or path.stem == f"{key}-{blake3_of_file(path)}":
+            if _sound.get(path) == file_state(path) or path.stem == f"{key}-{blake3_of_file(path)}":
                 os.utime(path)
-                _sound[path] = state_of(path)
+                _sound[path] = file_state(path)
                 return path
             path.unlink()
     return None

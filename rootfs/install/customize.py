@@ -11,7 +11,7 @@ from rootfs.install.mounts import SCRIPT
 from rootfs.install.plan import Plan
 from rootfs.install.say import say
 from rootfs.process.run import run
-from rootfs.process.sandbox import inside
+from rootfs.process.sandbox import enter_tree_command
 
 BUILT_IN = ("C", "POSIX", "C.UTF-8", "C.utf8")  # locales of libc-bin itself
 CUSTOMISE = "customise: "  # begins the line that says which script is run
@@ -35,7 +35,7 @@ def _generate(plan: Plan, locale: str) -> None:
     if not lines:
         raise LocaleMissing(locale, f"it is not in /{KNOWN}")
     chroot_files.write(plan.tree, "/etc/locale.gen", f"{lines[0]}\n")
-    run([*inside(plan.tree), f"/{GENERATOR}"], env=environment_of(plan), log=say)
+    run([*enter_tree_command(plan.tree), f"/{GENERATOR}"], env=environment_of(plan), log=say)
 
 
 def set_timezone(tree: Path, timezone: str) -> None:
@@ -53,7 +53,7 @@ def run_scripts(plan: Plan) -> None:
         say(f"{CUSTOMISE}{script}")
         chroot_files.write(plan.tree, f"/{SCRIPT}", plan.files / script, mode=0o755)
         try:
-            run([*inside(plan.tree), f"/{SCRIPT}"], env=environment_of(plan), log=say)
+            run([*enter_tree_command(plan.tree), f"/{SCRIPT}"], env=environment_of(plan), log=say)
         except ProgramFailed as error:
             raise ScriptFailed(script, error.exit_status, error.output) from error
         chroot_files.cleared(plan.tree, f"/{SCRIPT}")

@@ -13,7 +13,7 @@ from rootfs.install.mounts import DEBS
 from rootfs.install.plan import Deb, Plan
 from rootfs.install.say import say
 from rootfs.process.run import run
-from rootfs.process.sandbox import inside
+from rootfs.process.sandbox import enter_tree_command
 
 STATUS = "var/lib/dpkg/status"
 MARKS = "var/lib/apt/extended_states"
@@ -68,7 +68,9 @@ def apt(plan: Plan, *words: str | Path, epoch: int | None = None) -> None:
     sealed = state / "apt.conf"
     sealed.write_text(SEALED)
     dpkg = state / "dpkg"
-    dpkg.write_text(DPKG.format(debs=shlex.quote(str(plan.tree / DEBS)), inside=shlex.join(inside(plan.tree))))
+    dpkg.write_text(
+        DPKG.format(debs=shlex.quote(str(plan.tree / DEBS)), inside=shlex.join(enter_tree_command(plan.tree)))
+    )
     dpkg.chmod(0o755)
     own = {
         "APT::Architecture": plan.architecture,
@@ -87,7 +89,7 @@ def apt(plan: Plan, *words: str | Path, epoch: int | None = None) -> None:
 
 def dpkg(plan: Plan, *words: str) -> None:
     """Run the tree's dpkg. Raises MaintainerScriptFailed, ProgramFailed."""
-    _run(plan, [*inside(plan.tree), "dpkg", *words], {})
+    _run(plan, [*enter_tree_command(plan.tree), "dpkg", *words], {})
 
 
 def _run(plan: Plan, command: list[str | Path], environment: dict[str, str]) -> None:

@@ -1,7 +1,7 @@
 """What is mounted in a tree while programs run in it: what they write there is for others of them, not for the image.
 
 All of it is gone with the mount namespace. Each program gets its own /dev and /proc besides
-(`rootfs.process.sandbox.inside`).
+(`rootfs.process.sandbox.enter_tree_command`).
 """
 
 from __future__ import annotations

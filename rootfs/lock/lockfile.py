@@ -17,7 +17,7 @@ from rootfs.recipe import types, yaml
 from rootfs.recipe.base import Origin
 from rootfs.recipe.validation import complaints
 from rootfs.system import atomic_file, document_format
-from rootfs.system.digests import canonical
+from rootfs.system.digests import canonical_json
 from rootfs.system.platforms import platform_name
 from rootfs.system.text import format_time
 
@@ -146,7 +146,7 @@ def _text(lock: Lock, first: str = "") -> str:
 
 
 def _lines(values: list[object]) -> str:
-    return ",\n  ".join(canonical(value).decode() for value in values)
+    return ",\n  ".join(canonical_json(value).decode() for value in values)
 
 
 def read_locks(path: Path) -> dict[str, Lock]:

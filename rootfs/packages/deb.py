@@ -26,7 +26,7 @@ BROKEN = (*compression.BROKEN, compression.CorruptStream, tarfile.TarError, Unic
 
 @dataclass(frozen=True)
 class Unpacked:
-    """An uncompressed copy of a deb: its control stanza, its size in bytes and its sum (`digests.sum_of`)."""
+    """An uncompressed copy of a deb: its control stanza, its size in bytes and its sum (`blake3_of_file`)."""
 
     control: str
     size: int

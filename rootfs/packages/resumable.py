@@ -72,7 +72,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             file: BinaryIO = os.fdopen(os.open(path, flags, 0o600), "r+b")
             stack.callback(close_quietly, file)
-            if not locks.lock(file.fileno()):
+            if not locks.try_lock(file.fileno()):
                 file = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 - the stack closes it
                 stack.callback(close_quietly, file)
         yield file

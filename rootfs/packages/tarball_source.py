@@ -17,7 +17,7 @@ from rootfs.packages.pool import Blobs
 from rootfs.packages.resumable import Partial, opened
 from rootfs.process.run import Log
 from rootfs.recipe.tarball_keys import TarballKeys, is_address
-from rootfs.system.cache import state_of
+from rootfs.system.cache import file_state
 from rootfs.system.digests import sha256_of_bytes, sha256_of_file
 from rootfs.system.disk import disk_full
 
@@ -31,7 +31,7 @@ def meant(recipe: TarballKeys, folder: Path) -> str:
     if is_address(recipe.source) or (said and not file.exists()):
         return f"sha256:{said}"
     try:
-        found = _hashed(file, state_of(file))
+        found = _hashed(file, file_state(file))
     except OSError as error:
         raise SourceMissing(str(file), error.strerror or str(error)) from error
     if said and found != said:

@@ -28,7 +28,7 @@ JOIN = 'while [ "$1" != -- ]; do echo 0 >"$1/cgroup.procs" || exit; shift; done;
 
 
 @dataclass(frozen=True)
-class Group:
+class ControlGroup:
     """One group: a folder of the memory controller and one of the pids controller, which version 2 has in one."""
 
     memory: Path
@@ -68,7 +68,7 @@ class Group:
 
 
 @contextlib.contextmanager
-def group(memory: int, processes: int) -> Iterator[Group | None]:
+def control_group(memory: int, processes: int) -> Iterator[ControlGroup | None]:
     """A new group with these limits while the block lasts, or None where this process may not make one."""
     if (made := _made(memory, processes)) is None:
         yield None
@@ -79,7 +79,7 @@ def group(memory: int, processes: int) -> Iterator[Group | None]:
         made.remove()
 
 
-def _made(memory: int, processes: int) -> Group | None:
+def _made(memory: int, processes: int) -> ControlGroup | None:
     parents = {name: folder for name in CONTROLLERS if (folder := parent_of(name))}
     if len(parents) < len(CONTROLLERS):
         return None
@@ -88,7 +88,7 @@ def _made(memory: int, processes: int) -> Group | None:
         for parent in dict.fromkeys(parents.values()):
             _sweep(parent)
             folders[parent] = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=parent))
-        made = Group(*(folders[parents[name]] for name in CONTROLLERS))
+        made = ControlGroup(*(folders[parents[name]] for name in CONTROLLERS))
         made.limit(memory, processes)
     except OSError:
         for folder in folders.values():

@@ -24,8 +24,8 @@ from typing import IO, Literal, NoReturn
 from rootfs import errors
 from rootfs.errors import LimitReached, OutputTooLarge, ProgramFailed, ProgramMissing, ProgramTimedOut
 from rootfs.process import seccomp
-from rootfs.process.cgroup import Group, group
-from rootfs.process.sandbox import Limit, Sandbox, limit_in
+from rootfs.process.cgroup import ControlGroup, control_group
+from rootfs.process.sandbox import Limit, Sandbox, reached_limit
 
 Log = Callable[[str], None]
 # `with owners`: an ordinary user's program, too, can give files to anyone.
@@ -139,7 +139,7 @@ class _Program:
         log: Log | None,
         timeout: float | None,
         sandbox: Sandbox | None = None,
-        limited: Group | None = None,
+        limited: ControlGroup | None = None,
     ) -> None:
         self.name, self.process, self.log = name, process, log
         self.sandbox, self.limited = sandbox, limited
@@ -202,7 +202,7 @@ class _Program:
         self._expired = True
         self.end()
 
-    def _watch(self, limited: Group) -> None:
+    def _watch(self, limited: ControlGroup) -> None:
         """End a sandbox that has reached a limit: what is left of it may go on for ever, and slow the machine down."""
         while not self._over.wait(LOOK):
             if limited.reached():
@@ -219,7 +219,7 @@ class _Program:
         return status
 
     def _check_limits(self, status: int) -> None:
-        said: Limit | None = limit_in(self.tail()) if status != 0 else None
+        said: Limit | None = reached_limit(self.tail()) if status != 0 else None
         if status in TOO_LARGE:
             said = "disk"
         reached = (self.limited.reached() or (said if said == "disk" else None)) if self.limited else said
@@ -271,7 +271,7 @@ class _Program:
         return True
 
 
-def _leash(contained: Contained, network: bool, limited: Group | None, given: tuple[int, ...]) -> list[str]:
+def _leash(contained: Contained, network: bool, limited: ControlGroup | None, given: tuple[int, ...]) -> list[str]:
     """What a program is started through, so that it dies with us and, contained, leaves nothing."""
     root, sandbox = os.geteuid() == 0, contained if isinstance(contained, Sandbox) else None
     owners = sandbox.owners if sandbox else contained == "with owners"
@@ -303,9 +303,11 @@ def _started(
         if shutil.which(word, path=environment["PATH"]) is None:
             raise ProgramMissing(word)
     with contextlib.ExitStack() as held:
-        limited = held.enter_context(group(sandbox.limits.memory, sandbox.limits.processes)) if sandbox else None
-        files = (seccomp.program(), sandbox.accounts) if sandbox else ()
-        given = tuple(held.enter_context(seccomp.opened(data)) for data in files)
+        limited = (
+            held.enter_context(control_group(sandbox.limits.memory, sandbox.limits.processes)) if sandbox else None
+        )
+        files = (seccomp.filter_program(), sandbox.accounts) if sandbox else ()
+        given = tuple(held.enter_context(seccomp.memory_file(data)) for data in files)
         process = subprocess.Popen(
             [*_leash(contained, network, limited, given), *words],
             pass_fds=given,
@@ -336,7 +338,7 @@ def own_command_apart(module: str, *words: str | Path) -> list[str | Path]:
     return [Path(sys.executable).resolve(), "-P", "-s", "-m", module, *words]
 
 
-def detached(
+def start_detached(
     argv: Sequence[str], env: Mapping[str, str], log: Path, *, cwd: Path, files: Sequence[int] = ()
 ) -> subprocess.Popen[bytes]:
     """Start a program that is meant to outlive us, printing to a file; nobody else can read what it writes.
@@ -358,6 +360,6 @@ def detached(
         )
 
 
-def become(argv: list[str], env: Mapping[str, str]) -> NoReturn:
+def replace_process(argv: list[str], env: Mapping[str, str]) -> NoReturn:
     """Run a program in our place: with our terminal, and its exit status is ours."""
     os.execve(argv[0], argv, env)  # noqa: S606

@@ -173,7 +173,7 @@ def for_trees(
     return Sandbox(view, limits, owners=True, title=title)
 
 
-def inside(tree: Path) -> list[str]:
+def enter_tree_command(tree: Path) -> list[str]:
     """What a program of a tree is started through, by one that was started in the view of trees.
 
     What is mounted in the tree (/run, /tmp, the debs) is there. Devices in the tree cannot be opened.
@@ -187,12 +187,12 @@ def write_script(path: Path, tree: Path, *, as_chroot: bool = False) -> Path:
 
     `as_chroot` leaves the first argument out, which is the tree where chroot(8) is called.
     """
-    path.write_text(f'#!/bin/sh\n{"shift" if as_chroot else ":"}\nexec {shlex.join(inside(tree))} "$@"\n')
+    path.write_text(f'#!/bin/sh\n{"shift" if as_chroot else ":"}\nexec {shlex.join(enter_tree_command(tree))} "$@"\n')
     path.chmod(0o755)
     return path
 
 
-def limit_in(output: str) -> Limit | None:
+def reached_limit(output: str) -> Limit | None:
     """Which limit of setrlimit(2) a program that failed has probably reached, by what it printed."""
     return next((limit for limit, said in SAID.items() if said.search(output)), None)
 

@@ -53,7 +53,7 @@ CLONE3 = (435, 0x400001B3)
 S390X = 0x80000016  # big-endian, and the flags of clone come second
 
 
-def program() -> bytes:
+def filter_program() -> bytes:
     """The filter: what is not refused is allowed."""
     made = [_step(LOAD, ARCHITECTURE)]
     for architecture in KEYS:
@@ -96,7 +96,7 @@ def _step(code: int, value: int, *, yes: int = 0, no: int = 0) -> bytes:
 
 
 @contextlib.contextmanager
-def opened(data: bytes) -> Iterator[int]:
+def memory_file(data: bytes) -> Iterator[int]:
     """A file descriptor that a program can read these bytes from, such as the filter."""
     descriptor = os.memfd_create("given")
     try:

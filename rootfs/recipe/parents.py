@@ -8,7 +8,7 @@ from pathlib import Path
 from rootfs.errors import RecipeInvalid, nearest
 from rootfs.recipe import yaml
 from rootfs.recipe.kinds import KINDS, kind_of
-from rootfs.system.source_tree import is_file, text_of
+from rootfs.system.source_tree import is_file, read_recipe_file
 
 Key = tuple[str, ...]
 FROM: Key = ("from",)
@@ -21,7 +21,7 @@ def parents_of(file: Path) -> dict[Key, str]:
     """
     if not is_file(file):
         return {}
-    data = text_of(file)  # YAML takes milliseconds to read, and most recipes are of a kind without base images
+    data = read_recipe_file(file)  # YAML takes milliseconds to read, and most recipes are of a kind without base images
     if not any(name.encode() in data for name, kind in KINDS.items() if kind.model.base_image_keys):
         return {}
     document = yaml.load(file)

@@ -16,7 +16,7 @@ from rootfs.recipe.parents import wrong_parents
 from rootfs.recipe.scratch import DEBUG
 from rootfs.recipe.validation import complaints
 from rootfs.system.digests import canonical_digest
-from rootfs.system.source_tree import contents, is_file, strays, text_of
+from rootfs.system.source_tree import is_file, list_entries, read_recipe_file, unsupported_entries
 
 
 def find(name: str, folder: Path) -> Path:
@@ -41,7 +41,7 @@ def _images(path: Path) -> Iterator[str]:
     """The names of a recipe's images: its own, and that of the one for debugging."""
     yield path.stem
     try:
-        data = text_of(path)
+        data = read_recipe_file(path)
     except RecipeInvalid:  # as reading it says
         return
     if b"debug" in data and re.search(rb"^debug:\s*true\b", data, re.MULTILINE):
@@ -97,7 +97,7 @@ def digest(recipe: Recipe, folder: Path) -> str:
     """
     said = recipe.model_dump(mode="json", by_alias=True, exclude={"description", "builder", "platforms"})
     archive = recipe.tarball.source if recipe.tarball else None
-    files = contents(folder, but=archive) if recipe.whole_folder or any(recipe.named_files()) else []
+    files = list_entries(folder, but=archive) if recipe.whole_folder or any(recipe.named_files()) else []
     return canonical_digest({"recipe": said, "files": files})
 
 
@@ -117,7 +117,7 @@ def _model(document: yaml.Document) -> type[Recipe]:
 
 def _missing(recipe: Recipe, document: yaml.Document, folder: Path, *, pooled: bool) -> Iterator[tuple[str, str]]:
     """The files that a recipe names and nothing can bring; an archive whose sha256 is said may be in the pool."""
-    if found := list(strays(folder)):  # nothing there is opened
+    if found := list(unsupported_entries(folder)):  # nothing there is opened
         yield from ((document.place(("files",)), f"{path} {why}") for path, why in found)
         return
     optional = recipe.optional_files(pooled=pooled)

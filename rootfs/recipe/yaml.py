@@ -16,7 +16,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from rootfs.errors import RecipeInvalid
-from rootfs.system.source_tree import text_of
+from rootfs.system.source_tree import read_recipe_file
 
 Loc = tuple[int | str, ...]  # the way from the top of a file to a value, as pydantic tells it
 
@@ -75,7 +75,7 @@ def load(file: Path) -> Document:
 
 
 def _text(file: Path) -> str:
-    data = text_of(file)
+    data = read_recipe_file(file)
     try:
         text = data.decode()
     except UnicodeDecodeError as error:

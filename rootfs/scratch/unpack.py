@@ -13,7 +13,7 @@ from rootfs.lock.lock import Package
 from rootfs.packages import deb
 from rootfs.packages.deb import BROKEN
 from rootfs.packages.decompressed import write
-from rootfs.system.file_slice import Slice
+from rootfs.system.file_slice import FileSlice
 from rootfs.tree.package_tree import Tree, pieces
 
 THREADS = 2
@@ -51,7 +51,7 @@ def _read(package: Package, plain: Path) -> Opened:
     try:
         for piece in pieces(package.name, plain, *parts["data.tar"]):
             tree.add(piece)
-        with tarfile.open(fileobj=Slice.open(plain, *parts["control.tar"]), mode="r:") as control:
+        with tarfile.open(fileobj=FileSlice.open(plain, *parts["control.tar"]), mode="r:") as control:
             texts = dict(_texts(control))
     except KeyError as error:
         raise BadDeb(plain.name, f"it has no {error.args[0]}") from error

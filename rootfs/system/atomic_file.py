@@ -134,7 +134,7 @@ def _created(folder: Path, mode: int, stack: contextlib.ExitStack) -> tuple[Path
         stack.callback(close_quietly, file)
         descriptor = file.fileno()
         try:
-            is_ours = locks.lock(descriptor)
+            is_ours = locks.try_lock(descriptor)
         except OSError:  # a file system without locks: nothing is removed there
             is_ours = True
         if is_ours and os.fstat(descriptor).st_nlink:  # no cleanup locked or removed it before us
@@ -148,8 +148,8 @@ def _temporary(folder: Path) -> Path:
 def remove_abandoned(folder: Path) -> None:
     """Remove the temporary files whose writers are dead."""
     for path in folder.glob(TEMPORARY):
-        with contextlib.suppress(OSError), locks.opened(path) as file:  # it has gone, or is no file
-            if locks.lock(file):  # its writer is dead
+        with contextlib.suppress(OSError), locks.open_lockable(path) as file:  # it has gone, or is no file
+            if locks.try_lock(file):  # its writer is dead
                 path.unlink()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def state_of(path: Path) -> tuple[int, int, int]:
+def file_state(path: Path) -> tuple[int, int, int]:
     """What changes whenever a file does. Not its mtime, which whoever writes it may set, and in whole seconds."""
     status = path.stat()
     return status.st_ino, status.st_ctime_ns, status.st_size

@@ -17,14 +17,14 @@ from blake3 import blake3
 CHUNK = 16 << 20
 
 
-def canonical(value: Any) -> bytes:  # noqa: ANN401 - whatever JSON can say
+def canonical_json(value: Any) -> bytes:  # noqa: ANN401 - whatever JSON can say
     """Canonical JSON: sorted keys, no white space, UTF-8."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def canonical_digest(value: Any) -> str:  # noqa: ANN401 - whatever JSON can say
     """`sha256:HEX` of a value's canonical JSON."""
-    return digest_of_bytes(canonical(value))
+    return digest_of_bytes(canonical_json(value))
 
 
 def digest_of_bytes(data: bytes) -> str:

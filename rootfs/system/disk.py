@@ -29,13 +29,13 @@ def disk_full(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def room(folder: Path) -> Iterator[None]:
+def program_disk_full(folder: Path) -> Iterator[None]:
     """A block whose errors, also those of programs that it runs, are DiskFull where they say that no space is left."""
     try:
         yield
     except (BaseforgeError, OSError) as error:
-        if says_full(error.output if isinstance(error, BaseforgeError) else str(error)):
-            raise DiskFull(fullest(folder, Path(tempfile.gettempdir()))) from error
+        if reports_disk_full(error.output if isinstance(error, BaseforgeError) else str(error)):
+            raise DiskFull(least_free(folder, Path(tempfile.gettempdir()))) from error
         raise
 
 
@@ -45,22 +45,22 @@ def any_disk_full(*folders: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if full := told(error, *folders):
+        if full := as_disk_full(error, *folders):
             raise full from error
         raise
 
 
-def told(error: Exception, *folders: Path) -> DiskFull | None:
+def as_disk_full(error: Exception, *folders: Path) -> DiskFull | None:
     """The error of a full disk as DiskFull; of the folders, which it may be in, it names the one with the least space.
 
     None for any other error.
     """
-    if not isinstance(error, OSError) or not (error.errno in FULL or says_full(str(error))):
+    if not isinstance(error, OSError) or not (error.errno in FULL or reports_disk_full(str(error))):
         return None
-    return DiskFull(Path(os.fsdecode(error.filename)).parent if error.filename else fullest(*folders))
+    return DiskFull(Path(os.fsdecode(error.filename)).parent if error.filename else least_free(*folders))
 
 
-def says_full(text: str) -> bool:
+def reports_disk_full(text: str) -> bool:
     """Whether a program's output, or an error, says that a disk is full."""
     return any(each in text for each in TEXTS)
 
@@ -70,7 +70,7 @@ def is_full(folder: Path) -> bool:
     return _free(folder) < LITTLE
 
 
-def fullest(*folders: Path) -> Path:
+def least_free(*folders: Path) -> Path:
     """The one with the least free space of these; the first one of several on one disk."""
     return min(folders, key=_free)
 

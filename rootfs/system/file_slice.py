@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 
-class Slice(io.RawIOBase):
+class FileSlice(io.RawIOBase):
     """A part of an open file as a stream of its own, whatever else is read from the file meanwhile.
 
     It is `size` bytes from `start`. One that is `owned` closes the file with itself.

@@ -36,7 +36,7 @@ def locked(path: Path, *, shared: bool = False, wait: float = WAIT) -> Iterator[
     while True:
         with _opened(path) as file:
             pause = PAUSE
-            while not lock(file, shared=shared):
+            while not try_lock(file, shared=shared):
                 if time.monotonic() > until:
                     raise LockHeld(path, wait, holder(file))
                 time.sleep(pause)
@@ -47,11 +47,11 @@ def locked(path: Path, *, shared: bool = False, wait: float = WAIT) -> Iterator[
 
 
 @contextlib.contextmanager
-def locked_now(path: Path) -> Iterator[bool]:
+def try_locked(path: Path) -> Iterator[bool]:
     """Hold the lock of a file while the block lasts, if nobody else does: whether that is so. Raises OSError."""
     while True:
         with _opened(path) as file:
-            if not lock(file):
+            if not try_lock(file):
                 yield False
                 return
             if _is_still_there(path, file):
@@ -66,12 +66,12 @@ def is_held(path: Path) -> bool:
     except OSError:
         return False
     try:
-        return not lock(file, shared=True)
+        return not try_lock(file, shared=True)
     finally:
         os.close(file)
 
 
-def lock(file: int, *, shared: bool = False) -> bool:
+def try_lock(file: int, *, shared: bool = False) -> bool:
     """Lock an open file until it is closed, if that can be done at once; whether it could. Raises OSError."""
     try:
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
@@ -105,7 +105,7 @@ def _process(number: str) -> str:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[int]:
+def open_lockable(path: Path) -> Iterator[int]:
     """A file that may be locked, opened; never through a link. Raises OSError."""
     file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     try:

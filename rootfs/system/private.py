@@ -15,7 +15,7 @@ MODE = 0o700
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
-def make(folder: Path, setting: str = "BASEFORGE_HOME") -> None:
+def make_private_folder(folder: Path, setting: str = "BASEFORGE_HOME") -> None:
     """Make a folder that is this user's alone, and the folders above it.
 
     One that is there must be this user's; others' rights to it are taken away. A link may lead to it if it is this
@@ -40,7 +40,7 @@ def make(folder: Path, setting: str = "BASEFORGE_HOME") -> None:
         os.close(descriptor)
 
 
-def check(folder: Path) -> None:
+def check_owner(folder: Path) -> None:
     """See that a folder, if it is there, is this user's; nothing is made or changed. Raises FolderForeign."""
     with contextlib.suppress(OSError):
         _see_it_is_ours(folder, folder.stat())

@@ -15,7 +15,7 @@ LARGEST = 1 << 20  # bytes of a recipe
 DEEPEST = 64  # folders in each other in a recipe's folder
 
 
-def contents(folder: Path, *, but: str | None = None) -> list[dict[str, str | bool]]:
+def list_entries(folder: Path, *, but: str | None = None) -> list[dict[str, str | bool]]:
     """Each file and link below a folder, sorted by the bytes of its path: what it is called, holds and may do.
 
     One, `but`, does not count.
@@ -23,7 +23,7 @@ def contents(folder: Path, *, but: str | None = None) -> list[dict[str, str | bo
     return [_entry(path, folder) for path in _walk(folder) if but is None or path != folder / but]
 
 
-def lay_out(folder: Path, copy: Path, epoch: int) -> None:
+def copy_normalized(folder: Path, copy: Path, epoch: int) -> None:
     """A copy of a folder with just what `contents` tells of it: each time is `epoch`, and of modes whether it can run.
 
     Folders without a file are not in it. `copy` must not be there yet.
@@ -34,12 +34,12 @@ def lay_out(folder: Path, copy: Path, epoch: int) -> None:
         target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         shutil.copyfile(path, target, follow_symlinks=False)
         if not path.is_symlink():
-            target.chmod(usual_mode(path.stat()))
+            target.chmod(normalized_mode(path.stat()))
     for path in (*copy.rglob("*"), copy):
         os.utime(path, (epoch, epoch), follow_symlinks=False)
 
 
-def usual_mode(status: os.stat_result) -> int:
+def normalized_mode(status: os.stat_result) -> int:
     """The mode that a file counts as having: of its own only matters whether its owner can run it."""
     return 0o755 if status.st_mode & 0o100 else 0o644
 
@@ -52,7 +52,7 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def text_of(file: Path) -> bytes:
+def read_recipe_file(file: Path) -> bytes:
     """What is in a recipe: a regular file of at most LARGEST bytes, not a link. Raises RecipeInvalid."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -69,7 +69,7 @@ def text_of(file: Path) -> bytes:
     return data
 
 
-def strays(folder: Path) -> Iterator[tuple[Path, str]]:
+def unsupported_entries(folder: Path) -> Iterator[tuple[Path, str]]:
     """What a recipe's folder must not have, since the recipe's digest could not speak for it, and why."""
     if folder.is_symlink():  # to a folder of this machine that is nobody's to publish
         yield folder, "is a link, and a recipe's folder has to be a folder of its own"

@@ -14,7 +14,7 @@ from typing import cast
 from rootfs.elf.machine import HEAD, Kind, machine_of
 from rootfs.errors import DiskFull, TarballRefused
 from rootfs.system.disk import disk_full
-from rootfs.system.file_slice import Slice
+from rootfs.system.file_slice import FileSlice
 from rootfs.system.text import printable
 from rootfs.tarball.links import settle, text
 from rootfs.tree.member import Member
@@ -92,7 +92,7 @@ class Depot:
                 link=text(link),
                 device=(major, minor),
                 xattrs={name: bytes.fromhex(value) for name, value in json.loads(xattrs).items()},
-                content=Slice.of(self._contents, start, size) if kind == tarfile.REGTYPE else None,
+                content=FileSlice.of(self._contents, start, size) if kind == tarfile.REGTYPE else None,
             )
 
     def _add(self, member: Member) -> None:

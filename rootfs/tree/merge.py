@@ -12,7 +12,7 @@ from tarfile import DIRTYPE, LNKTYPE
 from typing import IO
 
 from rootfs.errors import BadTree
-from rootfs.system.file_slice import Slice
+from rootfs.system.file_slice import FileSlice
 from rootfs.tree.member import Member, heads
 from rootfs.tree.paths import above
 
@@ -42,7 +42,7 @@ class Node:
 
     def member(self, path: str) -> Member:
         """It as the member of this path, with a content of its own."""
-        content = Slice.of(self.tar, self.start, self.head.size) if self.head.is_file else None
+        content = FileSlice.of(self.tar, self.start, self.head.size) if self.head.is_file else None
         return replace(self.head, path=path, content=content)
 
 

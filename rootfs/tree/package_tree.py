@@ -11,8 +11,8 @@ from tarfile import DIRTYPE, LNKTYPE, SYMTYPE
 from typing import IO
 
 from rootfs.errors import FileClash, PackagesClash
-from rootfs.system.file_slice import Slice
-from rootfs.system.source_tree import usual_mode
+from rootfs.system.file_slice import FileSlice
+from rootfs.system.source_tree import normalized_mode
 from rootfs.tree.member import Member, heads
 from rootfs.tree.merge import order
 from rootfs.tree.order import arranged
@@ -36,7 +36,7 @@ class Piece:
 
     def open(self) -> IO[bytes]:
         """Its content as a stream."""
-        return Slice.open(self.file, self.start, self.member.size) if self.file else BytesIO(self.data)
+        return FileSlice.open(self.file, self.start, self.member.size) if self.file else BytesIO(self.data)
 
     def read(self) -> bytes:
         """Its content, which is small."""
@@ -47,7 +47,7 @@ class Piece:
 def copied(path: str, file: Path, mode: int | None = None, owner: tuple[int, int] = (0, 0)) -> Piece:
     """A file of the disk as the piece at a path; 0755 where it can be run and no mode is said, else 0644."""
     status = file.stat()
-    mode = usual_mode(status) if mode is None else mode
+    mode = normalized_mode(status) if mode is None else mode
     member = Member(path, mode=mode, uid=owner[0], gid=owner[1], size=status.st_size)
     return Piece(member, file=file)
 
@@ -155,7 +155,7 @@ def merged(member: Member) -> Member:
 
 def pieces(package: str, plain: Path, start: int, size: int) -> Iterator[Piece]:
     """What a package puts into a tree: the members of the tar in this part of its deb."""
-    for head, offset in heads(Slice.open(plain, start, size)):
+    for head, offset in heads(FileSlice.open(plain, start, size)):
         member = merged(head)
         if member.path != "." and member.path not in ALIASES:
             yield Piece(member, package, file=plain, start=start + offset)

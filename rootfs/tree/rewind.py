@@ -7,7 +7,7 @@ from dataclasses import replace
 from tempfile import SpooledTemporaryFile
 from typing import IO, cast
 
-from rootfs.system.file_slice import Slice
+from rootfs.system.file_slice import FileSlice
 from rootfs.tree.member import Member
 
 ROOM = 16 << 20  # bytes of a copy that are in memory
@@ -31,7 +31,7 @@ def _begins_a_file(content: IO[bytes]) -> bool:
     """Whether its beginning is that of a file, and can be gone back to."""
     if isinstance(content, SpooledTemporaryFile):
         return content.tell() == 0
-    return isinstance(getattr(content, "raw", content), io.FileIO | io.BytesIO | Slice) and content.tell() == 0
+    return isinstance(getattr(content, "raw", content), io.FileIO | io.BytesIO | FileSlice) and content.tell() == 0
 
 
 def _copied(content: IO[bytes], size: int) -> IO[bytes]:

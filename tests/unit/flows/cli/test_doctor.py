@@ -193,7 +193,7 @@ def test_the_sandbox_is_tried_out_and_its_limits_are_said(monkeypatch):
     def none(*_):
         yield None
 
-    monkeypatch.setattr(doctor, "group", none)
+    monkeypatch.setattr(doctor, "control_group", none)
     finding = find("sandbox")
     assert "each: no control group" in finding.found
     assert (finding.ok, finding.needed) == (False, False)

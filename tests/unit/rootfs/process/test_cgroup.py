@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from rootfs.process import cgroup
-from rootfs.process.cgroup import Group, parent_of
+from rootfs.process.cgroup import ControlGroup, parent_of
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_a_container_that_does_not_see_its_own_group_uses_what_is_mounted(machin
 
 def test_where_no_group_can_be_made_there_is_none(machine):
     machine(["v2 cgroup2 rw"], ["0::/"], {"v2": ""})
-    with cgroup.group(1 << 30, 100) as made:
+    with cgroup.control_group(1 << 30, 100) as made:
         assert made is None
 
 
@@ -66,11 +66,11 @@ def test_where_no_group_can_be_made_there_is_none(machine):
 def test_which_limit_was_reached(tmp_path, events, pids, reached):
     (tmp_path / "memory.events").write_text(events)
     (tmp_path / "pids.events").write_text(pids)
-    assert Group(tmp_path, tmp_path).reached() == reached
+    assert ControlGroup(tmp_path, tmp_path).reached() == reached
 
 
 def test_limits_of_version_2(tmp_path):
-    Group(tmp_path, tmp_path).limit(1 << 30, 100)
+    ControlGroup(tmp_path, tmp_path).limit(1 << 30, 100)
     said = {path.name: path.read_text() for path in tmp_path.iterdir()}
     assert said == {"memory.max": "1073741824", "memory.swap.max": "0", "memory.oom.group": "1", "pids.max": "100"}
 
@@ -82,6 +82,6 @@ def test_a_group_of_a_live_process_is_left_alone_whatever_the_clock_says(machine
     for group in (theirs, left):
         group.mkdir()
         os.utime(group, (0, 0))
-    with cgroup.group(1 << 30, 100):
+    with cgroup.control_group(1 << 30, 100):
         assert theirs.is_dir()
         assert not left.exists()

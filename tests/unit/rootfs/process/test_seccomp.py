@@ -17,7 +17,7 @@ from rootfs.process.seccomp import (
     REFUSE,
     S390X,
     UNSHARE,
-    program,
+    filter_program,
 )
 
 SIGCHLD = 17
@@ -27,7 +27,7 @@ def verdict(architecture, number, *arguments):
     """What the filter says of a system call: classic BPF, as far as the filter uses it."""
     order = ">" if architecture == S390X else "<"
     data = struct.pack(f"{order}iIQ6Q", number, architecture, 0, *arguments, *[0] * (6 - len(arguments)))
-    steps, loaded, at = list(struct.iter_unpack("=HBBI", program())), 0, 0
+    steps, loaded, at = list(struct.iter_unpack("=HBBI", filter_program())), 0, 0
     while True:
         code, yes, no, value = steps[at]
         if code == LOAD:

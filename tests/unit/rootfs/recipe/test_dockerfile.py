@@ -11,7 +11,7 @@ from rootfs.errors import RecipeInvalid
 from rootfs.recipe.dockerfile import DockerfileRecipe
 from rootfs.recipe.parents import parents_first
 from rootfs.recipe.recipe import digest, folder_of, read, read_all
-from rootfs.system.source_tree import lay_out
+from rootfs.system.source_tree import copy_normalized
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_a_context_is_what_the_digest_speaks_of(tmp_path):
     (source / "run").write_text("y")
     (source / "run").chmod(0o777)
     (source / "link").symlink_to("deep/file")
-    lay_out(source, tmp_path / "copy", 99)
+    copy_normalized(source, tmp_path / "copy", 99)
     copied = {str(path.relative_to(tmp_path / "copy")): path.lstat() for path in (tmp_path / "copy").rglob("*")}
     modes = {name: oct(status.st_mode & 0o777) for name, status in copied.items() if name != "link"}
     assert modes == {"deep": "0o755", "deep/file": "0o644", "run": "0o755"}

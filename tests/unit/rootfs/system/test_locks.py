@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from rootfs.errors import LockHeld
-from rootfs.system.locks import is_held, locked, locked_now
+from rootfs.system.locks import is_held, locked, try_locked
 
 NOBODY = 65534
 HOLD = """
@@ -71,9 +71,9 @@ def test_a_wait_ends_in_time_and_names_who_holds_the_lock(tmp_path):
         assert failed.value.where == str(lock)
         assert failed.value.status == 3
         assert is_held(lock)
-        with locked_now(lock) as alone:
+        with try_locked(lock) as alone:
             assert not alone
-    with locked(lock, wait=0), locked_now(tmp_path / "another") as alone:
+    with locked(lock, wait=0), try_locked(tmp_path / "another") as alone:
         assert alone
 
 

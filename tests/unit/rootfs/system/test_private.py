@@ -19,10 +19,10 @@ def test_a_folder_that_another_user_can_rename_is_refused(tmp_path, above):
     shared.mkdir()
     shared.chmod(0o777)
     with pytest.raises(FolderMovable, match=rf"write in {shared}, which is not sticky\n.*SETTING") as failed:
-        private.make(tmp_path / above / "ours", "SETTING")
+        private.make_private_folder(tmp_path / above / "ours", "SETTING")
     assert failed.value.status == 3
     shared.chmod(0o1777)
-    private.make(tmp_path / above / "ours")
+    private.make_private_folder(tmp_path / above / "ours")
     assert private.is_private(tmp_path / above / "ours")
 
 
@@ -32,11 +32,11 @@ def test_a_link_in_a_place_where_others_can_replace_it_is_refused(tmp_path):
     (tmp_path / "shared/link").symlink_to(tmp_path / "real")
     (tmp_path / "shared").chmod(0o777)
     with pytest.raises(FolderMovable):
-        private.make(tmp_path / "shared/link/ours")
+        private.make_private_folder(tmp_path / "shared/link/ours")
     (tmp_path / "link").symlink_to(tmp_path / "shared/below")
     (tmp_path / "shared/below").mkdir()
     with pytest.raises(FolderMovable):
-        private.make(tmp_path / "link")
+        private.make_private_folder(tmp_path / "link")
 
 
 @as_root
@@ -46,17 +46,17 @@ def test_a_group_with_other_members_counts_as_others(tmp_path, group, is_taken):
     os.chown(tmp_path / "shared", 0, group)
     (tmp_path / "shared").chmod(0o775)
     if is_taken:
-        private.make(tmp_path / "shared/ours")
+        private.make_private_folder(tmp_path / "shared/ours")
     else:
         with pytest.raises(FolderMovable):
-            private.make(tmp_path / "shared/ours")
+            private.make_private_folder(tmp_path / "shared/ours")
 
 
 @as_root
 def test_a_look_at_another_users_folder_changes_nothing(tmp_path):
-    private.check(tmp_path / "none")
+    private.check_owner(tmp_path / "none")
     assert not (tmp_path / "none").exists()
     (tmp_path / "theirs").mkdir()
     os.chown(tmp_path / "theirs", NOBODY, NOBODY)
     with pytest.raises(FolderForeign):
-        private.check(tmp_path / "theirs")
+        private.check_owner(tmp_path / "theirs")

@@ -12,7 +12,7 @@ from pathlib import Path
 from rootfs.errors import ExportRefused
 
 
-def require_file(path: Path) -> None:
+def check_output_path(path: Path) -> None:
     """See that a new file may take this name: its folder is there, and nothing but a regular file has the name.
 
     Raises ExportRefused.

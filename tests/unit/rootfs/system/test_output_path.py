@@ -11,7 +11,7 @@ import pytest
 
 from flows.cli.main import main
 from rootfs.errors import ExportRefused
-from rootfs.system.target import require_file
+from rootfs.system.output_path import check_output_path
 
 
 def _bind(path: Path) -> None:
@@ -29,32 +29,32 @@ MAKE: dict[str, Callable[[Path], object]] = {
 
 def test_a_new_file_and_a_regular_one_may_be_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    require_file(tmp_path / "new.tar")
-    require_file(Path("new.tar"))
+    check_output_path(tmp_path / "new.tar")
+    check_output_path(Path("new.tar"))
     (tmp_path / "old.tar").touch()
-    require_file(tmp_path / "old.tar")
+    check_output_path(tmp_path / "old.tar")
 
 
 @pytest.mark.parametrize("kind", MAKE)
 def test_what_is_no_regular_file_is_not_replaced(tmp_path, kind):
     MAKE[kind](tmp_path / "x.tar")
     with pytest.raises(ExportRefused, match=kind) as failed:
-        require_file(tmp_path / "x.tar")
+        check_output_path(tmp_path / "x.tar")
     assert failed.value.status == 2
 
 
 @pytest.mark.parametrize("path", ["/dev/full", "/dev/null", "/dev/stdout", "/dev/fd/1", "-", "/proc/self/fd/1"])
 def test_devices_and_standard_output_are_not_replaced(path):
     with pytest.raises(ExportRefused, match=r"device|link|standard output"):
-        require_file(Path(path))
+        check_output_path(Path(path))
 
 
 def test_the_folder_must_be_there(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ExportRefused, match="No such file or directory"):
-        require_file(tmp_path / "no/x.tar")
+        check_output_path(tmp_path / "no/x.tar")
     with pytest.raises(ExportRefused, match=r"[Nn]ot a (folder|directory)"):
-        require_file(tmp_path / "file/x.tar")
+        check_output_path(tmp_path / "file/x.tar")
 
 
 @pytest.mark.parametrize("words", [["lock", "nothing", "--write"], ["export", "nothing"]])
