@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from flows.builders import lifecycle
-from flows.builders.base import Builder
-from flows.builders.buildx import Buildx
-from flows.builders.docker import Docker
 from flows.builders.engine import Engine
 from flows.builders.errors import BuilderFailed
+from flows.builders.image_import import Builder, BuildxBuilder, EngineBuilder
 from flows.builders.lifecycle import ENGINE, Taken
 from flows.builders.select import Chosen
 from flows.image.oci import Image
@@ -66,8 +64,8 @@ class Held:
     def builder(self, engine: Engine) -> Builder:
         """What an image can be sent through."""
         if self.taken.driver == ENGINE:
-            return Docker(engine, self.taken.name)
-        return Buildx(engine, self.taken.name, self.taken.driver, logger())
+            return EngineBuilder(engine, self.taken.name)
+        return BuildxBuilder(engine, self.taken.name, self.taken.driver, logger())
 
 
 @dataclass

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import cast
 
 from flows.builder_tasks import Builders, Held, using
-from flows.builders import dockerfile, engine_build, secrets
-from flows.builders.dockerfile import Built, Order
+from flows.builders import buildx_build, secrets
+from flows.builders.buildx_build import Built, Order
 from flows.builders.engine import Engine
 from flows.builders.errors import dockerfile_unfit
 from flows.builders.lifecycle import ENGINE
@@ -76,9 +76,9 @@ def build(recipe: DockerfileRecipe, order: Order, held: Held, engine: Engine | N
         if recipe.layers == "kept":
             what = "an engine's own BuildKit cannot set the times in layers that are to be `kept`"
             raise dockerfile_unfit(recipe.name, what, "Choose a builder of another driver, or `layers: one`.")
-        made = engine_build.build(order, held.taken.name, engine, run_id, folder, log)
+        made = buildx_build.build_in_engine(order, held.taken.name, engine, run_id, folder, log)
     else:
-        made = dockerfile.build(order, held.taken.name, held.taken.driver, folder, log)
+        made = buildx_build.build_with_builder(order, held.taken.name, held.taken.driver, folder, log)
     fit(recipe.name, made)
     list(order.secrets.watched([canonical_json(made.config)], "the image's settings"))
     current().progress.note(f"{len(made.layers)} layers")

@@ -14,8 +14,8 @@ from functools import cached_property
 from pathlib import Path
 
 from flows.builders import image_import
-from flows.builders.docker import Docker
 from flows.builders.engine import context_name
+from flows.builders.image_import import EngineBuilder
 from flows.config.options import Choice
 from flows.image.index import Index
 from flows.image.oci import Image
@@ -217,7 +217,7 @@ def bring(here: Session, record: Record) -> None:
         for number, part in enumerate(record.parts or (record,)):
             if engine.inspect(engine.image_id(part)) is None:
                 note_image(folder, engine.image_id(part))
-                image_import.import_image(layouts.images[number], Docker(engine, context_name()))
+                image_import.import_image(layouts.images[number], EngineBuilder(engine, context_name()))
 
 
 @dataclass(frozen=True)

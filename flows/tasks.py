@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flows.builders import image_import
-from flows.builders.base import Builder
 from flows.builders.engine import Engine
+from flows.builders.image_import import Builder
 from flows.config.options import Choice
 from flows.config.paths import cache_folder
 from flows.image import oci

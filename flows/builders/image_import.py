@@ -1,16 +1,58 @@
-"""An image into an engine, through a builder that is checked, not trusted; its name there, and its way out again."""
+"""Import images into the engine: the `docker` driver loads them, other builders are sent them and must give them back.
+
+A builder is checked, not trusted: what comes back must have the digests that went in.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import json
+import re
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
 
 from docker.errors import APIError, ImageNotFound
 
-from flows.builders.base import Builder
-from flows.builders.engine import LABEL, Engine
-from flows.builders.errors import image_changed
-from flows.image.oci import Image
+from flows.builders.buildx_cli import buildx, plain
+from flows.builders.engine import LABEL, Engine, unbroken
+from flows.builders.errors import BuilderFailed, BuildxFailed, EngineLost, EngineRefused, image_changed
+from flows.image.archives import docker_archive, docker_archive_of_layer, oci_archive
+from flows.image.oci import Image, blob_path
 from rootfs.errors import BaseforgeError
+from rootfs.process.run import Log
+from rootfs.system.digests import digest_of_bytes
+from rootfs.system.platforms import platform_name
+
+LOADED = re.compile(r"^Loaded image(?: ID)?: (\S+)$", re.MULTILINE)
+DOCKERFILE = "FROM base\n"
+
+THROUGH = 900.0  # seconds for an image to go in and come back
+
+
+class Builder(Protocol):
+    """A buildx builder: `name` as `docker buildx ls` shows it, and one of buildx's drivers.
+
+    `engine` is where an image ends up when it came through the builder, and where it is run.
+    """
+
+    @property
+    def name(self) -> str:
+        """The builder's name."""
+
+    @property
+    def driver(self) -> str:
+        """The driver: `docker`, `docker-container`, `kubernetes` or `remote`."""
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that has the image afterwards."""
+
+    def import_image(self, image: Image) -> str:
+        """Send the image through into the engine, without a name, and return its id as the engine says it."""
 
 
 def import_image(image: Image, builder: Builder) -> str:
@@ -83,3 +125,102 @@ def discard(engine: Engine, image_ids: Iterable[str]) -> None:
             drop(engine, image_id)
         except BaseforgeError:
             return
+
+
+@dataclass(frozen=True)
+class EngineBuilder:
+    """The builder that every engine brings along, named as its docker context."""
+
+    engine: Engine
+    name: str = "default"
+    driver: str = "docker"
+
+    def import_image(self, image: Image) -> str:
+        """Load the image into the engine, without a name; the engine's content addresses make a second time free.
+
+        Engines with containerd's store get the layout as it is, all others the plain tar, as before version 23 they
+        cannot read zstd. Raises EngineLost, EngineRefused and LayerDamaged.
+        """
+        if self.engine.inspect(expected := self.engine.image_id(image)):
+            return expected
+        with contextlib.suppress(EngineRefused):  # in which case it wants to see all layers in the archive
+            if image.below and not self.engine.containerd:  # it is likely to have the parent's image
+                return self._sent(docker_archive_of_layer(image), image)
+        return self._sent(oci_archive(image) if self.engine.containerd else docker_archive(image), image)
+
+    def _sent(self, stream: Iterable[bytes], image: Image) -> str:
+        loaded = unbroken(lambda given_up: self._load(_until(given_up, stream), f"loading {image.name}"))
+        details = self.engine.inspect(loaded)
+        return str(details["Id"]) if details else loaded
+
+    def _load(self, stream: Iterable[bytes], doing: str) -> str:
+        """Stream an archive in and return the id or name that the engine gave it.
+
+        Progress is asked for, though nobody reads it: silence then means that the engine is stuck.
+        """
+        said = refusal = ""
+        with self.engine.during(doing):
+            answer: Iterable[dict[str, Any]] = self.engine.client.api.load_image(stream, quiet=False)  # type: ignore[no-untyped-call]
+            for line in answer:  # to its end, so that the connection can be used again
+                said += line.get("stream", "")
+                refusal = line.get("error", refusal)
+        if refusal:
+            raise EngineRefused(self.engine.endpoint, doing, refusal)
+        if not (match := LOADED.search(said)):
+            raise EngineLost(self.engine.endpoint, doing, "it did not say what it loaded")
+        return match[1]
+
+
+def _until(given_up: threading.Event, stream: Iterable[bytes]) -> Iterator[bytes]:
+    """The stream, broken off when nobody wants the answer any more."""
+    for piece in stream:
+        if given_up.is_set():
+            raise InterruptedError
+        yield piece
+
+
+@dataclass(frozen=True)
+class BuildxBuilder:
+    """A builder that `docker buildx ls` shows; `engine` is given the image that came back from it.
+
+    `log` sees what buildx and the builder print.
+    """
+
+    engine: Engine
+    name: str
+    driver: str
+    log: Log
+
+    def import_image(self, image: Image) -> str:
+        """Send the layout through a Dockerfile that adds nothing, compare what comes back, and load that.
+
+        Raises BuilderFailed, BuildError, and what the driver `docker` raises.
+        """
+        with TemporaryDirectory(prefix="through-", dir=image.layout.parent) as folder:
+            return EngineBuilder(self.engine).import_image(self._through(image, Path(folder)))
+
+    def _through(self, image: Image, folder: Path) -> Image:
+        """The image as it came back. Names are relative to `folder`: buildx splits its options at commas and colons."""
+        (folder / "layout").symlink_to(image.layout.resolve())
+        (folder / "context").mkdir()
+        (folder / "context/Dockerfile").write_text(DOCKERFILE)
+        base = ["--build-context", f"base=oci-layout://layout:{image.name}"]
+        output = ["--output", "type=oci,tar=false,dest=back"]
+        try:
+            usual = plain(platform_name(image.architecture))
+            words = ["build", "--builder", self.name, *base, *usual, *output, "context"]
+            buildx(*words, wait=THROUGH, cwd=folder, log=self.log)
+        except BuildxFailed as error:
+            raise BuilderFailed(self.name, self.driver, "importing", error.message) from error
+        back = folder / "back"
+        if (found := _digests(back)) != image.manifest_digest:
+            raise image_changed(self.name, image.manifest_digest, found)
+        below = tuple(replace(layer, path=blob_path(back, layer.digest)) for layer in image.below)
+        own = replace(image.layer, path=blob_path(back, image.layer.digest))
+        return replace(image, layout=back, layer=own, below=below)
+
+
+def _digests(layout: Path) -> str:
+    """What a layout holds, by its manifests' own bytes; only one that is as it was sent has just one digest, ours."""
+    listed = json.loads((layout / "index.json").read_bytes())["manifests"]
+    return ", ".join(digest_of_bytes(blob_path(layout, each["digest"]).read_bytes()) for each in listed)

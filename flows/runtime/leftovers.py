@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 
-from flows.builders import engine, engine_build, image_import, lifecycle
+from flows.builders import buildx_build, engine, image_import, lifecycle
 from flows.builders.engine import LABEL, Engine
 from flows.builders.errors import BuildxMissing
 from flows.builders.listing import known
@@ -30,7 +30,7 @@ def clear_away(places: Iterable[Path], *run_ids: str) -> list[str]:
         with engine.connect() as reached:
             for run_id in dead:
                 remove_leftovers(reached, run_id)
-                engine_build.forget(reached, run_id)
+                buildx_build.forget(reached, run_id)
                 image_import.discard(reached, image_import.of_run(reached, run_id))
             image_import.discard(reached, chain.from_iterable(swept.values()))
     return sorted(dead)

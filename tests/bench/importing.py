@@ -16,9 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flows.builders import lifecycle
-from flows.builders.buildx import Buildx
 from flows.builders.engine import Engine, connect
-from flows.builders.image_import import drop
+from flows.builders.image_import import BuildxBuilder, drop
 from flows.image.oci import Image, assemble
 from rootfs.layer.pack import Layer
 from rootfs.recipe.builder import BuilderPlan
@@ -72,7 +71,7 @@ def measure(engine: Engine, image: Image, folder: Path) -> tuple[float, float]:
     taken = lifecycle.take(plan, plan.driver, "bench", 1, lambda _: None)
     try:
         lifecycle.start(taken, lambda _: None)
-        builder = Buildx(engine, taken.name, taken.driver, lambda _: None)
+        builder = BuildxBuilder(engine, taken.name, taken.driver, lambda _: None)
         archive = folder / "trixie.tar"
         builder.import_image(image)
         engine.client.api.tag(engine.image_id(image), "bench/trixie", "latest")

@@ -18,9 +18,8 @@ from pathlib import Path
 
 import zstandard
 
-from flows.builders.docker import Docker
 from flows.builders.engine import Engine, connect
-from flows.builders.image_import import drop, import_image
+from flows.builders.image_import import EngineBuilder, drop, import_image
 from flows.image.oci import assemble
 from rootfs.layer.compress import LEVEL
 from rootfs.layer.pack import pack
@@ -79,7 +78,7 @@ def timeline(tree: Path, folder: Path, engine: Engine, memo: Path | None) -> dic
     layer = pack(walked(), folder / "layer", memo=memo)
     note("compressed")
     made = assemble(layer, ImageSettings(), name="bench", architecture="amd64", epoch=0, folder=folder / "layout")
-    image_id = import_image(made, Docker(engine))
+    image_id = import_image(made, EngineBuilder(engine))
     note("imported")
     drop(engine, image_id)
     return ends

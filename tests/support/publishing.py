@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 from flows import build, published_names
 from flows.builders import image_import
-from flows.builders.docker import Docker
+from flows.builders.image_import import EngineBuilder
 from flows.config.options import Choice
 from flows.config.settings import Settings
 from flows.description import describe, describe_all
@@ -161,7 +161,7 @@ class Press:
 def _part(wanted: Inputs, place: Path) -> Part:
     text = wanted.recipe.model_dump_json().encode()
     made = image_of({"text": text}, place / "image", name=NAME, architecture=wanted.architecture)
-    image_id = image_import.import_image(made, Docker(current().engine()))
+    image_id = image_import.import_image(made, EngineBuilder(current().engine()))
     packed = Packed(made.layer, {}, Closure(""), "", 0)
     record = describe(wanted, made, packed, UsedBuilder(name="default", driver="docker"), Verdict(()))
     return Part(wanted, made, image_id, packed, record)

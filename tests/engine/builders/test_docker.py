@@ -16,12 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.builders import docker
 from flows.builders import engine as engines
-from flows.builders.docker import Docker
+from flows.builders import image_import
 from flows.builders.engine import Engine, connect
 from flows.builders.errors import EngineLost, EngineRefused
-from flows.builders.image_import import drop, import_image, tag
+from flows.builders.image_import import EngineBuilder, drop, import_image, tag
 from flows.image.errors import LayerDamaged
 from flows.image.oci import Image, blob_path
 from rootfs.errors import BuildError, MachineError
@@ -74,7 +73,7 @@ def test_the_engine_is_the_one_the_docker_command_speaks_to(engine: Engine) -> N
 
 def test_an_image_has_the_id_that_was_computed(make: Maker, engine: Engine) -> None:
     image = make()
-    imported = import_image(image, Docker(engine))
+    imported = import_image(image, EngineBuilder(engine))
     assert imported == engine.image_id(image)
     details = engine.inspect(imported)
     assert details
@@ -83,7 +82,7 @@ def test_an_image_has_the_id_that_was_computed(make: Maker, engine: Engine) -> N
     assert details["RootFS"]["Layers"] == [image.layer.diff_id]
     said = docker_cli("run", "--rm", "--network=none", imported)
     assert said == "hello"
-    assert import_image(image, Docker(engine)) == imported
+    assert import_image(image, EngineBuilder(engine)) == imported
 
 
 def test_all_settings_arrive(make: Maker, engine: Engine) -> None:
@@ -98,7 +97,7 @@ def test_all_settings_arrive(make: Maker, engine: Engine) -> None:
         volumes=("/data",),
         stop_signal="SIGINT",
     )
-    details = engine.inspect(import_image(make(settings=settings), Docker(engine)))
+    details = engine.inspect(import_image(make(settings=settings), EngineBuilder(engine)))
     assert details
     config = details["Config"]
     assert config["Env"][1:] == ["A=<&>"]
@@ -111,7 +110,7 @@ def test_all_settings_arrive(make: Maker, engine: Engine) -> None:
 
 def test_a_name_moves_and_the_image_that_had_it_goes(make: Maker, engine: Engine) -> None:
     name = f"{NAME}/move:latest"
-    first, second = (import_image(make(), Docker(engine)) for _ in range(2))
+    first, second = (import_image(make(), EngineBuilder(engine)) for _ in range(2))
     tag(engine, first, name)
     tag(engine, first, name)
     assert engine.inspect(name) == engine.inspect(first)
@@ -127,7 +126,7 @@ def test_a_name_moves_and_the_image_that_had_it_goes(make: Maker, engine: Engine
 
 def test_an_image_with_another_name_or_a_container_stays(make: Maker, engine: Engine) -> None:
     name, other = f"{NAME}/stay:latest", f"{NAME}/stay:other"
-    first, second, third = (import_image(make(), Docker(engine)) for _ in range(3))
+    first, second, third = (import_image(make(), EngineBuilder(engine)) for _ in range(3))
     tag(engine, first, name)
     tag(engine, first, other)
     tag(engine, second, name)
@@ -151,7 +150,7 @@ class Tampering:
     driver: str = "docker"
 
     def import_image(self, image: Image) -> str:
-        return Docker(self.engine).import_image(self.other)
+        return EngineBuilder(self.engine).import_image(self.other)
 
 
 def test_a_builder_that_changes_the_image_is_caught(make: Maker, engine: Engine) -> None:
@@ -163,7 +162,7 @@ def test_a_builder_that_changes_the_image_is_caught(make: Maker, engine: Engine)
     assert engine.image_id(other) in caught.value.message
     assert "tampering" in caught.value.message
     assert engine.inspect(engine.image_id(other)) is None
-    Docker(engine).import_image(other)
+    EngineBuilder(engine).import_image(other)
     with pytest.raises(BuildError, match="changed the image:"):
         import_image(image, Tampering(engine, other))
     assert engine.inspect(engine.image_id(other))  # it was there before
@@ -175,7 +174,7 @@ def test_a_damaged_layer_leaves_nothing(make: Maker, engine: Engine) -> None:
     damaged[len(damaged) // 2] ^= 1
     image.layer.path.write_bytes(damaged)
     with pytest.raises(LayerDamaged):
-        import_image(image, Docker(engine))
+        import_image(image, EngineBuilder(engine))
     assert engine.inspect(engine.image_id(image)) is None
 
 
@@ -186,7 +185,7 @@ def test_a_config_that_promises_another_layer_is_refused(make: Maker, engine: En
     blob_path(image.layout, digest_of_bytes(wrong)).write_bytes(wrong)
     lying = replace(image, config_digest=digest_of_bytes(wrong))
     with pytest.raises(EngineRefused, match="diffID"):
-        import_image(lying, Docker(engine))
+        import_image(lying, EngineBuilder(engine))
     assert engine.inspect(digest_of_bytes(wrong)) is None
 
 
@@ -195,7 +194,7 @@ def test_an_interrupted_import_leaves_nothing(
     moment: str, make: Maker, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = make(os.urandom(30 << 20))
-    stream = docker.docker_archive
+    stream = image_import.docker_archive
 
     def interrupting(image: Image) -> Iterator[bytes]:
         for number, piece in enumerate(stream(image)):
@@ -206,9 +205,9 @@ def test_an_interrupted_import_leaves_nothing(
         if moment == "at the end":
             threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
 
-    monkeypatch.setattr(docker, "docker_archive", interrupting)
+    monkeypatch.setattr(image_import, "docker_archive", interrupting)
     with pytest.raises(KeyboardInterrupt):
-        import_image(image, Docker(engine))
+        import_image(image, EngineBuilder(engine))
     assert engine.inspect(engine.image_id(image)) is None
     time.sleep(2)
     assert engine.inspect(engine.image_id(image)) is None
@@ -221,7 +220,7 @@ def test_an_engine_that_stops_in_the_middle(
 ) -> None:
     monkeypatch.setattr(engines, "SILENCE", 3)
     image = image_of({"probe": probe, "content": os.urandom(30 << 20)}, tmp_path / "made")
-    stream = docker.docker_archive
+    stream = image_import.docker_archive
     with dockerd() as daemon:
         monkeypatch.setenv("DOCKER_HOST", daemon.address)
 
@@ -231,11 +230,11 @@ def test_an_engine_that_stops_in_the_middle(
                     daemon.send(number)
                 yield piece
 
-        monkeypatch.setattr(docker, "docker_archive", stopping)
+        monkeypatch.setattr(image_import, "docker_archive", stopping)
         with connect() as reached:
             started = time.monotonic()
             with pytest.raises(EngineLost, match="loading sample") as caught:
-                import_image(image, Docker(reached))
+                import_image(image, EngineBuilder(reached))
             assert time.monotonic() - started < 15
             assert caught.value.status == 3
             assert len(str(caught.value).splitlines()) <= 3
@@ -260,7 +259,7 @@ def test_a_context_with_tls(tmp_path: Path, probe: bytes, monkeypatch: pytest.Mo
             docker_cli("context", "create", name, "--docker", endpoint)
         docker_cli("context", "use", "good")
         with connect() as reached:
-            assert import_image(image, Docker(reached)) == image.config_digest
+            assert import_image(image, EngineBuilder(reached)) == image.config_digest
         monkeypatch.setenv("DOCKER_CONTEXT", "bad")
         with pytest.raises(MachineError, match=f"127.0.0.1:{port}"):
             connect()

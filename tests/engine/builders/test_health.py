@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 from flows.builders import lifecycle as life
-from flows.builders.docker import Docker
-from flows.builders.image_import import import_image, tag
+from flows.builders.image_import import EngineBuilder, import_image, tag
 from rootfs.errors import MachineError
 from rootfs.recipe.sections import ImageSettings
 from tests.engine.builders.through import ephemeral
@@ -107,7 +106,7 @@ def sleeper(place: Place, probe: bytes, tmp_path: Path) -> Iterator[str]:
     settings = ImageSettings(entrypoint=("/probe", "sleep", "600"))
     image = image_of({"probe": probe}, tmp_path / "sleeper", settings)
     engine = place.workshop.engine
-    tag(engine, import_image(image, Docker(engine)), SLEEPER)
+    tag(engine, import_image(image, EngineBuilder(engine)), SLEEPER)
     yield SLEEPER
     engine.client.api.remove_image(SLEEPER, force=True)
 

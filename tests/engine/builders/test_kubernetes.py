@@ -14,8 +14,8 @@ from types import MappingProxyType
 import pytest
 
 from flows.builders import kubernetes, lifecycle
-from flows.builders.buildx import Buildx
 from flows.builders.errors import BuilderFailed
+from flows.builders.image_import import BuildxBuilder
 from flows.builders.lifecycle import Taken
 from rootfs.errors import InputError, ServiceUnreachable
 from rootfs.process import run as door
@@ -85,7 +85,7 @@ def test_an_image_comes_back_as_it_went_in(
     with made(planned(OPTIONS, config=str(tmp_path / "buildkitd.toml")), run_id) as taken:
         assert lifecycle.start(taken, log.append).startswith("v0.")
         arrived(cluster, run_id)
-        builder = Buildx(workshop.engine, taken.name, taken.driver, log.append)
+        builder = BuildxBuilder(workshop.engine, taken.name, taken.driver, log.append)
         holds_for_every_driver(builder, tmp_path, example, monkeypatch, log)
     assert any("booting buildkit" in line for line in log)
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows.builders import lifecycle
-from flows.builders.buildx import Buildx
-from flows.builders.image_import import drop, import_image
+from flows.builders.image_import import BuildxBuilder, drop, import_image
 from flows.builders.lifecycle import Taken
 from flows.image.oci import Image
 from rootfs.recipe.builder import named
@@ -27,7 +26,7 @@ def docker(*words: str) -> str:
 
 
 @pytest.fixture
-def builder(workshop: Workshop) -> Iterator[Buildx]:
+def builder(workshop: Workshop) -> Iterator[BuildxBuilder]:
     """Two nodes on one engine: buildx wants a context for each."""
     options = ["--driver=docker-container", f"--driver-opt=image={IMAGE},network=none"]
     for node, architecture in NODES.items():
@@ -35,7 +34,7 @@ def builder(workshop: Workshop) -> Iterator[Buildx]:
         append = ["--append"] if node != "east" else []
         where = ["--name=two", f"--node={node}", f"--platform=linux/{architecture}", node]
         docker("buildx", "create", *append, *options, *where)
-    yield Buildx(workshop.engine, "two", "docker-container", print)
+    yield BuildxBuilder(workshop.engine, "two", "docker-container", print)
     docker("buildx", "rm", "--force", "two")
     assert workshop.leftovers() == []
 
@@ -46,7 +45,7 @@ def sees(node: str, image: Image) -> bool:
     return image.manifest_digest in history
 
 
-def test_each_architecture_goes_to_its_own_node(builder: Buildx, tmp_path: Path) -> None:
+def test_each_architecture_goes_to_its_own_node(builder: BuildxBuilder, tmp_path: Path) -> None:
     assert lifecycle.start(Taken("two", builder.driver, named("two")), print).startswith("v0.")
     images = {
         node: image_of({"file": uuid.uuid4().bytes}, tmp_path / node, name=node, architecture=architecture)

@@ -12,9 +12,9 @@ from types import MappingProxyType
 
 import pytest
 
-from flows.builders import buildx
-from flows.builders.buildx import Buildx
+from flows.builders import image_import
 from flows.builders.errors import BuilderFailed
+from flows.builders.image_import import BuildxBuilder
 from rootfs.errors import ServiceUnreachable
 from rootfs.process.run import Log
 from tests.engine.builders.through import ephemeral, holds_for_every_driver, samples
@@ -57,7 +57,7 @@ NO_TLS: Mapping[str, str] = MappingProxyType({})
 @contextlib.contextmanager
 def remote(
     workshop: Workshop, run_id: str, address: str, tls: Mapping[str, str] = NO_TLS, log: Log = print
-) -> Iterator[Buildx]:
+) -> Iterator[BuildxBuilder]:
     described = {"driver": "remote", "endpoint": address, "options": dict(tls)}
     with ephemeral(workshop.engine, run_id, log, **described) as builder:
         yield builder
@@ -122,7 +122,7 @@ def test_a_daemon_whose_certificate_has_expired_is_refused(ours: Path, workshop:
 def test_a_daemon_that_stops(
     number: signal.Signals, workshop: Workshop, tmp_path: Path, example: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(buildx, "THROUGH", 5.0)
+    monkeypatch.setattr(image_import, "THROUGH", 5.0)
     image = samples(tmp_path, example / "hello")[0]
     with buildkitd() as running:
         with remote(workshop, "stops", running.address) as builder:

@@ -10,12 +10,9 @@ from typing import Any
 
 import pytest
 
-from flows.builders import buildx, lifecycle
-from flows.builders.base import Builder
-from flows.builders.buildx import Buildx
-from flows.builders.docker import Docker
+from flows.builders import image_import, lifecycle
 from flows.builders.engine import Engine
-from flows.builders.image_import import drop, import_image
+from flows.builders.image_import import Builder, BuildxBuilder, EngineBuilder, drop, import_image
 from flows.image.oci import Image
 from rootfs.errors import BuildError
 from rootfs.process.run import Log
@@ -39,7 +36,7 @@ TAMPERING = ["FROM base\nLABEL added=1\n", "FROM base\nCOPY Dockerfile /\n", "FR
 
 
 @contextlib.contextmanager
-def ephemeral(engine: Engine, run_id: str, log: Log, **plan: Any) -> Iterator[Buildx]:
+def ephemeral(engine: Engine, run_id: str, log: Log, **plan: Any) -> Iterator[BuildxBuilder]:
     """A builder as this plan has it, up for the block, and gone afterwards: as a run has one."""
     planned = BuilderPlan.model_validate({"lifecycle": "ephemeral", **plan})
     up = False
@@ -47,7 +44,7 @@ def ephemeral(engine: Engine, run_id: str, log: Log, **plan: Any) -> Iterator[Bu
         taken = lifecycle.take(planned, planned.driver, run_id, 1, log)
         lifecycle.start(taken, log)
         up = True
-        yield Buildx(engine, taken.name, taken.driver, log)
+        yield BuildxBuilder(engine, taken.name, taken.driver, log)
     finally:
         lifecycle.remove(lifecycle.name_of(run_id, 1), planned.driver, late=not up)
 
@@ -61,7 +58,7 @@ def samples(folder: Path, hello: Path) -> list[Image]:
 
 
 def holds_for_every_driver(
-    builder: Buildx, folder: Path, example: Path, monkeypatch: pytest.MonkeyPatch, log: list[str]
+    builder: BuildxBuilder, folder: Path, example: Path, monkeypatch: pytest.MonkeyPatch, log: list[str]
 ) -> None:
     """Images pass as they are and Docker's own example is built; each way of tampering is caught; the log says it."""
     images = samples(folder, example / "hello")
@@ -75,7 +72,7 @@ def holds_for_every_driver(
 def passes_unchanged(builder: Builder, images: list[Image]) -> None:
     """Each image comes through with its digest, and is the one that the driver `docker` makes of the same layout."""
     for image in images:
-        straight = import_image(image, Docker(builder.engine))
+        straight = import_image(image, EngineBuilder(builder.engine))
         assert drop(builder.engine, straight)
         assert builder.engine.inspect(straight) is None
         through = import_image(image, builder)
@@ -84,9 +81,9 @@ def passes_unchanged(builder: Builder, images: list[Image]) -> None:
         assert drop(builder.engine, through)
 
 
-def tampering_is_caught(builder: Buildx, image: Image, monkeypatch: pytest.MonkeyPatch, dockerfile: str) -> None:
+def tampering_is_caught(builder: BuildxBuilder, image: Image, monkeypatch: pytest.MonkeyPatch, dockerfile: str) -> None:
     """What a builder adds is seen by the digest, and does not reach the engine."""
-    monkeypatch.setattr(buildx, "DOCKERFILE", dockerfile)
+    monkeypatch.setattr(image_import, "DOCKERFILE", dockerfile)
     before = set(builder.engine.client.api.images(quiet=True, all=True))
     with pytest.raises(BuildError, match="changed the image:") as caught:
         import_image(image, builder)

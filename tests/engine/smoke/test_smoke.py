@@ -17,10 +17,9 @@ from pathlib import Path
 import pytest
 
 from flows.builders import engine as engines
-from flows.builders.docker import Docker
 from flows.builders.engine import Engine, connect
 from flows.builders.errors import EngineLost, EngineRefused
-from flows.builders.image_import import drop, import_image
+from flows.builders.image_import import EngineBuilder, drop, import_image
 from flows.smoke import container
 from flows.smoke.run import Result, remove_leftovers, smoke_test
 from rootfs.recipe.sections import ImageSettings, SmokeCheck
@@ -34,7 +33,7 @@ def image_id(tmp_path_factory: pytest.TempPathFactory, probe: bytes) -> Iterator
     files = {"probe": probe, "unique": uuid.uuid4().hex.encode()}
     image = image_of(files, tmp_path_factory.mktemp("smoke"), settings)
     with connect() as reached:
-        yield import_image(image, Docker(reached))
+        yield import_image(image, EngineBuilder(reached))
         drop(reached, reached.image_id(image))
 
 
@@ -125,7 +124,7 @@ def test_processes_are_limited(check) -> None:
 
 def test_a_program_that_is_not_there(engine: Engine, tmp_path: Path, probe: bytes, label: str) -> None:
     image = image_of({"probe": probe, "unique": uuid.uuid4().hex.encode()}, tmp_path)
-    imported = import_image(image, Docker(engine))
+    imported = import_image(image, EngineBuilder(engine))
     (result,) = smoke_test(imported, [SmokeCheck(run=("/absent",))], engine, run_label=label).results
     assert result.problems[0].startswith("it could not be started: ")
     assert "/absent" in result.problems[0]
@@ -189,7 +188,7 @@ def test_an_interrupt_leaves_nothing(
 
 KILLED = """
 import sys
-from flows.builders.base.engine import connect
+from flows.builders.engine import connect
 from flows.smoke.run import smoke_test
 from rootfs.recipe.sections import SmokeCheck
 with connect() as engine:
@@ -224,7 +223,7 @@ def test_an_engine_that_stops_in_the_middle(
     with dockerd() as daemon:
         monkeypatch.setenv("DOCKER_HOST", daemon.address)
         with connect() as reached:
-            imported = import_image(image_of({"probe": probe}, tmp_path), Docker(reached))
+            imported = import_image(image_of({"probe": probe}, tmp_path), EngineBuilder(reached))
             threading.Timer(1.5, daemon.send, (number,)).start()
             started = time.monotonic()
             checks = [SmokeCheck(run=("/probe", "sleep", "60"), timeout=5)]

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.builders.docker import Docker
 from flows.builders.engine import connect
 from flows.builders.errors import EngineLost, EngineRefused
-from flows.builders.image_import import import_image
+from flows.builders.image_import import EngineBuilder, import_image
 from flows.image.oci import Image
 from rootfs.errors import BuildError
 from tests.support.samples import image_of
@@ -60,12 +59,12 @@ def saying(*lines: dict[str, str], cut: bool = False) -> Answer:
 
 
 @contextmanager
-def builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Answer, **more: Answer) -> Iterator[Docker]:
+def builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Answer, **more: Answer) -> Iterator[EngineBuilder]:
     answers = {"/images/load": load, "/images/json": lambda request: [], **more}
     with engine(tmp_path, answers) as address:
         monkeypatch.setenv("DOCKER_HOST", address)
         with connect() as reached:
-            yield Docker(reached)
+            yield EngineBuilder(reached)
 
 
 def test_an_engine_that_makes_another_image_of_it(

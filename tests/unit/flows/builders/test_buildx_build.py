@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from flows.builders import dockerfile, secrets
-from flows.builders.dockerfile import Order
-from flows.builders.engine_build import _with_stages
+from flows.builders import buildx_build, secrets
+from flows.builders.buildx_build import Order, _with_stages
 from flows.builders.errors import BuilderFailed, BuildxFailed
 from flows.builders.secrets import Secrets
 from flows.image.decompress import plain
@@ -82,15 +81,15 @@ FAILURES = [
 @pytest.mark.parametrize(("reason", "kind", "said"), FAILURES)
 def test_whose_fault_it_is(tmp_path, monkeypatch, reason, kind, said):
     def fails(*_words, log, more, **_others):
-        assert Path(more[dockerfile.POLICIES]).is_file()
+        assert Path(more[buildx_build.POLICIES]).is_file()
         log("0.1 it said first line of it")
         raise BuildxFailed("build", reason) from ProgramFailed("docker", 1, EXCERPT)
 
-    monkeypatch.setattr(dockerfile, "buildx", fails)
+    monkeypatch.setattr(buildx_build, "buildx", fails)
     logged: list[str] = []
     mine = order(tmp_path, secrets=Secrets("own", {}, {"token": VALUE}))
     with pytest.raises(kind) as caught:
-        dockerfile.build(mine, "far", "remote", tmp_path, logged.append)
+        buildx_build.build_with_builder(mine, "far", "remote", tmp_path, logged.append)
     assert str(caught.value).startswith(said)
     assert "first line of it" not in str(caught.value) + "".join(logged)
     if kind is not BuilderFailed:

@@ -9,17 +9,16 @@ from typing import cast
 
 import pytest
 
-from flows.builders import buildx
-from flows.builders.buildx import Buildx
-from flows.builders.docker import Docker
+from flows.builders import image_import
 from flows.builders.engine import Engine
 from flows.builders.errors import BuilderFailed
+from flows.builders.image_import import BuildxBuilder, EngineBuilder
 from flows.image.oci import Image, blob_path
 from rootfs.errors import BuildError
 from tests.support.samples import image_of
 from tests.unit.flows.builders.conftest import Stub
 
-BUILDER = Buildx(cast(Engine, None), "mine", "docker-container", print)
+BUILDER = BuildxBuilder(cast(Engine, None), "mine", "docker-container", print)
 
 
 @pytest.fixture
@@ -36,12 +35,12 @@ def test_an_image_comes_back(docker: Stub, image: Image, monkeypatch: pytest.Mon
     docker(sending_back("true"))
     loaded: list[Image] = []
 
-    def load(self: Docker, image: Image) -> str:
+    def load(self: EngineBuilder, image: Image) -> str:
         assert image.layer.path.is_file()
         loaded.append(image)
         return "its id"
 
-    monkeypatch.setattr(Docker, "import_image", load)
+    monkeypatch.setattr(EngineBuilder, "import_image", load)
     assert BUILDER.import_image(image) == "its id"
     (came,) = loaded
     assert came.layout != image.layout
@@ -76,4 +75,4 @@ def test_the_builder_and_the_platform_are_said(docker: Stub, image: Image) -> No
         BUILDER.import_image(replace(image, architecture="armhf"))
     assert "--platform=linux/arm/v7" in calls.read_text()
     assert "--builder mine " in calls.read_text()
-    assert buildx.DOCKERFILE == "FROM base\n"
+    assert image_import.DOCKERFILE == "FROM base\n"
