@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 from contextlib import ExitStack
 from typing import Any
 
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
 
-from flows import dockerfile_build, published_names
+from flows import dockerfile_build, lookup, published_names
 from flows.builder_tasks import Builders, builders, through
 from flows.config.options import Choice
-from flows.config.paths import known_error
 from flows.config.settings import load
 from flows.description import describe
 from flows.image.errors import LayerDamaged
-from flows.inputs.resolve import Inputs, Meant
+from flows.inputs.resolve import Inputs
 from flows.inputs.tree import empty_folder
 from flows.orchestration import outage
 from flows.orchestration.flow import flow
-from flows.orchestration.log_masking import masked_traceback
 from flows.platform_build import Bench, Part, bench, make_image
 from flows.publish.record import Record
 from flows.publish_tasks import published, united
 from flows.published_names import Existing
-from flows.runtime import signals
 from flows.runtime.context import current, current_run, new_run, session
 from flows.runtime.leftovers import clear_away
-from flows.tasks import resolve, smoke
-from rootfs.errors import ArchiveMoved, BaseforgeError, BlobDamaged, BlobMissing, DiskFull, Unexpected
+from flows.tasks import smoke
+from rootfs.errors import ArchiveMoved, BlobDamaged, BlobMissing
 from rootfs.recipe.parents import parents_first
 
 DAMAGED = (BlobDamaged, BlobMissing, LayerDamaged)
@@ -58,7 +54,7 @@ def build(image: str, choice: Choice = Choice()) -> Record:  # noqa: B008 - froz
 
 def make(image: str, choice: Choice) -> Record:
     """The steps in order, for each platform, and one image of them all; a digest is the only link between steps."""
-    wanted, existing = meaning(image, choice)
+    wanted, existing = lookup.look_up(image, choice, shown=True)
     if existing and (known := reused(existing)):
         return known
     with ExitStack() as undo:
@@ -94,21 +90,6 @@ def make_part(wanted: Inputs, here: Bench, held_by: Builders, *, offline: bool) 
     return Part(wanted, made, image_id, packed, describe(wanted, made, packed, used, verdict))
 
 
-def meaning(image: str, choice: Choice, *, shown: bool = True) -> tuple[Meant, Existing | None]:
-    """What the image means today, and the build that is just that, if it need not be built; asked once a run.
-
-    What is not `shown` leaves no rows in Prefect's database: of an unchanged image they say nothing.
-    """
-    meant = current_run().meant
-    if image not in meant:
-        ask, look = (
-            (resolve, published_names.already_built) if shown else (resolve.alone, published_names.already_built.alone)
-        )
-        wanted = ask(image, choice)
-        meant[image] = wanted, None if choice.forces(image) else look(wanted, choice)
-    return meant[image]
-
-
 def make_parents(image: str, choice: Choice) -> None:
     """Build what an image stands on, the lowest first, as far as this session has not done so."""
     done, recipes = current().done, current().settings.recipes
@@ -125,30 +106,14 @@ def attempt(image: str, choice: Choice, *, of_night: bool = False) -> Record:
     """
     with session() as here:
         make_parents(image, choice)
-        here.done[image] = ended = _attempt(image, choice, of_night=of_night)
+        with new_run(image):
+            try:
+                known = lookup.unchanged(image, choice) if of_night else None
+                ended = known or build(image, choice)
+            except Exception as error:  # a bug that one image meets must not cost the others their night
+                ended = lookup.failed(image, error)
+        here.done[image] = ended
         return ended
-
-
-def _attempt(image: str, choice: Choice, *, of_night: bool) -> Record:
-    with new_run(image) as run:
-        try:
-            existing = meaning(image, choice, shown=False)[1] if of_night else None
-            return existing.record if existing and not existing.reasons else build(image, choice)
-        except Exception as error:  # a bug that one image meets must not cost the others their night
-            if signals.came():
-                raise KeyboardInterrupt from error
-            problem = error if isinstance(error, BaseforgeError) else known_error(error)
-            with contextlib.suppress(DiskFull):  # of the log; the error that ended the build is the one to tell
-                run.log(str(problem) if problem else masked_traceback(error))
-            problem = problem or Unexpected(image, error)
-        return Record(
-            image=image,
-            build=run.build,
-            status="failed",
-            reason=str(problem),
-            exit_status=problem.status,
-            seconds=run.timeline.seconds,
-        )
 
 
 LONG = ("lock", "parts")  # what no table has room for

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, datetime
 from uuid import UUID
 
 import httpx
@@ -15,19 +14,12 @@ from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
-from flows.builders import engine
-from flows.config.paths import cache_folder
+from flows.cleanup_steps import LONGEST, clean_up
 from flows.orchestration import lost_server
 from flows.orchestration.flow import flow
-from flows.published_names import finish, unfinished
-from flows.runtime.context import Session, session
-from flows.runtime.leftovers import clear_away, traces
-from flows.runtime.workdir import alive
-from rootfs.errors import BaseforgeError
+from flows.runtime.context import session
 
-LONGEST = timedelta(days=1)  # no run takes longer
 FLOWS = ("build", "nightly", "verify", "housekeeping")
-WANTED = timedelta(days=7)  # in which a download that broke off may still be continued
 
 
 @flow(name="housekeeping", flow_run_name="housekeeping")
@@ -41,35 +33,13 @@ def housekeeping() -> list[str]:
     that it does not know, or takes for running, counts as ended when its newest trace is a day old. Prefect is told of
     runs that were killed: it would show them as running, and keep them, for ever.
     """
-    with session() as here, engine.connect() as reached:
-        places = here.settings.places
-        swept = clear_away(places)
-        known = traces(reached)
-        ended = [run for run, since in known.items() if not alive(places, run) and _ended(run, since)]
-        if ended:
-            clear_away(places, *ended)
-        _forget_downloads(cache_folder() / "partial")
-        here.store.sweep()
-        _finish_names(here)
-        _tell_prefect([*swept, *ended])
-        return sorted({*swept, *ended})
+    with session() as here:
+        ended = clean_up(here, _has_ended)
+        tell_prefect(ended)
+        return ended
 
 
-def _finish_names(here: Session) -> None:
-    """Each image in turn, also where one fails. Raises the first failure."""
-    failed: list[BaseforgeError] = []
-    for image in unfinished(here):
-        try:
-            if build := finish(image):
-                here.progress.say(f"{image}: names moved to build {build}, which an interrupted run had published")
-        except BaseforgeError as problem:
-            here.progress.say(f"{image}: names not moved: {problem}")
-            failed.append(problem)
-    if failed:
-        raise failed[0]
-
-
-def _tell_prefect(ended: Iterable[str]) -> None:
+def tell_prefect(ended: Iterable[str]) -> None:
     """Mark runs as crashed that Prefect has as running: these, and those that have taken longer than any run does."""
     known: list[UUID] = []
     for name in ended:
@@ -88,19 +58,7 @@ def _tell_prefect(ended: Iterable[str]) -> None:
                 client.set_flow_run_state(each.id, Crashed(message="its process was killed"), force=True)
 
 
-def _forget_downloads(folder: Path) -> None:
-    """Remove what nobody has gone on downloading: a file's time is the archive's there, that of its change ours."""
-    for path in folder.glob("*.partial"):
-        with contextlib.suppress(FileNotFoundError):  # another run had it, and has finished it
-            if datetime.now(UTC) - datetime.fromtimestamp(path.stat().st_ctime, UTC) > WANTED:
-                path.unlink()
-
-
-def _ended(run: str, since: datetime) -> bool:
-    return datetime.now(UTC) - since > LONGEST or _final(run)
-
-
-def _final(run: str) -> bool:
+def _has_ended(run: str) -> bool:
     """Whether Prefect knows that the flow run has ended; where its server is lost, it does not."""
     with get_client(sync_client=True) as client:
         try:

@@ -3,32 +3,20 @@ nothing but its children."""
 
 from __future__ import annotations
 
-from collections import Counter
-
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Sequence
 
 from flows.build import attempt, clean_up
 from flows.builder_tasks import builders
-from flows.cleanup import housekeeping
+from flows.cleanup import housekeeping, tell_prefect
 from flows.config.options import Choice
+from flows.night import Night, night_of
 from flows.orchestration import outage
 from flows.orchestration.flow import flow
-from flows.publish.record import Record
 from flows.runtime.context import Session, session
 from flows.runtime.workdir import work_folder
 from rootfs.errors import BaseforgeError, NightFailed
 from rootfs.recipe.parents import parents_first
 from rootfs.recipe.recipe import images_of
-
-
-class Night(BaseModel):
-    """What a night did: a record an image, how many ended in which status, and seconds of steps for all of them."""
-
-    model_config = ConfigDict(frozen=True)
-
-    builds: tuple[Record, ...]
-    summary: dict[str, int]
-    seconds: dict[str, float] = {}
 
 
 @flow(name="nightly", flow_run_name="nightly", clean_up=[clean_up])
@@ -42,13 +30,23 @@ def nightly(only: tuple[str, ...] = (), choice: Choice = Choice()) -> Night:  # 
         images = parents_first(images_of(here.settings.recipes, only), here.settings.recipes)
         _tidy(here)
         with work_folder(here.settings.work, run_id), builders(run_id):
-            records = tuple(attempt(image, choice, of_night=True) for image in images)
-        seconds = dict(here.timeline.seconds)
-    done = Night(builds=records, summary=dict(Counter(record.status for record in records)), seconds=seconds)
+            for image in images:
+                if image not in here.done:
+                    attempt(image, choice, of_night=True)
+        done = night_of(here, images)
     _table(done)
-    if failed := [record.image for record in records if record.status == "failed"]:
+    if failed := [record.image for record in done.builds if record.status == "failed"]:
         raise NightFailed(failed, done.model_dump_json())
     return done
+
+
+def night_with_prefect(only: tuple[str, ...], choice: Choice, left: Sequence[str]) -> Night:
+    """Run the flow here; the Night, whether or not an image failed. Prefect is told of the runs that are `left`."""
+    tell_prefect(left)
+    try:
+        return nightly(only, choice)
+    except NightFailed as failed:
+        return Night.model_validate_json(failed.night)
 
 
 def _tidy(here: Session) -> None:
@@ -57,14 +55,6 @@ def _tidy(here: Session) -> None:
         housekeeping()
     except BaseforgeError as problem:
         here.progress.say(f"housekeeping failed: {problem}")
-
-
-def night(only: tuple[str, ...], choice: Choice) -> Night:
-    """Run the flow here; the Night, whether or not an image failed."""
-    try:
-        return nightly(only, choice)
-    except NightFailed as failed:
-        return Night.model_validate_json(failed.night)
 
 
 def _table(done: Night) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,11 +17,13 @@ from flows.cli.inspect import Json, Recipes
 from flows.config.options import Choice
 from flows.config.paths import check_data_folder, known_error, server_folder
 from flows.config.settings import load
+from flows.lookup import build_changed
+from flows.night import Night, night
 from flows.orchestration import local_server, lost_server
 from flows.orchestration.log_masking import masked_traceback
 from flows.publish import records as publication
 from flows.runtime import signals
-from flows.runtime.context import session
+from flows.runtime.context import current, session
 from flows.runtime.progress import Progress
 from rootfs.errors import BaseforgeError, ExportRefused
 from rootfs.process.run import replace_process
@@ -81,11 +83,19 @@ def build(
         platforms=_known(platform),
     )
     wanted = parents_first(images, settings.recipes)
-    with session(settings, Progress()) as here, local_server.connected(settings.server):
-        from flows.build import attempt
+    with session(settings, Progress()) as here, local_server.connected_on_demand(settings.server) as connect:
+        build_changed(wanted, choice, lambda: _build_others(wanted, choice, connect))
+        _end(output.builds([here.done[image] for image in wanted], here.settings, here.progress, as_json))
 
-        records = [attempt(image, choice) for image in wanted]
-        _end(output.builds(records, here.settings, here.progress, as_json))
+
+def _build_others(images: Sequence[str], choice: Choice, connect: Callable[[], object]) -> None:
+    """Build the images of which the session has no record yet."""
+    connect()
+    from flows.build import attempt
+
+    for image in images:
+        if image not in current().done:
+            attempt(image, choice)
 
 
 @app.command()
@@ -101,10 +111,15 @@ def nightly(
     """Build every recipe whose inputs have changed; one that fails does not stop the others."""
     settings, choice = load(recipes), Choice(builder=builder, offline=offline)
     parents_first(images_of(settings.recipes, only or ()), settings.recipes)  # what is wrong is said before work begins
-    with session(settings, Progress()) as here, local_server.connected(settings.server):
-        from flows.nightly import night
+    with session(settings, Progress()) as here, local_server.connected_on_demand(settings.server) as connect:
 
-        _end(output.night(night(tuple(only or ()), choice), here.progress, as_json))
+        def run_flow(left: Sequence[str]) -> Night:
+            connect()
+            from flows.nightly import night_with_prefect
+
+            return night_with_prefect(tuple(only or ()), choice, left)
+
+        _end(output.night(night(tuple(only or ()), choice, run_flow), here.progress, as_json))
 
 
 @app.command()

@@ -27,7 +27,7 @@ from rootfs.system.text import format_size
 
 if TYPE_CHECKING:
     from flows.cli.doctor import Finding
-    from flows.nightly import Night
+    from flows.night import Night
     from flows.publish.verification import Verdict
 
 

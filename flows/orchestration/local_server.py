@@ -8,6 +8,7 @@ used instead. Prefect reads its settings when it is imported, so `connect` comes
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import logging
 import os
@@ -17,7 +18,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -370,6 +371,13 @@ def connected(wanted: LocalServer, quiet: bool = True) -> Iterator[str]:
     finally:
         if lost_server.reason():
             sys.stderr.write(NOTICE.format(address=address, reason=lost_server.reason()))
+
+
+@contextlib.contextmanager
+def connected_on_demand(wanted: LocalServer) -> Iterator[Callable[[], str]]:
+    """A function that connects as `connected` does, when it is first called, until the block ends."""
+    with contextlib.ExitStack() as stack:
+        yield functools.cache(lambda: stack.enter_context(connected(wanted)))
 
 
 def settings_of(address: str) -> SettingsContext:

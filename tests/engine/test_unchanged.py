@@ -1,0 +1,54 @@
+"""An unchanged image is answered before Prefect is loaded: no server is asked, and none is started."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.support.factory import Factory
+
+COMMANDS = (["build", "hello", "motd"], ["nightly"], ["nightly", "--only", "motd"])
+NOWHERE = "http://127.0.0.1:9/api"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Factory:
+    factory = Factory(tmp_path, {"BASEFORGE_LOCAL_NAME": "baseforge-unchanged"})
+    factory.shelf("hello")
+    factory.recipe("motd", "kind: scratch\nfiles: [{path: /motd, content: hello}]\n")
+    return factory
+
+
+def test_unchanged_images_need_no_prefect(site: Factory) -> None:
+    site.built("hello", "motd")
+    for words in COMMANDS:
+        done = site.run(*words, env={"PREFECT_API_URL": NOWHERE, "PYTHONPROFILEIMPORTTIME": "1"})
+        assert done.status == 0, done.stderr
+        assert "motd: unchanged" in done.stderr
+        assert " prefect" not in done.stderr
+    assert {record["status"] for record in site.run("nightly", "--json").json["builds"]} == {"unchanged"}
+
+
+def test_a_changed_image_needs_the_server_also_when_another_is_unchanged(site: Factory) -> None:
+    site.built("hello", "motd")
+    site.recipe("motd", "kind: scratch\nfiles: [{path: /motd, content: changed}]\n")
+    done = site.run("build", "hello", "motd", env={"PREFECT_API_URL": NOWHERE})
+    assert done.status == 3
+    assert "hello: unchanged" not in done.stderr
+    assert NOWHERE in done.stderr
+    records = {record["image"]: record["status"] for record in site.built("hello", "motd")}
+    assert records == {"hello": "unchanged", "motd": "published"}
+
+
+def test_a_night_that_only_looks_up_cleans_up_after_killed_runs(site: Factory) -> None:
+    site.built("hello", "motd")
+    left = site.runs / "00000000-0000-4000-8000-000000000000"
+    left.mkdir()
+    try:
+        done = site.run("nightly", "--json")
+        assert {record["status"] for record in done.json["builds"]} == {"unchanged"}
+        assert not left.exists()
+    finally:
+        shutil.rmtree(left, ignore_errors=True)
