@@ -1,6 +1,6 @@
-# shellcheck shell=sh disable=SC2034 # the parts and the scripts share their variables
-# What ./baseforge and tests/run share: words to the user, folders, and the set-up as a whole.
-# The script that reads this file sets `here`, the clone's folder, and `as_root`, its arguments when root must run it.
+# shellcheck shell=sh disable=SC2034 # these files and the scripts share their variables
+# What ./baseforge and tests/run share: messages, folders, and the set-up as a whole.
+# The script that reads this file sets `here`, the clone's folder, and `as_root`, its arguments if root must run it.
 : "${here:?}" "${as_root=}"
 
 PATH=$PATH:/usr/sbin:/sbin # dockerd is there, which an ordinary user's PATH may lack
@@ -12,21 +12,20 @@ cache=${BASEFORGE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/baseforge}
 state=${BASEFORGE_HOME:-${XDG_DATA_HOME:-$HOME/.local/share}/baseforge}
 log=$state/setup.log
 
-# say LINE...: the first as ours, the others indented below it.
+# say LINE...: print the first line with our name, and the others indented.
 say() {
     printf 'baseforge: %s\n' "$1" >&2
     shift
     for line in "$@"; do printf '  %s\n' "$line" >&2; done
 }
 
-# fail WHAT [MEND...]: the machine lacks something.
+# fail MESSAGE [HINT...]: end because the machine lacks something.
 fail() {
     say "$@"
     exit 3
 }
 
-# private_folder FOLDER: a folder for this user alone, made if it is not there. One that is another user's is refused,
-# as is a link that another user has made.
+# private_folder FOLDER: make the folder, for this user only. Refuse another user's folder, and another user's link.
 private_folder() {
     (umask 077 && mkdir -p "$1") 2>/dev/null || true
     if [ ! -d "$1" ] || [ ! -w "$1" ]; then
@@ -40,13 +39,13 @@ private_folder() {
     chmod go= "$1"
 }
 
-# logged COMMAND...: its output goes to the log.
+# logged COMMAND...: run the command; its output goes to the log.
 logged() {
     printf '\n$ %s\n' "$*" >>"$log"
     "$@" </dev/null >>"$log" 2>&1 9>&-
 }
 
-# fail_with_log WHAT [FILE]: and the end of what was printed.
+# fail_with_log MESSAGE [FILE]: end, and show the last lines of the log.
 fail_with_log() {
     say "$1; ${2:-$log} ends with"
     tail -n 15 "${2:-$log}" | sed 's/^/  | /' >&2
@@ -62,9 +61,9 @@ fail_with_log() {
 # shellcheck source=deploy/setup/python.sh
 . "$here/deploy/setup/python.sh"
 
-# survey MACHINE GROUPS [PACKAGE...]: what is missing, found out without changing anything; true when nothing is.
-# Sets `wanted_packages`, and to yes or nothing: `wanted_scripts` (of debootstrap), `wanted_engine`, `wanted_python`,
-# `wanted_emulation`, which is asked for by EMULATION_PACKAGES.
+# survey MACHINE GROUPS [PACKAGE...]: find what is missing, and change nothing; true if nothing is missing.
+# Sets `wanted_packages`. Sets to yes or nothing: `wanted_scripts` (debootstrap's), `wanted_engine`, `wanted_python`, and
+# `wanted_emulation`, which EMULATION_PACKAGES ask for.
 survey() {
     machine=$1 groups=$2
     shift 2
@@ -88,9 +87,9 @@ survey() {
     [ -z "$wanted_packages$wanted_engine$wanted_python$wanted_scripts$wanted_emulation" ]
 }
 
-# set_up MACHINE GROUPS [PACKAGE...]: MACHINE is yes for all that builds need, packages for all but the engine, or no;
-# GROUPS main or dev (Python); PACKAGE what is wanted besides. Quick when nothing is missing; one run at a time; what an
-# interrupted one left to do the next one does.
+# set_up MACHINE GROUPS [PACKAGE...]: install what is missing. MACHINE is yes for everything that builds need, packages for
+# everything but the engine, or no. GROUPS is main or dev (Python). PACKAGE is installed in addition. Fast if nothing is
+# missing. One set-up runs at a time; the next one completes an interrupted one.
 set_up() {
     survey "$@" && return
     [ -z "$wanted_engine" ] || engine_is_ours
@@ -102,12 +101,12 @@ set_up() {
         say "another set-up is running; waiting for it"
         flock --timeout 3600 9 || fail "another set-up has been running for an hour" "It holds $cache/setup.lock: end it."
     fi
-    survey "$@" || mend # what is still missing now that we are alone
+    survey "$@" || install_missing # another set-up may have installed some of it while we waited
     exec 9>&-
 }
 
-mend() {
-    rm -f "$log" # also a link
+install_missing() {
+    rm -f "$log" # it may be a link
     (umask 077 && : >"$log")
     [ -z "$wanted_packages$wanted_scripts" ] || install_packages
     case " $wanted_packages " in *" docker.io "*) engine_started=yes ;; esac # its package starts it where it can
@@ -116,27 +115,27 @@ mend() {
     [ -z "$wanted_python" ] || make_python "$groups"
 }
 
-# Whether we lack the rights for what is missing.
+# Whether only root can install what is missing.
 needs_root() {
     [ "$(id -u)" != 0 ] || return 1
     [ -n "$wanted_packages$wanted_engine$wanted_scripts$wanted_emulation" ] || ! python_writable
 }
 
-# The one line that mends all that needs root.
+# Print the one command line that root must run, and end.
 ask_for_root() {
     lacks=$wanted_packages line=''
     case $0 in *[!A-Za-z0-9_./-]*) setup="sudo '$0' $as_root" ;; *) setup="sudo $0 $as_root" ;; esac
     [ -z "$wanted_scripts" ] || lacks="${lacks:+$lacks, }a newer debootstrap"
     [ -z "$wanted_emulation" ] || lacks="${lacks:+$lacks, }emulation of other platforms"
     [ -z "$wanted_python" ] || python_writable || lacks="${lacks:+$lacks, }a Python environment in $here"
-    # They may have an engine that root does not know of.
+    # The user may have an engine that root does not know.
     case $as_root in setup*) [ -n "$wanted_engine" ] || ! engine_answers || setup="$setup --no-engine" ;; esac
     [ -z "$lacks" ] || line=$setup
     if [ -n "$wanted_engine" ]; then
         lacks="${lacks:+$lacks and }a Docker engine that answers you"
         engine_refuses_us || line=$setup
         if in_engine_group; then
-            [ -n "$line" ] || line="newgrp docker" # they are, but were not yet when they logged in
+            [ -n "$line" ] || line="newgrp docker" # the user joined the group after logging in
         else
             line="${line:+$line && }sudo usermod --append --groups docker $(id -un) && newgrp docker"
         fi

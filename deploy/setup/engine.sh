@@ -1,11 +1,11 @@
-# shellcheck shell=sh disable=SC2034,SC2154 # the parts share their variables
-# The Docker engine: whether one answers, and how ours is started where none does.
+# shellcheck shell=sh disable=SC2034,SC2154 # these files share their variables
+# The Docker engine: find out whether one answers, and start one if none does.
 
 ENGINE_SOCKET=/var/run/docker.sock
-ENGINE_WAIT=60 # seconds until it must answer
-engine_started='' # yes once this run started it
+ENGINE_WAIT=60 # seconds in which it must answer
+engine_started='' # yes if this run started it
 
-# Sets `endpoint`, as the docker command would choose it: an address, or context:NAME.
+# Sets `endpoint` as the docker command chooses it: an address, or context:NAME.
 engine_endpoint() {
     config=${DOCKER_CONFIG:-$HOME/.docker}/config.json context=${DOCKER_CONTEXT:-}
     [ -n "$context" ] || [ ! -e "$config" ] || context=$(sed -n 's/.*"currentContext": *"\([^"]*\)".*/\1/p' "$config")
@@ -15,8 +15,8 @@ engine_endpoint() {
     esac
 }
 
-# Whether the engine behind the current docker context answers. A socket is asked itself: a docker command may be
-# missing, or too new for the engine. What neither can ask is for the command line to find out.
+# Whether the engine of the current docker context answers. A socket is asked directly, because the docker command may be
+# missing, or too new for the engine. Without a docker command the answer is yes, and the command line finds out later.
 engine_answers() {
     engine_endpoint
     case $endpoint in
@@ -25,7 +25,7 @@ engine_answers() {
     esac
 }
 
-# perl-base is on every Debian and Ubuntu; curl and python3 are not.
+# Every Debian and Ubuntu has perl-base; not every one has curl or python3.
 ping_engine() {
     [ -S "$1" ] && perl -MIO::Socket::UNIX -e '
         alarm 10;
@@ -36,14 +36,14 @@ ping_engine() {
 
 engine_installed() { command -v dockerd >/dev/null; }
 
-# Whether an engine that we start cannot run privileged containers as it is: they get every capability, and a machine that
-# is a container itself may lack CAP_SYS_RESOURCE, which is bit 24 of the set that bounds all others.
+# Whether an engine that we start needs help to run privileged containers. They get every capability, but a machine that
+# is a container itself may lack CAP_SYS_RESOURCE: bit 24 of the bounding set.
 lacks_capability() {
     [ ! -d /run/systemd/system ] && bounding=$(awk '$1 == "CapBnd:" {print $2}' /proc/self/status) &&
         [ $((0x$bounding >> 24 & 1)) = 0 ]
 }
 
-# An engine somewhere else that the user chose is not ours to start, and one here would not stand in for it.
+# Fail if the user chose an engine elsewhere: we cannot start it, and one on this machine would not replace it.
 engine_is_ours() {
     engine_endpoint
     case $endpoint in
@@ -53,13 +53,13 @@ engine_is_ours() {
     esac
 }
 
-# Whether an engine is there that only root may use.
+# Whether there is an engine that only root may use.
 engine_refuses_us() { [ -S "$ENGINE_SOCKET" ] && [ ! -w "$ENGINE_SOCKET" ]; }
 
 in_engine_group() { case " $(id -nG "$(id -un)") " in *" docker "*) ;; *) return 1 ;; esac; }
 
 start_engine() {
-    # Somebody else's that is just coming up would refuse a second one.
+    # Another engine that is just starting would refuse a second one.
     if runs "$(cat /var/run/docker.pid 2>/dev/null)" && wait_for_engine; then return; fi
     say "starting the Docker engine"
     engine_started=yes
@@ -70,7 +70,7 @@ start_engine() {
     fi
     private_folder "$state/engine"
     set --
-    if lacks_capability; then # in a place of its own, as the engine may outlive this clone
+    if lacks_capability; then # a copy, because the engine may run longer than this clone exists
         cp "$here/deploy/setup/runc-available-caps" "$state/engine/"
         set -- --add-runtime "available-caps=$state/engine/runc-available-caps" --default-runtime available-caps
     fi
@@ -79,7 +79,7 @@ start_engine() {
     wait_for_engine $! || fail_with_log "the Docker engine did not start" "$state/engine/dockerd.log"
 }
 
-# wait_for_engine [PID]: until it answers, or its process has ended, or the time is up.
+# wait_for_engine [PID]: wait until it answers; false if its process ends or the time is up.
 wait_for_engine() {
     tries=$((ENGINE_WAIT * 5))
     until engine_answers; do
@@ -90,13 +90,13 @@ wait_for_engine() {
     done
 }
 
-# runs PID: whether the process is there and not merely waiting to be reaped.
+# runs PID: whether the process exists and is not a zombie.
 runs() {
     [ -n "$1" ] && stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
     case $stat in *') Z '*) return 1 ;; esac
 }
 
-# Stops the engine that start_engine started.
+# Stop the engine that start_engine started.
 stop_engine() {
     if [ -d /run/systemd/system ]; then
         systemctl stop docker.service docker.socket 2>/dev/null || true

@@ -1,11 +1,11 @@
-# shellcheck shell=sh disable=SC2034,SC2154 # the parts share their variables
-# Debian packages: which are missing, and how they come without touching the machine's apt sources.
+# shellcheck shell=sh disable=SC2034,SC2154 # these files share their variables
+# Debian packages: find the missing ones, and install them without changing the machine's apt sources.
 
-# What builds need. `hello` is compiled with gcc; uidmap is for builds without root; bubblewrap is the sandbox.
+# What builds need. gcc compiles `hello`, uidmap is for builds without root, bubblewrap is the sandbox.
 MACHINE_PACKAGES="mmdebstrap debootstrap skopeo gpgv debian-archive-keyring ubuntu-keyring distro-info-data
     gcc libc6-dev ca-certificates util-linux mount uidmap tar bubblewrap"
 
-# missing_packages PACKAGE...: those of them that are not installed. A machine without dpkg is left to `doctor`.
+# missing_packages PACKAGE...: print those that are not installed. On a machine without dpkg print none; `doctor` looks further.
 missing_packages() {
     [ $# -gt 0 ] && command -v dpkg-query >/dev/null || return 0
     installed=$(dpkg-query --show --showformat='${db:Status-Status}=${Package} ' "$@" 2>/dev/null) || true
@@ -16,13 +16,13 @@ missing_packages() {
     printf '%s' "${lacking# }"
 }
 
-# Whether debootstrap, if it is there, knows noble. Debian 12's does not, its backports' does; Ubuntu has no newer ones.
+# Whether debootstrap, if installed, knows noble. Debian 12's does not, but that of its backports does. Ubuntu has no newer one.
 suite_scripts() {
     [ -e /usr/share/debootstrap/scripts/noble ] || [ ! -d /usr/share/debootstrap/scripts ] ||
         ! grep --quiet '^ID=debian$' /etc/os-release
 }
 
-# Installs $wanted_packages, and a newer debootstrap where this one does not know our suites.
+# Install $wanted_packages, and a newer debootstrap if this one does not know our suites.
 install_packages() {
     export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 LC_ALL=C
     finish_dpkg
@@ -42,7 +42,7 @@ install_packages() {
     [ -z "$later" ] || install_later $later
 }
 
-# An interrupted dpkg left work to do: apt refuses to go on before that is done. It may even be at work still.
+# Complete the work of an interrupted dpkg, because apt refuses to start before. That dpkg may even still run.
 finish_dpkg() {
     tries=120
     [ -n "$(ls /var/lib/dpkg/updates 2>/dev/null)" ] || return 0
@@ -53,7 +53,7 @@ finish_dpkg() {
     done
 }
 
-# Sorts the missing packages into `now` (the machine's own archives have them) and `later` (they do not).
+# Sort the missing packages into `now` (the machine's own archives have them) and `later` (they do not).
 split_packages() {
     # shellcheck disable=SC2086 # a list of names
     set -- $wanted_packages
@@ -63,32 +63,32 @@ split_packages() {
     for package in "$@"; do
         case $known in
         *":$package:"*) now="${now:+$now }$package" ;;
-        *) [ "$package" = docker-cli ] || later="${later:+$later }$package" ;; # part of docker.io before Debian 13, and on Ubuntu
+        *) [ "$package" = docker-cli ] || later="${later:+$later }$package" ;; # docker.io contains it before Debian 13 and on Ubuntu
         esac
     done
 }
 
-# Whether apt's lists are there and were fetched within a day.
+# Whether apt's lists exist and are at most a day old.
 lists_are_fresh() {
     [ -n "$(find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' 2>/dev/null | head -n 1)" ] &&
         [ -n "$(find /var/lib/apt/lists/partial -maxdepth 0 -mmin -1440 2>/dev/null)" ]
 }
 
-# One archive that fails (a third party's, say) is no reason to stop: if it mattered, the install fails.
+# An archive that fails (such as a third party's) does not stop us: if we need it, the installation fails.
 update_lists() {
     say "reading the archives' package lists"
     logged apt-get --quiet=2 update || true
     updated=yes
 }
 
-# apt_install [OPTION...] PACKAGE...: never removes a package (another vendor's engine) to make room, never asks.
+# apt_install [OPTION...] PACKAGE...: install without questions. Never remove a package, such as another vendor's engine.
 apt_install() {
     logged apt-get --quiet=2 --yes --no-remove --no-install-recommends -o DPkg::Lock::Timeout=600 \
         -o DPkg::Options::=--force-confdef -o DPkg::Options::=--force-confold install "$@"
 }
 
-# install_later PACKAGE...: what only a later suite has (on Debian 12 Ubuntu's keyring, and a debootstrap that knows
-# noble) comes from the backports of the machine's own archive, through an apt configuration that is gone afterwards.
+# install_later PACKAGE...: install what only a later suite has (on Debian 12: Ubuntu's keyring, and a debootstrap that
+# knows noble) from the backports of the machine's own archive, with a temporary apt configuration.
 install_later() (
     # shellcheck disable=SC1091
     . /etc/os-release
@@ -98,7 +98,7 @@ install_later() (
         awk -v release="$release" '$2 == release && $3 == "main" {print $1; exit}')
     [ -n "$site" ] || fail "the archives of this machine do not have $*" "See apt's sources in /etc/apt, or install by hand."
     say "installing $* from $release-backports"
-    umask 022 # apt reads all this as a user of its own
+    umask 022 # apt reads these files as its own user
     private=$(mktemp -d)
     trap 'rm -rf "$private"' EXIT
     trap 'exit 130' INT
@@ -108,7 +108,7 @@ install_later() (
     keyring=/usr/share/keyrings/$ID-archive-keyring.gpg
     if [ -e "$keyring" ]; then option="[signed-by=$keyring]"; else option=''; fi
     printf 'deb %s %s %s main\n' "$option" "$site" "$release-backports" >"$private/backports.list"
-    # For what these need besides, apt knows the machine's own archives too.
+    # Their dependencies come from the machine's own archives.
     cp -a /var/lib/apt/lists/. "$private/lists"
     cat /etc/apt/sources.list "$private/backports.list" >"$private/all.list" 2>/dev/null || true
     logged apt-get --quiet=2 -o "Dir::State::Lists=$private/lists" -o "Dir::Etc::SourceList=$private/backports.list" \

@@ -1,12 +1,12 @@
-# shellcheck shell=sh disable=SC2154 # the parts share their variables
-# The Python environment: uv makes it from the committed lock.
+# shellcheck shell=sh disable=SC2154 # these files share their variables
+# The Python environment, which uv makes from the committed lock.
 
 venv=$here/.venv
 
-# What the environment was made from: the lock, the project, and where (scripts in it hold the path).
+# What the environment was made from: the lock, the project, and their path, which its scripts contain.
 python_stamp() { sha256sum "$here/uv.lock" "$here/pyproject.toml"; }
 
-# python_ready GROUPS: whether it is there and made from what is committed; `dev` holds all of `main`.
+# python_ready GROUPS: whether it exists and was made from the committed files. `dev` contains all of `main`.
 python_ready() {
     [ -x "$venv/bin/python" ] && [ -r "$venv/baseforge.stamp" ] || return 1
     { read -r made && made_from=$(cat); } <"$venv/baseforge.stamp"
@@ -14,7 +14,7 @@ python_ready() {
     [ "$made_from" = "$(python_stamp)" ]
 }
 
-# Sets `uv`: one on PATH that is new enough, else our own in the cache.
+# Sets `uv`: our own in the cache, else one on PATH that is new enough.
 find_uv() {
     read -r uv_wanted _ <"$here/deploy/setup/uv.txt"
     uv_wanted=${uv_wanted#uv==}
@@ -25,7 +25,7 @@ find_uv() {
     [ "$(printf '%s\n' "$uv_wanted" "$found" | sort -V | head -n 1)" = "$uv_wanted" ]
 }
 
-# Our own uv, checked against the hashes in uv.txt. The one file is moved into place last.
+# Fetch our own uv and check it against the hashes in uv.txt. The file is moved to its place last.
 fetch_uv() {
     say "fetching uv $uv_wanted"
     uv=$cache/uv-$uv_wanted
@@ -48,11 +48,11 @@ choose_python() {
     python=3.13
 }
 
-# What was cut off may hold half a package, which uv takes for a whole one by its metadata; what was made in another
-# folder has scripts that name it. Both begin anew; all else uv brings up to date.
+# Remove an environment that uv cannot update: an interrupted one may contain half a package that looks complete, and the
+# scripts of one from another folder contain that folder's path.
 drop_unsound() { grep -qsF "  $here/uv.lock" "$venv/baseforge.stamp" || rm -rf "$venv"; }
 
-# make_python GROUPS
+# make_python GROUPS: make or update the environment.
 make_python() {
     if as_owner; then return; fi
     find_uv || fetch_uv
@@ -61,7 +61,7 @@ make_python() {
     drop_unsound
     rm -f "$venv/baseforge.stamp"
     if [ "$1" = dev ]; then set -- dev --dev; else set -- main --no-dev; fi
-    # The certificates of the machine: it may have some of its own.
+    # Use the machine's certificates: it may have its own authorities.
     UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-1} UV_PROJECT_ENVIRONMENT=$venv logged "$uv" sync --quiet --frozen "$2" \
         --compile-bytecode --project "$here" --python "$python" || python_failed
     { echo "$1" && python_stamp; } >"$venv/baseforge.stamp"
@@ -72,10 +72,10 @@ python_failed() {
     fail_with_log "the Python environment could not be made"
 }
 
-# Whether we may make it where it belongs.
+# Whether this user may write it.
 python_writable() { if [ -e "$venv" ]; then [ -w "$venv" ]; else [ -w "$here" ]; fi; }
 
-# Under sudo the environment in a user's clone is made as that user, who must be able to renew it.
+# Under sudo, make the environment in a user's clone as that user, who must be able to update it.
 as_owner() {
     [ "$(id -u)" = 0 ] && [ "${SUDO_UID:-0}" != 0 ] && [ "$(stat -c %u "$here")" = "$SUDO_UID" ] || return 1
     home=$(getent passwd "$SUDO_USER" | cut -d: -f6)
