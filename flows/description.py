@@ -11,7 +11,7 @@ from flows.publish.record import Record, Smoke, UsedBuilder
 from flows.runtime.context import current_run
 from flows.smoke.run import Verdict
 from flows.tasks import Packed
-from rootfs.lock.lockfile import disagreeing
+from rootfs.lock.lockfile import differing_versions
 from rootfs.recipe.base import Recipe
 
 
@@ -63,6 +63,6 @@ def describe_all(wanted: Meant, made: Index, parts: Sequence[Record]) -> Record:
             "manifest_digest": made.manifest_digest,
             "size": made.size,
             "smoke": Smoke(passed=sum(each.passed for each in checks), failed=sum(each.failed for each in checks)),
-            "versions": disagreeing(locks),
+            "versions": differing_versions(locks),
         }
     )

@@ -74,9 +74,11 @@ def fetch(wanted: Inputs, folder: Path, *, offline: bool = False) -> Path:
     if tarball := wanted.recipe.tarball:
         return fetch_tarball(wanted, tarball, folder, offline=offline)
     mirror, transfers, partial = here.settings.site.mirror, here.settings.site.transfers(), cache_folder() / "partial"
-    filled = pool.fill(packages, here.store, mirror, offline=offline, log=run.log, folder=partial, transfers=transfers)
+    filled = pool.fill_pool(
+        packages, here.store, mirror, offline=offline, log=run.log, folder=partial, transfers=transfers
+    )
     debs = empty_folder(folder / "debs")
-    pool.lay_out_healed(packages, here.store, debs, mirror, offline=offline, log=run.log, transfers=transfers)
+    pool.write_debs_repairing(packages, here.store, debs, mirror, offline=offline, log=run.log, transfers=transfers)
     if packages:
         here.progress.note(f"{filled.fetched} of {len(packages)} packages, {format_size(filled.bytes)}")
     return debs
@@ -184,7 +186,7 @@ def smoke(wanted: Inputs, image_id: str, engine: Engine, folder: Path, run_id: s
             return None
         packages = [package for package in wanted.lock.packages if package.name in check.packages]
         debs = empty_folder(empty_folder(place) / "debs")
-        pool.lay_out_healed(packages, current().store, debs, lambda address: address, offline=True, log=log)
+        pool.write_debs_repairing(packages, current().store, debs, lambda address: address, offline=True, log=log)
         return smoke_overlay.brought(packages, debs, check.files, wanted.files, place)
 
     checks, foreign = wanted.recipe.smoke, wanted.architecture != native_architecture()

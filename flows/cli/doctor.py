@@ -24,7 +24,7 @@ from flows.orchestration import local_server
 from flows.store.folder import FolderStore
 from flows.store.open import open_store
 from rootfs.apt import credentials
-from rootfs.apt.sources import Site, suites
+from rootfs.apt.sources import Site, known_suites
 from rootfs.bootstrap.bootstrapper import is_root
 from rootfs.errors import BaseforgeError
 from rootfs.mask import masked
@@ -170,7 +170,7 @@ def _package(name: str, use: str, needed: bool) -> Finding:
 def _distributions(site: Site) -> Iterator[Finding]:
     """A distribution's keyring, and which of its suites are known by name."""
     for name in ("debian", "ubuntu"):
-        known = [suite for suite in suites(name) if suite not in ("sid", "experimental")]
+        known = [suite for suite in known_suites(name) if suite not in ("sid", "experimental")]
         found = f"{len(known)} known, the newest {known[-1]}" if known else "none known"
         yield Finding(f"{name} suites", found, bool(known), False, f"Their names are in distro-info-data: {SETUP}")
         try:
@@ -185,7 +185,7 @@ def _credentials(site: Site) -> Finding:
         known = {entry.host for entry in site.transfers().credentials.entries}
     except BaseforgeError as problem:
         return Finding("credentials", _sentence(problem), False, True, problem.hint)
-    closed = "".join(f"; {file} is not for us" for file in credentials.unreadable())
+    closed = "".join(f"; {file} is not for us" for file in credentials.unreadable_files())
     return Finding("credentials", f"for {len(known)} hosts of archives{closed}", True, False, "")
 
 

@@ -23,7 +23,7 @@ from flows.runtime.context import session, store_of
 from flows.runtime.progress import Progress
 from flows.runtime.workdir import work_folder
 from rootfs.errors import ImportRefused, SourceMismatch, SourceMissing, TarballRefused
-from rootfs.packages.tarball_source import Download, download
+from rootfs.packages.tarball_source import DownloadRequest, download_file
 from rootfs.recipe.tarball import TarballRecipe
 from rootfs.recipe.tarball_keys import LARGEST, MOST, TARBALL, is_address
 
@@ -107,8 +107,8 @@ def _kept(settings: Settings, recipe: TarballRecipe, source: str) -> str:
     found: list[str] = []
     if is_address(source):
         cache, transfers = cache_folder() / "partial", settings.site.transfers()
-        wanted = Download(source, recipe.largest, cache, Progress().detail, transfers)
-        download(wanted, lambda got: found.append(store.put_blob(got.whole())))
+        wanted = DownloadRequest(source, recipe.largest, cache, Progress().detail, transfers)
+        download_file(wanted, lambda got: found.append(store.put_blob(got.whole())))
     else:
         with _opened(source) as stream:
             found.append(store.put_blob(cast(BinaryIO, _Limited(stream, source, recipe.largest))))

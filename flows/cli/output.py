@@ -21,7 +21,7 @@ from flows.runtime.context import newest_log
 from flows.runtime.progress import Progress
 from flows.store.base import Store
 from rootfs.lock.lock import Lock
-from rootfs.lock.lockfile import changes, disagreeing
+from rootfs.lock.lockfile import differing_versions, lock_changes
 from rootfs.mask import masked_values
 from rootfs.system.text import format_size
 
@@ -201,12 +201,12 @@ def locks(found: Mapping[str, Lock], known: Record | None, as_json: bool) -> Non
         return
     for platform, lock in found.items():
         before = known.of(platform) if known else None
-        news = changes(before.lock if before else Lock(), lock)
+        news = lock_changes(before.lock if before else Lock(), lock)
         for change in news:
             say(str(change))
         since = f"{len(news)} changes since build {known.build}" if known and before else "nothing is built yet"
         say(f"{platform}: {len(lock.packages)} packages, {since}: {lock.digest}", err=True)
-    for line in disagreement(disagreeing(found)):
+    for line in disagreement(differing_versions(found)):
         say(line, err=True)
 
 

@@ -18,7 +18,7 @@ from flows.publish import records
 from flows.publish.record import ParentBuild
 from flows.runtime.context import current
 from flows.store.base import Store
-from rootfs.apt.resolve_layer import Below
+from rootfs.apt.resolve_layer import BaseImagePackages
 from rootfs.errors import BadTree, ParentFailed, ParentLacksPlatform, ParentUnpublished
 from rootfs.layer.pack import Layer
 from rootfs.recipe.base import Recipe
@@ -56,11 +56,11 @@ def build_below(image: str, parent: str, platform: str) -> ParentBuild:
     return ParentBuild(image=record.image, build=record.build, manifest_digest=part.manifest_digest)
 
 
-def below(recipe: Recipe, parent: ParentBuild) -> Below:
+def below(recipe: Recipe, parent: ParentBuild) -> BaseImagePackages:
     """What apt has to know of the image below."""
     status = partial(_status, current().store, parent.manifest_digest)
     own = recipe.request.repositories if recipe.request else ()
-    return Below(recipe.name, parent.image, parent.manifest_digest, own, status)
+    return BaseImagePackages(recipe.name, parent.image, parent.manifest_digest, own, status)
 
 
 def size_of(store: Store, parent: ParentBuild) -> int:

@@ -132,7 +132,7 @@ def gather(recipe: Recipe, file: Path, architecture: str, *, offline: bool = Fal
         below = parents.below(recipe, parent) if parent else None
         newest = current().apt(offline=offline).lock(*asked, architecture, below, alone=recipe.alone)
     elif recipe.tarball:
-        newest = Lock(tarball=tarball_source.meant(recipe.tarball, folder_of(file)))
+        newest = Lock(tarball=tarball_source.archive_digest(recipe.tarball, folder_of(file)))
     return Inputs(
         recipe=recipe,
         file=file,

@@ -60,7 +60,7 @@ class Credentials:
             next(httpx.BasicAuth(entry.login, entry.password).auth_flow(request))  # which sets the header
 
 
-def load(file: Path | None, machine: tuple[Path, Path] = (CONFIGURED, PARTS)) -> Credentials:
+def load_credentials(file: Path | None, machine: tuple[Path, Path] = (CONFIGURED, PARTS)) -> Credentials:
     """The credentials in force: of the settings' file, else of auth.conf, and then of auth.conf.d, as apt reads them.
 
     Files of the machine's that we may not read are left out. Raises AuthFileUnfit.
@@ -68,18 +68,18 @@ def load(file: Path | None, machine: tuple[Path, Path] = (CONFIGURED, PARTS)) ->
     configured, parts = machine
     texts = [_ours(file)] if file else _readable(configured)
     texts += [text for path in sorted(parts.glob("*.conf")) for text in _readable(path)]
-    return Credentials(tuple(entry for text in texts for entry in entries(text)))
+    return Credentials(tuple(entry for text in texts for entry in parse_entries(text)))
 
 
 def _ours(file: Path) -> str:
     """The text of the settings' file, which has to say something. Raises AuthFileUnfit."""
-    text = private(file)
-    if text.strip() and not any(entry.login for entry in entries(text)):
+    text = read_private_file(file)
+    if text.strip() and not any(entry.login for entry in parse_entries(text)):
         raise AuthFileUnfit(file, "no line of it is `machine HOST login NAME password PASSWORD`")
     return text
 
 
-def private(file: Path) -> str:
+def read_private_file(file: Path) -> str:
     """The text of a file that only its owner, ours or root, may read. Raises AuthFileUnfit."""
     try:
         with file.open(encoding="utf-8") as opened:
@@ -95,7 +95,7 @@ def private(file: Path) -> str:
         raise AuthFileUnfit(file, getattr(error, "strerror", None) or "it is not UTF-8 text") from error
 
 
-def unreadable(machine: tuple[Path, Path] = (CONFIGURED, PARTS)) -> list[Path]:
+def unreadable_files(machine: tuple[Path, Path] = (CONFIGURED, PARTS)) -> list[Path]:
     """The machine's own files that we may not read: what is in them is for other users."""
     configured, parts = machine
     files = (configured, *sorted(parts.glob("*.conf")))
@@ -109,7 +109,7 @@ def _readable(file: Path) -> list[str]:
         return []
 
 
-def entries(text: str) -> Iterator[Entry]:
+def parse_entries(text: str) -> Iterator[Entry]:
     """What a file says, entry by entry; words that are not known are passed over, as apt does."""
     words = iter([word for line in text.splitlines() if not line.lstrip().startswith("#") for word in line.split()])
     said: dict[str, str] = {}

@@ -27,7 +27,7 @@ CHUNK = 1 << 20
 CAT = "/usr/lib/apt/apt-helper"
 
 
-def packages_with(root: AptRoot, names: Iterable[str], log: Log) -> dict[str, str]:
+def packages_with_files(root: AptRoot, names: Iterable[str], log: Log) -> dict[str, str]:
     """The package that has a file of each of these names; only those found.
 
     Where an archive has no index of its files, or not the one that it signed, a library's package is the one that is

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from rootfs.apt.release import State
-from rootfs.apt.root import AptRoot, list_name, stanzas
+from rootfs.apt.release import SuiteState
+from rootfs.apt.root import AptRoot, index_file_name, sources_list
 from rootfs.errors import (
     AccessDenied,
     ArchiveChanging,
@@ -30,26 +30,26 @@ DENIED = re.compile(r"(401|403|407) +([^[]*)")  # how apt reports a refusal
 UNLIKE = re.compile(r"Hash Sum mismatch|unexpected size|Mirror sync in progress|does not contain|Clearsigned file")
 
 
-class Lists:
+class PackageIndexes:
     """The lists of all suites for one architecture, and an apt for each set of sources, in `folder`."""
 
     def __init__(self, folder: Path, auth: Path | None, log: Log) -> None:
         self.folder, self._auth, self._log = folder, auth, log
         self._sums: dict[Path, tuple[tuple[int, int, int], str]] = {}
 
-    def root(self, states: tuple[State, ...], architecture: str) -> AptRoot:
+    def root(self, states: tuple[SuiteState, ...], architecture: str) -> AptRoot:
         """apt with just these suites."""
-        text = stanzas(state.source for state in states)
+        text = sources_list(state.source for state in states)
         folder = self.folder / "roots" / canonical_digest([text, architecture])[7:23]
         root = AptRoot(folder, text, architecture, self.folder / "lists", auth=self._auth)
         (folder / USED).touch()  # no file of apt's: it would make its cache of a list again
         return root
 
-    def stale(self, states: Iterable[State], architecture: str) -> tuple[State, ...]:
+    def stale(self, states: Iterable[SuiteState], architecture: str) -> tuple[SuiteState, ...]:
         """The suites whose lists are not, to the last bit, what their Release files say."""
         return tuple(state for state in states if not self._fresh(state, architecture))
 
-    def update(self, states: tuple[State, ...], architecture: str, *, afresh: bool) -> None:
+    def update(self, states: tuple[SuiteState, ...], architecture: str, *, afresh: bool) -> None:
         """Fetch the lists of these suites; `afresh` even what seems not to have changed.
 
         Raises ArchiveChanging and ArchiveUnreachable (try again), AccessDenied.
@@ -68,24 +68,26 @@ class Lists:
             raise _explained(done.status, done.stderr, states)
         prune(self.folder / "roots", max_entries=ROOTS, used=lambda root: last_used(root / USED))
 
-    def _fresh(self, state: State, architecture: str) -> bool:
-        release = self.folder / "lists" / f"{list_name(state.source.folder)}_InRelease"
+    def _fresh(self, state: SuiteState, architecture: str) -> bool:
+        release = self.folder / "lists" / f"{index_file_name(state.source.folder)}_InRelease"
         return self._sum(release) == state.release.sha256 and not any(self._wrong(state, architecture))
 
-    def _wrong(self, state: State, architecture: str) -> Iterator[Path]:
+    def _wrong(self, state: SuiteState, architecture: str) -> Iterator[Path]:
         """The lists that are damaged, of another state of the suite, or missing."""
         for component in state.source.components:
             for word in (architecture, "all"):
-                file = self.folder / "lists" / f"{list_name(state.source.folder)}_{component}_binary-{word}_Packages"
+                file = (
+                    self.folder / "lists" / f"{index_file_name(state.source.folder)}_{component}_binary-{word}_Packages"
+                )
                 entry = state.index(f"{component}/binary-{word}/Packages")
                 empty = entry[1] == 0 if entry else not has_index(state, component, word)
                 found = self._sum(file)
                 if (found != entry[0]) if found and entry else (not found and word != "all" and not empty):
                     yield file
 
-    def _files(self, state: State) -> list[Path]:
+    def _files(self, state: SuiteState) -> list[Path]:
         """Everything that apt keeps of a suite."""
-        start = f"{list_name(state.source.folder)}_"
+        start = f"{index_file_name(state.source.folder)}_"
         return [path for path in (self.folder / "lists").iterdir() if path.name.startswith(start)]
 
     def _sum(self, file: Path) -> str:
@@ -100,7 +102,7 @@ class Lists:
         return known[1]
 
 
-def _size(state: State, architecture: str) -> int:
+def _size(state: SuiteState, architecture: str) -> int:
     """The bytes of a suite's lists as they are fetched: compressed, where the archive has them so."""
     total = 0
     for component in state.source.components:
@@ -111,12 +113,12 @@ def _size(state: State, architecture: str) -> int:
     return total
 
 
-def has_index(state: State, component: str, architecture: str) -> bool:
+def has_index(state: SuiteState, component: str, architecture: str) -> bool:
     """Whether a Release file names packages of a component for an architecture."""
     return any(state.index(f"{component}/binary-{architecture}/Packages{ending}") for ending in ENDINGS)
 
 
-def check_components(state: State, architecture: str) -> None:
+def check_components(state: SuiteState, architecture: str) -> None:
     """Raises ComponentMissing when a suite has no packages of a component for the architecture."""
     for component in state.source.components:
         if not any(has_index(state, component, word) for word in (architecture, "all")):
@@ -124,7 +126,7 @@ def check_components(state: State, architecture: str) -> None:
             raise ComponentMissing(state.source.suite, component, architecture, known)
 
 
-def _explained(status: int, output: str, states: tuple[State, ...]) -> Exception:
+def _explained(status: int, output: str, states: tuple[SuiteState, ...]) -> Exception:
     said = "\n".join(line for line in output.splitlines() if line.startswith(("E: ", "W: ", "   ")))
     broken = re.search(r"^[EW]: Failed to fetch (\S+)\s+(.*)", output, re.MULTILINE)
     if UNLIKE.search(output):

@@ -20,7 +20,7 @@ BLOCK = re.compile(
 PACKET = 0x80  # the bit that begins every OpenPGP packet; files that begin otherwise apt cannot read
 
 
-def keys(path: Path) -> bytes:
+def read_keys(path: Path) -> bytes:
     """The keys in a file, armoured or not, as OpenPGP packets. Raises InvalidKeyring."""
     try:
         data = path.read_bytes()
@@ -33,16 +33,16 @@ def keys(path: Path) -> bytes:
     return packets
 
 
-def armoured(path: Path) -> str:
+def armored_keys(path: Path) -> str:
     """The keys in a file as text, which sources.list(5) can hold. Raises InvalidKeyring."""
-    text = base64.b64encode(keys(path)).decode()
+    text = base64.b64encode(read_keys(path)).decode()
     return "\n".join([HEAD, "", *(text[at : at + 64] for at in range(0, len(text), 64)), TAIL])
 
 
 @contextlib.contextmanager
-def usable(path: Path) -> Iterator[Path]:
+def gpgv_keyring(path: Path) -> Iterator[Path]:
     """A keyring that gpgv can read, while the block lasts: it knows no armour. Raises InvalidKeyring."""
-    packets = keys(path)
+    packets = read_keys(path)
     with tempfile.NamedTemporaryFile(prefix="baseforge-", suffix=".gpg") as file:
         file.write(packets)
         file.flush()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from rootfs.apt.release import State
+from rootfs.apt.release import SuiteState
 from rootfs.apt.sources import Source
 from rootfs.recipe.base import Origin
 
 
-def preferences(recipe: Origin, states: Sequence[State]) -> str:
+def preferences(recipe: Origin, states: Sequence[SuiteState]) -> str:
     """apt_preferences(5): the priorities of the recipe's repositories, and its pins."""
     sources = [state.source for state in states]
     entries = [("*", _release_rule(each), each.source.priority) for each in states if each.source.priority is not None]
@@ -20,7 +20,7 @@ def preferences(recipe: Origin, states: Sequence[State]) -> str:
     return "\n".join(f"Package: {names}\nPin: {rule}\nPin-Priority: {at}\n" for names, rule, at in entries)
 
 
-def _release_rule(state: State) -> str:
+def _release_rule(state: SuiteState) -> str:
     """What tells a repository from others: what its Release file says of itself, else its host."""
     said = {letter: state.field(name) for letter, name in (("o", "Origin"), ("l", "Label"))}
     known = [f"{letter}={value}" for letter, value in said.items() if value and "," not in value]

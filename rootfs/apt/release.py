@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 from debian_inspector.debcon import Debian822
 
-from rootfs.apt.keyring import usable
+from rootfs.apt.keyring import gpgv_keyring
 from rootfs.apt.sources import Source
-from rootfs.apt.transfer import Transfers, check_access, denied_by_proxy, reason
+from rootfs.apt.transfer import Transfers, check_access, failure_reason, proxy_denial
 from rootfs.errors import ArchiveUnreachable, InvalidRelease, SuiteMissing, UnsignedRelease
 from rootfs.lock.lock import Release
 from rootfs.process.run import run
@@ -29,7 +29,7 @@ BAD = "[GNUPG:] BADSIG"
 
 
 @dataclass(frozen=True)
-class Fetched:
+class FetchedRelease:
     """An InRelease file as it came from `address`, and the entity tag it came with (RFC 9110), if any."""
 
     address: str
@@ -37,7 +37,9 @@ class Fetched:
     content: bytes
 
 
-def fetch_releases(wanted: tuple[Source, ...], known: Mapping[Source, Fetched], transfers: Transfers) -> list[Fetched]:
+def fetch_releases(
+    wanted: tuple[Source, ...], known: Mapping[Source, FetchedRelease], transfers: Transfers
+) -> list[FetchedRelease]:
     """Each suite's InRelease, all at once; one that is still as `known` is not sent again.
 
     Raises ArchiveUnreachable (try again), AccessDenied, SuiteMissing.
@@ -46,14 +48,16 @@ def fetch_releases(wanted: tuple[Source, ...], known: Mapping[Source, Fetched], 
 
 
 async def _fetch_all(
-    wanted: tuple[Source, ...], known: Mapping[Source, Fetched], transfers: Transfers
-) -> list[Fetched]:
+    wanted: tuple[Source, ...], known: Mapping[Source, FetchedRelease], transfers: Transfers
+) -> list[FetchedRelease]:
     """All at once, and not in threads: an interrupt would have to wait for those."""
     async with transfers.client() as client:
         return await asyncio.gather(*(_fetch(client, source, known.get(source), transfers) for source in wanted))
 
 
-async def _fetch(client: httpx.AsyncClient, source: Source, known: Fetched | None, transfers: Transfers) -> Fetched:
+async def _fetch(
+    client: httpx.AsyncClient, source: Source, known: FetchedRelease | None, transfers: Transfers
+) -> FetchedRelease:
     """Only the tag asks for what is newer: a date would hide an archive that has gone back to an older state."""
     address = f"{source.folder}/InRelease"
     tag = known.tag if known and known.address == address else ""
@@ -66,8 +70,8 @@ async def _fetch(client: httpx.AsyncClient, source: Source, known: Fetched | Non
         check_access(answer, address)
         answer.raise_for_status()
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise denied_by_proxy(error, address) or ArchiveUnreachable(address, reason(error)) from error
-    return Fetched(address, answer.headers.get("etag", ""), content)
+        raise proxy_denial(error, address) or ArchiveUnreachable(address, failure_reason(error)) from error
+    return FetchedRelease(address, answer.headers.get("etag", ""), content)
 
 
 async def _received(
@@ -84,7 +88,7 @@ async def _received(
 
 
 @dataclass(frozen=True)
-class State:
+class SuiteState:
     """A suite as its archive has it: the Release file, and the fields of its signed text, by names in lower case."""
 
     source: Source
@@ -101,19 +105,19 @@ class State:
         return self.fields.get(name.lower(), "")
 
 
-def check_release(signed: bytes, source: Source, address: str) -> State:
+def check_release(signed: bytes, source: Source, address: str) -> SuiteState:
     """What a signed Release file says, after its signature, suite and dates have been checked.
 
     Raises UnsignedRelease, InvalidRelease, InvalidKeyring.
     """
-    signer, text = verified(signed, source.keyring, address)
-    fields = fields_of(text)
+    signer, text = verify_signature(signed, source.keyring, address)
+    fields = parse_fields(text)
     if source.suite not in (fields.get("codename"), fields.get("suite")):
         raise InvalidRelease(address, f"it is the Release file of {fields.get('codename')}, not of {source.suite}")
-    date = time_of(fields.get("date", ""), address)
-    until = time_of(fields["valid-until"], address) if "valid-until" in fields else None
+    date = parse_time(fields.get("date", ""), address)
+    until = parse_time(fields["valid-until"], address) if "valid-until" in fields else None
     _check_dates(date, None if source.snapshot else until, address)
-    return State(
+    return SuiteState(
         source=source,
         release=Release(
             address=source.address,
@@ -128,7 +132,7 @@ def check_release(signed: bytes, source: Source, address: str) -> State:
     )
 
 
-def fields_of(text: str) -> Mapping[str, str]:
+def parse_fields(text: str) -> Mapping[str, str]:
     """The fields of a Release file, by names in lower case; a signature around them is left out, not checked."""
     fields: dict[str, str] = Debian822.from_string(text).to_dict()
     return fields
@@ -143,21 +147,21 @@ def _indexes(listed: str) -> Mapping[str, tuple[str, int]]:
     return indexes
 
 
-def verified(signed: bytes, keyring: Path, address: str) -> tuple[str, str]:
+def verify_signature(signed: bytes, keyring: Path, address: str) -> tuple[str, str]:
     """The signer's fingerprint and the text inside the signature, the only part of the file that may be believed.
 
     Raises UnsignedRelease, InvalidKeyring.
     """
-    with usable(keyring) as ring:
+    with gpgv_keyring(keyring) as ring:
         argv = ["gpgv", "--status-fd=2", f"--keyring={ring}", "--output=-", "-"]
         result = run(argv, stdin=signed, check=False)
-    good, others = signers(result.stderr)
+    good, others = parse_signers(result.stderr)
     if not good:
         raise UnsignedRelease(address, keyring, others)
     return good[0], result.stdout
 
 
-def signers(status: str) -> tuple[list[str], list[str]]:
+def parse_signers(status: str) -> tuple[list[str], list[str]]:
     """The fingerprints of good signatures, and the keys of others: unknown ones, expired and revoked ones.
 
     `status` is what gpgv says. Where one is a signature of other bytes, none is good.
@@ -183,7 +187,7 @@ def _check_dates(date: int, until: int | None, address: str) -> None:
         raise InvalidRelease(address, f"its date, {format_time(date)}, is yet to come; {clock}")
 
 
-def time_of(text: str, address: str) -> int:
+def parse_time(text: str, address: str) -> int:
     """A date of a Release file (RFC 5322, in UTC) in seconds since 1970. Raises InvalidRelease."""
     try:
         return int(parsedate_to_datetime(text).timestamp())

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from rootfs.apt.release import Fetched, State, check_release, fetch_releases, fields_of, time_of
+from rootfs.apt.release import FetchedRelease, SuiteState, check_release, fetch_releases, parse_fields, parse_time
 from rootfs.apt.sources import Site, Source
 from rootfs.errors import InvalidRelease, NothingKept, OlderRelease
 from rootfs.system import atomic_file, document_format
@@ -16,15 +16,15 @@ from rootfs.system.digests import canonical_digest
 from rootfs.system.text import format_time
 
 
-class Suites:
+class ReleaseCache:
     """The states of suites. `folder` keeps each suite's newest InRelease from one night to the next."""
 
     def __init__(self, folder: Path, site: Site, *, offline: bool) -> None:
         self._folder, self._site, self._offline = folder, site, offline
-        self._states: dict[Source, State] = {}
+        self._states: dict[Source, SuiteState] = {}
         self._asking = threading.Lock()
 
-    def states(self, sources: tuple[Source, ...]) -> tuple[State, ...]:
+    def states(self, sources: tuple[Source, ...]) -> tuple[SuiteState, ...]:
         """The states of these suites; an archive is asked for each once. What is kept is checked like what is new.
 
         Raises ArchiveUnreachable (try again), AccessDenied, SuiteMissing, UnsignedRelease, InvalidRelease,
@@ -40,7 +40,7 @@ class Suites:
                 self._states[key] = self._checked(key, each, before.get(key))
             return tuple(replace(self._states[_suite(source)], source=source) for source in sources)
 
-    def _asked(self, missing: tuple[Source, ...], before: Mapping[Source, Fetched]) -> list[Fetched]:
+    def _asked(self, missing: tuple[Source, ...], before: Mapping[Source, FetchedRelease]) -> list[FetchedRelease]:
         return fetch_releases(missing, before, self._site.transfers()) if missing else []
 
     def forget(self) -> None:
@@ -48,7 +48,7 @@ class Suites:
         with self._asking:
             self._states.clear()
 
-    def _checked(self, source: Source, found: Fetched, before: Fetched | None) -> State:
+    def _checked(self, source: Source, found: FetchedRelease, before: FetchedRelease | None) -> SuiteState:
         """Whatever is kept has been checked: an older state than that is not taken, nor is it forgotten."""
         state = check_release(found.content, source, found.address)
         if before and not source.snapshot and state.release.date < (seen := _date(before)):
@@ -62,13 +62,13 @@ class Suites:
     def _memory(self, source: Source) -> Path:
         return self._folder / f"{source.suite}-{canonical_digest(source.snapshot or source.address)[7:23]}"
 
-    def _kept(self, source: Source) -> Fetched | None:
+    def _kept(self, source: Source) -> FetchedRelease | None:
         try:
             head, _, content = self._memory(source).read_bytes().partition(b"\n")
         except FileNotFoundError:
             return None
         address, tag = _origin(head, self._memory(source))
-        return Fetched(address, tag, content)
+        return FetchedRelease(address, tag, content)
 
 
 def _origin(head: bytes, note: Path) -> tuple[str, str]:
@@ -87,10 +87,10 @@ def _suite(source: Source) -> Source:
     return replace(source, components=(), priority=None)
 
 
-def _date(kept_before: Fetched) -> int:
+def _date(kept_before: FetchedRelease) -> int:
     """The date of what was kept; 1970 where it is so damaged that it has none."""
-    fields = fields_of(kept_before.content.decode(errors="replace"))
+    fields = parse_fields(kept_before.content.decode(errors="replace"))
     try:
-        return time_of(fields.get("date", ""), kept_before.address)
+        return parse_time(fields.get("date", ""), kept_before.address)
     except InvalidRelease:
         return 0

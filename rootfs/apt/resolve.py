@@ -12,8 +12,8 @@ from urllib.parse import unquote, urlsplit
 from debian_inspector.debcon import Debian822
 
 from rootfs.apt.preferences import preferences
-from rootfs.apt.release import State
-from rootfs.apt.root import AptRoot, list_name
+from rootfs.apt.release import SuiteState
+from rootfs.apt.root import AptRoot, index_file_name
 from rootfs.apt.sources import Source
 from rootfs.errors import InvalidRelease, PackageMissing, PackagesConflict
 from rootfs.lock.lock import Package
@@ -35,7 +35,7 @@ LOCKED = "http://locked"  # nobody's address: its lists are written, never fetch
 
 
 @dataclass(frozen=True)
-class Answer:
+class ResolvedPackage:
     """A package that apt chose: where from, and its control stanza. `auto` ones only because others need them."""
 
     address: str
@@ -63,7 +63,7 @@ class Stages:
 def resolve(
     root: AptRoot,
     recipe: Origin,
-    states: Sequence[State],
+    states: Sequence[SuiteState],
     alone: Sequence[str] = (),
     bare: Sequence[Package] | None = None,
 ) -> list[Package]:
@@ -76,16 +76,16 @@ def resolve(
         *root.preferences(preferences(recipe, states)),
         f"-oAPT::Install-Recommends={'true' if recipe.recommends else 'false'}",
     )
-    answers = list(answers_of(root, told(root, recipe, ("install", *options, *_words(recipe)))))
-    if unknown := [name for name in recipe.include if not any(is_what(answer, name) for answer in answers)]:
+    answers = list(parse_answers(root, simulate_apt(root, recipe, ("install", *options, *_words(recipe)))))
+    if unknown := [name for name in recipe.include if not any(provides_name(answer, name) for answer in answers)]:
         raise PackageMissing(unknown[0], recipe.suite, recipe.components)
     if unwanted := sorted(set(recipe.exclude) & {answer.name for answer in answers}):
         raise PackagesConflict(f"{', '.join(unwanted)}: excluded, but asked for as well")
     stages = _stages(root, recipe, answers, bare)
     if further := sorted(set(alone) - {answer.name for answer in answers}):
-        answers += answers_of(root, told(root, recipe, ("download", *options, *further)))
-    places = places_of(root, answers)
-    packages = [package_of(answer, stages, places, states) for answer in answers]
+        answers += parse_answers(root, simulate_apt(root, recipe, ("download", *options, *further)))
+    places = package_locations(root, answers)
+    packages = [to_package(answer, stages, places, states) for answer in answers]
     return sorted(packages, key=lambda package: (package.name, package.architecture))
 
 
@@ -101,7 +101,7 @@ def _words(recipe: Origin) -> tuple[str, ...]:
     return f"?narrow({','.join(conditions)})", *named, *recipe.include, *(f"{name}-" for name in recipe.exclude)
 
 
-def told(root: AptRoot, recipe: Origin, words: tuple[str, ...]) -> Outcome:
+def simulate_apt(root: AptRoot, recipe: Origin, words: tuple[str, ...]) -> Outcome:
     """What apt-get would do for these words. Raises PackageMissing, PackagesConflict."""
     done = root.run("apt-get", "-q", "--print-uris", *words, check=False)
     if missing := re.search(r"^E: (?:Unable to locate|Can't select .* from) package '?([^\s']+)", done.stderr, re.M):
@@ -111,7 +111,7 @@ def told(root: AptRoot, recipe: Origin, words: tuple[str, ...]) -> Outcome:
     return done
 
 
-def answers_of(root: AptRoot, done: Outcome) -> Iterator[Answer]:
+def parse_answers(root: AptRoot, done: Outcome) -> Iterator[ResolvedPackage]:
     """The packages that apt would fetch. Raises InvalidRelease."""
     if unsummed := [line for line in done.stdout.splitlines() if line.startswith("'") and not URI.fullmatch(line)]:
         raise InvalidRelease(unsummed[0].split("'")[1], "its indexes have no sha256 of this file")
@@ -119,10 +119,10 @@ def answers_of(root: AptRoot, done: Outcome) -> Iterator[Answer]:
     auto = {name for block in DEPENDENCIES.findall(done.stdout) for name in block.split()}
     shown = _stanzas(root, [f"{name}={version}" for _, name, version, _, _ in found])
     for uri, name, version, architecture, sha256 in found:
-        yield Answer(uri, name, version, architecture, sha256, name in auto, shown[name, version, sha256])
+        yield ResolvedPackage(uri, name, version, architecture, sha256, name in auto, shown[name, version, sha256])
 
 
-def is_what(answer: Answer, name: str) -> bool:
+def provides_name(answer: ResolvedPackage, name: str) -> bool:
     """Whether a package is what this name asks for; apt would take one it does not know for a pattern or an order."""
     provided = Debian822.from_string(answer.stanza).get("provides", "")
     return name in (answer.name, *(each.split()[0] for each in provided.split(",") if each.strip()))
@@ -143,19 +143,19 @@ def _stanzas(root: AptRoot, packages: list[str]) -> dict[tuple[str, str, str], s
     return {(fields["package"], fields["version"], fields.get("sha256", "")): text for fields, text in parsed}
 
 
-def _stages(root: AptRoot, recipe: Origin, answers: list[Answer], bare: Sequence[Package] | None) -> Stages:
+def _stages(root: AptRoot, recipe: Origin, answers: list[ResolvedPackage], bare: Sequence[Package] | None) -> Stages:
     if recipe.variant == "none":
         return Stages(set(), set())
     return Stages(_essential(root, recipe, answers), _base(answers, bare))
 
 
-def _essential(root: AptRoot, recipe: Origin, answers: list[Answer]) -> set[str]:
+def _essential(root: AptRoot, recipe: Origin, answers: list[ResolvedPackage]) -> set[str]:
     """What apt takes for the essential set when there is nothing but the locked packages: the first stage's."""
     architecture = root.architecture
     sources = f"Types: deb\nURIs: {LOCKED}\nSuites: {recipe.suite}\nComponents: main\nTrusted: yes\n"
     with tempfile.TemporaryDirectory(prefix="baseforge-") as folder:
         locked = AptRoot(Path(folder), sources, architecture)
-        start = locked.lists / list_name(f"{LOCKED}/dists/{recipe.suite}")
+        start = locked.lists / index_file_name(f"{LOCKED}/dists/{recipe.suite}")
         Path(f"{start}_Release").write_text(f"Suite: {recipe.suite}\nCodename: {recipe.suite}\n")
         stanzas = "\n\n".join(answer.stanza for answer in answers)
         Path(f"{start}_main_binary-{architecture}_Packages").write_text(f"{stanzas}\n")
@@ -163,7 +163,7 @@ def _essential(root: AptRoot, recipe: Origin, answers: list[Answer]) -> set[str]
     return {name for _, name, *_ in URI.findall(done.stdout)}
 
 
-def _base(answers: list[Answer], bare: Sequence[Package] | None) -> set[str]:
+def _base(answers: list[ResolvedPackage], bare: Sequence[Package] | None) -> set[str]:
     """What the recipe is without its `include`, which many recipes share; none where the lock has others."""
     if bare is None:
         return {answer.name for answer in answers}
@@ -172,7 +172,7 @@ def _base(answers: list[Answer], bare: Sequence[Package] | None) -> set[str]:
     return {name for name, _, _ in found} if found <= locked else set()
 
 
-def places_of(root: AptRoot, answers: list[Answer]) -> dict[tuple[str, str], set[tuple[str, str]]]:
+def package_locations(root: AptRoot, answers: list[ResolvedPackage]) -> dict[tuple[str, str], set[tuple[str, str]]]:
     """(archive, suite) wherever each package is, as apt's sources have them."""
     places: dict[tuple[str, str], set[tuple[str, str]]] = {}
     if answers:
@@ -184,11 +184,11 @@ def places_of(root: AptRoot, answers: list[Answer]) -> dict[tuple[str, str], set
     return places
 
 
-def package_of(
-    answer: Answer,
+def to_package(
+    answer: ResolvedPackage,
     stages: Stages,
     places: dict[tuple[str, str], set[tuple[str, str]]],
-    states: Sequence[State],
+    states: Sequence[SuiteState],
 ) -> Package:
     """The package as a lock has it. Raises InvalidRelease."""
     fields = Debian822.from_string(answer.stanza)
@@ -209,7 +209,9 @@ def package_of(
     )
 
 
-def _source_of(answer: Answer, path: str, places: set[tuple[str, str]], states: Sequence[State]) -> Source:
+def _source_of(
+    answer: ResolvedPackage, path: str, places: set[tuple[str, str]], states: Sequence[SuiteState]
+) -> Source:
     """The first of the sources that has the package just where apt would fetch it from."""
     for state in states:
         mirror = _plain(state.source.mirror)

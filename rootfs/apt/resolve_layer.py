@@ -10,8 +10,16 @@ from pathlib import Path
 from debian_inspector.debcon import get_paragraphs_data
 
 from rootfs.apt.preferences import preferences
-from rootfs.apt.release import State
-from rootfs.apt.resolve import Answer, Stages, answers_of, is_what, package_of, places_of, told
+from rootfs.apt.release import SuiteState
+from rootfs.apt.resolve import (
+    ResolvedPackage,
+    Stages,
+    package_locations,
+    parse_answers,
+    provides_name,
+    simulate_apt,
+    to_package,
+)
 from rootfs.apt.root import AptRoot
 from rootfs.errors import PackageMissing, PackagesConflict, ParentBehind, ParentWouldLose
 from rootfs.lock.lock import Package
@@ -21,11 +29,11 @@ from rootfs.recipe.sections import Repository
 # One for all parents of a set of sources: apt makes it anew, at once, where it is another parent's.
 CACHE = "over.bin"
 REMOVED = re.compile(r"^The following packages will be REMOVED:\n((?:  .*\n)*)", re.MULTILINE)
-NONE = Stages(set(), set())
+NO_STAGES = Stages(set(), set())
 
 
 @dataclass(frozen=True)
-class Below:
+class BaseImagePackages:
     """What the layer of `image` comes to: `digest` is the parent's manifest's, `status` gives dpkg's file in there.
 
     `repositories` are the layer's own: only they may bring another version of what is there.
@@ -38,7 +46,9 @@ class Below:
     status: Callable[[], Path]
 
 
-def resolve_over(root: AptRoot, recipe: Origin, states: Sequence[State], below: Below) -> list[Package]:
+def resolve_layer(
+    root: AptRoot, recipe: Origin, states: Sequence[SuiteState], below: BaseImagePackages
+) -> list[Package]:
     """The packages that a layer adds, by name: apt finds all of its parent's installed, and none may go.
 
     Raises PackageMissing, PackagesConflict, ParentBehind, ParentWouldLose.
@@ -52,13 +62,13 @@ def resolve_over(root: AptRoot, recipe: Origin, states: Sequence[State], below: 
         f"-oDir::Cache::pkgcache={CACHE}",
     )
     excluded = [f"{name}-" for name in recipe.exclude if name not in there]
-    done = told(root, recipe, ("install", *options, *recipe.include, *excluded))
+    done = simulate_apt(root, recipe, ("install", *options, *recipe.include, *excluded))
     if lost := [name.rstrip("*") for block in REMOVED.findall(done.stdout) for name in block.split()]:
         raise ParentWouldLose(below.image, below.parent, lost)
-    answers = list(answers_of(root, done))
+    answers = list(parse_answers(root, done))
     _check(recipe, answers, there)
-    places = places_of(root, answers)
-    packages = [package_of(answer, NONE, places, states) for answer in answers]
+    places = package_locations(root, answers)
+    packages = [to_package(answer, NO_STAGES, places, states) for answer in answers]
     _check_parent(below, packages, there)
     return sorted(packages, key=lambda package: (package.name, package.architecture))
 
@@ -71,16 +81,16 @@ def _installed(status: Path) -> dict[str, str]:
     return dict.fromkeys(provided, "") | {each["package"]: each["version"] for each in there}
 
 
-def _check(recipe: Origin, answers: Iterable[Answer], there: dict[str, str]) -> None:
+def _check(recipe: Origin, answers: Iterable[ResolvedPackage], there: dict[str, str]) -> None:
     """See that each name has brought what it means; apt would take one it does not know for a pattern or an order."""
     for name in recipe.include:
-        if name not in there and not any(is_what(answer, name) for answer in answers):
+        if name not in there and not any(provides_name(answer, name) for answer in answers):
             raise PackageMissing(name, recipe.suite, recipe.components)
     if unwanted := sorted(set(recipe.exclude) & {answer.name for answer in answers}):
         raise PackagesConflict(f"{', '.join(unwanted)}: excluded, but asked for as well")
 
 
-def _check_parent(below: Below, packages: Iterable[Package], there: dict[str, str]) -> None:
+def _check_parent(below: BaseImagePackages, packages: Iterable[Package], there: dict[str, str]) -> None:
     """See that only the layer's own archives replace a package of the parent's."""
     own = {(each.uri.rstrip("/"), suite) for each in below.repositories for suite in each.suites}
     behind = [each for each in packages if there.get(each.name) and (each.archive, each.suite) not in own]

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from rootfs.apt.file_search import packages_with
-from rootfs.apt.indexes import Lists, check_components
-from rootfs.apt.release import State
-from rootfs.apt.release_cache import Suites
+from rootfs.apt.file_search import packages_with_files
+from rootfs.apt.indexes import PackageIndexes, check_components
+from rootfs.apt.release import SuiteState
+from rootfs.apt.release_cache import ReleaseCache
 from rootfs.apt.resolve import resolve
-from rootfs.apt.resolve_layer import Below, resolve_over
-from rootfs.apt.root import TIMEOUT, AptRoot, stanzas
-from rootfs.apt.sources import Site, Source, sources
+from rootfs.apt.resolve_layer import BaseImagePackages, resolve_layer
+from rootfs.apt.root import TIMEOUT, AptRoot, sources_list
+from rootfs.apt.sources import Site, Source, suite_sources
 from rootfs.errors import ArchiveChanging, FormatNewer, NothingKept, PackageMissing, PackagesConflict
 from rootfs.lock.lock import Lock, Package
 from rootfs.lock.lockfile import committed_lock
@@ -41,15 +41,15 @@ class Apt:
 
     def __init__(self, cache: Path, site: Site, *, offline: bool = False, log: Log) -> None:
         self._cache, self._site, self._offline = cache.absolute(), site, offline
-        self._suites = Suites(self._cache / "releases", site, offline=offline)
-        self._lists, self._log = Lists(self._cache, site.auth, log), log
+        self._suites = ReleaseCache(self._cache / "releases", site, offline=offline)
+        self._lists, self._log = PackageIndexes(self._cache, site.auth, log), log
 
     def lock(
         self,
         recipe: Origin,
         files: Path,
         architecture: str,
-        below: Below | None = None,
+        below: BaseImagePackages | None = None,
         *,
         alone: tuple[str, ...] = (),
     ) -> Lock:
@@ -79,9 +79,9 @@ class Apt:
         if self._offline:
             return {}
         with locked(self._cache / "contents.lock", wait=LONGEST):
-            text = stanzas(self._sources(recipe, files, architecture))
+            text = sources_list(self._sources(recipe, files, architecture))
             root = AptRoot(self._cache / "contents", text, architecture, auth=self._site.auth)
-            return packages_with(root, names, self._log)
+            return packages_with_files(root, names, self._log)
 
     def forget(self) -> None:
         """Ask the archives anew: one has moved on."""
@@ -90,7 +90,7 @@ class Apt:
     def _sources(self, recipe: Origin, files: Path, architecture: str) -> tuple[Source, ...]:
         """The suites that a recipe takes packages from, its own distribution's first."""
         memo = self._cache / "addresses"
-        own = sources(recipe.suite, recipe.pockets, recipe.components, architecture, self._site, memo)
+        own = suite_sources(recipe.suite, recipe.pockets, recipe.components, architecture, self._site, memo)
         wanted = own + _further(recipe, files, self._site)
         if recipe.snapshot is None:
             return wanted
@@ -99,9 +99,9 @@ class Apt:
     def _resolved(
         self,
         recipe: Origin,
-        states: tuple[State, ...],
+        states: tuple[SuiteState, ...],
         architecture: str,
-        below: Below | None,
+        below: BaseImagePackages | None,
         alone: tuple[str, ...],
         *,
         afresh: bool,
@@ -117,14 +117,14 @@ class Apt:
                 return None
             root = self._lists.root(states, architecture)
             if below:
-                packages = resolve_over(root, recipe, states, below)
+                packages = resolve_layer(root, recipe, states, below)
             else:
                 packages = resolve(root, recipe, states, alone, bare)
         lock = Lock(releases=tuple(state.release for state in states), packages=tuple(packages))
         memo.write(lock)
         return lock
 
-    def _bare(self, recipe: Origin, states: tuple[State, ...], architecture: str) -> tuple[Package, ...] | None:
+    def _bare(self, recipe: Origin, states: tuple[SuiteState, ...], architecture: str) -> tuple[Package, ...] | None:
         """What the recipe means without its `include`: many share that, and apt spends a second on any question.
 
         Nothing where it cannot be so; None where the recipe has no `include`, or nothing besides.
@@ -138,7 +138,7 @@ class Apt:
             return ()
         return lock.packages if lock else ()
 
-    def _update(self, states: tuple[State, ...], architecture: str, *, afresh: bool) -> None:
+    def _update(self, states: tuple[SuiteState, ...], architecture: str, *, afresh: bool) -> None:
         """Fetch the lists that are not those of this state; who only reads them waits for nobody."""
         with locked(self._cache / "lock", shared=True, wait=LONGEST):
             if not self._lists.stale(states, architecture):
@@ -179,9 +179,9 @@ class _Memo:
         self,
         folder: Path,
         wanted: tuple[Origin, tuple[str, ...]],
-        states: tuple[State, ...],
+        states: tuple[SuiteState, ...],
         architecture: str,
-        below: Below | None,
+        below: BaseImagePackages | None,
     ) -> None:
         asked = [wanted[0].model_dump(mode="json", include=set(ASKED)), wanted[1]]
         where = [[state.source.address, state.source.mirror, state.source.suite] for state in states]

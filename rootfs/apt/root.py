@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from rootfs.apt.credentials import CONFIGURED, PARTS
-from rootfs.apt.keyring import armoured
+from rootfs.apt.keyring import armored_keys
 from rootfs.apt.sources import Source
 from rootfs.errors import ProgramFailed
 from rootfs.process.run import Log, Outcome, proxies, run
@@ -112,18 +112,18 @@ def _user(lists: Path) -> str:
     return "_apt" if os.geteuid() == 0 and open_to_all else "root"
 
 
-def stanzas(sources: Iterable[Source]) -> str:
+def sources_list(sources: Iterable[Source]) -> str:
     """sources.list(5) in deb822 form; the keys stand in it, as a path could not have every character."""
     return "\n".join(_stanza(source) for source in sources)
 
 
 def _stanza(source: Source) -> str:
-    key = "\n".join(f" {line or '.'}" for line in armoured(source.keyring).splitlines())
+    key = "\n".join(f" {line or '.'}" for line in armored_keys(source.keyring).splitlines())
     components = " ".join(source.components)
     return f"Types: deb\nURIs: {source.mirror}\nSuites: {source.suite}\nComponents: {components}\nSigned-By:\n{key}\n"
 
 
-def list_name(address: str) -> str:
+def index_file_name(address: str) -> str:
     """What apt calls the file of lists that it keeps of an address."""
     parts = urlsplit(address)
     plain = parts.netloc.rpartition("@")[2] + parts.path

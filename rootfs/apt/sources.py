@@ -50,7 +50,7 @@ class Site:
 
     def transfers(self) -> Transfers:
         """How files are fetched here, with the credentials that are in force now. Raises AuthFileUnfit."""
-        return Transfers(credentials.load(self.auth))
+        return Transfers(credentials.load_credentials(self.auth))
 
     def mirror(self, address: str) -> str:
         """Where to fetch what is at this address; the longest start that matches decides."""
@@ -107,7 +107,7 @@ class Source:
 
 
 @functools.cache
-def suites(distribution: str) -> tuple[str, ...]:
+def known_suites(distribution: str) -> tuple[str, ...]:
     """The code names of a distribution's suites (`debian` or `ubuntu`), from distro-info-data."""
     table = SUITES / f"{distribution}.csv"
     if not table.is_file():
@@ -119,12 +119,12 @@ def suites(distribution: str) -> tuple[str, ...]:
 def distribution_of(suite: str) -> str:
     """The distribution that has this suite. Raises UnknownSuite with the nearest name."""
     for distribution in ("debian", "ubuntu"):
-        if suite in suites(distribution):
+        if suite in known_suites(distribution):
             return distribution
-    raise UnknownSuite(suite, suites("debian") + suites("ubuntu"))
+    raise UnknownSuite(suite, known_suites("debian") + known_suites("ubuntu"))
 
 
-def sources(
+def suite_sources(
     suite: str,
     pockets: tuple[str, ...],
     components: tuple[str, ...],

@@ -71,14 +71,14 @@ def check_access(answer: httpx.Response, address: str) -> None:
         raise AccessDenied(address, answer.status_code, answer.reason_phrase, known=known)
 
 
-def denied_by_proxy(error: Exception, address: str) -> AccessDenied | None:
+def proxy_denial(error: Exception, address: str) -> AccessDenied | None:
     """The error where a proxy wants to know who asks before it connects us (https)."""
     if isinstance(error, httpx.ProxyError) and str(error).startswith("407"):
         return AccessDenied(address, 407, "Proxy Authentication Required", known=False)
     return None
 
 
-def reason(error: Exception) -> str:
+def failure_reason(error: Exception) -> str:
     """Why a transfer failed, in a few words without the address."""
     if isinstance(error, httpx.HTTPStatusError):
         return f"it answers {error.response.status_code} {error.response.reason_phrase}".rstrip()

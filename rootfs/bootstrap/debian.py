@@ -26,7 +26,7 @@ from rootfs.install.customize import CUSTOMISE
 from rootfs.install.plan import Plan
 from rootfs.lock.lock import Package
 from rootfs.packages import decompressed
-from rootfs.packages.decompressed import Unpacking
+from rootfs.packages.decompressed import Decompressing
 from rootfs.process.run import OWN_ENVIRONMENT, own_command, own_command_apart, run, stream
 from rootfs.process.sandbox import for_trees
 from rootfs.recipe.base import Packaged
@@ -38,7 +38,7 @@ from rootfs.tree.normalize import folders_dated
 from rootfs.tree.tar_writer import frames
 
 # Makes what stage two begins with, while packages for that are being unpacked; what else it begins goes on meanwhile.
-Making = Callable[[Unpacking, ExitStack], None]
+Making = Callable[[Decompressing, ExitStack], None]
 ROOM = 1 << 17  # bytes for an error of stage two, with what a program printed
 
 
@@ -160,7 +160,7 @@ def stage_two(job: Job, plan: Plan, making: Making | None = None) -> None:
     """
     rest = [package for package in job.lock.packages if not (package.essential or (plan.has_base and package.base))]
     with ExitStack() as meanwhile:
-        others = meanwhile.enter_context(decompressed.unpacking(rest, job.debs, plan.debs, job.kept_debs))
+        others = meanwhile.enter_context(decompressed.decompressing(rest, job.debs, plan.debs, job.kept_debs))
 
         def begin() -> bytes:
             if making:

@@ -10,7 +10,7 @@ from rootfs.bootstrap import local_repository
 from rootfs.bootstrap.bootstrapper import Job, is_root
 from rootfs.errors import NeedsRoot, ProgramFailed
 from rootfs.install import chroot_files
-from rootfs.packages.decompressed import Plain
+from rootfs.packages.decompressed import DecompressedDeb
 from rootfs.process import sandbox
 
 # What its scripts for some suites want although the lock may not have it: apt comes in stage two, with what it needs.
@@ -23,7 +23,7 @@ FOLDERS = ("/var/lib/apt/lists/partial", "/var/cache/apt/archives/partial")
 EMPTY = ("dev", "proc", "sys", "run", "tmp")
 
 
-def stage_one(job: Job, debs: Callable[[], list[Plain]], suite: str, epoch: int) -> None:
+def stage_one(job: Job, debs: Callable[[], list[DecompressedDeb]], suite: str, epoch: int) -> None:
     """Make the tree of the repository's packages.
 
     Raises NeedsRoot for an ordinary user, ProgramFailed, ProgramTimedOut.

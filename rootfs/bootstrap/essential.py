@@ -12,12 +12,12 @@ from rootfs.errors import ProgramFailed
 from rootfs.install.dpkg import explained
 from rootfs.lock.lock import Package
 from rootfs.packages import decompressed
-from rootfs.packages.decompressed import Plain, Unpacking
+from rootfs.packages.decompressed import DecompressedDeb, Decompressing
 from rootfs.recipe.debootstrap import DebootstrapRecipe
 
 # Each makes the tree of the job's repository, whose debs come when they are asked for: packages of a suite, of which
 # none is newer than an epoch.
-Debs = Callable[[], list[Plain]]
+Debs = Callable[[], list[DecompressedDeb]]
 ENGINES: dict[str, Callable[[Job, Debs, str, int], None]] = {
     "mmdebstrap": mmdebstrap.stage_one,
     "debootstrap": debootstrap.stage_one,
@@ -29,7 +29,7 @@ def make(
     recipe: DebootstrapRecipe,
     packages: list[Package],
     epoch: int,
-    others: Unpacking,
+    others: Decompressing,
     meanwhile: ExitStack,
 ) -> None:
     """Make the job's tree of these packages; what begins here beside it goes on until `meanwhile` is closed.
@@ -42,11 +42,11 @@ def make(
     folder.mkdir()
     aside = meanwhile.enter_context(ThreadPoolExecutor(1))
 
-    def made() -> list[Plain]:
+    def made() -> list[DecompressedDeb]:
         debs = local_repository.make(folder, job.debs, packages, kept)
         others()
         if kept:
-            aside.submit(decompressed.keep, debs, kept)
+            aside.submit(decompressed.save_to_cache, debs, kept)
         return debs
 
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from rootfs.bootstrap.bootstrapper import Job
 from rootfs.lock.lock import Package
 from rootfs.packages import deb, decompressed
-from rootfs.packages.decompressed import Plain
+from rootfs.packages.decompressed import DecompressedDeb
 from rootfs.process.run import run
 from rootfs.process.sandbox import for_trees
 from rootfs.system.digests import sha256_of_file
@@ -24,22 +24,22 @@ POOL = "pool"
 PLACE = "/repository"
 
 
-def make(folder: Path, debs: Path, packages: Iterable[Package], kept: Path | None = None) -> list[Plain]:
+def make(folder: Path, debs: Path, packages: Iterable[Package], kept: Path | None = None) -> list[DecompressedDeb]:
     """Begin the repository in the empty `folder`: what is in `debs`, without compression; returns what that became.
 
     What is `kept` of an earlier time saves work. Raises BadDeb.
     """
     (folder / POOL).mkdir()
 
-    def write(package: Package) -> Plain:
+    def write(package: Package) -> DecompressedDeb:
         name = f"{POOL}/{package.name}_{package.architecture}.deb"
-        return decompressed.write(package, debs / package.file_name, folder / name, kept)
+        return decompressed.decompress(package, debs / package.file_name, folder / name, kept)
 
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(write, packages))
 
 
-def index(folder: Path, made: Iterable[Plain], suite: str, architecture: str) -> None:
+def index(folder: Path, made: Iterable[DecompressedDeb], suite: str, architecture: str) -> None:
     """Say in the repository what it has, for an engine that asks.
 
     All of them get the priority `required`: debootstrap then takes each.
@@ -53,7 +53,7 @@ def index(folder: Path, made: Iterable[Plain], suite: str, architecture: str) ->
     )
 
 
-def _stanza(made: Plain) -> str:
+def _stanza(made: DecompressedDeb) -> str:
     """The package in the index."""
     control = re.sub(r"^Priority:.*\n", "", made.said.control + "\n", flags=re.MULTILINE | re.IGNORECASE)
     where = f"Filename: {POOL}/{made.path.name}\nSize: {made.said.size}\nSHA256: {sha256_of_file(made.path)}"
@@ -62,7 +62,7 @@ def _stanza(made: Plain) -> str:
 
 def epoch(debs: Path, packages: Iterable[Package]) -> int:
     """When the newest of these packages was built, in seconds since 1970: a function of the packages alone."""
-    return max((deb.built(debs / package.file_name) for package in packages), default=0)
+    return max((deb.build_time(debs / package.file_name) for package in packages), default=0)
 
 
 def bootstrap(

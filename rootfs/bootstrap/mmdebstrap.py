@@ -11,14 +11,14 @@ from pathlib import Path
 from rootfs.bootstrap import local_repository
 from rootfs.bootstrap.bootstrapper import Job
 from rootfs.packages import deb
-from rootfs.packages.decompressed import Plain
+from rootfs.packages.decompressed import DecompressedDeb
 from rootfs.process import sandbox
 
 INSIDE = "inside"  # as the hooks call it
 HOOKS = Path(__file__).parent / "hooks"
 
 
-def stage_one(job: Job, debs: Callable[[], list[Plain]], suite: str, epoch: int) -> None:
+def stage_one(job: Job, debs: Callable[[], list[DecompressedDeb]], suite: str, epoch: int) -> None:
     """Make the tree of the packages. Raises BadDeb, ProgramFailed, ProgramTimedOut."""
     sandbox.write_script(job.folder / INSIDE, job.tree)
     command: list[str | Path] = [
@@ -39,7 +39,7 @@ def stage_one(job: Job, debs: Callable[[], list[Plain]], suite: str, epoch: int)
     local_repository.bootstrap(job, command, epoch, lambda: b"".join(map(_contents, debs())))
 
 
-def _contents(made: Plain) -> bytes:
+def _contents(made: DecompressedDeb) -> bytes:
     """Where the tar of a deb's files is, as the hook reads it: its first byte, its size, and the deb's path."""
-    start, size = deb.parts(made.path)["data.tar"]
+    start, size = deb.member_offsets(made.path)["data.tar"]
     return f"{start}\0{size}\0{local_repository.POOL}/{made.path.name}\0".encode()

@@ -85,7 +85,7 @@ class Change:
         return " ".join(filter(None, (self.kind, self.name, " -> ".join(filter(None, (self.old, self.new))))))
 
 
-def changes(old: Lock, new: Lock) -> list[Change]:
+def lock_changes(old: Lock, new: Lock) -> list[Change]:
     """How two locks differ: the suites' dates first, then packages by name."""
     return [*_releases(old, new), *_packages(old, new)]
 
@@ -114,7 +114,7 @@ def _kind(was: Package, now: Package) -> str:
     return "upgraded" if order < 0 else "downgraded" if order > 0 else "rebuilt"
 
 
-def disagreeing(locks: Mapping[str, Lock]) -> dict[str, dict[str, str]]:
+def differing_versions(locks: Mapping[str, Lock]) -> dict[str, dict[str, str]]:
     """The packages that have not the same version on all platforms that have them: versions by name and platform."""
     found: dict[str, dict[str, str]] = {}
     for platform, lock in locks.items():

@@ -25,7 +25,7 @@ BROKEN = (*compression.BROKEN, compression.CorruptStream, tarfile.TarError, Unic
 
 
 @dataclass(frozen=True)
-class Unpacked:
+class DebInfo:
     """An uncompressed copy of a deb: its control stanza, its size in bytes and its sum (`blake3_of_file`)."""
 
     control: str
@@ -40,13 +40,13 @@ class _Part:
     size: int
 
 
-def built(path: Path) -> int:
+def build_time(path: Path) -> int:
     """When a deb was built: the newest time in its ar headers, in seconds since 1970. Raises BadDeb."""
     with path.open("rb") as deb:
         return max(part.mtime for part in _parts(deb, path))
 
 
-def unpacked(path: Path, copy: Path) -> Unpacked:
+def decompress_deb(path: Path, copy: Path) -> DebInfo:
     """Write the same deb without compression, which installs faster. Raises BadDeb."""
     with path.open("rb") as deb, copy.open("wb") as out:
         out.write(MAGIC)
@@ -55,10 +55,10 @@ def unpacked(path: Path, copy: Path) -> Unpacked:
                 _copy(part, deb, out)
             except BROKEN as error:
                 raise BadDeb(path.name, f"{part.name}: {error}") from error
-    return described(copy, path.name)
+    return describe_deb(copy, path.name)
 
 
-def described(copy: Path, name: str) -> Unpacked:
+def describe_deb(copy: Path, name: str) -> DebInfo:
     """What an uncompressed copy of the deb `name` is. Raises BadDeb."""
     control = ""
     with copy.open("rb") as deb:
@@ -70,10 +70,10 @@ def described(copy: Path, name: str) -> Unpacked:
                     raise BadDeb(name, f"{part.name}: {error}") from error
     if not control:
         raise BadDeb(name, "it has no control file")
-    return Unpacked(control, copy.stat().st_size, blake3_of_file(copy))
+    return DebInfo(control, copy.stat().st_size, blake3_of_file(copy))
 
 
-def parts(path: Path) -> dict[str, tuple[int, int]]:
+def member_offsets(path: Path) -> dict[str, tuple[int, int]]:
     """Where each part of a deb begins, and its size, both in bytes. Raises BadDeb."""
     with path.open("rb") as deb:
         return {part.name: (deb.tell(), part.size) for part in _parts(deb, path)}

@@ -18,7 +18,7 @@ from pathlib import Path
 from rootfs.errors import BadDeb, DiskFull
 from rootfs.lock.lock import Package
 from rootfs.packages import deb
-from rootfs.packages.deb import Unpacked
+from rootfs.packages.deb import DebInfo
 from rootfs.system.atomic_file import copy_file
 from rootfs.system.cache import prune
 
@@ -28,19 +28,19 @@ SHARE = LARGEST // 4  # bytes of one build that stay at most: more would drive o
 
 
 @dataclass(frozen=True)
-class Plain:
+class DecompressedDeb:
     """A package's deb without compression: the file, and what it says."""
 
     package: Package
     path: Path
-    said: Unpacked
+    said: DebInfo
 
 
-Unpacking = Callable[[], list[Future[Plain]]]  # some that are being made, from the first call on
+Decompressing = Callable[[], list[Future[DecompressedDeb]]]  # some that are being made, from the first call on
 
 
 @contextlib.contextmanager
-def unpacking(packages: Iterable[Package], debs: Path, folder: Path, kept: Path | None) -> Iterator[Unpacking]:
+def decompressing(packages: Iterable[Package], debs: Path, folder: Path, kept: Path | None) -> Iterator[Decompressing]:
     """From when it is first asked until the block ends, write debs without compression to `folder`, which is made.
 
     dpkg would decompress them with one thread, one package after the other. What is `kept` of an earlier time saves
@@ -50,11 +50,11 @@ def unpacking(packages: Iterable[Package], debs: Path, folder: Path, kept: Path 
     with ThreadPoolExecutor(THREADS) as pool:
 
         @cache
-        def begun() -> list[Future[Plain]]:
+        def begun() -> list[Future[DecompressedDeb]]:
             wanted = ((package, debs / package.file_name, folder / package.file_name, kept) for package in packages)
-            made = [pool.submit(write, *each) for each in wanted]
+            made = [pool.submit(decompress, *each) for each in wanted]
             if kept:
-                pool.submit(lambda: keep([each.result() for each in made], kept))
+                pool.submit(lambda: save_to_cache([each.result() for each in made], kept))
             return made
 
         try:
@@ -64,18 +64,18 @@ def unpacking(packages: Iterable[Package], debs: Path, folder: Path, kept: Path 
             raise
 
 
-def write(package: Package, packed: Path, path: Path, kept: Path | None) -> Plain:
+def decompress(package: Package, packed: Path, path: Path, kept: Path | None) -> DecompressedDeb:
     """Write the deb without compression to `path`: the one that is kept, else from the packed one. Raises BadDeb."""
     said = _copied(package, path, kept) if kept else None
-    return Plain(package, path, said or deb.unpacked(packed, path))
+    return DecompressedDeb(package, path, said or deb.decompress_deb(packed, path))
 
 
-def _copied(package: Package, path: Path, kept: Path) -> Unpacked | None:
+def _copied(package: Package, path: Path, kept: Path) -> DebInfo | None:
     for found in kept.glob(f"{package.sha256}-*.deb"):
         with contextlib.suppress(OSError):
             shutil.copyfile(found, path)
             with contextlib.suppress(BadDeb):
-                said = deb.described(path, found.name)
+                said = deb.describe_deb(path, found.name)
                 if found.name == _name(package, said):
                     os.utime(found)
                     return said
@@ -83,7 +83,7 @@ def _copied(package: Package, path: Path, kept: Path) -> Unpacked | None:
     return None
 
 
-def keep(made: Collection[Plain], kept: Path) -> None:
+def save_to_cache(made: Collection[DecompressedDeb], kept: Path) -> None:
     """Keep these for the next time, unless they are too many, and let go of what was not used for longest."""
     if sum(each.said.size for each in made) > SHARE:
         return
@@ -95,5 +95,5 @@ def keep(made: Collection[Plain], kept: Path) -> None:
         prune(kept, max_bytes=LARGEST)
 
 
-def _name(package: Package, said: Unpacked) -> str:
+def _name(package: Package, said: DebInfo) -> str:
     return f"{package.sha256}-{said.sum}.deb"

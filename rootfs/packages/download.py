@@ -12,24 +12,24 @@ from urllib.parse import quote
 
 import httpx
 
-from rootfs.apt.transfer import ANONYMOUS, Transfers, check_access, denied_by_proxy, reason
+from rootfs.apt.transfer import ANONYMOUS, Transfers, check_access, failure_reason, proxy_denial
 from rootfs.errors import ArchiveUnreachable, BaseforgeError, DebGone, DebMismatch
 from rootfs.lock.lock import Package
-from rootfs.packages.resumable import Partial, opened
+from rootfs.packages.resumable import PartialDownload, open_partial
 from rootfs.process.run import Log
 from rootfs.system.disk import disk_full
 
 PARALLEL = 8  # debs at a time, each over a connection that is kept open
 PAUSES = (0.5, 2.0)  # seconds before the second and the third try
-AGAIN = (408, 425, 429)  # besides 5xx: answers that may be others in a moment
-WHOLE = {"Accept-Encoding": "identity"}
-PAST_CACHES = {"Cache-Control": "no-cache"}  # a proxy's damaged copy must not be had twice
+RETRY_STATUSES = (408, 425, 429)  # besides 5xx: answers that may be others in a moment
+IDENTITY_ENCODING = {"Accept-Encoding": "identity"}
+NO_CACHE = {"Cache-Control": "no-cache"}  # a proxy's damaged copy must not be had twice
 
 Keep = Callable[[Package, BinaryIO], None]
 
 
 @dataclass(frozen=True)
-class Archive:
+class DebSource:
     """How the debs of a lock are fetched: `mirror` gives the address to use for an archive's own."""
 
     mirror: Callable[[str], str]
@@ -46,7 +46,7 @@ class _Later(Exception):
     """An answer that may be another one on the next try."""
 
 
-def download(packages: Sequence[Package], archive: Archive, keep: Keep) -> dict[Package, BaseforgeError]:
+def download_debs(packages: Sequence[Package], archive: DebSource, keep: Keep) -> dict[Package, BaseforgeError]:
     """Fetch debs and hand each to `keep`, which runs in threads; returns those that cannot be had from this archive.
 
     Raises ArchiveUnreachable after three tries, AccessDenied after one, DiskFull and what `keep` raises; the debs that
@@ -60,7 +60,7 @@ def download(packages: Sequence[Package], archive: Archive, keep: Keep) -> dict[
         raise group.exceptions[0] from None
 
 
-async def _download_all(packages: Sequence[Package], archive: Archive, keep: Keep) -> dict[Package, BaseforgeError]:
+async def _download_all(packages: Sequence[Package], archive: DebSource, keep: Keep) -> dict[Package, BaseforgeError]:
     """Workers that share one list; not threads, as an interrupt would have to wait for those."""
     waiting, failed = iter(packages), dict[Package, BaseforgeError]()
 
@@ -77,12 +77,12 @@ async def _download_all(packages: Sequence[Package], archive: Archive, keep: Kee
     return failed
 
 
-async def _download(client: httpx.AsyncClient, package: Package, archive: Archive, keep: Keep) -> None:
+async def _download(client: httpx.AsyncClient, package: Package, archive: DebSource, keep: Keep) -> None:
     path = archive.folder / f"{package.sha256}.partial"
-    with opened(path) as file:
+    with open_partial(path) as file:
         try:
             with disk_full(archive.folder):
-                partial = Partial(file)
+                partial = PartialDownload(file)
                 await _checked(client, package, archive, partial)
         except (DebGone, DebMismatch):
             path.unlink(missing_ok=True)
@@ -91,18 +91,18 @@ async def _download(client: httpx.AsyncClient, package: Package, archive: Archiv
         path.unlink(missing_ok=True)
 
 
-async def _checked(client: httpx.AsyncClient, package: Package, archive: Archive, partial: Partial) -> None:
+async def _checked(client: httpx.AsyncClient, package: Package, archive: DebSource, partial: PartialDownload) -> None:
     """The whole deb; where its bytes are wrong, once more from the beginning."""
     try:
         await _complete(client, package, archive, partial, {})
     except DebMismatch as mismatch:
         archive.log(f"{package.file_name}: {mismatch.found}: again from the beginning")
         partial.restart()
-        await _complete(client, package, archive, partial, PAST_CACHES)
+        await _complete(client, package, archive, partial, NO_CACHE)
 
 
 async def _complete(
-    client: httpx.AsyncClient, package: Package, archive: Archive, partial: Partial, more: Mapping[str, str]
+    client: httpx.AsyncClient, package: Package, archive: DebSource, partial: PartialDownload, more: Mapping[str, str]
 ) -> None:
     address = archive.address(package)
     for pause in (*PAUSES, None):
@@ -112,14 +112,14 @@ async def _complete(
                     await _receive(client, address, package, partial, more, arrived)
             break
         except (httpx.TransportError, _Later) as error:
-            if denied := denied_by_proxy(error, address):
+            if denied := proxy_denial(error, address):
                 raise denied from error
             if pause is None or isinstance(error, httpx.UnsupportedProtocol):
-                raise ArchiveUnreachable(address, reason(error)) from error
-            archive.log(f"{package.file_name}: {reason(error)}: again in {pause:g} s")
+                raise ArchiveUnreachable(address, failure_reason(error)) from error
+            archive.log(f"{package.file_name}: {failure_reason(error)}: again in {pause:g} s")
             await asyncio.sleep(pause)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ArchiveUnreachable(address, reason(error)) from error
+            raise ArchiveUnreachable(address, failure_reason(error)) from error
     if partial.sha256 != package.sha256:
         raise _mismatch(package, address, f"{partial.sha256} ({partial.size} bytes)")
 
@@ -132,12 +132,12 @@ async def _receive(
     client: httpx.AsyncClient,
     address: str,
     package: Package,
-    partial: Partial,
+    partial: PartialDownload,
     more: Mapping[str, str],
     arrived: Callable[[int], None],
 ) -> None:
     """The rest of the deb, as far as it comes; `arrived` is told how much."""
-    async with client.stream("GET", address, headers={**WHOLE, **partial.headers, **more}) as answer:
+    async with client.stream("GET", address, headers={**IDENTITY_ENCODING, **partial.headers, **more}) as answer:
         _look(answer, package, address, partial)
         async for data in answer.aiter_raw():
             if partial.size + len(data) > package.size:
@@ -148,7 +148,7 @@ async def _receive(
         raise _Later(f"it broke off after {partial.size} of {package.size} bytes")
 
 
-def _look(answer: httpx.Response, package: Package, address: str, partial: Partial) -> None:
+def _look(answer: httpx.Response, package: Package, address: str, partial: PartialDownload) -> None:
     """What the answer's head says: that the rest follows, or all of it (then the partial begins anew), or neither."""
     status = answer.status_code
     if status in (httpx.codes.NOT_FOUND, httpx.codes.GONE):
@@ -156,14 +156,14 @@ def _look(answer: httpx.Response, package: Package, address: str, partial: Parti
     if status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and partial.size:
         raise _mismatch(package, address, f"a file without a byte {partial.size}")
     check_access(answer, address)
-    if status in AGAIN or answer.is_server_error:
+    if status in RETRY_STATUSES or answer.is_server_error:
         raise _Later(f"it answers {status} {answer.reason_phrase}")
     if status == httpx.codes.PARTIAL_CONTENT:
         expected, found = f"bytes {partial.size}-{package.size - 1}/{package.size}", answer.headers.get("content-range")
         if found != expected:
             raise _mismatch(package, address, f"a part of another file ({found})")
     elif status == httpx.codes.OK:
-        partial.restart(modified(answer))
+        partial.restart(last_modified(answer))
         if (length := answer.headers.get("content-length", str(package.size))) != str(package.size):
             raise _mismatch(package, address, f"{length} bytes")
     else:
@@ -171,7 +171,7 @@ def _look(answer: httpx.Response, package: Package, address: str, partial: Parti
         raise ArchiveUnreachable(address, f"it answers {status} {answer.reason_phrase}")
 
 
-def modified(answer: httpx.Response) -> int:
+def last_modified(answer: httpx.Response) -> int:
     """When the archive's file was changed, in seconds since 1970; 0 where it does not say."""
     try:
         return max(0, int(parsedate_to_datetime(answer.headers["last-modified"]).timestamp()))

@@ -21,15 +21,17 @@ from rootfs.errors import (
     PoolLacks,
 )
 from rootfs.lock.lock import Package
-from rootfs.packages.download import Archive, download
+from rootfs.packages.download import DebSource, download_debs
 from rootfs.process.run import Log
 
 ASKING = 16  # threads that ask the store what it has: one question takes a server milliseconds
 
-Bad = Mapping[Package, BaseforgeError]  # packages whose blob cannot be used, each with BlobDamaged or BlobMissing
+UnusablePackages = Mapping[
+    Package, BaseforgeError
+]  # packages whose blob cannot be used, each with BlobDamaged or BlobMissing
 
 
-class Blobs(Protocol):
+class BlobStore(Protocol):
     """Where debs and other blobs are kept by `sha256:HEX`; safe to use from several threads and processes at once."""
 
     def put_blob(self, source: Path | BinaryIO, digest: str | None = None, *, check: bool = False) -> str:
@@ -47,7 +49,7 @@ class Blobs(Protocol):
 
 
 @dataclass(frozen=True)
-class Filled:
+class FillResult:
     """What filling the pool took: how many debs were there, how many came, of how many bytes, in how many seconds."""
 
     there: int
@@ -56,16 +58,16 @@ class Filled:
     seconds: float
 
 
-def fill(
+def fill_pool(
     packages: Iterable[Package],
-    blobs: Blobs,
+    blobs: BlobStore,
     mirror: Callable[[str], str],
     *,
     offline: bool,
     log: Log,
     folder: Path,
     transfers: Transfers = ANONYMOUS,
-) -> Filled:
+) -> FillResult:
     """Download what the pool lacks; `mirror` gives the address to use for an archive's own.
 
     `folder` keeps what has come of a deb for a later run to go on from. What came before an error stays in the pool.
@@ -80,24 +82,24 @@ def fill(
         raise PoolLacks([f"{package.name} {package.version}" for package in lacking])
     if lacking:
         log(f"the pool lacks {len(lacking)} of {len(wanted)} debs ({size / 1e6:.1f} MB)")
-        archive = Archive(mirror, folder, log, transfers)
-        failed = download(lacking, archive, lambda package, file: _keep(blobs, package, file))
+        archive = DebSource(mirror, folder, log, transfers)
+        failed = download_debs(lacking, archive, lambda package, file: _keep(blobs, package, file))
         for problem in failed.values():
             raise problem
-    return Filled(len(wanted) - len(lacking), len(lacking), size, time.monotonic() - began)
+    return FillResult(len(wanted) - len(lacking), len(lacking), size, time.monotonic() - began)
 
 
-def _lacking(packages: list[Package], blobs: Blobs) -> list[Package]:
+def _lacking(packages: list[Package], blobs: BlobStore) -> list[Package]:
     with ThreadPoolExecutor(ASKING) as threads:
         there = list(threads.map(lambda package: blobs.has_blob(package.digest, package.size), packages))
     return [package for package, has in zip(packages, there, strict=True) if not has]
 
 
-def _keep(blobs: Blobs, package: Package, file: BinaryIO) -> None:
+def _keep(blobs: BlobStore, package: Package, file: BinaryIO) -> None:
     blobs.put_blob(file, package.digest)
 
 
-def lay_out(packages: Iterable[Package], blobs: Blobs, folder: Path, *, threads: int = 2) -> Bad:
+def write_debs(packages: Iterable[Package], blobs: BlobStore, folder: Path, *, threads: int = 2) -> UnusablePackages:
     """Write each deb to `folder/package.file_name`, checked and not synced; returns those that are damaged or missing.
 
     Raises DiskFull and what else the blobs raise.
@@ -116,9 +118,9 @@ def lay_out(packages: Iterable[Package], blobs: Blobs, folder: Path, *, threads:
     return {package: problem for package, problem in zip(packages, ends, strict=True) if problem}
 
 
-def lay_out_healed(
+def write_debs_repairing(
     packages: Iterable[Package],
-    blobs: Blobs,
+    blobs: BlobStore,
     folder: Path,
     mirror: Callable[[str], str],
     offline: bool,
@@ -129,19 +131,19 @@ def lay_out_healed(
 
     Raises PoolDamaged where the archive no longer has one, does not answer, or must not be asked (`offline`).
     """
-    bad = lay_out(packages, blobs, folder)
+    bad = write_debs(packages, blobs, folder)
     for package, problem in bad.items():
         log(f"{package.file_name}: {problem.message}")
     if bad and offline:
         raise _beyond_help(dict.fromkeys(bad, "no archive is asked when offline"), bad)
     if bad:
-        if reasons := _replace(bad, blobs, Archive(mirror, folder, log, transfers)):
+        if reasons := _replace(bad, blobs, DebSource(mirror, folder, log, transfers)):
             raise _beyond_help(reasons, bad)
-        if still := lay_out(bad, blobs, folder):
+        if still := write_debs(bad, blobs, folder):
             raise _beyond_help(dict.fromkeys(still, "so it is again after it was replaced: check the disk"), still)
 
 
-def _replace(bad: Bad, blobs: Blobs, archive: Archive) -> dict[Package, str]:
+def _replace(bad: UnusablePackages, blobs: BlobStore, archive: DebSource) -> dict[Package, str]:
     """Fetch debs and put them in place of the damaged ones; returns which could not be had, and why."""
     replaced = set[Package]()
 
@@ -150,12 +152,12 @@ def _replace(bad: Bad, blobs: Blobs, archive: Archive) -> dict[Package, str]:
         replaced.add(package)
 
     try:
-        failed = download(list(bad), archive, keep)
+        failed = download_debs(list(bad), archive, keep)
     except (AccessDenied, ArchiveUnreachable) as problem:
         failed = {package: problem for package in bad if package not in replaced}
     return {package: f"{problem.message} ({problem.where})" for package, problem in failed.items()}
 
 
-def _beyond_help(reasons: Mapping[Package, str], bad: Bad) -> PoolDamaged:
+def _beyond_help(reasons: Mapping[Package, str], bad: UnusablePackages) -> PoolDamaged:
     state = {package: "missing" if isinstance(bad[package], BlobMissing) else "damaged" for package in reasons}
     return PoolDamaged([(deb.file_name, deb.digest, f"it is {state[deb]}; {why}") for deb, why in reasons.items()])

@@ -17,7 +17,7 @@ from rootfs.system.disk import close_quietly, disk_full
 CHUNK = 1 << 20
 
 
-class Partial:
+class PartialDownload:
     """The beginning of a file, and its hash.
 
     The file's time is the archive's own for it, as `If-Range` needs it in a later run; 1970 where it gives none.
@@ -65,7 +65,7 @@ class Partial:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
+def open_partial(path: Path) -> Iterator[BinaryIO]:
     """The partial file, ours alone: where another run has it in hand, a nameless one. Raises DiskFull."""
     with contextlib.ExitStack() as stack:
         with disk_full(path.parent):

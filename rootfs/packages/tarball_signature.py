@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rootfs.apt.keyring import usable
-from rootfs.apt.release import signers
+from rootfs.apt.keyring import gpgv_keyring
+from rootfs.apt.release import parse_signers
 from rootfs.apt.transfer import ANONYMOUS, Transfers
 from rootfs.errors import SignatureMissing, SourceUnsigned
-from rootfs.packages.tarball_source import Download, download
+from rootfs.packages.tarball_source import DownloadRequest, download_file
 from rootfs.process.run import Log, run
 from rootfs.recipe.tarball_keys import TarballKeys, is_address
 from rootfs.system.digests import sha256_of_bytes
 
-LARGEST = 1 << 20  # bytes of a signature
+MAX_SIGNATURE = 1 << 20  # bytes of a signature
 
 
-def signer(
+def verified_signer(
     recipe: TarballKeys,
     folder: Path,
     archive: Path,
@@ -34,11 +34,11 @@ def signer(
         return ""
     signature, keyring = folder / recipe.signature, folder / recipe.keyring
     if is_address(recipe.signature):
-        wanted = Download(recipe.signature, LARGEST, cache, log, transfers)
+        wanted = DownloadRequest(recipe.signature, MAX_SIGNATURE, cache, log, transfers)
         signature = _fetched(wanted, f"{recipe.source} {recipe.sha256}", offline=offline)
-    with usable(keyring) as ring:
+    with gpgv_keyring(keyring) as ring:
         said = run(["gpgv", "--status-fd=2", f"--keyring={ring}", "--", signature, archive], check=False).stderr
-    good, others = signers(said)
+    good, others = parse_signers(said)
     if not good:
         if is_address(recipe.signature):
             signature.unlink(missing_ok=True)  # the next build asks for it again
@@ -46,12 +46,12 @@ def signer(
     return good[0]
 
 
-def _fetched(wanted: Download, archive: str, *, offline: bool) -> Path:
+def _fetched(wanted: DownloadRequest, archive: str, *, offline: bool) -> Path:
     """The signature of just this archive, which is asked for once."""
     path = wanted.cache / f"{sha256_of_bytes(f'{wanted.address} {archive}'.encode())}.sig"
 
     if not path.exists():
         if offline:
             raise SignatureMissing(wanted.address)
-        download(wanted, lambda got: path.write_bytes(got.whole().read()))
+        download_file(wanted, lambda got: path.write_bytes(got.whole().read()))
     return path

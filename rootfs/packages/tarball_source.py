@@ -10,11 +10,11 @@ from pathlib import Path
 
 import httpx
 
-from rootfs.apt.transfer import ANONYMOUS, Transfers, check_access, denied_by_proxy, reason
+from rootfs.apt.transfer import ANONYMOUS, Transfers, check_access, failure_reason, proxy_denial
 from rootfs.errors import BlobDamaged, PoolLacks, SourceMismatch, SourceMissing, SourceUnreachable, TarballRefused
-from rootfs.packages.download import AGAIN, PAUSES, WHOLE, modified
-from rootfs.packages.pool import Blobs
-from rootfs.packages.resumable import Partial, opened
+from rootfs.packages.download import IDENTITY_ENCODING, PAUSES, RETRY_STATUSES, last_modified
+from rootfs.packages.pool import BlobStore
+from rootfs.packages.resumable import PartialDownload, open_partial
 from rootfs.process.run import Log
 from rootfs.recipe.tarball_keys import TarballKeys, is_address
 from rootfs.system.cache import file_state
@@ -22,7 +22,7 @@ from rootfs.system.digests import sha256_of_bytes, sha256_of_file
 from rootfs.system.disk import disk_full
 
 
-def meant(recipe: TarballKeys, folder: Path) -> str:
+def archive_digest(recipe: TarballKeys, folder: Path) -> str:
     """The digest of the archive that a recipe means: what it says, else that of the file in its folder.
 
     Raises SourceMissing, SourceMismatch where the file is another one than the recipe says.
@@ -46,12 +46,12 @@ def _hashed(file: Path, _state: tuple[int, int, int]) -> str:
 
 
 @dataclass(frozen=True)
-class Source:
+class TarballSource:
     """Where a recipe's archive is, and the pool that keeps it; `cache` is a folder for what has come of it so far."""
 
     recipe: TarballKeys
     folder: Path
-    blobs: Blobs
+    blobs: BlobStore
     cache: Path
     offline: bool
     log: Log
@@ -73,8 +73,8 @@ class Source:
         if is_address(source):
             if self.offline:
                 raise PoolLacks([f"{source} ({digest})"])
-            wanted = Download(source, self.recipe.largest, self.cache, self.log, self.transfers)
-            return download(wanted, lambda got: self._keep(got, digest))
+            wanted = DownloadRequest(source, self.recipe.largest, self.cache, self.log, self.transfers)
+            return download_file(wanted, lambda got: self._keep(got, digest))
         if not file.is_file():
             raise SourceMissing(str(file), f"it is neither there nor in the pool ({digest})")
         self.blobs.put_blob(file, digest, check=True)
@@ -89,14 +89,14 @@ class Source:
             self._put(digest)
             self.blobs.fetch_blob(digest, path)
 
-    def _keep(self, got: Partial, digest: str) -> None:
+    def _keep(self, got: PartialDownload, digest: str) -> None:
         if f"sha256:{got.sha256}" != digest:
             raise SourceMismatch(self.recipe.source, digest.removeprefix("sha256:"), got.sha256)
         self.blobs.put_blob(got.whole(), digest, check=True)
 
 
 @dataclass(frozen=True)
-class Download:
+class DownloadRequest:
     """A file of at most `largest` bytes at an address; `cache` is a folder for what has come of it so far."""
 
     address: str
@@ -106,7 +106,7 @@ class Download:
     transfers: Transfers = ANONYMOUS
 
 
-def download(wanted: Download, keep: Callable[[Partial], object]) -> int:
+def download_file(wanted: DownloadRequest, keep: Callable[[PartialDownload], object]) -> int:
     """Download a file and hand it to `keep`; where it breaks off, the next try, or run, goes on from there.
 
     Returns its size. Raises SourceUnreachable after three tries, AccessDenied and SourceMissing after one,
@@ -115,27 +115,27 @@ def download(wanted: Download, keep: Callable[[Partial], object]) -> int:
     with disk_full(wanted.cache):
         wanted.cache.mkdir(parents=True, exist_ok=True)
     path = wanted.cache / f"{sha256_of_bytes(wanted.address.encode())}.download"
-    with opened(path) as file:
-        got = Partial(file)
+    with open_partial(path) as file:
+        got = PartialDownload(file)
         asyncio.run(_complete(wanted, got))
         path.unlink(missing_ok=True)  # right or wrong, nobody goes on from here
         keep(got)
         return got.size
 
 
-async def _complete(wanted: Download, got: Partial) -> None:
+async def _complete(wanted: DownloadRequest, got: PartialDownload) -> None:
     for pause in (*PAUSES, None):
         try:
             with disk_full(wanted.cache):
                 await _receive(wanted, got)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            if denied := denied_by_proxy(error, wanted.address):
+            if denied := proxy_denial(error, wanted.address):
                 raise denied from error
             if not _may_pass(error):
-                raise SourceMissing(wanted.address, reason(error)) from error
+                raise SourceMissing(wanted.address, failure_reason(error)) from error
             if pause is None:
-                raise SourceUnreachable(wanted.address, reason(error)) from error
-            wanted.log(f"{wanted.address}: {reason(error)}: again in {pause:g} s")
+                raise SourceUnreachable(wanted.address, failure_reason(error)) from error
+            wanted.log(f"{wanted.address}: {failure_reason(error)}: again in {pause:g} s")
             await asyncio.sleep(pause)
         else:
             return
@@ -144,12 +144,12 @@ async def _complete(wanted: Download, got: Partial) -> None:
 def _may_pass(error: Exception) -> bool:
     """Whether it may be different in a moment."""
     if isinstance(error, httpx.HTTPStatusError):
-        return error.response.is_server_error or error.response.status_code in AGAIN
+        return error.response.is_server_error or error.response.status_code in RETRY_STATUSES
     return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol)
 
 
-async def _receive(wanted: Download, got: Partial) -> None:
-    headers = {**WHOLE, **got.headers}
+async def _receive(wanted: DownloadRequest, got: PartialDownload) -> None:
+    headers = {**IDENTITY_ENCODING, **got.headers}
     async with (
         wanted.transfers.paced() as arrived,
         wanted.transfers.client() as client,
@@ -163,7 +163,7 @@ async def _receive(wanted: Download, got: Partial) -> None:
                 raise TarballRefused.too_large(wanted.largest)
 
 
-def _look(answer: httpx.Response, got: Partial, address: str) -> None:
+def _look(answer: httpx.Response, got: PartialDownload, address: str) -> None:
     """What the answer's head says: that the rest follows, or all of it (then the partial begins anew), or neither."""
     if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and got.size:
         got.restart()
@@ -171,7 +171,7 @@ def _look(answer: httpx.Response, got: Partial, address: str) -> None:
     check_access(answer, address)
     answer.raise_for_status()
     if answer.status_code != httpx.codes.PARTIAL_CONTENT:
-        got.restart(modified(answer))
+        got.restart(last_modified(answer))
     elif not answer.headers.get("content-range", "").startswith(f"bytes {got.size}-"):
         got.restart()
         raise httpx.RemoteProtocolError("it sends another part than was asked for")

@@ -12,7 +12,7 @@ from rootfs.errors import BadDeb, BadTree
 from rootfs.lock.lock import Package
 from rootfs.packages import deb
 from rootfs.packages.deb import BROKEN
-from rootfs.packages.decompressed import write
+from rootfs.packages.decompressed import decompress
 from rootfs.system.file_slice import FileSlice
 from rootfs.tree.package_tree import Tree, pieces
 
@@ -40,14 +40,14 @@ def opened(packages: Iterable[Package], debs: Path, folder: Path, kept: Path | N
     folder.mkdir()
 
     def read(package: Package) -> Opened:
-        return _read(package, write(package, debs / package.file_name, folder / package.file_name, kept).path)
+        return _read(package, decompress(package, debs / package.file_name, folder / package.file_name, kept).path)
 
     with ThreadPoolExecutor(THREADS) as pool:
         return {each.package.name: each for each in pool.map(read, packages)}
 
 
 def _read(package: Package, plain: Path) -> Opened:
-    tree, parts = Tree(), deb.parts(plain)
+    tree, parts = Tree(), deb.member_offsets(plain)
     try:
         for piece in pieces(package.name, plain, *parts["data.tar"]):
             tree.add(piece)

@@ -91,9 +91,9 @@ def dish(folder: Path, recipe: Path, apt: Apt, store: Store, site: Site) -> Dish
     assert said.origin is not None
     lock = apt.lock(said.origin, folder_of(recipe), native_architecture(), alone=said.alone)
     (folder / f"{name}.json").write_text(lock.model_dump_json())
-    pool.fill(lock.packages, store, site.mirror, offline=False, log=str, folder=folder / "partial")
+    pool.fill_pool(lock.packages, store, site.mirror, offline=False, log=str, folder=folder / "partial")
     debs.mkdir()
-    assert pool.lay_out(lock.packages, store, debs) == {}
+    assert pool.write_debs(lock.packages, store, debs) == {}
     shutil.copy(CLOCK, debs)
     return Dish(recipe, folder / f"{name}.json", debs)
 

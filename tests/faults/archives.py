@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from rootfs.apt.sources import Site, Source, sources
+from rootfs.apt.sources import Site, Source, suite_sources
 
 SUITE = "trixie"
 
@@ -54,7 +54,7 @@ def mirrored(address: str) -> dict[str, str]:
 
 def own() -> Source:
     """The suite at the distribution's own archive."""
-    [source] = sources(SUITE, (), ("main",), "amd64", Site())
+    [source] = suite_sources(SUITE, (), ("main",), "amd64", Site())
     return source
 
 

@@ -20,7 +20,7 @@ from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from rootfs.apt.sources import Site, sources
+from rootfs.apt.sources import Site, suite_sources
 
 SUITE = "trixie"
 POCKETS = ("updates", "security")
@@ -239,7 +239,7 @@ def own_addresses(suite: str = SUITE) -> list[str]:
     """Where a suite and its pockets are in truth."""
     path = Path(__file__)  # any file will do: nothing is checked with it
     site = Site(keyrings={"debian": path, "ubuntu": path})
-    return sorted({source.address for source in sources(suite, POCKETS, ("main",), "amd64", site)})
+    return sorted({source.address for source in suite_sources(suite, POCKETS, ("main",), "amd64", site)})
 
 
 @contextlib.contextmanager

@@ -84,8 +84,8 @@ def site() -> Iterator[Site]:
         (folder / name).mkdir()
     recipe, store = recipe_of(include=INCLUDED), open_store(str(folder / "store"))
     lock = Apt(folder / "apt", Archives(), log=print).lock(recipe, folder / "files", native_architecture())
-    pool.fill(lock.packages, store, str, offline=False, log=print, folder=folder / "partial")
-    assert pool.lay_out(lock.packages, store, folder / "debs") == {}
+    pool.fill_pool(lock.packages, store, str, offline=False, log=print, folder=folder / "partial")
+    assert pool.write_debs(lock.packages, store, folder / "debs") == {}
     try:
         yield Site(folder, lock)
     finally:

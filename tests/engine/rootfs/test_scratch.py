@@ -47,8 +47,8 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
         work = base / f"{name}-{architecture}"
         debs = work / "debs"
         debs.mkdir(parents=True)
-        pool.fill(lock.packages, store, site.mirror, offline=False, log=str, folder=base / "partial")
-        assert pool.lay_out(lock.packages, store, debs) == {}
+        pool.fill_pool(lock.packages, store, site.mirror, offline=False, log=str, folder=base / "partial")
+        assert pool.write_debs(lock.packages, store, debs) == {}
         job = Job(recipe, files, lock, architecture, work, debs, "", None, str)
         with open_tree(job) as members:
             found = {member.path: (member, member.content.read() if member.content else b"") for member in members}

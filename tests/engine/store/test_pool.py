@@ -10,7 +10,7 @@ from flows.store.base import Store
 from flows.store.open import open_store
 from rootfs.errors import BlobDamaged, DiskFull, PoolDamaged
 from rootfs.lock.lock import Package
-from rootfs.packages.pool import fill, lay_out, lay_out_healed
+from rootfs.packages.pool import fill_pool, write_debs, write_debs_repairing
 from tests.support.mirror import Mirror
 from tests.support.services.s3 import S3Server
 from tests.support.store.suite import pattern
@@ -24,7 +24,7 @@ def store(s3_server: S3Server, bucket: str) -> Store:
 
 
 def fill_from(mirror: Mirror, store: Store, folder: Path, *debs: Package) -> int:
-    return fill(debs, store, mirror.mirror, offline=False, log=print, folder=folder / "partial").fetched
+    return fill_pool(debs, store, mirror.mirror, offline=False, log=print, folder=folder / "partial").fetched
 
 
 def test_debs_by_way_of_s3(mirror: Mirror, store: Store, tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_debs_by_way_of_s3(mirror: Mirror, store: Store, tmp_path: Path) -> None
     assert fill_from(mirror, store, tmp_path, *debs) == 0
     assert len(mirror.asked) == 21
     (tmp_path / "debs").mkdir()
-    assert lay_out(debs, store, tmp_path / "debs") == {}
+    assert write_debs(debs, store, tmp_path / "debs") == {}
     assert all((tmp_path / "debs" / deb.file_name).read_bytes() == data[deb.name] for deb in debs)
 
 
@@ -51,16 +51,16 @@ def test_one_flipped_bit_is_noticed_and_healed_or_named(
     deb = mirror.offer("libc6", pattern(size))
     fill_from(mirror, store, tmp_path, deb)
     flip()
-    assert {deb: BlobDamaged} == {deb: type(why) for deb, why in lay_out([deb], store, tmp_path).items()}
-    lay_out_healed([deb], store, tmp_path, mirror.mirror, False, print)
+    assert {deb: BlobDamaged} == {deb: type(why) for deb, why in write_debs([deb], store, tmp_path).items()}
+    write_debs_repairing([deb], store, tmp_path, mirror.mirror, False, print)
     assert (tmp_path / deb.file_name).read_bytes() == pattern(size)
-    assert lay_out([deb], store, tmp_path) == {}
+    assert write_debs([deb], store, tmp_path) == {}
     flip()
     with pytest.raises(PoolDamaged, match=f"{deb.digest}.*is damaged"):
-        lay_out_healed([deb], store, tmp_path, mirror.mirror, True, print)
+        write_debs_repairing([deb], store, tmp_path, mirror.mirror, True, print)
     mirror.files.clear()
     with pytest.raises(PoolDamaged, match=f"{deb.digest}.*no longer has libc6"):
-        lay_out_healed([deb], store, tmp_path, mirror.mirror, False, print)
+        write_debs_repairing([deb], store, tmp_path, mirror.mirror, False, print)
 
 
 def test_a_download_to_a_full_disk(mirror: Mirror, small_disk: Path, tmp_path: Path) -> None:
@@ -75,5 +75,5 @@ def test_debs_are_laid_out_on_a_full_disk(mirror: Mirror, small_disk: Path, tmp_
     deb, store = mirror.offer("libc6", pattern(LARGE)), open_store(str(tmp_path / "store"))
     fill_from(mirror, store, tmp_path, deb)
     with pytest.raises(DiskFull, match=str(small_disk)):
-        lay_out_healed([deb], store, small_disk, mirror.mirror, False, print)
+        write_debs_repairing([deb], store, small_disk, mirror.mirror, False, print)
     assert list(small_disk.iterdir()) == []

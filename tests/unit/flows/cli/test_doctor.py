@@ -24,10 +24,10 @@ def machine(monkeypatch):
     monkeypatch.setattr(doctor, "connect", unreachable)
     monkeypatch.setattr(doctor.local_server, "running", lambda: None)
     monkeypatch.setattr(doctor, "package_versions", lambda names: dict.fromkeys(names, "1.0"))
-    monkeypatch.setattr(doctor, "suites", lambda _: ("old", "new", "sid", "experimental"))
+    monkeypatch.setattr(doctor, "known_suites", lambda _: ("old", "new", "sid", "experimental"))
     monkeypatch.setattr(doctor, "run", lambda *_, **__: None)
     monkeypatch.setattr(doctor, "is_root", lambda: True)
-    monkeypatch.setattr(doctor.emulation, "runs", lambda architecture: architecture in ("arm64", "riscv64"))
+    monkeypatch.setattr(doctor.host, "can_run", lambda architecture: architecture in ("arm64", "riscv64"))
     monkeypatch.setattr(doctor, "buildx", lambda _: "github.com/docker/buildx v0.38.2 0a1b")
     monkeypatch.setattr(doctor, "choose", lambda *_: Chosen(named("big"), "kubernetes", "the setting `builder`"))
 
@@ -38,7 +38,7 @@ def find(name, **settings):
 
 def test_every_finding_that_is_not_fine_says_what_to_do(monkeypatch):
     monkeypatch.setattr(doctor, "package_versions", lambda names: (_ for _ in ()).throw(ToolsMissing(list(names))))
-    monkeypatch.setattr(doctor, "suites", lambda _: ())
+    monkeypatch.setattr(doctor, "known_suites", lambda _: ())
     monkeypatch.setattr(doctor, "is_root", lambda: False)
     findings = doctor.report(Settings(store="", keyrings={"debian": Path("/no"), "ubuntu": Path("/no")}))
     assert [finding.name for finding in findings if not finding.ok and not finding.hint] == []
@@ -127,7 +127,7 @@ def test_a_keyring_that_the_site_names(tmp_path):
 def test_other_platforms_are_those_whose_programs_run(monkeypatch):
     finding = find("other platforms")
     assert (finding.found, finding.ok, finding.needed) == ("linux/arm64, linux/riscv64", True, False)
-    monkeypatch.setattr(doctor.emulation, "runs", lambda _: False)
+    monkeypatch.setattr(doctor.host, "can_run", lambda _: False)
     finding = find("other platforms")
     assert (finding.found, finding.ok, finding.needed) == ("none run here", False, False)
     assert "setup --emulation" in finding.hint

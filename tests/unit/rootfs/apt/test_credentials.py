@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from rootfs.apt.credentials import load
+from rootfs.apt.credentials import load_credentials
 from rootfs.apt.transfer import Transfers
 from rootfs.errors import AuthFileUnfit
 from tests.support.mirror import Mirror, says, serving
@@ -57,7 +57,7 @@ def written(file: Path, text: str) -> Path:
 
 @pytest.mark.parametrize("address", FITS)
 def test_an_address_gets_what_its_own_machine_and_path_say(tmp_path, machine, address):
-    found = load(written(tmp_path / "own", FILE), machine).of(httpx.URL(address))
+    found = load_credentials(written(tmp_path / "own", FILE), machine).of(httpx.URL(address))
     assert (found and (found.login, found.password)) == FITS[address]
 
 
@@ -68,7 +68,7 @@ def test_the_machines_own_files_count_and_the_settings_file_comes_first(tmp_path
     own = written(tmp_path / "own", "machine c.example login own password 4")
 
     def who(file: Path | None, host: str) -> str:
-        found = load(file, machine).of(httpx.URL(f"https://{host}.example/"))
+        found = load_credentials(file, machine).of(httpx.URL(f"https://{host}.example/"))
         return found.login if found else ""
 
     assert [who(None, host) for host in "abcd"] == ["conf", "conf", "part", ""]
@@ -80,7 +80,7 @@ def test_a_file_that_others_may_read_is_refused(tmp_path, machine, mode):
     file = written(tmp_path / "own", FILE)
     file.chmod(mode)
     with pytest.raises(AuthFileUnfit, match="others than its owner") as caught:
-        load(file, machine)
+        load_credentials(file, machine)
     assert str(file) in caught.value.where
     assert f"chmod 600 '{file}'" in caught.value.hint
 
@@ -88,18 +88,18 @@ def test_a_file_that_others_may_read_is_refused(tmp_path, machine, mode):
 def test_a_file_that_is_not_there_or_no_file_is_refused(tmp_path, machine):
     for path in (tmp_path / "nowhere", tmp_path):
         with pytest.raises(AuthFileUnfit) as caught:
-            load(path, machine)
+            load_credentials(path, machine)
         assert "chmod" not in caught.value.hint
 
 
 def test_a_file_without_a_name_is_refused(tmp_path, machine):
     with pytest.raises(AuthFileUnfit, match="no line of it is `machine HOST"):
-        load(written(tmp_path / "own", "machine\n"), machine)
-    assert load(written(tmp_path / "empty", "\n"), machine).entries == ()
+        load_credentials(written(tmp_path / "own", "machine\n"), machine)
+    assert load_credentials(written(tmp_path / "empty", "\n"), machine).entries == ()
 
 
 def test_no_password_is_shown(tmp_path, machine):
-    assert "s3cret" not in repr(load(written(tmp_path / "own", FILE), machine))
+    assert "s3cret" not in repr(load_credentials(written(tmp_path / "own", FILE), machine))
 
 
 def test_a_redirect_to_another_place_gets_nothing_of_the_first(mirror: Mirror, tmp_path, machine):
@@ -109,7 +109,7 @@ def test_a_redirect_to_another_place_gets_nothing_of_the_first(mirror: Mirror, t
         mirror.answers["/a/near"] = [says(302, Location="/b/there")]
         mirror.files["/b/there"] = b"it"
         own = written(tmp_path / "own", f"machine {mirror.address}/a login joe password s3cret")
-        transfers = Transfers(load(own, machine))
+        transfers = Transfers(load_credentials(own, machine))
 
         async def ask() -> None:
             async with transfers.client() as client:

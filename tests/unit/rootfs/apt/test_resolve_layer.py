@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rootfs.apt.resolve_layer import Below
+from rootfs.apt.resolve_layer import BaseImagePackages
 from rootfs.errors import PackageMissing, PackagesConflict, ParentBehind, ParentWouldLose
 from rootfs.lock.lock import Lock
 from rootfs.recipe.sections import Repository
@@ -27,8 +27,8 @@ def status(scene: Scene, *names: str) -> Path:
     return path
 
 
-def below(path: Path, digest: str = "sha256:1", repositories: tuple[Repository, ...] = ()) -> Below:
-    return Below("top", "parent", digest, repositories, lambda: path)
+def below(path: Path, digest: str = "sha256:1", repositories: tuple[Repository, ...] = ()) -> BaseImagePackages:
+    return BaseImagePackages("top", "parent", digest, repositories, lambda: path)
 
 
 def added(scene: Scene, *there: str, **keys: Any) -> Lock:

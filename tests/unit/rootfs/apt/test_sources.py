@@ -8,7 +8,7 @@ import pytest
 
 from rootfs.apt import sources
 from rootfs.apt.release import check_release
-from rootfs.apt.sources import Site, Source, distribution_of, suites
+from rootfs.apt.sources import Site, Source, distribution_of, known_suites
 from rootfs.errors import InvalidRelease, KeyringMissing, SnapshotsUnknown, UnknownSuite, UnsignedRelease
 from tests.support.debian import signer
 
@@ -39,9 +39,9 @@ def known(tmp_path, monkeypatch):
     (tmp_path / "debian.csv").write_text("version,codename,series\n13,Trixie,trixie\n")
     (tmp_path / "ubuntu.csv").write_text("version,codename,series\n24.04 LTS,Noble Numbat,noble\n")
     monkeypatch.setattr(sources, "SUITES", tmp_path)
-    suites.cache_clear()
+    known_suites.cache_clear()
     yield
-    suites.cache_clear()
+    known_suites.cache_clear()
 
 
 @pytest.mark.usefixtures("known")
@@ -154,11 +154,11 @@ def test_snapshots_are_found_by_an_archives_whole_address():
 def test_addresses_are_remembered_while_what_knows_them_stays_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "KNOW_SOURCES", (tmp_path,))
     site = Site(keyrings={"debian": Path(__file__)})
-    before = sources.sources("trixie", (), ("main",), "amd64", site, tmp_path / "memo")
+    before = sources.suite_sources("trixie", (), ("main",), "amd64", site, tmp_path / "memo")
     [memo] = (tmp_path / "memo").iterdir()
     memo.write_text('{"format": 1, "sources": [["http://remembered", "trixie"]]}')
     os.utime(tmp_path, (5, 5))
-    assert sources.sources("trixie", (), ("main",), "amd64", site, tmp_path / "memo") == before
+    assert sources.suite_sources("trixie", (), ("main",), "amd64", site, tmp_path / "memo") == before
     memo.rename(max((tmp_path / "memo").iterdir(), key=lambda path: path.name != memo.name))
-    [source] = sources.sources("trixie", (), ("main",), "amd64", site, tmp_path / "memo")
+    [source] = sources.suite_sources("trixie", (), ("main",), "amd64", site, tmp_path / "memo")
     assert source.address == "http://remembered"

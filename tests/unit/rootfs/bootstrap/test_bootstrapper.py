@@ -29,11 +29,11 @@ from tests.support.debs import CONTROL, SQUEEZE, a_deb, ar, package, tar
 @pytest.mark.parametrize("ending", SQUEEZE)
 def test_a_deb_is_unpacked_whatever_its_compression(tmp_path, ending):
     (tmp_path / "a.deb").write_bytes(a_deb(ending))
-    made = deb.unpacked(tmp_path / "a.deb", tmp_path / "b.deb")
+    made = deb.decompress_deb(tmp_path / "a.deb", tmp_path / "b.deb")
     assert made.control == CONTROL.decode().strip()
     assert (tmp_path / "b.deb").read_bytes() == a_deb("")
     assert made.size == len(a_deb(""))
-    assert deb.unpacked(tmp_path / "b.deb", tmp_path / "c.deb") == made
+    assert deb.decompress_deb(tmp_path / "b.deb", tmp_path / "c.deb") == made
 
 
 BROKEN = {
@@ -57,7 +57,7 @@ BROKEN = {
 def test_what_is_no_deb_is_named(tmp_path, data, why):
     (tmp_path / "a.deb").write_bytes(data)
     with pytest.raises(BadDeb, match=why) as caught:
-        deb.unpacked(tmp_path / "a.deb", tmp_path / "b.deb")
+        deb.decompress_deb(tmp_path / "a.deb", tmp_path / "b.deb")
     assert "a.deb" in str(caught.value)
 
 
@@ -83,14 +83,14 @@ def test_debs_are_unpacked_once_and_anew_where_what_was_kept_is_damaged(tmp_path
     for each in packages:
         (tmp_path / each.file_name).write_bytes(a_deb())
     keeping, unpacked = tmp_path / "kept", []
-    slow = deb.unpacked
-    monkeypatch.setattr(deb, "unpacked", lambda path, copy: unpacked.append(path.name) or slow(path, copy))
+    slow = deb.decompress_deb
+    monkeypatch.setattr(deb, "decompress_deb", lambda path, copy: unpacked.append(path.name) or slow(path, copy))
 
     def make(name):
         unpacked.clear()
         (tmp_path / name).mkdir()
         made = local_repository.make(tmp_path / name, tmp_path, packages, keeping)
-        decompressed.keep(made, keeping)
+        decompressed.save_to_cache(made, keeping)
         files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
         return [(path.name, path.read_bytes()) for path in files]
 
@@ -111,7 +111,7 @@ def test_a_folder_that_cannot_be_written_to_keeps_no_debs(tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "r").mkdir()
     made = local_repository.make(tmp_path / "r", tmp_path, [package()], tmp_path / "file/kept")
-    decompressed.keep(made, tmp_path / "file/kept")
+    decompressed.save_to_cache(made, tmp_path / "file/kept")
     assert [each.path.name for each in made] == ["a_amd64.deb"]
 
 
@@ -276,7 +276,7 @@ def test_a_plan_crosses_as_json(tmp_path):
 
 
 def unpacked(tmp_path, name, kept, wanted):
-    with decompressed.unpacking(wanted, tmp_path, tmp_path / name, kept) as begun:
+    with decompressed.decompressing(wanted, tmp_path, tmp_path / name, kept) as begun:
         assert list((tmp_path / name).iterdir()) == []
         return [each.result().path.read_bytes() for each in begun()]
 
@@ -288,7 +288,7 @@ def test_what_stage_two_installs_is_unpacked_once_it_is_asked_for_and_kept(tmp_p
     first = unpacked(tmp_path, "first", tmp_path / "kept", wanted)
     assert first == [a_deb("", files={each.name: b"x"}) for each in wanted]
     assert len(list((tmp_path / "kept").iterdir())) == 2
-    monkeypatch.setattr(deb, "unpacked", None)
+    monkeypatch.setattr(deb, "decompress_deb", None)
     assert unpacked(tmp_path, "second", tmp_path / "kept", wanted) == first
 
 
@@ -301,7 +301,7 @@ def test_more_than_a_share_is_not_kept(tmp_path, monkeypatch):
 
 def test_a_broken_deb_is_named_where_it_is_waited_for(tmp_path):
     (tmp_path / package().file_name).write_bytes(a_deb()[:-20])
-    with decompressed.unpacking([package()], tmp_path, tmp_path / "debs", None) as begun:
+    with decompressed.decompressing([package()], tmp_path, tmp_path / "debs", None) as begun:
         [made] = begun()
         with pytest.raises(BadDeb, match="ends early"):
             made.result()

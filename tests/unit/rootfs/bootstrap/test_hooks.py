@@ -8,7 +8,7 @@ import pytest
 from rootfs.bootstrap import local_repository
 from rootfs.bootstrap.mmdebstrap import HOOKS, _contents
 from rootfs.packages import deb
-from rootfs.packages.decompressed import Plain
+from rootfs.packages.decompressed import DecompressedDeb
 from tests.support.debs import a_deb, ar, package
 
 
@@ -23,7 +23,7 @@ def unpack(tmp_path):
         for number, files in enumerate(debs):
             path = tmp_path / local_repository.POOL / f"{number}.deb"
             path.write_bytes(a_deb("", files=files) + ar([("_gpgorigin", b"x" * 999)]).removeprefix(deb.MAGIC))
-            said += _contents(Plain(package(), path, None))
+            said += _contents(DecompressedDeb(package(), path, None))
             if number in gone:
                 path.unlink()
         command = [HOOKS / "unpack", tmp_path / "tree"]

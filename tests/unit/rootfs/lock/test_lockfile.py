@@ -8,7 +8,7 @@ import pytest
 
 from rootfs.errors import LockUnfit, RecipeInvalid
 from rootfs.lock.lock import Lock, Package, Release
-from rootfs.lock.lockfile import changes, committed_lock, disagreeing, read_locks, write_locks
+from rootfs.lock.lockfile import committed_lock, differing_versions, lock_changes, read_locks, write_locks
 from rootfs.recipe.base import Origin
 
 
@@ -39,8 +39,8 @@ def test_an_image_for_several_platforms_has_a_lock_for_each_in_one_file(tmp_path
     write_locks(locks, tmp_path / "it.lock")
     assert read_locks(tmp_path / "it.lock") == locks
     assert all(line.count('"name":') < 2 for line in (tmp_path / "it.lock").read_text().splitlines())
-    assert disagreeing(locks) == {"aa": {"linux/amd64": "1:2~x+b1", "linux/arm64": "2"}}
-    assert disagreeing({"linux/amd64": LOCK}) == {}
+    assert differing_versions(locks) == {"aa": {"linux/amd64": "1:2~x+b1", "linux/arm64": "2"}}
+    assert differing_versions({"linux/amd64": LOCK}) == {}
     wanted = Origin(suite="trixie", repositories=(), pockets=())
     file = tmp_path / "one.lock"
     write_locks({"linux/amd64": other, "linux/arm64": other}, file)
@@ -129,7 +129,7 @@ def test_how_two_locks_differ():
     )
     before = Lock(releases=(release(), release("sid")), packages=old)
     after = Lock(releases=(release(date=86400), release("new")), packages=new)
-    assert [str(change) for change in changes(before, after)] == [
+    assert [str(change) for change in lock_changes(before, after)] == [
         "released trixie Thu, 01 Jan 1970 00:00:00 UTC -> Fri, 02 Jan 1970 00:00:00 UTC",
         "released sid Thu, 01 Jan 1970 00:00:00 UTC",
         "released new Thu, 01 Jan 1970 00:00:00 UTC",
@@ -142,4 +142,4 @@ def test_how_two_locks_differ():
 
 
 def test_the_same_lock_has_no_changes():
-    assert changes(LOCK, LOCK) == []
+    assert lock_changes(LOCK, LOCK) == []

@@ -21,7 +21,7 @@ from rootfs.apt.transfer import Transfers
 from rootfs.errors import AccessDenied, ArchiveMoved, ArchiveUnreachable, BaseforgeError, DebGone, DebMismatch
 from rootfs.lock.lock import Package
 from rootfs.packages import download as module
-from rootfs.packages.download import PARALLEL, Archive, download
+from rootfs.packages.download import PARALLEL, DebSource, download_debs
 from tests.support.mirror import CHANGED, Answer, Handler, Mirror, cut, drips, good, hangs, package, says
 from tests.support.mirror import without_ranges as whole
 from tests.support.waiting import until
@@ -47,25 +47,25 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def archive(mirror: Mirror, tmp_path: Path) -> Archive:
-    return Archive(mirror.mirror, tmp_path / "cache" / "partial", [].append, QUICK)
+def archive(mirror: Mirror, tmp_path: Path) -> DebSource:
+    return DebSource(mirror.mirror, tmp_path / "cache" / "partial", [].append, QUICK)
 
 
-def get(archive: Archive, *debs: Package) -> dict[Package, BaseforgeError]:
+def get(archive: DebSource, *debs: Package) -> dict[Package, BaseforgeError]:
     """Download them; what came must be what was meant, and have left nothing in the folder."""
     kept = Kept()
-    failed = download(debs, archive, kept)
+    failed = download_debs(debs, archive, kept)
     assert set(kept) == {deb.sha256 for deb in debs if deb not in failed}
     assert all(package(deb.name, kept[deb.sha256]).sha256 == deb.sha256 for deb in debs if deb not in failed)
     assert left(archive) == {}
     return failed
 
 
-def left(archive: Archive) -> dict[str, bytes]:
+def left(archive: DebSource) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in archive.folder.iterdir()}
 
 
-def begun(archive: Archive, deb: Package, data: bytes, modified: int) -> None:
+def begun(archive: DebSource, deb: Package, data: bytes, modified: int) -> None:
     """Have the beginning of a deb, of an earlier run."""
     archive.folder.mkdir(parents=True)
     path = archive.folder / f"{deb.sha256}.partial"
@@ -107,14 +107,14 @@ def ranges(mirror: Mirror) -> list[str]:
         pytest.param([cut(1000), says(307, Location="/elsewhere")], ["", *["bytes=1000-"] * 2], id="redirected-range"),
     ],
 )
-def test_a_deb_comes_in_the_end(mirror: Mirror, archive: Archive, answers: list[Answer], asked: list[str]) -> None:
+def test_a_deb_comes_in_the_end(mirror: Mirror, archive: DebSource, answers: list[Answer], asked: list[str]) -> None:
     deb = mirror.offer("libc6", DATA, *answers)
     mirror.files["/elsewhere"] = DATA
     assert get(archive, deb) == {}
     assert ranges(mirror) == asked
 
 
-def test_a_stalled_download_goes_on(mirror: Mirror, archive: Archive) -> None:
+def test_a_stalled_download_goes_on(mirror: Mirror, archive: DebSource) -> None:
     end = threading.Event()
     deb = mirror.offer("libc6", DATA, hangs(end))
     assert get(archive, deb) == {}
@@ -122,12 +122,12 @@ def test_a_stalled_download_goes_on(mirror: Mirror, archive: Archive) -> None:
     assert ranges(mirror) == ["", f"bytes={len(DATA) // 2}-"]
 
 
-def test_a_wrong_copy_is_fetched_past_the_caches(mirror: Mirror, archive: Archive) -> None:
+def test_a_wrong_copy_is_fetched_past_the_caches(mirror: Mirror, archive: DebSource) -> None:
     assert get(archive, mirror.offer("libc6", DATA, says(200, OTHER))) == {}
     assert [headers.get("Cache-Control") for _, headers in mirror.asked] == [None, "no-cache"]
 
 
-def test_names_are_encoded(mirror: Mirror, archive: Archive) -> None:
+def test_names_are_encoded(mirror: Mirror, archive: DebSource) -> None:
     debs = [mirror.offer("libstdc++6", DATA, version=version) for version in ("1~rc1+b2", "1+b~2", "2:1")]
     assert [get(archive, deb) for deb in debs] == [{}] * 3
     assert archive.address(debs[0]) == f"{mirror.address}/pool/libstdc%2B%2B6_1~rc1%2Bb2_amd64.deb"
@@ -139,7 +139,7 @@ def test_a_proxy_is_taken_from_the_environment(mirror: Mirror, tmp_path: Path, m
     monkeypatch.setenv("http_proxy", mirror.address)
     deb = mirror.offer("libc6", DATA)
     mirror.files[f"http://far.invalid/{deb.path}"] = mirror.files.pop(f"/{deb.path}")
-    assert get(Archive(lambda _: "http://far.invalid/", tmp_path / "partial", [].append), deb) == {}
+    assert get(DebSource(lambda _: "http://far.invalid/", tmp_path / "partial", [].append), deb) == {}
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -151,7 +151,7 @@ def test_a_proxy_is_taken_from_the_environment(mirror: Mirror, tmp_path: Path, m
 def test_a_later_run_goes_on_from_anywhere(
     mirror: Mirror, tmp_path_factory: pytest.TempPathFactory, size: int, right: bool, modified: int
 ) -> None:
-    archive = Archive(mirror.mirror, tmp_path_factory.mktemp("later") / "partial", [].append)
+    archive = DebSource(mirror.mirror, tmp_path_factory.mktemp("later") / "partial", [].append)
     deb = mirror.offer("libc6", DATA)
     begun(archive, deb, ((DATA if right else OTHER) + b"more of it")[:size], modified)
     mirror.asked.clear()
@@ -162,7 +162,7 @@ def test_a_later_run_goes_on_from_anywhere(
     assert len(mirror.asked) <= 2
 
 
-def test_a_later_run_does_not_add_to_a_file_that_changed(mirror: Mirror, archive: Archive) -> None:
+def test_a_later_run_does_not_add_to_a_file_that_changed(mirror: Mirror, archive: DebSource) -> None:
     deb = mirror.offer("libc6", DATA)
     begun(archive, deb, DATA[:500], CHANGED - 5)
     assert get(archive, deb) == {}
@@ -170,7 +170,7 @@ def test_a_later_run_does_not_add_to_a_file_that_changed(mirror: Mirror, archive
     assert mirror.asked[0][1]["If-Range"].endswith("GMT")
 
 
-def test_a_killed_run_leaves_what_came(mirror: Mirror, archive: Archive) -> None:
+def test_a_killed_run_leaves_what_came(mirror: Mirror, archive: DebSource) -> None:
     end = threading.Event()
     deb = mirror.offer("libc6", DATA, hangs(end))
     argv = [sys.executable, "-c", KILLED, mirror.address, str(archive.folder), deb.model_dump_json()]
@@ -184,7 +184,7 @@ def test_a_killed_run_leaves_what_came(mirror: Mirror, archive: Archive) -> None
 
 
 @pytest.mark.parametrize("watched", ["", "import flows.runtime.signals; flows.runtime.signals.watch()\n"])
-def test_an_interrupt_ends_it_at_once(mirror: Mirror, archive: Archive, watched: str) -> None:
+def test_an_interrupt_ends_it_at_once(mirror: Mirror, archive: DebSource, watched: str) -> None:
     """By Python's own handler, and by that of the command line."""
     end = threading.Event()
     deb = mirror.offer("libc6", DATA, hangs(end))
@@ -204,18 +204,18 @@ def test_an_interrupt_ends_it_at_once(mirror: Mirror, archive: Archive, watched:
 KILLED = """\
 import sys
 from pathlib import Path
-from rootfs.packages.download import Archive, download
+from rootfs.packages.download import DebSource, download_debs
 from rootfs.lock.lock import Package
 from rootfs.apt.transfer import Transfers
 address, folder, deb = sys.argv[1:]
-download([Package.model_validate_json(deb)], Archive(lambda _: address, Path(folder), print), print)
+download_debs([Package.model_validate_json(deb)], DebSource(lambda _: address, Path(folder), print), print)
 """
 
 
 # Many
 
 
-def test_many_come_in_parallel_over_few_connections(mirror: Mirror, archive: Archive) -> None:
+def test_many_come_in_parallel_over_few_connections(mirror: Mirror, archive: DebSource) -> None:
     meeting = threading.Barrier(PARALLEL)
 
     def together(handler: Handler, data: bytes | None) -> None:
@@ -228,21 +228,21 @@ def test_many_come_in_parallel_over_few_connections(mirror: Mirror, archive: Arc
     assert len(mirror.connections) == PARALLEL
 
 
-def test_what_one_deb_lacks_does_not_keep_others_from_coming(mirror: Mirror, archive: Archive) -> None:
+def test_what_one_deb_lacks_does_not_keep_others_from_coming(mirror: Mirror, archive: DebSource) -> None:
     gone, other = package("gone", b"gone"), mirror.offer("other", DATA, *[says(200, OTHER)] * 2)
     there = [mirror.offer(f"p{number}", b"%d" % number) for number in range(20)]
     failed = get(archive, gone, other, *there)
     assert {deb: type(problem) for deb, problem in failed.items()} == {gone: DebGone, other: DebMismatch}
 
 
-def test_two_runs_share_a_folder(mirror: Mirror, archive: Archive) -> None:
+def test_two_runs_share_a_folder(mirror: Mirror, archive: DebSource) -> None:
     """The other run has the partial file in hand: ours leaves it alone."""
     deb = mirror.offer("libc6", DATA)
     begun(archive, deb, b"of another run", 0)
     with (archive.folder / f"{deb.sha256}.partial").open("r+b") as others:
         fcntl.flock(others, fcntl.LOCK_EX)
         kept = Kept()
-        assert download([deb], archive, kept) == {}
+        assert download_debs([deb], archive, kept) == {}
         assert others.read() == b"of another run"
     assert kept == {deb.sha256: DATA}
     assert ranges(mirror) == [""]
@@ -261,7 +261,7 @@ def test_two_runs_share_a_folder(mirror: Mirror, archive: Archive) -> None:
         pytest.param([cut(9), says(206, b"x"), says(200, OTHER)], package("x", OTHER).sha256, id="first-a-part"),
     ],
 )
-def test_something_else_is_refused(mirror: Mirror, archive: Archive, answers: list[Answer], found: str) -> None:
+def test_something_else_is_refused(mirror: Mirror, archive: DebSource, answers: list[Answer], found: str) -> None:
     deb = mirror.offer("libc6", DATA, *answers, version="2.41-1")
     problem = get(archive, deb)[deb]
     assert type(problem) is DebMismatch
@@ -272,7 +272,7 @@ def test_something_else_is_refused(mirror: Mirror, archive: Archive, answers: li
 
 
 @pytest.mark.parametrize("status", [404, 410])
-def test_a_deb_that_is_gone_means_that_the_archive_moved_on(mirror: Mirror, archive: Archive, status: int) -> None:
+def test_a_deb_that_is_gone_means_that_the_archive_moved_on(mirror: Mirror, archive: DebSource, status: int) -> None:
     deb = mirror.offer("libc6", DATA, says(status))
     problem = get(archive, deb)[deb]
     assert isinstance(problem, DebGone)
@@ -296,12 +296,12 @@ def test_a_deb_that_is_gone_means_that_the_archive_moved_on(mirror: Mirror, arch
     ],
 )
 def test_an_archive_that_does_not_answer(
-    mirror: Mirror, archive: Archive, answers: list[Answer], asked: int, reason: str
+    mirror: Mirror, archive: DebSource, answers: list[Answer], asked: int, reason: str
 ) -> None:
     mirror.answers["/a"] = [says(302, Location="/a")] * 30
     deb = mirror.offer("libc6", DATA, *answers)
     with pytest.raises(ArchiveUnreachable, match=reason) as caught:
-        download([deb], archive, Kept())
+        download_debs([deb], archive, Kept())
     assert caught.value.where == archive.address(deb)
     assert len(mirror.asked) == asked
 
@@ -309,20 +309,20 @@ def test_an_archive_that_does_not_answer(
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1", "http://no-such-host.invalid", "ftp://x", "http://[", "x"])
 def test_an_address_where_nobody_is(tmp_path: Path, address: str) -> None:
     with pytest.raises(ArchiveUnreachable):
-        download([package("libc6", DATA)], Archive(lambda _: address, tmp_path, [].append), Kept())
+        download_debs([package("libc6", DATA)], DebSource(lambda _: address, tmp_path, [].append), Kept())
 
 
-def test_an_archive_that_always_stalls(mirror: Mirror, archive: Archive) -> None:
+def test_an_archive_that_always_stalls(mirror: Mirror, archive: DebSource) -> None:
     end = threading.Event()
     deb = mirror.offer("libc6", DATA, *[hangs(end)] * 3)
     with pytest.raises(ArchiveUnreachable, match="ReadTimeout"):
-        download([deb], archive, Kept())
+        download_debs([deb], archive, Kept())
     end.set()
     assert left(archive) == {f"{deb.sha256}.partial": DATA[: len(DATA) // 2]}
 
 
 @pytest.mark.parametrize("head", [False, True])
-def test_an_archive_that_drips_ends(mirror: Mirror, archive: Archive, *, head: bool) -> None:
+def test_an_archive_that_drips_ends(mirror: Mirror, archive: DebSource, *, head: bool) -> None:
     """Each byte comes in time, and all of them never would: 102,400 bytes in 85 minutes."""
     deb = mirror.offer("libc6", DATA, *[drips(0.05, head=head)] * 3)
     slow = replace(archive, transfers=Transfers(timeout=5, rate=1000, window=0.4))
@@ -330,13 +330,13 @@ def test_an_archive_that_drips_ends(mirror: Mirror, archive: Archive, *, head: b
     with pytest.raises(
         ArchiveUnreachable, match=r"it sent \d bytes in 0.4 s, and 1000 a second are the least"
     ) as caught:
-        download([deb], slow, Kept())
+        download_debs([deb], slow, Kept())
     assert time.monotonic() - began < 5
     assert caught.value.where == archive.address(deb)
     assert "name a mirror" in caught.value.hint
 
 
-def test_an_archive_that_is_slow_but_not_too_slow_is_waited_for(mirror: Mirror, archive: Archive) -> None:
+def test_an_archive_that_is_slow_but_not_too_slow_is_waited_for(mirror: Mirror, archive: DebSource) -> None:
     deb = mirror.offer("libc6", DATA[:20], drips(0.05))
     patient = replace(archive, transfers=Transfers(rate=10, window=0.3))
     assert get(patient, deb) == {}
@@ -351,38 +351,38 @@ def test_an_archive_that_is_slow_but_not_too_slow_is_waited_for(mirror: Mirror, 
     ],
 )
 def test_who_is_not_let_in_is_told_so_at_once(
-    mirror: Mirror, archive: Archive, status: int, said: str, hint: str
+    mirror: Mirror, archive: DebSource, status: int, said: str, hint: str
 ) -> None:
     deb = mirror.offer("libc6", DATA, *[says(status)] * 3)
     with pytest.raises(AccessDenied, match=said) as caught:
-        download([deb], archive, Kept())
+        download_debs([deb], archive, Kept())
     assert caught.value.where == archive.address(deb)
     assert hint in caught.value.hint
     assert len(mirror.asked) == 1
 
 
-def test_an_archive_that_goes_away_ends_all(mirror: Mirror, archive: Archive) -> None:
+def test_an_archive_that_goes_away_ends_all(mirror: Mirror, archive: DebSource) -> None:
     """Those that came before are kept, and none is waited for that would not come either."""
     end = threading.Event()
     first = mirror.offer("first", b"first")
     debs = [mirror.offer(f"p{number}", DATA, says(403)) for number in range(20)]
     slow = mirror.offer("slow", DATA, hangs(end))
     kept = Kept()
-    assert download([first], archive, kept) == {}
+    assert download_debs([first], archive, kept) == {}
     with pytest.raises(AccessDenied):
-        download([slow, *debs], archive, kept)
+        download_debs([slow, *debs], archive, kept)
     end.set()
     assert list(kept) == [first.sha256]
     assert len(mirror.asked) <= 1 + PARALLEL
 
 
-def test_what_keeping_raises_is_raised(mirror: Mirror, archive: Archive) -> None:
+def test_what_keeping_raises_is_raised(mirror: Mirror, archive: DebSource) -> None:
     def refuse(_deb: Package, _file: BinaryIO) -> None:
         raise ZeroDivisionError
 
     deb = mirror.offer("libc6", DATA)
     with pytest.raises(ZeroDivisionError):
-        download([deb], archive, refuse)
+        download_debs([deb], archive, refuse)
     mirror.asked.clear()
     assert get(archive, deb) == {}
     assert mirror.asked == []

@@ -24,7 +24,7 @@ from rootfs.errors import (
 )
 from rootfs.lock.lock import Package
 from rootfs.packages import download as module
-from rootfs.packages.pool import Blobs, fill, lay_out, lay_out_healed
+from rootfs.packages.pool import BlobStore, fill_pool, write_debs, write_debs_repairing
 from tests.support.mirror import Mirror, cut, package, says
 
 LARGE = 200 << 20  # bytes of one deb
@@ -50,18 +50,20 @@ def debs(tmp_path: Path) -> Path:
 class Shop:
     """Fill a store and lay debs out of it, as a build does."""
 
-    def __init__(self, store: Blobs, mirror: Mirror, folder: Path) -> None:
+    def __init__(self, store: BlobStore, mirror: Mirror, folder: Path) -> None:
         self.store, self.mirror, self.folder = store, mirror, folder
         self.said: list[str] = []
 
     def fill(self, *packages: Package, offline: bool = False) -> tuple[int, int, int]:
         partial = self.folder / "partial"
-        filled = fill(packages, self.store, self.mirror.mirror, offline=offline, log=self.said.append, folder=partial)
+        filled = fill_pool(
+            packages, self.store, self.mirror.mirror, offline=offline, log=self.said.append, folder=partial
+        )
         assert filled.seconds > 0
         return filled.there, filled.fetched, filled.bytes
 
     def lay_out(self, *packages: Package, offline: bool = False) -> None:
-        lay_out_healed(packages, self.store, self.folder / "debs", self.mirror.mirror, offline, self.said.append)
+        write_debs_repairing(packages, self.store, self.folder / "debs", self.mirror.mirror, offline, self.said.append)
 
 
 @pytest.fixture
@@ -157,7 +159,7 @@ def test_fills_at_once_share_the_work_folder(shop: Shop, mirror: Mirror, store: 
     with ThreadPoolExecutor(3) as threads:
         for done in [threads.submit(shop.fill, *debs) for _ in range(3)]:
             done.result()
-    assert lay_out(debs, store, shop.folder / "debs") == {}
+    assert write_debs(debs, store, shop.folder / "debs") == {}
 
 
 class Full:
@@ -187,7 +189,7 @@ def test_a_store_that_is_full_ends_it_and_nothing_comes_twice(mirror: Mirror, st
 def test_debs_are_laid_out_by_apts_names(shop: Shop, mirror: Mirror, store: FolderStore, debs: Path) -> None:
     one, other = mirror.offer("one", b"one", version="2:1.0~rc1+b1"), mirror.offer("other", b"other")
     shop.fill(one, other)
-    assert lay_out([one, other], store, debs) == {}
+    assert write_debs([one, other], store, debs) == {}
     assert contents(debs) == {"one_2%3a1.0~rc1+b1_amd64.deb": b"one", "other_1.0-1_amd64.deb": b"other"}
 
 
@@ -197,7 +199,7 @@ def test_all_that_is_bad_is_returned_and_not_laid_out(shop: Shop, mirror: Mirror
     flip(store, debs[2])
     flip(store, debs[7])
     store.drop_blob(debs[5].digest)
-    bad = lay_out(debs, store, shop.folder / "debs")
+    bad = write_debs(debs, store, shop.folder / "debs")
     assert [(deb.name, type(problem)) for deb, problem in bad.items()] == [
         ("p2", BlobDamaged),
         ("p5", BlobMissing),
@@ -225,7 +227,7 @@ def test_a_bad_deb_is_healed_while_the_archive_has_it(
     assert contents(debs) == {bad.file_name: b"bad" * 1000, fine.file_name: b"fine"}
     assert len(mirror.asked) == 1
     assert any(bad.digest in line for line in shop.said)
-    assert lay_out([bad, fine], store, debs) == {}
+    assert write_debs([bad, fine], store, debs) == {}
     mode = (store.folder / "blobs/sha256" / bad.sha256).stat().st_mode
     assert mode & 0o222 == 0
 
@@ -289,7 +291,7 @@ def test_each_deb_that_cannot_be_had_is_named_and_the_others_are_healed(
         shop.lay_out(*debs)
     assert str(caught.value).count("the archive no longer has") == PoolDamaged.SHOWN
     assert "… and 2 more" in str(caught.value)
-    assert list(lay_out(debs, store, shop.folder / "debs")) == debs[4:]
+    assert list(write_debs(debs, store, shop.folder / "debs")) == debs[4:]
 
 
 class Rotten:
@@ -331,8 +333,8 @@ def growth(address: str, store: str, folder: Path, small: Package, large: Packag
     before = 0
     for deb in (small, large):
         before = peak()
-        fill([deb], blobs, lambda _: address, offline=False, log=lambda _: None, folder=folder)
-        assert lay_out([deb], blobs, folder) == {}
+        fill_pool([deb], blobs, lambda _: address, offline=False, log=lambda _: None, folder=folder)
+        assert write_debs([deb], blobs, folder) == {}
     return peak() - before
 
 

@@ -23,8 +23,8 @@ from rootfs.errors import (
     TarballRefused,
 )
 from rootfs.packages import tarball_source as module
-from rootfs.packages.tarball_signature import signer
-from rootfs.packages.tarball_source import Source, meant
+from rootfs.packages.tarball_signature import verified_signer
+from rootfs.packages.tarball_source import TarballSource, archive_digest
 from tests.support.debian import Signer
 from tests.support.debian import signer as signing
 from tests.support.mirror import Mirror, cut, drips, says
@@ -59,9 +59,9 @@ def folder(tmp_path):
     return tmp_path / "r"
 
 
-def source(said, folder, store, *, offline=False) -> Source:
+def source(said, folder, store, *, offline=False) -> TarballSource:
     quick = Transfers(timeout=0.5)
-    return Source(said, folder, store, folder.parent / "cache", offline, [].append, quick)
+    return TarballSource(said, folder, store, folder.parent / "cache", offline, [].append, quick)
 
 
 def remote(mirror, **keys):
@@ -69,16 +69,16 @@ def remote(mirror, **keys):
 
 
 def test_what_is_meant(folder):
-    assert meant(recipe(), folder) == meant(recipe(sha256=SHA256), folder) == DIGEST
-    assert meant(recipe(source="https://a.example/x.tar", sha256="a" * 64), folder) == f"sha256:{'a' * 64}"
+    assert archive_digest(recipe(), folder) == archive_digest(recipe(sha256=SHA256), folder) == DIGEST
+    assert archive_digest(recipe(source="https://a.example/x.tar", sha256="a" * 64), folder) == f"sha256:{'a' * 64}"
     (folder / "rootfs.tar").write_bytes(DATA + b"more")
-    assert meant(recipe(), folder) != DIGEST
+    assert archive_digest(recipe(), folder) != DIGEST
     with pytest.raises(SourceMismatch, match="another archive"):
-        meant(recipe(sha256=SHA256), folder)
+        archive_digest(recipe(sha256=SHA256), folder)
     (folder / "rootfs.tar").unlink()
-    assert meant(recipe(sha256=SHA256), folder) == DIGEST  # which the pool may have
+    assert archive_digest(recipe(sha256=SHA256), folder) == DIGEST  # which the pool may have
     with pytest.raises(SourceMissing):
-        meant(recipe(), folder)
+        archive_digest(recipe(), folder)
 
 
 def test_a_file_of_the_folder_is_kept_in_the_pool(folder, store, tmp_path):
@@ -190,7 +190,7 @@ def test_a_signature_is_by_a_key_of_the_keyring_and_of_these_bytes(form, ring, k
 
     def check(archive: bytes = DATA) -> str:
         (tmp_path / "it").write_bytes(archive)
-        return signer(signed, folder, tmp_path / "it", tmp_path / "cache", offline=False, log=[].append)
+        return verified_signer(signed, folder, tmp_path / "it", tmp_path / "cache", offline=False, log=[].append)
 
     assert len(check()) == 40
     for wrong in (DATA[:-1], b""):
@@ -212,7 +212,7 @@ def test_a_signature_at_an_address_is_fetched_once(keys, mirror, folder, tmp_pat
 
     def check(*, offline: bool) -> str:
         archive = folder / "rootfs.tar"
-        return signer(signed, folder, archive, tmp_path / "cache", offline=offline, log=[].append)
+        return verified_signer(signed, folder, archive, tmp_path / "cache", offline=offline, log=[].append)
 
     with pytest.raises(SignatureMissing):
         check(offline=True)
@@ -221,4 +221,4 @@ def test_a_signature_at_an_address_is_fetched_once(keys, mirror, folder, tmp_pat
 
 
 def test_an_unsigned_archive_is_vouched_for_by_nobody(folder, tmp_path):
-    assert signer(recipe(), folder, Path(), tmp_path, offline=True, log=[].append) == ""
+    assert verified_signer(recipe(), folder, Path(), tmp_path, offline=True, log=[].append) == ""
