@@ -22,9 +22,9 @@ class Night(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    builds: tuple[Record, ...]
     summary: dict[str, int]
     seconds: dict[str, float] = {}
+    builds: tuple[Record, ...]
 
 
 def night_of(here: Session, images: Sequence[str]) -> Night:

@@ -78,6 +78,51 @@ class Usage(BaseModel):
         return sum(record.size for record in self.records)
 
 
+class AllUsage(BaseModel):
+    """What builders have cached, each and in sum; sizes are in bytes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    reclaimable: int
+    total: int
+    builders: tuple[Usage, ...]
+
+    @classmethod
+    def of(cls, found: Sequence[Usage]) -> AllUsage:
+        """The sum of these."""
+        sums = (sum(each.reclaimable for each in found), sum(each.total for each in found))
+        return cls(reclaimable=sums[0], total=sums[1], builders=tuple(found))
+
+
+class ClearedRecord(BaseModel):
+    """What buildx says of a record of a cache that it has cleared."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+    id: str
+    size: int
+    reclaimable: bool
+    shared: bool
+    mutable: bool
+    last_used_at: str
+
+
+class Cleared(BaseModel):
+    """What was cleared of a builder's cache; `reclaimed` is in bytes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    builder: str
+    reclaimed: int
+    records: tuple[ClearedRecord, ...]
+
+    @classmethod
+    def of(cls, done: Usage) -> Cleared:
+        """What `prune` returns."""
+        records = tuple(map(ClearedRecord.model_validate, done.records))
+        return cls(builder=done.builder, reclaimed=done.total, records=records)
+
+
 def parsed(size: str) -> int:
     """Bytes of a size as buildx prints it: `8.192kB`, `1.2GB*` (shared). Raises ValueError."""
     match = re.fullmatch(r"([\d.]+)\s*(\w+)\*?", size)

@@ -102,8 +102,7 @@ def du(
 
     found = usage.usage(builder)
     if as_json:
-        totals = {key: sum(getattr(each, key) for each in found) for key in ("reclaimable", "total")}
-        output.print_json({**totals, "builders": [each.model_dump(mode="json") for each in found]})
+        output.print_json(usage.AllUsage.of(found).model_dump(mode="json"))
     else:
         builder_output.usage(found, verbose=verbose)
 
@@ -148,8 +147,7 @@ def prune(
 
     done = usage.prune(builder, filters=filters or (), keep=keep_storage, everything=everything)
     if as_json:
-        records = [record.model_dump(mode="json", exclude_unset=True) for record in done.records]
-        output.print_json({"builder": done.builder, "reclaimed": done.total, "records": records})
+        output.print_json(usage.Cleared.of(done).model_dump(mode="json"))
     else:
         builder_output.pruned(done)
 

@@ -10,7 +10,6 @@ import platform
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +17,7 @@ from tempfile import TemporaryDirectory
 from flows.builders.buildx_cli import buildx
 from flows.builders.engine import connect
 from flows.builders.select import choose
+from flows.cli.json_output import Finding
 from flows.config.paths import data_folder
 from flows.config.settings import Settings
 from flows.orchestration import local_server
@@ -59,17 +59,6 @@ PACKAGES = {
     "gcc": ("recipes that compile C, as hello does", False),
     "libc6-dev": ("recipes that compile C, as hello does", False),
 }
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at: what was found, whether it will do, whether every build needs it, and what to do if not."""
-
-    name: str
-    found: str
-    ok: bool
-    needed: bool
-    hint: str
 
 
 def report(settings: Settings) -> list[Finding]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from flows.cli.builder_output import Table, say, show
+from flows.cli.json_output import CleanedRuns, Diagnosis, Finding, SettingValue, ShownBuild
 from flows.config.settings import Settings, origins
 from flows.publish import records as publication
 from flows.publish.errors import no_build
@@ -26,7 +27,6 @@ from rootfs.mask import masked_values
 from rootfs.system.text import format_size
 
 if TYPE_CHECKING:
-    from flows.cli.doctor import Finding
     from flows.night import Night
     from flows.publish.verification import Verdict
 
@@ -96,15 +96,14 @@ def night(done: Night, progress: Progress, as_json: bool) -> int:
         progress.say(ending(record))
     progress.say("night: " + ", ".join(f"{count} {status}" for status, count in sorted(done.summary.items())))
     if as_json:
-        records = [as_dict(record) for record in done.builds]
-        print_json({"summary": done.summary, "seconds": done.seconds, "builds": records})
+        print_json(done.model_dump(mode="json"))
     return int("failed" in done.summary)
 
 
 def removed(run_ids: Sequence[str], as_json: bool) -> None:
     """Whose leftovers are gone."""
     if as_json:
-        print_json({"runs": list(run_ids)})
+        print_json(CleanedRuns(runs=tuple(run_ids)).model_dump(mode="json"))
         return
     for run_id in run_ids:
         say(f"removed what run {run_id} had left", err=True)
@@ -143,7 +142,7 @@ def _listing(records: Sequence[Record]) -> None:
 def one(record: Record, newest: Newest | None, as_json: bool) -> None:
     """One build, line by line, and what `latest` means."""
     if as_json:
-        print_json({**as_dict(record), "latest": newest.model_dump(mode="json") if newest else None})
+        print_json(ShownBuild(**dict(record), latest=newest).model_dump(mode="json"))
         return
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in as_dict(record).items():
@@ -251,14 +250,15 @@ def doctor(findings: Sequence[Finding], settings: Settings, as_json: bool) -> in
     """What was found, and the settings in force; status 3 when something needed is missing."""
     where = origins(settings)
     shown = {name: masked_values(value) for name, value in settings.model_dump(mode="json").items()}
-    values = {name: {"value": value, "from": where[name]} for name, value in shown.items()}
+    values = {name: SettingValue(value=value, origin=str(where[name])) for name, value in shown.items()}
     if as_json:
-        print_json({"machine": [vars(finding) for finding in findings], "settings": values})
+        diagnosis = Diagnosis(machine=tuple(findings), settings=values)
+        print_json(diagnosis.model_dump(mode="json", by_alias=True))
     else:
         _findings(findings)
         table = Table("SETTING", "VALUE", "FROM", box=None, pad_edge=False)
         for name, entry in values.items():
-            table.add_row(name, str(entry["value"]), str(entry["from"]))
+            table.add_row(name, str(entry.value), entry.origin)
         show(table)
     return 3 if any(finding.needed and not finding.ok for finding in findings) else 0
 

@@ -73,7 +73,7 @@ def imported(site: Factory, name: str, source: str, *words: str, stdin: bytes | 
     )
     assert b"Traceback" not in done.stderr
     assert site.leftovers() == []
-    return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+    return Done(done.returncode, done.stdout.decode(), done.stderr.decode(), ("import",))
 
 
 def docker(*words: str) -> str:

@@ -17,6 +17,8 @@ from typing import Any
 
 import httpx
 
+from tests.support import schemas
+
 SHELF = Path(__file__).parents[2] / "recipes"
 BASEFORGE = Path(sys.executable).with_name("baseforge")
 LABEL = "baseforge.run"
@@ -33,11 +35,15 @@ class Done:
     status: int
     stdout: str
     stderr: str
+    words: tuple[str, ...] = ()
 
     @property
     def json(self) -> Any:
-        """The one document on standard output."""
-        return json.loads(self.stdout)
+        """The one document on standard output, which must be as the command's schema says."""
+        found = json.loads(self.stdout)
+        if self.words:
+            schemas.validate(schemas.schema_name(self.words), found)
+        return found
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,7 @@ class Factory:
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise
-        return Done(process.returncode, stdout, stderr)
+        return Done(process.returncode, stdout, stderr, words)
 
     def built(self, *images: str) -> list[dict[str, Any]]:
         """Build these, which has to go well; what the command says of them."""

@@ -28,9 +28,9 @@ def builder(*words: str) -> Done:
     """What `baseforge builder` does, in this process; an error of the user's as the command line shows it."""
     result = CliRunner().invoke(main.app, ["builder", *words])
     if isinstance(result.exception, BaseforgeError):
-        return Done(result.exception.status, result.stdout, result.stderr + str(result.exception))
+        return Done(result.exception.status, result.stdout, result.stderr + str(result.exception), ("builder", *words))
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return Done(result.exit_code, result.stdout, result.stderr)
+    return Done(result.exit_code, result.stdout, result.stderr, ("builder", *words))
 
 
 def done(*words: str) -> Done:

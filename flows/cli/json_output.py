@@ -1,0 +1,54 @@
+"""Models of what `--json` prints where that is no document of a store. People script on these: keys stay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from flows.publish.newest import Newest
+from flows.publish.record import Record
+
+
+class Output(BaseModel):
+    """One document on standard output, or a part of it."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class ShownBuild(Record):
+    """A build's record, and which build `latest` is: null if the store does not say so."""
+
+    latest: Newest | None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check of this machine: what was found, whether it is enough, whether every build needs it, and a hint."""
+
+    name: str
+    found: str
+    ok: bool
+    needed: bool
+    hint: str
+
+
+class SettingValue(Output):
+    """A setting's value, secrets masked, and where it comes from: a file, a variable or the default."""
+
+    value: Any
+    origin: str = Field(serialization_alias="from")
+
+
+class Diagnosis(Output):
+    """What `doctor` finds on this machine, and the settings in force by name."""
+
+    machine: tuple[Finding, ...]
+    settings: dict[str, SettingValue]
+
+
+class CleanedRuns(Output):
+    """The ids of the runs whose leftovers were removed."""
+
+    runs: tuple[str, ...]
