@@ -21,6 +21,7 @@ from urllib3.exceptions import HTTPError
 
 from flows.builders.errors import EngineLost, EngineRefused, context_unusable, engine_unreachable
 from rootfs.errors import MachineError
+from rootfs.process.stop import stoppable
 
 Answer = TypeVar("Answer")
 
@@ -156,7 +157,8 @@ def unbroken(ask: Callable[[threading.Event], Answer]) -> Answer:
 
     try:
         threading.Thread(target=work).start()
-        return answer.result()
+        with stoppable(given_up.set):
+            return answer.result()
     except BaseException:
         given_up.set()
         if asking.wait(1):  # an interrupt may come before the thread has begun

@@ -16,6 +16,7 @@ from docker.errors import APIError
 from docker.types import LogConfig
 
 from flows.builders.engine import FAULTS, LABEL, SILENCE, Engine, unbroken
+from rootfs.process.stop import stoppable
 
 if TYPE_CHECKING:
     from docker.types import CancellableStream
@@ -158,7 +159,8 @@ def _killed_after(timeout: float, engine: Engine, container: str) -> Iterator[th
     timer.daemon = True
     timer.start()
     try:
-        yield expired
+        with stoppable(kill):
+            yield expired
     finally:
         timer.cancel()
 

@@ -19,6 +19,7 @@ from rootfs.apt.transfer import Transfers, check_access, failure_reason, proxy_d
 from rootfs.errors import ArchiveUnreachable, InvalidRelease, SuiteMissing, UnsignedRelease
 from rootfs.lock.lock import Release
 from rootfs.process.run import run
+from rootfs.process.stop import run_stoppable
 from rootfs.system.digests import sha256_of_bytes
 from rootfs.system.text import format_time
 
@@ -44,7 +45,7 @@ def fetch_releases(
 
     Raises ArchiveUnreachable (try again), AccessDenied, SuiteMissing.
     """
-    return asyncio.run(_fetch_all(wanted, known, transfers))
+    return run_stoppable(_fetch_all(wanted, known, transfers))
 
 
 async def _fetch_all(

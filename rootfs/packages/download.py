@@ -17,6 +17,7 @@ from rootfs.errors import ArchiveUnreachable, BaseforgeError, DebGone, DebMismat
 from rootfs.lock.lock import Package
 from rootfs.packages.resumable import PartialDownload, open_partial
 from rootfs.process.run import Log
+from rootfs.process.stop import run_stoppable
 from rootfs.system.disk import disk_full
 
 PARALLEL = 8  # debs at a time, each over a connection that is kept open
@@ -55,7 +56,7 @@ def download_debs(packages: Sequence[Package], archive: DebSource, keep: Keep) -
     with disk_full(archive.folder):
         archive.folder.mkdir(parents=True, exist_ok=True)
     try:
-        return asyncio.run(_download_all(packages, archive, keep))
+        return run_stoppable(_download_all(packages, archive, keep))
     except ExceptionGroup as group:
         raise group.exceptions[0] from None
 

@@ -16,6 +16,7 @@ from rootfs.packages.download import IDENTITY_ENCODING, PAUSES, RETRY_STATUSES, 
 from rootfs.packages.pool import BlobStore
 from rootfs.packages.resumable import PartialDownload, open_partial
 from rootfs.process.run import Log
+from rootfs.process.stop import run_stoppable
 from rootfs.recipe.tarball_keys import TarballKeys, is_address
 from rootfs.system.cache import file_state
 from rootfs.system.digests import sha256_of_bytes, sha256_of_file
@@ -117,7 +118,7 @@ def download_file(wanted: DownloadRequest, keep: Callable[[PartialDownload], obj
     path = wanted.cache / f"{sha256_of_bytes(wanted.address.encode())}.download"
     with open_partial(path) as file:
         got = PartialDownload(file)
-        asyncio.run(_complete(wanted, got))
+        run_stoppable(_complete(wanted, got))
         path.unlink(missing_ok=True)  # right or wrong, nobody goes on from here
         keep(got)
         return got.size

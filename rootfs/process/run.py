@@ -26,6 +26,7 @@ from rootfs.errors import LimitReached, OutputTooLarge, ProgramFailed, ProgramMi
 from rootfs.process import seccomp
 from rootfs.process.cgroup import ControlGroup, control_group
 from rootfs.process.sandbox import Limit, Sandbox, reached_limit
+from rootfs.process.stop import stoppable
 
 Log = Callable[[str], None]
 # `with owners`: an ordinary user's program, too, can give files to anyone.
@@ -322,7 +323,8 @@ def _started(
         name = sandbox.title if sandbox and sandbox.title else Path(words[0]).name
         program = _Program(name, process, log, timeout, sandbox, limited)
         try:
-            yield program
+            with stoppable(program.end):
+                yield program
         finally:
             program.end()
             program.close()

@@ -1,0 +1,68 @@
+"""What other threads wait for can be stopped, and ends with an error there."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+
+import pytest
+
+from rootfs.errors import ProgramFailed
+from rootfs.process.run import run
+from rootfs.process.stop import run_stoppable, stop_all, stoppable
+
+
+def stopped(work: Callable[[], object]) -> None:
+    """Stop what runs in another thread; raises what it ended with."""
+    with ThreadPoolExecutor(1) as pool:
+        ending = pool.submit(work)
+        time.sleep(0.3)
+        assert not ending.done()
+        stop_all()
+        ending.result(timeout=10)
+
+
+def test_a_program_ends_with_an_error() -> None:
+    began = time.monotonic()
+    with pytest.raises(ProgramFailed, match="sleep"):
+        stopped(lambda: run(["sleep", "60"]))
+    assert time.monotonic() - began < 10
+
+
+def test_programs_that_take_their_time_are_ended_side_by_side() -> None:
+    stubborn = ["sh", "-c", "trap '' TERM; sleep 60"]
+    began = time.monotonic()
+    with ThreadPoolExecutor(2) as pool:
+        ending = [pool.submit(run, stubborn) for _ in range(2)]
+        time.sleep(0.3)
+        stop_all()
+        assert all(isinstance(each.exception(timeout=10), ProgramFailed) for each in ending)
+    assert time.monotonic() - began < 9  # one alone takes five seconds
+
+
+def test_a_download_is_cancelled() -> None:
+    with pytest.raises((asyncio.CancelledError, CancelledError)):
+        stopped(lambda: run_stoppable(asyncio.sleep(60)))
+
+
+def test_what_is_over_is_not_stopped() -> None:
+    called = threading.Event()
+    with stoppable(called.set):
+        pass
+    stop_all()
+    assert not called.is_set()
+
+
+def test_what_runs_as_a_coroutine_returns_its_value_and_raises_its_error() -> None:
+    async def value() -> int:
+        return 7
+
+    async def failing() -> None:
+        raise ValueError("no")
+
+    assert run_stoppable(value()) == 7
+    with pytest.raises(ValueError, match="no"):
+        run_stoppable(failing())
