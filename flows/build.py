@@ -26,7 +26,7 @@ from flows.runtime.context import current, current_run, new_run, session
 from flows.runtime.leftovers import clear_away
 from flows.tasks import smoke
 from rootfs.errors import ArchiveMoved, BlobDamaged, BlobMissing
-from rootfs.recipe.parents import parents_first
+from rootfs.recipe.base_images import parents_first
 
 DAMAGED = (BlobDamaged, BlobMissing, LayerDamaged)
 

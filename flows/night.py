@@ -13,7 +13,7 @@ from flows.lookup import build_changed
 from flows.publish.record import Record
 from flows.runtime.context import Session, current
 from rootfs.errors import BaseforgeError
-from rootfs.recipe.parents import parents_first
+from rootfs.recipe.base_images import parents_first
 from rootfs.recipe.recipe import images_of
 
 

@@ -15,7 +15,7 @@ from flows.orchestration.flow import flow
 from flows.runtime.context import Session, session
 from flows.runtime.workdir import work_folder
 from rootfs.errors import BaseforgeError, NightFailed
-from rootfs.recipe.parents import parents_first
+from rootfs.recipe.base_images import parents_first
 from rootfs.recipe.recipe import images_of
 
 

@@ -16,7 +16,7 @@ from flows.publish import records, registry, sources_bundle
 from flows.publish.record import Record
 from flows.published_names import point, registry_of, told
 from flows.runtime.context import current, current_run
-from rootfs.recipe.parents import lineage
+from rootfs.recipe.base_images import lineage
 from rootfs.system.digests import canonical_json
 
 

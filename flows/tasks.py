@@ -29,9 +29,8 @@ from rootfs.errors import LibrariesMissing, OtherArchitecture
 from rootfs.layer.pack import Layer, pack
 from rootfs.packages import pool
 from rootfs.process.host import native_architecture
-from rootfs.recipe.sections import SmokeCheck
-from rootfs.recipe.tarball_keys import TarballKeys
-from rootfs.scratch import smoke_overlay
+from rootfs.recipe.sections import SmokeCheck, TarballKeys
+from rootfs.scratch import unpack
 from rootfs.system.text import format_size
 from rootfs.tarball.sanitize import device_rules
 from rootfs.tree.diff_layer import difference
@@ -126,7 +125,7 @@ def pack_tree(
         members, epoch = dated(members, wanted.lock)
         epoch = parents.epoch(epoch, ground)
         clean = normalised(members, epoch, device_rules() if wanted.recipe.keeps_devices else ())
-        if (rules := Rules.of(*wanted.lineage)).steps:
+        if (rules := Rules.of(*(each.filters for each in wanted.lineage))).steps:
             clean = filtered(clean, rules)
         watched: Members = closure.watching(inventory.watching(clean))
         if ground and ground.stack.tars:
@@ -187,7 +186,7 @@ def smoke(wanted: Inputs, image_id: str, engine: Engine, folder: Path, run_id: s
         packages = [package for package in wanted.lock.packages if package.name in check.packages]
         debs = empty_folder(empty_folder(place) / "debs")
         pool.write_debs_repairing(packages, current().store, debs, lambda address: address, offline=True, log=log)
-        return smoke_overlay.brought(packages, debs, check.files, wanted.files, place)
+        return unpack.brought(packages, debs, check.files, wanted.files, place)
 
     checks, foreign = wanted.recipe.smoke, wanted.architecture != native_architecture()
     emulated = wanted.platform if foreign else ""

@@ -34,8 +34,7 @@ from flows.tasks import assemble, fetch, lay_parent, make_tree, pack_tree
 from rootfs.errors import BaseforgeError, BuildError
 from rootfs.lock.lock import tool_versions
 from rootfs.recipe.kinds import needs_builder
-from rootfs.recipe.lineage import lineage_of
-from rootfs.recipe.recipe import digest, folder_of, read
+from rootfs.recipe.recipe import digest, folder_of, lineage_of, read
 from rootfs.system.digests import digest_of_bytes
 from rootfs.system.platforms import architecture_of
 

@@ -24,8 +24,8 @@ from flows.runtime.progress import Progress
 from flows.runtime.workdir import work_folder
 from rootfs.errors import ImportRefused, SourceMismatch, SourceMissing, TarballRefused
 from rootfs.packages.tarball_source import DownloadRequest, download_file
+from rootfs.recipe.sections import LARGEST, MOST, TARBALL, is_address
 from rootfs.recipe.tarball import TarballRecipe
-from rootfs.recipe.tarball_keys import LARGEST, MOST, TARBALL, is_address
 
 STREAM = "-"
 Patterns = list[str] | None

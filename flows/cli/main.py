@@ -27,7 +27,7 @@ from flows.runtime.context import current, session
 from flows.runtime.progress import Progress
 from rootfs.errors import BaseforgeError, ExportRefused
 from rootfs.process.run import replace_process
-from rootfs.recipe.parents import parents_first
+from rootfs.recipe.base_images import parents_first
 from rootfs.recipe.recipe import find, images_of, read
 from rootfs.system.output_path import check_output_path
 from rootfs.system.platforms import architecture_of

@@ -15,8 +15,7 @@ from rootfs.lock.lock import Lock, input_digest, tool_versions
 from rootfs.packages import tarball_source
 from rootfs.process.host import native_architecture
 from rootfs.recipe.base import Recipe
-from rootfs.recipe.lineage import lineage_of, request_of
-from rootfs.recipe.recipe import digest, find, folder_of, read
+from rootfs.recipe.recipe import digest, find, folder_of, lineage_of, read, request_of
 from rootfs.system.digests import canonical_digest
 from rootfs.system.platforms import architecture_of, platform_name
 

@@ -10,7 +10,7 @@ from flows.inputs.tree import empty_folder
 from flows.runtime.context import current, current_run
 from rootfs.packages.tarball_signature import verified_signer
 from rootfs.packages.tarball_source import TarballSource
-from rootfs.recipe.tarball_keys import TARBALL, TarballKeys
+from rootfs.recipe.sections import TARBALL, TarballKeys
 from rootfs.system.text import format_size
 
 

@@ -18,7 +18,7 @@ from flows.store.base import Store
 from rootfs.errors import BlobMissing
 from rootfs.lock.lock import Lock, Package
 from rootfs.process.run import Log
-from rootfs.recipe.tarball_keys import TARBALL
+from rootfs.recipe.sections import TARBALL
 from rootfs.system.digests import sha256_of_file
 from rootfs.tree.compare import explain
 from rootfs.tree.content_diff import Pair, difference

@@ -10,6 +10,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,16 +18,16 @@ from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 
-from rootfs.bootstrap import local_repository, tree_cache
+from rootfs.bootstrap import debootstrap, local_repository, mmdebstrap, tree_cache
 from rootfs.bootstrap.bootstrapper import TIMEOUT, Job, is_root, remove_tree
-from rootfs.bootstrap.essential import make as make_essential
 from rootfs.bootstrap.install_plan import Start, plan_of
 from rootfs.errors import ClockBehind, LimitReached, ProgramFailed, ProgramTimedOut, error_from
 from rootfs.install.customize import CUSTOMISE
+from rootfs.install.dpkg import explained
 from rootfs.install.plan import Plan
 from rootfs.lock.lock import Package
 from rootfs.packages import decompressed
-from rootfs.packages.decompressed import Decompressing
+from rootfs.packages.decompressed import DecompressedDeb, Decompressing
 from rootfs.process.run import OWN_ENVIRONMENT, own_command, own_command_apart, run, stream
 from rootfs.process.sandbox import for_trees
 from rootfs.recipe.base import Packaged
@@ -40,6 +41,13 @@ from rootfs.tree.tar_writer import frames
 # Makes what stage two begins with, while packages for that are being unpacked; what else it begins goes on meanwhile.
 Making = Callable[[Decompressing, ExitStack], None]
 ROOM = 1 << 17  # bytes for an error of stage two, with what a program printed
+# Each makes the tree of the job's repository, whose debs come when they are asked for: packages of a suite, of which
+# none is newer than an epoch.
+Debs = Callable[[], list[DecompressedDeb]]
+ENGINES: dict[str, Callable[[Job, Debs, str, int], None]] = {
+    "mmdebstrap": mmdebstrap.stage_one,
+    "debootstrap": debootstrap.stage_one,
+}
 
 
 def tree(job: Job, recipe: DebootstrapRecipe) -> AbstractContextManager[Members]:
@@ -133,6 +141,37 @@ def _start(job: Job, recipe: DebootstrapRecipe, held: ExitStack) -> tuple[Start,
         keep[kind] = job.folder / f"{key}.tar"
     start = Start(None, local_repository.epoch(job.debs, essential), keep=keep)
     return start, partial(make_essential, job, recipe, essential, start.epoch)
+
+
+def make_essential(
+    job: Job,
+    recipe: DebootstrapRecipe,
+    packages: list[Package],
+    epoch: int,
+    others: Decompressing,
+    meanwhile: ExitStack,
+) -> None:
+    """Make the job's tree of these packages; what begins here beside it goes on until `meanwhile` is closed.
+
+    None of them is newer than `epoch`. `others` are unpacked while the engine runs. Raises BadDeb,
+    MaintainerScriptFailed, NeedsRoot, ProgramFailed, ProgramTimedOut.
+    """
+    folder, kept = job.repository, job.kept_debs
+    meanwhile.callback(remove_tree, folder)
+    folder.mkdir()
+    aside = meanwhile.enter_context(ThreadPoolExecutor(1))
+
+    def made() -> list[DecompressedDeb]:
+        debs = local_repository.make(folder, job.debs, packages, kept)
+        others()
+        if kept:
+            aside.submit(decompressed.save_to_cache, debs, kept)
+        return debs
+
+    try:
+        ENGINES[recipe.engine](job, made, recipe.suite, epoch)
+    except ProgramFailed as error:
+        raise explained(error) from error
 
 
 def make_layer(job: Job, recipe: Packaged) -> None:

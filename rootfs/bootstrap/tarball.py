@@ -9,8 +9,8 @@ from typing import BinaryIO
 from rootfs.bootstrap.bootstrapper import Job
 from rootfs.elf.machine import architectures
 from rootfs.errors import OtherArchitecture, SetuidFiles, TarballRefused
+from rootfs.recipe.sections import TARBALL
 from rootfs.recipe.tarball import TarballRecipe
-from rootfs.recipe.tarball_keys import TARBALL
 from rootfs.system.text import printable
 from rootfs.tarball.decompress import Unpacked
 from rootfs.tarball.reader import untarred

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rootfs.errors import BaseforgeError
-from rootfs.install import accounts, base_tree, chroot_files, customize, dpkg, mounts, recipe_files, remove_dpkg
+from rootfs.install import accounts, base_tree, chroot_files, customize, dpkg, mounts
 from rootfs.install.plan import Plan
 from rootfs.process.run import run
 
@@ -36,7 +36,7 @@ def make(plan: Plan) -> None:
     _make_own(plan)
     dpkg.check(plan)
     if plan.remove:
-        remove_dpkg.remove(plan)
+        dpkg.remove(plan)
     if plan.remove or not plan.has("apt"):
         (plan.tree / POLICY).unlink(missing_ok=True)
 
@@ -44,7 +44,7 @@ def make(plan: Plan) -> None:
 def _make_own(plan: Plan) -> None:
     """What the recipe says beside its packages."""
     accounts.add(plan.tree, plan.groups, plan.users, plan.epoch)
-    recipe_files.lay(plan.tree, plan.entries, plan.files)
+    customize.lay(plan.tree, plan.entries, plan.files)
     if plan.locale:
         customize.set_locale(plan, plan.locale)
     if plan.timezone:

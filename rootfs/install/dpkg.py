@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,12 +13,13 @@ from rootfs.errors import MaintainerScriptFailed, NotTheLock, ProgramFailed
 from rootfs.install import chroot_files
 from rootfs.install.mounts import DEBS
 from rootfs.install.plan import Deb, Plan
-from rootfs.install.say import say
 from rootfs.process.run import run
 from rootfs.process.sandbox import enter_tree_command
 
-STATUS = "var/lib/dpkg/status"
+STATE = "var/lib/dpkg"
+STATUS = f"{STATE}/status"
 MARKS = "var/lib/apt/extended_states"
+SETTINGS = ("etc/apt", "etc/dpkg", "var/lib/apt", "var/cache/apt", "var/log/apt")  # and what they leave
 FAILED = re.compile(r"^dpkg: error processing (?:package|archive) (?:\S*/)?([a-z0-9][a-z0-9+.-]+)", re.MULTILINE)
 BEGIN = re.compile(r"(Setting up|Preparing to unpack|Unpacking|Removing|Processing triggers for|Configuring) ")
 REASON = 2  # lines: the one that names the package, and why
@@ -49,6 +52,12 @@ for word; do
 done
 exec {{inside}} dpkg "$@"
 """
+
+
+def say(line: str) -> None:
+    """Print a line to the log of the build as it comes."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
 
 
 def install(plan: Plan, packages: Iterable[Deb], epoch: int) -> None:
@@ -157,3 +166,32 @@ def _is_asked(plan: Plan, stanza: str) -> bool:
 
 def _stanza(package: Deb) -> str:
     return f"Package: {package.name}\nArchitecture: {package.architecture}\nAuto-Installed: 1\n\n"
+
+
+def remove(plan: Plan) -> None:
+    """Take apt and dpkg out of the tree, with their settings and state.
+
+    Scanners still find what is installed: dpkg's status file stays, and the checksums of each package's files.
+    Raises MaintainerScriptFailed, ProgramFailed.
+    """
+    if plan.has("apt"):
+        words = ("--purge", "--auto-remove", "--allow-remove-essential", "remove", "apt")
+        marks = plan.tree / MARKS
+        states = (f"--option=Dir::State::extended_states={marks}",) if marks.is_file() else ()
+        apt(plan, *states, *words)
+    # dpkg removes itself like any other package: it is in memory by then, and so is what it uses.
+    dpkg(plan, "--purge", "--force-depends", "--force-remove-essential", "dpkg")
+    _thin(plan.tree)
+    for path in SETTINGS:
+        place = plan.tree / path
+        if place.is_dir():
+            shutil.rmtree(place)
+
+
+def _thin(tree: Path) -> None:
+    """Of dpkg's state only what scanners read."""
+    for place in (tree / STATE).rglob("*"):
+        if not place.is_dir() and place.name != "status" and place.suffix != ".md5sums":
+            place.unlink()
+    for name in ("alternatives", "parts", "triggers", "updates"):
+        shutil.rmtree(tree / STATE / name, ignore_errors=True)

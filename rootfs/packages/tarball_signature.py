@@ -10,7 +10,7 @@ from rootfs.apt.transfer import ANONYMOUS, Transfers
 from rootfs.errors import SignatureMissing, SourceUnsigned
 from rootfs.packages.tarball_source import DownloadRequest, download_file
 from rootfs.process.run import Log, run
-from rootfs.recipe.tarball_keys import TarballKeys, is_address
+from rootfs.recipe.sections import TarballKeys, is_address
 from rootfs.system.digests import sha256_of_bytes
 
 MAX_SIGNATURE = 1 << 20  # bytes of a signature

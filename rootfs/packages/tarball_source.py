@@ -17,7 +17,7 @@ from rootfs.packages.pool import BlobStore
 from rootfs.packages.resumable import PartialDownload, open_partial
 from rootfs.process.run import Log
 from rootfs.process.stop import run_stoppable
-from rootfs.recipe.tarball_keys import TarballKeys, is_address
+from rootfs.recipe.sections import TarballKeys, is_address
 from rootfs.system.cache import file_state
 from rootfs.system.digests import sha256_of_bytes, sha256_of_file
 from rootfs.system.disk import disk_full

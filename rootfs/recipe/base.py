@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -11,8 +11,18 @@ from pydantic import Field, field_validator, model_validator
 
 from rootfs.recipe import types
 from rootfs.recipe.builder import NamedOrPlanned
-from rootfs.recipe.sections import Files, Group, ImageSettings, Part, PathRules, Pin, Repository, SmokeCheck, User
-from rootfs.recipe.tarball_keys import TarballKeys
+from rootfs.recipe.sections import (
+    Files,
+    Group,
+    ImageSettings,
+    Part,
+    PathRules,
+    Pin,
+    Repository,
+    SmokeCheck,
+    TarballKeys,
+    User,
+)
 
 SLIM = "files to leave out: documentation (copyright files stay), manual pages, translations"
 Slim = Annotated[tuple[Literal["docs", "man", "locales"], ...], *types.Distinct]
@@ -26,7 +36,8 @@ class Filters:
     """Which files an image leaves out: lists of `rootfs/tree/filter_lists/` by name, then further patterns."""
 
     lists: tuple[str, ...] = ()
-    paths: PathRules = field(default_factory=PathRules)
+    exclude: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
 
 
 class Recipe(Part):
@@ -246,7 +257,7 @@ class Packaged(Contents, Request, Recipe):
     @property
     def filters(self) -> Filters:
         """Which files are left out when the layer is packed."""
-        return Filters(self.slim, self.paths)
+        return Filters(self.slim, self.paths.exclude, self.paths.include)
 
     @property
     def container_settings(self) -> ImageSettings:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from rootfs.errors import RecipeInvalid, UnknownRecipe, nearest
 from rootfs.recipe import yaml
-from rootfs.recipe.base import Recipe
+from rootfs.recipe.base import Origin, Recipe
+from rootfs.recipe.base_images import wrong_parents
 from rootfs.recipe.kinds import KINDS, kind_of
-from rootfs.recipe.parents import wrong_parents
 from rootfs.recipe.scratch import DEBUG
+from rootfs.recipe.sections import Repository
 from rootfs.recipe.validation import complaints
 from rootfs.system.digests import canonical_digest
 from rootfs.system.source_tree import is_file, list_entries, read_recipe_file, unsupported_entries
@@ -99,6 +100,56 @@ def digest(recipe: Recipe, folder: Path) -> str:
     archive = recipe.tarball.source if recipe.tarball else None
     files = list_entries(folder, but=archive) if recipe.whole_folder or any(recipe.named_files()) else []
     return canonical_digest({"recipe": said, "files": files})
+
+
+def lineage_of(recipe: Recipe, file: Path) -> tuple[Recipe, ...]:
+    """A recipe and those that its image is layered on, the lowest first, out of the folder of its file.
+
+    Raises RecipeInvalid, UnknownRecipe.
+    """
+    found = [recipe]
+    while base := found[0].base_recipe:
+        found.insert(0, read(find(base, file.parent)))
+    return tuple(found)
+
+
+def request_of(lineage: Sequence[Recipe], file: Path) -> tuple[Origin, Path] | None:
+    """What apt is asked for the last recipe of a lineage, whose file this is, and the folder of the files it names.
+
+    None where the image has no packages.
+    """
+    recipe = lineage[-1]
+    if len(lineage) > 1:
+        asked = whole(lineage)
+        return (asked, file.parent) if asked else None
+    return (recipe.origin, folder_of(file)) if recipe.origin else None
+
+
+def whole(lineage: Sequence[Recipe]) -> Origin | None:
+    """What apt is to be asked for the last of a lineage of more than one; None where the image has no packages.
+
+    Suites and settings are those of the lowest, archives and pins those of them all; what to include is the last's own.
+    Files are named from the folder of recipes on. What one below excludes may be asked for, but does not come along.
+    """
+    origin, last = lineage[0].origin, lineage[-1].request
+    if origin is None or last is None:
+        return None
+    requests = [(each.name, each.request) for each in lineage if each.request]
+    excluded = dict.fromkeys(name for _, each in requests for name in each.exclude)
+    return origin.model_copy(
+        update={
+            "include": last.include,
+            "exclude": tuple(name for name in excluded if name in last.exclude or name not in last.include),
+            "recommends": last.recommends,
+            "repositories": tuple(_from(owner, one) for owner, each in requests for one in each.repositories),
+            "pins": tuple(pin for _, each in requests for pin in each.pins),
+            "lock": last.lock and f"{lineage[-1].name}/{last.lock}",
+        }
+    )
+
+
+def _from(owner: str, repository: Repository) -> Repository:
+    return repository.model_copy(update={"keyring": f"{owner}/{repository.keyring}"})
 
 
 def _recipes(folder: Path) -> list[Path]:

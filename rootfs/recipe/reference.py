@@ -1,8 +1,8 @@
-"""Write the generated part of recipes/README.md: the recipes of the shelf, and every key of every kind.
+"""Generate the JSON Schema of recipes, for editors, and the reference in recipes/README.md, for people.
 
-`python -m rootfs.recipe.reference` replaces all that follows the line GENERATED; the guide before it is written by
-hand. The sizes come from `recipes/figures.json` (made by `flows/cli/shelf_figures.py`), the keys from the JSON Schema
-of the models: a new recipe or a new kind needs no change here.
+`python -m rootfs.recipe.reference` writes recipes/recipe.schema.json and replaces all that follows the line GENERATED
+in recipes/README.md; the guide before it is written by hand. Both come from the models of the kinds, the sizes from
+`recipes/figures.json` (made by `flows/cli/shelf_figures.py`): a new recipe or a new kind needs no change here.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
 
 from rootfs.recipe.base import Recipe
 from rootfs.recipe.kinds import KINDS
 from rootfs.recipe.recipe import read_all
-from rootfs.recipe.schema import schema
 from rootfs.system.text import format_size
 
 GENERATED = "<!-- All that follows is generated from the recipes and the models. -->\n"
@@ -31,6 +33,30 @@ well-known image of the same kind; `comparable.json` names the sources.
 """
 SHELF = Path(__file__).parents[2] / "recipes"
 NAMES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "`true` or `false`"}
+
+
+class _Plain(GenerateJsonSchema):
+    """Without a title for each key that only repeats its name."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ANN401, ARG002 - pydantic's inner types
+        return False
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a recipe's file; `name` is not in it, as it is the file's name."""
+    models = tuple(kind.model for kind in KINDS.values())
+    union: Any = Union[models]  # noqa: UP007 - the models are only known when the module runs
+    made = TypeAdapter[Any](union).json_schema(schema_generator=_Plain)
+    for each in models:
+        model = made["$defs"][each.__name__]
+        del model["properties"]["name"]
+        model["required"].remove("name")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Recipe", **made}
+
+
+def schema_text() -> str:
+    """The schema as it is checked in."""
+    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def text() -> str:
@@ -114,7 +140,8 @@ def _of_type(said: dict[str, Any]) -> str:
 
 
 def write() -> None:
-    """Replace the generated part of the page."""
+    """Write the schema, and replace the generated part of the page."""
+    (SHELF / "recipe.schema.json").write_text(schema_text())
     page = SHELF / "README.md"
     guide = page.read_text().partition(GENERATED)[0]
     page.write_text(guide + GENERATED + text())

@@ -10,8 +10,34 @@ from pydantic import Field, model_validator
 
 from rootfs.recipe import types
 from rootfs.recipe.base import SLIM, Contents, Key, Origin, Recipe, Slim, Sources, keyrings_of, sources_of, with_locale
-from rootfs.recipe.scratch_words import MEANS, NONROOT, NONROOT_HOME, PACKAGES, Ingredient
 from rootfs.recipe.sections import Files, ImageSettings
+
+Ingredient = Literal["certificates", "keystore", "zones", "users", "tmp", "os-release", "nsswitch", "linker-cache"]
+
+NONROOT = 65532  # as in other images without a distribution, just before those that mean nobody
+NONROOT_HOME = "/home/nonroot"
+
+MEANS: dict[Ingredient, str] = {
+    "certificates": "the CA certificates in /etc/ssl/certs/ca-certificates.crt",
+    "keystore": "the same for Java, in /etc/ssl/certs/java/cacerts",
+    "zones": "the time zones in /usr/share/zoneinfo",
+    "users": "/etc/passwd and /etc/group with root, nobody and nonroot (65532), and their home folders",
+    "tmp": "folders for temporary files, which everybody may write to",
+    "os-release": "the distribution's /etc/os-release",
+    "nsswitch": "/etc/nsswitch.conf, by which names are looked up in files and in the DNS",
+    "linker-cache": "/etc/ld.so.cache, in which the dynamic linker finds libraries without a search",
+}
+
+PACKAGES: dict[Ingredient, tuple[str, ...]] = {
+    "certificates": ("ca-certificates",),
+    "keystore": ("ca-certificates",),
+    "zones": ("tzdata",),
+    "users": (),
+    "tmp": (),
+    "os-release": ("base-files",),
+    "nsswitch": (),
+    "linker-cache": (),
+}
 
 DEBUG, SHELL = "-debug", "/busybox/sh"  # the ending of an image's name, and the shell it has
 FROM_ARCHIVE = ("packages", "libraries", "opened", "repositories", "pins", "lock", "snapshot")  # keys that need a suite

@@ -18,8 +18,7 @@ from rootfs.lock.lock import Package
 from rootfs.process.run import run
 from rootfs.process.sandbox import FOLDER, NOBODY, for_commands
 from rootfs.recipe.base import Filters
-from rootfs.recipe.scratch import ScratchRecipe
-from rootfs.recipe.scratch_words import Ingredient
+from rootfs.recipe.scratch import Ingredient, ScratchRecipe
 from rootfs.recipe.sections import FileEntry
 from rootfs.scratch import certificates, linker_cache, system_files
 from rootfs.scratch.dependencies import Needs
@@ -100,7 +99,7 @@ def _target(architecture: str) -> dict[str, str]:
 
 def _unpack(made: Tree, recipe: ScratchRecipe, debs: Debs) -> set[str]:
     """Put the packages that the recipe names into the tree, without what it leaves out; returns their names."""
-    rules = Rules.parse(filter_lines(Filters(recipe.slim, recipe.paths)))
+    rules = Rules.parse(filter_lines(Filters(recipe.slim, recipe.paths.exclude, recipe.paths.include)))
     partly = {*recipe.libraries, *recipe.partly} - {*recipe.packages}
     whole = {name for name, each in debs.items() if not each.package.auto and name not in partly}
     for name in sorted(whole):

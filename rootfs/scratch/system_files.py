@@ -8,7 +8,7 @@ from rootfs.elf.linkage import way
 from rootfs.errors import LocaleMissing, TimezoneMissing
 from rootfs.install.accounts import NOWHERE, Accounts
 from rootfs.install.plan import NewGroup, NewUser
-from rootfs.recipe.scratch_words import NONROOT, NONROOT_HOME
+from rootfs.recipe.scratch import NONROOT, NONROOT_HOME
 from rootfs.recipe.sections import Group, User
 from rootfs.scratch.unpack import Debs
 from rootfs.tree.package_tree import Tree

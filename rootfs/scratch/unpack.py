@@ -14,7 +14,8 @@ from rootfs.packages import deb
 from rootfs.packages.deb import BROKEN
 from rootfs.packages.decompressed import decompress
 from rootfs.system.file_slice import FileSlice
-from rootfs.tree.package_tree import Tree, pieces
+from rootfs.tree.package_tree import Tree, copied, pieces
+from rootfs.tree.tar_writer import frames
 
 THREADS = 2
 
@@ -66,3 +67,20 @@ def _texts(control: tarfile.TarFile) -> Iterator[tuple[str, str]]:
         name = info.name.removeprefix("./")
         if name in ("control", "md5sums") and (file := control.extractfile(info)):
             yield name, file.read().decode(errors="surrogateescape")
+
+
+def brought(packages: Iterable[Package], debs: Path, names: Iterable[str], files: Path, folder: Path) -> Path:
+    """A tar in `folder`, an empty one, of these packages and of the files of these names.
+
+    `debs` has the packages' files, `files` is the recipe's folder. Raises BadDeb, PackagesClash.
+    """
+    tree = Tree()
+    for each in opened(packages, debs, folder / "plain").values():
+        for piece in each.tree.pieces.values():
+            tree.add(piece)
+    for name in names:
+        tree.lay(copied(name, files / name))
+    path = folder / "brought.tar"
+    with path.open("wb") as tar:
+        tar.writelines(frames(tree.members()))
+    return path

@@ -10,17 +10,30 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal, cast
+from typing import IO, Literal, Protocol, cast
 
 from rootfs.tree.member import Member, Members
 from rootfs.tree.paths import above
 
-if TYPE_CHECKING:
-    from rootfs.recipe.base import Filters, Recipe
-
 FILTERS = Path(__file__).parent / "filter_lists"
 
 Action = Literal["exclude", "include"]
+
+
+class Filters(Protocol):
+    """What a recipe leaves out: lists of `rootfs/tree/filter_lists/` by name, then further patterns, and exceptions."""
+
+    @property
+    def lists(self) -> Iterable[str]:
+        """Names of lists."""
+
+    @property
+    def exclude(self) -> Iterable[str]:
+        """Patterns of paths that are left out."""
+
+    @property
+    def include(self) -> Iterable[str]:
+        """Patterns of paths that stay all the same."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +55,9 @@ class Rules:
         return cls(tuple((cast(Action, action), _union(glob.strip() for _, glob in run)) for action, run in runs))
 
     @classmethod
-    def of(cls, *recipes: Recipe) -> Rules:
+    def of(cls, *filters: Filters) -> Rules:
         """What recipes leave out, the later ones more than those before."""
-        return cls.parse(line for recipe in recipes for line in filter_lines(recipe.filters))
+        return cls.parse(line for each in filters for line in filter_lines(each))
 
     def keeps(self, path: str) -> bool:
         """Whether a member stays; `path` is relative to the tree's root."""
@@ -63,7 +76,7 @@ def list_of(name: str) -> list[str]:
 def filter_lines(filters: Filters) -> list[str]:
     """The rules of a recipe: the lists it names, then its own."""
     lists = [line for name in filters.lists for line in list_of(name)]
-    return [*lists, *excluded(filters.paths.exclude), *(f"include {glob}" for glob in filters.paths.include)]
+    return [*lists, *excluded(filters.exclude), *(f"include {glob}" for glob in filters.include)]
 
 
 def excluded(patterns: Iterable[str]) -> list[str]:

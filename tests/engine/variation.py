@@ -24,8 +24,7 @@ from flows.runtime.context import new_run, session
 from flows.tasks import assemble, make_tree, pack_tree
 from rootfs.lock.lock import Lock, tool_versions
 from rootfs.process.host import native_architecture
-from rootfs.recipe.lineage import lineage_of
-from rootfs.recipe.recipe import digest, folder_of, read
+from rootfs.recipe.recipe import digest, folder_of, lineage_of, read
 
 ROOT = Path(__file__).parents[2]
 CLOCK = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")

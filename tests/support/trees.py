@@ -10,8 +10,8 @@ from typing import Any
 
 from rootfs.bootstrap.bootstrapper import Job, open_tree
 from rootfs.lock.lock import Lock
+from rootfs.recipe.sections import TARBALL
 from rootfs.recipe.tarball import TarballRecipe
-from rootfs.recipe.tarball_keys import TARBALL
 from rootfs.tree.member import Member, Members
 
 

@@ -23,7 +23,8 @@ LAYERS = (
     ("flows.smoke", "flows.publish"),
     ("flows.builders",),
     ("flows.store", "flows.image", "flows.config"),
-    ("rootfs.bootstrap", "rootfs.scratch"),
+    ("rootfs.scratch",),
+    ("rootfs.bootstrap",),
     ("rootfs.layer",),
     ("rootfs.packages",),
     ("rootfs.apt", "rootfs.tarball"),
@@ -38,9 +39,6 @@ LAYERS = (
 STILL_UPWARD = {
     "flows.runtime.context imports flows.inputs.resolve",
     "flows.runtime.context imports flows.published_names",
-    "rootfs.scratch.bootstrapper imports rootfs.bootstrap.bootstrapper",
-    "rootfs.scratch.bootstrapper imports rootfs.bootstrap.local_repository",
-    "rootfs.tree.filters imports rootfs.recipe.base",
     "rootfs.tree.normalize imports rootfs.lock.lock",
 }
 

@@ -144,7 +144,7 @@ def test_debootstrap_needs_root(site, work, monkeypatch):
 
 def test_all_that_a_recipe_can_ask_for(site, work, files):
     with site.tree(work, **EVERYTHING) as members:
-        tree, rules = work / "tree", Rules.of(recipe_of(**EVERYTHING))
+        tree, rules = work / "tree", Rules.of(recipe_of(**EVERYTHING).filters)
         assert f"interfaces 1, host localhost, epoch {site.lock.epoch}, tz UTC" in site.log
         tool = (tree / "srv/app/tool").stat()
         assert (stat.S_IMODE(tool.st_mode), tool.st_uid, tool.st_gid) == (0o4750, 1000, 1000)

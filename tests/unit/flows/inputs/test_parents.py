@@ -20,8 +20,8 @@ from flows.runtime.context import Session, session
 from rootfs.errors import BadTree, BlobMissing, ParentFailed, ParentLacksPlatform, ParentUnpublished
 from rootfs.lock.lock import Lock
 from rootfs.process.host import native_architecture
+from rootfs.recipe.base_images import lineage
 from rootfs.recipe.layer import LayerRecipe
-from rootfs.recipe.parents import lineage
 from rootfs.recipe.recipe import find, read
 from rootfs.recipe.sections import ImageSettings
 from rootfs.system.digests import canonical_digest

@@ -10,8 +10,7 @@ from flows.publish.records import keep_record
 from flows.runtime.context import session
 from rootfs.lock.lock import Lock, Package, Release
 from rootfs.process.host import native_architecture
-from rootfs.recipe.lineage import lineage_of
-from rootfs.recipe.recipe import read
+from rootfs.recipe.recipe import lineage_of, read
 from rootfs.system.platforms import platform_name
 
 OWN = platform_name(native_architecture())

@@ -10,7 +10,7 @@ import pytest
 from flows.publish import sources_bundle
 from flows.store.open import open_store
 from rootfs.errors import BlobDamaged, BlobMissing, BuildError, FormatNewer, RecipeInvalid
-from rootfs.recipe.parents import lineage
+from rootfs.recipe.base_images import lineage
 from rootfs.recipe.recipe import digest, folder_of, read
 
 SHELF = Path(__file__).parents[4] / "recipes"

@@ -13,8 +13,7 @@ from flows.store.open import open_store
 from rootfs.errors import InputError
 from rootfs.layer.pack import pack
 from rootfs.lock.lock import Lock, Package
-from rootfs.recipe.sections import ImageSettings
-from rootfs.recipe.tarball_keys import TARBALL
+from rootfs.recipe.sections import TARBALL, ImageSettings
 from rootfs.tree.member import Member
 
 HEX = "ab" * 32

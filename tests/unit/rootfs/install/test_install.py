@@ -5,7 +5,7 @@ import os
 import pytest
 
 from rootfs.errors import AccountClash, FileClash, LocaleMissing, NotTheLock, ProgramFailed, TimezoneMissing
-from rootfs.install import chroot_files, customize, dpkg, recipe_files
+from rootfs.install import chroot_files, customize, dpkg
 from rootfs.install.accounts import Accounts
 from rootfs.install.plan import Deb, Entry, NewGroup, NewUser, Plan
 
@@ -57,7 +57,7 @@ def test_nothing_is_written_outside(tree, tmp_path):
         Entry("/etc/link", ME, content="b"),
         Entry("/lib/c/d", ME, content="c"),
     ]
-    recipe_files.lay(tree, entries, tmp_path)
+    customize.lay(tree, entries, tmp_path)
     assert (tree / "a").read_text() == "a"
     assert (tree / "etc/link").read_text() == "b"
     assert (tree / "usr/lib/c/d").read_text() == "c"
@@ -76,7 +76,7 @@ def test_files_links_and_folders(tree, tmp_path):
         Entry("/lib", ME, folder=True),
         Entry("/etc/abs", ME, link="../x"),
     ]
-    recipe_files.lay(tree, entries, tmp_path)
+    customize.lay(tree, entries, tmp_path)
     modes = [oct(os.lstat(tree / path).st_mode & 0o7777) for path in ("etc/file", "opt/tool", "opt", "usr/lib")]
     assert modes == ["0o4600", "0o755", "0o1777", "0o755"]
     assert str((tree / "etc/abs").readlink()) == "../x"
@@ -95,7 +95,7 @@ CLASHES = [
 @pytest.mark.parametrize("entry", CLASHES, ids=lambda entry: entry.path)
 def test_files_that_cannot_be_there(tree, tmp_path, entry):
     with pytest.raises(FileClash, match=r"^files: (/etc|/etc/file|/usr/lib): "):
-        recipe_files.lay(tree, [entry], tmp_path)
+        customize.lay(tree, [entry], tmp_path)
 
 
 TABLES = {

@@ -11,13 +11,13 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from rootfs.errors import RecipeInvalid
-from rootfs.recipe import schema
+from rootfs.recipe import reference
 from rootfs.recipe.builder import BuilderPlan, named
 from rootfs.recipe.recipe import digest, read
 
 DEBIAN = "kind: debootstrap\nsuite: trixie\n"
 SCRATCH = "kind: scratch\nfiles: [{path: /motd, content: hello}]\n"
-VALIDATOR = jsonschema.Draft202012Validator(schema.schema())
+VALIDATOR = jsonschema.Draft202012Validator(reference.schema())
 
 WHOLE = """builder:
   lifecycle: persistent

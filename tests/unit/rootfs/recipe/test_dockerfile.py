@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from rootfs.errors import RecipeInvalid
+from rootfs.recipe.base_images import parents_first
 from rootfs.recipe.dockerfile import DockerfileRecipe
-from rootfs.recipe.parents import parents_first
 from rootfs.recipe.recipe import digest, folder_of, read, read_all
 from rootfs.system.source_tree import copy_normalized
 

@@ -12,10 +12,9 @@ from rootfs.bootstrap.bootstrapper import Job, open_tree
 from rootfs.errors import RecipeInvalid
 from rootfs.layer.pack import pack
 from rootfs.lock.lock import Lock, input_digest
-from rootfs.recipe import reference, schema
+from rootfs.recipe import reference
 from rootfs.recipe.kinds import KINDS
-from rootfs.recipe.lineage import lineage_of, request_of
-from rootfs.recipe.recipe import digest, folder_of, read
+from rootfs.recipe.recipe import digest, folder_of, lineage_of, read, request_of
 from rootfs.tree.filters import Rules
 from rootfs.tree.normalize import normalised
 from tests.support.toy_kind import TOY, ToyRecipe
@@ -135,14 +134,14 @@ def test_mistakes_in_a_recipe_of_a_registered_kind_are_shown_where_they_are(toy,
 
 
 def test_the_schema_and_the_reference_have_registered_kinds(toy):
-    assert schema.schema()["$defs"]["ToyRecipe"]["properties"]["kind"]["const"] == "toy"
+    assert reference.schema()["$defs"]["ToyRecipe"]["properties"]["kind"]["const"] == "toy"
     assert "## kind: toy\n\nAn image of one static program.\n" in reference.text()
 
 
 def test_a_recipe_of_a_registered_kind_becomes_a_layer(toy, tmp_path):
     recipe = read(toy)
     lineage = lineage_of(recipe, toy)
-    assert (lineage, request_of(lineage, toy), Rules.of(*lineage).steps) == ((recipe,), None, ())
+    assert (lineage, request_of(lineage, toy), Rules.of(recipe.filters).steps) == ((recipe,), None, ())
     (work := tmp_path / "work").mkdir()
     job = Job(
         recipe=recipe,

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
-from rootfs.recipe import recipe, reference, schema
+from rootfs.recipe import recipe, reference
 from rootfs.recipe.debootstrap import DebootstrapRecipe
 from rootfs.recipe.kinds import KINDS
 from rootfs.recipe.layer import LayerRecipe
@@ -21,7 +21,7 @@ FILES = sorted(SHELF.glob("*.yaml"))
 SCHEMA = SHELF / "recipe.schema.json"
 DEBIAN = ("noble", "jammy", "trixie", "trixie-slim", "bookworm", "bookworm-slim")
 RUNTIMES = ("static", "base", "cc", "busybox", "python3", "node", "java")
-VALIDATOR = jsonschema.Draft202012Validator(schema.schema())
+VALIDATOR = jsonschema.Draft202012Validator(reference.schema())
 
 
 def plain(text: str) -> object:
@@ -73,7 +73,7 @@ def test_each_folder_belongs_to_a_scratch_recipe_or_has_recipes_of_its_own():
 
 
 def test_the_schema_is_the_models():
-    assert SCHEMA.read_text() == schema.text(), "python -m rootfs.recipe.schema > recipes/recipe.schema.json"
+    assert SCHEMA.read_text() == reference.schema_text(), "python -m rootfs.recipe.reference"
     jsonschema.Draft202012Validator.check_schema(json.loads(SCHEMA.read_text()))
 
 
@@ -95,12 +95,12 @@ def test_the_reference_has_every_key_of_every_kind():
     for name, kind in KINDS.items():
         for key in {each.alias or field for field, each in kind.model.model_fields.items()} - {"name"}:
             assert any(f"\n| `{key}` |" in section for section in (common, sections[f"kind: {name}"])), key
-    for part in schema.schema()["$defs"].keys() - {kind.model.__name__ for kind in KINDS.values()}:
+    for part in reference.schema()["$defs"].keys() - {kind.model.__name__ for kind in KINDS.values()}:
         assert part in sections
 
 
 def test_every_key_is_explained():
-    for name, model in schema.schema()["$defs"].items():
+    for name, model in reference.schema()["$defs"].items():
         for key, value in model["properties"].items():
             assert value.get("description"), f"{name}.{key}"
 

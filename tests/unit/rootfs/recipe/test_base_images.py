@@ -8,10 +8,9 @@ import pytest
 
 from rootfs.errors import RecipeInvalid, UnknownRecipe
 from rootfs.recipe.base import Packaged
+from rootfs.recipe.base_images import FROM, lineage, parents_first, parents_of
 from rootfs.recipe.layer import LayerRecipe
-from rootfs.recipe.lineage import lineage_of, whole
-from rootfs.recipe.parents import FROM, lineage, parents_first, parents_of
-from rootfs.recipe.recipe import digest, folder_of, read
+from rootfs.recipe.recipe import digest, folder_of, lineage_of, read, whole
 from rootfs.tree.filters import Rules
 
 BASE = "kind: debootstrap\nsuite: trixie\n"
@@ -139,8 +138,8 @@ def test_the_last_recipe_has_the_last_word_on_paths(folder):
     write(folder, "mid", on("base", "paths: {exclude: [/usr/share/keep]}\n"))
     lines = lineage_of(read(folder / "mid.yaml"), folder / "mid.yaml")
     assert all(isinstance(each, Packaged) for each in lines)
-    assert Rules.of(lines[0]).keeps("usr/share/keep")
-    assert not Rules.of(*lines).keeps("usr/share/keep")
+    assert Rules.of(lines[0].filters).keeps("usr/share/keep")
+    assert not Rules.of(*(each.filters for each in lines)).keeps("usr/share/keep")
 
 
 def test_a_parent_that_went_away_meanwhile(folder):
