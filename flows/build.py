@@ -25,7 +25,8 @@ from flows.published_names import Existing
 from flows.runtime.context import current, current_run, new_run, session
 from flows.runtime.leftovers import clear_away
 from flows.tasks import smoke
-from rootfs.errors import ArchiveMoved, BlobDamaged, BlobMissing
+from rootfs.apt.errors import ArchiveMoved
+from rootfs.errors import BlobDamaged, BlobMissing
 from rootfs.recipe.base_images import parents_first
 
 DAMAGED = (BlobDamaged, BlobMissing, LayerDamaged)

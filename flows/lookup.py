@@ -15,7 +15,8 @@ from flows.published_names import Existing
 from flows.runtime import signals
 from flows.runtime.context import current, current_run, new_run
 from flows.tasks import resolve
-from rootfs.errors import BaseforgeError, DiskFull, Unexpected
+from rootfs.errors import BaseforgeError, BuildError
+from rootfs.system.errors import DiskFull
 
 
 def look_up(image: str, choice: Choice, *, shown: bool = False) -> tuple[Meant, Existing | None]:
@@ -48,7 +49,9 @@ def failed(image: str, error: Exception) -> Record:
     problem = error if isinstance(error, BaseforgeError) else known_error(error)
     with contextlib.suppress(DiskFull):  # of the log; the error that ended the build is the one to tell
         run.log(str(problem) if problem else masked_traceback(error))
-    problem = problem or Unexpected(image, error)
+    problem = problem or BuildError(
+        f"a bug: {type(error).__name__}: {error}", hint=f"`baseforge log {image}` has the traceback. Please report it."
+    )
     return Record(
         image=image,
         build=run.build,

@@ -14,7 +14,7 @@ from flows.orchestration import outage
 from flows.orchestration.flow import flow
 from flows.runtime.context import Session, session
 from flows.runtime.workdir import work_folder
-from rootfs.errors import BaseforgeError, NightFailed
+from rootfs.errors import BaseforgeError, BuildError
 from rootfs.recipe.base_images import parents_first
 from rootfs.recipe.recipe import images_of
 
@@ -64,3 +64,11 @@ def _table(done: Night) -> None:
         for record in done.builds
     ]
     outage.show(rows, "nightly", ", ".join(f"{n} {status}" for status, n in done.summary.items()))
+
+
+class NightFailed(BuildError):
+    """Some images of a night failed; `night` is the whole night as JSON."""
+
+    def __init__(self, images: list[str], night: str) -> None:
+        super().__init__(f"failed: {', '.join(images)}", hint="`baseforge log IMAGE` shows what each printed.")
+        self.night = night

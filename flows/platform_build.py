@@ -63,7 +63,7 @@ class Bench:
 
 
 def bench(wanted: Meant, choice: Choice, undo: ExitStack) -> Bench:
-    """A clean one, on which all parts can be made. Raises EmulationMissing, and what builders and the engine raise."""
+    """A clean one, on which all parts can be made. Raises MachineError, and what builders and the engine raise."""
     run_id, settings, store = outage.run_id(), current().settings, current().store
     chosen = current().builder(choice.builder, wanted.recipe.builder)
     clear_away(settings.places)
@@ -78,7 +78,7 @@ def bench(wanted: Meant, choice: Choice, undo: ExitStack) -> Bench:
 
 
 def see_it_runs(wanted: Inputs, reached: Engine | None) -> None:
-    """See that programs of the image run here where they have to: here, or in an engine here. Raises EmulationMissing.
+    """See that programs of the image run here where they have to: here, or in an engine here. Raises MachineError.
 
     What is only unpacked and not tested needs no emulation.
     """

@@ -24,8 +24,9 @@ from flows.config.paths import SERVED, data_folder, make_data_folder, server_fol
 from flows.config.settings import Settings
 from flows.nightly import nightly
 from flows.orchestration import health, listener, local_server
+from flows.orchestration.errors import not_a_prefect_server, server_ended, services_failing
 from flows.runtime.progress import Progress
-from rootfs.errors import NotAServer, ServedAlready, ServerEnded, ServicesFailing
+from rootfs.errors import MachineError
 from rootfs.mask import masked
 from rootfs.recipe.recipe import images_of
 from rootfs.system import locks, private
@@ -57,15 +58,19 @@ def deployments(settings: Settings) -> tuple[RunnerDeployment, ...]:
 def run(settings: Settings, address: str) -> None:
     """Serve until interrupted; one flow run at a time, as a build uses the whole machine.
 
-    Raises ServedAlready where another process serves from this data folder, as two would take each other's runs;
-    ServicesFailing when the server's services do not do their work, as no night would ever happen; ServerEnded when the
+    Raises MachineError where another process serves from this data folder, as two would take each other's runs;
+    MachineError when the server's services do not do their work, as no night would ever happen; MachineError when the
     local server ends, as another program may listen where it has been.
     """
     make_data_folder()
     private.make_private_folder(server_folder())
     with locks.try_locked(server_folder() / "serve.lock") as alone:
         if not alone:
-            raise ServedAlready(data_folder())
+            raise MachineError(
+                "`baseforge serve` is running already",
+                where=str(data_folder()),
+                hint="End that one first, or give this one a data folder of its own: BASEFORGE_HOME.",
+            )
         _run(settings, address)
 
 
@@ -83,11 +88,11 @@ def _run(settings: Settings, address: str) -> None:
         except Exception:
             if local is None or local.lives():
                 raise
-            raise ServerEnded(address, local_server.log_end()) from None
+            raise server_ended(address, local_server.log_end()) from None
     if local and not local.lives():
-        raise ServerEnded(address, local_server.log_end())
+        raise server_ended(address, local_server.log_end())
     if problem:
-        raise ServicesFailing(problem, local_server.log_end() if local else (), address)
+        raise services_failing(problem, local_server.log_end() if local else (), address)
 
 
 def _until_failing(settings: Settings, address: str, order: str, watched: local_server.Watched | None) -> str:
@@ -98,7 +103,7 @@ def _until_failing(settings: Settings, address: str, order: str, watched: local_
         for deployment in deployments(settings):
             runner.add_deployment(deployment)
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # of Prefect's client, which trusts answers
-        raise NotAServer(address, "its answer is not one of Prefect's API") from error
+        raise not_a_prefect_server(address, "its answer is not one of Prefect's API") from error
     show(f"pages: {masked(address).removesuffix('/api')}")
     if watched:
         show(f"their login: {command('page')}")

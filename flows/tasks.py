@@ -23,9 +23,9 @@ from flows.orchestration.step import step
 from flows.publish.record import ParentBuild
 from flows.runtime.context import current, current_run
 from flows.smoke.run import Verdict, smoke_test
+from rootfs.elf.errors import missing_libraries, other_architecture
 from rootfs.elf.linkage import Closure
 from rootfs.elf.machine import architectures
-from rootfs.errors import LibrariesMissing, OtherArchitecture
 from rootfs.layer.pack import Layer, pack
 from rootfs.packages import pool
 from rootfs.process.host import native_architecture
@@ -92,7 +92,7 @@ def lay_parent(parent: ParentBuild, folder: Path) -> Ground:
 
 @step("signature {wanted.recipe.name}", network=True)
 def signature(wanted: Inputs, tarball: TarballKeys, place: Path, *, offline: bool) -> None:
-    """See who vouches for a tarball, where its recipe names a signature. Raises SourceUnsigned."""
+    """See who vouches for a tarball, where its recipe names a signature. Raises BuildError."""
     check_signature(wanted, tarball, place, offline=offline)
 
 
@@ -139,17 +139,17 @@ def pack_tree(
 def check_closure(wanted: Inputs, packed: Packed, *, offline: bool = False) -> None:
     """See that every program and library finds in the image what it is linked with, and that most are for its platform.
 
-    Raises LibrariesMissing, OtherArchitecture.
+    Raises BuildError.
     """
     current().progress.note(f"{packed.closure.size} programs and libraries")
     found = architectures(packed.closure.machines)
     if found and wanted.architecture not in found:
-        raise OtherArchitecture(" or ".join(found), wanted.architecture, wanted.recipe.name)
+        raise other_architecture(" or ".join(found), wanted.architecture, wanted.recipe.name)
     linked = Rules.parse(excluded(pattern for each in wanted.lineage for pattern in each.unlinked))
     missing = [each for each in packed.closure.missing() if linked.keeps(each.file)]
     if missing:
         had = inputs.packages_with(wanted, {each.library for each in missing}, offline=offline)
-        raise LibrariesMissing(wanted.recipe.name, [(str(each), had.get(each.name, "")) for each in missing])
+        raise missing_libraries(wanted.recipe.name, [(str(each), had.get(each.name, "")) for each in missing])
 
 
 @step("assemble {wanted.recipe.name}/{wanted.architecture}")

@@ -24,7 +24,8 @@ from flows.builders.errors import BuilderFailed, BuildxFailed
 from flows.builders.image_import import EngineBuilder, discard, of_run, tag
 from flows.builders.secrets import Secrets
 from flows.image.oci import Image, blob_path
-from rootfs.errors import BaseforgeError, BuildError, InputError, ProgramFailed
+from rootfs.errors import BaseforgeError, BuildError, InputError
+from rootfs.process.errors import ProgramFailed
 from rootfs.process.run import Log
 
 LONGEST = 3600.0  # seconds a Dockerfile may take
@@ -162,7 +163,7 @@ def _place(said: str) -> tuple[str, str]:
 def build_in_engine(order: Order, name: str, engine: Engine, run_id: str, folder: Path, log: Log) -> Built:
     """Build in the engine, in an empty `folder`, and leave nothing there but its cache.
 
-    Raises BuildError, InputError, BuilderFailed, EngineLost and EngineRefused.
+    Raises BuildError, InputError, BuilderFailed, MachineError and EngineRefused.
     """
     note = folder / "id"
     with _named(order, engine, run_id) as names:

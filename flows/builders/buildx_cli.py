@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from flows.builders.errors import BuildxFailed, BuildxMissing, BuildxTooOld
-from rootfs.errors import ProgramFailed, ProgramMissing, ProgramTimedOut
+from rootfs.process.errors import ProgramFailed, ProgramMissing, ProgramTimedOut
 from rootfs.process.run import Log, proxies, run
 from rootfs.recipe.builder import BuilderPlan
 

@@ -19,7 +19,7 @@ from docker.utils import kwargs_from_env
 from requests import RequestException
 from urllib3.exceptions import HTTPError
 
-from flows.builders.errors import EngineLost, EngineRefused, context_unusable, engine_unreachable
+from flows.builders.errors import EngineRefused, context_unusable, engine_lost, engine_unreachable
 from rootfs.errors import MachineError
 from rootfs.process.stop import stoppable
 
@@ -73,13 +73,13 @@ class Engine:
 
     @contextlib.contextmanager
     def during(self, doing: str) -> Iterator[None]:
-        """Translate what goes wrong: EngineRefused where the engine said no, EngineLost where it is gone."""
+        """Translate what goes wrong: EngineRefused where the engine said no, MachineError where it is gone."""
         try:
             yield
         except APIError as error:
             raise EngineRefused(self.endpoint, doing, error.explanation or str(error)) from error
         except FAULTS as error:
-            raise EngineLost(self.endpoint, doing, _reason(error)) from error
+            raise engine_lost(self.endpoint, doing, _reason(error)) from error
 
     @property
     def local(self) -> bool:
@@ -91,7 +91,7 @@ class Engine:
         return image.manifest_digest if self.containerd else image.config_digest
 
     def inspect(self, reference: str) -> dict[str, Any] | None:
-        """What the engine says of an image, by name or id; None where it has none. Raises EngineLost, EngineRefused."""
+        """What the engine says of an image, by name or id, or None. Raises MachineError, EngineRefused."""
         with self.during(f"looking for {reference}"):
             try:
                 return self.client.images.get(reference).attrs

@@ -24,15 +24,13 @@ def engine_unreachable(endpoint: str, reason: str) -> MachineError:
     )
 
 
-class EngineLost(MachineError):
+def engine_lost(endpoint: str, doing: str, reason: str) -> MachineError:
     """The container engine answered before, and stopped doing so in the middle of something."""
-
-    def __init__(self, endpoint: str, doing: str, reason: str) -> None:
-        super().__init__(
-            f"the container engine broke off while {doing}: {reason}",
-            where=endpoint,
-            hint="See the engine's own log for why, start it again, then build again.",
-        )
+    return MachineError(
+        f"the container engine broke off while {doing}: {reason}",
+        where=endpoint,
+        hint="See the engine's own log for why, start it again, then build again.",
+    )
 
 
 class EngineRefused(BuildError):

@@ -19,7 +19,7 @@ from docker.errors import APIError, ImageNotFound
 
 from flows.builders.buildx_cli import buildx, plain
 from flows.builders.engine import LABEL, Engine, unbroken
-from flows.builders.errors import BuilderFailed, BuildxFailed, EngineLost, EngineRefused, image_changed
+from flows.builders.errors import BuilderFailed, BuildxFailed, EngineRefused, engine_lost, image_changed
 from flows.image.archives import docker_archive, docker_archive_of_layer, oci_archive
 from flows.image.oci import Image, blob_path
 from rootfs.errors import BaseforgeError
@@ -78,7 +78,7 @@ def import_image(image: Image, builder: Builder) -> str:
 def tag(engine: Engine, image_id: str, name: str) -> None:
     """Give the image a name such as `baseforge/noble:latest`; the image that had it goes if nothing else uses it.
 
-    Raises EngineLost and EngineRefused.
+    Raises MachineError and EngineRefused.
     """
     previous = engine.inspect(name)
     with engine.during(f"naming {name}"):
@@ -89,7 +89,7 @@ def tag(engine: Engine, image_id: str, name: str) -> None:
 
 
 def drop(engine: Engine, image_id: str) -> bool:
-    """Remove an image that has no name and no container; returns whether it is gone. Raises EngineLost."""
+    """Remove an image that has no name and no container; returns whether it is gone. Raises MachineError."""
     details = engine.inspect(image_id)
     if details is None:
         return True
@@ -113,7 +113,7 @@ def _images(engine: Engine) -> set[str]:
 
 
 def of_run(engine: Engine, run_id: str) -> list[str]:
-    """The ids of the images that a run's label is on. Raises EngineLost and EngineRefused."""
+    """The ids of the images that a run's label is on. Raises MachineError and EngineRefused."""
     with engine.during("listing its images"):
         return list(engine.client.api.images(quiet=True, all=True, filters={"label": f"{LABEL}={run_id}"}))
 
@@ -139,7 +139,7 @@ class EngineBuilder:
         """Load the image into the engine, without a name; the engine's content addresses make a second time free.
 
         Engines with containerd's store get the layout as it is, all others the plain tar, as before version 23 they
-        cannot read zstd. Raises EngineLost, EngineRefused and LayerDamaged.
+        cannot read zstd. Raises MachineError, EngineRefused and LayerDamaged.
         """
         if self.engine.inspect(expected := self.engine.image_id(image)):
             return expected
@@ -167,7 +167,7 @@ class EngineBuilder:
         if refusal:
             raise EngineRefused(self.engine.endpoint, doing, refusal)
         if not (match := LOADED.search(said)):
-            raise EngineLost(self.engine.endpoint, doing, "it did not say what it loaded")
+            raise engine_lost(self.engine.endpoint, doing, "it did not say what it loaded")
         return match[1]
 
 

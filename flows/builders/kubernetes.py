@@ -119,7 +119,7 @@ def _cluster() -> dict[str, Any]:
         clusters = {each["name"]: each["cluster"] for each in config["clusters"]}
         return dict(clusters[named[config["current-context"]]])
     except (YAMLError, OSError, UnicodeDecodeError, LookupError, TypeError, ValueError) as error:
-        raise no_cluster(str(path), "it does not say which cluster is meant (`current-context`)") from error
+        raise no_cluster(str(path), "it names no current cluster (`current-context`)") from error
 
 
 def _any_certificate() -> ssl.SSLContext:

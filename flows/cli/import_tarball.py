@@ -22,10 +22,12 @@ from flows.orchestration import local_server
 from flows.runtime.context import session, store_of
 from flows.runtime.progress import Progress
 from flows.runtime.workdir import work_folder
-from rootfs.errors import ImportRefused, SourceMismatch, SourceMissing, TarballRefused
+from rootfs.errors import InputError
+from rootfs.packages.errors import another_archive, no_archive
 from rootfs.packages.tarball_source import DownloadRequest, download_file
 from rootfs.recipe.sections import LARGEST, MOST, TARBALL, is_address
 from rootfs.recipe.tarball import TarballRecipe
+from rootfs.tarball.errors import TarballRefused
 
 STREAM = "-"
 Patterns = list[str] | None
@@ -57,7 +59,7 @@ def import_(  # noqa: PLR0913, PLR0917 - each is an option
     """Make an image of a tarball: checked, tested and published as any other, but without a recipe to keep."""
     settings, choice = load(recipes), Choice(builder=builder, force=force, publish=not no_publish)
     if (settings.recipes / f"{name}.yaml").exists():
-        raise ImportRefused(name, f"there is a recipe of this name in {settings.recipes}")
+        raise cannot_import(name, f"there is a recipe of this name in {settings.recipes}")
     keys: dict[str, Any] = {"devices": devices, "largest": largest, "most": most}
     keys |= {"platforms": [platform]} if platform else {}
     keys |= {"setuid": setuid or (), "leave_out": leave_out or (), "unlinked": unlinked or ()}
@@ -80,11 +82,11 @@ def _words(name: str, line: str) -> list[str]:
     try:
         return shlex.split(line)
     except ValueError as error:
-        raise ImportRefused(name, f"{line!r} is no command: {error}") from error
+        raise cannot_import(name, f"{line!r} is no command: {error}") from error
 
 
 def _recipe(name: str, source: str, sha256: str | None, keys: dict[str, Any]) -> TarballRecipe:
-    """What a recipe would say, but for the sha256 where nobody has said it. Raises ImportRefused.
+    """What a recipe would say, but for the sha256 where nobody has said it. Raises InputError.
 
     However the archive came, the recipe names it in one way: the same bytes are the same image.
     """
@@ -95,12 +97,12 @@ def _recipe(name: str, source: str, sha256: str | None, keys: dict[str, Any]) ->
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         why = str(first.get("ctx", {}).get("error", first["msg"]))
-        raise ImportRefused(name, f"{first['loc'][0]}: {why}" if first["loc"] else why) from error
+        raise cannot_import(name, f"{first['loc'][0]}: {why}" if first["loc"] else why) from error
     return recipe if sha256 else recipe.model_copy(update={"sha256": None})
 
 
 def _kept(settings: Settings, recipe: TarballRecipe, source: str) -> str:
-    """The archive's digest, once the store has it. Raises SourceMismatch, and what reading or downloading raises."""
+    """The archive's digest, once the store has it. Raises BuildError, and what reading or downloading raises."""
     store, said = store_of(settings), f"sha256:{recipe.sha256}" if recipe.sha256 else None
     if said and is_address(source) and store.has_blob(said):
         return said
@@ -113,22 +115,22 @@ def _kept(settings: Settings, recipe: TarballRecipe, source: str) -> str:
         with _opened(source) as stream:
             found.append(store.put_blob(cast(BinaryIO, _Limited(stream, source, recipe.largest))))
     if said and found != [said]:
-        raise SourceMismatch(source, said.removeprefix("sha256:"), found[0].removeprefix("sha256:"))
+        raise another_archive(source, said.removeprefix("sha256:"), found[0].removeprefix("sha256:"))
     return found[0]
 
 
 @contextmanager
 def _opened(source: str) -> Iterator[BinaryIO]:
-    """The archive as a stream. Raises SourceMissing."""
+    """The archive as a stream. Raises InputError."""
     if source == STREAM:
         if sys.stdin is None or sys.stdin.isatty():
-            raise SourceMissing(source, "standard input is a terminal, or closed")
+            raise no_archive(source, "standard input is a terminal, or closed")
         yield sys.stdin.buffer
         return
     try:
         file = Path(source).open("rb")  # noqa: SIM115 - closed below; what the block raises is not about the file
     except (OSError, ValueError) as error:
-        raise SourceMissing(source, str(error)) from error
+        raise no_archive(source, str(error)) from error
     with file:
         yield file
 
@@ -140,11 +142,11 @@ class _Limited:
         self._stream, self._name, self._largest, self._size = stream, name, largest, 0
 
     def read(self, size: int = -1) -> bytes:
-        """As a file's. Raises TarballRefused, SourceMissing."""
+        """As a file's. Raises TarballRefused, InputError."""
         try:
             data = self._stream.read(size)
         except OSError as error:
-            raise SourceMissing(self._name, error.strerror or str(error)) from error
+            raise no_archive(self._name, error.strerror or str(error)) from error
         self._size += len(data)
         if self._size > self._largest:
             raise TarballRefused.too_large(self._largest)
@@ -159,3 +161,8 @@ def _written(recipe: TarballRecipe, digest: str, settings: Settings) -> Iterator
     with work_folder(settings.work, str(uuid.uuid4())) as folder:
         (folder / f"{recipe.name}.yaml").write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n")
         yield settings.model_copy(update={"recipes": folder})
+
+
+def cannot_import(name: str, why: str) -> InputError:
+    """What `import` was asked for cannot be."""
+    return InputError(f"{name!r} cannot be imported: {why}", hint="`baseforge import --help` shows what there is.")

@@ -12,7 +12,7 @@ from flows.cli import output
 from flows.config.settings import load
 from flows.publish import newest, records
 from flows.runtime.context import store_of
-from rootfs.errors import PlatformMissing
+from rootfs.errors import InputError
 from rootfs.system.output_path import check_output_path
 
 Recipes = Annotated[Path | None, typer.Option("--recipes", metavar="DIR", help="the folder of recipes")]
@@ -53,7 +53,10 @@ def export(
     record = records.build_of(store, reference)
     digests = {each.platforms[0]: each.manifest_digest for each in (record.own, *record.parts)}
     if platform and platform not in digests:
-        raise PlatformMissing(record.image, platform, record.platforms)
+        raise InputError(
+            f"{record.image} is not for {platform}, only for {', '.join(record.platforms)}",
+            hint="Name one of these with `--platform`, or name this one in the recipe's `platforms` and build again.",
+        )
     part = digests[platform] if platform else record.own.manifest_digest
     write(store, part, file, reference=f"{record.image}:{record.build}", index="" if platform else record.index)
     typer.echo(f"{file}: {record.image}@{record.build}", err=True)

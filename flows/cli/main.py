@@ -25,10 +25,11 @@ from flows.publish import records as publication
 from flows.runtime import signals
 from flows.runtime.context import current, session
 from flows.runtime.progress import Progress
-from rootfs.errors import BaseforgeError, ExportRefused
+from rootfs.errors import BaseforgeError
 from rootfs.process.run import replace_process
 from rootfs.recipe.base_images import parents_first
 from rootfs.recipe.recipe import find, images_of, read
+from rootfs.system.errors import cannot_write
 from rootfs.system.output_path import check_output_path
 from rootfs.system.platforms import architecture_of
 from rootfs.system.text import is_unicode, printable
@@ -163,7 +164,7 @@ def lock(
         try:
             write_locks(found, write)
         except OSError as error:
-            raise ExportRefused(write, error.strerror or str(error)) from error
+            raise cannot_write(write, error.strerror or str(error)) from error
     output.locks(found, known, as_json)
 
 

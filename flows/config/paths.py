@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rootfs.errors import MachineError
+
 if TYPE_CHECKING:
     from rootfs.errors import BaseforgeError
 
@@ -31,15 +33,17 @@ def may_be_folder(path: Path) -> bool:
 def make_data_folder() -> None:
     """Make the data folder, or check the one that is there: logs, caches and keys in it are for its user alone.
 
-    Raises FolderForeign, FolderMovable, DataFolderFailed.
+    Raises FolderForeign, MachineError.
     """
-    from rootfs.errors import DataFolderFailed
     from rootfs.system import private
 
     try:
         private.make_private_folder(data_folder())
     except OSError as error:
-        raise DataFolderFailed(data_folder(), error.strerror or str(error)) from error
+        raise MachineError(
+            f"the data folder {data_folder()} cannot be made: {error.strerror or str(error)}",
+            hint="Name another: BASEFORGE_HOME.",
+        ) from error
 
 
 def check_data_folder() -> None:
@@ -90,8 +94,8 @@ def known_error(error: Exception) -> BaseforgeError | None:
     Prefect's server says nothing but 500 when its database cannot grow: where no space is left in the data folder or
     the one for temporary files, that is taken for the reason of whatever failed.
     """
-    from rootfs.errors import DiskFull
     from rootfs.system.disk import as_disk_full, is_full
+    from rootfs.system.errors import DiskFull
 
     folders = data_folder(), Path(tempfile.gettempdir())
     return as_disk_full(error, *folders) or next((DiskFull(folder) for folder in folders if is_full(folder)), None)

@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 import rootfs
 from flows.config.paths import data_folder, may_be_folder
 from rootfs.apt.sources import Site
-from rootfs.errors import InvalidSetting, RecipesForeign, nearest
+from rootfs.errors import InputError, nearest
 from rootfs.mask import MASK, has_credentials
 from rootfs.process.host import native_architecture
 from rootfs.process.sandbox import DISK, PROCESSES, SECONDS, Limits, default_memory
@@ -245,7 +245,7 @@ class Settings(BaseSettings):
 
 
 def load(recipes: Path | None = None) -> Settings:
-    """The settings in force. Raises InvalidSetting with the file and line, or the variable, and RecipesForeign."""
+    """The settings in force. Raises InputError with the file and line, or the variable, and InputError."""
     _check_environment()
     folder = recipes or Path(os.environ.get("BASEFORGE_RECIPES") or _default_recipes())
     file = folder.absolute().parent / FILE
@@ -255,17 +255,17 @@ def load(recipes: Path | None = None) -> Settings:
     except ValidationError as error:
         raise _explained(error, file) from None
     except (SettingsError, RecursionError):  # of a table's variable; the error names it in prose alone
-        raise InvalidSetting("not a JSON object", where=_unreadable()) from None
+        raise InputError("not a JSON object", where=_unreadable()) from None
     return settings.model_copy(update={"recipes": folder})
 
 
 def _check_environment() -> None:
-    """Raises InvalidSetting for variables that no field checks."""
+    """Raises InputError for variables that no field checks."""
     for name, value in os.environ.items():
         if name.startswith("BASEFORGE_") and not is_unicode(value):
-            raise InvalidSetting("this is not UTF-8 text", where=name)
+            raise InputError("this is not UTF-8 text", where=name)
     if not may_be_folder(data_folder()):
-        raise InvalidSetting(
+        raise InputError(
             f"{data_folder()} is not a folder",
             where="BASEFORGE_HOME" if os.environ.get("BASEFORGE_HOME") else "",
             hint="Let BASEFORGE_HOME name a folder, or a place where one can be made.",
@@ -273,7 +273,7 @@ def _check_environment() -> None:
 
 
 def _default_recipes() -> Path:
-    """./recipes where it is there, else the shelf. Raises RecipesForeign.
+    """./recipes where it is there, else the shelf. Raises InputError.
 
     Recipes and settings say what is run, and where: another user who has them in a folder where we run a command would
     decide that. Beside the shelf is our own code, so whoever owns that decides it anyway.
@@ -293,22 +293,22 @@ def _see_it_is_trusted(path: Path, recipes: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         for status in (path.lstat(), path.stat()):
             if not is_trusted(status.st_uid):
-                raise RecipesForeign(path, user_name(status.st_uid), recipes)
+                raise recipes_foreign(path, user_name(status.st_uid), recipes)
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text()) if file.is_file() else {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidSetting(str(error), where=str(file)) from None
+        raise InputError(str(error), where=str(file)) from None
     except RecursionError:
-        raise InvalidSetting("it is nested too deeply", where=str(file)) from None
+        raise InputError("it is nested too deeply", where=str(file)) from None
     except OSError as error:
         hint = "Make it readable for this user, or name other recipes by --recipes."
-        raise InvalidSetting(f"the file cannot be read: {error.strerror}", where=str(file), hint=hint) from None
+        raise InputError(f"the file cannot be read: {error.strerror}", where=str(file), hint=hint) from None
 
 
-def _explained(error: ValidationError, file: Path) -> InvalidSetting:
+def _explained(error: ValidationError, file: Path) -> InputError:
     found = error.errors()
     first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])  # else a key that it replaces
     names = [str(step) for step in first["loc"]]
@@ -318,8 +318,8 @@ def _explained(error: ValidationError, file: Path) -> InvalidSetting:
     where = variable if variable in os.environ else _position(file, names)
     if first["type"] == "extra_forbidden":
         known = Settings.model_fields if last == name else BuilderPlan.model_fields
-        return InvalidSetting(f"unknown setting {full!r}", where=where, hint=nearest(last, known))
-    return InvalidSetting(f"{full}: {first['msg'].removeprefix('Value error, ')}", where=where)
+        return InputError(f"unknown setting {full!r}", where=where, hint=nearest(last, known))
+    return InputError(f"{full}: {first['msg'].removeprefix('Value error, ')}", where=where)
 
 
 def _unreadable() -> str:
@@ -376,3 +376,12 @@ def origins(settings: Settings) -> dict[str, str]:
         else "default"
         for name in Settings.model_fields
     }
+
+
+def recipes_foreign(path: object, owner: str, recipes: object) -> InputError:
+    """The recipes or the settings in the current folder are another user's, and nobody has named them."""
+    return InputError(
+        f"this belongs to {owner}: recipes and settings of another user are taken only where you name them",
+        where=str(path),
+        hint=f"If you trust {owner}: --recipes {recipes}",
+    )

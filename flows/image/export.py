@@ -27,10 +27,11 @@ from flows.image.archives import (
 )
 from flows.image.index import outer_index
 from flows.image.oci import LAYOUT_FILE, index
-from rootfs.errors import ExportRefused, InputError
+from rootfs.errors import InputError
 from rootfs.layer.compress import squeezed
 from rootfs.system.atomic_file import atomic_file
 from rootfs.system.disk import disk_full
+from rootfs.system.errors import cannot_write
 from rootfs.system.output_path import check_output_path
 from rootfs.tree.merge import members_of, tree_of
 from rootfs.tree.tar_writer import frames
@@ -78,7 +79,7 @@ def export(blobs: Blobs, manifest_digest: str, destination: Path, *, reference: 
 
     The ending decides: `.tar.zst` the layer as it is kept, or what several are together, `.tar` the same unpacked,
     `.oci.tar` the image, which loads under the name `reference` (`NAME:TAG`); with the digest of an `index` that it is
-    in, all images of that, of which engines that know no index load this one. Raises InputError, ExportRefused,
+    in, all images of that, of which engines that know no index load this one. Raises InputError,
     DiskFull, LayerDamaged and what `open_blob` raises.
     """
     write = _writer(destination)
@@ -115,7 +116,7 @@ def _refused(destination: Path) -> Iterator[None]:
         with disk_full(destination.parent):
             yield
     except OSError as error:
-        raise ExportRefused(destination, error.strerror or str(error)) from error
+        raise cannot_write(destination, error.strerror or str(error)) from error
 
 
 def _copy(pieces: Iterable[bytes | bytearray], file: BinaryIO) -> int:

@@ -88,7 +88,7 @@ def assemble(
     """Write the OCI layout to `folder`, which must not be there yet, and take the layers in without copying them.
 
     `architecture` is Debian's name, `epoch` the image's creation time in seconds since 1970. The index, which makes the
-    folder an image, is written last. Raises UnknownArchitecture.
+    folder an image, is written last. Raises InputError.
     """
     platform, layers = platform_of(architecture), (*parent.layers, layer)
     config = encoded(_config(layers, settings, name, platform, epoch, parent.config))

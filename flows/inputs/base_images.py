@@ -16,7 +16,7 @@ from rootfs.recipe.base import Recipe
 def newest(recipe: Recipe, platform: str) -> tuple[ParentBuild, ...]:
     """The builds of its base images for a platform, by name: those of this session, else the newest ones.
 
-    Raises ParentFailed, ParentUnpublished, ParentLacksPlatform.
+    Raises BuildError, InputError.
     """
     return tuple(build_below(recipe.name, name, platform) for name in recipe.base_images)
 

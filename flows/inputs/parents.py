@@ -19,13 +19,14 @@ from flows.publish.record import ParentBuild
 from flows.runtime.context import current
 from flows.store.base import Store
 from rootfs.apt.resolve_layer import BaseImagePackages
-from rootfs.errors import BadTree, ParentFailed, ParentLacksPlatform, ParentUnpublished
+from rootfs.errors import BuildError, InputError
 from rootfs.layer.pack import Layer
 from rootfs.recipe.base import Recipe
 from rootfs.recipe.sections import ImageSettings
 from rootfs.system import atomic_file
 from rootfs.system.cache import prune
 from rootfs.system.compression import CorruptStream, DecompressedStream
+from rootfs.tree.errors import BadTree
 from rootfs.tree.inventory import STATUS
 from rootfs.tree.member import from_tar
 from rootfs.tree.merge import Stack
@@ -44,15 +45,24 @@ class Ground:
 def build_below(image: str, parent: str, platform: str) -> ParentBuild:
     """The build that an image is to stand on, for a platform: that of this session, else the newest one.
 
-    Raises ParentFailed, ParentUnpublished, ParentLacksPlatform.
+    Raises BuildError, InputError.
     """
     record = current().done.get(parent) or records.latest(current().store, parent)
     if record and record.status == "failed":
-        raise ParentFailed(image, parent)
+        raise BuildError(
+            f"{image} was not built, because its base image {parent} could not be built",
+            hint=f"Fix {parent}, then build both: baseforge build {image}",
+        )
     if record is None or record.status == "built":
-        raise ParentUnpublished(image, parent)
+        raise InputError(
+            f"the store has no current build of {parent}, the base image of {image}",
+            hint=f"Build it first: baseforge build {parent}",
+        )
     if (part := record.of(platform)) is None:
-        raise ParentLacksPlatform(image, parent, platform, record.platforms)
+        raise InputError(
+            f"{image} is for {platform}, but its base image {parent} was built only for {', '.join(record.platforms)}",
+            hint=f"Name {platform} in the `platforms` of {parent}, too: baseforge build {image} builds both.",
+        )
     return ParentBuild(image=record.image, build=record.build, manifest_digest=part.manifest_digest)
 
 

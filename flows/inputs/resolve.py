@@ -100,7 +100,7 @@ def architectures(recipe: Recipe, choice: Choice) -> list[str]:
 
 
 def chosen_engine(recipe: Recipe, choice: Choice) -> Recipe:
-    """The recipe with the program that a person chose to make its tree. Raises EngineUnfit."""
+    """The recipe with the program that a person chose to make its tree. Raises InputError."""
     return recipe.with_bootstrapper(choice.engine) if choice.engine else recipe
 
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from rootfs.errors import PortTaken
+from flows.orchestration.errors import PortTaken
 
 HOST = "127.0.0.1"
 FIRST_PORT, PORTS = 20000, 10000  # below those that a kernel gives to outgoing connections

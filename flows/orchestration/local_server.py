@@ -30,11 +30,13 @@ import certifi
 from flows.config.paths import fix_data_folder, make_data_folder, working_in
 from flows.config.paths import server_folder as folder
 from flows.orchestration import database, listener, login, lost_server
+from flows.orchestration.errors import server_failed, server_hangs
 from flows.orchestration.listener import HOST
-from rootfs.errors import DiskFull, ServerElsewhere, ServerFailed, ServerHung
+from rootfs.errors import MachineError
 from rootfs.process.run import start_detached
 from rootfs.system import atomic_file, document_format, locks, private
 from rootfs.system.disk import is_full
+from rootfs.system.errors import DiskFull
 
 if TYPE_CHECKING:
     from prefect.context import SettingsContext
@@ -124,7 +126,7 @@ class Server:
         return self.born > 0 and _born(self.pid) == self.born
 
     def environment(self) -> dict[str, str]:
-        """What a client of it needs in its environment. Raises NotPrivate."""
+        """What a client of it needs in its environment. Raises MachineError."""
         no_proxy = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
         return {
             "PREFECT_HOME": str(folder()),
@@ -139,8 +141,8 @@ class Server:
 def connect(wanted: LocalServer, quiet: bool = True) -> str:
     """Make Prefect use the server named by `PREFECT_API_URL`, else the local one, started if need be.
 
-    With `quiet` Prefect keeps its own log lines from the terminal. Returns the server's address. Raises ServerFailed
-    with the end of its log, ServerHung, PortTaken, NotPrivate.
+    With `quiet` Prefect keeps its own log lines from the terminal. Returns the server's address. Raises MachineError
+    with the end of its log, MachineError, PortTaken.
     """
     os.environ.update(QUIET | (SILENT if quiet else {}))
     logging.raiseExceptions = not quiet
@@ -168,9 +170,13 @@ def import_prefect() -> None:
 
 
 def require_port(port: int) -> None:
-    """Raises ServerElsewhere when the local server runs on another port than the one that the user has set."""
+    """Raises MachineError when the local server runs on another port than the one that the user has set."""
     if port and "PREFECT_API_URL" not in os.environ and (server := running()) and server.port != port:
-        raise ServerElsewhere(server.port, port)
+        raise MachineError(
+            f"the local Prefect server runs on port {server.port}, not on {port}",
+            where="the setting `server_port`",
+            hint="`baseforge stop` ends it; the next command starts it on the new port.",
+        )
 
 
 def _certificate() -> Path:
@@ -182,14 +188,14 @@ def _certificate() -> Path:
 
 
 def running() -> Server | None:
-    """The local server, if there is one. Raises ServerHung."""
+    """The local server, if there is one. Raises MachineError."""
     return server if (server := _known()) and server.private else None
 
 
 def _known() -> Server | None:
     """The server that was started last, if it is there: perhaps one of an earlier version, which answers everybody.
 
-    One that lives is never doubled, as both would write to one database. Raises ServerHung when it does not answer.
+    One that lives is never doubled, as both would write to one database. Raises MachineError when it does not answer.
     """
     if not (server := _noted()):
         return None
@@ -199,7 +205,7 @@ def _known() -> Server | None:
         if not server.lives():
             return None
         if time.monotonic() - began > wait:
-            raise ServerHung(server.pid, server.address, log_file(), wait)
+            raise server_hangs(server.pid, server.address, log_file(), wait)
         time.sleep(0.1)
     return server
 
@@ -277,7 +283,7 @@ def _launch(wanted: LocalServer) -> Server:
     (folder() / STATE).unlink(missing_ok=True)
     if is_full(folder()):
         raise DiskFull(folder())
-    raise ServerFailed("\n".join(log_end()))
+    raise server_failed("\n".join(log_end()))
 
 
 class Watched(NamedTuple):
@@ -291,17 +297,17 @@ class Watched(NamedTuple):
 def watched(server: Server) -> Iterator[Watched]:
     """Nobody else can listen on the server's port while the block lasts, also when the server has ended.
 
-    Raises ServerFailed when it has already.
+    Raises MachineError when it has already.
     """
     with contextlib.ExitStack() as undo:
         ours = undo.enter_context(listener.held(folder()))
         try:
             handle = os.pidfd_open(server.pid)
         except ProcessLookupError:
-            raise ServerFailed("\n".join(log_end())) from None
+            raise server_failed("\n".join(log_end())) from None
         undo.callback(os.close, handle)
         if not server.lives():  # another process has its number
-            raise ServerFailed("\n".join(log_end()))
+            raise server_failed("\n".join(log_end()))
         yield Watched(handle, ours)
 
 

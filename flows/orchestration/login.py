@@ -7,7 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
-from rootfs.errors import NotPrivate
+from flows.orchestration.errors import not_private
 from rootfs.system.atomic_file import create_private_file
 
 FILE = "login"
@@ -17,7 +17,7 @@ USER = "baseforge"
 def read(folder: Path) -> str:
     """`USER:PASSWORD`, as clients send it and as a person types it in the browser; a new one where there is none.
 
-    Whoever comes second reads the first one's. Raises NotPrivate when others could have read or written it.
+    Whoever comes second reads the first one's. Raises MachineError when others could have read or written it.
     """
     path = folder / FILE
     if not os.path.lexists(path):
@@ -25,14 +25,14 @@ def read(folder: Path) -> str:
     handle = _opened(path)
     with os.fdopen(handle) as file:
         if os.fstat(handle).st_mode & 0o077:
-            raise NotPrivate(path)
+            raise not_private(path)
         return file.read().strip()
 
 
 def renewed(folder: Path) -> str:
     """A new login, in the place of the old one: whoever has come to know that can do nothing with it any more.
 
-    Clients of the old server send it to whatever listens on the port afterwards. Raises NotPrivate.
+    Clients of the old server send it to whatever listens on the port afterwards. Raises MachineError.
     """
     if os.path.lexists(path := folder / FILE):
         read(folder)
@@ -47,12 +47,12 @@ def _make(path: Path) -> None:
 
 
 def _opened(path: Path) -> int:
-    """A handle on a file of ours. Raises NotPrivate."""
+    """A handle on a file of ours. Raises MachineError."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
-        raise NotPrivate(path, error.strerror or str(error)) from error
+        raise not_private(path, error.strerror or str(error)) from error
     if os.fstat(handle).st_uid != os.geteuid():
         os.close(handle)
-        raise NotPrivate(path)
+        raise not_private(path)
     return handle

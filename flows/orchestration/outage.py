@@ -24,7 +24,8 @@ from prefect.exceptions import Abort
 from prefect.runtime import flow_run as this_run
 
 from flows.orchestration import lost_server
-from rootfs.errors import NotAServer, ServerDenied, ServerUnreachable
+from flows.orchestration.errors import not_a_prefect_server
+from rootfs.errors import MachineError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -86,18 +87,26 @@ def show(rows: list[dict[str, Any]], key: str, description: str = "") -> None:
 def require(address: str) -> None:
     """See that a Prefect server at this address takes our credentials, before any work begins.
 
-    Raises ServerUnreachable, ServerDenied, NotAServer.
+    Raises MachineError.
     """
     try:
         _ask(ANSWER)
     except httpx.HTTPStatusError as error:
         if error.response.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            raise ServerDenied(address, error.response.status_code) from None
-        raise NotAServer(address, f"it answers with HTTP status {error.response.status_code}") from None
+            raise MachineError(
+                f"the Prefect server denies access (HTTP status {error.response.status_code})",
+                where=address,
+                hint="Set PREFECT_API_AUTH_STRING to the server's USER:PASSWORD, or PREFECT_API_KEY for Prefect Cloud.",
+            ) from None
+        raise not_a_prefect_server(address, f"it answers with HTTP status {error.response.status_code}") from None
     except httpx.HTTPError as error:
-        raise ServerUnreachable(address, _said(error)) from None
+        raise MachineError(
+            f"the Prefect server does not answer: {_said(error)}",
+            where=address,
+            hint="Check PREFECT_API_URL, and that the server runs. Without PREFECT_API_URL a local one is started.",
+        ) from None
     except (httpx.InvalidURL, ValueError):
-        raise NotAServer(address, "its answer is not one of Prefect's API") from None
+        raise not_a_prefect_server(address, "its answer is not one of Prefect's API") from None
 
 
 def _ask(timeout: float) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 from flows.orchestration import lost_server
 from flows.runtime import signals
 from flows.runtime.context import current, timeline
-from rootfs.errors import ArchiveMoved, NetworkFailure
+from rootfs.apt.errors import ArchiveMoved
+from rootfs.errors import NetworkFailure
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State, TaskRun

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from rootfs.errors import NEWER, BaseforgeError, BuildError, InputError, NetworkFailure
+from rootfs.errors import BaseforgeError, BuildError, InputError, NetworkFailure
+from rootfs.system.errors import NEWER
 
 
 class RecordDamaged(BuildError):

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from flows.image.index import Index
 from flows.image.oci import Image
 from flows.publish.errors import RegistryAbsent, RegistryDenied, RegistryFailed, registry_unreachable
-from rootfs.errors import BaseforgeError, BuildError, InputError, ProgramFailed, ProgramTimedOut
+from rootfs.errors import BaseforgeError, BuildError, InputError
+from rootfs.process.errors import ProgramFailed, ProgramTimedOut
 from rootfs.process.run import Log, proxies, run
 from rootfs.system.digests import digest_of_bytes
 
@@ -155,7 +156,7 @@ def _failure(reference: str, output: str) -> BaseforgeError:
         return InputError(
             "the registry speaks plain http",
             where=reference,
-            hint="If that is meant to be so, set `registry_insecure = true` in baseforge.toml.",
+            hint="To allow that, set `registry_insecure = true` in baseforge.toml.",
         )
     if any(words in said for words in DENIED):
         return RegistryDenied(reference)

@@ -16,9 +16,9 @@ from typing import IO
 
 from flows.publish.errors import damaged_sources
 from flows.store.base import Store
-from rootfs.errors import FormatNewer
 from rootfs.recipe.recipe import folder_of
 from rootfs.system.document_format import FIRST
+from rootfs.system.errors import FormatNewer
 from rootfs.system.source_tree import normalized_mode
 
 FORMAT = 1

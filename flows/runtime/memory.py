@@ -34,7 +34,7 @@ def has_room(folder: Path | None, size: int) -> bool:
 def roomy_folder(memory: Path | None, size: int, folder: Path, run_id: str) -> Iterator[Path]:
     """A run's folder in `memory` for the block where there is room for `size` bytes, else `folder`.
 
-    Raises WorkFolderFailed.
+    Raises MachineError.
     """
     if not has_room(memory, size):
         yield folder

@@ -17,11 +17,12 @@ from pathlib import Path
 
 from flows.config.paths import data_folder
 from rootfs.bootstrap.bootstrapper import remove_tree
-from rootfs.errors import FolderForeign, WorkFolderFailed
+from rootfs.errors import MachineError
 from rootfs.process.run import run
 from rootfs.system import atomic_file, document_format, locks, private
 from rootfs.system.digests import canonical_digest
 from rootfs.system.disk import any_disk_full, disk_full
+from rootfs.system.errors import FolderForeign
 
 PREFIX = "baseforge-"
 SETTINGS = "`work` or `memory` in baseforge.toml, or BASEFORGE_WORK or BASEFORGE_MEMORY"
@@ -32,7 +33,7 @@ IMAGES = "images"  # a file in a work folder: the images that the run brings int
 def work_folder(parent: Path, run_id: str) -> Iterator[Path]:
     """An empty folder for one run, gone when the block ends, however it ends.
 
-    Raises WorkFolderFailed, FolderMovable, LockHeld, DiskFull.
+    Raises MachineError, LockHeld, DiskFull.
     """
     with contextlib.ExitStack() as held:
         try:
@@ -41,7 +42,10 @@ def work_folder(parent: Path, run_id: str) -> Iterator[Path]:
                 held.enter_context(locks.locked(_lock_of(folder)))
                 folder.mkdir(private.MODE)
         except OSError as error:
-            raise WorkFolderFailed(parent, error.strerror or str(error)) from error
+            raise MachineError(
+                f"no work folder can be made in {parent}: {error.strerror or str(error)}",
+                hint="Name another: `work` or `memory` in baseforge.toml, or BASEFORGE_WORK or BASEFORGE_MEMORY.",
+            ) from error
         try:
             with any_disk_full(folder, data_folder(), Path(tempfile.gettempdir())):
                 yield folder
@@ -50,7 +54,7 @@ def work_folder(parent: Path, run_id: str) -> Iterator[Path]:
 
 
 def own_folder(parent: Path) -> Path:
-    """The folder of this user's work folders in `parent`, made if it is not there. Raises FolderMovable, OSError."""
+    """The folder of this user's work folders in `parent`, made if it is not there. Raises MachineError, OSError."""
     parent = parent.absolute()
     folder = parent / f"{PREFIX}{os.geteuid()}"
     if not parent.is_dir():  # a mistake in a setting: it would be made wherever that leads

@@ -116,7 +116,7 @@ class Container:
 
 
 def run_once(engine: Engine, container: Container, *, timeout: float) -> Ran:
-    """Run a container for `timeout` seconds at most; say how it went. Raises EngineLost and EngineRefused."""
+    """Run a container for `timeout` seconds at most; say how it went. Raises MachineError and EngineRefused."""
     with engine.during("running a smoke test"), _Output() as output, _created(engine, container) as name:
         if container.brought:
             with container.brought.open("rb") as tar:  # into the volume: all else is read-only

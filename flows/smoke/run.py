@@ -74,7 +74,7 @@ def smoke_test(
     What a check brings along is in the tar that `brought` gives of it. `emulated` is the image's platform where that
     is not the machine's own: each check has more time then.
 
-    The containers carry the label `baseforge.run=RUN_LABEL` and are removed whatever happens. Raises EngineLost, and
+    The containers carry the label `baseforge.run=RUN_LABEL` and are removed whatever happens. Raises MachineError, and
     EngineRefused where the engine does not have the image.
     """
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from rootfs.errors import AuthFileUnfit
+from rootfs.errors import InputError
 
 CONFIGURED = Path("/etc/apt/auth.conf")
 PARTS = Path("/etc/apt/auth.conf.d")
@@ -63,7 +63,7 @@ class Credentials:
 def load_credentials(file: Path | None, machine: tuple[Path, Path] = (CONFIGURED, PARTS)) -> Credentials:
     """The credentials in force: of the settings' file, else of auth.conf, and then of auth.conf.d, as apt reads them.
 
-    Files of the machine's that we may not read are left out. Raises AuthFileUnfit.
+    Files of the machine's that we may not read are left out. Raises InputError.
     """
     configured, parts = machine
     texts = [_ours(file)] if file else _readable(configured)
@@ -72,27 +72,27 @@ def load_credentials(file: Path | None, machine: tuple[Path, Path] = (CONFIGURED
 
 
 def _ours(file: Path) -> str:
-    """The text of the settings' file, which has to say something. Raises AuthFileUnfit."""
+    """The text of the settings' file, which has to say something. Raises InputError."""
     text = read_private_file(file)
     if text.strip() and not any(entry.login for entry in parse_entries(text)):
-        raise AuthFileUnfit(file, "no line of it is `machine HOST login NAME password PASSWORD`")
+        raise unusable_auth_file(file, "no line of it is `machine HOST login NAME password PASSWORD`")
     return text
 
 
 def read_private_file(file: Path) -> str:
-    """The text of a file that only its owner, ours or root, may read. Raises AuthFileUnfit."""
+    """The text of a file that only its owner, ours or root, may read. Raises InputError."""
     try:
         with file.open(encoding="utf-8") as opened:
             about = os.fstat(opened.fileno())
             if not stat.S_ISREG(about.st_mode):
-                raise AuthFileUnfit(file, "it is not a file")
+                raise unusable_auth_file(file, "it is not a file")
             if about.st_mode & OTHERS:
-                raise AuthFileUnfit(file, "others than its owner may read or write it", f"chmod 600 '{file}'")
+                raise unusable_auth_file(file, "others than its owner may read or write it", f"chmod 600 '{file}'")
             if about.st_uid not in (0, os.geteuid()):
-                raise AuthFileUnfit(file, "it belongs to another user", "Make a copy of your own, with mode 0600.")
+                raise unusable_auth_file(file, "it belongs to another user", "Make a copy of your own, with mode 0600.")
             return opened.read()
     except (OSError, UnicodeDecodeError) as error:
-        raise AuthFileUnfit(file, getattr(error, "strerror", None) or "it is not UTF-8 text") from error
+        raise unusable_auth_file(file, getattr(error, "strerror", None) or "it is not UTF-8 text") from error
 
 
 def unreadable_files(machine: tuple[Path, Path] = (CONFIGURED, PARTS)) -> list[Path]:
@@ -133,3 +133,12 @@ def _entry(said: dict[str, str]) -> Iterator[Entry]:
             yield Entry(scheme if has_scheme else "https", parts.hostname, parts.port, path, *who)
     except ValueError:  # no such port
         return
+
+
+def unusable_auth_file(path: object, why: str, hint: str = "") -> InputError:
+    """The file that the setting `auth` names cannot be used."""
+    return InputError(
+        f"`auth`, the file with names and passwords, cannot be used: {why}",
+        where=str(path),
+        hint=hint or "Correct its path or its text; `baseforge doctor` says where the setting `auth` comes from.",
+    )

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import IO
 
 from rootfs.apt.root import AptRoot
-from rootfs.errors import ProgramTimedOut
+from rootfs.process.errors import ProgramTimedOut
 from rootfs.process.run import Log, stream
 
 NAME = "Contents-files"

@@ -6,16 +6,10 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from rootfs.apt.errors import AccessDenied, ArchiveUnreachable, archive_changing, component_missing
 from rootfs.apt.release import SuiteState
 from rootfs.apt.root import AptRoot, index_file_name, sources_list
-from rootfs.errors import (
-    AccessDenied,
-    ArchiveChanging,
-    ArchiveUnreachable,
-    ComponentMissing,
-    ProgramFailed,
-    ProgramTimedOut,
-)
+from rootfs.process.errors import ProgramFailed, ProgramTimedOut
 from rootfs.process.run import Log
 from rootfs.system.cache import file_state, last_used, prune
 from rootfs.system.digests import canonical_digest, sha256_of_file
@@ -52,7 +46,7 @@ class PackageIndexes:
     def update(self, states: tuple[SuiteState, ...], architecture: str, *, afresh: bool) -> None:
         """Fetch the lists of these suites; `afresh` even what seems not to have changed.
 
-        Raises ArchiveChanging and ArchiveUnreachable (try again), AccessDenied.
+        Raises NetworkFailure and ArchiveUnreachable (try again), AccessDenied.
         """
         for state in states:
             for file in self._files(state) if afresh else self._wrong(state, architecture):
@@ -119,18 +113,18 @@ def has_index(state: SuiteState, component: str, architecture: str) -> bool:
 
 
 def check_components(state: SuiteState, architecture: str) -> None:
-    """Raises ComponentMissing when a suite has no packages of a component for the architecture."""
+    """Raises InputError when a suite has no packages of a component for the architecture."""
     for component in state.source.components:
         if not any(has_index(state, component, word) for word in (architecture, "all")):
             known = [name.rpartition("/")[2] for name in state.field("Components").split()]
-            raise ComponentMissing(state.source.suite, component, architecture, known)
+            raise component_missing(state.source.suite, component, architecture, known)
 
 
 def _explained(status: int, output: str, states: tuple[SuiteState, ...]) -> Exception:
     said = "\n".join(line for line in output.splitlines() if line.startswith(("E: ", "W: ", "   ")))
     broken = re.search(r"^[EW]: Failed to fetch (\S+)\s+(.*)", output, re.MULTILINE)
     if UNLIKE.search(output):
-        return ArchiveChanging(broken[1] if broken else states[0].source.folder, said)
+        return archive_changing(broken[1] if broken else states[0].source.folder, said)
     if broken and (denied := DENIED.match(broken[2])):
         return AccessDenied(broken[1], int(denied[1]), denied[2].strip(), known=False)
     if broken:

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from rootfs.errors import InvalidKeyring
+from rootfs.errors import InputError
 
 HEAD, TAIL = "-----BEGIN PGP PUBLIC KEY BLOCK-----", "-----END PGP PUBLIC KEY BLOCK-----"
 # RFC 9580, 6.2: headers, an empty line, base64, and perhaps a checksum.
@@ -21,29 +21,38 @@ PACKET = 0x80  # the bit that begins every OpenPGP packet; files that begin othe
 
 
 def read_keys(path: Path) -> bytes:
-    """The keys in a file, armoured or not, as OpenPGP packets. Raises InvalidKeyring."""
+    """The keys in a file, armoured or not, as OpenPGP packets. Raises InputError."""
     try:
         data = path.read_bytes()
         blocks = BLOCK.findall(data.decode("latin-1"))
         packets = b"".join(map(base64.b64decode, blocks)) if blocks else data
     except (OSError, binascii.Error) as error:
-        raise InvalidKeyring(path) from error
+        raise not_a_keyring(path) from error
     if packets and not packets[0] & PACKET:
-        raise InvalidKeyring(path)
+        raise not_a_keyring(path)
     return packets
 
 
 def armored_keys(path: Path) -> str:
-    """The keys in a file as text, which sources.list(5) can hold. Raises InvalidKeyring."""
+    """The keys in a file as text, which sources.list(5) can hold. Raises InputError."""
     text = base64.b64encode(read_keys(path)).decode()
     return "\n".join([HEAD, "", *(text[at : at + 64] for at in range(0, len(text), 64)), TAIL])
 
 
 @contextlib.contextmanager
 def gpgv_keyring(path: Path) -> Iterator[Path]:
-    """A keyring that gpgv can read, while the block lasts: it knows no armour. Raises InvalidKeyring."""
+    """A keyring that gpgv can read, while the block lasts: it knows no armour. Raises InputError."""
     packets = read_keys(path)
     with tempfile.NamedTemporaryFile(prefix="baseforge-", suffix=".gpg") as file:
         file.write(packets)
         file.flush()
         yield Path(file.name)
+
+
+def not_a_keyring(path: object) -> InputError:
+    """A file that is to hold an archive's keys does not."""
+    return InputError(
+        "this is not a keyring that apt can use",
+        where=str(path),
+        hint="Write it by `gpg --export KEY > FILE`, with or without `--armor`.",
+    )

@@ -13,10 +13,11 @@ from pathlib import Path
 import httpx
 from debian_inspector.debcon import Debian822
 
+from rootfs.apt.errors import ArchiveUnreachable, InvalidRelease, unsigned_release
 from rootfs.apt.keyring import gpgv_keyring
 from rootfs.apt.sources import Source
 from rootfs.apt.transfer import Transfers, check_access, failure_reason, proxy_denial
-from rootfs.errors import ArchiveUnreachable, InvalidRelease, SuiteMissing, UnsignedRelease
+from rootfs.errors import InputError
 from rootfs.lock.lock import Release
 from rootfs.process.run import run
 from rootfs.process.stop import run_stoppable
@@ -43,7 +44,7 @@ def fetch_releases(
 ) -> list[FetchedRelease]:
     """Each suite's InRelease, all at once; one that is still as `known` is not sent again.
 
-    Raises ArchiveUnreachable (try again), AccessDenied, SuiteMissing.
+    Raises ArchiveUnreachable (try again), AccessDenied, InputError.
     """
     return run_stoppable(_fetch_all(wanted, known, transfers))
 
@@ -67,7 +68,11 @@ async def _fetch(
         if known and tag and answer.status_code == httpx.codes.NOT_MODIFIED:
             return known
         if answer.status_code == httpx.codes.NOT_FOUND:
-            raise SuiteMissing(source.suite, address)
+            raise InputError(
+                f"the archive has no suite {source.suite!r}",
+                where=address,
+                hint="Check `suite` in the recipe; an old release may have moved to another archive ([mirrors]).",
+            )
         check_access(answer, address)
         answer.raise_for_status()
     except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -109,7 +114,7 @@ class SuiteState:
 def check_release(signed: bytes, source: Source, address: str) -> SuiteState:
     """What a signed Release file says, after its signature, suite and dates have been checked.
 
-    Raises UnsignedRelease, InvalidRelease, InvalidKeyring.
+    Raises BuildError, InvalidRelease, InputError.
     """
     signer, text = verify_signature(signed, source.keyring, address)
     fields = parse_fields(text)
@@ -151,14 +156,14 @@ def _indexes(listed: str) -> Mapping[str, tuple[str, int]]:
 def verify_signature(signed: bytes, keyring: Path, address: str) -> tuple[str, str]:
     """The signer's fingerprint and the text inside the signature, the only part of the file that may be believed.
 
-    Raises UnsignedRelease, InvalidKeyring.
+    Raises BuildError, InputError.
     """
     with gpgv_keyring(keyring) as ring:
         argv = ["gpgv", "--status-fd=2", f"--keyring={ring}", "--output=-", "-"]
         result = run(argv, stdin=signed, check=False)
     good, others = parse_signers(result.stderr)
     if not good:
-        raise UnsignedRelease(address, keyring, others)
+        raise unsigned_release(address, keyring, others)
     return good[0], result.stdout
 
 

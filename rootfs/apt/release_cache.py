@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from rootfs.apt.errors import InvalidRelease, never_fetched, older_release
 from rootfs.apt.release import FetchedRelease, SuiteState, check_release, fetch_releases, parse_fields, parse_time
 from rootfs.apt.sources import Site, Source
-from rootfs.errors import InvalidRelease, NothingKept, OlderRelease
 from rootfs.system import atomic_file, document_format
 from rootfs.system.digests import canonical_digest
 from rootfs.system.text import format_time
@@ -27,14 +27,14 @@ class ReleaseCache:
     def states(self, sources: tuple[Source, ...]) -> tuple[SuiteState, ...]:
         """The states of these suites; an archive is asked for each once. What is kept is checked like what is new.
 
-        Raises ArchiveUnreachable (try again), AccessDenied, SuiteMissing, UnsignedRelease, InvalidRelease,
-        OlderRelease, NothingKept, FormatNewer.
+        Raises ArchiveUnreachable (try again), AccessDenied, InputError, BuildError, InvalidRelease,
+        BuildError, FormatNewer.
         """
         with self._asking:
             missing = tuple(key for key in dict.fromkeys(map(_suite, sources)) if key not in self._states)
             before = {key: known for key in missing if (known := self._kept(key))}
             if self._offline and (lacking := [key.suite for key in missing if key not in before]):
-                raise NothingKept(lacking[0])
+                raise never_fetched(lacking[0])
             found = before.values() if self._offline else self._asked(missing, before)
             for key, each in zip(missing, found, strict=True):
                 self._states[key] = self._checked(key, each, before.get(key))
@@ -53,7 +53,7 @@ class ReleaseCache:
         state = check_release(found.content, source, found.address)
         if before and not source.snapshot and state.release.date < (seen := _date(before)):
             dates = format_time(state.release.date), format_time(seen)
-            raise OlderRelease(found.address, *dates, self._memory(source))
+            raise older_release(found.address, *dates, self._memory(source))
         if found != before:
             head = document_format.dump({"address": found.address, "tag": found.tag})
             atomic_file.write_file(self._memory(source), head + b"\n" + found.content)

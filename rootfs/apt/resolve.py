@@ -11,11 +11,11 @@ from urllib.parse import unquote, urlsplit
 
 from debian_inspector.debcon import Debian822
 
+from rootfs.apt.errors import InvalidRelease, PackageMissing, PackagesConflict
 from rootfs.apt.preferences import preferences
 from rootfs.apt.release import SuiteState
 from rootfs.apt.root import AptRoot, index_file_name
 from rootfs.apt.sources import Source
-from rootfs.errors import InvalidRelease, PackageMissing, PackagesConflict
 from rootfs.lock.lock import Package
 from rootfs.process.run import Outcome
 from rootfs.recipe.base import Origin

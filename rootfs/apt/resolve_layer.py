@@ -9,6 +9,7 @@ from pathlib import Path
 
 from debian_inspector.debcon import get_paragraphs_data
 
+from rootfs.apt.errors import PackageMissing, PackagesConflict
 from rootfs.apt.preferences import preferences
 from rootfs.apt.release import SuiteState
 from rootfs.apt.resolve import (
@@ -21,7 +22,7 @@ from rootfs.apt.resolve import (
     to_package,
 )
 from rootfs.apt.root import AptRoot
-from rootfs.errors import PackageMissing, PackagesConflict, ParentBehind, ParentWouldLose
+from rootfs.errors import BuildError, InputError
 from rootfs.lock.lock import Package
 from rootfs.recipe.base import Origin
 from rootfs.recipe.sections import Repository
@@ -51,7 +52,7 @@ def resolve_layer(
 ) -> list[Package]:
     """The packages that a layer adds, by name: apt finds all of its parent's installed, and none may go.
 
-    Raises PackageMissing, PackagesConflict, ParentBehind, ParentWouldLose.
+    Raises PackageMissing, PackagesConflict, BuildError, InputError.
     """
     status = below.status()
     there = _installed(status)
@@ -64,7 +65,10 @@ def resolve_layer(
     excluded = [f"{name}-" for name in recipe.exclude if name not in there]
     done = simulate_apt(root, recipe, ("install", *options, *recipe.include, *excluded))
     if lost := [name.rstrip("*") for block in REMOVED.findall(done.stdout) for name in block.split()]:
-        raise ParentWouldLose(below.image, below.parent, lost)
+        raise InputError(
+            f"{below.image}: its packages conflict with {', '.join(lost)} of its base image {below.parent}",
+            hint="A layer adds packages: change `include`, or choose another base image.",
+        )
     answers = list(parse_answers(root, done))
     _check(recipe, answers, there)
     places = package_locations(root, answers)
@@ -96,4 +100,9 @@ def _check_parent(below: BaseImagePackages, packages: Iterable[Package], there: 
     behind = [each for each in packages if there.get(each.name) and (each.archive, each.suite) not in own]
     if behind:
         changes = [f"{each.name} {there[each.name]} -> {each.version}" for each in behind]
-        raise ParentBehind(below.image, below.parent, changes)
+        raise BuildError(
+            f"{below.image}: its packages would replace some of its base image {below.parent}: {', '.join(changes)}",
+            hint=(
+                f"Build {below.parent} again first (with a newer `lock` if it has one), or lock {below.image} as it is."
+            ),
+        )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from rootfs.apt.errors import PackageMissing, PackagesConflict, archive_changing, never_fetched
 from rootfs.apt.file_search import packages_with_files
 from rootfs.apt.indexes import PackageIndexes, check_components
 from rootfs.apt.release import SuiteState
@@ -16,7 +17,6 @@ from rootfs.apt.resolve import resolve
 from rootfs.apt.resolve_layer import BaseImagePackages, resolve_layer
 from rootfs.apt.root import TIMEOUT, AptRoot, sources_list
 from rootfs.apt.sources import Site, Source, suite_sources
-from rootfs.errors import ArchiveChanging, FormatNewer, NothingKept, PackageMissing, PackagesConflict
 from rootfs.lock.lock import Lock, Package
 from rootfs.lock.lockfile import committed_lock
 from rootfs.process.host import package_versions
@@ -24,6 +24,7 @@ from rootfs.process.run import Log
 from rootfs.recipe.base import Origin
 from rootfs.system import atomic_file, document_format
 from rootfs.system.digests import canonical_digest
+from rootfs.system.errors import FormatNewer
 from rootfs.system.locks import locked
 
 REVISION = 2  # raised when the same archive and recipe would give another lock because this program changed
@@ -57,9 +58,9 @@ class Apt:
 
         Packages that come `alone` come without those they depend on.
 
-        Raises NetworkFailure (try again), UnsignedRelease, InvalidRelease, OlderRelease, NothingKept, and what is the
-        recipe's own fault: UnknownSuite, SuiteMissing, ComponentMissing, PackageMissing, PackagesConflict and others;
-        a layer's also ParentBehind and ParentWouldLose.
+        Raises NetworkFailure (try again), BuildError, InvalidRelease, and what is the
+        recipe's own fault: InputError, PackageMissing, PackagesConflict and others;
+        a layer's also BuildError and InputError.
         """
         if recipe.lock is not None:
             return committed_lock(recipe, files / recipe.lock, architecture)
@@ -72,7 +73,7 @@ class Apt:
             if lock := self._resolved(recipe, states, architecture, below, alone, afresh=attempt > 0):
                 return lock
             self._suites.forget()
-        raise ArchiveChanging(states[0].source.folder, "")
+        raise archive_changing(states[0].source.folder, "")
 
     def packages_with(self, recipe: Origin, files: Path, architecture: str, names: Iterable[str]) -> dict[str, str]:
         """The package of the recipe's suites that has a file of each of these names; only those found, none offline."""
@@ -146,7 +147,7 @@ class Apt:
         with locked(self._cache / "lock", wait=LONGEST):
             stale = self._lists.stale(states, architecture)
             if stale and self._offline:
-                raise NothingKept(stale[0].source.suite)
+                raise never_fetched(stale[0].source.suite)
             if stale:
                 self._lists.update(stale, architecture, afresh=afresh)
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from rootfs.apt.credentials import CONFIGURED, PARTS
 from rootfs.apt.keyring import armored_keys
 from rootfs.apt.sources import Source
-from rootfs.errors import ProgramFailed
+from rootfs.process.errors import ProgramFailed
 from rootfs.process.run import Log, Outcome, proxies, run
 from rootfs.system import atomic_file
 from rootfs.system.digests import canonical_digest

@@ -14,16 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rootfs.apt import credentials
+from rootfs.apt.errors import unknown_suite
 from rootfs.apt.transfer import Transfers
-from rootfs.errors import (
-    FormatNewer,
-    KeyringMissing,
-    SnapshotsUnknown,
-    UnknownSuite,
-)
+from rootfs.errors import InputError, MachineError
 from rootfs.process.run import run
 from rootfs.system import atomic_file, document_format
 from rootfs.system.digests import canonical_digest
+from rootfs.system.errors import FormatNewer
 
 KEYRINGS = Path("/usr/share/keyrings")
 SUITES = Path("/usr/share/distro-info")
@@ -49,7 +46,7 @@ class Site:
     auth: Path | None = None
 
     def transfers(self) -> Transfers:
-        """How files are fetched here, with the credentials that are in force now. Raises AuthFileUnfit."""
+        """How files are fetched here, with the credentials that are in force now. Raises InputError."""
         return Transfers(credentials.load_credentials(self.auth))
 
     def mirror(self, address: str) -> str:
@@ -60,17 +57,23 @@ class Site:
         return address
 
     def snapshot(self, address: str, moment: str) -> str:
-        """Where an archive is as it was at a moment (`20261101T000000Z`). Raises SnapshotsUnknown."""
+        """Where an archive is as it was at a moment (`20261101T000000Z`). Raises InputError."""
         for archive, snapshots in self.snapshots.items():
             if archive.rstrip("/") == address:
                 return f"{snapshots.rstrip('/')}/{moment}"
-        raise SnapshotsUnknown(address)
+        raise InputError(
+            f"the recipe names a snapshot, but no setting says where snapshots of {address} are",
+            hint="Name it under [snapshots] in baseforge.toml: archive address = address of its snapshots.",
+        )
 
     def keyring(self, distribution: str) -> Path:
-        """The file a distribution's signatures are checked with. Raises KeyringMissing."""
+        """The file a distribution's signatures are checked with. Raises MachineError."""
         path = self.keyrings.get(distribution, KEYRINGS / f"{distribution}-archive-keyring.gpg")
         if not path.is_file():
-            raise KeyringMissing(distribution, path)
+            raise MachineError(
+                f"there is no keyring for {distribution} at {path}",
+                hint="Install its package (`./baseforge setup` does), or name another keyring under [keyrings].",
+            )
         return path
 
 
@@ -117,11 +120,11 @@ def known_suites(distribution: str) -> tuple[str, ...]:
 
 
 def distribution_of(suite: str) -> str:
-    """The distribution that has this suite. Raises UnknownSuite with the nearest name."""
+    """The distribution that has this suite. Raises InputError with the nearest name."""
     for distribution in ("debian", "ubuntu"):
         if suite in known_suites(distribution):
             return distribution
-    raise UnknownSuite(suite, known_suites("debian") + known_suites("ubuntu"))
+    raise unknown_suite(suite, known_suites("debian") + known_suites("ubuntu"))
 
 
 def suite_sources(
@@ -134,8 +137,8 @@ def suite_sources(
 ) -> tuple[Source, ...]:
     """The suite and those of its pockets (`updates`, `security`) that its distribution has.
 
-    `memo` is a folder that keeps the addresses for as long as what knows them does not change. Raises UnknownSuite,
-    KeyringMissing.
+    `memo` is a folder that keeps the addresses for as long as what knows them does not change. Raises InputError,
+    MachineError.
     """
     keyring = site.keyring(distribution_of(suite))
     wanted = {suite, *(f"{suite}-{pocket}" for pocket in pockets)}

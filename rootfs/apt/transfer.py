@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from rootfs.apt.credentials import Credentials
-from rootfs.errors import AccessDenied
+from rootfs.apt.errors import AccessDenied
 
 TIMEOUT = 30.0  # seconds without a byte
 CONNECT = 10.0  # seconds

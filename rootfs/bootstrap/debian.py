@@ -21,13 +21,14 @@ from threading import Event, Thread
 from rootfs.bootstrap import debootstrap, local_repository, mmdebstrap, tree_cache
 from rootfs.bootstrap.bootstrapper import TIMEOUT, Job, is_root, remove_tree
 from rootfs.bootstrap.install_plan import Start, plan_of
-from rootfs.errors import ClockBehind, LimitReached, ProgramFailed, ProgramTimedOut, error_from
+from rootfs.errors import MachineError, error_from
 from rootfs.install.customize import CUSTOMISE
 from rootfs.install.dpkg import explained
 from rootfs.install.plan import Plan
 from rootfs.lock.lock import Package
 from rootfs.packages import decompressed
 from rootfs.packages.decompressed import DecompressedDeb, Decompressing
+from rootfs.process.errors import LimitReached, ProgramFailed, ProgramTimedOut
 from rootfs.process.run import OWN_ENVIRONMENT, own_command, own_command_apart, run, stream
 from rootfs.process.sandbox import for_trees
 from rootfs.recipe.base import Packaged
@@ -64,8 +65,8 @@ def layer_tree(job: Job, recipe: Packaged) -> AbstractContextManager[Members]:
 def _members_of(job: Job, make_tree: Callable[[Event], None]) -> Iterator[Members]:
     """The members of a tree, made by `make_tree` in the job's folder, which is told when they are no more `used`.
 
-    Raises BadDeb, ClockBehind, DiskFull, NeedsRoot, MaintainerScriptFailed, NotTheLock, ProgramFailed, ScriptFailed,
-    and where a recipe asks for what cannot be AccountClash, FileClash, LocaleMissing, TimezoneMissing.
+    Raises BadDeb, MachineError, DiskFull, BuildError, ProgramFailed,
+    and where a recipe asks for what cannot be InputError, InputError.
     """
     check_clock(job.epoch)
     used = Event()
@@ -154,7 +155,7 @@ def make_essential(
     """Make the job's tree of these packages; what begins here beside it goes on until `meanwhile` is closed.
 
     None of them is newer than `epoch`. `others` are unpacked while the engine runs. Raises BadDeb,
-    MaintainerScriptFailed, NeedsRoot, ProgramFailed, ProgramTimedOut.
+    BuildError, MachineError, ProgramFailed, ProgramTimedOut.
     """
     folder, kept = job.repository, job.kept_debs
     meanwhile.callback(remove_tree, folder)
@@ -186,10 +187,10 @@ def make_layer(job: Job, recipe: Packaged) -> None:
 
 
 def check_clock(epoch: int) -> None:
-    """Raises ClockBehind where this machine's clock is before `epoch`: new files would seem old."""
+    """Raises MachineError where this machine's clock is before `epoch`: new files would seem old."""
     now = time.time()
     if now < epoch:
-        raise ClockBehind(*(f"{datetime.fromtimestamp(each, UTC):%Y-%m-%d %H:%M} UTC" for each in (now, epoch)))
+        raise clock_behind(*(f"{datetime.fromtimestamp(each, UTC):%Y-%m-%d %H:%M} UTC" for each in (now, epoch)))
 
 
 def stage_two(job: Job, plan: Plan, making: Making | None = None) -> None:
@@ -248,3 +249,11 @@ def _with_files(job: Job, plan: Plan) -> Plan:
         (copies / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(job.files / name, copies / name)
     return replace(plan, files=copies)
+
+
+def clock_behind(now: str, epoch: str) -> MachineError:
+    """The machine's clock is before the dates of the archive that the tree is made of."""
+    return MachineError(
+        f"this machine's clock says {now}, but the lock's archive was published at {epoch}",
+        hint="Set the clock (`timedatectl`), then build again.",
+    )

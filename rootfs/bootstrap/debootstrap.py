@@ -8,10 +8,11 @@ from pathlib import Path
 
 from rootfs.bootstrap import local_repository
 from rootfs.bootstrap.bootstrapper import Job, is_root
-from rootfs.errors import NeedsRoot, ProgramFailed
+from rootfs.errors import MachineError
 from rootfs.install import chroot_files
 from rootfs.packages.decompressed import DecompressedDeb
 from rootfs.process import sandbox
+from rootfs.process.errors import ProgramFailed
 
 # What its scripts for some suites want although the lock may not have it: apt comes in stage two, with what it needs.
 WANTED = ("apt", "usr-is-merged")
@@ -26,10 +27,10 @@ EMPTY = ("dev", "proc", "sys", "run", "tmp")
 def stage_one(job: Job, debs: Callable[[], list[DecompressedDeb]], suite: str, epoch: int) -> None:
     """Make the tree of the repository's packages.
 
-    Raises NeedsRoot for an ordinary user, ProgramFailed, ProgramTimedOut.
+    Raises MachineError for an ordinary user, ProgramFailed, ProgramTimedOut.
     """
     if not is_root():
-        raise NeedsRoot("debootstrap")
+        raise MachineError("the engine debootstrap needs root", hint="Run with sudo, or use `engine: mmdebstrap`.")
     local_repository.index(job.repository, debs(), suite, job.architecture)
     try:
         _bootstrap(job, suite, epoch)

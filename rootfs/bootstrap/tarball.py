@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import BinaryIO
 
 from rootfs.bootstrap.bootstrapper import Job
+from rootfs.elf.errors import other_architecture
 from rootfs.elf.machine import architectures
-from rootfs.errors import OtherArchitecture, SetuidFiles, TarballRefused
+from rootfs.errors import BuildError
 from rootfs.recipe.sections import TARBALL
 from rootfs.recipe.tarball import TarballRecipe
 from rootfs.system.text import printable
 from rootfs.tarball.decompress import Unpacked
+from rootfs.tarball.errors import TarballRefused
 from rootfs.tarball.reader import untarred
 from rootfs.tarball.sanitize import LATEST, device_rules, sifted
 from rootfs.tarball.staging import Depot
@@ -26,7 +28,7 @@ SPECIAL = 0o6000  # set-uid and set-gid
 def tree(job: Job, recipe: TarballRecipe) -> Iterator[Members]:
     """The tree of a tarball recipe. Nothing is unpacked to files of its own: no name in it ever leads to a disk.
 
-    Raises TarballRefused, SetuidFiles, OtherArchitecture.
+    Raises TarballRefused, BuildError.
     """
     with closing(Depot(job.folder, recipe.most)) as depot:
         newest = _filled(depot, recipe, job)
@@ -55,10 +57,21 @@ def _members(file: BinaryIO, recipe: TarballRecipe, job: Job) -> Iterator[Member
 def _check_setuid(depot: Depot, recipe: TarballRecipe) -> None:
     unlisted = Rules.parse(excluded(recipe.setuid))
     if found := [printable(path) for path in depot.names_of(SPECIAL) if unlisted.keeps(path)]:
-        raise SetuidFiles(found, recipe.source)
+        raise setuid_files(found, recipe.source)
 
 
 def _check_architecture(depot: Depot, wanted: str, source: str) -> None:
     found = architectures(depot.machines)
     if found and wanted not in found:
-        raise OtherArchitecture(" or ".join(found), wanted, source)
+        raise other_architecture(" or ".join(found), wanted, source)
+
+
+def setuid_files(files: Sequence[str], source: str) -> BuildError:
+    """Files of an archive that run with somebody else's rights, of which its recipe says nothing."""
+    more = [f"… and {len(files) - 18} more"] if len(files) > 18 else []
+    return BuildError(
+        f"{len(files)} files in it are set-uid or set-gid, and not on the list `setuid`",
+        where=source,
+        output="\n".join([*(f"/{path}" for path in files[:18]), *more]),
+        hint="List those under `setuid` (--setuid) that the image needs, and leave the others out (`leave_out`).",
+    )

@@ -10,12 +10,12 @@ from pathlib import Path
 from threading import Thread
 from typing import IO
 
-from rootfs.errors import DiskFull, LockHeld
 from rootfs.lock.lock import Package
 from rootfs.process.host import package_versions
 from rootfs.system.atomic_file import copy_file
 from rootfs.system.cache import file_state, prune
 from rootfs.system.digests import blake3_of_file, canonical_digest
+from rootfs.system.errors import DiskFull, LockHeld
 from rootfs.system.locks import locked
 
 REVISION = 4  # raised when the same key shall mean another tar
@@ -30,7 +30,7 @@ _sound: dict[Path, tuple[int, int, int]] = {}  # tars that this process has read
 
 
 def key_of(kind: str, packages: Iterable[Package], engine: str, architecture: str, suite: str) -> str:
-    """What decides the tar of a tree of these packages: its kind, and a digest in hex. Raises ToolsMissing."""
+    """What decides the tar of a tree of these packages: its kind, and a digest in hex. Raises MachineError."""
     said = {
         "packages": [(package.sha256, package.essential) for package in packages],
         "tools": package_versions(("apt", "dpkg", "tar", engine)),

@@ -14,7 +14,7 @@ from typing import IO
 from rootfs.elf import reader
 from rootfs.elf.machine import Kind
 from rootfs.elf.reader import BrokenElf, Elf
-from rootfs.errors import BadTree
+from rootfs.tree.errors import BadTree
 from rootfs.tree.member import Member, Members
 from rootfs.tree.rewind import release, rewindable
 

@@ -9,8 +9,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from rootfs.errors import AccountClash
 from rootfs.install import chroot_files
+from rootfs.install.errors import bad_account
 from rootfs.install.plan import NewGroup, NewUser
 from rootfs.tree.normalize import DAY
 
@@ -33,22 +33,22 @@ class Accounts:
         return {name: "".join(":".join(fields) + "\n" for fields in table) for name, table in self._tables.items()}
 
     def add_group(self, group: NewGroup) -> None:
-        """Raises AccountClash where its name or number is taken."""
+        """Raises InputError where its name or number is taken."""
         for name, _, number, *_ in self._table("group"):
             if name == group.name:
-                raise AccountClash(f"there is a group {name} already, with number {number}")
+                raise bad_account(f"there is a group {name} already, with number {number}")
             if number == str(group.gid):
-                raise AccountClash(f"group {group.name} cannot have number {number}: {name} has it")
+                raise bad_account(f"group {group.name} cannot have number {number}: {name} has it")
         self._append("group", [group.name, "x", str(group.gid), ""])
         self._append("gshadow", [group.name, LOCKED, "", ""])
 
     def add_user(self, user: NewUser, day: int) -> None:
-        """`day` is the date of its password, in days since 1970. Raises AccountClash."""
+        """`day` is the date of its password, in days since 1970. Raises InputError."""
         for name, _, number, *_ in self._table("passwd"):
             if name == user.name:
-                raise AccountClash(f"there is a user {name} already, with number {number}")
+                raise bad_account(f"there is a user {name} already, with number {number}")
             if number == str(user.uid):
-                raise AccountClash(f"user {user.name} cannot have number {number}: {name} has it")
+                raise bad_account(f"user {user.name} cannot have number {number}: {name} has it")
         gid = self._group_of(user)
         self._append("passwd", [user.name, "x", str(user.uid), str(gid), "", user.home, user.shell])
         self._append("shadow", [user.name, LOCKED, str(day), "0", "99999", "7", "", "", ""])
@@ -69,12 +69,12 @@ class Accounts:
             self.add_group(NewGroup(user.name, user.uid))
             return user.uid
         if gid is None:
-            raise AccountClash(f"there is no group {user.group}, which user {user.name} is to have")
+            raise bad_account(f"there is no group {user.group}, which user {user.name} is to have")
         return gid
 
     def _join(self, group: str, user: str) -> None:
         if self.number(group) is None:
-            raise AccountClash(f"there is no group {group}, which user {user} is to belong to")
+            raise bad_account(f"there is no group {group}, which user {user} is to belong to")
         for fields in [*self._table("group"), *self._table("gshadow")]:
             if fields[0] == group:
                 fields[3] = ",".join(filter(None, (fields[3], user)))
@@ -88,7 +88,7 @@ class Accounts:
 
 
 def add(tree: Path, groups: Iterable[NewGroup], users: tuple[NewUser, ...], epoch: int) -> None:
-    """Give the tree groups, users and their home folders. Raises AccountClash, FileClash."""
+    """Give the tree groups, users and their home folders. Raises InputError."""
     files = {name: chroot_files.inside(tree, f"/etc/{name}") for name in Accounts.FILES}
     accounts = Accounts({name: place.read_text() for name, place in files.items() if place.is_file()})
     for group in groups:

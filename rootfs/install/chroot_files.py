@@ -7,7 +7,7 @@ import shutil
 from collections import deque
 from pathlib import Path, PurePosixPath
 
-from rootfs.errors import FileClash
+from rootfs.tree.errors import cannot_place
 
 HOPS = 40  # links on one way, as in Linux
 
@@ -18,7 +18,7 @@ ROOT: Owner = (0, 0)  # whom new files belong to anyway
 def inside(tree: Path, path: str, *, last: bool = True) -> Path:
     """Where a path of the tree is on this machine; `last` says whether a link at its very end is followed.
 
-    Only for a tree in which nothing runs meanwhile. Raises FileClash for links that go round in circles.
+    Only for a tree in which nothing runs meanwhile. Raises InputError for links that go round in circles.
     """
     left, here, hops = deque(_parts(path)), list[str](), 0
     while left:
@@ -29,7 +29,7 @@ def inside(tree: Path, path: str, *, last: bool = True) -> Path:
         elif place.is_symlink() and (left or last):
             hops += 1
             if hops > HOPS:
-                raise FileClash(path, "its links go round in circles")
+                raise cannot_place(path, "its links go round in circles")
             target = place.readlink()
             here = [] if target.is_absolute() else here
             left.extendleft(reversed(_parts(str(target))))
@@ -43,28 +43,28 @@ def _parts(path: str) -> list[str]:
 
 
 def folder(tree: Path, path: str) -> Path:
-    """The folder at this path, made with those above it (root's, 0755) where it is missing. Raises FileClash."""
+    """The folder at this path, made with those above it (root's, 0755) where it is missing. Raises InputError."""
     for above in [*reversed(PurePosixPath(path).parents), PurePosixPath(path)]:
         place = inside(tree, str(above))
         if not place.exists():
             place.mkdir()
             place.chmod(0o755)
         elif not place.is_dir():
-            raise FileClash(str(above), "it is no folder, so that nothing can be in it")
+            raise cannot_place(str(above), "it is no folder, so that nothing can be in it")
     return inside(tree, path)
 
 
 def cleared(tree: Path, path: str) -> Path:
-    """Where a new file or link can be made: what is there, other than a folder, is gone. Raises FileClash."""
+    """Where a new file or link can be made: what is there, other than a folder, is gone. Raises InputError."""
     place = folder(tree, str(PurePosixPath(path).parent)) / PurePosixPath(path).name
     if place.is_dir() and not place.is_symlink():
-        raise FileClash(path, "there is a folder of this name")
+        raise cannot_place(path, "there is a folder of this name")
     place.unlink(missing_ok=True)
     return place
 
 
 def write(tree: Path, path: str, content: str | Path, *, mode: int = 0o644, owner: Owner = ROOT) -> None:
-    """A new file with this text, or with what another file has. Raises FileClash."""
+    """A new file with this text, or with what another file has. Raises InputError."""
     place = cleared(tree, path)
     if isinstance(content, Path):
         shutil.copyfile(content, place)

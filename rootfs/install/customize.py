@@ -6,13 +6,16 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from rootfs.errors import FileClash, LocaleMissing, ProgramFailed, ScriptFailed, TimezoneMissing
+from rootfs.errors import BuildError
 from rootfs.install import chroot_files
 from rootfs.install.dpkg import environment_of, say
+from rootfs.install.errors import no_locale, no_timezone
 from rootfs.install.mounts import SCRIPT
 from rootfs.install.plan import Entry, Plan
+from rootfs.process.errors import ProgramFailed
 from rootfs.process.run import run
 from rootfs.process.sandbox import enter_tree_command
+from rootfs.tree.errors import cannot_place
 
 BUILT_IN = ("C", "POSIX", "C.UTF-8", "C.utf8")  # locales of libc-bin itself
 CUSTOMISE = "customise: "  # begins the line that says which script is run
@@ -21,7 +24,7 @@ KNOWN = "usr/share/i18n/SUPPORTED"
 
 
 def lay(tree: Path, entries: Iterable[Entry], files: Path) -> None:
-    """Make each entry, folders first where they lead to others; `files` is the recipe's folder. Raises FileClash."""
+    """Make each entry, folders first where they lead to others; `files` is the recipe's folder. Raises InputError."""
     for entry in sorted(entries, key=lambda entry: entry.path):
         if entry.link is not None:
             place = chroot_files.cleared(tree, entry.path)
@@ -36,7 +39,7 @@ def lay(tree: Path, entries: Iterable[Entry], files: Path) -> None:
 def _folder(tree: Path, entry: Entry) -> None:
     place = chroot_files.inside(tree, entry.path)
     if place.exists() and not place.is_dir():
-        raise FileClash(entry.path, "there is something else of this name")
+        raise cannot_place(entry.path, "there is something else of this name")
     place = chroot_files.folder(tree, entry.path)
     os.chown(place, *entry.owner)
     place.chmod(0o755 if entry.mode is None else entry.mode)
@@ -50,7 +53,7 @@ def _file(tree: Path, entry: Entry, files: Path) -> None:
 
 
 def set_locale(plan: Plan, locale: str) -> None:
-    """Make the locale if need be, and the default. Raises LocaleMissing."""
+    """Make the locale if need be, and the default. Raises InputError."""
     if locale not in BUILT_IN:
         _generate(plan, locale)
     default = chroot_files.inside(plan.tree, "/etc/default/locale").relative_to(plan.tree)
@@ -60,30 +63,32 @@ def set_locale(plan: Plan, locale: str) -> None:
 def _generate(plan: Plan, locale: str) -> None:
     known = plan.tree / KNOWN
     if not known.is_file() or not (plan.tree / GENERATOR).is_file():
-        raise LocaleMissing(locale, "the tree cannot make it, as it has no package `locales`")
+        raise no_locale(locale, "the tree cannot make it, as it has no package `locales`")
     lines = [line for line in known.read_text().splitlines() if line.split()[:1] == [locale]]
     if not lines:
-        raise LocaleMissing(locale, f"it is not in /{KNOWN}")
+        raise no_locale(locale, f"it is not in /{KNOWN}")
     chroot_files.write(plan.tree, "/etc/locale.gen", f"{lines[0]}\n")
     run([*enter_tree_command(plan.tree), f"/{GENERATOR}"], env=environment_of(plan), log=say)
 
 
 def set_timezone(tree: Path, timezone: str) -> None:
-    """Raises TimezoneMissing where the tree does not have it."""
+    """Raises InputError where the tree does not have it."""
     zone = f"/usr/share/zoneinfo/{timezone}"
     if not chroot_files.inside(tree, zone).is_file():
-        raise TimezoneMissing(timezone)
+        raise no_timezone(timezone)
     chroot_files.cleared(tree, "/etc/localtime").symlink_to(zone)
     chroot_files.write(tree, "/etc/timezone", f"{timezone}\n")
 
 
 def run_scripts(plan: Plan) -> None:
-    """Run each script in the tree, from its root folder. Raises ScriptFailed with what it printed."""
+    """Run each script in the tree, from its root folder. Raises BuildError with what it printed."""
     for script in plan.scripts:
         say(f"{CUSTOMISE}{script}")
         chroot_files.write(plan.tree, f"/{SCRIPT}", plan.files / script, mode=0o755)
         try:
             run([*enter_tree_command(plan.tree), f"/{SCRIPT}"], env=environment_of(plan), log=say)
         except ProgramFailed as error:
-            raise ScriptFailed(script, error.exit_status, error.output) from error
+            raise BuildError(
+                f"customise: {script} ended with exit status {error.exit_status}", output=error.output
+            ) from error
         chroot_files.cleared(plan.tree, f"/{SCRIPT}")

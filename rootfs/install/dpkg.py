@@ -9,10 +9,12 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from rootfs.errors import MaintainerScriptFailed, NotTheLock, ProgramFailed
+from rootfs.errors import BuildError
 from rootfs.install import chroot_files
+from rootfs.install.errors import differs_from_lock
 from rootfs.install.mounts import DEBS
 from rootfs.install.plan import Deb, Plan
+from rootfs.process.errors import ProgramFailed
 from rootfs.process.run import run
 from rootfs.process.sandbox import enter_tree_command
 
@@ -61,7 +63,7 @@ def say(line: str) -> None:
 
 
 def install(plan: Plan, packages: Iterable[Deb], epoch: int) -> None:
-    """Install packages in one go, with this SOURCE_DATE_EPOCH. Raises MaintainerScriptFailed, ProgramFailed."""
+    """Install packages in one go, with this SOURCE_DATE_EPOCH. Raises BuildError, ProgramFailed."""
     if debs := [plan.tree / DEBS / each.file for each in packages]:
         apt(plan, "--no-remove", "install", *debs, epoch=epoch)
 
@@ -69,7 +71,7 @@ def install(plan: Plan, packages: Iterable[Deb], epoch: int) -> None:
 def apt(plan: Plan, *words: str | Path, epoch: int | None = None) -> None:
     """Run this machine's apt on the tree, with the plan's epoch or another.
 
-    Raises MaintainerScriptFailed, ProgramFailed.
+    Raises BuildError, ProgramFailed.
     """
     state = plan.scratch / "apt"
     for name in ("lists/partial", "archives/partial", "log"):
@@ -97,7 +99,7 @@ def apt(plan: Plan, *words: str | Path, epoch: int | None = None) -> None:
 
 
 def dpkg(plan: Plan, *words: str) -> None:
-    """Run the tree's dpkg. Raises MaintainerScriptFailed, ProgramFailed."""
+    """Run the tree's dpkg. Raises BuildError, ProgramFailed."""
     _run(plan, [*enter_tree_command(plan.tree), "dpkg", *words], {})
 
 
@@ -119,7 +121,7 @@ def environment_of(plan: Plan) -> dict[str, str]:
     }
 
 
-def explained(error: ProgramFailed) -> ProgramFailed | MaintainerScriptFailed:
+def explained(error: ProgramFailed) -> ProgramFailed | BuildError:
     """The error that names the package, and what was printed for it, where dpkg says that one failed."""
     failed = FAILED.search(error.output)
     if not failed:
@@ -127,7 +129,11 @@ def explained(error: ProgramFailed) -> ProgramFailed | MaintainerScriptFailed:
     lines = error.output.splitlines()
     end = next(index for index, line in enumerate(lines) if FAILED.match(line))
     begins = [index for index, line in enumerate(lines[:end]) if BEGIN.match(line)]
-    return MaintainerScriptFailed(failed[1], "\n".join(lines[begins[-1] if begins else 0 : end + REASON]))
+    return BuildError(
+        f"the package {failed[1]} could not be installed: one of its own scripts failed",
+        output="\n".join(lines[begins[-1] if begins else 0 : end + REASON]),
+        hint="Its output is above; `baseforge log IMAGE` has all of it. Leave it out, or wait until it is fixed.",
+    )
 
 
 def installed(tree: Path) -> set[tuple[str, str, str]]:
@@ -141,13 +147,13 @@ def installed(tree: Path) -> set[tuple[str, str, str]]:
 
 
 def check(plan: Plan) -> None:
-    """Raises NotTheLock unless just the packages of the lock are installed, beside those that were there."""
+    """Raises BuildError unless just the packages of the lock are installed, beside those that were there."""
     names = {each.name for each in plan.packages}
     wanted = {(each.name, each.version, each.architecture) for each in plan.packages}
     wanted |= {(name, version, word) for name, version, word in plan.present if name not in names}
     found = installed(plan.tree)
     if wanted != found:
-        raise NotTheLock(*(sorted(map("_".join, some)) for some in (wanted - found, found - wanted)))
+        raise differs_from_lock(*(sorted(map("_".join, some)) for some in (wanted - found, found - wanted)))
 
 
 def mark(plan: Plan) -> None:
@@ -172,7 +178,7 @@ def remove(plan: Plan) -> None:
     """Take apt and dpkg out of the tree, with their settings and state.
 
     Scanners still find what is installed: dpkg's status file stays, and the checksums of each package's files.
-    Raises MaintainerScriptFailed, ProgramFailed.
+    Raises BuildError, ProgramFailed.
     """
     if plan.has("apt"):
         words = ("--purge", "--auto-remove", "--allow-remove-essential", "remove", "apt")

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import zstandard
 
-from rootfs.errors import DiskFull
 from rootfs.system.atomic_file import write_file
 from rootfs.system.cache import prune
 from rootfs.system.digests import blake3_of_bytes
+from rootfs.system.errors import DiskFull
 
 LEVEL = 7  # measured on a minbase tree: 1 % larger than 9 in two thirds of its time; 7 % smaller than 3
 WINDOW = 23  # as power of two: what a frame repeats is found wherever it stands in it

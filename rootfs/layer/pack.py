@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from rootfs.errors import BadTree
 from rootfs.layer.compress import Frames, squeezed
 from rootfs.system.disk import disk_full
+from rootfs.tree.errors import BadTree
 from rootfs.tree.member import Members
 from rootfs.tree.tar_writer import frames
 

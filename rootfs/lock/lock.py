@@ -113,6 +113,6 @@ def input_digest(
 
 
 def tool_versions(recipe: Recipe) -> dict[str, str]:
-    """The versions of the programs that make this recipe's image. Raises ToolsMissing."""
+    """The versions of the programs that make this recipe's image. Raises MachineError."""
     compressor = ".".join(map(str, zstandard.ZSTD_VERSION))
     return {**package_versions(recipe.host_tools), "zstd": compressor}

@@ -11,7 +11,7 @@ from typing import Annotated
 from debian_inspector.version import compare_versions
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from rootfs.errors import LockUnfit, RecipeInvalid
+from rootfs.errors import InputError, RecipeInvalid
 from rootfs.lock.lock import Lock, Package, Release
 from rootfs.recipe import types, yaml
 from rootfs.recipe.base import Origin
@@ -181,15 +181,24 @@ def read_locks(path: Path) -> dict[str, Lock]:
 
 
 def committed_lock(recipe: Origin, path: Path, architecture: str) -> Lock:
-    """The lock in the file that a recipe names. Raises RecipeInvalid, LockUnfit."""
+    """The lock in the file that a recipe names. Raises RecipeInvalid, InputError."""
     locks, platform = read_locks(path), platform_name(architecture)
     if (lock := locks.get("") or locks.get(platform)) is None:
-        raise LockUnfit(path, f"it is for {', '.join(locks)}, and {platform} is built")
+        raise wrong_lock(path, f"it is for {', '.join(locks)}, and {platform} is built")
     pockets = {f"{recipe.suite}-{pocket}" for pocket in recipe.pockets}
     known = {recipe.suite, *pockets, *(suite for each in recipe.repositories for suite in each.suites)}
     suites = {release.suite for release in lock.releases}
     if recipe.suite not in suites or not suites <= known:
-        raise LockUnfit(path, f"it is of {', '.join(sorted(suites))}, the recipe of {', '.join(sorted(known))}")
+        raise wrong_lock(path, f"it is of {', '.join(sorted(suites))}, the recipe of {', '.join(sorted(known))}")
     if others := {package.architecture for package in lock.packages} - {architecture, "all"}:
-        raise LockUnfit(path, f"it is for {', '.join(sorted(others))}, and {architecture} is built")
+        raise wrong_lock(path, f"it is for {', '.join(sorted(others))}, and {architecture} is built")
     return lock
+
+
+def wrong_lock(path: object, reason: str) -> InputError:
+    """A lock file is not one of the recipe that names it."""
+    return InputError(
+        f"this lock is not one of the recipe: {reason}",
+        where=str(path),
+        hint="Write it anew: `baseforge lock NAME --write FILE`, with the recipe's `lock` taken out.",
+    )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from rootfs.errors import BadDeb
+from rootfs.packages.errors import BadDeb
 from rootfs.system import compression
 from rootfs.system.digests import blake3_of_file
 

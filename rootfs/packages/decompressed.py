@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from rootfs.errors import BadDeb, DiskFull
 from rootfs.lock.lock import Package
 from rootfs.packages import deb
 from rootfs.packages.deb import DebInfo
+from rootfs.packages.errors import BadDeb
 from rootfs.system.atomic_file import copy_file
 from rootfs.system.cache import prune
+from rootfs.system.errors import DiskFull
 
 THREADS = 2
 LARGEST = 1 << 30  # bytes that stay for the next time

@@ -12,9 +12,11 @@ from urllib.parse import quote
 
 import httpx
 
+from rootfs.apt.errors import ArchiveUnreachable
 from rootfs.apt.transfer import ANONYMOUS, Transfers, check_access, failure_reason, proxy_denial
-from rootfs.errors import ArchiveUnreachable, BaseforgeError, DebGone, DebMismatch
+from rootfs.errors import BaseforgeError
 from rootfs.lock.lock import Package
+from rootfs.packages.errors import DebGone, DebMismatch
 from rootfs.packages.resumable import PartialDownload, open_partial
 from rootfs.process.run import Log
 from rootfs.process.stop import run_stoppable

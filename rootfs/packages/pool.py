@@ -10,18 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from rootfs.apt.errors import AccessDenied, ArchiveUnreachable
 from rootfs.apt.transfer import ANONYMOUS, Transfers
-from rootfs.errors import (
-    AccessDenied,
-    ArchiveUnreachable,
-    BaseforgeError,
-    BlobDamaged,
-    BlobMissing,
-    PoolDamaged,
-    PoolLacks,
-)
+from rootfs.errors import BaseforgeError, BlobDamaged, BlobMissing, BuildError
 from rootfs.lock.lock import Package
 from rootfs.packages.download import DebSource, download_debs
+from rootfs.packages.errors import damaged_debs, missing_debs
 from rootfs.process.run import Log
 
 ASKING = 16  # threads that ask the store what it has: one question takes a server milliseconds
@@ -71,15 +65,15 @@ def fill_pool(
     """Download what the pool lacks; `mirror` gives the address to use for an archive's own.
 
     `folder` keeps what has come of a deb for a later run to go on from. What came before an error stays in the pool.
-    Raises DebGone (an ArchiveMoved), ArchiveUnreachable, AccessDenied, DebMismatch, DiskFull, PoolLacks when `offline`,
-    and what the blobs raise.
+    Raises DebGone (an ArchiveMoved), ArchiveUnreachable, AccessDenied, DebMismatch, DiskFull, BuildError if
+    `offline`, and what the blobs raise.
     """
     began = time.monotonic()
     wanted = list({package.digest: package for package in packages}.values())
     lacking = _lacking(wanted, blobs)
     size = sum(package.size for package in lacking)
     if lacking and offline:
-        raise PoolLacks([f"{package.name} {package.version}" for package in lacking])
+        raise missing_debs([f"{package.name} {package.version}" for package in lacking])
     if lacking:
         log(f"the pool lacks {len(lacking)} of {len(wanted)} debs ({size / 1e6:.1f} MB)")
         archive = DebSource(mirror, folder, log, transfers)
@@ -129,7 +123,7 @@ def write_debs_repairing(
 ) -> None:
     """Lay debs out as `lay_out` does; what is damaged or missing is fetched again and replaced in the pool.
 
-    Raises PoolDamaged where the archive no longer has one, does not answer, or must not be asked (`offline`).
+    Raises BuildError where the archive no longer has one, does not answer, or must not be asked (`offline`).
     """
     bad = write_debs(packages, blobs, folder)
     for package, problem in bad.items():
@@ -158,6 +152,6 @@ def _replace(bad: UnusablePackages, blobs: BlobStore, archive: DebSource) -> dic
     return {package: f"{problem.message} ({problem.where})" for package, problem in failed.items()}
 
 
-def _beyond_help(reasons: Mapping[Package, str], bad: UnusablePackages) -> PoolDamaged:
+def _beyond_help(reasons: Mapping[Package, str], bad: UnusablePackages) -> BuildError:
     state = {package: "missing" if isinstance(bad[package], BlobMissing) else "damaged" for package in reasons}
-    return PoolDamaged([(deb.file_name, deb.digest, f"it is {state[deb]}; {why}") for deb, why in reasons.items()])
+    return damaged_debs([(deb.file_name, deb.digest, f"it is {state[deb]}; {why}") for deb, why in reasons.items()])

@@ -7,7 +7,8 @@ from pathlib import Path
 from rootfs.apt.keyring import gpgv_keyring
 from rootfs.apt.release import parse_signers
 from rootfs.apt.transfer import ANONYMOUS, Transfers
-from rootfs.errors import SignatureMissing, SourceUnsigned
+from rootfs.errors import BuildError
+from rootfs.packages.errors import source_unsigned
 from rootfs.packages.tarball_source import DownloadRequest, download_file
 from rootfs.process.run import Log, run
 from rootfs.recipe.sections import TarballKeys, is_address
@@ -28,7 +29,7 @@ def verified_signer(
 ) -> str:
     """The fingerprint of the key that the archive is signed with; empty where the recipe names no signature.
 
-    Raises SourceUnsigned, SignatureMissing when `offline`, InvalidKeyring, and what downloading raises.
+    Raises BuildError when `offline`, InputError, and what downloading raises.
     """
     if recipe.signature is None or recipe.keyring is None:
         return ""
@@ -42,7 +43,7 @@ def verified_signer(
     if not good:
         if is_address(recipe.signature):
             signature.unlink(missing_ok=True)  # the next build asks for it again
-        raise SourceUnsigned(recipe.source, recipe.keyring, others)
+        raise source_unsigned(recipe.source, recipe.keyring, others)
     return good[0]
 
 
@@ -52,6 +53,10 @@ def _fetched(wanted: DownloadRequest, archive: str, *, offline: bool) -> Path:
 
     if not path.exists():
         if offline:
-            raise SignatureMissing(wanted.address)
+            raise BuildError(
+                "this signature is not kept here, and no address may be asked",
+                where=wanted.address,
+                hint="Build once without `--offline`, or put the signature into the recipe's folder.",
+            )
         download_file(wanted, lambda got: path.write_bytes(got.whole().read()))
     return path

@@ -11,8 +11,9 @@ from pathlib import Path
 import httpx
 
 from rootfs.apt.transfer import ANONYMOUS, Transfers, check_access, failure_reason, proxy_denial
-from rootfs.errors import BlobDamaged, PoolLacks, SourceMismatch, SourceMissing, SourceUnreachable, TarballRefused
+from rootfs.errors import BlobDamaged, NetworkFailure
 from rootfs.packages.download import IDENTITY_ENCODING, PAUSES, RETRY_STATUSES, last_modified
+from rootfs.packages.errors import another_archive, missing_debs, no_archive
 from rootfs.packages.pool import BlobStore
 from rootfs.packages.resumable import PartialDownload, open_partial
 from rootfs.process.run import Log
@@ -21,12 +22,13 @@ from rootfs.recipe.sections import TarballKeys, is_address
 from rootfs.system.cache import file_state
 from rootfs.system.digests import sha256_of_bytes, sha256_of_file
 from rootfs.system.disk import disk_full
+from rootfs.tarball.errors import TarballRefused
 
 
 def archive_digest(recipe: TarballKeys, folder: Path) -> str:
     """The digest of the archive that a recipe means: what it says, else that of the file in its folder.
 
-    Raises SourceMissing, SourceMismatch where the file is another one than the recipe says.
+    Raises InputError, BuildError where the file is another one than the recipe says.
     """
     said, file = recipe.sha256, folder / recipe.source
     if is_address(recipe.source) or (said and not file.exists()):
@@ -34,9 +36,9 @@ def archive_digest(recipe: TarballKeys, folder: Path) -> str:
     try:
         found = _hashed(file, file_state(file))
     except OSError as error:
-        raise SourceMissing(str(file), error.strerror or str(error)) from error
+        raise no_archive(str(file), error.strerror or str(error)) from error
     if said and found != said:
-        raise SourceMismatch(str(file), said, found)
+        raise another_archive(str(file), said, found)
     return f"sha256:{found}"
 
 
@@ -61,7 +63,7 @@ class TarballSource:
     def into_pool(self, digest: str) -> int:
         """See that the pool has the archive; how many bytes came from its address.
 
-        Raises SourceMissing, SourceUnreachable, SourceMismatch, PoolLacks when `offline`, TarballRefused where it is
+        Raises InputError, NetworkFailure, BuildError when `offline`, TarballRefused where it is
         larger than the recipe allows it to be unpacked, and what the blobs raise.
         """
         if self.blobs.has_blob(digest):
@@ -73,11 +75,11 @@ class TarballSource:
         source, file = self.recipe.source, self.folder / self.recipe.source
         if is_address(source):
             if self.offline:
-                raise PoolLacks([f"{source} ({digest})"])
+                raise missing_debs([f"{source} ({digest})"])
             wanted = DownloadRequest(source, self.recipe.largest, self.cache, self.log, self.transfers)
             return download_file(wanted, lambda got: self._keep(got, digest))
         if not file.is_file():
-            raise SourceMissing(str(file), f"it is neither there nor in the pool ({digest})")
+            raise no_archive(str(file), f"it is neither there nor in the pool ({digest})")
         self.blobs.put_blob(file, digest, check=True)
         return 0
 
@@ -92,7 +94,7 @@ class TarballSource:
 
     def _keep(self, got: PartialDownload, digest: str) -> None:
         if f"sha256:{got.sha256}" != digest:
-            raise SourceMismatch(self.recipe.source, digest.removeprefix("sha256:"), got.sha256)
+            raise another_archive(self.recipe.source, digest.removeprefix("sha256:"), got.sha256)
         self.blobs.put_blob(got.whole(), digest, check=True)
 
 
@@ -110,7 +112,7 @@ class DownloadRequest:
 def download_file(wanted: DownloadRequest, keep: Callable[[PartialDownload], object]) -> int:
     """Download a file and hand it to `keep`; where it breaks off, the next try, or run, goes on from there.
 
-    Returns its size. Raises SourceUnreachable after three tries, AccessDenied and SourceMissing after one,
+    Returns its size. Raises NetworkFailure after three tries, AccessDenied and InputError after one,
     TarballRefused where it is too large.
     """
     with disk_full(wanted.cache):
@@ -133,9 +135,14 @@ async def _complete(wanted: DownloadRequest, got: PartialDownload) -> None:
             if denied := proxy_denial(error, wanted.address):
                 raise denied from error
             if not _may_pass(error):
-                raise SourceMissing(wanted.address, failure_reason(error)) from error
+                raise no_archive(wanted.address, failure_reason(error)) from error
             if pause is None:
-                raise SourceUnreachable(wanted.address, failure_reason(error)) from error
+                raise NetworkFailure(
+                    f"the archive could not be fetched: {failure_reason(error)}",
+                    where=wanted.address,
+                    hint="Check the network and the proxy (http_proxy), then build again: the download continues. "
+                    "If it is always slow, name another address.",
+                ) from error
             wanted.log(f"{wanted.address}: {failure_reason(error)}: again in {pause:g} s")
             await asyncio.sleep(pause)
         else:

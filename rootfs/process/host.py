@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rootfs.errors import BaseforgeError, EmulationMissing, ToolsMissing
+from rootfs.errors import BaseforgeError, MachineError
 from rootfs.process.run import run
 from rootfs.system.platforms import platform_name
 
@@ -18,12 +18,12 @@ TEST_TIMEOUT = 20.0  # seconds for a program that only exits
 
 
 def package_versions(packages: tuple[str, ...]) -> dict[str, str]:
-    """The installed versions of Debian packages on this machine. Raises ToolsMissing for those that are not."""
+    """The installed versions of Debian packages on this machine. Raises MachineError for those that are not."""
     if not packages:
         return {}
     found = _installed(DPKG_STATUS.stat().st_mtime_ns if DPKG_STATUS.is_file() else 0)
     if missing := [package for package in packages if package not in found]:
-        raise ToolsMissing(missing)
+        raise tools_missing(missing)
     return {package: found[package] for package in sorted(packages)}
 
 
@@ -59,6 +59,17 @@ def can_run(architecture: str) -> bool:
 
 
 def require_emulation(image: str, architecture: str, why: str) -> None:
-    """See that programs for the architecture run here. Raises EmulationMissing, which says why they must."""
+    """See that programs for the architecture run here. Raises MachineError, which says why they must."""
     if not can_run(architecture):
-        raise EmulationMissing(image, platform_name(architecture), why)
+        raise MachineError(
+            f"this machine cannot run programs for {platform_name(architecture)}, and {image} needs that: {why}",
+            hint="sudo ./baseforge setup --emulation brings QEMU and registers it.",
+        )
+
+
+def tools_missing(packages: list[str]) -> MachineError:
+    """Packages of this machine that a recipe is built with are not installed."""
+    return MachineError(
+        f"not installed: {', '.join(packages)}",
+        hint=f"sudo apt-get install --no-install-recommends {' '.join(packages)}",
+    )

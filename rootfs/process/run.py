@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import IO, Literal, NoReturn
 
 from rootfs import errors
-from rootfs.errors import LimitReached, OutputTooLarge, ProgramFailed, ProgramMissing, ProgramTimedOut
+from rootfs.errors import BuildError
 from rootfs.process import seccomp
 from rootfs.process.cgroup import ControlGroup, control_group
+from rootfs.process.errors import LimitReached, ProgramFailed, ProgramMissing, ProgramTimedOut
 from rootfs.process.sandbox import Limit, Sandbox, reached_limit
 from rootfs.process.stop import stoppable
 
@@ -90,7 +91,7 @@ def run(
     outputs are one, in the order in which it printed them, and that is `stderr`.
 
     `stdin` may be made while the program runs already. `network=False` leaves a contained program only a loopback that
-    is down; a sandbox never has one. Raises OutputTooLarge, ProgramMissing, ProgramTimedOut (after
+    is down; a sandbox never has one. Raises BuildError, ProgramMissing, ProgramTimedOut (after
     `timeout` seconds), LimitReached, what making `stdin` raises and, unless `check` is False, ProgramFailed.
     """
     piped, merged, how = stdin is not None, log is not None, (contained, network)
@@ -176,10 +177,10 @@ class _Program:
             self.log(line)
 
     def read(self) -> bytes:
-        """Its whole standard output. Raises OutputTooLarge."""
+        """Its whole standard output. Raises BuildError."""
         data = self.stdout.read(WHOLE + 1)
         if len(data) > WHOLE:
-            raise OutputTooLarge(self.name, WHOLE)
+            raise BuildError(f"{self.name} printed more than {WHOLE >> 20} MiB", hint="See why it prints so much.")
         return data
 
     def tail(self) -> str:

@@ -145,7 +145,7 @@ class Recipe(Part):
         return self
 
     def with_bootstrapper(self, name: str) -> Recipe:  # noqa: ARG002
-        """The recipe with another program that makes the tree, where it has a choice. Raises EngineUnfit."""
+        """The recipe with another program that makes the tree, where it has a choice. Raises InputError."""
         return self
 
     def named_files(self) -> Iterator[tuple[Key, str]]:

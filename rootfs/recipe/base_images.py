@@ -54,7 +54,7 @@ def wrong_parents(file: Path, *, pooled: bool = False) -> Iterator[tuple[Key, st
             continue
         parent = _beside(file, name)
         if circle := _circle(parent, (file.stem,)):
-            yield key, f"an image cannot stand on itself: {' is from '.join(circle)}"
+            yield key, f"an image cannot build on itself: {' is from '.join(circle)}"
         elif not is_file(parent):
             known = [path.stem for path in file.parent.glob("*.yaml") if path != file]
             yield key, f"there is no recipe {name!r} in {file.parent}. {nearest(name, known)}".rstrip()

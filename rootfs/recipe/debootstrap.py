@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from rootfs.errors import EngineUnfit
+from rootfs.errors import InputError
 from rootfs.recipe.base import Origin, Packaged, Recipe
 
 TOOLS = {"mmdebstrap": ("apt", "dpkg", "mmdebstrap"), "debootstrap": ("apt", "debootstrap", "dpkg")}
@@ -54,7 +54,10 @@ class DebootstrapRecipe(Packaged, Origin, _Bootstrapped):
         return "".join(f"deb {each[0]} {each[1]} {components}\n" for each in suites if each not in further)
 
     def with_bootstrapper(self, name: str) -> DebootstrapRecipe:
-        """The recipe with another program that makes the tree. Raises EngineUnfit."""
+        """The recipe with another program that makes the tree. Raises InputError."""
         if name == "debootstrap" and self.variant not in DEBOOTSTRAP_VARIANTS:
-            raise EngineUnfit(self.name, name, self.variant)
+            raise InputError(
+                f"{self.name}: engine {name} has no variant {self.variant!r}",
+                hint="Leave `--engine` out, or change `variant`.",
+            )
         return self.model_copy(update={"engine": name})

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from rootfs.errors import RecipeInvalid, UnknownRecipe, nearest
+from rootfs.errors import InputError, RecipeInvalid, nearest
 from rootfs.recipe import yaml
 from rootfs.recipe.base import Origin, Recipe
 from rootfs.recipe.base_images import wrong_parents
@@ -21,18 +21,18 @@ from rootfs.system.source_tree import is_file, list_entries, read_recipe_file, u
 
 
 def find(name: str, folder: Path) -> Path:
-    """The file of the recipe that an image of this name is made by. Raises UnknownRecipe with the nearest name."""
+    """The file of the recipe that an image of this name is made by. Raises InputError with the nearest name."""
     known = {path.stem: path for path in _recipes(folder)}
     path = known.get(name) or known.get(name.removesuffix(DEBUG))
     if path is None or name not in _images(path):
-        raise UnknownRecipe(name, folder, list(known))
+        raise unknown_recipe(name, folder, list(known))
     return path
 
 
 def images_of(folder: Path, only: Iterable[str] = ()) -> list[str]:
     """The images of a folder of recipes, or those named in `only`: whether a recipe is right is not looked at.
 
-    Raises UnknownRecipe.
+    Raises InputError.
     """
     wanted = [name for name in only if find(name, folder)]
     return wanted or [name for path in _recipes(folder) for name in _images(path)]
@@ -105,7 +105,7 @@ def digest(recipe: Recipe, folder: Path) -> str:
 def lineage_of(recipe: Recipe, file: Path) -> tuple[Recipe, ...]:
     """A recipe and those that its image is layered on, the lowest first, out of the folder of its file.
 
-    Raises RecipeInvalid, UnknownRecipe.
+    Raises RecipeInvalid, InputError.
     """
     found = [recipe]
     while base := found[0].base_recipe:
@@ -176,3 +176,9 @@ def _missing(recipe: Recipe, document: yaml.Document, folder: Path, *, pooled: b
         if place[0] not in optional and not is_file(folder / source):
             yield document.place(place), f"there is no file {folder / source}"
     yield from recipe.file_problems(folder)
+
+
+def unknown_recipe(name: str, folder: object, known: Sequence[str]) -> InputError:
+    """There is no recipe of this name."""
+    there = f"There are: {', '.join(known)}." if known else "`--recipes DIR` names another folder."
+    return InputError(f"there is no recipe {name!r} in {folder}", hint=nearest(name, known) or there)

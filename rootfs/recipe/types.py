@@ -11,8 +11,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from rootfs.errors import PUT_CREDENTIALS, UnknownPlatform, nearest
+from rootfs.errors import PUT_CREDENTIALS, nearest
 from rootfs.mask import has_credentials
+from rootfs.system.errors import UnknownPlatform
 from rootfs.system.platforms import architecture_of
 
 

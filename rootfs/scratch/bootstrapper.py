@@ -13,7 +13,7 @@ from tarfile import DIRTYPE, LNKTYPE, SYMTYPE
 
 from rootfs.bootstrap import local_repository
 from rootfs.bootstrap.bootstrapper import Job, is_root
-from rootfs.errors import FileNotMade
+from rootfs.errors import BuildError
 from rootfs.lock.lock import Package
 from rootfs.process.run import run
 from rootfs.process.sandbox import FOLDER, NOBODY, for_commands
@@ -45,8 +45,8 @@ STATUS = "var/lib/dpkg/status.d"  # where scanners look for the packages of imag
 def tree(job: Job, recipe: ScratchRecipe) -> Iterator[Members]:
     """The tree of a scratch recipe. No root is needed: owners are written into the members, not onto a disk.
 
-    Raises AccountClash, BadDeb, FileClash, FileNotMade, InterpreterMissing, LocaleMissing, OpenedMissing,
-    PackagesClash, ProgramFailed, TimezoneMissing.
+    Raises InputError, BadDeb, InputError, BuildError, InputError,
+    InputError, ProgramFailed.
     """
     folder = _built(job, recipe)
     debs = opened(_of_image(job, recipe), job.debs, job.plain, job.kept_debs)
@@ -151,11 +151,16 @@ def _piece(entry: FileEntry, folder: Path, *, merge: bool) -> Piece:
 
 
 def _made(folder: Path, source: str) -> Path:
-    """A file that the commands have made. Raises FileNotMade, also where a link leads out of what they could write."""
+    """A file that the commands have made. Raises BuildError, also where a link leads out of what they could write."""
     try:
         file = (folder / source).resolve()
     except (OSError, RuntimeError):  # a link to itself
-        raise FileNotMade(source) from None
+        raise not_made(source) from None
     if not file.is_relative_to(folder.resolve()) or not file.is_file():
-        raise FileNotMade(source)
+        raise not_made(source)
     return file
+
+
+def not_made(source: str) -> BuildError:
+    """A scratch recipe's commands did not make a file that the image is to have."""
+    return BuildError(f"`build` did not make {source!r}", hint="Check the commands in `build` and the names in `from`.")

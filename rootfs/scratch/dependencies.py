@@ -10,7 +10,7 @@ from dataclasses import replace
 from tarfile import LNKTYPE
 
 from rootfs.elf.linkage import CACHE, Closure, way
-from rootfs.errors import InterpreterMissing, OpenedMissing
+from rootfs.errors import InputError
 from rootfs.scratch.unpack import Debs
 from rootfs.tree.member import Member
 from rootfs.tree.package_tree import Piece, Tree, aliases, is_link
@@ -48,12 +48,15 @@ class Needs:
 
     def fill(self, opened: Iterable[str], scripts: Iterable[Piece]) -> None:
         """Take what `opened` names, interpreters of `scripts`, name services, all that those are linked with, and the
-        licences. Raises OpenedMissing, InterpreterMissing.
+        licences. Raises InputError.
         """
         for script in scripts:
             for interpreter in _interpreters(script):
                 if not self._has(interpreter):
-                    raise InterpreterMissing(script.path, interpreter)
+                    raise InputError(
+                        f"/{script.path} is a script for {interpreter}, which the image lacks",
+                        hint="Name its package in `packages`, or the script in `unlinked` if nothing runs it.",
+                    )
         for library in opened:
             self._open(library, "named in `opened`")
         self._link()
@@ -81,7 +84,10 @@ class Needs:
     def _open(self, library: str, why: str) -> None:
         paths = sorted(path for path in {**self._spare, **self._tree.pieces} if posixpath.basename(path) == library)
         if not any(self.take(path) for path in paths):
-            raise OpenedMissing(library, why)
+            raise InputError(
+                f"{library}, {why}, is in none of the image's packages",
+                hint="Name the package that has it in `libraries`.",
+            )
 
     def _link(self) -> None:
         """Take what is missing until nothing that can be had is missing any more."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rootfs.elf.linkage import way
-from rootfs.errors import LocaleMissing, TimezoneMissing
 from rootfs.install.accounts import NOWHERE, Accounts
+from rootfs.install.errors import no_locale, no_timezone
 from rootfs.install.plan import NewGroup, NewUser
 from rootfs.recipe.scratch import NONROOT, NONROOT_HOME
 from rootfs.recipe.sections import Group, User
@@ -66,11 +66,11 @@ def zones(tree: Tree, debs: Debs, _mtime: int) -> None:
 
 
 def timezone(tree: Tree, debs: Debs, name: str, mtime: int) -> None:
-    """The zone that local time is of. Raises TimezoneMissing."""
+    """The zone that local time is of. Raises InputError."""
     known = debs["tzdata"].tree
     steps = way(f"{ZONES}/{name}", known.links)
     if not steps or not (zone := known.pieces.get(steps[-1])) or zone.member.is_folder:
-        raise TimezoneMissing(name)
+        raise no_timezone(name)
     for step in steps:
         tree.add(known.pieces[step])
     tree.link("etc/localtime", f"/{ZONES}/{name}", mtime)
@@ -78,7 +78,7 @@ def timezone(tree: Tree, debs: Debs, name: str, mtime: int) -> None:
 
 
 def locale(tree: Tree, debs: Debs, name: str) -> None:
-    """The files of a locale, whose folder has its code set in small letters without hyphens. Raises LocaleMissing."""
+    """The files of a locale, whose folder has its code set in small letters without hyphens. Raises InputError."""
     stem, dot, rest = name.partition(".")
     codeset, at, modifier = rest.partition("@")
     folder = f"{LOCALES}/{stem}{dot}{codeset.replace('-', '').lower()}{at}{modifier}"
@@ -86,13 +86,13 @@ def locale(tree: Tree, debs: Debs, name: str) -> None:
         (debs[each].tree, piece) for each in LOCALE_PACKAGES if each in debs for piece in debs[each].tree.below(folder)
     ]
     if not found:
-        raise LocaleMissing(name, f"there is none in {' or '.join(LOCALE_PACKAGES)}")
+        raise no_locale(name, f"there is none in {' or '.join(LOCALE_PACKAGES)}")
     for there, piece in found:
         tree.add(there.alone(piece))
 
 
 def accounts(tree: Tree, users: Sequence[User], groups: Sequence[Group], mtime: int) -> None:
-    """The recipe's own users and groups behind those that are there, and home folders. Raises AccountClash."""
+    """The recipe's own users and groups behind those that are there, and home folders. Raises InputError."""
     known = Accounts({name: _text(tree, f"etc/{name}") for name in ("passwd", "group")})
     for group in groups:
         known.add_group(NewGroup(group.name, group.gid))

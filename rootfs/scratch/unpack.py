@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from rootfs.errors import BadDeb, BadTree
 from rootfs.lock.lock import Package
 from rootfs.packages import deb
 from rootfs.packages.deb import BROKEN
 from rootfs.packages.decompressed import decompress
+from rootfs.packages.errors import BadDeb
 from rootfs.system.file_slice import FileSlice
+from rootfs.tree.errors import BadTree
 from rootfs.tree.package_tree import Tree, copied, pieces
 from rootfs.tree.tar_writer import frames
 
@@ -72,7 +73,7 @@ def _texts(control: tarfile.TarFile) -> Iterator[tuple[str, str]]:
 def brought(packages: Iterable[Package], debs: Path, names: Iterable[str], files: Path, folder: Path) -> Path:
     """A tar in `folder`, an empty one, of these packages and of the files of these names.
 
-    `debs` has the packages' files, `files` is the recipe's folder. Raises BadDeb, PackagesClash.
+    `debs` has the packages' files, `files` is the recipe's folder. Raises BadDeb, InputError.
     """
     tree = Tree()
     for each in opened(packages, debs, folder / "plain").values():

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from rootfs.errors import BaseforgeError, DiskFull
+from rootfs.errors import BaseforgeError
+from rootfs.system.errors import DiskFull
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 LITTLE = 64 << 10  # bytes; a database, or a log, cannot grow into what is left

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from rootfs.errors import FormatNewer
+from rootfs.system.errors import FormatNewer
 
 FIELD, FIRST = "format", 1
 

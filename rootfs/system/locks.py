@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from rootfs.errors import LockHeld
+from rootfs.system.errors import LockHeld
 from rootfs.system.private import user_name
 
 WAIT = 60.0  # seconds

@@ -9,31 +9,31 @@ import os
 import stat
 from pathlib import Path
 
-from rootfs.errors import ExportRefused
+from rootfs.system.errors import cannot_write
 
 
 def check_output_path(path: Path) -> None:
     """See that a new file may take this name: its folder is there, and nothing but a regular file has the name.
 
-    Raises ExportRefused.
+    Raises InputError.
     """
     if path.name == "-" or path.parent in (Path("/dev/fd"), Path("/proc/self/fd")):
-        raise ExportRefused(path, "standard output and open files cannot be written to, only a named file")
+        raise cannot_write(path, "standard output and open files cannot be written to, only a named file")
     try:
         folder = path.parent.stat()
         if not stat.S_ISDIR(folder.st_mode):
-            raise ExportRefused(path, f"{path.parent} is not a folder")
+            raise cannot_write(path, f"{path.parent} is not a folder")
         if not os.access(path.parent, os.W_OK | os.X_OK, effective_ids=True):
-            raise ExportRefused(path, f"you may not write in {path.parent}")
+            raise cannot_write(path, f"you may not write in {path.parent}")
         kind = path.lstat().st_mode
     except FileNotFoundError as error:
         if not path.parent.exists():
-            raise ExportRefused(path, f"No such file or directory: {path.parent}") from error
+            raise cannot_write(path, f"No such file or directory: {path.parent}") from error
     except OSError as error:
-        raise ExportRefused(path, error.strerror or str(error)) from error
+        raise cannot_write(path, error.strerror or str(error)) from error
     else:
         if not stat.S_ISREG(kind):
-            raise ExportRefused(path, f"it is {_kind(path, kind)}, and would be replaced by a file")
+            raise cannot_write(path, f"it is {_kind(path, kind)}, and would be replaced by a file")
 
 
 def _kind(path: Path, mode: int) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from rootfs.errors import UnknownArchitecture, UnknownPlatform
+from rootfs.errors import InputError, nearest
+from rootfs.system.errors import UnknownPlatform
 
 # Debian's architectures as GOARCH and variant: dpkg's cputable against `go tool dist list`; the variants are the
 # baselines of Debian's ports. arm64 has none, as containerd's platforms package leaves v8 out.
@@ -23,15 +24,17 @@ PLATFORMS = {
 
 
 def platform_of(architecture: str) -> dict[str, str]:
-    """Debian's name of an architecture as an OCI platform, its keys in Go's order. Raises UnknownArchitecture."""
+    """Debian's name of an architecture as an OCI platform, its keys in Go's order. Raises InputError."""
     if architecture not in PLATFORMS:
-        raise UnknownArchitecture(architecture, PLATFORMS)
+        raise InputError(
+            f"no image can be made for architecture {architecture!r}", hint=nearest(architecture, PLATFORMS)
+        )
     machine, variant = PLATFORMS[architecture]
     return {"architecture": machine, "os": "linux"} | ({"variant": variant} if variant else {})
 
 
 def platform_name(architecture: str) -> str:
-    """The same in one word, such as `linux/arm/v7`. Raises UnknownArchitecture."""
+    """The same in one word, such as `linux/arm/v7`. Raises InputError."""
     said = platform_of(architecture)
     return "/".join(said[key] for key in ("os", "architecture", "variant") if key in said)
 

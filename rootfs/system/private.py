@@ -9,7 +9,8 @@ import pwd
 import stat
 from pathlib import Path
 
-from rootfs.errors import FolderForeign, FolderMovable
+from rootfs.errors import MachineError
+from rootfs.system.errors import FolderForeign
 
 MODE = 0o700
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -19,7 +20,7 @@ def make_private_folder(folder: Path, setting: str = "BASEFORGE_HOME") -> None:
     """Make a folder that is this user's alone, and the folders above it.
 
     One that is there must be this user's; others' rights to it are taken away. A link may lead to it if it is this
-    user's or root's. `setting` is what names it. Raises FolderForeign, FolderMovable, OSError.
+    user's or root's. `setting` is what names it. Raises FolderForeign, MachineError, OSError.
     """
     with contextlib.suppress(FileExistsError):
         folder.mkdir(MODE, parents=True)
@@ -91,7 +92,11 @@ def _see_it_stays(folder: Path, setting: str) -> None:
         status = above.stat()
         by_others = status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and not _is_own_group(status))
         if by_others and not status.st_mode & stat.S_ISVTX:
-            raise FolderMovable(folder, above, setting)
+            raise MachineError(
+                f"other users can rename this folder: they may write in {above}, which is not sticky",
+                where=str(folder),
+                hint=f"Forbid that (chmod go-w {above}), make it sticky (chmod +t), or name another: {setting}.",
+            )
 
 
 def _is_own_group(status: os.stat_result) -> bool:

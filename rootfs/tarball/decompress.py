@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-from rootfs.errors import TarballRefused
 from rootfs.system.compression import CHUNK, CorruptStream, DecompressedStream, Limits
+from rootfs.tarball.errors import TarballRefused
 
 MEMORY = 80 << 20  # bytes that decompressing may take: enough for `xz -9`
 WINDOW = 64 << 20  # bytes that zstd may look back: enough for `zstd -20` and `--long=26`
@@ -45,6 +45,6 @@ class Unpacked:
         if self.size > FREE + RATIO * self._stream.consumed:
             raise TarballRefused(
                 f"more than {RATIO} bytes come out for each that went in",
-                "No root filesystem is like that. Pack it again without compression if it is meant to be so.",
+                "No root filesystem is like that. If this one is, pack it again without compression.",
             )
         return data

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
-from rootfs.errors import TarballRefused
 from rootfs.system.text import printable
+from rootfs.tarball.errors import TarballRefused
 
 FILE, LINK, FOLDER = b"0", b"1", b"5"  # type flags of tar
 HOPS = 40  # hard links to hard links

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import IO, cast
 
-from rootfs.errors import TarballRefused
 from rootfs.system.text import printable
 from rootfs.tarball import pax, sparse
+from rootfs.tarball.errors import TarballRefused
 from rootfs.tarball.pax import BadHeader, Said
 from rootfs.tarball.sparse import BadMap, Expanded, Piece
 from rootfs.tarball.stored import Plain, Stored

@@ -7,9 +7,9 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from rootfs.errors import TarballRefused
 from rootfs.process.run import Log
 from rootfs.system.text import printable
+from rootfs.tarball.errors import TarballRefused
 from rootfs.tree.filters import Rules
 from rootfs.tree.member import Member, Members
 from rootfs.tree.merge import WHITEOUT

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import cast
 
 from rootfs.elf.machine import HEAD, Kind, machine_of
-from rootfs.errors import DiskFull, TarballRefused
 from rootfs.system.disk import disk_full
+from rootfs.system.errors import DiskFull
 from rootfs.system.file_slice import FileSlice
 from rootfs.system.text import printable
+from rootfs.tarball.errors import TarballRefused
 from rootfs.tarball.links import settle, text
 from rootfs.tree.member import Member
 

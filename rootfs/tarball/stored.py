@@ -6,7 +6,7 @@ import io
 import tarfile
 from typing import Protocol
 
-from rootfs.errors import TarballRefused
+from rootfs.tarball.errors import TarballRefused
 from rootfs.tarball.sparse import BadMap
 
 BLOCK = tarfile.BLOCKSIZE

@@ -16,12 +16,12 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, cast
 
-from rootfs.errors import BadTree
 from rootfs.process.run import Log
 from rootfs.system.compression import CorruptStream, DecompressedStream
 from rootfs.system.digests import sha256_of_file
 from rootfs.system.text import printable
 from rootfs.tree.content_diff import Pair, look
+from rootfs.tree.errors import BadTree
 from rootfs.tree.member import Member, from_tar
 
 CHUNK = 1 << 20  # a piece of a content, in bytes

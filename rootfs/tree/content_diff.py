@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from rootfs.errors import ProgramFailed, ProgramMissing, ProgramTimedOut
+from rootfs.process.errors import ProgramFailed, ProgramMissing, ProgramTimedOut
 from rootfs.process.run import Log, run
 from rootfs.system.text import printable
 

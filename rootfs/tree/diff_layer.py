@@ -13,7 +13,7 @@ from dataclasses import replace
 from tarfile import LNKTYPE
 from typing import IO
 
-from rootfs.errors import BadTree
+from rootfs.tree.errors import BadTree
 from rootfs.tree.member import Member, Members
 from rootfs.tree.merge import WHITEOUT, Node, order
 from rootfs.tree.paths import above

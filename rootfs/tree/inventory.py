@@ -9,8 +9,8 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator
 
-from rootfs.errors import BadTree
 from rootfs.system.text import printable
+from rootfs.tree.errors import BadTree
 from rootfs.tree.member import Member, Members
 
 STATUS = "var/lib/dpkg/status"  # dpkg's database

@@ -17,7 +17,9 @@ from itertools import chain
 from pathlib import Path
 from typing import IO
 
-from rootfs.errors import BadTree, TreeTooLarge
+from rootfs.errors import BuildError
+from rootfs.process.errors import setting_hint
+from rootfs.tree.errors import BadTree
 from rootfs.tree.order import arranged, packages_of
 
 PATH_LONGEST, NAME_LONGEST = 4096, 256  # bytes that Linux takes, with the NUL or slash at the end
@@ -66,12 +68,15 @@ Members = Iterable[Member]
 
 
 def within(members: Members, most: int) -> Iterator[Member]:
-    """The members, as long as all files together have at most so many bytes; they are not read. Raises TreeTooLarge."""
+    """The members, as long as all files together have at most so many bytes; they are not read. Raises BuildError."""
     left = most
     for member in members:
         left -= member.size
         if left < 0:
-            raise TreeTooLarge(member.path, most)
+            raise BuildError(
+                f"the files of the tree have more than {most >> 20} MiB; the limit was reached at {member.path}",
+                hint=f"If the tree needs more, raise {setting_hint('sandbox_disk')}.",
+            )
         yield member
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from tarfile import DIRTYPE, LNKTYPE
 from typing import IO
 
-from rootfs.errors import BadTree
 from rootfs.system.file_slice import FileSlice
+from rootfs.tree.errors import BadTree
 from rootfs.tree.member import Member, heads
 from rootfs.tree.paths import above
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from rootfs.errors import BadTree
+from rootfs.tree.errors import BadTree
 from rootfs.tree.filters import Rules, filtered, list_of
 from rootfs.tree.member import Member, Members
 

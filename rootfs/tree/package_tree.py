@@ -10,9 +10,10 @@ from pathlib import Path
 from tarfile import DIRTYPE, LNKTYPE, SYMTYPE
 from typing import IO
 
-from rootfs.errors import FileClash, PackagesClash
+from rootfs.errors import InputError
 from rootfs.system.file_slice import FileSlice
 from rootfs.system.source_tree import normalized_mode
+from rootfs.tree.errors import cannot_place
 from rootfs.tree.member import Member, heads
 from rootfs.tree.merge import order
 from rootfs.tree.order import arranged
@@ -61,21 +62,24 @@ class Tree:
     aliased: bool = True
 
     def add(self, piece: Piece) -> None:
-        """Take a package's piece in. Raises PackagesClash where another package has the path."""
+        """Take a package's piece in. Raises InputError where another package has the path."""
         if (there := self.pieces.get(piece.path)) is None:
             return self._put(piece)
         if there.member.is_folder and piece.member.is_folder:
             newest = max(there.member.mtime, piece.member.mtime)
             return self._put(replace(there, member=replace(there.member, mtime=newest)))
         if there.member.is_folder or piece.member.is_folder or there.package != piece.package:
-            raise PackagesClash(piece.path, there.package, piece.package)
+            raise InputError(
+                f"/{piece.path}: both {there.package} and {piece.package} have it",
+                hint="Leave one of the packages out, or name the path in `paths: {exclude: [...]}`.",
+            )
         return None
 
     def lay(self, piece: Piece) -> None:
-        """Take a piece in, over what is there. Raises FileClash where a folder would become something else."""
+        """Take a piece in, over what is there. Raises InputError where a folder would become something else."""
         there = self.pieces.get(piece.path)
         if there and there.member.is_folder != piece.member.is_folder:
-            raise FileClash(f"/{piece.path}", f"{there.package or 'another file'} has a folder or a file there")
+            raise cannot_place(f"/{piece.path}", f"{there.package or 'another file'} has a folder or a file there")
         self._put(piece)
 
     def write(self, path: str, data: bytes, mtime: int) -> None:
@@ -111,7 +115,7 @@ class Tree:
         """Every member below the folders that lead to it, sorted by `merge.order`.
 
         `packages` has those of files that shall stand together (`belonging.arranged`). Folders that nobody named are
-        0755. Raises FileClash where something is below what is no folder.
+        0755. Raises InputError where something is below what is no folder.
         """
         pieces = {**self._parents(), **self.pieces}
         for path in arranged(sorted(pieces, key=order), packages or {}):
@@ -129,7 +133,7 @@ class Tree:
             path = child
             while (path := posixpath.dirname(path)) and path not in found:
                 if (there := self.pieces.get(path)) and not there.member.is_folder:
-                    raise FileClash(f"/{child}", f"/{path} is no folder")
+                    raise cannot_place(f"/{child}", f"/{path} is no folder")
                 found[path] = Piece(Member(path, kind=DIRTYPE, mode=0o755))
         for alias in aliases() if self.aliased else ():
             if any(path.startswith(f"{alias.link}/") for path in self.pieces):

@@ -11,7 +11,7 @@ import tarfile
 import zlib
 from collections.abc import Generator, Iterator
 
-from rootfs.errors import BadTree
+from rootfs.tree.errors import BadTree
 from rootfs.tree.member import XATTR, Member, Members
 
 CHUNK = 1 << 20

@@ -294,7 +294,7 @@ FAULTS = {
     "nothing": ("FROM scratch\nENV A=b\n", "", 2, ["makes no file"]),
     "a secret that the site does not have": ("FROM scratch\nCOPY motd /\n", "secrets: [key]\n", 3, ["[secrets], key"]),
     "a parent that is not there": ("FROM base\n", "contexts: {base: basis}\n", 2, ["no recipe 'basis'"]),
-    "itself": ("FROM base\n", "contexts: {base: bad}\n", 2, ["bad.yaml:2:18", "an image cannot stand on itself"]),
+    "itself": ("FROM base\n", "contexts: {base: bad}\n", 2, ["bad.yaml:2:18", "an image cannot build on itself"]),
 }  # fmt: skip
 
 

@@ -178,8 +178,8 @@ def test_children_wait_for_what_they_stand_on_and_follow_it(site, first):
     assert failed.status == 1
     reasons = {record["image"]: record["reason"] for record in failed.json["builds"]}
     assert "base.yaml:5:1" in reasons["base"]
-    assert "child is left as it was, as it stands on base" in reasons["child"]
-    assert "top is left as it was, as it stands on child" in reasons["top"]
+    assert "child was not built, because its base image base could not be built" in reasons["child"]
+    assert "top was not built, because its base image child could not be built" in reasons["top"]
     assert site.builds() == before
     site.recipe("base", f"{BASE}files: [{{path: /etc/new, content: new}}]\n")
     night = site.run("nightly", "--only", "child", "--json")

@@ -15,9 +15,10 @@ from flows.builders.engine import Engine
 from flows.image.export import export
 from flows.image.oci import Image
 from flows.store.folder import FolderStore
-from rootfs.errors import BlobDamaged, DiskFull
+from rootfs.errors import BlobDamaged
 from rootfs.recipe.sections import ImageSettings
 from rootfs.system.digests import digest_of_bytes
+from rootfs.system.errors import DiskFull
 from tests.support.samples import image_of
 from tests.support.services.podman import LIMITS, podman
 

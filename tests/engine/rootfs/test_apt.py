@@ -13,10 +13,10 @@ import pytest
 
 from rootfs.apt.resolver import Apt
 from rootfs.apt.sources import Site
-from rootfs.errors import DiskFull
 from rootfs.lock.lock import Lock
 from rootfs.process.host import native_architecture
 from rootfs.recipe.debootstrap import DebootstrapRecipe
+from rootfs.system.errors import DiskFull
 
 NOBODY = 65534
 SOON = 0.25  # of what mmdebstrap takes to resolve a suite, for one recipe more (measured: 0.14, which is 0.9 s)

@@ -27,10 +27,11 @@ from flows.store.open import open_store
 from rootfs.apt.resolver import Apt
 from rootfs.apt.sources import Site as Archives
 from rootfs.bootstrap.bootstrapper import remove_tree
-from rootfs.errors import BaseforgeError, FileNotMade, LimitReached, ProgramTimedOut
+from rootfs.errors import BaseforgeError, BuildError
 from rootfs.lock.lock import Lock
 from rootfs.packages import pool
 from rootfs.process.cgroup import CONTROLLERS, PREFIX, parent_of
+from rootfs.process.errors import LimitReached, ProgramTimedOut
 from rootfs.process.host import native_architecture
 from rootfs.process.sandbox import Limits
 from tests.engine.rootfs.trees import Site, as_nobody, recipe_of
@@ -214,7 +215,7 @@ def test_a_script_in_a_tree_finds_no_way_out_and_can_do_what_is_usual(
 
 def test_what_a_link_of_a_build_command_leads_to_stays_out_of_the_image(scratch: Site, machine: dict[str, str]) -> None:
     build, files = [["ln", "-s", machine["CANARY"], "made"]], [{"path": "/x", "from": "made"}]
-    with pytest.raises(FileNotMade, match="did not make 'made'"):
+    with pytest.raises(BuildError, match="did not make 'made'"):
         made(scratch, scratch.folder, "root", kind="scratch", build=build, files=files)
 
 
@@ -339,7 +340,7 @@ def test_a_build_command_that_makes_very_many_folders_in_each_other_leaves_nothi
 
 def test_a_link_of_a_build_command_to_itself_is_a_clear_error(scratch: Site) -> None:
     files = [{"path": "/x", "from": "out"}]
-    with pytest.raises(FileNotMade, match="did not make 'out'"):
+    with pytest.raises(BuildError, match="did not make 'out'"):
         made(scratch, scratch.folder, "root", kind="scratch", build=[["ln", "-s", "out", "out"]], files=files)
 
 

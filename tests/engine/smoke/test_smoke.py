@@ -18,10 +18,11 @@ import pytest
 
 from flows.builders import engine as engines
 from flows.builders.engine import Engine, connect
-from flows.builders.errors import EngineLost, EngineRefused
+from flows.builders.errors import EngineRefused
 from flows.builders.image_import import EngineBuilder, drop, import_image
 from flows.smoke import container
 from flows.smoke.run import Result, remove_leftovers, smoke_test
+from rootfs.errors import MachineError
 from rootfs.recipe.sections import ImageSettings, SmokeCheck
 from tests.support.samples import image_of
 from tests.support.services.dockerd import dockerd
@@ -227,6 +228,6 @@ def test_an_engine_that_stops_in_the_middle(
             threading.Timer(1.5, daemon.send, (number,)).start()
             started = time.monotonic()
             checks = [SmokeCheck(run=("/probe", "sleep", "60"), timeout=5)]
-            with pytest.raises(EngineLost, match="running a smoke test"):
+            with pytest.raises(MachineError, match="running a smoke test"):
                 smoke_test(imported, checks, reached, run_label=label)
             assert time.monotonic() - started < 20

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from flows.store.open import open_store
-from rootfs.errors import DiskFull, MachineError
+from rootfs.errors import MachineError
 from rootfs.process.run import run
+from rootfs.system.errors import DiskFull
 from tests.support.store.suite import pattern
 from tests.support.store.workers import digest_of
 

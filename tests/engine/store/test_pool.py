@@ -8,9 +8,10 @@ import pytest
 
 from flows.store.base import Store
 from flows.store.open import open_store
-from rootfs.errors import BlobDamaged, DiskFull, PoolDamaged
+from rootfs.errors import BlobDamaged, BuildError
 from rootfs.lock.lock import Package
 from rootfs.packages.pool import fill_pool, write_debs, write_debs_repairing
+from rootfs.system.errors import DiskFull
 from tests.support.mirror import Mirror
 from tests.support.services.s3 import S3Server
 from tests.support.store.suite import pattern
@@ -56,10 +57,10 @@ def test_one_flipped_bit_is_noticed_and_healed_or_named(
     assert (tmp_path / deb.file_name).read_bytes() == pattern(size)
     assert write_debs([deb], store, tmp_path) == {}
     flip()
-    with pytest.raises(PoolDamaged, match=f"{deb.digest}.*is damaged"):
+    with pytest.raises(BuildError, match=f"{deb.digest}.*is damaged"):
         write_debs_repairing([deb], store, tmp_path, mirror.mirror, True, print)
     mirror.files.clear()
-    with pytest.raises(PoolDamaged, match=f"{deb.digest}.*no longer has libc6"):
+    with pytest.raises(BuildError, match=f"{deb.digest}.*no longer has libc6"):
         write_debs_repairing([deb], store, tmp_path, mirror.mirror, False, print)
 
 

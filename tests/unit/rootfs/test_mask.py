@@ -9,7 +9,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from flows.orchestration.log_masking import mask_logs
-from rootfs.errors import ArchiveUnreachable, BaseforgeError, RecipeInvalid
+from rootfs.apt.errors import ArchiveUnreachable
+from rootfs.errors import BaseforgeError, RecipeInvalid
 from rootfs.mask import masked, masked_values
 from rootfs.recipe.types import Source, without_credentials
 

@@ -15,7 +15,8 @@ from flows.builders.errors import BuilderFailed, BuildxFailed
 from flows.builders.secrets import Secrets
 from flows.image.decompress import plain
 from flows.image.errors import LayerDamaged
-from rootfs.errors import BuildError, InputError, MachineError, ProgramFailed
+from rootfs.errors import BuildError, InputError, MachineError
+from rootfs.process.errors import ProgramFailed
 
 VALUE = b"first line of it\nsecond line"
 

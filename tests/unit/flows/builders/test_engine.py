@@ -17,7 +17,7 @@ import pytest
 
 from flows.builders import engine as module
 from flows.builders.engine import connect
-from flows.builders.errors import EngineLost, EngineRefused
+from flows.builders.errors import EngineRefused
 from rootfs.errors import InputError, MachineError
 from tests.unit.flows.builders.fake import engine, failing
 
@@ -183,6 +183,6 @@ def test_what_an_engine_does_not_have_is_none_and_a_refusal_is_an_error(
             with pytest.raises(EngineRefused, match="the disk is on fire") as refused:
                 reached.inspect("sick")
             assert refused.value.status == 1
-            with pytest.raises(EngineLost, match="looking for lost") as lost:
+            with pytest.raises(MachineError, match="looking for lost") as lost:
                 reached.inspect("lost")
             assert lost.value.status == 3

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from flows.builders.engine import connect
-from flows.builders.errors import EngineLost, EngineRefused
+from flows.builders.errors import EngineRefused
 from flows.builders.image_import import EngineBuilder, import_image
 from flows.image.oci import Image
-from rootfs.errors import BuildError
+from rootfs.errors import BuildError, MachineError
 from tests.support.samples import image_of
 from tests.unit.flows.builders.fake import Answer, engine, send
 
@@ -105,7 +105,7 @@ def test_an_engine_that_refuses(image: Image, tmp_path: Path, monkeypatch: pytes
     ids=["cut off", "no id", "empty", "hung up"],
 )
 def test_an_engine_that_breaks_off(load: Answer, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with builder(tmp_path, monkeypatch, load) as made, pytest.raises(EngineLost, match="loading sample"):
+    with builder(tmp_path, monkeypatch, load) as made, pytest.raises(MachineError, match="loading sample"):
         import_image(image, made)
 
 
@@ -116,7 +116,7 @@ def test_an_engine_that_falls_silent(image: Image, tmp_path: Path, monkeypatch: 
 
     with builder(tmp_path, monkeypatch, sleep) as made:
         made.engine.client.api.timeout = 0.3
-        with pytest.raises(EngineLost, match="timed out"):
+        with pytest.raises(MachineError, match="timed out"):
             import_image(image, made)
 
 

@@ -10,7 +10,9 @@ from flows.builders.errors import BuildxMissing, engine_unreachable, unknown_bui
 from flows.builders.select import Chosen
 from flows.cli import doctor
 from flows.config.settings import Settings
-from rootfs.errors import ProgramFailed, ProgramMissing, ServerHung, ToolsMissing
+from flows.orchestration.errors import server_hangs
+from rootfs.process.errors import ProgramFailed, ProgramMissing
+from rootfs.process.host import tools_missing
 from rootfs.recipe.builder import named
 
 
@@ -37,7 +39,7 @@ def find(name, **settings):
 
 
 def test_every_finding_that_is_not_fine_says_what_to_do(monkeypatch):
-    monkeypatch.setattr(doctor, "package_versions", lambda names: (_ for _ in ()).throw(ToolsMissing(list(names))))
+    monkeypatch.setattr(doctor, "package_versions", lambda names: (_ for _ in ()).throw(tools_missing(list(names))))
     monkeypatch.setattr(doctor, "known_suites", lambda _: ())
     monkeypatch.setattr(doctor, "is_root", lambda: False)
     findings = doctor.report(Settings(store="", keyrings={"debian": Path("/no"), "ubuntu": Path("/no")}))
@@ -49,7 +51,7 @@ def test_every_finding_that_is_not_fine_says_what_to_do(monkeypatch):
 
 def test_a_server_that_hangs_is_told_of(monkeypatch):
     def hung():
-        raise ServerHung(4711, "http://127.0.0.1:1/api", Path("/log"), 5)
+        raise server_hangs(4711, "http://127.0.0.1:1/api", Path("/log"), 5)
 
     monkeypatch.setattr(doctor.local_server, "running", hung)
     finding = find("Prefect server")
@@ -97,7 +99,7 @@ def test_an_engine_that_refuses_us_asks_for_the_group(monkeypatch):
 def test_a_missing_package(monkeypatch, package, needed):
     def versions(names):
         if package in names:
-            raise ToolsMissing(list(names))
+            raise tools_missing(list(names))
         return dict.fromkeys(names, "1.0")
 
     monkeypatch.setattr(doctor, "package_versions", versions)

@@ -10,7 +10,8 @@ import pytest
 from flows.config.paths import data_folder, make_data_folder
 from flows.config.settings import Settings
 from flows.runtime.context import new_run, session
-from rootfs.errors import DataFolderFailed, FolderForeign
+from rootfs.errors import MachineError
+from rootfs.system.errors import FolderForeign
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
@@ -69,5 +70,5 @@ def test_another_users_is_refused_by_name(home, tmp_path, kind):
 
 def test_one_that_cannot_be_made_is_named(home):
     home.parent.write_text("")
-    with pytest.raises(DataFolderFailed, match=rf"{data_folder()} cannot be made.*\n.*BASEFORGE_HOME"):
+    with pytest.raises(MachineError, match=rf"{data_folder()} cannot be made.*\n.*BASEFORGE_HOME"):
         make_data_folder()

@@ -9,7 +9,7 @@ import pytest
 
 from flows.config import settings
 from flows.config.settings import SHELF, load, origins
-from rootfs.errors import AuthFileUnfit, InvalidSetting, RecipesForeign
+from rootfs.errors import InputError
 from rootfs.recipe.builder import BuilderPlan
 
 NOBODY = 65534
@@ -73,7 +73,7 @@ WRONG = {
 def test_a_wrong_setting_says_where_and_what(site, text):
     (site / "recipes").mkdir()
     (site / "baseforge.toml").write_text(text + "\n")
-    with pytest.raises(InvalidSetting) as caught:
+    with pytest.raises(InputError) as caught:
         load()
     where, what, hint = WRONG[text]
     assert (where in str(caught.value), what in str(caught.value), hint in str(caught.value)) == (True, True, True)
@@ -95,7 +95,7 @@ SECRET = "http://us er:sec'ret@h.example/"
 )
 def test_an_address_with_a_password_is_refused_and_not_shown(monkeypatch, name, value):
     monkeypatch.setenv(f"BASEFORGE_{name}", value)
-    with pytest.raises(InvalidSetting, match="a name or a password") as refused:
+    with pytest.raises(InputError, match="a name or a password") as refused:
         load()
     assert "ret@" not in str(refused.value)
 
@@ -121,7 +121,7 @@ REFUSED = {
 def test_a_variable_with_what_cannot_be_is_refused(monkeypatch, case):
     name, value, words = REFUSED[case]
     monkeypatch.setenv(f"BASEFORGE_{name}", value)
-    with pytest.raises(InvalidSetting) as refused:
+    with pytest.raises(InputError) as refused:
         load()
     assert str(refused.value).startswith(f"BASEFORGE_{name}: ")
     assert words in str(refused.value)
@@ -151,26 +151,26 @@ def test_a_registry_and_a_schedule_that_can_be(monkeypatch, name, value):
 def test_a_file_that_is_nested_too_deeply_or_cannot_be_read(site, monkeypatch):
     (site / "recipes").mkdir()
     (site / "baseforge.toml").write_text("x = " + "[" * 3000)
-    with pytest.raises(InvalidSetting, match="nested too deeply"):
+    with pytest.raises(InputError, match="nested too deeply"):
         load()
 
     def refuse(*_: object, **__: object) -> str:
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(Path, "read_text", refuse)  # root may read everything
-    with pytest.raises(InvalidSetting, match=r"baseforge.toml: the file cannot be read: Permission denied"):
+    with pytest.raises(InputError, match=r"baseforge.toml: the file cannot be read: Permission denied"):
         load()
 
 
 def test_a_wrong_variable_is_named(monkeypatch):
     monkeypatch.setenv("BASEFORGE_REGISTRY_INSECURE", "perhaps")
-    with pytest.raises(InvalidSetting, match="BASEFORGE_REGISTRY_INSECURE"):
+    with pytest.raises(InputError, match="BASEFORGE_REGISTRY_INSECURE"):
         load()
 
 
 def test_a_variable_that_is_not_json_is_named(monkeypatch):
     monkeypatch.setenv("BASEFORGE_MIRRORS", "{")
-    with pytest.raises(InvalidSetting, match="BASEFORGE_MIRRORS"):
+    with pytest.raises(InputError, match="BASEFORGE_MIRRORS"):
         load()
 
 
@@ -253,7 +253,7 @@ WRONG_BUILDERS = {
 def test_what_is_wrong_with_a_builder_is_found(site, text):
     (site / "recipes").mkdir()
     (site / "baseforge.toml").write_text(f'[builders.one]\nlifecycle = "ephemeral"\n{text}\n')
-    with pytest.raises(InvalidSetting) as caught:
+    with pytest.raises(InputError) as caught:
         load()
     said, hint = WRONG_BUILDERS[text]
     assert str(caught.value).startswith(f"{site}/baseforge.toml:{said}")
@@ -273,7 +273,7 @@ def test_what_is_wrong_with_a_builder_is_found(site, text):
 )
 def test_a_variable_with_a_wrong_builder_is_named(monkeypatch, name, value, said):
     monkeypatch.setenv(f"BASEFORGE_{name}", value)
-    with pytest.raises(InvalidSetting) as caught:
+    with pytest.raises(InputError) as caught:
         load()
     assert str(caught.value).startswith(f"BASEFORGE_{name}: {said}")
 
@@ -292,7 +292,7 @@ SECRETS = {
 def test_a_password_in_an_address_is_refused_with_the_place_where_it_belongs(site, text):
     (site / "recipes").mkdir()
     (site / "baseforge.toml").write_text(text + "\n")
-    with pytest.raises(InvalidSetting, match="has a name or a password in it") as caught:
+    with pytest.raises(InputError, match="has a name or a password in it") as caught:
         load()
     where, hint = SECRETS[text]
     assert where in str(caught.value)
@@ -302,9 +302,7 @@ def test_a_password_in_an_address_is_refused_with_the_place_where_it_belongs(sit
 
 def test_a_password_in_a_variable_is_refused(monkeypatch):
     monkeypatch.setenv("BASEFORGE_MIRRORS", '{"http://a": "http://joe:s3cret@m"}')
-    with pytest.raises(
-        InvalidSetting, match=r"BASEFORGE_MIRRORS: mirrors\.http://a: this address has a name"
-    ) as caught:
+    with pytest.raises(InputError, match=r"BASEFORGE_MIRRORS: mirrors\.http://a: this address has a name") as caught:
         load()
     assert "s3cret" not in str(caught.value)
 
@@ -314,7 +312,7 @@ def test_passwords_come_from_a_private_file(site, monkeypatch):
     file.write_text("machine a.example login joe password s3cret\n")
     monkeypatch.setenv("BASEFORGE_AUTH", str(file))
     file.chmod(0o644)
-    with pytest.raises(AuthFileUnfit, match="others than its owner"):
+    with pytest.raises(InputError, match="others than its owner"):
         load().site.transfers()
     file.chmod(0o600)
     assert [entry.login for entry in load().site.transfers().credentials.entries if entry.host == "a.example"] == [
@@ -329,7 +327,7 @@ def test_another_users_recipes_and_settings_are_taken_only_where_they_are_named(
     (site / "baseforge.toml").write_text('store = "/theirs"')
     assert load().store == "/theirs"
     os.chown(site / what, NOBODY, NOBODY)
-    with pytest.raises(RecipesForeign, match=rf"belongs to nobody[\s\S]*--recipes {site}/recipes") as failed:
+    with pytest.raises(InputError, match=rf"belongs to nobody[\s\S]*--recipes {site}/recipes") as failed:
         load()
     assert failed.value.status == 2
     assert load(site / "recipes").store == "/theirs"
@@ -347,7 +345,7 @@ def test_a_link_of_another_user_to_our_recipes_is_not_taken(site):
     (site / "recipes").symlink_to("elsewhere")
     assert load().recipes == Path("recipes")
     os.chown(site / "recipes", NOBODY, NOBODY, follow_symlinks=False)
-    with pytest.raises(RecipesForeign):
+    with pytest.raises(InputError, match=": recipes and settings of another user are taken only where you name them"):
         load()
 
 
@@ -372,5 +370,5 @@ def test_a_clone_of_another_user_is_trusted_with_its_recipes_as_its_code_is(site
 )
 def test_a_limit_that_the_machine_cannot_set_is_refused(monkeypatch, name, value):
     monkeypatch.setenv(f"BASEFORGE_{name}", value)
-    with pytest.raises(InvalidSetting, match=rf"BASEFORGE_{name}.*less than or equal to"):
+    with pytest.raises(InputError, match=rf"BASEFORGE_{name}.*less than or equal to"):
         load()

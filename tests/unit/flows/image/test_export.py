@@ -11,7 +11,7 @@ import zstandard
 from flows.image.errors import LayerDamaged
 from flows.image.export import export
 from flows.image.oci import Image
-from rootfs.errors import ExportRefused, InputError
+from rootfs.errors import InputError
 from rootfs.system.digests import digest_of_bytes
 from tests.support.samples import image_of, layered, members, tar_of
 
@@ -122,13 +122,13 @@ def test_an_unknown_ending_is_refused(name: str, image: Image, tmp_path: Path) -
 
 
 def test_a_folder_that_is_not_there_is_refused(image: Image, tmp_path: Path) -> None:
-    with pytest.raises(ExportRefused, match="No such file or directory"):
+    with pytest.raises(InputError, match="No such file or directory"):
         export(image, image.manifest_digest, tmp_path / "no/x.tar", reference=NAME)
 
 
 def test_a_folder_is_not_a_file(image: Image, tmp_path: Path) -> None:
     (tmp_path / "x.tar").mkdir()
-    with pytest.raises(ExportRefused, match="folder"):
+    with pytest.raises(InputError, match="folder"):
         export(image, image.manifest_digest, tmp_path / "x.tar", reference=NAME)
     assert files_in(tmp_path) == ["x.tar"]
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.image.oci import Image, Parent, assemble, blob_path, encoded
-from rootfs.errors import UnknownArchitecture
+from rootfs.errors import InputError
 from rootfs.layer.pack import Layer
 from rootfs.recipe.sections import ImageSettings
 from rootfs.system.digests import digest_of_bytes
@@ -218,7 +218,7 @@ def test_debian_architectures_have_oci_names(
 
 
 def test_an_unknown_architecture_leaves_nothing(layer: Layer, tmp_path: Path) -> None:
-    with pytest.raises(UnknownArchitecture, match=r"'amd46'(?s:.*)'amd64'"):
+    with pytest.raises(InputError, match=r"'amd46'(?s:.*)'amd64'"):
         assemble(layer, ImageSettings(), name="x", architecture="amd46", epoch=0, folder=tmp_path / "layout")
     assert not (tmp_path / "layout").exists()
 

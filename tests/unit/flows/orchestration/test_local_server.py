@@ -11,7 +11,8 @@ from prefect.settings import get_current_settings
 
 from flows.config.settings import LocalServer
 from flows.orchestration import listener, local_server
-from rootfs.errors import FormatNewer, PortTaken
+from flows.orchestration.errors import PortTaken
+from rootfs.system.errors import FormatNewer
 from tests.support.waiting import until
 
 

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from flows.orchestration import login
-from rootfs.errors import NotPrivate
+from rootfs.errors import MachineError
 
 
 def mode(path):
@@ -31,17 +31,17 @@ def test_a_login_that_others_could_have_read_or_written_is_refused(tmp_path, mon
     login.read(tmp_path)
     file = tmp_path / login.FILE
     file.chmod(0o640)
-    with pytest.raises(NotPrivate, match="private file"):
+    with pytest.raises(MachineError, match="private file"):
         login.read(tmp_path)
     file.rename(tmp_path / "moved")
     file.symlink_to("moved")
-    with pytest.raises(NotPrivate):
+    with pytest.raises(MachineError, match="this is not a private file:"):
         login.read(tmp_path)
     file.unlink()
     (tmp_path / "moved").rename(file)
     file.chmod(0o600)
     monkeypatch.setattr(login.os, "geteuid", lambda: 4711)
-    with pytest.raises(NotPrivate):
+    with pytest.raises(MachineError, match="this is not a private file:"):
         login.read(tmp_path)
 
 
@@ -50,5 +50,5 @@ def test_a_new_login_takes_the_place_of_the_old_one(tmp_path):
     assert login.renewed(tmp_path) != old
     assert login.read(tmp_path) != old
     (tmp_path / login.FILE).chmod(0o640)
-    with pytest.raises(NotPrivate):
+    with pytest.raises(MachineError, match="this is not a private file:"):
         login.renewed(tmp_path)

@@ -11,7 +11,8 @@ import pytest
 from flows.publish import registry
 from flows.publish.errors import RegistryDenied, RegistryFailed
 from flows.publish.registry import Registry, push, tag
-from rootfs.errors import BaseforgeError, BuildError, InputError, NetworkFailure, ProgramFailed, ProgramMissing
+from rootfs.errors import BaseforgeError, BuildError, InputError, NetworkFailure
+from rootfs.process.errors import ProgramFailed, ProgramMissing
 from rootfs.process.run import Outcome
 from tests.support.samples import image_of
 

@@ -9,9 +9,10 @@ import pytest
 
 from flows.publish import sources_bundle
 from flows.store.open import open_store
-from rootfs.errors import BlobDamaged, BlobMissing, BuildError, FormatNewer, RecipeInvalid
+from rootfs.errors import BlobDamaged, BlobMissing, BuildError, RecipeInvalid
 from rootfs.recipe.base_images import lineage
 from rootfs.recipe.recipe import digest, folder_of, read
+from rootfs.system.errors import FormatNewer
 
 SHELF = Path(__file__).parents[4] / "recipes"
 RECIPE = "kind: scratch\nfiles:\n  - {path: /a, from: a}\n  - {path: /b, from: deep/er/b}\nbuild: [[./run]]\n"

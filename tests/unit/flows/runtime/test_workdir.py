@@ -14,7 +14,8 @@ import pytest
 
 from flows.runtime.workdir import alive, own_folder, sweep, work_folder
 from rootfs.bootstrap.bootstrapper import remove_tree
-from rootfs.errors import FolderMovable, FormatNewer, WorkFolderFailed
+from rootfs.errors import MachineError
+from rootfs.system.errors import FormatNewer
 
 NAME = f"baseforge-{os.geteuid()}"
 NOBODY = 65534
@@ -146,7 +147,7 @@ def test_notes_and_locks_of_another_user_are_not_believed(parent):
 def test_a_link_in_place_of_a_lock_or_a_note_is_not_followed(parent, tmp_path):
     (target := tmp_path / "target").write_text("precious")
     (own_folder(parent) / "r.lock").symlink_to(target)
-    with pytest.raises(WorkFolderFailed), work_folder(parent, "r"):
+    with pytest.raises(MachineError, match="no work folder can be made in"), work_folder(parent, "r"):
         os.abort()
     (own_folder(parent) / "r.lock").unlink()
     left = killed(parent)
@@ -250,19 +251,19 @@ def test_other_files_are_left_alone(parent):
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(WorkFolderFailed, match="file"), work_folder(tmp_path / "file", "r"):
+    with pytest.raises(MachineError, match="file"), work_folder(tmp_path / "file", "r"):
         os.abort()
 
 
 def test_a_place_that_is_not_there_is_not_made(tmp_path):
-    with pytest.raises(WorkFolderFailed, match=r"no such folder\n.*BASEFORGE_WORK"), work_folder(tmp_path / "no", "r"):
+    with pytest.raises(MachineError, match=r"no such folder\n.*BASEFORGE_WORK"), work_folder(tmp_path / "no", "r"):
         os.abort()
     assert not (tmp_path / "no").exists()
 
 
 def test_a_place_where_others_can_rename_our_folder_is_refused(parent):
     parent.chmod(0o777)
-    with pytest.raises(FolderMovable, match="BASEFORGE_WORK"), work_folder(parent, "r"):
+    with pytest.raises(MachineError, match="BASEFORGE_WORK"), work_folder(parent, "r"):
         os.abort()
 
 

@@ -16,8 +16,9 @@ import pytest
 
 from flows.store.folder import FolderStore
 from flows.store.open import open_store
-from rootfs.errors import InputError, LockHeld, MachineError
+from rootfs.errors import InputError, MachineError
 from rootfs.system.atomic_file import atomic_file
+from rootfs.system.errors import LockHeld
 from rootfs.system.locks import is_held
 from tests.support.store.suite import StoreSuite
 from tests.support.store.workers import Opener, digest_of

@@ -11,7 +11,7 @@ import pytest
 
 from rootfs.apt.credentials import load_credentials
 from rootfs.apt.transfer import Transfers
-from rootfs.errors import AuthFileUnfit
+from rootfs.errors import InputError
 from tests.support.mirror import Mirror, says, serving
 
 FILE = """\
@@ -79,7 +79,7 @@ def test_the_machines_own_files_count_and_the_settings_file_comes_first(tmp_path
 def test_a_file_that_others_may_read_is_refused(tmp_path, machine, mode):
     file = written(tmp_path / "own", FILE)
     file.chmod(mode)
-    with pytest.raises(AuthFileUnfit, match="others than its owner") as caught:
+    with pytest.raises(InputError, match="others than its owner") as caught:
         load_credentials(file, machine)
     assert str(file) in caught.value.where
     assert f"chmod 600 '{file}'" in caught.value.hint
@@ -87,13 +87,13 @@ def test_a_file_that_others_may_read_is_refused(tmp_path, machine, mode):
 
 def test_a_file_that_is_not_there_or_no_file_is_refused(tmp_path, machine):
     for path in (tmp_path / "nowhere", tmp_path):
-        with pytest.raises(AuthFileUnfit) as caught:
+        with pytest.raises(InputError, match="`auth`, the file with names and passwords, cannot be used:") as caught:
             load_credentials(path, machine)
         assert "chmod" not in caught.value.hint
 
 
 def test_a_file_without_a_name_is_refused(tmp_path, machine):
-    with pytest.raises(AuthFileUnfit, match="no line of it is `machine HOST"):
+    with pytest.raises(InputError, match="no line of it is `machine HOST"):
         load_credentials(written(tmp_path / "own", "machine\n"), machine)
     assert load_credentials(written(tmp_path / "empty", "\n"), machine).entries == ()
 

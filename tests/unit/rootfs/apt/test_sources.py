@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from rootfs.apt import sources
+from rootfs.apt.errors import InvalidRelease
 from rootfs.apt.release import check_release
 from rootfs.apt.sources import Site, Source, distribution_of, known_suites
-from rootfs.errors import InvalidRelease, KeyringMissing, SnapshotsUnknown, UnknownSuite, UnsignedRelease
+from rootfs.errors import BuildError, InputError, MachineError
 from tests.support.debian import signer
 
 PUBLIC = "http://archive.example"
@@ -30,7 +31,7 @@ def test_the_image_names_the_archive_and_the_engine_the_mirror():
 
 
 def test_a_keyring_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(KeyringMissing, match="debian at"):
+    with pytest.raises(MachineError, match="debian at"):
         Site(keyrings={"debian": tmp_path / "none.gpg"}).keyring("debian")
 
 
@@ -51,7 +52,7 @@ def test_suites_belong_to_distributions():
 
 @pytest.mark.usefixtures("known")
 def test_an_unknown_suite_is_refused_with_the_nearest():
-    with pytest.raises(UnknownSuite, match="'nobel'") as caught:
+    with pytest.raises(InputError, match="'nobel'") as caught:
         distribution_of("nobel")
     assert "'noble'" in caught.value.hint
 
@@ -113,12 +114,12 @@ def test_a_snapshot_may_have_expired(key, source):
     "spoil", [lambda data: data.replace(b"Origin: Test", b"Origin: Evil"), lambda _: RELEASE.encode()]
 )
 def test_a_release_that_was_changed_or_not_signed_is_refused(spoil, key, source):
-    with pytest.raises(UnsignedRelease):
+    with pytest.raises(BuildError, match="the signature is not one of"):
         check_release(spoil(signed(key)), source, "where")
 
 
 def test_a_release_signed_by_a_stranger_is_refused_with_the_key(stranger, source):
-    with pytest.raises(UnsignedRelease, match=r"signed by [0-9A-F]{16}\)"):
+    with pytest.raises(BuildError, match=r"signed by [0-9A-F]{16}\)"):
         check_release(signed(stranger), source, "where")
 
 
@@ -128,7 +129,7 @@ def test_a_key_that_has_expired_does_not_do(tmp_path):
         old.gpg(*then, "--passphrase", "", "--quick-gen-key", "x", "ed25519", "sign", "1d")
         old.keyring.write_bytes(old.gpg("--export", "x"))
         data = old.sign(RELEASE.format(more=""), *then, "--local-user", "x")
-    with pytest.raises(UnsignedRelease, match="which has expired"):
+    with pytest.raises(BuildError, match="which has expired"):
         check_release(data, Source(PUBLIC, PUBLIC, "trixie", ("main",), old.keyring), "where")
 
 
@@ -147,7 +148,7 @@ def test_an_index_is_found_by_its_whole_path(key, source):
 def test_snapshots_are_found_by_an_archives_whole_address():
     site = Site(snapshots={f"{PUBLIC}/d/": "http://snap/d/"})
     assert site.snapshot(f"{PUBLIC}/d", "20250101T000000Z") == "http://snap/d/20250101T000000Z"
-    with pytest.raises(SnapshotsUnknown, match=f"{PUBLIC}/d-security"):
+    with pytest.raises(InputError, match=f"{PUBLIC}/d-security"):
         site.snapshot(f"{PUBLIC}/d-security", "20250101T000000Z")
 
 

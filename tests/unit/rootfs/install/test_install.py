@@ -4,10 +4,11 @@ import os
 
 import pytest
 
-from rootfs.errors import AccountClash, FileClash, LocaleMissing, NotTheLock, ProgramFailed, TimezoneMissing
+from rootfs.errors import BuildError, InputError
 from rootfs.install import chroot_files, customize, dpkg
 from rootfs.install.accounts import Accounts
 from rootfs.install.plan import Deb, Entry, NewGroup, NewUser, Plan
+from rootfs.process.errors import ProgramFailed
 
 ME = (os.getuid(), os.getgid())
 
@@ -46,7 +47,7 @@ def test_links_lead_where_they_would_inside(tree, path, place):
 
 
 def test_links_in_circles_end(tree):
-    with pytest.raises(FileClash, match="circles"):
+    with pytest.raises(InputError, match="circles"):
         chroot_files.inside(tree, "/loop/x")
 
 
@@ -94,7 +95,7 @@ CLASHES = [
 
 @pytest.mark.parametrize("entry", CLASHES, ids=lambda entry: entry.path)
 def test_files_that_cannot_be_there(tree, tmp_path, entry):
-    with pytest.raises(FileClash, match=r"^files: (/etc|/etc/file|/usr/lib): "):
+    with pytest.raises(InputError, match=r"^files: (/etc|/etc/file|/usr/lib): "):
         customize.lay(tree, [entry], tmp_path)
 
 
@@ -150,7 +151,7 @@ def test_tables_that_a_tree_does_not_have_stay_away():
 )
 def test_accounts_that_cannot_be(new, why):
     accounts = Accounts(TABLES)
-    with pytest.raises(AccountClash, match=why):
+    with pytest.raises(InputError, match=why):
         accounts.add_group(new) if isinstance(new, NewGroup) else accounts.add_user(new, day=9)
 
 
@@ -192,7 +193,7 @@ def test_the_tree_is_the_lock(tree, packages, said):
     if said is None:
         dpkg.check(wanted)
     else:
-        with pytest.raises(NotTheLock, match=said):
+        with pytest.raises(BuildError, match=said):
             dpkg.check(wanted)
 
 
@@ -203,7 +204,7 @@ def test_what_an_image_had_stays_unless_the_lock_has_another(tree):
     dpkg.check(plan(tree, **had))
     assert plan(tree, **had).has("a")
     dpkg.check(plan(tree, Deb("a", "1:2", "amd64", "", False, False, False), present=(("a", "1", "amd64"),)))
-    with pytest.raises(NotTheLock, match="missing: b_1_all"):
+    with pytest.raises(BuildError, match="missing: b_1_all"):
         dpkg.check(plan(tree, present=(*had["present"], ("b", "1", "all"))))
 
 
@@ -257,16 +258,16 @@ def test_a_time_zone_is_a_link_and_a_name(tree):
     assert str((tree / "etc/localtime").readlink()) == "/usr/share/zoneinfo/Europe/Berlin"
     assert (tree / "etc/timezone").read_text() == "Europe/Berlin\n"
     for wrong in ("Europe", "Mars"):
-        with pytest.raises(TimezoneMissing, match=wrong):
+        with pytest.raises(InputError, match=wrong):
             customize.set_timezone(tree, wrong)
 
 
 def test_a_locale_that_is_built_in_needs_nothing_and_others_their_package(tree):
     customize.set_locale(plan(tree), "C.UTF-8")
     assert (tree / "etc/default/locale").read_text() == "LANG=C.UTF-8\n"
-    with pytest.raises(LocaleMissing, match="locales"):
+    with pytest.raises(InputError, match="locales"):
         customize.set_locale(plan(tree), "de_DE.UTF-8")
     for path, text in ((customize.KNOWN, "fr_FR.UTF-8 UTF-8\n"), (customize.GENERATOR, "")):
         chroot_files.write(tree, f"/{path}", text, owner=ME)
-    with pytest.raises(LocaleMissing, match="not in /"):
+    with pytest.raises(InputError, match="not in /"):
         customize.set_locale(plan(tree), "de_DE.UTF-8")

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rootfs.bootstrap.bootstrapper import remove_tree
-from rootfs.errors import BadTree, TreeTooLarge
+from rootfs.errors import BuildError
 from rootfs.layer.pack import pack
 from rootfs.process.run import run
+from rootfs.tree.errors import BadTree
 from rootfs.tree.member import Member, from_tar, from_tree, within
 
 
@@ -230,6 +231,6 @@ def test_a_tree_with_folders_that_no_path_leads_to_is_refused(tmp_path):
 def test_a_tree_with_more_bytes_than_it_may_have_is_refused_before_they_are_read(tmp_path):
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(8 << 40)
-    with pytest.raises(TreeTooLarge, match="more than 1024 MiB: sparse is") as caught:
+    with pytest.raises(BuildError, match="more than 1024 MiB; the limit was reached at sparse") as caught:
         pack(within(from_tree(tmp_path), 1 << 30), tmp_path.with_name("layer"))
     assert "sandbox_disk" in str(caught.value)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rootfs.errors import ToolsMissing
+from rootfs.errors import MachineError
 from rootfs.lock.lock import Lock, Package, Release, input_digest
 from rootfs.process.host import package_versions
 
@@ -44,7 +44,7 @@ def test_versions_of_the_machines_packages():
 
 
 def test_missing_packages_are_all_named_with_the_command():
-    with pytest.raises(ToolsMissing, match="no-such-a, no-such-b") as caught:
+    with pytest.raises(MachineError, match="no-such-a, no-such-b") as caught:
         package_versions(("dpkg", "no-such-a", "no-such-b"))
     assert "apt-get install" in caught.value.hint
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from rootfs.errors import LockUnfit, RecipeInvalid
+from rootfs.errors import InputError, RecipeInvalid
 from rootfs.lock.lock import Lock, Package, Release
 from rootfs.lock.lockfile import committed_lock, differing_versions, lock_changes, read_locks, write_locks
 from rootfs.recipe.base import Origin
@@ -45,7 +45,7 @@ def test_an_image_for_several_platforms_has_a_lock_for_each_in_one_file(tmp_path
     file = tmp_path / "one.lock"
     write_locks({"linux/amd64": other, "linux/arm64": other}, file)
     assert committed_lock(wanted, file, "arm64") == other
-    with pytest.raises(LockUnfit, match="it is for linux/amd64, linux/arm64, and linux/386 is built"):
+    with pytest.raises(InputError, match="it is for linux/amd64, linux/arm64, and linux/386 is built"):
         committed_lock(wanted, file, "i386")
 
 

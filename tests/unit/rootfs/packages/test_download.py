@@ -17,11 +17,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from rootfs.apt.errors import AccessDenied, ArchiveMoved, ArchiveUnreachable
 from rootfs.apt.transfer import Transfers
-from rootfs.errors import AccessDenied, ArchiveMoved, ArchiveUnreachable, BaseforgeError, DebGone, DebMismatch
+from rootfs.errors import BaseforgeError
 from rootfs.lock.lock import Package
 from rootfs.packages import download as module
 from rootfs.packages.download import PARALLEL, DebSource, download_debs
+from rootfs.packages.errors import DebGone, DebMismatch
 from tests.support.mirror import CHANGED, Answer, Handler, Mirror, cut, drips, good, hangs, package, says
 from tests.support.mirror import without_ranges as whole
 from tests.support.waiting import until

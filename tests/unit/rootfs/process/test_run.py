@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rootfs.errors import OutputTooLarge, ProgramFailed, ProgramMissing, ProgramTimedOut
+from rootfs.errors import BuildError
+from rootfs.process.errors import ProgramFailed, ProgramMissing, ProgramTimedOut
 from rootfs.process.run import proxies, run, stream
 
 
@@ -50,7 +51,7 @@ def test_a_line_without_an_end_is_read_in_parts_and_output_is_cut():
 
 def test_output_that_memory_should_not_hold_is_refused(monkeypatch):
     monkeypatch.setattr("rootfs.process.run.WHOLE", 1000)
-    with pytest.raises(OutputTooLarge, match="cat printed more than"):
+    with pytest.raises(BuildError, match="cat printed more than"):
         run(["cat", "/dev/zero"])
 
 

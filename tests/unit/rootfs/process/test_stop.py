@@ -10,7 +10,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 import pytest
 
-from rootfs.errors import ProgramFailed
+from rootfs.process.errors import ProgramFailed
 from rootfs.process.run import run
 from rootfs.process.stop import run_stoppable, stop_all, stoppable
 

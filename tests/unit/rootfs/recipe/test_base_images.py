@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rootfs.errors import RecipeInvalid, UnknownRecipe
+from rootfs.errors import InputError, RecipeInvalid
 from rootfs.recipe.base import Packaged
 from rootfs.recipe.base_images import FROM, lineage, parents_first, parents_of
 from rootfs.recipe.layer import LayerRecipe
@@ -39,7 +39,7 @@ def write(folder: Path, name: str, text: str) -> Path:
 REFUSED = {
     "a name that is not there": (on("bass"), "2:7: there is no recipe 'bass' in {folder}. Did you mean 'base'?"),
     "no name like it": (on("zzzzzz"), "2:7: there is no recipe 'zzzzzz' in {folder}."),
-    "itself": (on("it"), "2:7: an image cannot stand on itself: it is from it"),
+    "itself": (on("it"), "2:7: an image cannot build on itself: it is from it"),
     "a scratch image": (on("tiny"), "2:7: 'tiny' is of kind scratch, on which no packages can be installed"),
     "one without package manager": (
         on("shut"),
@@ -63,10 +63,10 @@ def test_what_no_layer_can_be(text, said, folder):
 
 def test_a_circle_is_refused_wherever_one_comes_into_it(folder):
     write(folder, "mid", on("top"))
-    with pytest.raises(RecipeInvalid, match="an image cannot stand on itself: top is from mid is from top"):
+    with pytest.raises(RecipeInvalid, match="an image cannot build on itself: top is from mid is from top"):
         read(folder / "top.yaml")
     path = write(folder, "above", on("top"))
-    with pytest.raises(RecipeInvalid, match="stand on itself: above is from top is from mid is from top"):
+    with pytest.raises(RecipeInvalid, match="build on itself: above is from top is from mid is from top"):
         read(path)
     assert parents_first(["above", "top"], folder) == ["above", "top"]
 
@@ -145,5 +145,5 @@ def test_the_last_recipe_has_the_last_word_on_paths(folder):
 def test_a_parent_that_went_away_meanwhile(folder):
     top = read(folder / "top.yaml")
     (folder / "base.yaml").unlink()
-    with pytest.raises((UnknownRecipe, RecipeInvalid)):
+    with pytest.raises((InputError, RecipeInvalid)):
         lineage_of(top, folder / "top.yaml")

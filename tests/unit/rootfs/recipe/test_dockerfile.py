@@ -125,7 +125,7 @@ def test_parents_that_cannot_be(write, tmp_path):
         read(path)
     assert read(path, pooled=True).kind == "dockerfile"
     write("contexts: {base: one}", name="two")
-    with pytest.raises(RecipeInvalid, match=r"one.yaml:2:18: an image cannot stand on itself: one is from two is"):
+    with pytest.raises(RecipeInvalid, match=r"one.yaml:2:18: an image cannot build on itself: one is from two is"):
         read(path)
     assert parents_first(["one"], tmp_path) == ["one"]
 

@@ -5,8 +5,9 @@ import tarfile
 import pytest
 
 from rootfs.bootstrap.bootstrapper import Job, open_tree
-from rootfs.errors import FileNotMade, ProgramFailed
+from rootfs.errors import BuildError
 from rootfs.lock.lock import Lock
+from rootfs.process.errors import ProgramFailed
 from rootfs.recipe.recipe import folder_of, read
 
 
@@ -71,7 +72,7 @@ files: [{path: /seen, from: seen}]
 
 
 def test_a_file_that_was_not_made_is_named(tree):
-    with pytest.raises(FileNotMade, match="'out'"):
+    with pytest.raises(BuildError, match="'out'"):
         tree("build: [['true']]\nfiles: [{path: /out, from: out}]\n")
 
 

@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from rootfs.errors import DiskFull
 from rootfs.system.atomic_file import copy_file, create_private_file, replace_link, write_file
+from rootfs.system.errors import DiskFull
 
 
 def mode_of(path):

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from rootfs.errors import FormatNewer
 from rootfs.system import document_format
+from rootfs.system.errors import FormatNewer
 
 
 def test_a_document_says_its_format_and_is_read_without_it():

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from rootfs.errors import LockHeld
+from rootfs.system.errors import LockHeld
 from rootfs.system.locks import is_held, locked, try_locked
 
 NOBODY = 65534

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli.main import main
-from rootfs.errors import ExportRefused
+from rootfs.errors import InputError
 from rootfs.system.output_path import check_output_path
 
 
@@ -38,22 +38,22 @@ def test_a_new_file_and_a_regular_one_may_be_written(tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", MAKE)
 def test_what_is_no_regular_file_is_not_replaced(tmp_path, kind):
     MAKE[kind](tmp_path / "x.tar")
-    with pytest.raises(ExportRefused, match=kind) as failed:
+    with pytest.raises(InputError, match=kind) as failed:
         check_output_path(tmp_path / "x.tar")
     assert failed.value.status == 2
 
 
 @pytest.mark.parametrize("path", ["/dev/full", "/dev/null", "/dev/stdout", "/dev/fd/1", "-", "/proc/self/fd/1"])
 def test_devices_and_standard_output_are_not_replaced(path):
-    with pytest.raises(ExportRefused, match=r"device|link|standard output"):
+    with pytest.raises(InputError, match=r"device|link|standard output"):
         check_output_path(Path(path))
 
 
 def test_the_folder_must_be_there(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ExportRefused, match="No such file or directory"):
+    with pytest.raises(InputError, match="No such file or directory"):
         check_output_path(tmp_path / "no/x.tar")
-    with pytest.raises(ExportRefused, match=r"[Nn]ot a (folder|directory)"):
+    with pytest.raises(InputError, match=r"[Nn]ot a (folder|directory)"):
         check_output_path(tmp_path / "file/x.tar")
 
 

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from rootfs.errors import EmulationMissing, ProgramMissing, RecipeInvalid, UnknownPlatform
+from rootfs.errors import MachineError, RecipeInvalid
 from rootfs.process import host
+from rootfs.process.errors import ProgramMissing
 from rootfs.process.host import native_architecture, require_emulation
 from rootfs.recipe.recipe import digest, folder_of, read
+from rootfs.system.errors import UnknownPlatform
 from rootfs.system.platforms import PLATFORMS, architecture_of, platform_name
 
 
@@ -86,8 +88,6 @@ def test_the_machines_own_programs_run(monkeypatch: pytest.MonkeyPatch) -> None:
     native = native_architecture()
     monkeypatch.setattr(host, "run", missing)
     require_emulation("a", native, "it does")
-    with pytest.raises(
-        EmulationMissing, match="cannot run programs for linux/s390x, and a needs that: it does"
-    ) as lacks:
+    with pytest.raises(MachineError, match="cannot run programs for linux/s390x, and a needs that: it does") as lacks:
         require_emulation("a", "s390x", "it does")
     assert (lacks.value.status, "setup --emulation" in lacks.value.hint) == (3, True)

@@ -15,9 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rootfs.elf.linkage import Closure
-from rootfs.errors import BaseforgeError, TarballRefused
+from rootfs.errors import BaseforgeError
 from rootfs.layer.pack import pack
 from rootfs.lock.lock import Lock
+from rootfs.tarball.errors import TarballRefused
 from rootfs.tarball.sanitize import device_rules
 from rootfs.tree.inventory import Inventory
 from rootfs.tree.member import from_tar

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from rootfs.errors import BadTree
 from rootfs.layer.pack import pack
 from rootfs.process import run
 from rootfs.tree.compare import CHUNK, DETAILED, WHOLE, Difference, explain
+from rootfs.tree.errors import BadTree
 from rootfs.tree.member import Member
 
 FOLDER = Member("etc", kind=tarfile.DIRTYPE, mode=0o755)

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rootfs.errors import BadTree
 from rootfs.tree.diff_layer import difference
+from rootfs.tree.errors import BadTree
 from rootfs.tree.member import Member, from_tar
 from rootfs.tree.merge import members_of, order, tree_of
 from rootfs.tree.tar_writer import frames

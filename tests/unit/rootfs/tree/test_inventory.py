@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from rootfs.errors import BadTree
+from rootfs.tree.errors import BadTree
 from rootfs.tree.inventory import LARGEST, Inventory
 from rootfs.tree.member import Member
 

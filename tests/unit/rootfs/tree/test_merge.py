@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rootfs.errors import BadTree
+from rootfs.tree.errors import BadTree
 from rootfs.tree.member import Member
 from rootfs.tree.merge import members_of, tree_of
 from tests.unit.rootfs.tree.test_diff_layer import ETC, ROOT, A, file, folder, link, symlink, tar, told

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from rootfs.errors import BadTree
+from rootfs.tree.errors import BadTree
 from rootfs.tree.member import Member
 from rootfs.tree.merge import members_of, tree_of
 from rootfs.tree.tar_writer import frames

@@ -1,0 +1,130 @@
+"""Errors of package archives: access, signatures, Release files, resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rootfs.errors import PUT_CREDENTIALS, BuildError, InputError, NetworkFailure, nearest
+
+
+class ArchiveUnreachable(NetworkFailure):
+    """An archive does not answer, or breaks off."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(
+            f"the archive does not answer as it should: {reason}",
+            where=address,
+            hint="Check the network and the proxy settings, or name a mirror: [mirrors] in baseforge.toml.",
+        )
+
+
+class AccessDenied(BuildError):
+    """An archive, or a proxy before it, wants a name and a password, or forbids what was asked for."""
+
+    def __init__(self, address: str, status: int, words: str, *, known: bool) -> None:
+        answer = f"{status} {words}".rstrip()
+        message = f"access is denied ({answer})"
+        hint = f"If it exists and is not for everybody: {PUT_CREDENTIALS[0].lower()}{PUT_CREDENTIALS[1:]}"
+        if status == 407:
+            message = f"the proxy wants a name and a password, or refuses those that it has got ({answer})"
+            hint = "Put them into the proxy's address: http_proxy=http://NAME:PASSWORD@HOST:PORT, https_proxy likewise."
+        elif known:
+            message = f"the name and the password for it are refused ({answer})"
+            hint = (
+                "Correct them in /etc/apt/auth.conf.d (apt_auth.conf(5)) or in the file that the setting `auth` names."
+            )
+        elif status == 401:
+            message = f"it wants a name and a password ({answer})"
+            hint = f"{PUT_CREDENTIALS} For plain http the entry's machine begins with http://."
+        super().__init__(message, where=address, hint=hint)
+
+
+class ArchiveMoved(NetworkFailure):
+    """The archive changed between our look at it and the engine's."""
+
+    def __init__(self, suite: str) -> None:
+        super().__init__(f"the archive published a new {suite} while the tree was being made", hint="Build again.")
+
+
+def unknown_suite(suite: str, known: Iterable[str]) -> InputError:
+    """No distribution has a suite of this name."""
+    hint = nearest(suite, known) or "`baseforge doctor` lists the suites known here (from distro-info-data)."
+    return InputError(f"no distribution has a suite {suite!r}", hint=hint)
+
+
+class PackageMissing(InputError):
+    """The archive has no such package."""
+
+    def __init__(self, package: str, suite: str, components: Iterable[str]) -> None:
+        super().__init__(
+            f"{suite} ({', '.join(components)}) has no package {package!r}",
+            hint="Check the name in `include` or `exclude`, or add the component that has it to `components`.",
+        )
+
+
+def unsigned_release(address: str, keyring: object, unknown: list[str]) -> BuildError:
+    """A Release file is not signed by a key of the keyring: the archive is not who it says it is."""
+    by = f" (it is signed by {', '.join(unknown)})" if unknown else ""
+    return BuildError(
+        f"the signature is not one of {keyring}{by}; nothing was built from it",
+        where=address,
+        hint="If the archive has a new key, update the keyring's package; otherwise do not trust this mirror.",
+    )
+
+
+class InvalidRelease(BuildError):
+    """A Release file is signed, but not one to build from."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(
+            f"the Release file cannot be used: {reason}",
+            where=address,
+            hint="Check the mirror and this machine's clock.",
+        )
+
+
+def older_release(address: str, date: str, seen: str, memory: object) -> BuildError:
+    """An archive shows an older state of a suite than it has shown before."""
+    return BuildError(
+        f"the Release file is of {date}, but one of {seen} has been seen; nothing was built from it",
+        where=address,
+        hint=f"The mirror lags behind: wait, or name another ([mirrors]). If the archive went back: rm '{memory}'.",
+    )
+
+
+def archive_changing(address: str, output: str) -> NetworkFailure:
+    """What an archive serves is not what its signed Release file says: it changes just now, or is damaged."""
+    return NetworkFailure(
+        "the indexes it serves are not those that its signed Release file names",
+        where=address,
+        output=output,
+        hint="It may be being updated: try again in a while. If it stays so, the mirror is damaged: name another.",
+    )
+
+
+def component_missing(suite: str, component: str, architecture: str, known: Sequence[str]) -> InputError:
+    """A suite lacks a component, or has it not for the architecture."""
+    hint = nearest(component, set(known) - {component}) if component not in known else ""
+    return InputError(
+        f"{suite} has no component {component!r} for {architecture}",
+        hint=hint or f"It has: {', '.join(known) or 'none that it names'}.",
+    )
+
+
+class PackagesConflict(InputError):
+    """apt finds no set of packages that is what a recipe asks for; its own explanation is the output."""
+
+    def __init__(self, output: str) -> None:
+        super().__init__(
+            "apt finds no set of packages that fits the recipe",
+            output=output,
+            hint="Change `include`, `exclude`, `variant`, `repositories` or `pins`.",
+        )
+
+
+def never_fetched(suite: str) -> BuildError:
+    """No archive may be asked, and what it last said of a suite is not kept here."""
+    return BuildError(
+        f"nothing is kept here of {suite}, and no archive may be asked",
+        hint="Build once without `--offline`, or name a lock file in the recipe (`lock`).",
+    )

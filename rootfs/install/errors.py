@@ -1,0 +1,37 @@
+"""Errors of installing packages and the recipe's settings into a tree."""
+
+from __future__ import annotations
+
+from rootfs.errors import BuildError, InputError
+
+
+def differs_from_lock(missing: list[str], surplus: list[str]) -> BuildError:
+    """What is installed in a tree is not what its lock says."""
+    parts = [
+        f"{word}: {', '.join(names[:10])}" for word, names in (("missing", missing), ("not in it", surplus)) if names
+    ]
+    return BuildError(
+        f"the tree is not what the lock says ({'; '.join(parts)})",
+        hint="A script in `customise` must not install or remove packages: use `include` and `exclude`.",
+    )
+
+
+def bad_account(message: str) -> InputError:
+    """A user or group of a recipe cannot be in its tree."""
+    return InputError(message, hint="Change `users` or `groups` in the recipe.")
+
+
+def no_locale(locale: str, reason: str) -> InputError:
+    """The tree cannot have the recipe's locale."""
+    return InputError(
+        f"locale {locale!r}: {reason}",
+        hint="Use C.UTF-8, or a locale that the package `locales` has, which a tree needs in `include`.",
+    )
+
+
+def no_timezone(timezone: str) -> InputError:
+    """The tree does not know the recipe's time zone."""
+    return InputError(
+        f"the tree has no time zone {timezone!r}",
+        hint="Check its name; a tree of installed packages needs `tzdata` in `include`.",
+    )
