@@ -59,21 +59,21 @@ class Recipe(Part):
     name: types.Name = Field(description="the image's name: the file's name without .yaml")
     kind: str = Field(description="what the image is made of")
     description: str = Field(default="", description="what the image is for, in a sentence; not part of the digest")
-    image: ImageSettings = Field(default_factory=ImageSettings, description="what a container of the image starts with")
+    image: ImageSettings = Field(default_factory=ImageSettings, description="how a container of the image starts")
     smoke: tuple[SmokeCheck, ...] = Field(
-        default=(), description="commands that must work before the image is published"
+        default=(), description="commands that must succeed before the image is published"
     )
     unlinked: Annotated[tuple[types.PathGlob, ...], *types.Distinct] = Field(
-        default=(), description="patterns of files that may lack libraries in the image, as nothing runs them there"
+        default=(), description="patterns of files that may lack libraries, because nothing in the image runs them"
     )
     platforms: Annotated[tuple[types.KnownPlatform, ...], *types.Distinct] = Field(
         default=(),
-        description="what it is built for, such as linux/amd64 and linux/arm64; default: the machine's own platform;"
+        description="platforms to build for, such as linux/amd64 and linux/arm64; default: this machine's platform;"
         " not part of the digest",
     )
     builder: NamedOrPlanned | None = Field(
         default=None,
-        description="the builder to import the image through: a name, or what it shall be; not part of the digest",
+        description="the builder to import the image through: its name, or its description; not part of the digest",
     )
 
     @property
@@ -163,12 +163,13 @@ class Recipe(Part):
 
 
 class Archives(Part):
-    """Further archives, what is preferred, and a lock instead of the newest."""
+    """Additional archives, apt pins, and a lock file."""
 
-    repositories: tuple[Repository, ...] = Field(default=(), description="further archives")
+    repositories: tuple[Repository, ...] = Field(default=(), description="additional package archives")
     pins: tuple[Pin, ...] = Field(default=(), description="which versions apt prefers")
     lock: types.Inside | None = Field(
-        default=None, description="a lock file in the recipe's folder (`baseforge lock --write`) instead of the newest"
+        default=None,
+        description="a lock file in the recipe's folder (`baseforge lock --write`), instead of the newest packages",
     )
 
 
@@ -176,13 +177,14 @@ class Sources(Archives):
     """A distribution's archives besides, and the state of them that is meant."""
 
     pockets: Annotated[tuple[Literal["updates", "security"], ...], *types.Distinct] = Field(
-        default=("updates", "security"), description="suites with newer packages that come with it"
+        default=("updates", "security"), description="additional suites with newer packages"
     )
     components: Annotated[tuple[types.Component, ...], *types.Distinct, *types.NotEmpty] = Field(
-        default=("main",), description="parts of the archive that packages may come from"
+        default=("main",), description="components of the archive to use"
     )
     snapshot: types.Snapshot | None = Field(
-        default=None, description="a moment of the snapshot archive, as 20261101T000000Z, instead of the newest"
+        default=None,
+        description="a moment of the snapshot archive, such as 20261101T000000Z, instead of the newest packages",
     )
 
     @model_validator(mode="after")
@@ -193,13 +195,15 @@ class Sources(Archives):
 
 
 class Wishes(Part):
-    """Packages that shall be there, and ones that shall not."""
+    """Packages to install and packages to exclude."""
 
-    include: Annotated[tuple[types.Package, ...], *types.Distinct] = Field(default=(), description="further packages")
-    exclude: Annotated[tuple[types.Package, ...], *types.Distinct] = Field(
-        default=(), description="packages that must not come along, as dependencies or with the variant"
+    include: Annotated[tuple[types.Package, ...], *types.Distinct] = Field(
+        default=(), description="additional packages"
     )
-    recommends: bool = Field(default=False, description="whether recommended packages come along")
+    exclude: Annotated[tuple[types.Package, ...], *types.Distinct] = Field(
+        default=(), description="packages that must not be installed, neither as dependencies nor by the variant"
+    )
+    recommends: bool = Field(default=False, description="whether to install recommended packages")
 
 
 class Origin(Wishes, Sources):
@@ -214,16 +218,17 @@ class Request(Wishes, Archives):
 
 
 class Contents(Part):
-    """What an image of packages has besides them, and lacks of them."""
+    """What to add to an image of packages, and what to leave out."""
 
-    paths: PathRules = Field(default_factory=PathRules, description="further files to leave out")
-    groups: tuple[Group, ...] = Field(default=(), description="further groups")
-    users: tuple[User, ...] = Field(default=(), description="further users")
+    paths: PathRules = Field(default_factory=PathRules, description="additional files to leave out")
+    groups: tuple[Group, ...] = Field(default=(), description="additional groups")
+    users: tuple[User, ...] = Field(default=(), description="additional users")
     locale: types.Locale | None = Field(
-        default=None, description="LANG of the image, such as C.UTF-8 or de_DE.UTF-8; the latter needs `locales`"
+        default=None,
+        description="the image's LANG, such as C.UTF-8 or de_DE.UTF-8; the latter needs the package `locales`",
     )
     timezone: types.Timezone | None = Field(
-        default=None, description="the time zone, such as Europe/Berlin, which needs `tzdata`; UTC where none is said"
+        default=None, description="the time zone, such as Europe/Berlin, which needs the package `tzdata`; default: UTC"
     )
 
 
@@ -234,12 +239,12 @@ class Packaged(Contents, Request, Recipe):
     runs_programs: ClassVar[str] = "its packages' scripts have to run"
 
     slim: Slim = Field(default=(), description=SLIM)
-    files: Files = Field(default=(), description="files, links and folders laid over the packages'")
+    files: Files = Field(default=(), description="files, links and folders to add; they replace those of packages")
     customise: tuple[types.Inside, ...] = Field(
-        default=(), description="scripts of the recipe's folder, run inside the tree, in order and without network"
+        default=(), description="scripts in the recipe's folder, run inside the tree in this order, without network"
     )
     package_manager: Literal["keep", "remove"] = Field(
-        default="keep", description="`remove` takes apt and dpkg out of an image that shall not change"
+        default="keep", description="`remove` takes apt and dpkg out of the image"
     )
 
     @field_validator("smoke")

@@ -14,18 +14,19 @@ Driver = Literal["docker-container", "kubernetes", "remote"]
 
 
 class BuilderPlan(BaseModel):
-    """A builder as it shall be: one that is there, one that is kept, or one for this flow run alone."""
+    """The description of a builder: an existing one, a persistent one, or one for a single flow run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     lifecycle: Lifecycle = Field(
-        description="existing: used by its name; persistent: created where it is not there, and kept;"
+        description="existing: used by its name; persistent: created if it does not exist, and kept;"
         " ephemeral: created for a flow run and removed at its end"
     )
-    name: types.BuilderName = Field(default="", description="the builder's name; an ephemeral one has none")
+    name: types.BuilderName = Field(default="", description="the builder's name; an ephemeral builder has none")
     driver: Driver = Field(default="docker-container", description="what runs BuildKit")
     endpoint: str = Field(
-        default="", description="remote: the daemon's address, tcp://HOST:PORT or unix://SOCKET; else a docker context"
+        default="",
+        description="remote: the daemon's address, tcp://HOST:PORT or unix://SOCKET; otherwise a docker context",
     )
     options: dict[types.DriverOption, str] = Field(
         default={}, description="options of the driver, as buildx names them"
@@ -33,7 +34,7 @@ class BuilderPlan(BaseModel):
     config: str = Field(default="", description="a configuration file for buildkitd")
     flags: tuple[str, ...] = Field(default=(), description="flags for buildkitd")
     platforms: tuple[types.Platform, ...] = Field(
-        default=(), description="platforms the builder is to take: linux/arm64, …"
+        default=(), description="platforms that the builder takes: linux/arm64, …"
     )
     timeout: float = Field(
         default=300.0, strict=True, gt=0, le=3600, allow_inf_nan=False, description="seconds until it must be up"

@@ -27,7 +27,7 @@ class DebootstrapRecipe(Packaged, Origin, _Bootstrapped):
 
     variant: Literal["essential", "apt", "minbase", "buildd", "important", "standard"] = Field(
         default="minbase",
-        description="how many packages to begin with, few to many; engine debootstrap knows only three",
+        description="which packages to start from, few to many; debootstrap knows only minbase, buildd and important",
     )
 
     @field_validator("variant")

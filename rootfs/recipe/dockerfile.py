@@ -22,9 +22,9 @@ COMMENT = re.compile(r"\s*(#|//|$)")
 
 
 class Repeatable(Part):
-    """Whether a second build gives the same image: without a reason it does."""
+    """Why a second build gives a different image."""
 
-    no_because: str = Field(description="why a second build gives another image, in a sentence")
+    no_because: str = Field(description="why a second build gives a different image, in a sentence")
 
     @field_validator("no_because")
     @classmethod
@@ -41,36 +41,37 @@ def _said(value: object) -> object:
 
 
 class DockerfileRecipe(Recipe):
-    """What a Dockerfile makes, built through a builder; the recipe's folder is its context."""
+    """The result of a Dockerfile, built through a builder; the recipe's folder is its build context."""
 
     whole_folder: ClassVar[bool] = True
     base_image_keys: ClassVar[tuple[str, ...]] = ("contexts",)
 
-    kind: Literal["dockerfile"] = Field(description="what a Dockerfile in the recipe's folder makes")
+    kind: Literal["dockerfile"] = Field(description="the result of a Dockerfile in the recipe's folder")
     dockerfile: types.Inside = Field(default="Dockerfile", description="the Dockerfile, a file of the recipe's folder")
-    target: types.Stage | None = Field(default=None, description="the stage to build; the last where none is said")
+    target: types.Stage | None = Field(default=None, description="the stage to build; default: the last")
     args: dict[types.EnvName, str] = Field(default={}, description="build arguments (ARG); never secrets")
     contexts: dict[types.Stage, types.Name] = Field(
-        default={}, description="a name for FROM and --from = the recipe whose newest image it means"
+        default={}, description="a name for FROM and --from = the recipe whose newest image it stands for"
     )
     layers: Literal["one", "kept"] = Field(
         default="one",
-        description="`one` normalised layer, or those of the Dockerfile, `kept` as the builder makes them",
+        description="`one` normalized layer, or `kept`: the Dockerfile's own layers, as the builder makes them",
     )
     secrets: Annotated[tuple[types.SecretId, ...], *types.Distinct] = Field(
-        default=(), description="what RUN --mount=type=secret is given; the site's settings say the files"
+        default=(), description="ids of secrets for RUN --mount=type=secret; the site's settings name their files"
     )
     ssh: Annotated[tuple[types.SecretId, ...], *types.Distinct] = Field(
-        default=(), description="what RUN --mount=type=ssh is given; the site's settings say the keys or agents"
+        default=(), description="ids for RUN --mount=type=ssh; the site's settings name their keys or agents"
     )
     repeatable: Annotated[
         Repeatable | None, BeforeValidator(_said, json_schema_input_type=Repeatable | Literal[True])
     ] = Field(
-        default=None, description="{no_because: …} where a second build gives another image; else `verify` holds it"
+        default=None,
+        description="{no_because: …} if a second build gives a different image, which `verify` then does not compare",
     )
     network: Literal["none", "default"] = Field(
         default="none",
-        description="`default` lets it fetch images and files; whether it is `repeatable` must then be said",
+        description="`default` allows it to fetch images and files; the recipe must then set `repeatable`",
     )
 
     @field_validator("network")

@@ -11,12 +11,12 @@ from rootfs.recipe.base import Packaged
 
 
 class LayerRecipe(Packaged):
-    """A further layer on the image of another recipe."""
+    """Another recipe's image and one more layer."""
 
     base_image_keys: ClassVar[tuple[str, ...]] = ("from",)
 
     kind: Literal["layer"] = Field(description="one more layer on the image of another recipe")
-    parent: types.Name = Field(alias="from", description="the recipe whose image it is laid on, in the same folder")
+    parent: types.Name = Field(alias="from", description="the recipe of the base image, in the same folder")
 
     @property
     def base_recipe(self) -> str:

@@ -22,10 +22,10 @@ MEANS: dict[Ingredient, str] = {
     "keystore": "the same for Java, in /etc/ssl/certs/java/cacerts",
     "zones": "the time zones in /usr/share/zoneinfo",
     "users": "/etc/passwd and /etc/group with root, nobody and nonroot (65532), and their home folders",
-    "tmp": "folders for temporary files, which everybody may write to",
+    "tmp": "folders for temporary files, which everybody can write to",
     "os-release": "the distribution's /etc/os-release",
-    "nsswitch": "/etc/nsswitch.conf, by which names are looked up in files and in the DNS",
-    "linker-cache": "/etc/ld.so.cache, in which the dynamic linker finds libraries without a search",
+    "nsswitch": "/etc/nsswitch.conf, which makes programs look up names in files and in the DNS",
+    "linker-cache": "/etc/ld.so.cache, which the dynamic linker reads instead of searching folders",
 }
 
 PACKAGES: dict[Ingredient, tuple[str, ...]] = {
@@ -44,36 +44,39 @@ FROM_ARCHIVE = ("packages", "libraries", "opened", "repositories", "pins", "lock
 
 
 class ScratchRecipe(Contents, Sources, Recipe):
-    """An image of nothing but what is named here: files, and packages that are unpacked without their scripts."""
+    """An image of only the files and packages that the recipe names; no script of a package runs."""
 
     whole_folder: ClassVar[bool] = True
 
-    kind: Literal["scratch"] = Field(description="an image of nothing but what is named here: files, unpacked packages")
-    files: Files = Field(default=(), description="the files of the image, laid over the packages'")
+    kind: Literal["scratch"] = Field(description="an image of only the files and packages that the recipe names")
+    files: Files = Field(default=(), description="the files of the image; they replace those of packages")
     build: tuple[types.Command, ...] = Field(
-        default=(), description="commands, lists of words, run in a copy of the recipe's folder to make files"
+        default=(),
+        description="commands that make files, each a list of words; they run in a copy of the recipe's folder",
     )
     tools: Annotated[tuple[types.Package, ...], *types.Distinct] = Field(
         default=(),
-        description="Debian packages of the machine that `build` needs; their versions are part of the input digest",
+        description="Debian packages of this machine that `build` needs; their versions are part of the input digest",
     )
     suite: types.Suite | None = Field(default=None, description="where packages come from: noble, trixie, …")
     packages: Annotated[tuple[types.Package, ...], *types.Distinct] = Field(
-        default=(), description="packages that are unpacked whole; of what they depend on comes only what is needed"
+        default=(), description="packages to unpack whole; of their dependencies the image gets only the needed files"
     )
     libraries: Annotated[tuple[types.Package, ...], *types.Distinct] = Field(
         default=(),
-        description="packages of which, and of whose dependencies, come the libraries that programs of the image are "
+        description="packages that, with their dependencies, provide the libraries that programs of the image are "
         "linked with, and the interpreters of its scripts",
     )
     opened: Annotated[tuple[types.Library, ...], *types.Distinct] = Field(
-        default=(), description="libraries that programs open at run time, by name, taken from the same packages"
+        default=(), description="names of libraries that programs load at run time, from the same packages"
     )
     ingredients: Annotated[tuple[Ingredient, ...], *types.Distinct] = Field(
         default=(), description="what most images need: " + "; ".join(f"`{key}`, {is_}" for key, is_ in MEANS.items())
     )
-    nonroot: bool = Field(default=False, description="run as the user `nonroot` (65532), which `users` brings along")
-    debug: bool = Field(default=False, description="make a second image of the same, NAME-debug, with busybox's shell")
+    nonroot: bool = Field(default=False, description="run as the user `nonroot` (65532) of the ingredient `users`")
+    debug: bool = Field(
+        default=False, description="also make the image NAME-debug, which has busybox's shell in addition"
+    )
     slim: Slim = Field(default=("docs", "man", "locales"), description=SLIM)
 
     @model_validator(mode="after")

@@ -21,18 +21,16 @@ class Part(BaseModel):
 
 
 class ImageSettings(Part):
-    """What a container of the image starts with, as in the OCI image configuration."""
+    """How a container of the image starts, as in the OCI image configuration."""
 
     cmd: tuple[str, ...] = Field(
         default=(), description="the command, or the arguments of the entry point, as a list of words"
     )
     entrypoint: tuple[str, ...] = Field(default=(), description="the program that always runs, as a list of words")
     env: dict[types.EnvName, str] = Field(
-        default={}, description="environment variables; PATH is added where it is missing"
+        default={}, description="environment variables; PATH is added if it is missing"
     )
-    user: types.User = Field(
-        default="", description="the user it runs as: NAME, NUMBER or USER:GROUP; root where none is said"
-    )
+    user: types.User = Field(default="", description="the user it runs as: NAME, NUMBER or USER:GROUP; default: root")
     workdir: types.FolderPath = Field(default="", description="the folder it starts in, an absolute path")
     labels: dict[types.Label, str] = Field(default={}, description="labels of the image")
     expose: tuple[types.Port, ...] = Field(default=(), description="ports it listens on: 80, 80/tcp, 53/udp")
@@ -43,7 +41,7 @@ class ImageSettings(Part):
 
 
 class SmokeCheck(Part):
-    """One command that runs in a fresh container of the image, and what must be true of its end."""
+    """One command that runs in a fresh container of the image, and its expected result."""
 
     run: types.Command = Field(description="the command, as a list of words")
     status: int = Field(default=0, ge=0, le=255, description="the exit status it must have")
@@ -51,10 +49,10 @@ class SmokeCheck(Part):
     stderr: types.Regex | None = Field(default=None, description="a regular expression found in its standard error")
     timeout: float = Field(default=60.0, gt=0, le=3600, allow_inf_nan=False, description="seconds it may take")
     files: Annotated[tuple[types.Inside, ...], *types.Distinct] = Field(
-        default=(), description="files of the recipe's folder that are in /smoke for this check alone"
+        default=(), description="files of the recipe's folder that are in /smoke for this check only"
     )
     packages: Annotated[tuple[types.Package, ...], *types.Distinct] = Field(
-        default=(), description="packages that are unpacked in /smoke for this check alone; for scratch recipes"
+        default=(), description="packages that are unpacked in /smoke for this check only; for scratch recipes"
     )
 
     @property
@@ -64,7 +62,7 @@ class SmokeCheck(Part):
 
 
 class FileEntry(Part):
-    """One file, link or folder. Just one of `from`, `content`, `link` and `folder` says what it is."""
+    """One file, link or folder. It needs exactly one of `from`, `content`, `link` and `folder`."""
 
     path: types.FilePath = Field(description="where it is in the image, an absolute path")
     source: types.Inside | None = Field(
@@ -74,9 +72,10 @@ class FileEntry(Part):
     link: types.Target | None = Field(default=None, description="where a symbolic link points")
     folder: Literal[True] | None = Field(default=None, description="true for an empty folder")
     mode: types.Mode | None = Field(
-        default=None, description="permissions, as '0644'; 0755 for folders and what can be run, else 0644"
+        default=None,
+        description="permissions, such as '0644'; default: 0755 for folders and executable files, otherwise 0644",
     )
-    owner: types.Owner = Field(default="0:0", description="UID:GID in numbers")
+    owner: types.Owner = Field(default="0:0", description="UID:GID, as numbers")
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -104,59 +103,63 @@ Files = Annotated[tuple[FileEntry, ...], AfterValidator(_possible_together)]
 
 
 class Repository(Part):
-    """A further archive of packages, as in deb822 sources (sources.list(5)), with a keyring of its own."""
+    """An additional package archive, as in deb822 sources (sources.list(5)), with its own keyring."""
 
     uri: types.ArchiveAddress = Field(description="the archive's address, http:// or https://")
     suites: Annotated[tuple[types.Suite, ...], *types.Distinct, *types.NotEmpty] = Field(
-        description="suites to take packages from"
+        description="suites of the archive to use"
     )
     components: Annotated[tuple[types.Component, ...], *types.Distinct, *types.NotEmpty] = Field(
-        default=("main",), description="parts of the archive that packages may come from"
+        default=("main",), description="components of the archive to use"
     )
-    keyring: types.Inside = Field(description="the file in the recipe's folder that its signatures are checked with")
+    keyring: types.Inside = Field(
+        description="the keyring that its signatures are checked with, a file of the recipe's folder"
+    )
     priority: types.Priority | None = Field(
-        default=None, description="apt's priority of all its packages (apt_preferences(5)); 500 where none is said"
+        default=None, description="apt's priority for all its packages (apt_preferences(5)); default: 500"
     )
 
 
 class Pin(Part):
-    """What apt prefers, as one entry of apt_preferences(5)."""
+    """Which version apt prefers: one entry of apt_preferences(5)."""
 
     packages: Annotated[tuple[types.PinnedPackage, ...], *types.NotEmpty] = Field(
         description="names of packages, or patterns such as linux-*"
     )
     pin: types.PinRule = Field(description="`version 1.2*`, `release n=trixie-backports` or `origin HOST`")
-    priority: types.Priority = Field(description="apt's priority; above 1000 also downgrades, below 0 forbids")
+    priority: types.Priority = Field(
+        description="apt's priority; above 1000 allows downgrades, below 0 forbids the packages"
+    )
 
 
 class Group(Part):
-    """A group that the image has besides those of its packages."""
+    """An additional group."""
 
     name: types.UserName = Field(description="the group's name")
-    gid: types.Id = Field(description="its number")
+    gid: types.Id = Field(description="its numeric id")
 
 
 class User(Part):
-    """A user that the image has besides those of its packages; locked: nobody can log in with a password."""
+    """An additional user. It is locked: nobody can log in with a password."""
 
     name: types.UserName = Field(description="the user's name")
-    uid: types.Id = Field(description="its number")
+    uid: types.Id = Field(description="its numeric id")
     group: types.UserName | None = Field(
-        default=None, description="its own group; one of the same name and number is made where none is said"
+        default=None, description="its primary group; default: a new one with the same name and number"
     )
     groups: Annotated[tuple[types.UserName, ...], *types.Distinct] = Field(
-        default=(), description="further groups it belongs to"
+        default=(), description="additional groups that it belongs to"
     )
-    home: types.FolderPath = Field(default="/nonexistent", description="its home folder, which is made if need be")
-    shell: types.FilePath = Field(default="/usr/sbin/nologin", description="its shell")
+    home: types.FolderPath = Field(default="/nonexistent", description="its home folder, created if it does not exist")
+    shell: types.FilePath = Field(default="/usr/sbin/nologin", description="its login shell")
 
 
 class PathRules(Part):
-    """Files that are left out of the image, and of packages that are installed in it later."""
+    """Files to leave out of the image. dpkg in the image also leaves them out of packages that are installed later."""
 
     exclude: tuple[types.PathGlob, ...] = Field(default=(), description="patterns of paths, as dpkg's path-exclude")
     include: tuple[types.PathGlob, ...] = Field(
-        default=(), description="patterns of what stays all the same, as dpkg's path-include"
+        default=(), description="patterns of excluded paths to keep, as dpkg's path-include"
     )
 
 
@@ -172,19 +175,20 @@ class TarballKeys(Part):
         description="a root filesystem as tar, plain or compressed: a file of the recipe's folder, or an address"
     )
     sha256: types.Sha256 | None = Field(
-        default=None, description="what the archive's bytes must hash to, in hex; an address needs it"
+        default=None, description="the archive's sha256, in hex; required for an address"
     )
     signature: types.Source | None = Field(
-        default=None, description="a detached OpenPGP signature of the archive, as it is found or published"
+        default=None,
+        description="a detached OpenPGP signature of the archive: a file of the recipe's folder, or an address",
     )
     keyring: types.Inside | None = Field(
-        default=None, description="the file in the recipe's folder that the signature is checked with"
+        default=None, description="the keyring that the signature is checked with, a file of the recipe's folder"
     )
     leave_out: Annotated[tuple[types.PathGlob, ...], *types.Distinct] = Field(
-        default=(), description="patterns of paths that are left out, as dpkg's path-exclude"
+        default=(), description="patterns of paths to leave out, as dpkg's path-exclude"
     )
     setuid: Annotated[tuple[types.PathGlob, ...], *types.Distinct] = Field(
-        default=(), description="patterns of files that may be set-uid or set-gid; any other is refused"
+        default=(), description="patterns of files that may be set-uid or set-gid; any other such file is refused"
     )
     devices: bool = Field(
         default=False, description="whether /dev keeps the usual devices (null, zero, full, random, urandom, tty, …)"
@@ -193,10 +197,10 @@ class TarballKeys(Part):
         default=None,
         ge=0,
         lt=1 << 32,
-        description="how new the image is, in seconds since 1970, instead of its newest member's time",
+        description="the image's time in seconds since 1970; default: that of its newest member",
     )
-    largest: int = Field(default=LARGEST, ge=1, lt=1 << 62, description="bytes that the archive may have unpacked")
-    most: int = Field(default=MOST, ge=1, lt=1 << 62, description="members that the archive may have")
+    largest: int = Field(default=LARGEST, ge=1, lt=1 << 62, description="how many bytes the unpacked archive may have")
+    most: int = Field(default=MOST, ge=1, lt=1 << 62, description="how many members the archive may have")
 
     @model_validator(mode="after")
     def _checkable(self) -> Self:

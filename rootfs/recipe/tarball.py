@@ -12,7 +12,7 @@ from rootfs.recipe.sections import TarballKeys, is_address
 
 
 class TarballRecipe(TarballKeys, Recipe):
-    """A root filesystem as somebody else has made it, checked and packed anew."""
+    """A root filesystem that somebody else packed, checked and packed again."""
 
     kind: Literal["tarball"] = Field(description="a root filesystem in a tar archive, of any distribution")
 
