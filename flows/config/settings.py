@@ -35,6 +35,7 @@ REGISTRY = re.compile(r"(?:[a-zA-Z0-9.-]+|\[[0-9a-fA-F:]+\])(?::\d+)?(?:/[a-z0-9
 EVERY = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@hourly")
 MEMORY_LEAST = 64 << 20  # bytes: dpkg alone needs half of it
 BYTES_MOST, SECONDS_MOST = 1 << 60, 30 * 86400
+PARALLEL_MOST = 64
 PROCESSES_MOST = 1 << 22  # as many as the kernel can have (PID_MAX_LIMIT)
 SHELF = Path(rootfs.__file__).parent.parent / "recipes"  # in a clone and in a wheel alike
 Address = Annotated[str, AfterValidator(types.without_credentials)]
@@ -107,6 +108,9 @@ class Settings(BaseSettings):
     secrets: dict[types.SecretId, Path] = Field({}, description="id = file of a secret that Dockerfiles may use")
     ssh: dict[types.SecretId, Path] = Field(
         {}, description="id = private key, or socket of an agent, that Dockerfiles may use; default: SSH_AUTH_SOCK"
+    )
+    parallel: int = Field(
+        0, ge=0, le=PARALLEL_MOST, description="how many images are built at once; 0: as many as there are processors"
     )
     nightly_cron: str = Field("0 2 * * *", description="when `baseforge serve` runs the nightly flow")
     timezone: str = Field("UTC", description="the time zone of nightly_cron")
@@ -225,6 +229,11 @@ class Settings(BaseSettings):
     def server(self) -> LocalServer:
         """What concerns the local Prefect server."""
         return LocalServer(self.server_port, self.server_days)
+
+    @property
+    def images_at_once(self) -> int:
+        """How many images are built at once."""
+        return self.parallel or len(os.sched_getaffinity(0))
 
     @property
     def places(self) -> tuple[Path, ...]:
