@@ -129,7 +129,7 @@ def gather(recipe: Recipe, file: Path, architecture: str, *, offline: bool = Fal
     newest = Lock()
     if asked:
         below = parents.below(recipe, parent) if parent else None
-        newest = current().apt(offline=offline).lock(*asked, architecture, below, alone=recipe.alone)
+        newest = current().apt(offline=offline).lock(*asked, architecture, below, without_dependencies=recipe.alone)
     elif recipe.tarball:
         newest = Lock(tarball=tarball_source.archive_digest(recipe.tarball, folder_of(file)))
     return Inputs(

@@ -1,6 +1,6 @@
-"""Names and passwords for archives, out of files in apt's form (apt_auth.conf(5)), which netrc's is one of.
+"""Read user names and passwords for archives from files in apt's format (apt_auth.conf(5), as netrc).
 
-They come from the machine's own files and from one that the site's settings name. No recipe, record or cache has them.
+They come from the machine's own files and from a file in the settings. No recipe, record or cache contains them.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from rootfs.errors import InputError
 
 CONFIGURED = Path("/etc/apt/auth.conf")
 PARTS = Path("/etc/apt/auth.conf.d")
-VALUED = ("machine", "login", "password", "account")  # words that a value follows
+KEYWORDS = ("machine", "login", "password", "account")  # keywords with a value
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One machine's name and password. Without a port it is for every port, without a scheme for https alone."""
+    """User name and password for one machine; for all ports if it has no port, for https only if it has no scheme."""
 
     scheme: str
     host: str
@@ -34,7 +34,7 @@ class Entry:
     password: str = field(repr=False)
 
     def fits(self, address: httpx.URL) -> bool:
-        """Whether the address is on this machine, at or below the path."""
+        """Whether the entry is for this address."""
         segments = tuple(filter(None, address.path.split("/")))
         return (
             (address.scheme, address.host) == (self.scheme, self.host)
@@ -45,34 +45,34 @@ class Entry:
 
 @dataclass(frozen=True)
 class Credentials:
-    """Names and passwords by machine; the first entry that fits an address counts."""
+    """Entries for machines. The first one for an address counts."""
 
     entries: tuple[Entry, ...] = ()
 
-    def of(self, address: httpx.URL) -> Entry | None:
+    def find(self, address: httpx.URL) -> Entry | None:
         """The entry for an address."""
         return next((entry for entry in self.entries if entry.fits(address)), None)
 
     async def add(self, request: httpx.Request) -> None:
-        """Give a request what its own address needs: a redirect to another place gets nothing of the first one's."""
+        """Set the Authorization header of a request for its own address, so that a redirect does not leak it."""
         request.headers.pop("Authorization", None)
-        if entry := self.of(request.url):
+        if entry := self.find(request.url):
             next(httpx.BasicAuth(entry.login, entry.password).auth_flow(request))  # which sets the header
 
 
 def load_credentials(file: Path | None, machine: tuple[Path, Path] = (CONFIGURED, PARTS)) -> Credentials:
-    """The credentials in force: of the settings' file, else of auth.conf, and then of auth.conf.d, as apt reads them.
+    """Read the credentials: from the file in the settings, else from auth.conf, and then from auth.conf.d, as apt does.
 
-    Files of the machine's that we may not read are left out. Raises InputError.
+    Files of the machine that this user may not read are left out. Raises InputError.
     """
     configured, parts = machine
-    texts = [_ours(file)] if file else _readable(configured)
-    texts += [text for path in sorted(parts.glob("*.conf")) for text in _readable(path)]
+    texts = [_read_configured(file)] if file else _read_if_readable(configured)
+    texts += [text for path in sorted(parts.glob("*.conf")) for text in _read_if_readable(path)]
     return Credentials(tuple(entry for text in texts for entry in parse_entries(text)))
 
 
-def _ours(file: Path) -> str:
-    """The text of the settings' file, which has to say something. Raises InputError."""
+def _read_configured(file: Path) -> str:
+    """The text of the file in the settings, which needs at least one entry. Raises InputError."""
     text = read_private_file(file)
     if text.strip() and not any(entry.login for entry in parse_entries(text)):
         raise unusable_auth_file(file, "no line of it is `machine HOST login NAME password PASSWORD`")
@@ -80,7 +80,7 @@ def _ours(file: Path) -> str:
 
 
 def read_private_file(file: Path) -> str:
-    """The text of a file that only its owner, ours or root, may read. Raises InputError."""
+    """The text of a file that only its owner, this user or root, may read. Raises InputError."""
     try:
         with file.open(encoding="utf-8") as opened:
             about = os.fstat(opened.fileno())
@@ -96,13 +96,13 @@ def read_private_file(file: Path) -> str:
 
 
 def unreadable_files(machine: tuple[Path, Path] = (CONFIGURED, PARTS)) -> list[Path]:
-    """The machine's own files that we may not read: what is in them is for other users."""
+    """The machine's own files that this user may not read."""
     configured, parts = machine
     files = (configured, *sorted(parts.glob("*.conf")))
     return [file for file in files if os.access(file, os.F_OK) and not os.access(file, os.R_OK)]
 
 
-def _readable(file: Path) -> list[str]:
+def _read_if_readable(file: Path) -> list[str]:
     try:
         return [file.read_text(encoding="utf-8")]
     except (OSError, UnicodeDecodeError):
@@ -110,26 +110,26 @@ def _readable(file: Path) -> list[str]:
 
 
 def parse_entries(text: str) -> Iterator[Entry]:
-    """What a file says, entry by entry; words that are not known are passed over, as apt does."""
+    """Parse the entries of a file. Unknown words are ignored, as apt does."""
     words = iter([word for line in text.splitlines() if not line.lstrip().startswith("#") for word in line.split()])
-    said: dict[str, str] = {}
+    values: dict[str, str] = {}
     for word in words:
-        if word == "machine" and said:
-            yield from _entry(said)
-            said = {}
-        if word in VALUED:
-            said.setdefault(word, next(words, ""))
-    yield from _entry(said)
+        if word == "machine" and values:
+            yield from _entry(values)
+            values = {}
+        if word in KEYWORDS:
+            values.setdefault(word, next(words, ""))
+    yield from _entry(values)
 
 
-def _entry(said: dict[str, str]) -> Iterator[Entry]:
-    machine = said.get("machine", "")
+def _entry(values: dict[str, str]) -> Iterator[Entry]:
+    machine = values.get("machine", "")
     scheme, has_scheme, rest = machine.rpartition("://")
     try:
         parts = urlsplit(f"//{rest}")
         if parts.hostname:
             path = tuple(filter(None, parts.path.split("/")))
-            who = said.get("login", ""), said.get("password", "")
+            who = values.get("login", ""), values.get("password", "")
             yield Entry(scheme if has_scheme else "https", parts.hostname, parts.port, path, *who)
     except ValueError:  # no such port
         return

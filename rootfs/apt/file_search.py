@@ -1,4 +1,4 @@
-"""Which packages of an archive have a file: apt fetches and checks the archive's Contents indexes, which are large."""
+"""Find packages by the names of files in them. apt fetches the archives' Contents indexes, which are large."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rootfs.process.errors import ProgramTimedOut
 from rootfs.process.run import Log, stream
 
 NAME = "Contents-files"
-PATIENCE = 300.0  # seconds for indexes that only make an error's hint better
+TIMEOUT = 300.0  # seconds: the indexes only improve the hint of an error
 # As apt-file(1) has them; Ubuntu's are not below a component.
 INDEXES = {
     "MetaKey": "$(COMPONENT)/Contents-$(ARCHITECTURE)",
@@ -28,18 +28,17 @@ CAT = "/usr/lib/apt/apt-helper"
 
 
 def packages_with_files(root: AptRoot, names: Iterable[str], log: Log) -> dict[str, str]:
-    """The package that has a file of each of these names; only those found.
+    """Find the package that has a file of each name. Names that are not found are left out.
 
-    Where an archive has no index of its files, or not the one that it signed, a library's package is the one that is
-    named after it.
+    If an archive has no valid Contents index, the package of a library is found by the library's name.
     """
     wanted = sorted({name.rpartition("/")[2] for name in names})
     options = [f"-oAcquire::IndexTargets::deb::{NAME}::{key}={value}" for key, value in INDEXES.items()]
-    for more in ((), options):  # what apt cannot check it leaves as it was, all of it
+    for more in ((), options):  # if a check fails, apt keeps the old files of all indexes
         with contextlib.suppress(ProgramTimedOut):
-            root.run("apt-get", "update", "-q", *more, check=False, log=log, timeout=PATIENCE)
+            root.run("apt-get", "update", "-q", *more, check=False, log=log, timeout=TIMEOUT)
     known = frozenset(root.run("apt-cache", "pkgnames").stdout.split())
-    found = {name: package for name in wanted if (package := _named_after(name, known))}
+    found = {name: package for name in wanted if (package := _package_by_library_name(name, known))}
     pattern = "|".join(map(re.escape, wanted))
     line = re.compile(rf"^(?:\S*/)?({pattern})[ \t]+(\S+)$".encode(), re.MULTILINE)
     for index in sorted(root.lists.glob("*Contents-*")):
@@ -50,8 +49,8 @@ def packages_with_files(root: AptRoot, names: Iterable[str], log: Log) -> dict[s
     return found
 
 
-def _named_after(library: str, packages: frozenset[str]) -> str:
-    """The package of a library by Debian's rule for their names (policy, 8.1): libssl.so.3 is in libssl3."""
+def _package_by_library_name(library: str, packages: frozenset[str]) -> str:
+    """The package of a library by Debian's naming rule (policy, 8.1): libssl.so.3 is in libssl3."""
     stem, found, version = library.partition(".so.")
     if not found:
         return ""
@@ -61,9 +60,9 @@ def _named_after(library: str, packages: frozenset[str]) -> str:
 
 
 def _lines(text: IO[bytes]) -> Iterator[bytes]:
-    """The text in pieces of whole lines."""
+    """Pieces of the text that end at the end of a line."""
     rest = b""
     while data := text.read(CHUNK):
-        whole, _, rest = (rest + data).rpartition(b"\n")
-        yield whole
+        complete, _, rest = (rest + data).rpartition(b"\n")
+        yield complete
     yield rest

@@ -1,4 +1,4 @@
-"""Keyrings: the one file an archive's signatures are checked with, in the forms that gpgv and apt can read."""
+"""Read keyrings, and convert them to the forms that gpgv and apt can read."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ HEAD, TAIL = "-----BEGIN PGP PUBLIC KEY BLOCK-----", "-----END PGP PUBLIC KEY BL
 BLOCK = re.compile(
     rf"^{HEAD}[ \t]*\r?\n(?:[^\r\n]+\r?\n)*[ \t]*\r?\n(.*?)(?:^=\S+\s*)?^{TAIL}", re.MULTILINE | re.DOTALL
 )
-PACKET = 0x80  # the bit that begins every OpenPGP packet; files that begin otherwise apt cannot read
+PACKET = 0x80  # the bit that begins every OpenPGP packet; apt cannot read files that begin otherwise
 
 
 def read_keys(path: Path) -> bytes:
-    """The keys in a file, armoured or not, as OpenPGP packets. Raises InputError."""
+    """The keys in a file, armored or binary, as OpenPGP packets. Raises InputError."""
     try:
         data = path.read_bytes()
         blocks = BLOCK.findall(data.decode("latin-1"))
@@ -34,14 +34,14 @@ def read_keys(path: Path) -> bytes:
 
 
 def armored_keys(path: Path) -> str:
-    """The keys in a file as text, which sources.list(5) can hold. Raises InputError."""
+    """The keys in a file as armored text for sources.list(5). Raises InputError."""
     text = base64.b64encode(read_keys(path)).decode()
     return "\n".join([HEAD, "", *(text[at : at + 64] for at in range(0, len(text), 64)), TAIL])
 
 
 @contextlib.contextmanager
 def gpgv_keyring(path: Path) -> Iterator[Path]:
-    """A keyring that gpgv can read, while the block lasts: it knows no armour. Raises InputError."""
+    """A temporary binary copy of a keyring: gpgv reads no armored ones. Raises InputError."""
     packets = read_keys(path)
     with tempfile.NamedTemporaryFile(prefix="baseforge-", suffix=".gpg") as file:
         file.write(packets)

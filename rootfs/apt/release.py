@@ -1,4 +1,4 @@
-"""Release files: fetched, and checked before anything of them is believed: signature, suite, dates."""
+"""Fetch Release files, and check their signature, suite and dates before anything in them is used."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from rootfs.process.stop import run_stoppable
 from rootfs.system.digests import sha256_of_bytes
 from rootfs.system.text import format_time
 
-AHEAD = 600.0  # seconds that an archive's clock may be ahead of ours
-UNUSABLE = {"NO_PUBKEY": "", "EXPKEYSIG": ", which has expired", "REVKEYSIG": ", which is revoked"}  # gpgv's words
+MAX_CLOCK_SKEW = 600.0  # seconds that an archive's clock may be ahead of ours
+UNUSABLE_KEYS = {"NO_PUBKEY": "", "EXPKEYSIG": ", which has expired", "REVKEYSIG": ", which is revoked"}  # gpgv's words
 SHA256 = re.compile("[0-9a-f]{64}")
-BAD = "[GNUPG:] BADSIG"
+BAD_SIGNATURE = "[GNUPG:] BADSIG"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class FetchedRelease:
 def fetch_releases(
     wanted: tuple[Source, ...], known: Mapping[Source, FetchedRelease], transfers: Transfers
 ) -> list[FetchedRelease]:
-    """Each suite's InRelease, all at once; one that is still as `known` is not sent again.
+    """Fetch the InRelease files of suites, in parallel. One that is unchanged since `known` is not sent again.
 
     Raises ArchiveUnreachable (try again), AccessDenied, InputError.
     """
@@ -52,7 +52,7 @@ def fetch_releases(
 async def _fetch_all(
     wanted: tuple[Source, ...], known: Mapping[Source, FetchedRelease], transfers: Transfers
 ) -> list[FetchedRelease]:
-    """All at once, and not in threads: an interrupt would have to wait for those."""
+    """Fetch in one thread: an interrupt would have to wait for others."""
     async with transfers.client() as client:
         return await asyncio.gather(*(_fetch(client, source, known.get(source), transfers) for source in wanted))
 
@@ -60,11 +60,11 @@ async def _fetch_all(
 async def _fetch(
     client: httpx.AsyncClient, source: Source, known: FetchedRelease | None, transfers: Transfers
 ) -> FetchedRelease:
-    """Only the tag asks for what is newer: a date would hide an archive that has gone back to an older state."""
+    """Fetch one file. Only the entity tag is compared: a date would hide an archive that went back in time."""
     address = f"{source.folder}/InRelease"
     tag = known.tag if known and known.address == address else ""
     try:
-        answer, content = await _received(client, address, tag, transfers)
+        answer, content = await _get(client, address, tag, transfers)
         if known and tag and answer.status_code == httpx.codes.NOT_MODIFIED:
             return known
         if answer.status_code == httpx.codes.NOT_FOUND:
@@ -80,9 +80,7 @@ async def _fetch(
     return FetchedRelease(address, answer.headers.get("etag", ""), content)
 
 
-async def _received(
-    client: httpx.AsyncClient, address: str, tag: str, transfers: Transfers
-) -> tuple[httpx.Response, bytes]:
+async def _get(client: httpx.AsyncClient, address: str, tag: str, transfers: Transfers) -> tuple[httpx.Response, bytes]:
     """The answer and its content. Raises TooSlow and other errors of httpx."""
     pieces = []
     headers = {"If-None-Match": tag} if tag else {}
@@ -95,7 +93,7 @@ async def _received(
 
 @dataclass(frozen=True)
 class SuiteState:
-    """A suite as its archive has it: the Release file, and the fields of its signed text, by names in lower case."""
+    """The state of a suite: its Release file, and the fields of the signed text by their names in lower case."""
 
     source: Source
     release: Release
@@ -112,7 +110,7 @@ class SuiteState:
 
 
 def check_release(signed: bytes, source: Source, address: str) -> SuiteState:
-    """What a signed Release file says, after its signature, suite and dates have been checked.
+    """Check the signature, suite and dates of a Release file, and parse it.
 
     Raises BuildError, InvalidRelease, InputError.
     """
@@ -139,7 +137,7 @@ def check_release(signed: bytes, source: Source, address: str) -> SuiteState:
 
 
 def parse_fields(text: str) -> Mapping[str, str]:
-    """The fields of a Release file, by names in lower case; a signature around them is left out, not checked."""
+    """The fields of a Release file by their names in lower case. A signature around them is ignored."""
     fields: dict[str, str] = Debian822.from_string(text).to_dict()
     return fields
 
@@ -154,7 +152,7 @@ def _indexes(listed: str) -> Mapping[str, tuple[str, int]]:
 
 
 def verify_signature(signed: bytes, keyring: Path, address: str) -> tuple[str, str]:
-    """The signer's fingerprint and the text inside the signature, the only part of the file that may be believed.
+    """Check a signature. Returns the signer's fingerprint and the signed text, the only part that can be trusted.
 
     Raises BuildError, InputError.
     """
@@ -168,9 +166,9 @@ def verify_signature(signed: bytes, keyring: Path, address: str) -> tuple[str, s
 
 
 def parse_signers(status: str) -> tuple[list[str], list[str]]:
-    """The fingerprints of good signatures, and the keys of others: unknown ones, expired and revoked ones.
+    """Parse gpgv's status lines: the fingerprints of good signatures, and unknown, expired or revoked keys.
 
-    `status` is what gpgv says. Where one is a signature of other bytes, none is good.
+    If one signature is bad, none counts as good.
     """
     good, others, key = [], [], ""
     for word, value in re.findall(r"^\[GNUPG:\] (\w+)(?: (\S+))?", status, re.MULTILINE):
@@ -178,10 +176,10 @@ def parse_signers(status: str) -> tuple[list[str], list[str]]:
             key = value
         elif word == "VALIDSIG" and key:
             good.append(value)
-        elif word in UNUSABLE:
-            others.append(value + UNUSABLE[word])
+        elif word in UNUSABLE_KEYS:
+            others.append(value + UNUSABLE_KEYS[word])
             key = ""
-    return [] if BAD in status else good, others
+    return [] if BAD_SIGNATURE in status else good, others
 
 
 def _check_dates(date: int, until: int | None, address: str) -> None:
@@ -189,7 +187,7 @@ def _check_dates(date: int, until: int | None, address: str) -> None:
     clock = f"this machine's clock says {format_time(now)}"
     if until is not None and until < now:
         raise InvalidRelease(address, f"it expired on {format_time(until)}; {clock}")
-    if date > now + AHEAD:
+    if date > now + MAX_CLOCK_SKEW:
         raise InvalidRelease(address, f"its date, {format_time(date)}, is yet to come; {clock}")
 
 

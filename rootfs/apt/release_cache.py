@@ -1,4 +1,4 @@
-"""What archives say of their suites today: each asked once, remembered for the next night, never an older state."""
+"""The current states of suites: fetched once, cached for later runs, and never replaced by an older state."""
 
 from __future__ import annotations
 
@@ -17,80 +17,80 @@ from rootfs.system.text import format_time
 
 
 class ReleaseCache:
-    """The states of suites. `folder` keeps each suite's newest InRelease from one night to the next."""
+    """The states of suites. `folder` has the newest InRelease file of each suite."""
 
     def __init__(self, folder: Path, site: Site, *, offline: bool) -> None:
         self._folder, self._site, self._offline = folder, site, offline
         self._states: dict[Source, SuiteState] = {}
-        self._asking = threading.Lock()
+        self._lock = threading.Lock()
 
     def states(self, sources: tuple[Source, ...]) -> tuple[SuiteState, ...]:
-        """The states of these suites; an archive is asked for each once. What is kept is checked like what is new.
+        """The states of these suites. Each is fetched once; cached files are checked like new ones.
 
         Raises ArchiveUnreachable (try again), AccessDenied, InputError, BuildError, InvalidRelease,
         BuildError, FormatNewer.
         """
-        with self._asking:
+        with self._lock:
             missing = tuple(key for key in dict.fromkeys(map(_suite, sources)) if key not in self._states)
-            before = {key: known for key in missing if (known := self._kept(key))}
-            if self._offline and (lacking := [key.suite for key in missing if key not in before]):
+            cached = {key: known for key in missing if (known := self._read_cached(key))}
+            if self._offline and (lacking := [key.suite for key in missing if key not in cached]):
                 raise never_fetched(lacking[0])
-            found = before.values() if self._offline else self._asked(missing, before)
+            found = cached.values() if self._offline else self._fetch(missing, cached)
             for key, each in zip(missing, found, strict=True):
-                self._states[key] = self._checked(key, each, before.get(key))
+                self._states[key] = self._checked(key, each, cached.get(key))
             return tuple(replace(self._states[_suite(source)], source=source) for source in sources)
 
-    def _asked(self, missing: tuple[Source, ...], before: Mapping[Source, FetchedRelease]) -> list[FetchedRelease]:
-        return fetch_releases(missing, before, self._site.transfers()) if missing else []
+    def _fetch(self, missing: tuple[Source, ...], cached: Mapping[Source, FetchedRelease]) -> list[FetchedRelease]:
+        return fetch_releases(missing, cached, self._site.transfers()) if missing else []
 
     def forget(self) -> None:
-        """Ask anew: an archive has moved on."""
-        with self._asking:
+        """Forget the states: they are fetched again."""
+        with self._lock:
             self._states.clear()
 
-    def _checked(self, source: Source, found: FetchedRelease, before: FetchedRelease | None) -> SuiteState:
-        """Whatever is kept has been checked: an older state than that is not taken, nor is it forgotten."""
+    def _checked(self, source: Source, found: FetchedRelease, cached: FetchedRelease | None) -> SuiteState:
+        """Check a fetched file and cache it. A state that is older than the cached one is refused."""
         state = check_release(found.content, source, found.address)
-        if before and not source.snapshot and state.release.date < (seen := _date(before)):
+        if cached and not source.snapshot and state.release.date < (seen := _date_of(cached)):
             dates = format_time(state.release.date), format_time(seen)
-            raise older_release(found.address, *dates, self._memory(source))
-        if found != before:
+            raise older_release(found.address, *dates, self._cache_path(source))
+        if found != cached:
             head = document_format.dump({"address": found.address, "tag": found.tag})
-            atomic_file.write_file(self._memory(source), head + b"\n" + found.content)
+            atomic_file.write_file(self._cache_path(source), head + b"\n" + found.content)
         return state
 
-    def _memory(self, source: Source) -> Path:
+    def _cache_path(self, source: Source) -> Path:
         return self._folder / f"{source.suite}-{canonical_digest(source.snapshot or source.address)[7:23]}"
 
-    def _kept(self, source: Source) -> FetchedRelease | None:
+    def _read_cached(self, source: Source) -> FetchedRelease | None:
         try:
-            head, _, content = self._memory(source).read_bytes().partition(b"\n")
+            head, _, content = self._cache_path(source).read_bytes().partition(b"\n")
         except FileNotFoundError:
             return None
-        address, tag = _origin(head, self._memory(source))
+        address, tag = _origin(head, self._cache_path(source))
         return FetchedRelease(address, tag, content)
 
 
-def _origin(head: bytes, note: Path) -> tuple[str, str]:
-    """The address and the tag in the first line of a note; in one without a format, a space is between them."""
+def _origin(head: bytes, path: Path) -> tuple[str, str]:
+    """The address and the tag in the first line of a cached file. Files without a format have a space between them."""
     if not head.startswith(b"{"):
         address, _, tag = head.decode(errors="replace").partition(" ")
         return address, tag
     with contextlib.suppress(ValueError):
-        said = document_format.parse(head, "the Release file of the last time", note)
+        said = document_format.parse(head, "the Release file of the last time", path)
         return str(said.get("address", "")), str(said.get("tag", ""))
-    return "", ""  # the line is damaged: the file is asked for anew
+    return "", ""  # the line is damaged: the file is fetched again
 
 
 def _suite(source: Source) -> Source:
-    """The suite alone, whatever a recipe wants of it."""
+    """The suite without the components and the priority that a recipe sets."""
     return replace(source, components=(), priority=None)
 
 
-def _date(kept_before: FetchedRelease) -> int:
-    """The date of what was kept; 1970 where it is so damaged that it has none."""
-    fields = parse_fields(kept_before.content.decode(errors="replace"))
+def _date_of(cached: FetchedRelease) -> int:
+    """The date of a cached file; 0 if it is damaged and has none."""
+    fields = parse_fields(cached.content.decode(errors="replace"))
     try:
-        return parse_time(fields.get("date", ""), kept_before.address)
+        return parse_time(fields.get("date", ""), cached.address)
     except InvalidRelease:
         return 0

@@ -1,4 +1,4 @@
-"""apt resolves: what a recipe asks for, in apt's words, and the packages that apt answers with."""
+"""Turn a recipe into arguments of apt-get, and apt-get's answer into packages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from urllib.parse import unquote, urlsplit
 from debian_inspector.debcon import Debian822
 
 from rootfs.apt.errors import InvalidRelease, PackageMissing, PackagesConflict
-from rootfs.apt.preferences import preferences
 from rootfs.apt.release import SuiteState
 from rootfs.apt.root import AptRoot, index_file_name
 from rootfs.apt.sources import Source
@@ -30,13 +29,13 @@ PRIORITIES = {
 NAMED: dict[str, tuple[str, ...]] = {"essential": (), "buildd": ("apt", "build-essential")}
 URI = re.compile(r"^'(\S+)' ([^_\s]+)_([^_\s]+)_([^_\s]+)\.deb \d+ SHA256:([0-9a-f]{64})$", re.MULTILINE)
 DEPENDENCIES = re.compile(r"^The following additional packages will be installed:\n((?:  .*\n)*)", re.MULTILINE)
-CHATTER = re.compile(r"^(Reading package lists|Building dependency tree|Package '\S+' is not installed, so|[WN]: )")
-LOCKED = "http://locked"  # nobody's address: its lists are written, never fetched
+NOISE = re.compile(r"^(Reading package lists|Building dependency tree|Package '\S+' is not installed, so|[WN]: )")
+LOCKED = "http://locked"  # not a real address: its indexes are written here, never fetched
 
 
 @dataclass(frozen=True)
 class ResolvedPackage:
-    """A package that apt chose: where from, and its control stanza. `auto` ones only because others need them."""
+    """A package that apt chose, its address and its control stanza. `auto`: it is only a dependency of others."""
 
     address: str
     name: str
@@ -48,13 +47,13 @@ class ResolvedPackage:
 
     @property
     def key(self) -> tuple[str, str]:
-        """How apt's tools name it."""
+        """The name and version by which apt's tools list it."""
         return self.name, self.version
 
 
 @dataclass(frozen=True)
 class Stages:
-    """The names of the packages that a tree begins with: essential ones, and all that the recipe's variant brings."""
+    """Names of packages by stage: the essential ones, and all of the recipe's variant."""
 
     essential: set[str]
     base: set[str]
@@ -64,33 +63,33 @@ def resolve(
     root: AptRoot,
     recipe: Origin,
     states: Sequence[SuiteState],
-    alone: Sequence[str] = (),
-    bare: Sequence[Package] | None = None,
+    without_dependencies: Sequence[str] = (),
+    variant_packages: Sequence[Package] | None = None,
 ) -> list[Package]:
-    """The packages that a recipe means, by name; those that come `alone` come without what they depend on.
+    """The packages that a recipe resolves to, sorted by name.
 
-    `bare` is what the recipe means without its `include`, None where it has none. Raises PackageMissing,
-    PackagesConflict.
+    Packages named in `without_dependencies` are added without theirs. `variant_packages` are the packages of the recipe
+    without its `include`, None if it has none. Raises PackageMissing, PackagesConflict.
     """
     options = (
         *root.preferences(preferences(recipe, states)),
         f"-oAPT::Install-Recommends={'true' if recipe.recommends else 'false'}",
     )
-    answers = list(parse_answers(root, simulate_apt(root, recipe, ("install", *options, *_words(recipe)))))
+    answers = list(parse_answers(root, simulate_apt(root, recipe, ("install", *options, *_install_arguments(recipe)))))
     if unknown := [name for name in recipe.include if not any(provides_name(answer, name) for answer in answers)]:
         raise PackageMissing(unknown[0], recipe.suite, recipe.components)
     if unwanted := sorted(set(recipe.exclude) & {answer.name for answer in answers}):
         raise PackagesConflict(f"{', '.join(unwanted)}: excluded, but asked for as well")
-    stages = _stages(root, recipe, answers, bare)
-    if further := sorted(set(alone) - {answer.name for answer in answers}):
+    stages = _stages(root, recipe, answers, variant_packages)
+    if further := sorted(set(without_dependencies) - {answer.name for answer in answers}):
         answers += parse_answers(root, simulate_apt(root, recipe, ("download", *options, *further)))
-    places = package_locations(root, answers)
-    packages = [to_package(answer, stages, places, states) for answer in answers]
+    locations = package_locations(root, answers)
+    packages = [to_package(answer, stages, locations, states) for answer in answers]
     return sorted(packages, key=lambda package: (package.name, package.architecture))
 
 
-def _words(recipe: Origin) -> tuple[str, ...]:
-    """What apt shall install, and what not. Essential packages and priorities are the recipe's own suite's."""
+def _install_arguments(recipe: Origin) -> tuple[str, ...]:
+    """What apt has to install and leave out. Essential packages and priorities are those of the recipe's suite."""
     suite = recipe.suite.replace(".", "[.]")
     if recipe.variant == "none":
         return recipe.include
@@ -101,9 +100,9 @@ def _words(recipe: Origin) -> tuple[str, ...]:
     return f"?narrow({','.join(conditions)})", *named, *recipe.include, *(f"{name}-" for name in recipe.exclude)
 
 
-def simulate_apt(root: AptRoot, recipe: Origin, words: tuple[str, ...]) -> Outcome:
-    """What apt-get would do for these words. Raises PackageMissing, PackagesConflict."""
-    done = root.run("apt-get", "-q", "--print-uris", *words, check=False)
+def simulate_apt(root: AptRoot, recipe: Origin, arguments: tuple[str, ...]) -> Outcome:
+    """What apt-get prints for these arguments, without doing it. Raises PackageMissing, PackagesConflict."""
+    done = root.run("apt-get", "-q", "--print-uris", *arguments, check=False)
     if missing := re.search(r"^E: (?:Unable to locate|Can't select .* from) package '?([^\s']+)", done.stderr, re.M):
         raise PackageMissing(missing[1], recipe.suite, recipe.components)
     if done.status:
@@ -112,7 +111,7 @@ def simulate_apt(root: AptRoot, recipe: Origin, words: tuple[str, ...]) -> Outco
 
 
 def parse_answers(root: AptRoot, done: Outcome) -> Iterator[ResolvedPackage]:
-    """The packages that apt would fetch. Raises InvalidRelease."""
+    """The packages that apt would fetch. Raises InvalidRelease if one has no sha256."""
     if unsummed := [line for line in done.stdout.splitlines() if line.startswith("'") and not URI.fullmatch(line)]:
         raise InvalidRelease(unsummed[0].split("'")[1], "its indexes have no sha256 of this file")
     found = [(unquote(uri), name, unquote(version), *rest) for uri, name, version, *rest in URI.findall(done.stdout)]
@@ -123,14 +122,14 @@ def parse_answers(root: AptRoot, done: Outcome) -> Iterator[ResolvedPackage]:
 
 
 def provides_name(answer: ResolvedPackage, name: str) -> bool:
-    """Whether a package is what this name asks for; apt would take one it does not know for a pattern or an order."""
+    """Whether a package has or provides this name. apt takes a name that it does not know as a pattern."""
     provided = Debian822.from_string(answer.stanza).get("provides", "")
     return name in (answer.name, *(each.split()[0] for each in provided.split(",") if each.strip()))
 
 
 def _explanation(output: str) -> str:
-    """What apt says of a failure, without what it says every time."""
-    kept = "\n".join(line for line in output.splitlines() if not CHATTER.match(line))
+    """apt's error message, without the lines that it always prints."""
+    kept = "\n".join(line for line in output.splitlines() if not NOISE.match(line))
     return kept[kept.find("The following packages have unmet") :] if "have unmet dependencies" in kept else kept
 
 
@@ -143,14 +142,16 @@ def _stanzas(root: AptRoot, packages: list[str]) -> dict[tuple[str, str, str], s
     return {(fields["package"], fields["version"], fields.get("sha256", "")): text for fields, text in parsed}
 
 
-def _stages(root: AptRoot, recipe: Origin, answers: list[ResolvedPackage], bare: Sequence[Package] | None) -> Stages:
+def _stages(
+    root: AptRoot, recipe: Origin, answers: list[ResolvedPackage], variant_packages: Sequence[Package] | None
+) -> Stages:
     if recipe.variant == "none":
         return Stages(set(), set())
-    return Stages(_essential(root, recipe, answers), _base(answers, bare))
+    return Stages(_essential(root, recipe, answers), _base(answers, variant_packages))
 
 
 def _essential(root: AptRoot, recipe: Origin, answers: list[ResolvedPackage]) -> set[str]:
-    """What apt takes for the essential set when there is nothing but the locked packages: the first stage's."""
+    """The essential set as apt computes it from the resolved packages alone."""
     architecture = root.architecture
     sources = f"Types: deb\nURIs: {LOCKED}\nSuites: {recipe.suite}\nComponents: main\nTrusted: yes\n"
     with tempfile.TemporaryDirectory(prefix="baseforge-") as folder:
@@ -163,36 +164,36 @@ def _essential(root: AptRoot, recipe: Origin, answers: list[ResolvedPackage]) ->
     return {name for _, name, *_ in URI.findall(done.stdout)}
 
 
-def _base(answers: list[ResolvedPackage], bare: Sequence[Package] | None) -> set[str]:
-    """What the recipe is without its `include`, which many recipes share; none where the lock has others."""
-    if bare is None:
+def _base(answers: list[ResolvedPackage], variant_packages: Sequence[Package] | None) -> set[str]:
+    """The names of the variant's packages; empty if the resolved packages do not contain all of them."""
+    if variant_packages is None:
         return {answer.name for answer in answers}
     locked = {(answer.name, answer.version, answer.sha256) for answer in answers}
-    found = {(package.name, package.version, package.sha256) for package in bare}
+    found = {(package.name, package.version, package.sha256) for package in variant_packages}
     return {name for name, _, _ in found} if found <= locked else set()
 
 
 def package_locations(root: AptRoot, answers: list[ResolvedPackage]) -> dict[tuple[str, str], set[tuple[str, str]]]:
-    """(archive, suite) wherever each package is, as apt's sources have them."""
-    places: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    """Where apt finds each package: pairs of archive and suite, by name and version."""
+    locations: dict[tuple[str, str], set[tuple[str, str]]] = {}
     if answers:
         shown = root.run("apt-cache", "madison", *(answer.name for answer in answers)).stdout
         for line in shown.splitlines():
             name, version, where = (part.strip() for part in line.split(" | "))
             archive, _, suite = where.partition(" ")
-            places.setdefault((name, version), set()).add((archive, suite.partition("/")[0]))
-    return places
+            locations.setdefault((name, version), set()).add((archive, suite.partition("/")[0]))
+    return locations
 
 
 def to_package(
     answer: ResolvedPackage,
     stages: Stages,
-    places: dict[tuple[str, str], set[tuple[str, str]]],
+    locations: dict[tuple[str, str], set[tuple[str, str]]],
     states: Sequence[SuiteState],
 ) -> Package:
-    """The package as a lock has it. Raises InvalidRelease."""
+    """The package as it is written to a lock. Raises InvalidRelease."""
     fields = Debian822.from_string(answer.stanza)
-    source = _source_of(answer, fields["filename"], places.get(answer.key, set()), states)
+    source = _source_of(answer, fields["filename"], locations.get(answer.key, set()), states)
     return Package(
         name=answer.name,
         version=answer.version,
@@ -210,17 +211,45 @@ def to_package(
 
 
 def _source_of(
-    answer: ResolvedPackage, path: str, places: set[tuple[str, str]], states: Sequence[SuiteState]
+    answer: ResolvedPackage, path: str, locations: set[tuple[str, str]], states: Sequence[SuiteState]
 ) -> Source:
-    """The first of the sources that has the package just where apt would fetch it from."""
+    """The first source that has the package at the address that apt would fetch it from."""
     for state in states:
-        mirror = _plain(state.source.mirror)
-        if (mirror, state.source.suite) in places and _plain(answer.address) == f"{mirror}/{path}":
+        mirror = _without_userinfo(state.source.mirror)
+        if (mirror, state.source.suite) in locations and _without_userinfo(answer.address) == f"{mirror}/{path}":
             return state.source
     raise InvalidRelease(answer.address, f"no index of this recipe's has {answer.name} {answer.version}")
 
 
-def _plain(address: str) -> str:
-    """An address without the name and password of a user."""
+def _without_userinfo(address: str) -> str:
+    """An address without a user name and password."""
     parts = urlsplit(address)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def preferences(recipe: Origin, states: Sequence[SuiteState]) -> str:
+    """apt_preferences(5) for a recipe: the priorities of its repositories, and its pins."""
+    sources = [state.source for state in states]
+    entries = [("*", _release_rule(each), each.source.priority) for each in states if each.source.priority is not None]
+    entries += [
+        (" ".join(pin.packages), rule, pin.priority) for pin in recipe.pins for rule in _pin_rules(pin.pin, sources)
+    ]
+    return "\n".join(f"Package: {packages}\nPin: {rule}\nPin-Priority: {at}\n" for packages, rule, at in entries)
+
+
+def _release_rule(state: SuiteState) -> str:
+    """The rule that selects a repository: the names in its Release file, or its host if it has none."""
+    names = {letter: state.field(name) for letter, name in (("o", "Origin"), ("l", "Label"))}
+    known = [f"{letter}={value}" for letter, value in names.items() if value and "," not in value]
+    if not known:
+        return f'origin "{urlsplit(state.source.mirror).hostname}"'
+    return "release " + ",".join([*known, f"n={state.field('Codename') or state.field('Suite')}"])
+
+
+def _pin_rules(rule: str, sources: Sequence[Source]) -> list[str]:
+    """The rules of a pin. One with an archive's host becomes rules with the hosts of its mirrors."""
+    kind, _, host = rule.partition(" ")
+    matching = [source for source in sources if urlsplit(source.address).hostname == host.strip('"')]
+    if kind != "origin" or not matching:
+        return [rule]
+    return sorted({f'origin "{urlsplit(source.mirror).hostname}"' for source in matching})

@@ -1,4 +1,4 @@
-"""From a recipe to its lock: apt resolves, in a private root that never touches the machine's own apt."""
+"""Resolve a recipe to its lock. apt does it, in a private root that does not touch the machine's own apt."""
 
 from __future__ import annotations
 
@@ -29,34 +29,35 @@ from rootfs.system.locks import locked
 
 REVISION = 2  # raised when the same archive and recipe would give another lock because this program changed
 TRIES = 3
-LONGEST = TIMEOUT + 60  # seconds to wait for another run whose apt reads or writes the lists
-# What of a recipe decides its packages, besides what decides its sources.
-ASKED = ("suite", "pockets", "components", "variant", "include", "exclude", "recommends", "repositories", "pins")
+LOCK_TIMEOUT = TIMEOUT + 60  # seconds to wait for another run that reads or writes the indexes
+# The keys of a recipe that decide its packages, besides those that decide its sources.
+PACKAGE_KEYS = ("suite", "pockets", "components", "variant", "include", "exclude", "recommends", "repositories", "pins")
 
 
 class Apt:
-    """What recipes mean on one night: archives are asked once. `cache` is kept from night to night.
+    """Resolve recipes to locks. Each archive is asked once for its state, until `forget`.
 
-    Threads and processes may share a cache. Not `offline`, it asks an archive only for what has changed.
+    `cache` is a folder that later runs reuse; threads and processes may share it. Only what has changed is fetched, and
+    nothing when `offline`.
     """
 
     def __init__(self, cache: Path, site: Site, *, offline: bool = False, log: Log) -> None:
         self._cache, self._site, self._offline = cache.absolute(), site, offline
-        self._suites = ReleaseCache(self._cache / "releases", site, offline=offline)
-        self._lists, self._log = PackageIndexes(self._cache, site.auth, log), log
+        self._releases = ReleaseCache(self._cache / "releases", site, offline=offline)
+        self._indexes, self._log = PackageIndexes(self._cache, site.auth, log), log
 
     def lock(
         self,
         recipe: Origin,
         files: Path,
         architecture: str,
-        below: BaseImagePackages | None = None,
+        base_image: BaseImagePackages | None = None,
         *,
-        alone: tuple[str, ...] = (),
+        without_dependencies: tuple[str, ...] = (),
     ) -> Lock:
-        """The exact packages a recipe means, or adds to those `below`; `files` is the folder of the files it names.
+        """The exact packages that a recipe resolves to, or that it adds to the packages of its base image.
 
-        Packages that come `alone` come without those they depend on.
+        `files` is the folder of the files that the recipe names. `without_dependencies` names additional packages.
 
         Raises NetworkFailure (try again), BuildError, InvalidRelease, and what is the
         recipe's own fault: InputError, PackageMissing, PackagesConflict and others;
@@ -64,96 +65,100 @@ class Apt:
         """
         if recipe.lock is not None:
             return committed_lock(recipe, files / recipe.lock, architecture)
-        wanted = self._sources(recipe, files, architecture)
+        requested = self._sources(recipe, files, architecture)
         for attempt in range(TRIES):
-            states = self._suites.states(wanted)
+            states = self._releases.states(requested)
             for state in states:
                 if state.source.suite not in {f"{recipe.suite}-{pocket}" for pocket in recipe.pockets}:
                     check_components(state, architecture)
-            if lock := self._resolved(recipe, states, architecture, below, alone, afresh=attempt > 0):
+            if lock := self._resolve(
+                recipe, states, architecture, base_image, without_dependencies, refetch=attempt > 0
+            ):
                 return lock
-            self._suites.forget()
+            self._releases.forget()
         raise archive_changing(states[0].source.folder, "")
 
     def packages_with(self, recipe: Origin, files: Path, architecture: str, names: Iterable[str]) -> dict[str, str]:
-        """The package of the recipe's suites that has a file of each of these names; only those found, none offline."""
+        """Find packages of the recipe's suites by the names of files in them. The result is empty when offline."""
         if self._offline:
             return {}
-        with locked(self._cache / "contents.lock", wait=LONGEST):
+        with locked(self._cache / "contents.lock", wait=LOCK_TIMEOUT):
             text = sources_list(self._sources(recipe, files, architecture))
             root = AptRoot(self._cache / "contents", text, architecture, auth=self._site.auth)
             return packages_with_files(root, names, self._log)
 
     def forget(self) -> None:
-        """Ask the archives anew: one has moved on."""
-        self._suites.forget()
+        """Forget the archives' states: the next lock asks for them again."""
+        self._releases.forget()
 
     def _sources(self, recipe: Origin, files: Path, architecture: str) -> tuple[Source, ...]:
-        """The suites that a recipe takes packages from, its own distribution's first."""
-        memo = self._cache / "addresses"
-        own = suite_sources(recipe.suite, recipe.pockets, recipe.components, architecture, self._site, memo)
-        wanted = own + _further(recipe, files, self._site)
+        """The suites that a recipe takes packages from, those of its own distribution first."""
+        cache = self._cache / "addresses"
+        own = suite_sources(recipe.suite, recipe.pockets, recipe.components, architecture, self._site, cache)
+        requested = own + _repository_sources(recipe, files, self._site)
         if recipe.snapshot is None:
-            return wanted
-        return tuple(_at(source, recipe.snapshot, self._site) for source in wanted)
+            return requested
+        return tuple(_snapshot_source(source, recipe.snapshot, self._site) for source in requested)
 
-    def _resolved(
+    def _resolve(
         self,
         recipe: Origin,
         states: tuple[SuiteState, ...],
         architecture: str,
-        below: BaseImagePackages | None,
-        alone: tuple[str, ...],
+        base_image: BaseImagePackages | None,
+        without_dependencies: tuple[str, ...],
         *,
-        afresh: bool,
+        refetch: bool,
     ) -> Lock | None:
-        """The lock in this state of the suites; none where an archive has a newer one by now."""
-        memo = _Memo(self._cache / "locks", (recipe, alone), states, architecture, below)
-        if known := memo.read():
+        """The lock for these states of the suites, or None if an archive has a newer state by now."""
+        cache = _LockCache(self._cache / "locks", (recipe, without_dependencies), states, architecture, base_image)
+        if known := cache.read():
             return known
-        self._update(states, architecture, afresh=afresh)
-        bare = None if below else self._bare(recipe, states, architecture)
-        with locked(self._cache / "lock", shared=True, wait=LONGEST):
-            if self._lists.stale(states, architecture):
+        self._update(states, architecture, refetch=refetch)
+        variant_packages = None if base_image else self._variant_packages(recipe, states, architecture)
+        with locked(self._cache / "lock", shared=True, wait=LOCK_TIMEOUT):
+            if self._indexes.stale(states, architecture):
                 return None
-            root = self._lists.root(states, architecture)
-            if below:
-                packages = resolve_layer(root, recipe, states, below)
+            root = self._indexes.root(states, architecture)
+            if base_image:
+                packages = resolve_layer(root, recipe, states, base_image)
             else:
-                packages = resolve(root, recipe, states, alone, bare)
+                packages = resolve(root, recipe, states, without_dependencies, variant_packages)
         lock = Lock(releases=tuple(state.release for state in states), packages=tuple(packages))
-        memo.write(lock)
+        cache.write(lock)
         return lock
 
-    def _bare(self, recipe: Origin, states: tuple[SuiteState, ...], architecture: str) -> tuple[Package, ...] | None:
-        """What the recipe means without its `include`: many share that, and apt spends a second on any question.
+    def _variant_packages(
+        self, recipe: Origin, states: tuple[SuiteState, ...], architecture: str
+    ) -> tuple[Package, ...] | None:
+        """The packages of the recipe without its `include`, which many recipes share: that saves runs of apt.
 
-        Nothing where it cannot be so; None where the recipe has no `include`, or nothing besides.
+        Empty if they cannot be resolved. None if the recipe has no `include`, or nothing else.
         """
         if not recipe.include or recipe.variant == "none":
             return None
-        without = recipe.model_copy(update={"include": ()})
+        bare_recipe = recipe.model_copy(update={"include": ()})
         try:
-            lock = self._resolved(without, states, architecture, None, (), afresh=False)
+            lock = self._resolve(bare_recipe, states, architecture, None, (), refetch=False)
         except (PackageMissing, PackagesConflict):
             return ()
         return lock.packages if lock else ()
 
-    def _update(self, states: tuple[SuiteState, ...], architecture: str, *, afresh: bool) -> None:
-        """Fetch the lists that are not those of this state; who only reads them waits for nobody."""
-        with locked(self._cache / "lock", shared=True, wait=LONGEST):
-            if not self._lists.stale(states, architecture):
+    def _update(self, states: tuple[SuiteState, ...], architecture: str, *, refetch: bool) -> None:
+        """Fetch the indexes that do not belong to these states, under an exclusive lock if there are any."""
+        with locked(self._cache / "lock", shared=True, wait=LOCK_TIMEOUT):
+            if not self._indexes.stale(states, architecture):
                 return
-        with locked(self._cache / "lock", wait=LONGEST):
-            stale = self._lists.stale(states, architecture)
+        with locked(self._cache / "lock", wait=LOCK_TIMEOUT):
+            stale = self._indexes.stale(states, architecture)
             if stale and self._offline:
                 raise never_fetched(stale[0].source.suite)
             if stale:
-                self._lists.update(stale, architecture, afresh=afresh)
+                self._indexes.update(stale, architecture, refetch=refetch)
 
 
-def _further(recipe: Origin, files: Path, site: Site) -> tuple[Source, ...]:
-    """The suites of the recipe's further archives."""
+def _repository_sources(recipe: Origin, files: Path, site: Site) -> tuple[Source, ...]:
+    """The suites of the recipe's additional repositories."""
     return tuple(
         Source(
             address=(address := each.uri.rstrip("/")),
@@ -168,33 +173,33 @@ def _further(recipe: Origin, files: Path, site: Site) -> tuple[Source, ...]:
     )
 
 
-def _at(source: Source, moment: str, site: Site) -> Source:
-    address = site.snapshot(source.address, moment)
+def _snapshot_source(source: Source, timestamp: str, site: Site) -> Source:
+    address = site.snapshot(source.address, timestamp)
     return replace(source, mirror=site.mirror(address), snapshot=address)
 
 
-class _Memo:
-    """The lock that a recipe had last, with everything that decided it."""
+class _LockCache:
+    """A cache file with the last lock of a recipe, and a digest of everything that decided it."""
 
     def __init__(
         self,
         folder: Path,
-        wanted: tuple[Origin, tuple[str, ...]],
+        requested: tuple[Origin, tuple[str, ...]],
         states: tuple[SuiteState, ...],
         architecture: str,
-        below: BaseImagePackages | None,
+        base_image: BaseImagePackages | None,
     ) -> None:
-        asked = [wanted[0].model_dump(mode="json", include=set(ASKED)), wanted[1]]
-        where = [[state.source.address, state.source.mirror, state.source.suite] for state in states]
-        beside = [below.parent] if below else []
-        self._file = folder / f"{canonical_digest([asked, where, architecture, *beside])[7:]}.json"
+        request = [requested[0].model_dump(mode="json", include=set(PACKAGE_KEYS)), requested[1]]
+        addresses = [[state.source.address, state.source.mirror, state.source.suite] for state in states]
+        base_names = [base_image.parent] if base_image else []
+        self._file = folder / f"{canonical_digest([request, addresses, architecture, *base_names])[7:]}.json"
         releases = [state.release.sha256 for state in states]
         self._key = canonical_digest(
-            [releases, package_versions(("apt",)), REVISION, *([below.digest] if below else [])]
+            [releases, package_versions(("apt",)), REVISION, *([base_image.digest] if base_image else [])]
         )
 
     def read(self) -> Lock | None:
-        """The lock, if everything is as it was; a damaged memo is none."""
+        """The cached lock, if its inputs are the same. A damaged cache file is ignored."""
         try:
             found = document_format.parse(self._file.read_bytes(), "the lock of an earlier night", self._file)
             lock = Lock.model_validate(found["lock"])
@@ -203,6 +208,6 @@ class _Memo:
             return None
 
     def write(self, lock: Lock) -> None:
-        """Keep a lock in place of the one before."""
+        """Write the lock to the cache."""
         content = {"key": self._key, "digest": lock.digest, "lock": lock.model_dump(mode="json")}
         atomic_file.write_file(self._file, document_format.dump(content))

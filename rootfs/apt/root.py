@@ -1,4 +1,4 @@
-"""A private apt: its own folders, sources and configuration. Of the machine's own apt only credentials are read."""
+"""A private apt with its own folders, sources and configuration. It reads only credentials of the machine's apt."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from rootfs.system.digests import canonical_digest
 from rootfs.system.disk import disk_full, program_disk_full, reports_disk_full
 
 TIMEOUT = 1800.0  # seconds that apt may take
-QUOTED = frozenset('\\|{}[]<>"^~_=!@#$%&*')  # in apt's names of lists (URItoFileName)
+ENCODED = frozenset('\\|{}[]<>"^~_=!@#$%&*')  # that apt encodes in names of index files (URItoFileName)
 FOLDERS = ("lists/partial", "archives/partial", "etc/apt.conf.d", "etc/preferences.d", "etc/sources.list.d")
 
-# The dates of Release files are checked by us, with words that help; so is that a suite is the one that was asked for.
-# A new installation takes every phased update, as it would by debootstrap. Locks are ours, for several roots at once.
+# We check the dates and the suites of Release files ourselves, with clearer errors. A new installation takes every
+# phased update, as with debootstrap. The locks are ours: several roots are used at once.
 CONFIGURATION = """\
 Dir "{root}/";
 Dir::State "{root}/";
@@ -58,9 +58,9 @@ Debug::NoLocking "true";
 
 
 class AptRoot:
-    """apt for one set of sources in `folder`; its lists may be shared with others'.
+    """apt for one set of sources, in `folder`. It can share the folder of indexes (`lists`) with others.
 
-    Names and passwords for archives are read where they are: in the machine's own files, or in the file `auth`.
+    Credentials for archives are read from the machine's own files, or from the file `auth`.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class AptRoot:
             root=folder,
             lists=self.lists,
             architecture=architecture,
-            user=_user(self.lists),
+            user=_fetch_user(self.lists),
             netrc=auth.absolute() if auth else CONFIGURED,
             netrcparts=PARTS,
         )
@@ -84,9 +84,9 @@ class AptRoot:
                 atomic_file.write_file(path, text.encode())
 
     def run(self, *argv: str, check: bool = True, log: Log | None = None, timeout: float = TIMEOUT) -> Outcome:
-        """Run a program of apt's on this root.
+        """Run a program of apt on this root.
 
-        Raises ProgramTimedOut, DiskFull, which apt takes for a failure of the archive, and, unless `check` is False,
+        Raises ProgramTimedOut, DiskFull (apt itself reports a failure of the archive) and, unless `check` is False,
         ProgramFailed.
         """
         own = {"APT_CONFIG": str(self.folder / "apt.conf"), "DEBIAN_FRONTEND": "noninteractive"}
@@ -98,7 +98,7 @@ class AptRoot:
             return done
 
     def preferences(self, text: str) -> tuple[str, ...]:
-        """The option that makes these preferences (apt_preferences(5)) count."""
+        """The options that make apt use these preferences (apt_preferences(5))."""
         if not text:
             return ()
         file = self.folder / f"preferences-{canonical_digest(text)[7:23]}"
@@ -106,14 +106,14 @@ class AptRoot:
         return ("-o", f"Dir::Etc::preferences={file}")
 
 
-def _user(lists: Path) -> str:
-    """Whom apt fetches as: the user it has for that, if we may change users and that one gets to the lists."""
-    open_to_all = all(folder.stat().st_mode & 0o001 for folder in (lists, *lists.parents))
-    return "_apt" if os.geteuid() == 0 and open_to_all else "root"
+def _fetch_user(lists: Path) -> str:
+    """The user that apt fetches as: its own, if we are root and that user can reach the folder of indexes."""
+    reachable = all(folder.stat().st_mode & 0o001 for folder in (lists, *lists.parents))
+    return "_apt" if os.geteuid() == 0 and reachable else "root"
 
 
 def sources_list(sources: Iterable[Source]) -> str:
-    """sources.list(5) in deb822 form; the keys stand in it, as a path could not have every character."""
+    """sources.list(5) in deb822 form, with the keys themselves: the path of a keyring cannot have every character."""
     return "\n".join(_stanza(source) for source in sources)
 
 
@@ -124,7 +124,7 @@ def _stanza(source: Source) -> str:
 
 
 def index_file_name(address: str) -> str:
-    """What apt calls the file of lists that it keeps of an address."""
+    """The start of the names of apt's index files for an address."""
     parts = urlsplit(address)
     plain = parts.netloc.rpartition("@")[2] + parts.path
-    return "".join(f"%{ord(letter):02x}" if letter in QUOTED else letter for letter in plain).replace("/", "_")
+    return "".join(f"%{ord(letter):02x}" if letter in ENCODED else letter for letter in plain).replace("/", "_")

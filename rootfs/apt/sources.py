@@ -1,7 +1,7 @@
-"""Debian archives: which suites a recipe means, where they are, and which keys they are signed with.
+"""The sources of a recipe's packages: suites, their addresses, mirrors and keyrings.
 
-No archive's address stands here. mmdebstrap knows the distributions' own (and asks debootstrap's scripts and
-distro-info); a site may name mirrors, keyrings and archives of snapshots instead.
+This file contains no address. mmdebstrap knows those of the distributions (it asks debootstrap's scripts and
+distro-info). A site's settings can name mirrors, keyrings and archives of snapshots.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from rootfs.system.digests import canonical_digest
 from rootfs.system.errors import FormatNewer
 
 KEYRINGS = Path("/usr/share/keyrings")
-SUITES = Path("/usr/share/distro-info")
-# What knows the distributions' own addresses; another file there has another time of change.
-KNOW_SOURCES = (Path("/usr/bin/mmdebstrap"), Path("/usr/share/debootstrap/scripts"), SUITES)
+DISTRO_INFO = Path("/usr/share/distro-info")
+# The files that decide the distributions' addresses: the cache of addresses depends on their modification times.
+ADDRESS_FILES = (Path("/usr/bin/mmdebstrap"), Path("/usr/share/debootstrap/scripts"), DISTRO_INFO)
 SHOW_SOURCES = 'cat "$1/etc/apt/sources.list"'
-# mmdebstrap prints what it would use and does nothing else; this mode needs no rights and no foreign programs.
+# mmdebstrap prints the sources that it would use and does nothing else. This mode needs no privileges.
 ASK_SOURCES = (
     *("mmdebstrap", "--mode=chrootless", "--variant=custom", "--skip=update", "--format=null"),
     f"--setup-hook={SHOW_SOURCES} >&2",
@@ -36,9 +36,12 @@ ASK_SOURCES = (
 
 @dataclass(frozen=True)
 class Site:
-    """What a site says of archives: `mirrors` maps the start of an archive's address to the mirror to fetch from
-    instead, `keyrings` a distribution's name (`debian`, `ubuntu`) to the file its signatures are checked with,
-    `snapshots` an archive's address to that of its snapshots; `auth` is a file of names and passwords for archives."""
+    """A site's settings for archives.
+
+    `mirrors` maps the start of an archive's address to a mirror, `keyrings` a distribution (`debian`, `ubuntu`) to the
+    keyring for its signatures, and `snapshots` an archive's address to that of its snapshots. `auth` is a file of
+    credentials for archives.
+    """
 
     mirrors: Mapping[str, str] = field(default_factory=dict)
     keyrings: Mapping[str, Path] = field(default_factory=dict)
@@ -46,18 +49,18 @@ class Site:
     auth: Path | None = None
 
     def transfers(self) -> Transfers:
-        """How files are fetched here, with the credentials that are in force now. Raises InputError."""
+        """Settings of transfers with the current credentials. Raises InputError."""
         return Transfers(credentials.load_credentials(self.auth))
 
     def mirror(self, address: str) -> str:
-        """Where to fetch what is at this address; the longest start that matches decides."""
+        """The mirror of an address; the longest matching start decides."""
         for start in sorted(self.mirrors, key=len, reverse=True):
             if address.startswith(start.rstrip("/")):
                 return self.mirrors[start].rstrip("/") + address[len(start.rstrip("/")) :]
         return address
 
     def snapshot(self, address: str, moment: str) -> str:
-        """Where an archive is as it was at a moment (`20261101T000000Z`). Raises InputError."""
+        """The address of an archive's snapshot at a time (`20261101T000000Z`). Raises InputError."""
         for archive, snapshots in self.snapshots.items():
             if archive.rstrip("/") == address:
                 return f"{snapshots.rstrip('/')}/{moment}"
@@ -67,7 +70,7 @@ class Site:
         )
 
     def keyring(self, distribution: str) -> Path:
-        """The file a distribution's signatures are checked with. Raises MachineError."""
+        """The keyring for a distribution's signatures. Raises MachineError."""
         path = self.keyrings.get(distribution, KEYRINGS / f"{distribution}-archive-keyring.gpg")
         if not path.is_file():
             raise MachineError(
@@ -79,10 +82,10 @@ class Site:
 
 @dataclass(frozen=True)
 class Source:
-    """One suite of one archive: its own address, and the mirror and keyring we use for it.
+    """One suite of one archive: the archive's own address, and its mirror and keyring.
 
-    `snapshot` is the address of the moment that is meant, empty for the newest: such a state is old by nature, so
-    neither its age nor its expiry says anything. `priority` is what apt gives all its packages.
+    `snapshot` is the address of a snapshot, empty for the newest state; the age and expiry of a snapshot are not
+    checked. `priority` is the pin priority of all packages of the suite.
     """
 
     address: str
@@ -95,24 +98,24 @@ class Source:
 
     @property
     def folder(self) -> str:
-        """Where the suite's indexes are fetched from."""
+        """The address of the suite's Release file and indexes."""
         return f"{self.mirror}/dists/{self.suite}"
 
     @property
     def public(self) -> str:
-        """Its line in the image's `/etc/apt/sources.list`, the same wherever it was fetched from."""
+        """Its line in the image's `/etc/apt/sources.list`, without the mirror."""
         return f"deb {self.address} {self.suite} {' '.join(self.components)}"
 
     @property
     def line(self) -> str:
-        """Its line for the engine that fetches it."""
+        """Its line for a bootstrapper, with the mirror and the keyring."""
         return f"deb [signed-by={self.keyring}] {self.mirror} {self.suite} {' '.join(self.components)}"
 
 
 @functools.cache
 def known_suites(distribution: str) -> tuple[str, ...]:
     """The code names of a distribution's suites (`debian` or `ubuntu`), from distro-info-data."""
-    table = SUITES / f"{distribution}.csv"
+    table = DISTRO_INFO / f"{distribution}.csv"
     if not table.is_file():
         return ()
     with table.open(newline="") as lines:
@@ -133,38 +136,38 @@ def suite_sources(
     components: tuple[str, ...],
     architecture: str,
     site: Site,
-    memo: Path | None = None,
+    cache: Path | None = None,
 ) -> tuple[Source, ...]:
-    """The suite and those of its pockets (`updates`, `security`) that its distribution has.
+    """The sources of a suite and of those of its pockets (`updates`, `security`) that its distribution has.
 
-    `memo` is a folder that keeps the addresses for as long as what knows them does not change. Raises InputError,
+    `cache` is a folder that keeps the addresses until the files that decide them change. Raises InputError,
     MachineError.
     """
     keyring = site.keyring(distribution_of(suite))
-    wanted = {suite, *(f"{suite}-{pocket}" for pocket in pockets)}
+    names = {suite, *(f"{suite}-{pocket}" for pocket in pockets)}
     return tuple(
         Source(address, site.mirror(address), name, components, keyring)
-        for address, name in _default_sources(suite, architecture, memo)
-        if name in wanted
+        for address, name in _default_sources(suite, architecture, cache)
+        if name in names
     )
 
 
-def _default_sources(suite: str, architecture: str, memo: Path | None) -> tuple[tuple[str, str], ...]:
-    if memo is None:
-        return _asked_sources(suite, architecture)
-    said_by = [[str(path), path.stat().st_mtime_ns] for path in KNOW_SOURCES if path.exists()]
-    file = memo / f"{suite}-{architecture}-{canonical_digest(said_by)[7:23]}.json"
+def _default_sources(suite: str, architecture: str, cache: Path | None) -> tuple[tuple[str, str], ...]:
+    if cache is None:
+        return _ask_mmdebstrap(suite, architecture)
+    versions = [[str(path), path.stat().st_mtime_ns] for path in ADDRESS_FILES if path.exists()]
+    file = cache / f"{suite}-{architecture}-{canonical_digest(versions)[7:23]}.json"
     try:
-        said = document_format.parse(file.read_bytes(), "what is known of archives", file)["sources"]
-        return tuple((str(address), str(name)) for address, name in said)
+        pairs = document_format.parse(file.read_bytes(), "what is known of archives", file)["sources"]
+        return tuple((str(address), str(name)) for address, name in pairs)
     except (FileNotFoundError, FormatNewer, ValueError, TypeError, KeyError):
-        found = _asked_sources(suite, architecture)
+        found = _ask_mmdebstrap(suite, architecture)
         atomic_file.write_file(file, document_format.dump({"sources": found}))
         return found
 
 
 @functools.cache
-def _asked_sources(suite: str, architecture: str) -> tuple[tuple[str, str], ...]:
+def _ask_mmdebstrap(suite: str, architecture: str) -> tuple[tuple[str, str], ...]:
     printed = run([*ASK_SOURCES, f"--architectures={architecture}", suite, "/dev/null"]).stderr
     lines = re.findall(r"^deb (?:\[[^]]*\] )?(\S+) (\S+) ", printed, re.MULTILINE)
     return tuple((address.rstrip("/"), name) for address, name in lines)

@@ -1,4 +1,4 @@
-"""How files are fetched over http: with which credentials, how slow a transfer may be, and what a refusal means."""
+"""HTTP transfers: their credentials, the minimum rate, and the errors of refused and failed requests."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from rootfs.apt.errors import AccessDenied
 
 TIMEOUT = 30.0  # seconds without a byte
 CONNECT = 10.0  # seconds
-# A transfer that brings fewer bytes in so many seconds has ended: a mirror that sends a byte now and then would hold a
-# night for ever. Eight transfers at a time make that 64 KiB/s of a line.
+# A transfer below this rate is ended: a mirror that sends a byte now and then would block a build for ever. Eight
+# parallel transfers need 64 KiB/s.
 RATE = 8 << 10  # bytes a second
 WINDOW = 60.0  # seconds
 DENIED = (401, 403, 407)
 
 
 class TooSlow(httpx.TimeoutException):
-    """A transfer brings too few bytes."""
+    """A transfer is below the minimum rate."""
 
 
 @dataclass(frozen=True)
 class Transfers:
-    """How files are fetched: as whom, and how slowly at the least (`rate`, bytes a second over `window` seconds)."""
+    """Settings of transfers: credentials, timeouts, and a minimum `rate` in bytes a second over `window` seconds."""
 
     credentials: Credentials = field(default_factory=Credentials)
     timeout: float = TIMEOUT
@@ -35,51 +35,51 @@ class Transfers:
     window: float = WINDOW
 
     def client(self) -> httpx.AsyncClient:
-        """What asks addresses. Each request gets the credentials of its own address, also after a redirect."""
+        """A client. Each request gets the credentials of its own address, also after a redirect."""
         hooks = {"request": [self.credentials.add]}
         timeout = httpx.Timeout(self.timeout, connect=min(self.timeout, CONNECT))
         return httpx.AsyncClient(timeout=timeout, follow_redirects=True, event_hooks=hooks)
 
     @contextlib.asynccontextmanager
     async def paced(self) -> AsyncIterator[Callable[[int], None]]:
-        """A block for one transfer, which says how many bytes have come. Raises TooSlow, also for a slow head."""
+        """A block for one transfer. It gets a function that it calls with the size of each piece. Raises TooSlow."""
         clock = asyncio.get_running_loop().time
-        wanted, came = self.rate * self.window, 0
+        minimum, received = self.rate * self.window, 0
         try:
             async with asyncio.timeout(self.window) as limit:
 
                 def arrived(count: int) -> None:
-                    nonlocal came
-                    came += count
-                    if came >= wanted:
-                        came = 0
+                    nonlocal received
+                    received += count
+                    if received >= minimum:
+                        received = 0
                         limit.reschedule(clock() + self.window)
 
                 yield arrived
         except TimeoutError as error:
-            slow = f"it sent {came} bytes in {self.window:g} s, and {self.rate:g} a second are the least"
-            raise TooSlow(slow) from error
+            message = f"it sent {received} bytes in {self.window:g} s, and {self.rate:g} a second are the least"
+            raise TooSlow(message) from error
 
 
 ANONYMOUS = Transfers()
 
 
 def check_access(answer: httpx.Response, address: str) -> None:
-    """Raises AccessDenied where whoever answers wants to know who asks, or says no."""
+    """Raises AccessDenied if the server asks for credentials or refuses."""
     if answer.status_code in DENIED:
         known = "Authorization" in answer.request.headers
         raise AccessDenied(address, answer.status_code, answer.reason_phrase, known=known)
 
 
 def proxy_denial(error: Exception, address: str) -> AccessDenied | None:
-    """The error where a proxy wants to know who asks before it connects us (https)."""
+    """The error to raise if a proxy asks for credentials before it connects; else None."""
     if isinstance(error, httpx.ProxyError) and str(error).startswith("407"):
         return AccessDenied(address, 407, "Proxy Authentication Required", known=False)
     return None
 
 
 def failure_reason(error: Exception) -> str:
-    """Why a transfer failed, in a few words without the address."""
+    """Why a transfer failed, without the address."""
     if isinstance(error, httpx.HTTPStatusError):
         return f"it answers {error.response.status_code} {error.response.reason_phrase}".rstrip()
     return str(error) or type(error).__name__

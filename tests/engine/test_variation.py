@@ -89,7 +89,7 @@ def dish(folder: Path, recipe: Path, apt: Apt, store: Store, site: Site) -> Dish
     name, debs = recipe.stem, folder / f"{recipe.stem}.debs"
     said = read(recipe)
     assert said.origin is not None
-    lock = apt.lock(said.origin, folder_of(recipe), native_architecture(), alone=said.alone)
+    lock = apt.lock(said.origin, folder_of(recipe), native_architecture(), without_dependencies=said.alone)
     (folder / f"{name}.json").write_text(lock.model_dump_json())
     pool.fill_pool(lock.packages, store, site.mirror, offline=False, log=str, folder=folder / "partial")
     debs.mkdir()

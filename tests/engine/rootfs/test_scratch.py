@@ -43,7 +43,7 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
         recipe, files = read(path), folder_of(path)
         assert isinstance(recipe, ScratchRecipe)
         assert recipe.origin
-        lock = apt.lock(recipe.origin, files, architecture, alone=recipe.alone)
+        lock = apt.lock(recipe.origin, files, architecture, without_dependencies=recipe.alone)
         work = base / f"{name}-{architecture}"
         debs = work / "debs"
         debs.mkdir(parents=True)

@@ -57,7 +57,7 @@ def written(file: Path, text: str) -> Path:
 
 @pytest.mark.parametrize("address", FITS)
 def test_an_address_gets_what_its_own_machine_and_path_say(tmp_path, machine, address):
-    found = load_credentials(written(tmp_path / "own", FILE), machine).of(httpx.URL(address))
+    found = load_credentials(written(tmp_path / "own", FILE), machine).find(httpx.URL(address))
     assert (found and (found.login, found.password)) == FITS[address]
 
 
@@ -68,7 +68,7 @@ def test_the_machines_own_files_count_and_the_settings_file_comes_first(tmp_path
     own = written(tmp_path / "own", "machine c.example login own password 4")
 
     def who(file: Path | None, host: str) -> str:
-        found = load_credentials(file, machine).of(httpx.URL(f"https://{host}.example/"))
+        found = load_credentials(file, machine).find(httpx.URL(f"https://{host}.example/"))
         return found.login if found else ""
 
     assert [who(None, host) for host in "abcd"] == ["conf", "conf", "part", ""]

@@ -546,7 +546,7 @@ def test_nothing_of_the_machines_own_apt_is_used(tmp_path):
 
 def test_packages_that_come_alone_bring_nothing_along(still):
     wanted = Origin(suite=SUITE, include=("apt",))
-    lock = still.apt().lock(wanted, still.files, "amd64", alone=("base", "libapt"))
+    lock = still.apt().lock(wanted, still.files, "amd64", without_dependencies=("base", "libapt"))
     assert {package.name: package.auto for package in lock.packages} == {"apt": False, "libapt": True, "base": False}
     with pytest.raises(PackageMissing, match="nothing-like-it"):
-        still.apt().lock(wanted, still.files, "amd64", alone=("nothing-like-it",))
+        still.apt().lock(wanted, still.files, "amd64", without_dependencies=("nothing-like-it",))

@@ -39,7 +39,7 @@ def test_a_keyring_that_is_not_there_is_named(tmp_path):
 def known(tmp_path, monkeypatch):
     (tmp_path / "debian.csv").write_text("version,codename,series\n13,Trixie,trixie\n")
     (tmp_path / "ubuntu.csv").write_text("version,codename,series\n24.04 LTS,Noble Numbat,noble\n")
-    monkeypatch.setattr(sources, "SUITES", tmp_path)
+    monkeypatch.setattr(sources, "DISTRO_INFO", tmp_path)
     known_suites.cache_clear()
     yield
     known_suites.cache_clear()
@@ -153,7 +153,7 @@ def test_snapshots_are_found_by_an_archives_whole_address():
 
 
 def test_addresses_are_remembered_while_what_knows_them_stays_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "KNOW_SOURCES", (tmp_path,))
+    monkeypatch.setattr(sources, "ADDRESS_FILES", (tmp_path,))
     site = Site(keyrings={"debian": Path(__file__)})
     before = sources.suite_sources("trixie", (), ("main",), "amd64", site, tmp_path / "memo")
     [memo] = (tmp_path / "memo").iterdir()
