@@ -75,3 +75,12 @@ def not_a_prefect_server(address: str, reason: str) -> MachineError:
         where=address,
         hint="Check PREFECT_API_URL: it ends with /api, as in http://prefect.example:4200/api.",
     )
+
+
+def on_another_port(port: int, expected: int) -> MachineError:
+    """The local Prefect server already runs on another port than the setting names now."""
+    return MachineError(
+        f"the local Prefect server runs on port {port}, not on {expected}",
+        where="the setting `server_port`",
+        hint="`baseforge stop` ends it; the next command starts it on the new port.",
+    )

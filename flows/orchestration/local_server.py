@@ -30,9 +30,8 @@ import certifi
 from flows.config.paths import fix_data_folder, make_data_folder, working_in
 from flows.config.paths import server_folder as folder
 from flows.orchestration import database, listener, login, lost_server
-from flows.orchestration.errors import server_failed, server_hangs
+from flows.orchestration.errors import on_another_port, server_failed, server_hangs
 from flows.orchestration.listener import HOST
-from rootfs.errors import MachineError
 from rootfs.process.run import start_detached
 from rootfs.system import atomic_file, document_format, locks, private
 from rootfs.system.disk import is_full
@@ -172,11 +171,7 @@ def import_prefect() -> None:
 def require_port(port: int) -> None:
     """Raises MachineError when the local server runs on another port than the one that the user has set."""
     if port and "PREFECT_API_URL" not in os.environ and (server := running()) and server.port != port:
-        raise MachineError(
-            f"the local Prefect server runs on port {server.port}, not on {port}",
-            where="the setting `server_port`",
-            hint="`baseforge stop` ends it; the next command starts it on the new port.",
-        )
+        raise on_another_port(server.port, port)
 
 
 def _certificate() -> Path:
