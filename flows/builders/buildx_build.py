@@ -28,30 +28,30 @@ from rootfs.errors import BaseforgeError, BuildError, InputError
 from rootfs.process.errors import ProgramFailed
 from rootfs.process.run import Log
 
-LONGEST = 3600.0  # seconds a Dockerfile may take
+LONGEST = 3600.0  # seconds that a Dockerfile may take
 POLICY = "policy.json"
-POLICIES = "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"  # where buildx looks for one (BuildKit's docs/build-repro.md)
-# All zstd, whatever it was: one way to read it. Times after the epoch become the epoch, from BuildKit 0.13 on.
+POLICIES = "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"  # the variable with its path (BuildKit's docs/build-repro.md)
+# Layers come back as zstd. Times after the epoch become the epoch (from BuildKit 0.13 on).
 LAYOUT = "type=oci,tar=false,dest=back,rewrite-timestamp=true,compression=zstd,force-compression=true"
 
 SOLVING = "failed to solve: "
-# What BuildKit says when it is gone or out of room: a fresh one may do better.
+# BuildKit's messages when it is gone or out of space: another builder may do better.
 BROKEN = re.compile(r"code = Unavailable|error reading from server|no space left on device|closed network connection")
 PLACE = re.compile(r"^[^\s#].*:(\d+)$")
 DENIED = re.compile(r'source "(?:docker-image://)?(\S+)" denied by policy')
 
-FIRST = re.compile(r"^\s*FROM\s", re.IGNORECASE | re.MULTILINE)  # only comments and ARG may come before it
-PARENTS = "baseforge-parents"  # no name of a recipe, as it has a run's id behind it
+FIRST = re.compile(r"^\s*FROM\s", re.IGNORECASE | re.MULTILINE)  # only comments and ARG can come before it
+PARENTS = "baseforge-parents"  # cannot be a recipe's name, as a run's id follows it
 PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be built: `context` is a folder with just what counts, `dockerfile` a path in it, and `shown` where a
-    person has that.
+    """What to build: `context` is a folder with the files that count, `dockerfile` a path in it, and `shown` the path
+    in messages.
 
-    `parents` are the images that the Dockerfile has names for. Times in the image are at most `epoch`. An order that is
-    not `online` gets no network; one that is `afresh` nothing of an earlier build.
+    `parents` has the images that the Dockerfile refers to, by name. Times in the image are at most `epoch`. Without
+    `online` the build has no network; with `afresh` it uses nothing of earlier builds.
     """
 
     context: Path
@@ -68,7 +68,7 @@ class Order:
     afresh: bool
 
     def words(self) -> list[str]:
-        """Words for `buildx build` that say all but what comes in besides the context, and where it goes."""
+        """The options of `buildx build`, except base images and output."""
         words = plain(self.platform)
         args = {**self.args, "SOURCE_DATE_EPOCH": str(self.epoch)}
         words += [word for key, value in args.items() for word in ("--build-arg", f"{key}={value}")]
@@ -83,22 +83,22 @@ class Order:
 
 @dataclass(frozen=True)
 class Built:
-    """What came back: the image's configuration, and its layers, the lowest first, as files of whatever compression."""
+    """The result: the image's config, and its layers as files of any compression, the lowest first."""
 
     config: dict[str, Any]
     layers: tuple[Path, ...]
 
 
 def build_with_builder(order: Order, name: str, driver: str, folder: Path, log: Log) -> Built:
-    """Build through a builder with a BuildKit of its own, in an empty `folder`.
+    """Build with a builder that has a BuildKit of its own. `folder` is empty.
 
     Raises BuildError, InputError, BuilderFailed and BuildxTooOld.
     """
-    parents: list[str] = []
+    bases: list[str] = []
     for number, (known_as, image) in enumerate(order.parents.items()):  # buildx splits options at commas and colons
-        (folder / f"parent-{number}").symlink_to(image.layout.resolve())
-        parents += ["--build-context", f"{known_as}=oci-layout://parent-{number}:{image.name}"]
-    words = ["build", "--builder", name, *order.words(), *parents, "--output", LAYOUT]
+        (folder / f"base-{number}").symlink_to(image.layout.resolve())
+        bases += ["--build-context", f"{known_as}=oci-layout://base-{number}:{image.name}"]
+    words = ["build", "--builder", name, *order.words(), *bases, "--output", LAYOUT]
     call(order, [*words, "--file", str(order.context / order.dockerfile)], (name, driver), folder, log)
     back = folder / "back"
     [listed] = json.loads((back / "index.json").read_bytes())["manifests"]
@@ -110,10 +110,9 @@ def build_with_builder(order: Order, name: str, driver: str, folder: Path, log: 
 def call(
     order: Order, words: Sequence[str], builder: tuple[str, str], folder: Path, log: Log, allowed: Sequence[str] = ()
 ) -> None:
-    """Call buildx for an order; `allowed` are images that it may take although it is not online.
+    """Call buildx. `allowed` are images that it may use without network.
 
-    What goes wrong is either the Dockerfile's fault (BuildError, InputError) or the builder's
-    (BuilderFailed).
+    Errors are the Dockerfile's (BuildError, InputError) or the builder's (BuilderFailed).
     """
     (folder / POLICY).write_text(json.dumps(_policy(allowed)))
     more = {} if order.online else {POLICIES: str(folder / POLICY)}
@@ -126,7 +125,7 @@ def call(
 
 
 def _policy(allowed: Sequence[str]) -> dict[str, Any]:
-    """BuildKit's source policy (sourcepolicy/pb/policy.proto) for a build without network; the last match counts."""
+    """BuildKit's source policy (sourcepolicy/pb/policy.proto) for a build without network. The last match counts."""
     rules = [("DENY", "*"), *(("ALLOW", each) for each in ("local://*", "oci-layout://*", *allowed))]
     return {"version": 1, "rules": [{"action": word, "selector": {"identifier": each}} for word, each in rules]}
 
@@ -152,7 +151,7 @@ def _explained(order: Order, reason: str, said: str, builder: tuple[str, str]) -
 
 
 def _place(said: str) -> tuple[str, str]:
-    """The line of the Dockerfile that BuildKit blames, and its excerpt, with what the failing command printed."""
+    """The Dockerfile's line in BuildKit's error, and the excerpt with the failing command's output."""
     lines = said.splitlines()
     found = next((match[1] for line in reversed(lines) if (match := PLACE.match(line))), "")
     start = next((at for at, line in enumerate(lines) if line == "------" or PLACE.match(line)), len(lines))
@@ -161,7 +160,7 @@ def _place(said: str) -> tuple[str, str]:
 
 
 def build_in_engine(order: Order, name: str, engine: Engine, run_id: str, folder: Path, log: Log) -> Built:
-    """Build in the engine, in an empty `folder`, and leave nothing there but its cache.
+    """Build with the engine's own BuildKit, and leave only its cache in the engine. `folder` is empty.
 
     Raises BuildError, InputError, BuilderFailed, MachineError and EngineRefused.
     """
@@ -170,7 +169,7 @@ def build_in_engine(order: Order, name: str, engine: Engine, run_id: str, folder
         file = _with_stages(order.context / order.dockerfile, names, folder)
         to = ["--load", "--iidfile", str(note), "--label", f"{LABEL}={run_id}", "--file", str(file)]
         allowed = [f"docker-image://*/{each}*" for each in names.values()]
-        words = [word for word in order.words() if not (names and word == "--pull")]  # no registry has the parents
+        words = [word for word in order.words() if not (names and word == "--pull")]  # no registry has the base images
         try:
             call(order, ["build", "--builder", name, *words, *to], (name, "docker"), folder, log, allowed)
             return _saved(engine, note.read_text(), folder / "saved")
@@ -180,7 +179,7 @@ def build_in_engine(order: Order, name: str, engine: Engine, run_id: str, folder
 
 @contextlib.contextmanager
 def _named(order: Order, engine: Engine, run_id: str) -> Iterator[dict[str, str]]:
-    """The parents in the engine for the block: the name that each has there, by the one that the Dockerfile has."""
+    """The base images in the engine for the block: their names there, by their names in the Dockerfile."""
     names = {each: f"{PARENTS}/{run_id}:{number}" for number, each in enumerate(order.parents)}
     ids = []
     try:
@@ -194,7 +193,7 @@ def _named(order: Order, engine: Engine, run_id: str) -> Iterator[dict[str, str]
 
 
 def forget(engine: Engine, run_id: str) -> None:
-    """Take away the names that a run has given to parents."""
+    """Remove the names that a run has given to base images."""
     with engine.during("taking names away"):
         for image in engine.client.api.images(filters={"reference": f"{PARENTS}/{run_id}"}):
             for name in image["RepoTags"] or []:
@@ -203,7 +202,7 @@ def forget(engine: Engine, run_id: str) -> None:
 
 
 def _with_stages(file: Path, names: dict[str, str], folder: Path) -> Path:
-    """The Dockerfile with a stage for each parent before its own first one, beside what is ignored for it."""
+    """The Dockerfile with a stage for each base image before its first one, and its .dockerignore."""
     if not names:
         return file
     text, ignored = file.read_text(), file.with_name(f"{file.name}.dockerignore")
@@ -216,7 +215,7 @@ def _with_stages(file: Path, names: dict[str, str], folder: Path) -> Path:
 
 
 def _saved(engine: Engine, image_id: str, folder: Path) -> Built:
-    """The image out of the engine, as `docker save` has it: a layer that comes twice may be a link there."""
+    """Save the image from the engine, as `docker save` does. A layer that occurs twice may be a link there."""
     folder.mkdir()
     files: dict[str, Path] = {}
     with engine.during(f"saving {image_id}"):
@@ -236,13 +235,13 @@ def _saved(engine: Engine, image_id: str, folder: Path) -> Built:
 
 
 class _Pieces:
-    """What comes in pieces, as a stream."""
+    """A stream of pieces."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces, self._left = iter(pieces), b""
 
     def read(self, size: int) -> bytes:
-        """The next bytes, as many as are asked for unless it ends."""
+        """Return `size` bytes, or fewer at the end."""
         while len(self._left) < size and (piece := next(self._pieces, b"")):
             self._left += piece
         data, self._left = self._left[:size], self._left[size:]

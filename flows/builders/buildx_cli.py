@@ -1,6 +1,6 @@
-"""The one way to call buildx: each call has an end, prints to a log and leaves no process behind.
+"""Call buildx: with a time limit, a log, and no process left behind.
 
-It is called itself, through rootfs/process/run.py: the libraries for it know neither a time limit nor a log.
+This calls the program through rootfs/process/run.py, as the libraries for it have no time limits and no log.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from rootfs.process.errors import ProgramFailed, ProgramMissing, ProgramTimedOut
 from rootfs.process.run import Log, proxies, run
 from rootfs.recipe.builder import BuilderPlan
 
-QUICK = 60.0  # seconds for what only reads and writes buildx's own files, or removes what an engine has
+QUICK = 60.0  # seconds for calls that only use buildx's own files, or remove something from an engine
 
-UNKNOWN = re.compile(r"^unknown flag: (\S+)$", re.MULTILINE)  # how buildx refuses an option it does not have
+UNKNOWN = re.compile(r"^unknown flag: (\S+)$", re.MULTILINE)  # buildx's message for an option that it does not have
 
-# What says which engine or cluster buildx speaks to, and where it keeps its builders. BUILDX_BUILDER is not among them:
-# which builder is meant is said with every call.
+# Variables that say which engine or cluster buildx uses, and where it keeps its builders. BUILDX_BUILDER is not among
+# them: every call names its builder.
 CHOICES = (
     *("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY", "DOCKER_API_VERSION"),
     *("BUILDX_CONFIG", "KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT", "SSH_AUTH_SOCK"),
@@ -31,7 +31,7 @@ CHOICES = (
 
 
 def plain(platform: str) -> list[str]:
-    """Words for `buildx build` that make an image for a platform with nothing beside it, and log it by lines."""
+    """Options of `buildx build` for an image without attestations, and with a plain log."""
     return ["--provenance=false", "--sbom=false", "--progress=plain", f"--platform={platform}"]
 
 
@@ -42,11 +42,10 @@ def buildx(
     cwd: Path | None = None,
     more: Mapping[str, str] | None = None,
 ) -> str:
-    """Call `docker buildx` and return what it printed; with a `log`, its standard error too, line by line.
+    """Call `docker buildx` and return its output. `log` gets the lines of its standard error.
 
-    `more` are further variables of its environment. Raises BuildxMissing where the docker command has no buildx,
-    BuildxTooOld where that lacks an option, and BuildxFailed with buildx's own reason, also when it has not ended after
-    `wait` seconds.
+    `more` has further environment variables. Raises BuildxMissing if the docker command has no buildx, BuildxTooOld if
+    buildx lacks an option, and BuildxFailed with buildx's reason, also if it has not ended after `wait` seconds.
     """
     try:
         done = run(["docker", "buildx", *words], env={**_environment(), **(more or {})}, cwd=cwd, timeout=wait, log=log)
@@ -64,7 +63,7 @@ def buildx(
 
 
 def available() -> bool:
-    """Whether the docker command is there and has buildx."""
+    """Whether the docker command exists and has buildx."""
     try:
         return run(["docker", "buildx", "version"], env=_environment(), check=False, timeout=QUICK).status == 0
     except ProgramMissing:
@@ -72,7 +71,7 @@ def available() -> bool:
 
 
 def described(plan: BuilderPlan) -> list[str]:
-    """Words for `buildx create` that say all of a builder but its name."""
+    """The options of `buildx create` that describe a builder, except its name."""
     words = ["--driver", plan.driver, *driver_options(plan.options)]
     words += ["--buildkitd-flags", shlex.join(plan.flags)] if plan.flags else []
     words += ["--buildkitd-config", plan.config] if plan.config else []
@@ -81,19 +80,19 @@ def described(plan: BuilderPlan) -> list[str]:
 
 
 def driver_options(options: Mapping[str, str]) -> list[str]:
-    """Words for `buildx create`, which reads each option as a line of CSV."""
+    """The driver's options for `buildx create`, which reads each as a line of CSV."""
     return [word for key, value in options.items() for word in ("--driver-opt", quoted(f"{key}={value}"))]
 
 
 def quoted(*fields: str) -> str:
-    """The fields as one line of CSV, which is how buildx takes options of several parts."""
+    """The fields as one line of CSV: buildx reads options with several parts so."""
     line = io.StringIO()
     csv.writer(line, lineterminator="").writerow(fields)
     return line.getvalue()
 
 
 def _reason(output: str) -> str:
-    """What buildx gives as its reason: its last `ERROR:` line, else all that it printed."""
+    """buildx's reason: its last `ERROR:` line, or else its whole output."""
     reasons = [line.removeprefix("ERROR: ") for line in output.splitlines() if line.startswith("ERROR: ")]
     return reasons[-1] if reasons else output
 

@@ -10,31 +10,31 @@ from rootfs.errors import BaseforgeError
 from rootfs.recipe.builder import BuilderPlan
 
 NODE = "buildx_buildkit_"  # what buildx puts before a node's name
-LATE = 2.0  # seconds in which an engine may still finish a container that nobody waits for any more
-PROBE = "/bin/true"  # what buildx starts to see whether an engine has GPUs
-STARTED = 2.0  # seconds until it has, and one more: an engine lists when a container was created in whole seconds
-SPARE = 0.0  # buildx has no limit of its own
+LATE = 2.0  # seconds in which an engine may still finish a container after its client has gone
+PROBE = "/bin/true"  # the command by which buildx checks whether an engine has GPUs
+STARTED = 2.0  # seconds for that check, and one more, as an engine lists creation times in whole seconds
+SPARE = 0.0  # seconds more than the plan's time: buildx has no timeout of its own
 
 
 def reach(plan: BuilderPlan) -> None:
-    """The engine is at hand already."""
+    """Nothing to check: the engine has answered already."""
 
 
 def prepared(plan: BuilderPlan, run_id: str) -> BuilderPlan:
-    """With the run's id. The driver has no labels for containers; BuildKit's worker has, and `inspect` shows them."""
+    """The plan with the run's id as a label of BuildKit's worker, as this driver has no labels for containers."""
     labels = (f"--oci-worker-labels={LABEL}={run_id}",) if run_id else ()
     return plan.model_copy(update={"flags": (*plan.flags, *labels)})
 
 
 def explain(name: str, plan: BuilderPlan) -> str:  # noqa: ARG001 - as for the other drivers
-    """buildx says it all."""
+    """Nothing to add to buildx's own message."""
     return ""
 
 
 def remove_leftovers(prefix: str, *, late: bool = False) -> None:
-    """Remove containers and volumes of builders whose name begins so, where buildx could not, as when it was killed.
+    """Remove containers and volumes of builders with this prefix that buildx left behind, for example when killed.
 
-    An engine goes on making a container that it was asked for: where it may be `late`, look again for a while.
+    An engine finishes a container that it was asked for. With `late`, look again for a while.
     """
     until = time.monotonic() + (LATE if late else 0)
     with contextlib.suppress(BaseforgeError), connect() as engine:
@@ -44,7 +44,7 @@ def remove_leftovers(prefix: str, *, late: bool = False) -> None:
 
 
 def _removed(engine: Engine, prefix: str) -> bool:
-    """Whether there was a container of such a name; it is gone now, and the volumes are."""
+    """Remove containers and volumes with this prefix; returns whether there was a container."""
     api = engine.client.api
     found = False
     for container in api.containers(all=True, filters={"name": f"^/{prefix}"}):
@@ -59,9 +59,9 @@ def _removed(engine: Engine, prefix: str) -> bool:
 
 
 def _remove_probes(engine: Engine) -> None:
-    """Remove containers that a killed buildx made to see whether the engine has GPUs, and did not come to start.
+    """Remove containers that a killed buildx created to check for GPUs, and did not start.
 
-    They have neither a name nor a label of ours (hasGPUCapability in buildx's driver/docker-container/driver.go).
+    They have no name or label of ours (hasGPUCapability in buildx's driver/docker-container/driver.go).
     """
     api = engine.client.api
     with engine.during("looking for what buildx has left"):

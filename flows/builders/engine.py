@@ -25,19 +25,19 @@ from rootfs.process.stop import stoppable
 
 Answer = TypeVar("Answer")
 
-REACH = 10  # seconds in which an engine answers at all
-SILENCE = 120  # seconds without a byte from a working engine before it counts as lost
+REACH = 10  # seconds in which an engine must answer
+SILENCE = 120  # seconds without a byte from an engine before it counts as lost
 
 CONTAINERD_STORE = ["driver-type", "io.containerd.snapshotter.v1"]  # a pair in `docker info`'s DriverStatus
 
-LABEL = "baseforge.run"  # what a run makes in an engine or a cluster carries its id, where that is possible
+LABEL = "baseforge.run"  # what a run makes in an engine or a cluster has this label with the run's id, where possible
 
-# The SDK lets the errors of the libraries below it through.
+# The errors of the SDK, and of the libraries under it, which it does not catch.
 FAULTS = (DockerException, StreamParseError, RequestException, HTTPError, OSError)
 
 
 class Digests(Protocol):
-    """An image, or the record of one, for one platform."""
+    """The digests of an image or of a record, for one platform."""
 
     @property
     def manifest_digest(self) -> str:
@@ -50,10 +50,10 @@ class Digests(Protocol):
 
 @dataclass(frozen=True)
 class Engine:
-    """A connection to an engine; close it, or use it as a context manager.
+    """A connection to an engine. Close it, or use it as a context manager.
 
-    `containerd` says whether it keeps images in containerd's store: such an engine reads zstd layers, and its image ids
-    are manifest digests instead of config digests.
+    `containerd` says whether the engine uses containerd's image store: such an engine reads zstd layers, and its image
+    ids are manifest digests instead of config digests.
     """
 
     client: DockerClient
@@ -73,7 +73,7 @@ class Engine:
 
     @contextlib.contextmanager
     def during(self, doing: str) -> Iterator[None]:
-        """Translate what goes wrong: EngineRefused where the engine said no, MachineError where it is gone."""
+        """Translate errors: EngineRefused if the engine said no, MachineError if it does not answer any more."""
         try:
             yield
         except APIError as error:
@@ -83,15 +83,15 @@ class Engine:
 
     @property
     def local(self) -> bool:
-        """Whether it runs on this machine, as far as its address says."""
+        """Whether the engine runs on this machine, according to its address."""
         return not self.endpoint.startswith(("tcp:", "http:", "https:", "ssh:"))
 
     def image_id(self, image: Digests) -> str:
-        """The id this engine must give the image."""
+        """The id that the image has in this engine."""
         return image.manifest_digest if self.containerd else image.config_digest
 
     def inspect(self, reference: str) -> dict[str, Any] | None:
-        """What the engine says of an image, by name or id, or None. Raises MachineError, EngineRefused."""
+        """Inspect an image by name or id; None if the engine does not have it. Raises MachineError, EngineRefused."""
         with self.during(f"looking for {reference}"):
             try:
                 return self.client.images.get(reference).attrs
@@ -111,29 +111,29 @@ def connect() -> Engine:
             version = first.version(api_version=False)
         client = _client(arguments, version["ApiVersion"])
         info = client.info()
-    except (*FAULTS, KeyError, ValueError) as error:  # the last two where something else than an engine answers
+    except (*FAULTS, KeyError, ValueError) as error:  # the last two if something other than an engine answers
         if isinstance(_cause(error), PermissionError):
             raise MachineError(
                 "this user may not use the container engine",
                 where=endpoint,
                 hint="Run with sudo, or have `sudo usermod --append --groups docker $USER` run, and log in again.",
-            ) from None  # the causes have the address, perhaps with a password
+            ) from None  # the causes contain the address, perhaps with a password
         raise engine_unreachable(endpoint, _reason(error)) from None
     client.api.timeout = SILENCE
     return Engine(client, endpoint, version["Version"], CONTAINERD_STORE in info.get("DriverStatus", []))
 
 
 def context_name() -> str:
-    """The docker context in force, which is also the name of the builder that its engine brings along."""
+    """The current docker context, which is also the name of its engine's own builder."""
     if os.environ.get("DOCKER_HOST"):
         return "default"
     return os.environ.get("DOCKER_CONTEXT") or get_current_context_name() or "default"
 
 
 def _client(arguments: dict[str, Any], version: str) -> DockerClient:
-    """A client that takes its certificates and its way from the context alone.
+    """A client that uses the context's certificates and address, and no proxy.
 
-    requests lets REQUESTS_CA_BUNDLE overrule a context's authority, and HTTP_PROXY come between us and an engine.
+    By default requests lets REQUESTS_CA_BUNDLE override the context's certificates, and uses HTTP_PROXY.
     """
     client = DockerClient(version=version, timeout=REACH, **arguments)
     client.api.trust_env = False
@@ -141,9 +141,9 @@ def _client(arguments: dict[str, Any], version: str) -> DockerClient:
 
 
 def unbroken(ask: Callable[[threading.Event], Answer]) -> Answer:
-    """Ask the engine in a thread of its own: an interrupt then waits for the answer, and `ask` sees the event.
+    """Ask the engine in a thread: after an interrupt this function still waits for the answer, and the event is set.
 
-    The engine ends what it has begun even when nobody listens any more; whoever cleans up must come after that.
+    The engine finishes what it has begun even if the client goes away, so clean-up must come after that.
     """
     asking, given_up = threading.Event(), threading.Event()
     answer: Future[Answer] = Future()
@@ -167,7 +167,7 @@ def unbroken(ask: Callable[[threading.Event], Answer]) -> Answer:
 
 
 def _arguments() -> dict[str, Any]:
-    """The SDK's arguments for the engine. Its own `from_env` takes another engine where a context is missing."""
+    """The SDK's arguments for the engine. Its own `from_env` uses another engine if the context does not exist."""
     try:
         arguments = {**kwargs_from_env()}
     except DockerException as error:
@@ -185,7 +185,7 @@ def _arguments() -> dict[str, Any]:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """The innermost cause, which says what happened without the layers above it."""
+    """The innermost cause, which says what happened."""
     while isinstance(inner := error.__cause__ or error.__context__, FAULTS):
         error = inner
     return error

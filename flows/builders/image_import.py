@@ -30,14 +30,11 @@ from rootfs.system.platforms import platform_name
 LOADED = re.compile(r"^Loaded image(?: ID)?: (\S+)$", re.MULTILINE)
 DOCKERFILE = "FROM base\n"
 
-THROUGH = 900.0  # seconds for an image to go in and come back
+THROUGH = 900.0  # seconds for an image to be sent and to come back
 
 
 class Builder(Protocol):
-    """A buildx builder: `name` as `docker buildx ls` shows it, and one of buildx's drivers.
-
-    `engine` is where an image ends up when it came through the builder, and where it is run.
-    """
+    """A builder of buildx: its name in `docker buildx ls`, its driver, and the engine that gets the image."""
 
     @property
     def name(self) -> str:
@@ -49,16 +46,16 @@ class Builder(Protocol):
 
     @property
     def engine(self) -> Engine:
-        """The engine that has the image afterwards."""
+        """The engine that gets the image."""
 
     def import_image(self, image: Image) -> str:
-        """Send the image through into the engine, without a name, and return its id as the engine says it."""
+        """Import the image into the engine, without a name, and return the id that the engine says."""
 
 
 def import_image(image: Image, builder: Builder) -> str:
-    """Send the image through the builder and compare what came back; returns its id in the engine.
+    """Import the image through the builder, check the result, and return its id in the engine.
 
-    What came in is removed again when this fails or is interrupted, unless it was there before. Raises BuildError
+    If this fails or is interrupted, the imported image is removed, unless it was there before. Raises BuildError
     and what the builder raises.
     """
     engine = builder.engine
@@ -76,7 +73,7 @@ def import_image(image: Image, builder: Builder) -> str:
 
 
 def tag(engine: Engine, image_id: str, name: str) -> None:
-    """Give the image a name such as `baseforge/noble:latest`; the image that had it goes if nothing else uses it.
+    """Give the image a name such as `baseforge/noble:latest`. The previous image of that name is removed if unused.
 
     Raises MachineError and EngineRefused.
     """
@@ -89,7 +86,7 @@ def tag(engine: Engine, image_id: str, name: str) -> None:
 
 
 def drop(engine: Engine, image_id: str) -> bool:
-    """Remove an image that has no name and no container; returns whether it is gone. Raises MachineError."""
+    """Remove an image without names and containers; returns whether it is gone. Raises MachineError."""
     details = engine.inspect(image_id)
     if details is None:
         return True
@@ -113,13 +110,13 @@ def _images(engine: Engine) -> set[str]:
 
 
 def of_run(engine: Engine, run_id: str) -> list[str]:
-    """The ids of the images that a run's label is on. Raises MachineError and EngineRefused."""
+    """The ids of the images with a run's label. Raises MachineError and EngineRefused."""
     with engine.during("listing its images"):
         return list(engine.client.api.images(quiet=True, all=True, filters={"label": f"{LABEL}={run_id}"}))
 
 
 def discard(engine: Engine, image_ids: Iterable[str]) -> None:
-    """Drop images on the way out: an error that is already under way stays the one to report."""
+    """Remove unused images during clean-up. Errors are ignored: the original error is the one to report."""
     for image_id in image_ids:
         try:
             drop(engine, image_id)
@@ -129,22 +126,22 @@ def discard(engine: Engine, image_ids: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class EngineBuilder:
-    """The builder that every engine brings along, named as its docker context."""
+    """The engine's own builder (driver `docker`), named like its docker context."""
 
     engine: Engine
     name: str = "default"
     driver: str = "docker"
 
     def import_image(self, image: Image) -> str:
-        """Load the image into the engine, without a name; the engine's content addresses make a second time free.
+        """Load the image into the engine, without a name, unless the engine has it.
 
-        Engines with containerd's store get the layout as it is, all others the plain tar, as before version 23 they
-        cannot read zstd. Raises MachineError, EngineRefused and LayerDamaged.
+        Engines with containerd's store get the layout as it is. All others get uncompressed tars, as engines before
+        version 23 cannot read zstd. Raises MachineError, EngineRefused and LayerDamaged.
         """
         if self.engine.inspect(expected := self.engine.image_id(image)):
             return expected
-        with contextlib.suppress(EngineRefused):  # in which case it wants to see all layers in the archive
-            if image.below and not self.engine.containerd:  # it is likely to have the parent's image
+        with contextlib.suppress(EngineRefused):  # if so, it needs all layers in the archive
+            if image.below and not self.engine.containerd:  # it probably has the base image
                 return self._sent(docker_archive_of_layer(image), image)
         return self._sent(oci_archive(image) if self.engine.containerd else docker_archive(image), image)
 
@@ -154,14 +151,14 @@ class EngineBuilder:
         return str(details["Id"]) if details else loaded
 
     def _load(self, stream: Iterable[bytes], doing: str) -> str:
-        """Stream an archive in and return the id or name that the engine gave it.
+        """Stream an archive to the engine and return the id or name of the loaded image.
 
-        Progress is asked for, though nobody reads it: silence then means that the engine is stuck.
+        Progress messages are requested, so that silence means that the engine is stuck.
         """
         said = refusal = ""
         with self.engine.during(doing):
             answer: Iterable[dict[str, Any]] = self.engine.client.api.load_image(stream, quiet=False)  # type: ignore[no-untyped-call]
-            for line in answer:  # to its end, so that the connection can be used again
+            for line in answer:  # read to the end, so that the connection can be used again
                 said += line.get("stream", "")
                 refusal = line.get("error", refusal)
         if refusal:
@@ -172,7 +169,7 @@ class EngineBuilder:
 
 
 def _until(given_up: threading.Event, stream: Iterable[bytes]) -> Iterator[bytes]:
-    """The stream, broken off when nobody wants the answer any more."""
+    """The stream, ended by an error when the event is set."""
     for piece in stream:
         if given_up.is_set():
             raise InterruptedError
@@ -181,9 +178,9 @@ def _until(given_up: threading.Event, stream: Iterable[bytes]) -> Iterator[bytes
 
 @dataclass(frozen=True)
 class BuildxBuilder:
-    """A builder that `docker buildx ls` shows; `engine` is given the image that came back from it.
+    """A builder in `docker buildx ls`. `engine` gets the image that comes back from it.
 
-    `log` sees what buildx and the builder print.
+    `log` gets the output of buildx and the builder.
     """
 
     engine: Engine
@@ -192,7 +189,7 @@ class BuildxBuilder:
     log: Log
 
     def import_image(self, image: Image) -> str:
-        """Send the layout through a Dockerfile that adds nothing, compare what comes back, and load that.
+        """Build the Dockerfile `FROM base` with the layout as base, check the result, and load it.
 
         Raises BuilderFailed, BuildError, and what the driver `docker` raises.
         """
@@ -200,7 +197,7 @@ class BuildxBuilder:
             return EngineBuilder(self.engine).import_image(self._through(image, Path(folder)))
 
     def _through(self, image: Image, folder: Path) -> Image:
-        """The image as it came back. Names are relative to `folder`: buildx splits its options at commas and colons."""
+        """The image that came back. Names are relative to `folder`, as buildx splits options at commas and colons."""
         (folder / "layout").symlink_to(image.layout.resolve())
         (folder / "context").mkdir()
         (folder / "context/Dockerfile").write_text(DOCKERFILE)
@@ -221,6 +218,6 @@ class BuildxBuilder:
 
 
 def _digests(layout: Path) -> str:
-    """What a layout holds, by its manifests' own bytes; only one that is as it was sent has just one digest, ours."""
+    """The digests of a layout's manifests, of their real bytes. An unchanged layout has only ours."""
     listed = json.loads((layout / "index.json").read_bytes())["manifests"]
     return ", ".join(digest_of_bytes(blob_path(layout, each["digest"]).read_bytes()) for each in listed)

@@ -1,6 +1,6 @@
-"""The `kubernetes` driver: BuildKit as a deployment in the cluster that the current kube configuration names.
+"""The `kubernetes` driver: BuildKit as a deployment in the current cluster of the kube configuration.
 
-buildx speaks to the cluster itself. `kubectl`, where there is one, is asked what buildx does not say or has forgotten.
+buildx talks to the cluster itself. `kubectl`, if installed, answers what buildx does not know.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from rootfs.process.run import proxies, run
 from rootfs.recipe.builder import BuilderPlan
 
 KUBECTL = "kubectl"
-SPARE = 10.0  # buildx is given the same time: its own two minutes are not what was asked for
-REACH = 5.0  # seconds in which a cluster accepts a connection, and as long again until it has shown who it is
+SPARE = 10.0  # seconds more than the plan's time, which buildx itself gets, too: its default is two minutes
+REACH = 5.0  # seconds for the connection to a cluster, and again for the TLS handshake
 
 
 def reach(plan: BuilderPlan) -> None:  # noqa: ARG001 - as for the other drivers
-    """See that a cluster is named and answers: buildx asks one that does not four times, for 10 seconds each.
+    """Check that a cluster is configured and answers: buildx would try four times, for 10 seconds each.
 
-    Certificates and rights are left to buildx, which says at once what is wrong with them. Raises ServiceUnreachable.
+    buildx checks certificates and rights, and reports their errors at once. Raises ServiceUnreachable.
     """
     cluster = _cluster()
     address = urlsplit(str(cluster.get("server", "")))
@@ -50,15 +50,15 @@ def reach(plan: BuilderPlan) -> None:  # noqa: ARG001 - as for the other drivers
 
 
 def prepared(plan: BuilderPlan, run_id: str) -> BuilderPlan:
-    """With its time as buildx's own, and the run's id as a label of deployment and pods (since buildx 0.12)."""
+    """The plan with buildx's own timeout, and the run's id as a label of deployment and pods (since buildx 0.12)."""
     labels = ",".join(filter(None, (plan.options.get("labels"), run_id and f"{LABEL}={run_id}")))
     options = {"timeout": f"{plan.timeout:g}s", **plan.options, **({"labels": labels} if labels else {})}
     return plan.model_copy(update={"options": options})
 
 
 def remove_leftovers(prefix: str, *, late: bool = False) -> None:  # noqa: ARG001 - an API server finishes or drops a request
-    """Remove the deployments of runs' builders whose names begin so: `buildx rm --force` forgets a builder even where
-    the cluster does not answer it.
+    """Remove the deployments of runs' builders with this prefix: `buildx rm --force` forgets a builder even if the
+    cluster does not answer.
     """
     with contextlib.suppress(BaseforgeError):
         _cluster()
@@ -70,9 +70,9 @@ def remove_leftovers(prefix: str, *, late: bool = False) -> None:  # noqa: ARG00
 
 
 def explain(name: str, plan: BuilderPlan) -> str:
-    """Why a builder's pods are not ready, in the cluster's words: an image that cannot be pulled, a policy, no room.
+    """The cluster's reason why a builder's pods are not ready: an image that cannot be pulled, a policy, no room.
 
-    Empty where the cluster does not say, or there is no kubectl to ask it.
+    Empty if the cluster gives none or kubectl is not installed.
     """
     space = [f"--namespace={plan.options['namespace']}"] if "namespace" in plan.options else []
     try:
@@ -104,9 +104,9 @@ def _configurations(item: dict[str, Any]) -> Iterator[str]:
 
 
 def _cluster() -> dict[str, Any]:
-    """The cluster of the current context; nothing where we run in a pod, whose cluster buildx finds.
+    """The cluster of the current context; empty in a pod, whose cluster buildx finds itself.
 
-    KUBECONFIG as buildx takes it: one file, not a list, and by its whole path, for it is kept and read from elsewhere.
+    KUBECONFIG must be what buildx accepts: one file, not a list, with an absolute path, as buildx stores the path.
     """
     path = Path(os.environ.get("KUBECONFIG") or Path.home() / ".kube/config")
     if not path.is_file() and "KUBERNETES_SERVICE_HOST" in os.environ:

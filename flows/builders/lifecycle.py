@@ -1,4 +1,4 @@
-"""How a builder comes and goes: taken or created, started, and removed where it was made for one run."""
+"""The life of a builder: found or created, started, and removed if it was created for one run."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ OLDEST = (0, 11)  # the first BuildKit that writes an OCI layout as a folder (`t
 
 
 class Driver(Protocol):
-    """What a file of a driver has, besides what buildx knows of it.
+    """A driver's module: what buildx does not do by itself.
 
-    `SPARE` is for how many seconds after a plan's time buildx itself may still say what is wrong.
+    `SPARE` is how many seconds after a plan's time buildx may still report what is wrong.
     """
 
     SPARE: float
 
     def reach(self, plan: BuilderPlan) -> None:
-        """See that what it runs on answers. Raises ServiceUnreachable in seconds."""
+        """Check that the service it runs on answers. Raises ServiceUnreachable within seconds."""
 
     def prepared(self, plan: BuilderPlan, run_id: str) -> BuilderPlan:
-        """The plan with what the driver wants besides, and the run's id, if there is one, where it has labels."""
+        """The plan with the driver's own options, and with the run's id as a label if the driver has labels."""
 
     def explain(self, name: str, plan: BuilderPlan) -> str:
-        """Why it does not come up, where buildx cannot say that; else empty."""
+        """Why a builder does not start, if buildx cannot say; else empty."""
 
     def remove_leftovers(self, prefix: str, *, late: bool = False) -> None:
-        """Remove what builders with such names have left where buildx no longer knows them."""
+        """Remove what builders with this prefix left behind after buildx has forgotten them."""
 
 
 DRIVERS: dict[str, Driver] = {"docker-container": container, "kubernetes": kubernetes, "remote": remote}
@@ -48,7 +48,7 @@ DRIVERS: dict[str, Driver] = {"docker-container": container, "kubernetes": kuber
 
 @dataclass(frozen=True)
 class Taken:
-    """A builder that a run uses: its name and driver, what it was to be, and whether it goes with the run."""
+    """A builder that a run uses. `ours` says whether it was created for the run and is removed after it."""
 
     name: str
     driver: str
@@ -57,12 +57,12 @@ class Taken:
 
     @property
     def title(self) -> str:
-        """What a person calls it: the name of one that goes with the run means nothing to anybody."""
+        """The name to show: the driver's for a builder of one run, whose own name says nothing."""
         return self.driver if self.ours else self.name
 
 
 def take(plan: BuilderPlan, driver: str, run_id: str, number: int, log: Log) -> Taken:
-    """The builder as planned, not started yet; an ephemeral one is named after the run, as its `number`th.
+    """Find or create the planned builder; it is not started. An ephemeral one is named after the run and `number`.
 
     Raises InputError, ServiceUnreachable and BuildxMissing.
     """
@@ -77,16 +77,16 @@ def take(plan: BuilderPlan, driver: str, run_id: str, number: int, log: Log) -> 
 
 
 def name_of(run_id: str, number: int) -> str:
-    """What a run's builders are called: buildx has no labels, so the name is what they are found by.
+    """The name of a run's builder. buildx has no labels, so builders are found by name.
 
-    No name begins with another one, nor does the name of a node, which is the builder's with a number.
+    No name is the prefix of another one, nor of a node's name, which is the builder's with a number.
     """
     return f"{PREFIX}{run_id}-{number}x"
 
 
 def existing_driver(name: str) -> str:
-    """The driver of a builder that is there. Raises InputError, OtherContext, BuildxMissing and BuildxFailed."""
-    if name == context_name():  # an engine brings it along, and it needs no buildx
+    """The driver of an existing builder. Raises InputError, OtherContext, BuildxMissing and BuildxFailed."""
+    if name == context_name():  # the engine's own builder, which needs no buildx
         return ENGINE
     if (driver := driver_of(name)) == ENGINE:
         raise OtherContext(name)
@@ -122,7 +122,7 @@ def _create(name: str, plan: BuilderPlan, log: Log) -> None:
 
 
 def start(taken: Taken, log: Log) -> str:
-    """Start it where it is not running, and see that its BuildKit is new enough; returns the version.
+    """Start a builder if it does not run, check its BuildKit's version, and return that version.
 
     Raises BuilderFailed, also when it is not up in the plan's time, ServiceUnreachable and MachineError.
     """
@@ -143,7 +143,7 @@ def start(taken: Taken, log: Log) -> str:
 
 
 def _new_enough(taken: Taken, version: str) -> None:
-    """One built without its version, as some distributions do, calls itself v0.0.0+unknown: no reason to refuse it."""
+    """Check the version. Some distributions build BuildKit as v0.0.0+unknown, which is accepted."""
     numbers = re.match(r"v?(\d+)\.(\d+)", version)
     if numbers and (0, 0) < (int(numbers[1]), int(numbers[2])) < OLDEST:
         raise MachineError(
@@ -154,7 +154,7 @@ def _new_enough(taken: Taken, version: str) -> None:
 
 
 def fresh(taken: Taken) -> BuilderPlan | None:
-    """The plan of an ephemeral builder like this one, which has failed; None where there can be none."""
+    """The plan of an ephemeral builder that can replace this failed one; None if there cannot be one."""
     if taken.driver in (ENGINE, "remote"):
         return None
     plan = taken.plan
@@ -170,17 +170,17 @@ def fresh(taken: Taken) -> BuilderPlan | None:
 
 
 def remove(name: str, driver: str, *, late: bool = False) -> None:
-    """Remove a builder of ours with all it kept. Never raises: what is left, the next housekeeping finds by its name.
+    """Remove a builder of ours and its cache. Never raises: housekeeping finds by name what is left.
 
-    With `late` its engine may still be making it.
+    `late` says that the engine may still be creating it.
     """
-    with contextlib.suppress(BaseforgeError):  # it never came to be, or its engine is gone and buildx has forgotten it
+    with contextlib.suppress(BaseforgeError):  # it was never created, or its engine is gone and buildx has forgotten it
         buildx("rm", "--force", name)
     DRIVERS[driver].remove_leftovers(name, late=late)
 
 
 def remove_all(run_ids: Collection[str]) -> None:
-    """Remove every builder that these runs have made. Never raises."""
+    """Remove every builder of these runs. Never raises."""
     prefixes = tuple(f"{PREFIX}{run_id}-" for run_id in run_ids)
     with contextlib.suppress(BaseforgeError):
         for name in known():

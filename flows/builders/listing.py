@@ -1,4 +1,4 @@
-"""The builders that buildx knows, and what state they are in."""
+"""List the builders that buildx knows, with their state."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from flows.builders.buildx_cli import buildx
 from flows.builders.errors import BuildxTooOld, unknown_builder
 
 SLOWEST = 30.0  # seconds: buildx itself gives every builder 20 to answer
-# No builder is asked at all, and what buildx has in its own files is told all the same. A time that is short, but not
-# over when it begins, would not do: it may end while buildx finds out an engine's driver, which then is a wrong one.
+# With this timeout buildx asks no builder, and lists what is in its own files. A short time that is not over at once
+# would not do: it may end while buildx looks up an engine's driver, and the driver is wrong then.
 AT_ONCE = "1ns"
 
-# Only its texts say which platforms are fixed; a format that is no table and not just `json` has a line for each node.
+# Only the text for people says which platforms are fixed. A format other than table and `json` has a line per node.
 FORMAT = '{{json .}}{{"\\t"}}{{.Platforms}}'
 RUNNING = "running"
 NEVER = "0001-01-01T00:00:00Z"  # Go's zero time
@@ -38,13 +38,13 @@ class Rule(BaseModel):
 
 
 class _Read(BaseModel):
-    """As `docker buildx ls --format json` prints it; what a newer one says besides is not needed."""
+    """A part of what `docker buildx ls --format json` prints. Keys of newer versions are ignored."""
 
     model_config = ConfigDict(frozen=True, alias_generator=to_pascal)
 
 
 class Node(_Read):
-    """One BuildKit of a builder. `fixed` are those of its platforms that its owner said, whatever it says itself."""
+    """One BuildKit of a builder. `fixed` are the platforms that its owner has configured."""
 
     name: str
     endpoint: str = ""
@@ -60,7 +60,7 @@ class Node(_Read):
 
 
 class Listed(_Read):
-    """A builder that buildx knows. `error` says why it cannot be loaded, `selected` whether `builder use` chose it."""
+    """A builder that buildx knows. `error` says why it cannot be loaded; `selected` is set by `builder use`."""
 
     name: str
     driver: str
@@ -76,18 +76,18 @@ class Listed(_Read):
 
     @property
     def is_engine(self) -> bool:
-        """Whether it comes with a docker context; buildx cannot say a driver where the engine does not answer."""
+        """Whether it is an engine's own builder. buildx names no driver if the engine does not answer."""
         return self.driver in ("docker", "")
 
     @property
     def errors(self) -> list[str]:
-        """Why it, or a node of it, fails."""
+        """The errors of the builder and of its nodes."""
         nodes = [f"{node.name}: {node.error}" for node in self.nodes if node.error]
         return [self.error, *nodes] if self.error else nodes
 
     @property
     def status(self) -> str:
-        """Of all its nodes: `running` where one of them is."""
+        """The status of all its nodes: `running` if one of them runs."""
         found = {node.status for node in self.nodes}
         if self.error or RUNNING in found:
             return "error" if self.error else RUNNING
@@ -95,7 +95,7 @@ class Listed(_Read):
 
 
 def listed() -> list[Listed]:
-    """Every builder, in buildx's order; one that cannot be reached is there with its error.
+    """Every builder in buildx's order, with its error if it cannot be reached.
 
     Raises BuildxMissing and BuildxFailed.
     """
@@ -103,7 +103,7 @@ def listed() -> list[Listed]:
 
 
 def known() -> dict[str, Listed]:
-    """Every builder by name, without its state: none is asked for it. Raises BuildxMissing and BuildxFailed."""
+    """Every builder by name, without its state, as none is asked. Raises BuildxMissing and BuildxFailed."""
     try:
         found = read(buildx("ls", "--timeout", AT_ONCE, "--format", FORMAT))
     except BuildxTooOld:  # it asks them all the same
@@ -112,7 +112,7 @@ def known() -> dict[str, Listed]:
 
 
 def read(text: str) -> list[Listed]:
-    """What buildx printed in our format: a line for each builder, and one for each node of it that could be loaded."""
+    """Parse buildx's output in our format: a line for each builder and each of its loaded nodes."""
     rows = [line.partition("\t") for line in text.split("\n") if line]
     grouped = itertools.groupby(rows, key=lambda row: row[0])
     return [_listed(json, [platforms for _, _, platforms in lines][1:]) for json, lines in grouped]
@@ -133,25 +133,25 @@ def find(name: str) -> Listed:
 
 
 def pick(name: str, there: Mapping[str, Listed]) -> Listed:
-    """The one of this name. Raises InputError with the nearest name."""
+    """The builder of this name. Raises InputError, which suggests the nearest name."""
     if name not in there:
         raise unknown_builder(name, there)
     return there[name]
 
 
 def meant(name: str) -> str:
-    """This name; without one, that of BUILDX_BUILDER or of the selected builder. Raises BuildxMissing, BuildxFailed."""
+    """This name, or else that of BUILDX_BUILDER or of the selected builder. Raises BuildxMissing, BuildxFailed."""
     name = name or os.environ.get("BUILDX_BUILDER", "")
     return name or selected()[0]
 
 
 def fault_of(name: str) -> str:
-    """Why the builder of this name fails, or an empty string; others are not asked. Raises BuildxFailed."""
+    """The error of the builder of this name, or an empty string. Others are not asked. Raises BuildxFailed."""
     return next(iter(values("Error", buildx("inspect", name, wait=SLOWEST))), "")
 
 
 def selected() -> tuple[str, str]:
-    """Name and driver of the builder that `builder use` selected, else the docker context's own; others are not asked.
+    """Name and driver of the builder that `builder use` selected, or else the docker context's. No other is asked.
 
     Raises BuildxMissing and BuildxFailed.
     """
@@ -161,11 +161,11 @@ def selected() -> tuple[str, str]:
 
 
 def driver_of(name: str) -> str:
-    """The driver of the builder of this name, `docker` for an engine; none is asked. Raises what `find` raises."""
+    """The driver of the builder of this name, `docker` for an engine. No builder is asked. Raises as `find`."""
     builder = pick(name, known())
     return "docker" if builder.is_engine else builder.driver
 
 
 def values(key: str, text: str) -> list[str]:
-    """Each value of a key in what `docker buildx inspect` prints, its one format; builders before nodes."""
+    """Each value of a key in the output of `docker buildx inspect`, which has one format; builders before nodes."""
     return re.findall(rf"^{key}:[ \t]+(\S.*?)[ \t]*$", text, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Builders as a person makes, selects, stops and removes them."""
+"""Create, select, start, stop and remove builders: the commands `baseforge builder …`."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from rootfs.errors import InputError, nearest
 from rootfs.process.run import Log
 from rootfs.recipe.builder import BuilderPlan, Driver
 
-START = 300.0  # seconds until a builder must be up; its image may have to be pulled
-GONE = ("inactive", "stopped")  # what buildx calls a node that is not there, or does not run
-FILES = ("cacert", "cert", "key")  # options that name files, of the driver `remote`
+START = 300.0  # seconds for a builder to start; its image may have to be pulled
+GONE = ("inactive", "stopped")  # buildx's states of a node that does not exist or does not run
+FILES = ("cacert", "cert", "key")  # the options of the driver `remote` that name files
 
 
 def planned(
     driver: str, endpoint: str, options: Sequence[str], config: Path | None, flags: str, platforms: Sequence[str]
 ) -> BuilderPlan:
-    """What the command line says, checked. Raises InputError."""
+    """The plan of the command line's options. Raises InputError."""
     if driver == "docker":
         raise invalid_builder(
-            "builders of the driver 'docker' are not created: each engine makes its own",
+            "builders of the driver 'docker' are not created: each engine has its own",
             "`docker context create` makes an engine known, and so its builder.",
         )
     if driver not in get_args(Driver):
@@ -47,7 +47,7 @@ def planned(
             f"there is no driver {driver!r}", nearest(driver, get_args(Driver)) or f"Use {known_ones}."
         )
     said = {
-        "lifecycle": "ephemeral",  # one that is kept needs a name; buildx finds one where none is given
+        "lifecycle": "ephemeral",  # a persistent one needs a name; without a name buildx finds one
         "driver": driver,
         "endpoint": endpoint,
         "options": dict(map(_option, options)),
@@ -82,9 +82,9 @@ def _words(flags: str) -> list[str]:
 
 
 def create(name: str, plan: BuilderPlan, *, node: str = "") -> str:
-    """Create a builder, without starting it, and return its name; buildx finds one where none is given.
+    """Create a builder, without starting it, and return its name. Without a name buildx finds one.
 
-    Raises InputError, and where there is no engine or no cluster what these raise.
+    Raises InputError, and the errors of the engine or the cluster.
     """
     if name in known():
         raise invalid_builder(f"there is a builder {name!r} already", "Take another name, or `--append` a node to it.")
@@ -95,8 +95,8 @@ def create(name: str, plan: BuilderPlan, *, node: str = "") -> str:
 def append(name: str, plan: BuilderPlan, *, node: str = "") -> str:
     """Give a builder one more node. Raises InputError and what `create` raises.
 
-    buildx undoes an append that fails badly: the other nodes then lack their platforms, flags and files (its
-    `Node.Copy` copies into empty slices). So a builder of that one node is tried first, and forgotten.
+    buildx damages the builder when it undoes a failed append: the other nodes lose their platforms, flags and files
+    (its `Node.Copy` copies into empty slices). So a builder of that one node is created first, and forgotten.
     """
     builder = _existing(name, "given nodes")
     if builder.driver != plan.driver:
@@ -123,7 +123,7 @@ def _create(name: str, plan: BuilderPlan, *words: str) -> str:
 
 
 def _reach(plan: BuilderPlan) -> None:
-    """A remote builder may be created before its daemon is there."""
+    """Check the engine or the cluster. A remote builder may be created before its daemon runs."""
     if plan.driver == "docker-container" and not plan.endpoint:
         with connect():
             pass
@@ -132,7 +132,7 @@ def _reach(plan: BuilderPlan) -> None:
 
 
 def boot(name: str, log: Log) -> Listed:
-    """Start each node that does not run. Raises InputError and BuilderNotStarted."""
+    """Start a builder's nodes. Raises InputError and BuilderNotStarted."""
     _existing(name, "", engine=True)
     hint = f"`baseforge builder inspect {name}` shows how it was created."
     try:
@@ -146,7 +146,7 @@ def boot(name: str, log: Log) -> Listed:
 
 
 def first_boot(name: str, log: Log, *, undo: bool) -> None:
-    """Start a builder just created; with `undo` it goes again where it does not come up. Raises BuilderNotStarted."""
+    """Start a new builder; with `undo` it is removed if it does not start. Raises BuilderNotStarted."""
     try:
         boot(name, log)
     except BuilderNotStarted as error:
@@ -157,9 +157,9 @@ def first_boot(name: str, log: Log, *, undo: bool) -> None:
 
 
 def use(name: str, *, default: bool = False, everywhere: bool = False) -> None:
-    """Select a builder for the docker context in force.
+    """Select a builder for the current docker context.
 
-    With `default` it is selected again whenever that context is, with `everywhere` it stays so under any context.
+    With `default` it is selected whenever that context is; with `everywhere` it is selected in every context.
     Raises InputError, OtherContext, BuildxMissing and BuildxFailed.
     """
     if _existing(name, "", engine=True).is_engine and name != context_name():
@@ -168,12 +168,12 @@ def use(name: str, *, default: bool = False, everywhere: bool = False) -> None:
 
 
 def stop(name: str) -> None:
-    """Stop a builder that runs; what it has cached stays. Raises BuildxFailed."""
+    """Stop a builder. Its cache stays. Raises BuildxFailed."""
     buildx("stop", name)
 
 
 def check(names: Sequence[str], doing: str) -> list[Listed]:
-    """The builders of these names. Raises InputError before anything is done to any of them."""
+    """The builders of these names. Raises InputError if one does not exist, so that nothing is done to any."""
     return [_existing(name, doing) for name in names]
 
 
@@ -182,13 +182,13 @@ def _existing(name: str, doing: str, *, engine: bool = False) -> Listed:
     if builder.is_engine and not engine:
         raise InputError(
             f"the builder {name!r} is the engine of a docker context itself: it cannot be {doing}",
-            hint="Its context brings it along and takes it away: see `docker context ls`.",
+            hint="It comes and goes with its docker context: see `docker context ls`.",
         )
     return builder
 
 
 def inactive(*, failing: bool) -> list[str]:
-    """The builders of which no node runs; also those that cannot be asked, if `failing`."""
+    """The builders without a running node; with `failing` also those that cannot be reached."""
     return [
         builder.name
         for builder in listed()
@@ -197,10 +197,10 @@ def inactive(*, failing: bool) -> list[str]:
 
 
 def remove(name: str, *, keep_state: bool = False, keep_daemon: bool = False, force: bool = False) -> None:
-    """Remove a builder and what it keeps; of a remote one, no more than that it is known here.
+    """Remove a builder and its cache; of a remote one, only buildx's entry.
 
-    One that cannot be asked is left as it is, unless by `force`: buildx would forget it, and leave its container and
-    cache where nobody knows of them. Raises BuilderFailing and BuildxFailed.
+    A builder that cannot be reached is left alone unless `force` is given: buildx would forget it, and its container
+    and cache would stay behind unnoticed. Raises BuilderFailing and BuildxFailed.
     """
     builder = known()[name]
     if builder.driver != "remote" and not force and not keep_daemon and (reason := fault_of(name)):
@@ -214,5 +214,5 @@ def remove(name: str, *, keep_state: bool = False, keep_daemon: bool = False, fo
             begin = f"failed to remove {name}: "
             reasons = [line.removeprefix(begin) for line in said if line.startswith(begin)]
             raise BuildxFailed("rm", "\n".join(reasons) or error.message) from error
-    if builder.selected:  # else buildx would select the next builder of that name
+    if builder.selected:  # otherwise buildx would select a new builder of that name
         buildx("use", context_name())

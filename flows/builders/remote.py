@@ -1,4 +1,4 @@
-"""The `remote` driver: a BuildKit that somebody else runs, reached over the network."""
+"""The `remote` driver: a BuildKit daemon on the network that somebody else runs."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from rootfs.errors import ServiceUnreachable
 from rootfs.recipe.builder import BuilderPlan
 
 PORT = 1234  # BuildKit's, as in its own examples
-REACH = 10.0  # seconds in which it answers at all
+REACH = 10.0  # seconds in which it must answer
 
 # RFC 9113, 3.4: each side begins with a SETTINGS frame, the client with a preface before it; 4.1: a frame's header.
 SETTINGS = b"\x04"
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + SETTINGS + bytes(5)
 FRAME = 9  # bytes
-SPARE = 0.0  # buildx has no limit of its own
+SPARE = 0.0  # seconds more than the plan's time: buildx has no timeout of its own
 
 
 def reach(plan: BuilderPlan) -> None:
-    """See that the daemon answers and that both sides accept each other: buildx would only say that its time was up.
+    """Check that the daemon answers and that TLS works: buildx would only report a timeout.
 
     Raises ServiceUnreachable with the reason.
     """
@@ -31,7 +31,9 @@ def reach(plan: BuilderPlan) -> None:
     try:
         with socket.create_connection(where, timeout=REACH) as plain, _secured(plain, where[0], plan) as way:
             if not secure:
-                way.sendall(GREETING)  # not through TLS: sending to who has just refused us would lose their reason
+                way.sendall(
+                    GREETING
+                )  # not with TLS: sending to a server that has just refused us would lose its reason
             if way.recv(FRAME)[3:4] != SETTINGS:
                 raise ConnectionError("it does not speak HTTP/2" + ("" if secure else ", or only with TLS"))
     except OSError as error:
@@ -43,24 +45,24 @@ def reach(plan: BuilderPlan) -> None:
 
 
 def prepared(plan: BuilderPlan, run_id: str) -> BuilderPlan:  # noqa: ARG001 - as for the other drivers
-    """As it is: the daemon is somebody else's, and nothing of ours is put on it."""
+    """The plan unchanged: the daemon is somebody else's."""
     return plan
 
 
 def explain(name: str, plan: BuilderPlan) -> str:  # noqa: ARG001 - as for the other drivers
-    """buildx says it all."""
+    """Nothing to add to buildx's own message."""
     return ""
 
 
 def remove_leftovers(prefix: str, *, late: bool = False) -> None:
-    """There is nothing but buildx's entry."""
+    """Nothing to remove: the builder is only an entry of buildx."""
 
 
 def _secured(plain: socket.socket, host: str, plan: BuilderPlan) -> socket.socket:
     if "cacert" not in plan.options:
         return plain
     context = ssl.create_default_context(cafile=plan.options["cacert"])
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # BuildKit's own client is no stricter either
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # BuildKit's own client is not stricter
     if "cert" in plan.options:
         context.load_cert_chain(plan.options["cert"], plan.options.get("key"))
     context.set_alpn_protocols(["h2"])
@@ -68,7 +70,7 @@ def _secured(plain: socket.socket, host: str, plan: BuilderPlan) -> socket.socke
 
 
 def _reason(error: OSError) -> str:
-    """The fault in words, without OpenSSL's names of its parts: `certificate has expired`."""
+    """The error in words, without OpenSSL's identifiers: `certificate has expired`."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
     if isinstance(error, ssl.SSLError) and error.reason:

@@ -1,4 +1,4 @@
-"""Secrets that a build is lent: given to buildx as files, masked in what it prints, and looked for in what it makes."""
+"""Secrets of a build: passed to buildx as files, masked in its output, and searched for in the image."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from flows.builders.errors import secret_missing
 from rootfs.errors import BuildError
 from rootfs.process.run import Log
 
-SHORTEST = 8  # bytes: what is shorter is found everywhere by chance
+SHORTEST = 8  # bytes: shorter values appear by chance
 MASK = "•••"
 
 
 @dataclass(frozen=True)
 class Secrets:
-    """The secrets that an image's build is lent: the file of each, by id, and its value."""
+    """The secrets of an image's build: their files and values by id."""
 
     image: str
     files: Mapping[str, Path] = field(default_factory=dict)
     values: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     def masked(self, text: str) -> str:
-        """The text with no line of a secret left in it."""
+        """The text with every line of a secret masked."""
         for value in self.values.values():
             for line in value.decode(errors="replace").splitlines():
                 text = text.replace(line, MASK) if len(line) >= SHORTEST else text
         return text
 
     def log(self, log: Log) -> Log:
-        """A log that is told no secret."""
+        """The log with secrets masked."""
         return lambda line: log(self.masked(line))
 
     def watched(self, pieces: Iterable[bytes], place: str) -> Iterator[bytes]:
@@ -49,13 +49,13 @@ class Secrets:
 
 
 def lent(image: str, wanted: Iterable[str], site: Mapping[str, Path]) -> Secrets:
-    """The secrets that a recipe wants, out of the site's files. Raises MachineError."""
+    """Read the secrets that a recipe names from the site's files. Raises MachineError."""
     files = {name: site_file(image, "secrets", name, site) for name in wanted}
     return Secrets(image, files, {name: _value(image, name, path) for name, path in files.items()})
 
 
 def site_file(image: str, setting: str, name: str, site: Mapping[str, Path]) -> Path:
-    """Where the site has this. Raises MachineError."""
+    """The site's file of this name. Raises MachineError."""
     if name not in site:
         raise secret_missing(image, setting, name, "the site names none")
     if not site[name].exists():

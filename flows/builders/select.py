@@ -1,4 +1,4 @@
-"""Which builder an image is imported through, and why that one."""
+"""Select the builder that an image is imported through, and say why."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rootfs.recipe.builder import BuilderPlan, named
 
 @dataclass(frozen=True)
 class Chosen:
-    """A plan, and who wanted it so."""
+    """A builder's plan, and why it was chosen."""
 
     plan: BuilderPlan
     driver: str
@@ -23,21 +23,21 @@ class Chosen:
 
     @property
     def title(self) -> str:
-        """What a person calls it."""
+        """The name to show: the plan's, or else the driver's."""
         return self.plan.name or self.driver
 
     @property
     def key(self) -> str:
-        """The same for plans that one builder serves."""
+        """Equal for plans that can share one builder."""
         return self.plan.model_dump_json()
 
 
 def choose(option: str, recipe: BuilderPlan | None, settings: Settings) -> Chosen:
-    """The first that is said counts: `--builder`, BUILDX_BUILDER, the recipe, the site's setting, the selected builder.
+    """The first of `--builder`, BUILDX_BUILDER, the recipe, the setting `builder` and the selected builder.
 
-    Else it is the engine itself. As for `docker buildx build`, and other than for `docker build`, a selected builder
-    counts. A name means one of the site's `builders`, else one that buildx knows. Raises InputError, OtherContext,
-    BuildxMissing and BuildxFailed.
+    Without any of these it is the engine itself. A selected builder counts as for `docker buildx build`, not as for
+    `docker build`. A name is one of the setting `builders`, or else one that buildx knows. Raises InputError,
+    OtherContext, BuildxMissing and BuildxFailed.
     """
     said = [
         (named(option) if option else None, "--builder"),

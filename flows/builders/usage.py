@@ -1,4 +1,4 @@
-"""What builders have cached: how much, since when, and how it is cleared."""
+"""The caches of builders: what they hold, how much, and how to clear them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PRUNE = 600.0  # seconds
 UNITS: dict[str, int] = {unit: 1000**power for power, unit in enumerate(("B", "kB", "MB", "GB", "TB", "PB"))}
 SIZE = re.compile(r"\d+(\.\d+)?\s*([kKmMgGtTpP]?[iI]?[bB]?)")  # as docker's command line reads sizes
 AGE = re.compile(r"(\d+(\.\d*)?(ns|us|µs|ms|s|m|h))+")  # Go's time.ParseDuration
-# BuildKit's cache/manager.go; buildx has the first two and turns `id` into a search. Others would select nothing.
+# From BuildKit's cache/manager.go; buildx has the first two and turns `id` into a search. Others select nothing.
 FILTERS = (
     *("until", "unused-for", "id", "parents", "description", "inuse", "mutable", "immutable"),
     *("type", "shared", "private"),
@@ -27,7 +27,7 @@ FILTERS = (
 
 
 class Cached(BaseModel):
-    """One record of a builder's cache. Sizes are in bytes, of which buildx tells the first four digits."""
+    """One record of a builder's cache. Sizes are in bytes; buildx gives only their first four digits."""
 
     model_config = ConfigDict(frozen=True, alias_generator=to_pascal)
 
@@ -55,7 +55,7 @@ class Cached(BaseModel):
 
 
 class Usage(BaseModel):
-    """What one builder has cached; `error` says why that is not known."""
+    """What one builder has cached. `error` says why that is not known."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -132,7 +132,7 @@ def parsed(size: str) -> int:
 
 
 def usage(name: str = "") -> list[Usage]:
-    """Of every builder; one that cannot say is there with its reason. Of one alone where it is named.
+    """The usage of every builder, with the reason if it is not known; or of the named one only.
 
     Raises InputError, BuilderAsleep, OtherContext, BuildxMissing and BuildxFailed.
     """
@@ -156,7 +156,7 @@ def _of(builder: Listed) -> Usage:
 
 
 def _awake(builder: Listed) -> Listed:
-    """A builder that can be asked: asking does not start it. buildx speaks to engines of the current context alone."""
+    """Check that a builder runs, as asking does not start it. buildx asks only the current context's engine."""
     if builder.is_engine and builder.name != context_name():
         raise OtherContext(builder.name)
     if builder.status != RUNNING:
@@ -165,9 +165,9 @@ def _awake(builder: Listed) -> Listed:
 
 
 def prune(name: str = "", *, filters: Sequence[str] = (), keep: str = "", everything: bool = False) -> Usage:
-    """Clear a builder's cache, of the one meant where none is named; what was cleared comes back.
+    """Clear the cache of a builder, the selected one by default; returns what was cleared.
 
-    `keep` is how much may stay, with a unit; `everything` clears also what BuildKit keeps for itself.
+    `keep` is how much may stay, with a unit. `everything` also clears what BuildKit keeps for itself.
     Raises InputError, and what `usage` raises for one builder.
     """
     words = [word for each in filters for word in ("--filter", _filter(each))]
@@ -180,7 +180,7 @@ def prune(name: str = "", *, filters: Sequence[str] = (), keep: str = "", everyt
 
 
 def cleared(lines: Iterable[str]) -> Iterable[Cached]:
-    """The rows of what `buildx prune` prints, which has no other format: id, reclaimable, size, last accessed."""
+    """Parse the output of `buildx prune`, which has no other format: id, reclaimable, size, last accessed."""
     for line in lines:
         if match := re.fullmatch(r"(\S+?)(\*?)\s+(true|false)\s+([\d.]\S*B)(\*?)(?:\s+(.*?))?\s*", line):
             yield Cached.model_validate(

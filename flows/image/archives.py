@@ -1,4 +1,4 @@
-"""An image as one stream or file: what engines load, and what users take away.
+"""Image archives: the streams that engines load, and the files that `export` writes.
 
 A docker-archive (`manifest.json`, moby's image/spec/v1.2) holds the plain tar and is read by every engine; an OCI
 archive is the layout as a tar. The exported file is both at once, as `docker save` writes it since Docker 25, so that
@@ -27,10 +27,10 @@ CHUNK = 1 << 20
 
 
 class Blobs(Protocol):
-    """Where blobs are opened by digest: an image's layout, or a store."""
+    """Blobs by digest: an image's layout, or a store."""
 
     def open_blob(self, digest: str) -> AbstractContextManager[BinaryIO]:
-        """The blob as a stream."""
+        """Open the blob as a stream."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class Entry:
 
 
 def docker_archive(image: Image) -> Iterator[bytes]:
-    """The image as a docker-archive without a name, in pieces, its layers unpacked. Raises LayerDamaged."""
+    """The image as a docker-archive without a name, in pieces, with uncompressed layers. Raises LayerDamaged."""
     yield from archive(*_docker_entries(image), *map(partial(_plain_entry, image), image.layers))
 
 
 def docker_archive_of_layer(image: Image) -> Iterator[bytes]:
-    """The same for an engine that has the layers below."""
+    """The same with the highest layer only, for an engine that has the base image's layers."""
     yield from archive(*_docker_entries(image), _plain_entry(image, image.layer))
 
 
@@ -65,7 +65,7 @@ def _docker_entries(image: Image) -> Iterator[Entry]:
 
 
 def oci_archive(image: Image) -> Iterator[bytes]:
-    """The image as an OCI archive without a name, in pieces, its layers as they are."""
+    """The image as an OCI archive without a name, in pieces, with compressed layers."""
     manifest = read_blob(image, image.manifest_digest)
     config = read_blob(image, image.config_digest)
     contents = index(manifest, platform_of(image.architecture), {})
@@ -88,36 +88,36 @@ def archive(*entries: Entry) -> Iterator[bytes]:
 
 
 def header(name: str, size: int) -> bytes:
-    """One tar header block, the same on every day and for every user; GNU's form has room for sizes over 8 GiB."""
+    """A tar header block that is the same every day and for every user. GNU's format allows sizes over 8 GiB."""
     member = tarfile.TarInfo(name)
     member.size = size
     return member.tobuf(tarfile.GNU_FORMAT)
 
 
 def padding(size: int) -> bytes:
-    """What fills a file's last block."""
+    """The zeros that fill a file's last block."""
     return bytes(-size % tarfile.BLOCKSIZE)
 
 
 def blob_name(digest: str) -> str:
-    """A blob's name inside a layout."""
+    """The path of a blob inside a layout."""
     return f"blobs/{digest.replace(':', '/')}"
 
 
 def docker_manifest(config_digest: str, layers: Sequence[str], *, name: str | None) -> bytes:
-    """The manifest.json of a docker-archive: `layers` are the plain tars' names in it, `name` the image's, if any."""
+    """The manifest.json of a docker-archive: `layers` are the names of its uncompressed tars."""
     listed = {"Config": blob_name(config_digest), "RepoTags": [name] if name else None, "Layers": list(layers)}
     return json.dumps([listed]).encode()
 
 
 def read_blob(blobs: Blobs, digest: str) -> bytes:
-    """A small blob, such as a manifest, whole."""
+    """Read a small blob, such as a manifest."""
     with blobs.open_blob(digest) as stream:
         return stream.read()
 
 
 def packed(blobs: Blobs, digest: str) -> Iterator[bytes]:
-    """A layer's bytes as they are kept, in pieces."""
+    """A layer's compressed bytes, in pieces."""
     with blobs.open_blob(digest) as stream:
         while piece := stream.read(CHUNK):
             yield piece

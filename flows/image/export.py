@@ -1,4 +1,4 @@
-"""An image as a file to take away: its root filesystem, or the whole image for any engine."""
+"""Export an image to a file: its root file system, or the whole image for any engine."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from rootfs.tree.tar_writer import frames
 
 @dataclass(frozen=True)
 class _Parts:
-    """What an image consists of, as its manifest and config say."""
+    """An image's manifest and config, and where its blobs are."""
 
     blobs: Blobs
     reference: str
@@ -54,17 +54,17 @@ class _Parts:
 
     @property
     def layers(self) -> dict[str, dict[str, Any]]:
-        """The descriptors of the layers by diff id, the lowest first."""
+        """The layers' descriptors by diff id, the lowest first."""
         diff_ids = json.loads(self.config)["rootfs"]["diff_ids"]
         return dict(zip(diff_ids, json.loads(self.manifest)["layers"], strict=True))
 
     def tar(self, diff_id: str) -> Iterator[bytes]:
-        """A layer's plain tar, in pieces."""
+        """A layer's uncompressed tar, in pieces."""
         return unpacked(self.blobs, self.layers[diff_id]["digest"], diff_id)
 
     @contextlib.contextmanager
     def merged(self, beside: Path) -> Iterator[Iterator[bytearray]]:
-        """The tar of what all layers are together, in pieces, while the block lasts; it takes room `beside`."""
+        """The tar of all layers merged, in pieces, while the block lasts. Its files are in the folder `beside`."""
         with TemporaryDirectory(prefix=".", dir=beside) as folder:
             tars = [Path(folder) / diff_id for diff_id in self.layers]
             for path in tars:
@@ -75,7 +75,7 @@ class _Parts:
 
 
 def export(blobs: Blobs, manifest_digest: str, destination: Path, *, reference: str, index: str = "") -> None:
-    """Write an image to a file, which is there whole or not at all; a file of that name is replaced.
+    """Write an image to a file atomically. A file of that name is replaced.
 
     The ending decides: `.tar.zst` the layer as it is kept, or what several are together, `.tar` the same unpacked,
     `.oci.tar` the image, which loads under the name `reference` (`NAME:TAG`); with the digest of an `index` that it is
@@ -103,7 +103,7 @@ def _writer(destination: Path) -> Callable[[_Parts, BinaryIO], None]:
 
 @contextlib.contextmanager
 def _whole_file(destination: Path) -> Iterator[BinaryIO]:
-    """A file that takes the destination's name when the block ends well and is gone when it does not."""
+    """A temporary file that gets the destination's name at the end of the block, or is removed after an error."""
     with disk_full(destination.parent), atomic_file(destination.parent, partial(_refused, destination)) as new:
         yield new.file
         check_output_path(destination)
@@ -120,7 +120,7 @@ def _refused(destination: Path) -> Iterator[None]:
 
 
 def _copy(pieces: Iterable[bytes | bytearray], file: BinaryIO) -> int:
-    """The pieces into the file; returns their length in bytes."""
+    """Write the pieces to the file; returns their length in bytes."""
     return sum(file.write(piece) for piece in pieces)
 
 
@@ -143,7 +143,7 @@ def _write_tar(parts: _Parts, file: BinaryIO) -> None:
 
 
 def _write_image(parts: _Parts, file: BinaryIO) -> None:
-    """The plain tars first: the length of each is known only when it is written, and then its header is filled in."""
+    """Write the uncompressed tars first. The length of each is known afterwards; its header is filled in then."""
     for diff_id in parts.layers:
         start = file.tell()
         file.seek(tarfile.BLOCKSIZE, os.SEEK_CUR)
@@ -162,7 +162,7 @@ def _layer_entries(parts: _Parts) -> Iterator[Entry]:
 
 
 def _other_entries(parts: _Parts) -> Iterator[Entry]:
-    """What the other images of the index have besides, and the index."""
+    """The index, and the blobs of its other images."""
     if not parts.index:
         return
     index = read_blob(parts.blobs, parts.index)
@@ -200,7 +200,7 @@ def _small_entries(parts: _Parts) -> Iterator[Entry]:
 
 
 def _with_registry(reference: str) -> str:
-    """The full form of a name, as containerd wants it (`normalizeImageName` of the reference library)."""
+    """The full form of a name, as containerd needs it (`normalizeImageName` of the reference library)."""
     registry, _, rest = reference.partition("/")
     if rest and ("." in registry or ":" in registry or registry == "localhost"):
         return reference

@@ -1,4 +1,4 @@
-"""Images for several platforms as one: an image index (OCI image-spec, image-index.md) over their manifests."""
+"""Image indexes: one name for the images of several platforms (OCI image-spec, image-index.md)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rootfs.system.platforms import platform_of
 
 @dataclass(frozen=True)
 class Index:
-    """The images of one name, in one OCI layout; `size` counts the bytes of all of them and of the index itself."""
+    """The images of one name in one OCI layout. `size` is the bytes of all images and of the index."""
 
     name: str
     layout: Path
@@ -23,14 +23,14 @@ class Index:
 
 
 def descriptor(image: Image) -> dict[str, Any]:
-    """What an index says of an image."""
+    """The descriptor of an image in an index."""
     size = blob_path(image.layout, image.manifest_digest).stat().st_size
     said = {"mediaType": MANIFEST_TYPE, "digest": image.manifest_digest, "size": size}
     return {**said, "platform": platform_of(image.architecture)}
 
 
 def index_of(descriptors: Iterable[dict[str, Any]]) -> bytes:
-    """The index over these manifests, in this order, written as manifests are."""
+    """The index of these manifests, in this order, encoded like a manifest."""
     return encoded({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": list(descriptors)}, indent=2)
 
 
@@ -41,9 +41,9 @@ def outer_index(index: bytes, annotations: dict[str, str]) -> bytes:
 
 
 def join(images: Sequence[Image], folder: Path, index: bytes | None = None) -> Index:
-    """One layout in an empty `folder`, on the same file system as those of the images, whose files it shares.
+    """Write one layout with all images to an empty `folder`, as hard links: it must be on the same file system.
 
-    The `index` over them is made, where it is not there already.
+    Without an `index`, one is made.
     """
     blobs = folder / "blobs/sha256"
     blobs.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Layer and settings to an image: an OCI layout, its digest known before any builder is touched.
+"""Make an image of layers and settings: an OCI layout, whose digest is known before any builder is used.
 
 Config and manifest are written in exactly the bytes that BuildKit writes when it passes an image through: the config as
 compact JSON, its own fields sorted as the keys of a Go map are, those inside in the order of the Go structs of
@@ -41,7 +41,7 @@ _ESCAPES = str.maketrans({character: f"\\u{ord(character):04x}" for character in
 
 @dataclass(frozen=True)
 class Parent:
-    """What an image is a layer on: its layers, the lowest first, and its config; an image of its own has neither."""
+    """The base image's layers, the lowest first, and its config. An image without a base image has neither."""
 
     layers: tuple[Layer, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -49,11 +49,11 @@ class Parent:
 
 @dataclass(frozen=True)
 class Image:
-    """One image as an OCI layout in a folder; its manifest digest is what it is known by.
+    """One image as an OCI layout in a folder. Its manifest digest identifies it.
 
-    `name` is the recipe's; `architecture` is Debian's name for it; `size` counts the bytes of manifest, config and
-    compressed layers. `layer` is its own, above those that its parent's image has, in `below`, the lowest first. Their
-    paths are inside the layout.
+    `name` is the recipe's, `architecture` has Debian's name, `size` is the bytes of manifest, config and compressed
+    layers. `layer` is the image's own layer, `below` are those of its base image, the lowest first. Their paths
+    are inside the layout.
     """
 
     name: str
@@ -67,11 +67,11 @@ class Image:
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """All of its layers, the lowest first."""
+        """All layers, the lowest first."""
         return (*self.below, self.layer)
 
     def open_blob(self, digest: str) -> AbstractContextManager[BinaryIO]:
-        """A blob of the image as a stream."""
+        """Open a blob of the image as a stream."""
         return blob_path(self.layout, digest).open("rb")
 
 
@@ -111,7 +111,7 @@ def assemble(
 
 
 def blob_path(layout: Path, digest: str) -> Path:
-    """Where a layout has a blob."""
+    """The path of a blob in a layout."""
     return layout / "blobs" / digest.replace(":", "/")
 
 
@@ -165,16 +165,16 @@ def _config(
 def _history(
     told: Sequence[Mapping[str, Any]], layers: Sequence[Layer], own: Mapping[str, Any]
 ) -> list[Mapping[str, Any]]:
-    """What is told of the layers; of the last one, where nothing is, that it is our own."""
+    """The base image's history, and our own entry if the last layer has none."""
     of_layers = sum(not each.get("empty_layer") for each in told)
     return [*told, *([own] if of_layers < len(layers) else [])]
 
 
 def _settings(settings: ImageSettings, parent: Mapping[str, Any]) -> dict[str, Any]:
-    """The image's settings in the order of Go's `ImageConfig`; as there, what is empty is left out.
+    """The image's settings in the order of Go's `ImageConfig`; as there, empty values are left out.
 
     The variables are sorted, PATH first: their order in a recipe means nothing, so it must not change the digest. What
-    is not said is as the parent has it; as with a Dockerfile, an entry point of one's own does not get its arguments.
+    a recipe does not set is inherited from the base image; as in a Dockerfile, a new entry point does not inherit CMD.
     """
     inherited = dict(pair.split("=", 1) for pair in parent.get("Env") or [])
     environment = {"PATH": DEFAULT_PATH} | dict(sorted({**inherited, **settings.env}.items()))
@@ -196,14 +196,14 @@ def _settings(settings: ImageSettings, parent: Mapping[str, Any]) -> dict[str, A
 
 
 def _over(inherited: Any, own: Any) -> Any:  # noqa: ANN401 - whatever a config can say
-    """A setting of one's own, or else the parent's; of what has names, such as labels, both, sorted."""
+    """The image's own setting, or else the inherited one. Mappings such as labels are merged and sorted."""
     if isinstance(own, Mapping):
         return dict(sorted({**(inherited or {}), **own}.items()))
     return own or inherited
 
 
 def _taken(layer: Layer, layout: Path) -> Layer:
-    """The layer inside the layout: a second name for its file, a copy only from another file system."""
+    """Put a layer into the layout: as a hard link, or as a copy if it is on another file system."""
     target = blob_path(layout, layer.digest)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)  # two layers may be the same

@@ -1,4 +1,4 @@
-"""The JSON documents of a store, read into their models. One that is damaged is an error that names it."""
+"""Read the JSON documents of a store into their models. The error for a damaged document names it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def read(store: Store, key: str, model: type[Model]) -> Model | None:
-    """The document with this key; None where there is none.
+    """The document with this key; None if there is none.
 
-    Raises RecordDamaged where it is cut off or has wrong types, and RecordNewer, which is one of these.
+    Raises RecordDamaged if it is cut off or has wrong types, and RecordNewer, a subclass.
     """
     document = store.read_document(key)
     if document is None:
@@ -28,7 +28,7 @@ def read(store: Store, key: str, model: type[Model]) -> Model | None:
 
 
 def parse(address: str, key: str, data: bytes, model: type[Model]) -> Model:
-    """The content of the document as its model. Raises RecordDamaged and RecordNewer."""
+    """The document's content as a model. Raises RecordDamaged and RecordNewer."""
     try:
         return model.model_validate_json(data)
     except ValidationError as error:
@@ -37,14 +37,14 @@ def parse(address: str, key: str, data: bytes, model: type[Model]) -> Model:
 
 
 def refuse_newer(address: str, key: str, data: bytes) -> None:
-    """Raises RecordNewer if the document has a newer format; a damaged one has none."""
+    """Raises RecordNewer if the document has a newer format than this version knows."""
     with contextlib.suppress(ValueError, RecursionError):
         if found := document_format.newer(json.loads(data), FORMAT):
             raise RecordNewer(address, key, found, FORMAT)
 
 
 def _first(error: ValidationError) -> str:
-    """The first thing that is wrong, in one line."""
+    """The first problem, in one line."""
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(map(str, first["loc"]))
     return f"{place}: {first['msg']}" if place else first["msg"]

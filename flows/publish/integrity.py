@@ -1,4 +1,4 @@
-"""Whether the store has every blob that a build's record names."""
+"""Check that the store has every blob that a build's record names."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from rootfs.errors import BaseforgeError, BlobDamaged, BlobMissing
 
 
 def is_whole(store: Store, record: Record) -> bool:
-    """Whether every blob of the build is there, as far as `damage` notices that without reading layers."""
+    """Whether the store has every blob of the build. Layers are not read, only their lengths are compared."""
     return not damage(store, record)
 
 
 def require(store: Store, record: Record) -> None:
-    """See that the store has what a record names, before the record is written. Raises BlobMissing, BlobDamaged."""
+    """Check the blobs of a record before it is written. Raises BlobMissing, BlobDamaged."""
     for problem in damage(store, record):
         raise problem
 
@@ -26,9 +26,9 @@ def require(store: Store, record: Record) -> None:
 def damage(store: Store, record: Record, *, read: bool = False) -> list[BaseforgeError]:
     """The blobs of a build that are missing or damaged: an error for each, BlobMissing or BlobDamaged.
 
-    Small ones (index, manifests, configs, inventory, recipe, log) are always read. A layer's length is compared with
-    what its manifest says, as to read the layers of a fleet takes minutes; with `read` they are read as well. The debs
-    of the lock are not looked at: each build checks them when it lays them out, and replaces those that are damaged.
+    Small blobs (index, manifests, configs, inventory, recipe, log) are always read. A layer's length is compared with
+    its manifest, as reading the layers of all images takes minutes; with `read` layers are read, too. The debs of the
+    lock are not checked here: each build checks those that it uses, and replaces damaged ones.
     """
     look = _Look(store)
     for part in record.parts or (record,):
@@ -43,14 +43,14 @@ def damage(store: Store, record: Record, *, read: bool = False) -> list[Baseforg
 
 @dataclass(frozen=True)
 class _Look:
-    """What a look at the blobs of one build has found, and the lengths of its layers."""
+    """The problems found with the blobs of one build, and the lengths of its layers."""
 
     store: Store
     found: list[BaseforgeError] = field(default_factory=list)
     layers: dict[str, int] = field(default_factory=dict)
 
     def small(self, digest: str) -> bytes:
-        """Read a blob; empty where it is missing or damaged, or where the record names none."""
+        """Read a blob; empty if it is missing or damaged, or if the record names none."""
         if not digest:
             return b""
         try:
@@ -61,7 +61,7 @@ class _Look:
             return b""
 
     def image(self, manifest_digest: str) -> None:
-        """Read a manifest and its config, and learn of its layers."""
+        """Read a manifest and its config, and note its layers."""
         if not (data := self.small(manifest_digest)):
             return
         try:

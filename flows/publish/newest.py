@@ -1,6 +1,6 @@
-"""Which build of an image is its newest: one small document, `images/NAME/newest.json`, changed by compare-and-swap.
+"""An image's newest build: the document `images/NAME/newest.json`, which changes by compare-and-swap.
 
-To write this document is the commit point of a publication: the tags in the registry and in the engine follow it. Its
+Writing this document is the commit point of a publication. The tags in the registry and in the engine follow. Its
 `number` only grows, so the order of builds does not depend on any machine's clock.
 """
 
@@ -15,13 +15,13 @@ from flows.store.base import Document, Store
 from flows.store.errors import Conflict
 from rootfs.system.digests import canonical_json
 
-FIRST = 1  # the number of the first build: it may have been killed before `latest` could mean it
-HISTORY = 50  # earlier moves that are kept
-TRIES = 20  # of a compare-and-swap, before somebody else is said to be in the way
+FIRST = 1  # the number of the first build, which may have been killed before it became `latest`
+HISTORY = 50  # earlier moves in the document
+TRIES = 20  # attempts of a compare-and-swap before Conflict is raised
 
 
 class Move(Frozen):
-    """`latest` came to mean a build: the value of the counter then, the time (UTC), and the reason."""
+    """A build became `latest`: the value of the counter, the time (UTC) and the reason."""
 
     build: Part
     number: Count
@@ -30,9 +30,9 @@ class Move(Frozen):
 
 
 class Newest(Move):
-    """What `latest` means now, and the moves before, newest first.
+    """The build that is `latest`, and the moves before, newest first.
 
-    `named` says whether the registry and the engine have followed; where it is false, a run was interrupted or failed.
+    `named` says whether the tags in the registry and the engine have followed. If not, a run was interrupted or failed.
     """
 
     format: Format = FORMAT
@@ -41,20 +41,20 @@ class Newest(Move):
 
 
 def read(store: Store, image: str) -> Newest | None:
-    """What `latest` means; None where the store does not say so. Raises RecordDamaged and RecordNewer."""
+    """Which build is `latest`; None if the store does not say. Raises RecordDamaged and RecordNewer."""
     return documents.read(store, key_of(image), Newest)
 
 
 def readable(store: Store, image: str) -> Newest | None:
-    """What `latest` means; None also for a damaged document, which the next move replaces. Raises RecordNewer."""
+    """Which build is `latest`; None also for a damaged document, which the next move replaces. Raises RecordNewer."""
     document = store.read_document(key_of(image))
     return _parsed(store, document, image) if document else None
 
 
 def move(store: Store, image: str, build: str, why: str, *, least: int = 0) -> Newest:
-    """Let `latest` mean this build; the counter becomes `least` or more. Nothing is written where it means it already.
+    """Make this build `latest`. The counter becomes `least` or more. If it is `latest` already, nothing is written.
 
-    Raises Conflict where others keep moving it.
+    Raises Conflict if other runs keep changing the document.
     """
     for _ in range(TRIES):
         document = store.read_document(key_of(image))
@@ -68,7 +68,7 @@ def move(store: Store, image: str, build: str, why: str, *, least: int = 0) -> N
 
 
 def mark_named(store: Store, image: str, build: str) -> bool:
-    """Note that the registry and the engine have followed; returns whether `latest` still means this build."""
+    """Note that the tags in registry and engine have followed; returns whether this build is still `latest`."""
     for _ in range(TRIES):
         document = store.read_document(key_of(image))
         before = _parsed(store, document, image) if document else None
@@ -80,7 +80,7 @@ def mark_named(store: Store, image: str, build: str) -> bool:
 
 
 def key_of(image: str) -> str:
-    """Where the document of an image is in the store."""
+    """The key of an image's document in the store."""
     return f"images/{image}/newest.json"
 
 
@@ -94,7 +94,7 @@ def _after(before: Newest | None, build: str, why: str, least: int) -> Newest:
 
 
 def _written(store: Store, image: str, now: Newest, before: Document | None) -> bool:
-    """Write the document, unless somebody else has changed it since it was read."""
+    """Write the document unless it has changed since it was read; returns whether it was written."""
     data = canonical_json(now.model_dump(mode="json")) + b"\n"
     try:
         if before:

@@ -1,4 +1,4 @@
-"""A build's record: the one JSON document that says what was made, of what, by what, and how it was tested."""
+"""A build's record: the JSON document that says what was made, of what, with which tools, and how it was tested."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rootfs.process.host import native_architecture
 from rootfs.system.document_format import FIRST
 from rootfs.system.platforms import platform_name
 
-# What names of documents and blobs are made of, and what a reader of a store may believe of it.
+# Names of documents and blobs are made of these values: a reader of a store must not trust others.
 Part = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+:@-]{0,199}$")]  # as in flows.store.keys
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 PartOrNone = Annotated[str, Field(pattern=r"^([A-Za-z0-9_][A-Za-z0-9._+:@-]{0,199})?$")]
@@ -25,18 +25,18 @@ Format = Annotated[int, Field(ge=FIRST, le=FORMAT)]
 
 
 def key_of(image: str, build: str) -> str:
-    """The place of a build's record in the store."""
+    """The key of a build's record in the store."""
     return f"images/{image}/builds/{build}.json"
 
 
 class Frozen(BaseModel):
-    """A part of a record."""
+    """A document of a store, or a part of one."""
 
     model_config = ConfigDict(frozen=True)
 
 
 class UsedBuilder(Frozen):
-    """The builder an image came through, why that one, and the version of its BuildKit where it is not the engine."""
+    """The builder an image was imported through, why it was chosen, and its BuildKit's version if it has its own."""
 
     name: str
     driver: str
@@ -45,7 +45,7 @@ class UsedBuilder(Frozen):
 
 
 class ParentBuild(Frozen):
-    """A build that another image is made of, and the image that it is, for one platform."""
+    """A build of a base image, and its manifest digest for one platform."""
 
     image: Part
     build: Part
@@ -56,33 +56,33 @@ OLDER = ("ahead", "early")  # in records of earlier versions: seconds that are a
 
 
 class Smoke(Frozen):
-    """How many of the recipe's smoke checks held."""
+    """How many of the recipe's smoke checks passed and failed."""
 
     passed: Count
     failed: Count
 
 
 class Record(Frozen):
-    """One build of one image. Sizes are bytes, `seconds` is wall time by step, `packages` counts what is installed,
-    `distribution` is what the tree calls itself.
+    """One build of one image. Sizes are in bytes, `seconds` is wall time by step, `packages` is the number of installed
+    packages, `distribution` the name in the tree's os-release.
 
     `ingredients` is a blob with the recipe and its files, as they were. `status` is one of
     - `published`: the build is in the store, and names point to it;
-    - `built`: it was asked not to publish;
+    - `built`: the build was not published, as asked;
     - `unchanged`: the build named in `build` has the same inputs, and all names point to it;
     - `moved`: that build has the same inputs, and names were moved to it; `reason` says why;
     - `failed`: `reason` says why;
     - `damaged`: the store has a record that cannot be read; `reason` says why.
 
-    `number` orders the builds of an image: it only grows, whatever the clock says. `registry` is what was pushed, by
-    digest; `example` are the arguments of a `docker run` that shows it working. A layer on another image names its
-    `parent`, a Dockerfile the `bases` of its contexts; `layer_digest`, `diff_id` and `unpacked` are those of the
-    highest layer, `size` and `packages` the whole image's.
+    `number` orders the builds of an image: it only grows, whatever the clock says. `registry` is the pushed image, with
+    its digest. `example` has the arguments for `docker run` that show the image working. A layer image names its base
+    image in `parent`, a Dockerfile those of its contexts in `bases`. `layer_digest`, `diff_id` and `unpacked` are of
+    the highest layer; `size` and `packages` are of the whole image.
 
-    An image for several platforms is an index, whose digest is its `manifest_digest`. What is said of one platform is
-    in its `parts`, a record each; `packages`, `distribution` and `example` are those of the part for the machine that
-    it was built on (see `own`), `size` and `smoke` are of them all. `versions` has the packages of which the parts do
-    not have the same version: by name and platform.
+    An image for several platforms is an index, and `manifest_digest` is the index's digest. `parts` has a record for
+    each platform. `packages`, `distribution` and `example` are those of the part for the machine that built it (see
+    `own`); `size` and `smoke` are sums. `versions` has the packages whose version is not the same in all parts, by name
+    and platform.
     """
 
     format: Format = FORMAT
@@ -121,25 +121,25 @@ class Record(Frozen):
     versions: dict[str, dict[str, str]] = {}
 
     def of(self, platform: str) -> Record | None:
-        """What was built for a platform: itself, or a part; None where nothing was."""
+        """The build for a platform: this one or a part; None if there is none."""
         return next((each for each in self.parts or (self,) if platform in each.platforms), None)
 
     @property
     def index(self) -> str:
-        """The digest of the index over the parts; empty where it has none."""
+        """The digest of the index of the parts; empty without parts."""
         return self.manifest_digest if self.parts else ""
 
     @property
     def own(self) -> Record:
-        """What was built for this machine's platform, or else for the first one."""
+        """The build for this machine's platform, or else the first one."""
         return self.of(platform_name(native_architecture())) or (self.parts or (self,))[0]
 
     @property
     def took(self) -> float:
-        """Seconds of all steps together."""
+        """Seconds of all steps."""
         return sum(seconds for step, seconds in self.seconds.items() if step not in OLDER)
 
     @property
     def key(self) -> str:
-        """Its place in the store."""
+        """Its key in the store."""
         return key_of(self.image, self.build)

@@ -1,4 +1,4 @@
-"""Builds in the store: which one has these inputs, which one is an image's newest, and how a new one is published."""
+"""Builds in the store: find one by its inputs or its name, find an image's newest one, publish a new one."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def _inputs_key(digest: str) -> str:
 def known(store: Store, input_digest: str) -> Record | None:
     """The build that was made of these inputs.
 
-    None also where its record never came (a crash in between), cannot be read or is of other inputs: the image is built
-    anew then. Raises RecordNewer.
+    None also if its record is missing (after a crash), cannot be read or has other inputs: the image is built again
+    then. Raises RecordNewer.
     """
     try:
         entry = documents.read(store, _inputs_key(input_digest), _Entry)
@@ -50,7 +50,7 @@ def known(store: Store, input_digest: str) -> Record | None:
 
 
 def _read(store: Store, key: str) -> Record | None:
-    """The record with this key. Raises RecordDamaged, also where it says that it is another build's."""
+    """The record with this key. Raises RecordDamaged, also if it is the record of another build."""
     try:
         record = documents.read(store, key, Record)
     except InvalidKey as error:
@@ -66,7 +66,7 @@ def images(store: Store) -> list[str]:
 
 
 def fleet(store: Store) -> list[Record]:
-    """Each image's newest build; one of which the record cannot be read has the status `damaged`, and the reason."""
+    """Each image's newest build. If its record cannot be read, the status is `damaged`, with the reason."""
     found = []
     for image in images(store):
         try:
@@ -78,9 +78,9 @@ def fleet(store: Store) -> list[Record]:
 
 
 def newest_build(store: Store, image: str) -> Record | None:
-    """An image's newest build. Raises RecordDamaged where the store no longer says which one that is: none is guessed.
+    """An image's newest build. Raises RecordDamaged if the store does not say which one it is; none is guessed.
 
-    A store of an earlier version has no document that names it: then all records are read.
+    Stores of earlier versions have no document that names it: then all records are read.
     """
     pointed = newest.read(store, image)
     if pointed and (record := _read(store, key_of(image, pointed.build))):
@@ -93,7 +93,7 @@ def newest_build(store: Store, image: str) -> Record | None:
 
 
 def latest(store: Store, image: str) -> Record | None:
-    """An image's newest build of which the record can be read: what the next build goes on from."""
+    """An image's newest build with a readable record. The next build follows it."""
     try:
         return newest_build(store, image)
     except RecordDamaged:
@@ -109,12 +109,12 @@ def _last(store: Store, image: str) -> Record | None:
 
 
 def _greatest(records: Iterable[Record]) -> Record | None:
-    """The build with the greatest number; builds of an earlier version have none, and are ordered by their ids."""
+    """The build with the greatest number. Builds of earlier versions have no number and are ordered by their ids."""
     return max(records, key=lambda record: (record.number, record.build), default=None)
 
 
 def next_number(store: Store, image: str) -> int:
-    """The counter's next value, for a build that is about to be published."""
+    """The number of the next build that is published."""
     if pointed := newest.readable(store, image):
         return pointed.number + 1
     last = _last(store, image)
@@ -122,9 +122,9 @@ def next_number(store: Store, image: str) -> int:
 
 
 def build_of(store: Store, reference: str) -> Record:
-    """The build that `IMAGE` (its newest) or `IMAGE@BUILD` (the start of its id is enough) means.
+    """The build of a reference: `IMAGE` for its newest, or `IMAGE@BUILD` with the id or its beginning.
 
-    Raises InputError with the nearest name, InputError, RecordDamaged.
+    Raises InputError, which suggests the nearest name, and RecordDamaged.
     """
     image, _, build = reference.partition("@")
     if not is_part(image):
@@ -148,10 +148,10 @@ def _builds(store: Store, image: str) -> list[str]:
 
 
 def keep_blobs(store: Store, made: Image) -> None:
-    """Keep all that the image is made of. Nothing names it yet.
+    """Keep all blobs of an image. Nothing names them yet.
 
-    What is there already, as in a build by force, is read, and replaced where it is damaged. Of the layers below, which
-    have just been read from the store, only the lengths are compared.
+    A blob that the store already has is read, and replaced if it is damaged. Of the base image's layers, which have
+    just been read from the store, only the lengths are compared.
     """
     for layer in made.layers:
         store.put_blob(layer.path, layer.digest, check=layer is made.layer)
@@ -160,25 +160,25 @@ def keep_blobs(store: Store, made: Image) -> None:
 
 
 def keep_index(store: Store, made: Index) -> None:
-    """Keep the index over images that are kept."""
+    """Keep the index of images whose blobs are kept."""
     store.put_blob(blob_path(made.layout, made.manifest_digest), made.manifest_digest, check=True)
 
 
 def keep_bytes(store: Store, data: bytes) -> str:
-    """Keep a small report as a blob; its digest."""
+    """Keep a small report as a blob; returns its digest."""
     return store.put_blob(BytesIO(data), check=True)
 
 
 def keep_log(store: Store, log: Path) -> str:
-    """Keep a run's log as a blob; its digest."""
+    """Keep a run's log as a blob; returns its digest."""
     return store.put_blob(log)
 
 
 def keep_record(store: Store, record: Record) -> Record:
-    """Keep a build's record, and then note which inputs it has; from here on it can be shown and named.
+    """Keep a build's record, then the note of its inputs. From then on the build can be shown and named.
 
-    Returns what is kept: a step that is tried again finds the record that its first attempt has written. Raises
-    BlobMissing or BlobDamaged where the store lacks a blob that the record names; nothing is written then.
+    Returns the record in the store: if a step is retried, that is the record of its first attempt. Raises BlobMissing
+    or BlobDamaged, and writes nothing, if the store lacks a blob that the record names.
     """
     integrity.require(store, record)
     try:
@@ -192,7 +192,7 @@ def keep_record(store: Store, record: Record) -> Record:
 
 
 def _note_inputs(store: Store, record: Record) -> None:
-    """The last build with these inputs counts; where another run notes its own at the same time, that is as good."""
+    """Note the last build with these inputs. If another run writes its own note meanwhile, that one stays."""
     key = _inputs_key(record.input_digest)
     entry = canonical_json(_Entry(image=record.image, build=record.build).model_dump())
     with contextlib.suppress(Conflict):
@@ -204,7 +204,7 @@ def _note_inputs(store: Store, record: Record) -> None:
 
 
 def publish(store: Store, record: Record, why: str) -> Record:
-    """Keep a build's record, and let `latest` mean it: the commit point of its publication. Returns what is kept."""
+    """Keep a build's record and make it `latest`: the commit point of a publication. Returns the record kept."""
     kept = keep_record(store, record)
     newest.move(store, kept.image, kept.build, why, least=kept.number)
     return kept

@@ -1,6 +1,6 @@
-"""Into a registry and back to the digest: pushed by digest, looked at, and only then named.
+"""Push images to a registry: by digest, then checked, and only then tagged.
 
-skopeo does the talking: it finds credentials where `skopeo login`, `podman login` and `docker login` keep them.
+skopeo talks to the registry. It finds the credentials that `skopeo login`, `podman login` and `docker login` keep.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from rootfs.system.digests import digest_of_bytes
 PUSH_TIME = 3600.0  # seconds for a whole image
 ASK_TIME = 120.0  # seconds for a manifest
 
-# Where credentials and authorities are, if not in the usual places (containers-auth.json(5), Go's crypto/x509).
+# Variables that say where credentials and certificates are (containers-auth.json(5), Go's crypto/x509).
 PASSED = ("REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
-# What skopeo says, in lower case, and what it means; the first that matches counts.
+# skopeo's messages in lower case, by their meaning; the first match counts.
 INVALID = ("invalid reference format", "invalid destination name")
 HTTP = ("server gave http response to https client",)
 ABSENT = ("manifest unknown", "name unknown", "not known to registry", "does not exist", "not found")
@@ -59,18 +59,18 @@ NETWORK = (
 
 @dataclass(frozen=True)
 class Registry:
-    """Where images go: `address` is HOST[:PORT][/PREFIX]. Plain http only where `insecure` allows it."""
+    """A registry: `address` is HOST[:PORT][/PREFIX]. `insecure` allows plain http."""
 
     address: str
     insecure: bool = False
 
     def repository(self, name: str) -> str:
-        """The image's full name there, without tag and digest."""
+        """The image's full name in the registry, without tag and digest."""
         return f"{self.address.rstrip('/')}/{name}"
 
 
 def push(image: Image | Index, registry: Registry, *, log: Log | None = None) -> str:
-    """Push the image by its digest, look whether that is what is there, and return its name with the digest.
+    """Push the image by its digest, check the registry's manifest, and return its name with the digest.
 
     Raises NetworkFailure (trying again can help), InputError, RegistryDenied,
     BuildError and RegistryFailed.
@@ -82,7 +82,7 @@ def push(image: Image | Index, registry: Registry, *, log: Log | None = None) ->
 
 
 def tag(reference: str, registry: Registry, tags: Sequence[str], *, log: Log | None = None) -> None:
-    """Let the tags mean the image of `reference` (a name with a digest), in this order. Raises as `push` does."""
+    """Set these tags, in this order, to the image of `reference`, a name with a digest. Raises what `push` raises."""
     repository, _, digest = reference.partition("@")
     for name in tags:
         _copy(f"docker://{reference}", f"{repository}:{name}", registry, ASK_TIME, log)
@@ -90,9 +90,10 @@ def tag(reference: str, registry: Registry, tags: Sequence[str], *, log: Log | N
 
 
 def digest_at(reference: str, registry: Registry) -> str | None:
-    """The digest of what a name in the registry means; None where it means nothing.
+    """The digest of a reference in the registry; None if there is no such manifest.
 
-    Some registries deny access to what they do not have: that is None too, as a push says more. Else raises as `push`.
+    Some registries deny access to a missing repository: this gives None, too, as a push says more. Otherwise raises
+    what `push` raises.
     """
     try:
         return digest_of_bytes(_manifest(reference, registry).encode())
@@ -101,9 +102,9 @@ def digest_at(reference: str, registry: Registry) -> str | None:
 
 
 def _copy(source: str, target: str, registry: Registry, timeout: float, log: Log | None) -> None:
-    """One image, or an index with all of its images, to one name.
+    """Copy one image, or an index with all of its images, to one name.
 
-    Both ends are held to a digest by us, so the machine's signature policy has no say.
+    We check the digest at both ends, so the machine's signature policy does not matter.
     """
     flags = ["--all", "--preserve-digests", f"--dest-tls-verify={_flag(not registry.insecure)}"]
     if source.startswith("docker://"):
@@ -131,7 +132,7 @@ def _flag(value: bool) -> str:
 
 
 def _skopeo(words: Sequence[str], reference: str, timeout: float, log: Log | None) -> str:
-    """Run skopeo and return its standard output; what it says of a failure decides which one it is."""
+    """Run skopeo and return its standard output. Its message decides which error is raised."""
     env = {**proxies(), **{name: os.environ[name] for name in PASSED if name in os.environ}}
     try:
         return run(["skopeo", "--insecure-policy", *words], env=env, timeout=timeout, log=log).stdout
@@ -142,7 +143,7 @@ def _skopeo(words: Sequence[str], reference: str, timeout: float, log: Log | Non
 
 
 def _failure(reference: str, output: str) -> BaseforgeError:
-    """skopeo's words as an error of ours."""
+    """The error for skopeo's message."""
     said = output.lower()
     if any(words in said for words in INVALID):
         return InputError(

@@ -23,14 +23,14 @@ from rootfs.system.source_tree import normalized_mode
 
 FORMAT = 1
 HEADER = "BASEFORGE.format"  # in the global pax header (pax(1), "pax Header Block")
-# What a tar leads to whose names contradict each other, such as a file that is a folder as well.
+# Errors caused by names that contradict each other, such as a file that is also a folder.
 CONTRADICTIONS = (FileExistsError, FileNotFoundError, NotADirectoryError)
 
 
 def keep(store: Store, *recipes: Path, but: Path | None = None) -> str:
-    """Keep the file of a recipe and of those it stands on, each with the folder of the files it names, if it has one.
+    """Keep the files of a recipe and of its base recipes, each with the folder of the files that it names.
 
-    One file is left out, if that is said. Returns the blob's digest.
+    The file `but` is left out. Returns the blob's digest.
     """
     header = {HEADER: str(FORMAT)}
     with TemporaryFile() as tar:
@@ -45,7 +45,7 @@ def keep(store: Store, *recipes: Path, but: Path | None = None) -> str:
 
 
 def _ingredients(recipe_file: Path, files_folder: Path) -> Iterator[tuple[str, Path]]:
-    """Names in the tar, and what is there; a folder before what is in it."""
+    """The names in the tar and the files; a folder comes before its content."""
     yield recipe_file.name, recipe_file
     if files_folder.is_dir():
         below = sorted(files_folder.rglob("*"), key=lambda path: os.fsencode(path.relative_to(files_folder)))
@@ -69,11 +69,10 @@ def _add(archive: tarfile.TarFile, name: str, path: Path) -> None:
 
 
 def unpack(store: Store, digest: str, folder: Path) -> Path:
-    """Lay the ingredients out in an empty `folder` as they were; the recipe's file.
+    """Unpack the recipe and its files to an empty `folder`; returns the recipe's path.
 
-    Raises BlobMissing, BlobDamaged, FormatNewer and, for a blob that no recipe was kept in, BuildError. Links
-    are made last, so that nothing is written through one; one that leads out of the recipe's folder is what reading a
-    recipe refuses.
+    Raises BlobMissing, BlobDamaged, FormatNewer and, if the blob holds no recipe, BuildError. Links are
+    made last, so that nothing is written through one. Reading the recipe refuses links that lead out of its folder.
     """
     links: dict[Path, str] = {}
     with store.open_blob(digest) as blob:
@@ -90,7 +89,7 @@ def unpack(store: Store, digest: str, folder: Path) -> Path:
 
 
 def _readable(archive: tarfile.TarFile, digest: str) -> Iterator[tarfile.TarInfo]:
-    """The members of a tar, unless it has a newer format. Raises FormatNewer, and ValueError for what is no format."""
+    """The members of a tar. Raises FormatNewer, and ValueError if its format is not a number."""
     for member in archive:
         if (found := int(archive.pax_headers.get(HEADER, FIRST))) > FORMAT:
             raise FormatNewer("the recipe that a build was made of", digest, found, FORMAT)

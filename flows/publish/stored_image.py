@@ -1,4 +1,4 @@
-"""Images out of a store, laid out again as OCI layouts in a folder: what builders, engines and registries are sent."""
+"""Write images of a store to a folder as OCI layouts, to be sent to builders, engines and registries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rootfs.system.platforms import platform_of
 
 
 def lay_out(store: Store, name: str, manifest_digest: str, architecture: str, layout: Path) -> Image:
-    """An image as an OCI layout in the folder `layout`, which must not be there yet; `architecture` is Debian's name.
+    """Write an image to the new folder `layout` as an OCI layout. `architecture` is Debian's name.
 
     Raises BlobMissing, BlobDamaged, LayerDamaged.
     """
@@ -45,7 +45,7 @@ def lay_out(store: Store, name: str, manifest_digest: str, architecture: str, la
 
 
 def lay_out_index(store: Store, index_digest: str, images: Sequence[Image], layout: Path) -> Index:
-    """An index and its images as one OCI layout in an empty folder. Raises BlobMissing, BlobDamaged."""
+    """Write an index and its images to an empty folder as one OCI layout. Raises BlobMissing, BlobDamaged."""
     return join(images, layout, read_blob(store, index_digest))
 
 

@@ -1,4 +1,4 @@
-"""What it means that a build was made again: each digest of the chain as it was recorded, and as it was found."""
+"""Compare a build with one made again: each digest of the chain, recorded and found, and what differs."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from rootfs.tree.compare import explain
 from rootfs.tree.content_diff import Pair, difference
 
 SHOWN = 20  # differences
-LONGEST = 4 << 20  # bytes of a manifest, as registries have it
+LONGEST = 4 << 20  # bytes of a manifest: the limit of registries
 DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 
 
 class Link(BaseModel):
-    """One link of the chain of digests."""
+    """One digest of the chain of digests."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -40,17 +40,17 @@ class Link(BaseModel):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def same(self) -> bool:
-        """Whether what was found is what was recorded."""
+        """Whether the digest found is the one recorded."""
         return self.recorded == self.found
 
 
 class Verdict(BaseModel):
-    """How a build went that was made again.
+    """The result of making a build again.
 
-    `tools` has the versions of then and now, an empty one where there was none; `differences` says how the first ones
-    differ of the `different` things in the two images; `seconds` is wall time by step.
-    `no_because` is why a recipe says that it is not repeatable: its image was not made again then. `damage` names the
-    blobs of the build that are missing or damaged in the store, whatever became of the build that was made again.
+    `tools` has the tools' versions of then and now, an empty one for a missing tool. `different` counts what differs
+    between the two images, and `differences` describes the first of these. `seconds` is wall time by step.
+    `no_because` is a recipe's reason for not being repeatable: its image was not made again. `damage` names the blobs
+    of the build that are missing or damaged in the store, whatever the comparison found.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -68,8 +68,7 @@ class Verdict(BaseModel):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def status(self) -> Literal["reproduced", "differs", "damaged", "not repeatable"]:
-        """Whether every link is the same, and the store has the build; of a recipe that is not repeatable, only those
-        links that can be."""
+        """Whether every digest is the same, and the store has every blob of the build."""
         if self.other:
             return "differs"
         if self.damage:
@@ -78,26 +77,26 @@ class Verdict(BaseModel):
 
     @property
     def ending(self) -> str:
-        """What came of it, in one phrase."""
+        """The result in one phrase."""
         other = [f"another {', '.join(self.other)}"] if self.other else []
         damage = [f"{len(self.damage)} of its blobs are missing or damaged in the store"] if self.damage else []
         return "; ".join(other + damage) or self.no_because or self.links[-1].found
 
     @property
     def other(self) -> list[str]:
-        """The links that are not the same."""
+        """The names of the digests that are not the same."""
         return [link.name for link in self.links if not link.same]
 
     @property
     def other_tools(self) -> list[str]:
-        """A sentence for each tool that is not the one of then."""
+        """A sentence for each tool whose version has changed."""
         pairs = ((name, *versions) for name, versions in self.tools.items())
         return [f"{name} {now or 'missing'} here, {then or 'none'} then" for name, then, now in pairs if then != now]
 
 
 @dataclass(frozen=True)
 class Expected:
-    """The digests that an image shall have; an empty one is not known."""
+    """The digests that an image must have; an empty one is not known."""
 
     diff_id: str
     layer: str
@@ -105,7 +104,7 @@ class Expected:
     manifest: str
 
     def links(self, made: Image) -> tuple[Link, ...]:
-        """The links from the tree to the manifest, of those that are known."""
+        """Compare the known digests, from the tree to the manifest."""
         pairs = {
             "diff id": (self.diff_id, made.layer.diff_id),
             "layer": (self.layer, made.layer.digest),
@@ -116,7 +115,7 @@ class Expected:
 
 
 def expected(store: Store, record: Record, against: str = "") -> Expected:
-    """What a build's record says, or what is known of another image with the manifest digest `against`.
+    """The digests in a build's record, or those of another image with the manifest digest `against`.
 
     Raises InputError.
     """
@@ -134,14 +133,14 @@ def expected(store: Store, record: Record, against: str = "") -> Expected:
 
 
 def digest_said(against: str) -> str:
-    """A digest that a person gave, in full; empty where none was given. Raises InputError."""
+    """The full digest that a person gave; empty if none was given. Raises InputError."""
     if against and not DIGEST.fullmatch(against):
         raise not_a_digest(against)
     return f"sha256:{against.removeprefix('sha256:')}" if against else ""
 
 
 def united(record: Record, parts: Sequence[Verdict], index: str, found: str) -> Verdict:
-    """How an image for several platforms went, which was recorded as an `index`; empty digests are not known."""
+    """Combine the results for the platforms of an image. `index` is its recorded index digest; empty means unknown."""
     pairs = [(record.parts[number].platforms[0], each) for number, each in enumerate(parts)]
     links = [link.model_copy(update={"name": f"{name} {link.name}"}) for name, each in pairs for link in each.links]
     if found:
@@ -157,7 +156,7 @@ def united(record: Record, parts: Sequence[Verdict], index: str, found: str) -> 
 
 
 def _document(store: Store, digest: str) -> dict[str, Any]:
-    """A manifest or config out of the store; empty where it is not there. Raises InputError for what is neither."""
+    """A manifest or config in the store; empty if the store does not have it. Raises InputError for another blob."""
     try:
         with store.open_blob(digest) as blob:
             return dict(json.loads(blob.read(LONGEST)))
@@ -168,12 +167,12 @@ def _document(store: Store, digest: str) -> dict[str, Any]:
 
 
 def tools(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """The versions of both times, by name."""
+    """The tools' versions of then and now, by name."""
     return {name: (then.get(name, ""), now.get(name, "")) for name in sorted({*then, *now})}
 
 
 def lock_of(lock: Lock, debs: Path) -> Lock:
-    """The lock as the debs or the tarball in a folder are: what was really used."""
+    """The lock of the debs or the tarball in a folder: what was really used."""
     tarball = f"sha256:{sha256_of_file(debs / TARBALL)}" if lock.tarball else ""
     packages = tuple(_as_it_is(package, debs) for package in lock.packages)
     return lock.model_copy(update={"packages": packages, "tarball": tarball})
@@ -185,7 +184,7 @@ def _as_it_is(package: Package, debs: Path) -> Package:
 
 
 def differences(store: Store, then: Expected, made: Image, folder: Path, log: Log) -> list[str]:
-    """What differs between the image of then, as far as the store still has it, and this one, in an empty `folder`."""
+    """Describe how the image differs from the one of then, as far as the store has that. `folder` is empty."""
     try:
         if then.layer and then.layer != made.layer.digest:
             store.fetch_blob(then.layer, folder / "layer")
@@ -198,7 +197,7 @@ def differences(store: Store, then: Expected, made: Image, folder: Path, log: Lo
 
 
 def _told(config: Mapping[str, Any], made: Image, folder: Path) -> str:
-    """Two configs, line by line."""
+    """The difference of two configs, line by line."""
     with made.open_blob(made.config_digest) as blob:
         pair = Pair(folder / "old.json", folder / "new.json")
         for path, value in ((pair.old, config), (pair.new, json.load(blob))):

@@ -1,4 +1,4 @@
-"""One command in one container, as `docker run --rm` would, with as little as an image can be given."""
+"""Run one command in one container, like `docker run --rm`, without network, rights and a writable file system."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 MEMORY = "512m"
 PIDS = 256
 KEPT = 64 << 10  # bytes kept of each stream
-BROUGHT = "/smoke"  # where a container has what its check brings along
-GRACE = 10  # seconds for a stream to end when its container has
+BROUGHT = "/smoke"  # the folder in the container with the check's own files
+GRACE = 10  # seconds for a stream to end after its container
 
 
 @dataclass(frozen=True)
 class Ran:
-    """How a command ended and what it printed, of which the middle is left out where it was much.
+    """How a command ended and what it printed. The middle of long output is left out.
 
-    `broken` says why it did not come to an end of its own; there is no `status` then.
+    `broken` says why it did not end by itself; there is no `status` then.
     """
 
     status: int | None
@@ -67,8 +67,8 @@ class _Kept:
 
 
 class _Output:
-    """What a container prints, its two streams apart. Leaving the block reads on to the end, no longer than GRACE; not
-    after an error, as a container that never started does not end its streams.
+    """A container's output, the two streams apart. The end of the block reads the rest, for at most GRACE seconds; not
+    after an error, as the streams of a container that never started do not end.
     """
 
     def __init__(self) -> None:
@@ -80,12 +80,12 @@ class _Output:
         return self
 
     def follow(self, stream: Stream) -> None:
-        """Begin to read what a container prints."""
+        """Start to read a container's output."""
         self._stream = stream
         self._reader.start()
 
     def _read(self) -> None:
-        with contextlib.suppress(*FAULTS, ValueError):  # closed under our hands, by the engine or by us
+        with contextlib.suppress(*FAULTS, ValueError):  # the engine or this class closed it
             for out, err in self._stream or ():
                 self.stdout.add(out or b"")
                 self.stderr.add(err or b"")
@@ -103,9 +103,9 @@ class _Output:
 
 @dataclass(frozen=True)
 class Container:
-    """What is run of which image, after its entry point if it has one; `platform` is the image's, if it has to be said.
+    """What to run: the image, the command behind its entry point if it has one, and its `platform` if it is foreign.
 
-    What is in the tar that is `brought` is in /smoke.
+    The files of the tar `brought` are in /smoke.
     """
 
     image_id: str
@@ -116,7 +116,7 @@ class Container:
 
 
 def run_once(engine: Engine, container: Container, *, timeout: float) -> Ran:
-    """Run a container for `timeout` seconds at most; say how it went. Raises MachineError and EngineRefused."""
+    """Run a container for at most `timeout` seconds and return the result. Raises MachineError and EngineRefused."""
     with engine.during("running a smoke test"), _Output() as output, _created(engine, container) as name:
         if container.brought:
             with container.brought.open("rb") as tar:  # into the volume: all else is read-only
@@ -127,7 +127,7 @@ def run_once(engine: Engine, container: Container, *, timeout: float) -> Ran:
 
 
 def _run(engine: Engine, container: str, timeout: float) -> dict[str, Any]:
-    """Start the container and wait for its end; says how it ended."""
+    """Start the container and wait for its end; returns how it ended."""
     api, started = engine.client.api, time.monotonic()
     try:
         api.start(container)
@@ -144,15 +144,15 @@ def _run(engine: Engine, container: str, timeout: float) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _killed_after(timeout: float, engine: Engine, container: str) -> Iterator[threading.Event]:
-    """Kill the container when the block takes longer; the event says that this happened.
+    """Kill the container if the block takes longer. The event says that this happened.
 
-    A clock of our own, as the engine's answer to a wait begins at once and so does not run into the client's.
+    This needs a timer: the engine's answer to a wait begins at once, so the client's timeout does not apply.
     """
     expired = threading.Event()
 
     def kill() -> None:
         expired.set()
-        with contextlib.suppress(*FAULTS):  # it has just ended, or the engine is gone: the wait will say so
+        with contextlib.suppress(*FAULTS):  # it has just ended, or the engine is gone: the wait reports that
             engine.client.api.kill(container)
 
     timer = threading.Timer(timeout, kill)
@@ -167,7 +167,7 @@ def _killed_after(timeout: float, engine: Engine, container: str) -> Iterator[th
 
 @contextlib.contextmanager
 def _created(engine: Engine, container: Container) -> Iterator[str]:
-    """A container that is gone when the block ends, and also when an interrupt comes before the block begins."""
+    """A container that is removed when the block ends, and also if an interrupt comes before the block begins."""
     name = f"baseforge-smoke-{uuid.uuid4().hex}"
     try:
         unbroken(lambda _: _create(engine, container, name))
@@ -185,7 +185,7 @@ def _create(engine: Engine, container: Container, name: str) -> None:
         security_opt=["no-new-privileges"],
         mem_limit=MEMORY,
         pids_limit=PIDS,
-        log_config=LogConfig(type=LogConfig.types.NONE),  # what is printed comes to us alone, and not onto a disk
+        log_config=LogConfig(type=LogConfig.types.NONE),  # the engine does not write the output to a disk
     )
     api.create_container(
         container.image_id,
@@ -200,8 +200,8 @@ def _create(engine: Engine, container: Container, name: str) -> None:
 
 
 def remove(engine: Engine, container: str) -> None:
-    """Remove a container and its volumes, running or not. That it or its engine is gone already is no error: this runs
-    on the way out, and `remove_leftovers` finds by label what could not be removed.
+    """Remove a container and its volumes, running or not. A missing container or engine is no error: this is clean-up,
+    and `remove_leftovers` finds by label what could not be removed.
     """
     with contextlib.suppress(*FAULTS):
         engine.client.api.remove_container(container, force=True, v=True)

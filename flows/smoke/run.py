@@ -1,4 +1,4 @@
-"""The smoke test: what must hold of an image before it is published, found out by running it."""
+"""The smoke test: run an image's checks in containers before it is published."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from flows.smoke.container import Container, Ran, remove, run_once
 from rootfs.errors import BuildError
 from rootfs.recipe.sections import SmokeCheck
 
-EMULATED = 10  # times as long as a program may take where it is emulated: QEMU takes 4 to 8 times as long
+EMULATED = 10  # a check may take so many times as long under emulation: QEMU takes 4 to 8 times as long
 Log = Callable[[str], None]
 Brought = Callable[[SmokeCheck], Path | None]
 
 
 @dataclass(frozen=True)
 class Result:
-    """How one check went: `problems` says what was expected and what came instead, and is empty where all was well."""
+    """The result of one check. `problems` says what was expected and what came instead; it is empty on success."""
 
     command: tuple[str, ...]
     ran: Ran
@@ -35,7 +35,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How all checks of an image went."""
+    """The results of all checks of an image."""
 
     results: tuple[Result, ...]
 
@@ -69,13 +69,13 @@ def smoke_test(
     brought: Brought = lambda _: None,
     emulated: str = "",
 ) -> Verdict:
-    """Run each check in a container of its own and judge it; `log` sees commands and output.
+    """Run each check in a container of its own. `log` gets commands and output.
 
-    What a check brings along is in the tar that `brought` gives of it. `emulated` is the image's platform where that
-    is not the machine's own: each check has more time then.
+    `brought` returns the tar with a check's own files. `emulated` is the image's platform if it is not the machine's:
+    each check has more time then.
 
-    The containers carry the label `baseforge.run=RUN_LABEL` and are removed whatever happens. Raises MachineError, and
-    EngineRefused where the engine does not have the image.
+    The containers have the label `baseforge.run=RUN_LABEL` and are always removed. Raises MachineError, and EngineRefused
+    if the engine does not have the image.
     """
 
     def one(check: SmokeCheck) -> Result:
@@ -85,7 +85,7 @@ def smoke_test(
 
 
 def remove_leftovers(engine: Engine, run_label: str) -> int:
-    """Remove every container that a run left behind, as when it was killed; returns how many there were."""
+    """Remove every container that a run, for example a killed one, left behind; returns how many."""
     with engine.during("looking for containers that were left behind"):
         found = engine.client.api.containers(quiet=True, all=True, filters={"label": f"{LABEL}={run_label}"})
     for container in found:
@@ -103,7 +103,7 @@ def _one(container: Container, check: SmokeCheck, engine: Engine, log: Log | Non
 
 
 def _problems(check: SmokeCheck, ran: Ran) -> Iterable[str]:
-    """What was expected and did not come; of a command that did not come to its end, only that."""
+    """The expectations that were not met. If the command did not end, only that."""
     if ran.broken:
         yield ran.broken
         return

@@ -6,8 +6,8 @@
     images/NAME/newest.json              which build is the newest, and which were before
     images/NAME/channels/CHANNEL.json    which build a channel means
 
-Nothing is ever seen half-written, and a blob is checked whenever it is written and whenever it is read. Whoever writes
-a document that names a blob puts the blob first: a crash leaves a blob nobody names, never a name without its blob.
+No reader sees half-written data. A blob is checked on every write and read. A document that names a blob is written
+after the blob: a crash leaves a blob that nothing names, never a name without its blob.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import BinaryIO, Protocol
 
 @dataclass(frozen=True)
 class Document:
-    """A document as it was read; `version` is what `replace_document` wants back, good for this store alone."""
+    """A document as it was read. `replace_document` takes its `version`, which only this store understands."""
 
     data: bytes
     version: str
@@ -35,7 +35,7 @@ class Store(Protocol):
 
     @property
     def address(self) -> str:
-        """The address that opens this store again."""
+        """The address that opens this store."""
 
     def put_blob(self, source: Path | BinaryIO, digest: str | None = None, *, check: bool = False) -> str:
         """Keep a file's or a stream's bytes (to its end) and return their digest.
@@ -46,38 +46,38 @@ class Store(Protocol):
         """
 
     def has_blob(self, digest: str, size: int | None = None) -> bool:
-        """Whether the blob is there, with this length if one is given (its bytes are checked when read)."""
+        """Whether the store has the blob, with this length if one is given. Reading it checks its bytes."""
 
     def blob_size(self, digest: str) -> int:
-        """The blob's length in bytes; BlobMissing where there is none."""
+        """The blob's length in bytes. Raises BlobMissing."""
 
     def open_blob(self, digest: str) -> AbstractContextManager[BinaryIO]:
-        """The blob as a stream: a block that is left without an error has had the right bytes.
+        """Open the blob as a stream. If the block ends without an error, its bytes were right.
 
-        BlobDamaged is raised where the stream ends, or on leaving the block, which reads what the block did not; it
-        also replaces whatever error damaged bytes led the block to. BlobMissing where there is no such blob.
+        BlobDamaged is raised where the stream ends, or at the end of the block, which reads the rest. It also replaces
+        an error that the block raised because of the damaged bytes. Raises BlobMissing.
         """
 
     def fetch_blob(self, digest: str, path: Path) -> None:
-        """Write the blob to a file, which is there whole and checked or not at all. Raises as `open_blob` does."""
+        """Write the blob to a file atomically and check it. Raises what `open_blob` raises."""
 
     def drop_blob(self, digest: str) -> None:
-        """Take the blob away; none is no error. A damaged one is healed by dropping it and putting it anew."""
+        """Remove the blob, if it is there. To repair a damaged blob, drop it and put it again."""
 
     def sweep(self) -> None:
-        """Remove what writers that were killed have left half-written."""
+        """Remove half-written data that killed writers left behind."""
 
     def read_document(self, key: str) -> Document | None:
-        """The document as it is now, or None where there is none."""
+        """The document as it is now; None if there is none."""
 
     def create_document(self, key: str, data: bytes) -> str:
-        """Write a document that must not be there yet, and return its version; Conflict where it is."""
+        """Write a new document and return its version. Raises Conflict if it exists."""
 
     def replace_document(self, key: str, data: bytes, version: str) -> str:
-        """Write a document over the version that was read, and return the new one; Conflict if it changed meanwhile."""
+        """Replace this version of a document and return the new version. Raises Conflict if it has changed."""
 
     def list_documents(self, folder: str) -> list[str]:
-        """The keys of all documents below a folder such as `images/noble/builds`, sorted; none is no error."""
+        """The sorted keys of all documents in a folder, such as `images/noble/builds`, and its subfolders."""
 
     def list_folders(self, folder: str) -> list[str]:
-        """The names of the folders directly below one, sorted, without a look at what is in them."""
+        """The sorted names of a folder's subfolders. What is in them is not read."""

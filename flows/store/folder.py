@@ -26,10 +26,10 @@ READ_ONLY = 0o444  # a blob never changes; the umask takes away from this
 
 
 class FolderStore:
-    """The store in a local or mounted folder, which is made on the first write. See `flows.store.base.Store`."""
+    """A store in a local or mounted folder. The first write makes the folder. See `flows.store.base.Store`."""
 
     def __init__(self, folder: Path, wait: float = locks.WAIT) -> None:
-        self.folder, self._wait = folder, wait  # `wait` is how many seconds the store's lock may be held by others
+        self.folder, self._wait = folder, wait  # `wait`: seconds that others may hold the store's lock
 
     @property
     def address(self) -> str:
@@ -37,7 +37,7 @@ class FolderStore:
         return self.folder.as_uri()
 
     def put_blob(self, source: Path | BinaryIO, digest: str | None = None, *, check: bool = False) -> str:
-        """Keep a file's or a stream's bytes; hashed and copied in one pass."""
+        """Keep a file's or a stream's bytes. They are hashed and copied in one pass."""
         if digest is not None and is_intact(self, digest, length(source), read=check):
             return digest
         if isinstance(source, Path):
@@ -56,7 +56,7 @@ class FolderStore:
         return found
 
     def has_blob(self, digest: str, size: int | None = None) -> bool:
-        """Whether the blob is there, with this length if one is given."""
+        """Whether the store has the blob, with this length if one is given."""
         path = self._path(blob_key(digest))
         with self._errors():
             try:
@@ -72,7 +72,7 @@ class FolderStore:
 
     @contextlib.contextmanager
     def open_blob(self, digest: str) -> Iterator[BinaryIO]:
-        """The blob as a stream that is checked."""
+        """Open the blob as a stream that is checked."""
         with self._blob_errors(digest):
             file = self._path(blob_key(digest)).open("rb", buffering=0)
 
@@ -88,18 +88,18 @@ class FolderStore:
         fetch(self, digest, path)
 
     def drop_blob(self, digest: str) -> None:
-        """Take the blob away; who reads it reads on."""
+        """Remove the blob. Readers that have it open can read on."""
         with self._errors():
             self._path(blob_key(digest)).unlink(missing_ok=True)
 
     def sweep(self) -> None:
-        """Remove the drafts of writers that were killed."""
+        """Remove temporary files of killed writers."""
         self._see_whose_it_is()
         with self._errors():
             remove_abandoned(self.folder)
 
     def read_document(self, key: str) -> Document | None:
-        """The document as it is now; its version is the digest of its bytes."""
+        """The document as it is now. Its version is the digest of its bytes."""
         path = self._path(document_key(key))
         with self._errors():
             try:
@@ -109,11 +109,11 @@ class FolderStore:
         return Document(data, _version(data))
 
     def create_document(self, key: str, data: bytes) -> str:
-        """Write a document that must not be there yet."""
+        """Write a new document."""
         return self._write(key, data, None)
 
     def replace_document(self, key: str, data: bytes, version: str) -> str:
-        """Write a document over the version that was read."""
+        """Replace this version of a document."""
         return self._write(key, data, version)
 
     def _write(self, key: str, data: bytes, expected: str | None) -> str:
@@ -129,7 +129,7 @@ class FolderStore:
         return _version(data)
 
     def list_documents(self, folder: str) -> list[str]:
-        """The keys of all documents below a folder, sorted."""
+        """The sorted keys of all documents in a folder and its subfolders."""
         top = self._path(document_key(folder))
         with self._errors():
             paths = [Path(at, name) for at, _, names in os.walk(top, onerror=_fail) for name in names]
@@ -137,7 +137,7 @@ class FolderStore:
         return sorted(key for key in keys if is_plain(key))
 
     def list_folders(self, folder: str) -> list[str]:
-        """The names of the folders directly below one, sorted."""
+        """The sorted names of a folder's subfolders."""
         top = self._path(document_key(folder))
         with self._errors():
             if not top.is_dir():
@@ -146,7 +146,7 @@ class FolderStore:
                 return sorted(entry.name for entry in entries if entry.is_dir() and is_plain(entry.name))
 
     def _path(self, key: str) -> Path:
-        """Where it is in a folder that we trust. A link is refused: it would lead reads and removals elsewhere."""
+        """The path of a key. A symbolic link is refused: reads and removals would follow it out of the store."""
         self._see_whose_it_is()
         path = self.folder
         with self._errors():
@@ -158,10 +158,10 @@ class FolderStore:
         return path
 
     def _see_whose_it_is(self) -> None:
-        """Refuse the folder of a user who could mislead us, unless it is shared on purpose. Raises MachineError."""
+        """Refuse a folder of another user, unless it is shared on purpose. Raises MachineError."""
         try:
             status = self.folder.stat()
-        except OSError:  # it is made later, or the next step says what is wrong
+        except OSError:  # the folder is made later, or the next step reports what is wrong
             return
         is_shared = status.st_mode & stat.S_ISGID and status.st_mode & stat.S_IWGRP
         if not private.is_trusted(status.st_uid) and not is_shared:
@@ -174,13 +174,13 @@ class FolderStore:
 
     def _make(self) -> None:
         with self._errors():
-            # Ours alone where we make it. Who shares a store with other users makes its folder first.
+            # A new folder is for this user alone. To share a store with other users, make its folder first.
             self.folder.mkdir(0o700, parents=True, exist_ok=True)
         self._see_whose_it_is()
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        # One lock for the whole store: changes are few and small, and no lock files pile up beside the documents.
+        # One lock for the whole store: changes are few and small, and lock files do not pile up beside the documents.
         with contextlib.ExitStack() as held:
             with self._errors():
                 held.enter_context(locks.locked(self._path(LOCK), wait=self._wait))
@@ -210,6 +210,6 @@ def _version(data: bytes) -> str:
 
 
 def _fail(error: OSError) -> None:
-    # os.walk would pass over what it cannot read; only a folder that is not there is an empty one.
+    # os.walk ignores what it cannot read. Only a missing folder counts as empty.
     if not isinstance(error, FileNotFoundError):
         raise error

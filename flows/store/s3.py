@@ -1,4 +1,4 @@
-"""A store in an S3 bucket: any server that honours `If-Match` and `If-None-Match` on writes."""
+"""A store in an S3 bucket, on any server that supports `If-Match` and `If-None-Match` on writes."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 CONNECT, READ = 5.0, 30.0  # seconds without an answer, for one attempt
-ATTEMPTS = 4  # boto3 waits between them, and tries again only what can be
+ATTEMPTS = 4  # boto3 waits between them, and repeats only what is safe to repeat
 PAUSE = 0.25  # seconds before a document is read again, doubled each time
-CONNECTIONS = 32  # kept open for the threads of a run that share a store
-TAKEN = (409, 412)  # a condition on a write did not hold
+CONNECTIONS = 32  # stay open for the threads of a run that share a store
+TAKEN = (409, 412)  # HTTP statuses: the condition of a write did not hold
 
 
 class S3Store:
-    """The store below a prefix of a bucket, which must be there. See `flows.store.base.Store`."""
+    """A store under a prefix of an existing bucket. See `flows.store.base.Store`."""
 
     def __init__(self, bucket: str, prefix: str, *, endpoint: str | None = None, region: str | None = None) -> None:
         self.bucket, self.prefix = bucket, f"{prefix}/" if prefix else ""
@@ -59,7 +59,7 @@ class S3Store:
             max_pool_connections=CONNECTIONS,
         )
         try:
-            # A session of our own: boto3's default one must not be used by several threads at once.
+            # boto3's default session must not be used by several threads at once.
             session = boto3.session.Session(region_name=region)
             client = session.client("s3", endpoint_url=endpoint, config=patience)
         except ValueError as error:
@@ -71,11 +71,11 @@ class S3Store:
 
     @property
     def address(self) -> str:
-        """The bucket and prefix as an `s3://` address; the endpoint and region are not in it."""
+        """The bucket and prefix as an `s3://` address, without endpoint and region."""
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
     def put_blob(self, source: Path | BinaryIO, digest: str | None = None, *, check: bool = False) -> str:
-        """Keep a file's or a stream's bytes; where no digest is given they are hashed first, for that is their key."""
+        """Keep a file's or a stream's bytes. Without a digest they are hashed first, as the digest is their key."""
         if digest is None:
             with _hashed(source) as (stream, found):
                 return self.put_blob(stream, found, check=check)
@@ -85,7 +85,7 @@ class S3Store:
         return digest
 
     def _upload(self, source: BinaryIO, digest: str) -> None:
-        """Upload a blob, and ask for its length: only then it counts as kept."""
+        """Upload a blob and ask the server for its length. Only then does it count as kept."""
         key, wrong = self._key(blob_key(digest)), partial(blob_refused, self.address, digest)
         with self._errors():
             size = upload(self._client, self.bucket, key, source, digest, wrong)
@@ -93,7 +93,7 @@ class S3Store:
             raise store_unreachable(self.address, self._client.meta.endpoint_url, f"it did not keep {digest}")
 
     def has_blob(self, digest: str, size: int | None = None) -> bool:
-        """Whether the blob is there, with this length if one is given."""
+        """Whether the store has the blob, with this length if one is given."""
         found = self._size(digest)
         return found is not None and size in (None, found)
 
@@ -116,7 +116,7 @@ class S3Store:
 
     @contextlib.contextmanager
     def open_blob(self, digest: str) -> Iterator[BinaryIO]:
-        """The blob as a stream that is checked."""
+        """Open the blob as a stream that is checked."""
         key = self._key(blob_key(digest))
         with self._errors():
             try:
@@ -139,15 +139,15 @@ class S3Store:
         fetch(self, digest, path)
 
     def drop_blob(self, digest: str) -> None:
-        """Take the blob away."""
+        """Remove the blob."""
         with self._errors():
             self._client.delete_object(Bucket=self.bucket, Key=self._key(blob_key(digest)))
 
     def sweep(self) -> None:
-        """Nothing: a bucket has a rule of its own for what is half uploaded (`AbortIncompleteMultipartUpload`)."""
+        """Do nothing: the bucket's rule `AbortIncompleteMultipartUpload` removes half-finished uploads."""
 
     def read_document(self, key: str) -> Document | None:
-        """The document as it is now; its version is its ETag."""
+        """The document as it is now. Its version is its ETag."""
         full = self._key(document_key(key))
         with self._errors():
             for attempt in range(ATTEMPTS):
@@ -162,7 +162,7 @@ class S3Store:
         raise AssertionError
 
     def _get(self, key: str) -> Document:
-        """The whole document; boto3 tries again only until its first byte is there."""
+        """Read a whole document. boto3 itself repeats a request only until its first byte has arrived."""
         answer = self._client.get_object(Bucket=self.bucket, Key=key)
         with contextlib.closing(answer["Body"]) as body:
             data = body.read()
@@ -170,11 +170,11 @@ class S3Store:
         return Document(data, answer["ETag"])
 
     def create_document(self, key: str, data: bytes) -> str:
-        """Write a document that must not be there yet."""
+        """Write a new document."""
         return self._write(key, data, IfNoneMatch="*")
 
     def replace_document(self, key: str, data: bytes, version: str) -> str:
-        """Write a document over the version that was read."""
+        """Replace this version of a document."""
         return self._write(key, data, IfMatch=version)
 
     def _write(self, key: str, data: bytes, **condition: Any) -> str:  # noqa: ANN401 - an option of boto3
@@ -188,7 +188,7 @@ class S3Store:
                 return self._own(key, data, error)
 
     def _own(self, key: str, data: bytes, error: ClientError) -> str:
-        # boto3 sends a write again when its answer was lost: what stands in our way is then our own first attempt.
+        # boto3 repeats a write whose answer was lost. The document in the way may then be our own first attempt.
         if error.response["ResponseMetadata"].get("RetryAttempts", 0):
             now = self.read_document(key)
             if now is not None and now.data == data:
@@ -196,7 +196,7 @@ class S3Store:
         raise Conflict(self.address, key) from error
 
     def list_documents(self, folder: str) -> list[str]:
-        """The keys of all documents below a folder, sorted."""
+        """The sorted keys of all documents in a folder and its subfolders."""
         prefix = self._key(document_key(folder)) + "/"
         with self._errors():
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
@@ -204,7 +204,7 @@ class S3Store:
         return sorted(key for key in found if is_plain(key))
 
     def list_folders(self, folder: str) -> list[str]:
-        """The names of the folders directly below one, sorted."""
+        """The sorted names of a folder's subfolders."""
         prefix = self._key(document_key(folder)) + "/"
         with self._errors():
             asked = self._client.get_paginator("list_objects_v2")
@@ -225,7 +225,7 @@ class S3Store:
 
 @contextlib.contextmanager
 def _hashed(source: Path | BinaryIO) -> Iterator[tuple[BinaryIO, str]]:
-    """The source at its beginning, and its digest: a stream goes by way of memory or, if large, of a temporary file."""
+    """The source at its beginning, and its digest. A stream is copied to memory or, if large, to a temporary file."""
     if isinstance(source, Path):
         with source.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Whether an answer is S3's: a proxy between us and the server may say 200 with a page of its own, or with nothing.
+"""Check that an answer is S3's: a proxy in between may answer 200 with a page of its own, or with nothing.
 
 botocore takes any answer with status 200 for a success. Here it becomes an error of the server that botocore tries
 again, as it does with the errors that S3 itself puts into answers with status 200.
@@ -27,11 +27,11 @@ DOCUMENTS = {  # and those of these have an XML document with this root
 }
 ERROR = b"<Error><Code>NotS3</Code><Message>the answer is not one of an S3 server: %s</Message></Error>"
 _MD5 = re.compile(r'"([0-9a-f]{32})"')
-_OWN_KEYS = ("aws:kms", "aws:kms:dsse")  # with these an object's ETag is not its MD5
+_OWN_KEYS = ("aws:kms", "aws:kms:dsse")  # encryption by which an object's ETag is not its MD5
 
 
 def watch(client: S3Client) -> None:
-    """Let the client refuse, and ask again for, what is not an answer of S3."""
+    """Make the client refuse answers that are not S3's, and repeat the request."""
     client.meta.events.register("before-parse.s3.*", _look)
 
 
@@ -45,7 +45,7 @@ def _look(operation_model: Any, response_dict: dict[str, Any], **_: object) -> N
 
 
 def _strange(operation: str, answer: Mapping[str, Any]) -> str:
-    """Why this is no answer of S3 to the operation; empty where it is one."""
+    """Why this is not S3's answer to the operation; empty if it is."""
     headers = answer["headers"]
     if operation in OBJECTS:
         kind = str(headers.get("content-type", ""))
@@ -62,12 +62,12 @@ def _strange(operation: str, answer: Mapping[str, Any]) -> str:
 
 
 def checksum(data: bytes) -> str:
-    """What to send as `ChecksumSHA256` with these bytes: the server compares it with what arrives."""
+    """The value of `ChecksumSHA256` for these bytes. The server compares it with what arrives."""
     return base64.b64encode(hashlib.sha256(data).digest()).decode()
 
 
 def require(answer: Mapping[str, Any], data: bytes) -> None:
-    """See that the answer to a write, or to a read, of a whole object is about these bytes.
+    """Check that the answer to a write or a read of a whole object has the checksum of these bytes.
 
     By the SHA-256 where the server gives it, else by the ETag where that is an MD5. Raises ResponseStreamingError.
     """

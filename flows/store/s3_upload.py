@@ -1,6 +1,6 @@
-"""Bytes to S3: small ones in one request; a stream of any length in parts, in bounded memory.
+"""Upload to S3: small objects in one request, streams of any length in parts, in bounded memory.
 
-An object is complete only if its bytes are those that were promised.
+An object becomes visible only if its bytes have the expected digest.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 PART = 8 << 20  # bytes of one part: S3 takes 10,000, so 80 GB is the largest blob
-PARALLEL = 2  # parts on their way at once: with boto3's copies 45 MiB in memory, and no slower than more (measured)
+PARALLEL = 2  # parts sent at once: 45 MiB of memory with boto3's copies; more parts are no faster (measured)
 
 
 def put(client: S3Client, bucket: str, key: str, data: bytes, **more: Any) -> str:  # noqa: ANN401 - options of boto3
-    """Write an object in one request, and return its ETag; what the server says of it must fit the bytes."""
+    """Write an object in one request and return its ETag. The server's checksum must be that of the bytes."""
     answer = client.put_object(Bucket=bucket, Key=key, Body=data, ChecksumSHA256=s3_answers.checksum(data), **more)
     s3_answers.require(answer, data)
     return answer["ETag"]
@@ -34,7 +34,7 @@ def put(client: S3Client, bucket: str, key: str, data: bytes, **more: Any) -> st
 def upload(
     client: S3Client, bucket: str, key: str, source: BinaryIO, digest: str, wrong: Callable[[str], BaseforgeError]
 ) -> int:
-    """Upload the stream, whose bytes must have the digest; `wrong` makes the error where they have another.
+    """Upload the stream. If its bytes do not have the digest, `wrong` makes the error.
 
     Returns its length. On any error, and when interrupted, nothing becomes visible and boto3 takes back the parts that
     are there already. It guards each part with a checksum of its own; S3 has no SHA-256 over all parts of an object.
@@ -51,7 +51,7 @@ def _upload_parts(client: S3Client, bucket: str, key: str, promised: Checked) ->
     stopped = threading.Event()
 
     class Stoppable(io.RawIOBase):
-        """boto3 reads in a thread of its own, and when interrupted waits for it to come to the end of the stream."""
+        """boto3 reads in a thread. When boto3 is interrupted, it waits for this thread to reach the stream's end."""
 
         def readable(self) -> bool:
             return True
@@ -73,7 +73,7 @@ def _config() -> TransferConfig:
         multipart_threshold=PART,
         multipart_chunksize=PART,
         max_concurrency=PARALLEL,
-        preferred_transfer_client="classic",  # the other one has another way with memory and errors
+        preferred_transfer_client="classic",  # the other one handles memory and errors differently
     )
-    config.max_in_memory_upload_chunks = PARALLEL  # boto3's is 10, and not among its arguments
+    config.max_in_memory_upload_chunks = PARALLEL  # boto3 uses 10 and has no argument for it
     return config

@@ -1,4 +1,4 @@
-"""Streams whose bytes must have a digest, checked as they pass."""
+"""Streams that check the digest of the bytes that are read from them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ Read = Callable[[int], bytes]
 
 
 class Checked(io.RawIOBase):
-    """A stream that raises at its end where the bytes do not have the digest.
+    """A stream that raises an error at its end if the bytes do not have the digest.
 
-    `read` gives up to so many bytes of the source, none at its end; `wrong` makes the error from what was found.
+    `read` returns at most the given number of bytes of the source, none at its end. `wrong` makes the error, given
+    what was found.
     """
 
     def __init__(self, read: Read, digest: str, wrong: Callable[[str], BaseforgeError]) -> None:
         self._read, self._digest, self._wrong = read, digest, wrong
-        self._hash, self.size = hashlib.sha256(), 0  # of what has passed
+        self._hash, self.size = hashlib.sha256(), 0  # of the bytes so far
 
     def readable(self) -> bool:  # noqa: D102 - as in io
         return True
@@ -34,7 +35,7 @@ class Checked(io.RawIOBase):
         return len(data)
 
     def finish(self) -> None:
-        """Read what is left, also where the stream was closed, so that every byte is checked."""
+        """Read the rest, even if the stream was closed, so that every byte is checked."""
         while self._take(CHUNK):
             pass
 
@@ -54,9 +55,9 @@ class Checked(io.RawIOBase):
 
 @contextlib.contextmanager
 def checked(read: Read, digest: str, wrong: Callable[[str], BaseforgeError]) -> Iterator[BinaryIO]:
-    """A buffered stream of the source; leaving the block reads and checks the rest.
+    """A buffered stream of the source. The end of the block reads and checks the rest.
 
-    A reader that failed on wrong bytes gets the error of the wrong bytes: its own is only the consequence.
+    If a reader fails because of wrong bytes, the error for the wrong bytes is raised instead of its own.
     """
     source = Checked(read, digest, wrong)
     try:
@@ -70,14 +71,14 @@ def checked(read: Read, digest: str, wrong: Callable[[str], BaseforgeError]) -> 
 
 
 class Sink(Protocol):
-    """What bytes can be written to."""
+    """Bytes can be written to it."""
 
     def write(self, data: bytes, /) -> object:
         """Take all of the bytes."""
 
 
 def copy(source: BinaryIO, sink: Sink) -> str:
-    """Copy a stream to its end and return the digest of what passed."""
+    """Copy a stream to its end and return the digest of its bytes."""
     seen = hashlib.sha256()
     while chunk := source.read(CHUNK):
         seen.update(chunk)

@@ -36,7 +36,7 @@ def test_all_that_is_said_reaches_buildx(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("driver", "endpoint", "options", "platforms", "reason"),
     [
-        ("docker", "", [], [], "each engine makes its own"),
+        ("docker", "", [], [], "each engine has its own"),
         ("kube", "", [], [], "Did you mean 'kubernetes'?"),
         ("xyz", "", [], [], "Use docker-container, kubernetes, remote."),
         ("remote", "", [], [], "needs an 'endpoint'"),
