@@ -74,8 +74,8 @@ def smoke_test(
     `brought` returns the tar with a check's own files. `emulated` is the image's platform if it is not the machine's:
     each check has more time then.
 
-    The containers have the label `baseforge.run=RUN_LABEL` and are always removed. Raises MachineError, and EngineRefused
-    if the engine does not have the image.
+    The containers have the label `baseforge.run=RUN_LABEL` and are always removed. Raises MachineError, and
+    EngineRefused if the engine does not have the image.
     """
 
     def one(check: SmokeCheck) -> Result:

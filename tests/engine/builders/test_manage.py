@@ -135,7 +135,7 @@ def test_a_builder_is_shown_with_its_options_and_rules(place: Workshop, tmp_path
 
 
 REFUSED = [
-    (["--driver", "docker"], "each engine makes its own"),
+    (["--driver", "docker"], "each engine has its own"),
     (["--driver", "kuberntes"], "Did you mean 'kubernetes'?"),
     (["--driver-opt", "imagine=1"], "invalid driver option imagine"),
     (["--driver-opt", "memory=much"], "invalid size: 'much'"),
