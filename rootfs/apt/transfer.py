@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
@@ -38,7 +40,7 @@ class Transfers:
         """A client. Each request gets the credentials of its own address, also after a redirect."""
         hooks = {"request": [self.credentials.add]}
         timeout = httpx.Timeout(self.timeout, connect=min(self.timeout, CONNECT))
-        return httpx.AsyncClient(timeout=timeout, follow_redirects=True, event_hooks=hooks)
+        return httpx.AsyncClient(timeout=timeout, follow_redirects=True, event_hooks=hooks, verify=_authorities())
 
     @contextlib.asynccontextmanager
     async def paced(self) -> AsyncIterator[Callable[[int], None]]:
@@ -62,6 +64,12 @@ class Transfers:
 
 
 ANONYMOUS = Transfers()
+
+
+@functools.cache
+def _authorities() -> ssl.SSLContext:
+    """The certificate authorities to trust. Reading them takes longer than many a request, so they are read once."""
+    return httpx.create_ssl_context()
 
 
 def check_access(answer: httpx.Response, address: str) -> None:

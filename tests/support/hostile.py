@@ -366,19 +366,23 @@ def _zst() -> bytes:
 
 
 # Archives of little size that unpack to much, or make a careless reader hold much; some take a second to make.
-BOMBS: dict[str, Callable[[], bytes]] = {
-    "gz": lambda: gzip.compress(_zeros(256), 9),
-    "bz2": lambda: bz2.compress(_zeros(256)),
-    "zst": lambda: zstandard.ZstdCompressor(level=19).compress(_zeros(256)),
-    "xz-dictionary": _xz,
-    "zst-window": _zst,
+BOMBS: dict[str, Callable[[int], bytes]] = {
+    "gz": lambda megabytes: gzip.compress(_zeros(megabytes), 9),
+    "bz2": lambda megabytes: bz2.compress(_zeros(megabytes)),
+    "zst": lambda megabytes: zstandard.ZstdCompressor(level=19).compress(_zeros(megabytes)),
+    "xz-dictionary": lambda _: _xz(),
+    "zst-window": lambda _: _zst(),
 }
+LARGE = 256  # megabytes that a bomb unpacks to, where its reader's memory is measured
 
 
 def write(to: Path) -> None:
     """Write every archive to a file of its own."""
     to.mkdir(parents=True, exist_ok=True)
-    for name, data in [*((case.name, case.data) for case in CASES), *((name, make()) for name, make in BOMBS.items())]:
+    for name, data in [
+        *((case.name, case.data) for case in CASES),
+        *((name, make(LARGE)) for name, make in BOMBS.items()),
+    ]:
         (to / f"{name}.tar").write_bytes(data)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,26 +85,34 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signer]:
         yield made
 
 
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory, key: Signer) -> Path:
+    """The small archive, with all its pockets, signed once for all scenes."""
+    archive = Archive(tmp_path_factory.mktemp("published") / "archive", key)
+    archive.publish(*SHELF)
+    for pocket in POCKETS:
+        archive.publish(suite=f"{SUITE}-{pocket}")
+    return archive.folder
+
+
 @pytest.fixture
-def scene(tmp_path: Path, key: Signer) -> Iterator[Scene]:
-    """The small archive, with all its pockets, served."""
-    with _scene(tmp_path, key) as made:
+def scene(tmp_path: Path, key: Signer, published: Path) -> Iterator[Scene]:
+    """The small archive, served; a test may publish something else in it."""
+    with _scene(tmp_path, key, published) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def still(tmp_path_factory: pytest.TempPathFactory, key: Signer) -> Iterator[Scene]:
+def still(tmp_path_factory: pytest.TempPathFactory, key: Signer, published: Path) -> Iterator[Scene]:
     """The same, for tests that change nothing of it: its lists are fetched once."""
-    with _scene(tmp_path_factory.mktemp("still"), key) as made:
+    with _scene(tmp_path_factory.mktemp("still"), key, published) as made:
         yield made
 
 
 @contextlib.contextmanager
-def _scene(folder: Path, key: Signer) -> Iterator[Scene]:
+def _scene(folder: Path, key: Signer, published: Path) -> Iterator[Scene]:
+    shutil.copytree(published, folder / "archive")
     archive = Archive(folder / "archive", key)
-    archive.publish(*SHELF)
-    for pocket in POCKETS:
-        archive.publish(suite=f"{SUITE}-{pocket}")
     (folder / "files").mkdir()
     with served(archive.folder) as server:
         yield Scene(archive, server, folder / "a cache", folder / "files")

@@ -216,13 +216,13 @@ def nested(folder, levels):
 
 
 def test_a_tree_with_more_folders_in_each_other_than_python_has_calls(tmp_path):
-    nested(tmp_path, 1500)
-    assert sum(1 for _ in from_tree(tmp_path)) == 1501
+    nested(tmp_path, 1100)
+    assert sum(1 for _ in from_tree(tmp_path)) == 1101
     remove_tree(tmp_path)
 
 
 def test_a_tree_with_folders_that_no_path_leads_to_is_refused(tmp_path):
-    nested(tmp_path, 3000)
+    nested(tmp_path, 2100)
     with pytest.raises(BadTree, match="too many folders in each other"):
         list(from_tree(tmp_path))
     remove_tree(tmp_path)

@@ -21,8 +21,8 @@ from rootfs.packages.pool import BlobStore, fill_pool, write_debs, write_debs_re
 from rootfs.system.errors import DiskFull
 from tests.support.mirror import Mirror, cut, package, says
 
-LARGE = 200 << 20  # bytes of one deb
-GROWTH = 100 << 20  # bytes at most that the process may grow by for it
+LARGE = 100 << 20  # bytes of one deb
+GROWTH = 50 << 20  # bytes at most that the process may grow by for it
 
 
 @pytest.fixture(autouse=True)

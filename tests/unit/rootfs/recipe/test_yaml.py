@@ -60,25 +60,25 @@ known = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(st.dictionaries(keys | st.text() | st.integers(), values, max_size=5))
 def test_any_mapping(mapping: dict[Any, Any]) -> None:
     check(dumped(mapping))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(known, st.dictionaries(keys, values, max_size=5))
 def test_any_recipe(start: dict[str, Any], rest: dict[str, Any]) -> None:
     check(dumped({**rest, **start}))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(st.text(alphabet="kind: scrath\n\t-[]{},&*!|>'\"%@`#?0x~.\\\0\ufeff\x85\u2028é", max_size=60))
 def test_any_text(text: str) -> None:
     check(text.encode())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes(data: bytes) -> None:
     check(data)
@@ -90,7 +90,7 @@ lines = st.text(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(suite=words, include=st.lists(words, unique=True), env=st.dictionaries(words, lines), cmd=st.lists(lines))
 def test_what_is_written_is_what_is_read(suite: str, include: list[str], env: dict[str, str], cmd: list[str]) -> None:
     image = {"env": env, "cmd": cmd}

@@ -111,7 +111,7 @@ def test_bombs(name, tmp_path):
     with pytest.raises(
         TarballRefused, match=r"come out for each|Memory usage limit|Frame requires too much memory|ends early"
     ):
-        packed(BOMBS[name](), tmp_path)
+        packed(BOMBS[name](64), tmp_path)
 
 
 BLOCKS = st.lists(

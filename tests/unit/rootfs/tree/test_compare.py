@@ -203,16 +203,16 @@ from rootfs.tree.compare import explain
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 found = explain(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), print)
 assert [each.aspect for each in found] == ["content"], found
-assert found[0].detail == "from byte 399999999 on: was 00, is 01", found
+assert found[0].detail == "from byte 99999999 on: was 00, is 01", found
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
 class Zeros(io.RawIOBase):
-    """400 MB, of which only the last byte may not be zero."""
+    """100 MB, of which only the last byte may not be zero."""
 
     def __init__(self, last):
-        self.left, self.last = 400_000_000, last
+        self.left, self.last = 100_000_000, last
 
     def read(self, size=-1):
         count = min(size, self.left)
@@ -222,10 +222,10 @@ class Zeros(io.RawIOBase):
 
 def test_large_contents_are_not_held_in_memory(tmp_path):
     for name, last in (("old", b"\0"), ("new", b"\1")):
-        pack([changed(FILE, size=400_000_000, content=Zeros(last))], tmp_path / name)
+        pack([changed(FILE, size=100_000_000, content=Zeros(last))], tmp_path / name)
     words = [sys.executable, "-c", HUGE, tmp_path / "old", tmp_path / "new", tmp_path / "work"]
     done = subprocess.run(words, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[4])
-    assert int(done.stdout) << 10 < 64 << 20  # it counts in kilobytes
+    assert int(done.stdout) << 10 < 48 << 20  # it counts in kilobytes
 
 
 def test_a_difference_without_values_is_one_line():
