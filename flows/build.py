@@ -1,126 +1,105 @@
-"""The flow that makes one image: from its recipe to a tested, published digest."""
+"""The flow that builds one image: from its recipe to a tested, published digest."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import Any
 
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
 
-from flows import dockerfile_build, lookup, published_names
-from flows.builder_tasks import Builders, builders, through
-from flows.config.options import Choice
+from flows.builder_tasks import leasing
+from flows.config.options import BuildOptions
 from flows.config.settings import load
-from flows.description import describe
 from flows.image.errors import LayerDamaged
-from flows.inputs.resolve import Inputs
-from flows.inputs.tree import empty_folder
+from flows.lookup import failed, look_up, unchanged
 from flows.orchestration import outage
 from flows.orchestration.flow import flow
-from flows.platform_build import Bench, Part, bench, make_image
+from flows.platform_build import build_platform, workspace
 from flows.publish.record import Record
-from flows.publish_tasks import published, united
-from flows.published_names import Existing
-from flows.runtime.context import current, current_run, new_run, session
+from flows.publish_tasks import join_platforms, publish
+from flows.published_names import Existing, move_names, naming
+from flows.runtime.context import BuildContext, Context, open_build
 from flows.runtime.leftovers import clear_away
-from flows.tasks import smoke
 from rootfs.apt.errors import ArchiveMoved
 from rootfs.errors import BlobDamaged, BlobMissing
 from rootfs.recipe.base_images import parents_first
 
 DAMAGED = (BlobDamaged, BlobMissing, LayerDamaged)
+LONG = ("lock", "parts")  # what no table has room for
 
 
 def clean_up(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - names are Prefect's
-    """After a cancel or a crash, perhaps in another process: nothing of this run stays on the machine."""
+    """Remove what the run has left on this machine after a cancel or a crash, perhaps in another process."""
     clear_away(load().places, str(flow_run.id))
 
 
 @flow(name="build", flow_run_name="{image} · build", clean_up=[clean_up])
-def build(image: str, choice: Choice = Choice()) -> Record:  # noqa: B008 - frozen
-    """One image, from its recipe to a published digest, after those that it stands on."""
-    with session(), new_run(image):
-        make_parents(image, choice.model_copy(update={"named": choice.named or (image,)}))
+def build(ctx: Context, image: str, options: BuildOptions = BuildOptions()) -> Record:  # noqa: B008 - frozen
+    """Build one image, from its recipe to a published digest, after its base images."""
+    with open_build(ctx, image, options) as build_ctx:
+        build_base_images(build_ctx, image, options.model_copy(update={"named": options.named or (image,)}))
         try:
-            done = make(image, choice)
+            record = run_build(build_ctx)
         except ArchiveMoved:
-            current().apt(offline=choice.offline).forget()
-            current_run().meant.clear()
-            done = make(image, choice)
-        if done.status != "unchanged":
-            table(done)
-        return done
+            build_ctx.apt(offline=options.offline).forget()
+            build_ctx.answers.take_all()
+            record = run_build(build_ctx)
+        if record.status != "unchanged":
+            show(record)
+        return record
 
 
-def make(image: str, choice: Choice) -> Record:
-    """The steps in order, for each platform, and one image of them all; a digest is the only link between steps."""
-    wanted, existing = lookup.look_up(image, choice, shown=True)
-    if existing and (known := reused(existing)):
-        return known
-    with ExitStack() as undo:
-        place = bench(wanted, choice, undo)
-        with builders(place.run_id) as held_by:
-            parts = [make_part(each, place, held_by, offline=choice.offline) for each in wanted.parts]
-        made, done = united(wanted, parts, place.place)
-        if not choice.publish:
-            return done.model_copy(update={"status": "built", "seconds": dict(current_run().timeline.seconds)})
-        return published(made, done, parts)
+def run_build(ctx: BuildContext) -> Record:
+    """Build the image for each of its platforms and publish it, unless a build with these inputs is there already."""
+    inputs, existing = look_up(ctx, as_tasks=True)
+    if existing and (record := reuse(ctx, existing)):
+        return record
+    with workspace(ctx, inputs) as work:
+        with leasing(ctx) as leased:
+            platforms = [build_platform(leased, each, work) for each in inputs.platforms]
+        image, record = join_platforms(ctx, inputs, platforms, work.trees)
+        if not ctx.options.publish:
+            return record.model_copy(update={"status": "built", "seconds": dict(ctx.timeline.seconds)})
+        return publish(ctx, image, record, platforms)
 
 
-def reused(existing: Existing) -> Record | None:
+def reuse(ctx: BuildContext, existing: Existing) -> Record | None:
     """A build that is in the store, once all names point to it; None where it turns out to be damaged there."""
     if not existing.reasons:
         return existing.record
     try:
-        with published_names.told(existing.record, but=DAMAGED):
-            return published_names.move(existing)
+        with naming(existing.record, but=DAMAGED):
+            return move_names(ctx, existing)
     except DAMAGED as damage:
-        current().progress.say(f"{existing.record.image}: {damage.message}; it is built anew")
+        ctx.progress.say(f"{ctx.image}: {damage.message}; it is built anew")
         return None
 
 
-def make_part(wanted: Inputs, here: Bench, held_by: Builders, *, offline: bool) -> Part:
-    """One platform's image: made, imported through the chosen builder, and tested."""
-    place = empty_folder(here.place / wanted.architecture)
-    way = dockerfile_build.Way(here.chosen, held_by, here.engine, here.run_id)
-    made, packed = make_image(wanted, place, way, offline=offline)
-    image_id = here.watch(made)
-    used = through(made, here.chosen, held_by, here.engine)
-    verdict = smoke(wanted, image_id, here.engine, place, here.run_id)
-    return Part(wanted, made, image_id, packed, describe(wanted, made, packed, used, verdict))
+def build_base_images(ctx: Context, image: str, options: BuildOptions) -> None:
+    """Build an image's base images, the lowest first, unless this command has done so."""
+    for base in parents_first([image], ctx.settings.recipes)[:-1]:
+        if base not in ctx.results:
+            attempt(ctx, base, options)
 
 
-def make_parents(image: str, choice: Choice) -> None:
-    """Build what an image stands on, the lowest first, as far as this session has not done so."""
-    done, recipes = current().done, current().settings.recipes
-    for parent in parents_first([image], recipes)[:-1]:
-        if parent not in done:
-            attempt(parent, choice)
-
-
-def attempt(image: str, choice: Choice, *, of_night: bool = False) -> Record:
-    """Build an image, after those that it stands on, and remember how that went.
+def attempt(ctx: Context, image: str, options: BuildOptions, *, of_night: bool = False) -> Record:
+    """Build an image after its base images, and note how that ended.
 
     A failure is a record too, so that the next image gets its turn, but one that is not kept. One `of_night` that is
     unchanged costs no flow run of its own.
     """
-    with session() as here:
-        make_parents(image, choice)
-        with new_run(image):
-            try:
-                known = lookup.unchanged(image, choice) if of_night else None
-                ended = known or build(image, choice)
-            except Exception as error:  # a bug that one image meets must not cost the others their night
-                ended = lookup.failed(image, error)
-        here.done[image] = ended
-        return ended
+    build_base_images(ctx, image, options)
+    with open_build(ctx, image, options) as build_ctx:
+        try:
+            known = unchanged(build_ctx) if of_night else None
+            record = known or build.run_in(build_ctx, image, options)
+        except Exception as error:  # a bug that one image meets must not cost the others their night
+            record = failed(build_ctx, error)
+    ctx.results[image] = record
+    return record
 
 
-LONG = ("lock", "parts")  # what no table has room for
-
-
-def table(done: Record) -> None:
-    """The build in Prefect's pages."""
-    rows = [[name, str(value)] for name, value in done.model_dump(mode="json").items() if value and name not in LONG]
-    outage.show([dict(zip(("what", "value"), row, strict=True)) for row in rows], f"build-{done.image}")
+def show(record: Record) -> None:
+    """Show the build in Prefect's pages."""
+    rows = [[name, str(value)] for name, value in record.model_dump(mode="json").items() if value and name not in LONG]
+    outage.show([dict(zip(("what", "value"), row, strict=True)) for row in rows], f"build-{record.image}")

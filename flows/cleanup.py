@@ -17,13 +17,13 @@ from prefect.states import Crashed
 from flows.cleanup_steps import LONGEST, clean_up
 from flows.orchestration import lost_server
 from flows.orchestration.flow import flow
-from flows.runtime.context import session
+from flows.runtime.context import Context
 
 FLOWS = ("build", "nightly", "verify", "housekeeping")
 
 
 @flow(name="housekeeping", flow_run_name="housekeeping")
-def housekeeping() -> list[str]:
+def housekeeping(ctx: Context) -> list[str]:
     """Remove builders, containers and work folders of runs that have ended; returns the ids of those runs.
 
     What is half-written in the store goes too, and in time what is half downloaded. The names of images in the registry
@@ -33,10 +33,9 @@ def housekeeping() -> list[str]:
     that it does not know, or takes for running, counts as ended when its newest trace is a day old. Prefect is told of
     runs that were killed: it would show them as running, and keep them, for ever.
     """
-    with session() as here:
-        ended = clean_up(here, _has_ended)
-        tell_prefect(ended)
-        return ended
+    ended = clean_up(ctx, _has_ended)
+    tell_prefect(ended)
+    return ended
 
 
 def tell_prefect(ended: Iterable[str]) -> None:

@@ -7,10 +7,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from flows.builders import engine
-from flows.config.paths import cache_folder
-from flows.published_names import finish, unfinished
-from flows.runtime.context import Session
+from flows.published_names import finish_names, unfinished
+from flows.runtime.context import Context
 from flows.runtime.leftovers import clear_away, traces
 from flows.runtime.workdir import alive
 from rootfs.errors import BaseforgeError
@@ -19,37 +17,36 @@ LONGEST = timedelta(days=1)  # no run takes longer
 WANTED = timedelta(days=7)  # in which a download that broke off may still be continued
 
 
-def clean_up(here: Session, has_ended: Callable[[str], bool]) -> list[str]:
+def clean_up(ctx: Context, has_ended: Callable[[str], bool]) -> list[str]:
     """Remove builders, containers and work folders of runs that have ended; returns the ids of those runs.
 
     A run of this machine has ended when nobody holds its lock. Another one that shares the engine has when `has_ended`
     knows so, or when its newest trace is a day old.
     """
-    with engine.connect() as reached:
-        places = here.settings.places
-        swept = clear_away(places)
-        ended = [
-            run
-            for run, since in traces(reached).items()
-            if not alive(places, run) and (datetime.now(UTC) - since > LONGEST or has_ended(run))
-        ]
-        if ended:
-            clear_away(places, *ended)
-        _forget_downloads(cache_folder() / "partial")
-        here.store.sweep()
-        _finish_names(here)
-        return sorted({*swept, *ended})
+    places = ctx.settings.places
+    swept = clear_away(places)
+    ended = [
+        run
+        for run, since in traces(ctx.engine()).items()
+        if not alive(places, run) and (datetime.now(UTC) - since > LONGEST or has_ended(run))
+    ]
+    if ended:
+        clear_away(places, *ended)
+    _forget_downloads(ctx.cache / "partial")
+    ctx.store.sweep()
+    _finish_names(ctx)
+    return sorted({*swept, *ended})
 
 
-def _finish_names(here: Session) -> None:
+def _finish_names(ctx: Context) -> None:
     """Each image in turn, also where one fails. Raises the first failure."""
     failed: list[BaseforgeError] = []
-    for image in unfinished(here):
+    for image in unfinished(ctx):
         try:
-            if build := finish.alone(image):
-                here.progress.say(f"{image}: names moved to build {build}, which an interrupted run had published")
+            if build := finish_names.alone(ctx, image):
+                ctx.progress.say(f"{image}: names moved to build {build}, which an interrupted run had published")
         except BaseforgeError as problem:
-            here.progress.say(f"{image}: names not moved: {problem}")
+            ctx.progress.say(f"{image}: names not moved: {problem}")
             failed.append(problem)
     if failed:
         raise failed[0]

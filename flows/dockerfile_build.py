@@ -1,29 +1,27 @@
-"""From a Dockerfile recipe to a layer: through the chosen builder, and then the way of every other tree."""
+"""The layer of a Dockerfile recipe: built by the selected builder, then normalized and packed as every other tree."""
 
 from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from flows.builder_tasks import Builders, Held, using
+from flows.builder_tasks import with_builder
 from flows.builders import buildx_build, secrets
 from flows.builders.buildx_build import Built, Order
-from flows.builders.engine import Engine
 from flows.builders.errors import dockerfile_unfit
-from flows.builders.lifecycle import ENGINE
+from flows.builders.lifecycle import ENGINE, Lease
 from flows.builders.select import Chosen
 from flows.image.decompress import plain
 from flows.image.oci import Parent
-from flows.inputs import base_images
-from flows.inputs.parents import Ground, library_path
+from flows.inputs.base_images import Foundation, fetch_layout, library_path, newest_epoch
 from flows.inputs.resolve import Inputs
-from flows.inputs.tree import empty_folder
 from flows.orchestration.step import step
-from flows.runtime.context import current, current_run
-from flows.tasks import Packed, pack_tree
+from flows.runtime.context import BuildContext
+from flows.runtime.workdir import empty_folder
+from flows.tasks import PackedLayer, frame_cache, pack_layer
 from rootfs.elf.linkage import Closure
 from rootfs.layer.pack import pack_tar
 from rootfs.recipe.dockerfile import DockerfileRecipe
@@ -38,24 +36,26 @@ from rootfs.tree.merge import FOLDER, Stack, Tree, members_of, tree_of
 AGENT = "SSH_AUTH_SOCK"
 
 
-@step("collect {wanted.recipe.name}", network=True)
-def collect(wanted: Inputs, recipe: DockerfileRecipe, folder: Path, epoch: int, *, afresh: bool) -> Order:
-    """What a builder is handed: a copy of the recipe's folder, the parents out of the store, the site's secrets.
+@step("collect {inputs.recipe.name}", network=True)
+def collect(
+    ctx: BuildContext, inputs: Inputs, recipe: DockerfileRecipe, folder: Path, epoch: int, *, use_cache: bool
+) -> Order:
+    """Collect what the builder gets: a copy of the recipe's folder, the base images, the site's secrets.
 
     Raises MachineError.
     """
-    site = current().settings
+    site = ctx.settings
     place = empty_folder(folder / "dockerfile")
-    copy_normalized(wanted.files, place / "context", epoch)
-    images = {each.image: base_images.lay_out(each, wanted.architecture, place) for each in wanted.bases}
+    copy_normalized(inputs.files, place / "context", epoch)
+    images = {each.image: fetch_layout(ctx.store, each, inputs.architecture, place) for each in inputs.bases}
     keys = {name: site.ssh[name] for name in recipe.ssh if name in site.ssh}
     if "default" in recipe.ssh and "default" not in keys and os.environ.get(AGENT):
         keys["default"] = Path(os.environ[AGENT])
     return Order(
         context=place / "context",
         dockerfile=recipe.dockerfile,
-        shown=wanted.files / recipe.dockerfile,
-        platform=wanted.platform,
+        shown=inputs.files / recipe.dockerfile,
+        platform=inputs.platform,
         epoch=epoch,
         target=recipe.target,
         args=recipe.args,
@@ -63,30 +63,29 @@ def collect(wanted: Inputs, recipe: DockerfileRecipe, folder: Path, epoch: int, 
         secrets=secrets.lent(recipe.name, recipe.secrets, site.secrets),
         ssh={name: secrets.site_file(recipe.name, "ssh", name, keys) for name in recipe.ssh},
         online=recipe.online,
-        afresh=afresh,
+        afresh=not use_cache,
     )
 
 
-@step("dockerfile {recipe.name} ({held.taken.driver})")
-def build(recipe: DockerfileRecipe, order: Order, held: Held, engine: Engine | None, run_id: str) -> Built:
-    """What the Dockerfile makes. Raises BuildError, InputError, BuilderFailed."""
-    folder, log = empty_folder(order.context.with_name("built")), current_run().log
-    if held.taken.driver == ENGINE:
-        assert engine is not None  # noqa: S101 - it is the builder
+@step("dockerfile {recipe.name} ({lease.taken.driver})")
+def build(ctx: BuildContext, recipe: DockerfileRecipe, order: Order, lease: Lease) -> Built:
+    """Build the Dockerfile. Raises BuildError, InputError, BuilderFailed."""
+    folder, builder = empty_folder(order.context.with_name("built")), lease.taken
+    if builder.driver == ENGINE:
         if recipe.layers == "kept":
             what = "an engine's own BuildKit cannot set the times in layers that are to be `kept`"
             raise dockerfile_unfit(recipe.name, what, "Choose a builder of another driver, or `layers: one`.")
-        made = buildx_build.build_in_engine(order, held.taken.name, engine, run_id, folder, log)
+        made = buildx_build.build_in_engine(order, builder.name, ctx.engine(), ctx.run_id, folder, ctx.log)
     else:
-        made = buildx_build.build_with_builder(order, held.taken.name, held.taken.driver, folder, log)
-    fit(recipe.name, made)
+        made = buildx_build.build_with_builder(order, builder.name, builder.driver, folder, ctx.log)
+    check_fit(recipe.name, made)
     list(order.secrets.watched([canonical_json(made.config)], "the image's settings"))
-    current().progress.note(f"{len(made.layers)} layers")
+    ctx.note(f"{len(made.layers)} layers")
     return made
 
 
-def fit(image: str, made: Built) -> None:
-    """See that an image of ours can hold this. Raises InputError."""
+def check_fit(image: str, made: Built) -> None:
+    """Check that an image of ours can hold this. Raises InputError."""
     if made.config["config"].get("OnBuild"):  # the builder that it is imported through would do it
         what = "its Dockerfile has ONBUILD, which the OCI image specification does not know"
         raise dockerfile_unfit(image, what, "Write the instructions into the Dockerfiles that build on it.")
@@ -94,33 +93,26 @@ def fit(image: str, made: Built) -> None:
         raise dockerfile_unfit(image, "its Dockerfile makes no file at all", "COPY or ADD something.")
 
 
-@dataclass(frozen=True)
-class Way:
-    """How a run gets to its builder; the engine is not needed for one that is none of its own."""
+def make_layers(
+    ctx: BuildContext, inputs: Inputs, builder: Chosen, folder: Path, *, use_cache: bool = True
+) -> tuple[PackedLayer, Foundation]:
+    """Build the Dockerfile with the selected builder: one normalized layer, or the highest of its own layers.
 
-    chosen: Chosen
-    held_by: Builders
-    engine: Engine | None
-    run_id: str
-
-
-def make_layers(wanted: Inputs, place: Path, way: Way, *, memo: Path | None) -> tuple[Packed, Ground]:
-    """What the Dockerfile makes, through the chosen builder: one normalised layer, or the highest of its own.
-
-    With it comes what the image is assembled on: the Dockerfile's settings, and the layers below. Without a `memo`
+    With it comes what the image is assembled on: the Dockerfile's settings, and the layers below. Without the cache
     nothing of an earlier build is used.
     """
-    recipe = cast(DockerfileRecipe, wanted.recipe)  # as LAYER_MAKERS says
-    epoch = base_images.newest_epoch(wanted.bases)
-    order = collect(wanted, recipe, place, epoch, afresh=memo is None)
-    built, _ = using(way.chosen, way.held_by, lambda held: build(recipe, order, held, way.engine, way.run_id))
-    tars = unpacked(order, built, place)
+    recipe = cast(DockerfileRecipe, inputs.recipe)  # as LAYER_MAKERS says
+    epoch = newest_epoch(ctx.store, inputs.bases)
+    order = collect(ctx, inputs, recipe, folder, epoch, use_cache=use_cache)
+    built, _ = with_builder(ctx, builder, lambda lease: build(ctx, recipe, order, lease))
+    tars = unpack_layers(order, built, folder)
     if recipe.layers == "kept":
-        return keep(wanted, order, built, tars, memo=memo)
-    ground = Ground(Parent(config={"config": built.config["config"]}), Stack((), epoch))
+        return keep_layers(ctx, inputs, order, built, tars, use_cache=use_cache)
+    foundation = Foundation(Parent(config={"config": built.config["config"]}), Stack((), epoch))
     with ExitStack() as running:
         members = rooted(running.enter_context(tree_of(tars)), epoch)
-        return pack_tree(wanted, members, place, running, memo=memo, ground=ground), ground
+        packed = pack_layer(ctx, inputs, members, folder, running, foundation=foundation, use_cache=use_cache)
+    return packed, foundation
 
 
 def rooted(tree: Tree, epoch: int) -> Members:
@@ -129,26 +121,30 @@ def rooted(tree: Tree, epoch: int) -> Members:
     yield from (member for member in members_of(tree) if member.path != FOLDER.path)
 
 
-@step("pack {wanted.recipe.name}/{wanted.architecture}")
-def keep(wanted: Inputs, order: Order, built: Built, tars: list[Path], *, memo: Path | None) -> tuple[Packed, Ground]:
-    """The Dockerfile's own layers, each tar as it is: those of parents as these have them, the others compressed."""
-    known = {layer.diff_id: layer for image in order.parents.values() for layer in image.layers}
+@step("pack {inputs.label}")
+def keep_layers(
+    ctx: BuildContext, inputs: Inputs, order: Order, built: Built, tars: list[Path], *, use_cache: bool
+) -> tuple[PackedLayer, Foundation]:
+    """Keep the Dockerfile's own layers, each tar as it is: a base image's as it has them, the others compressed."""
+    memo = frame_cache(ctx, use_cache=use_cache)
+    existing = {layer.diff_id: layer for image in order.parents.values() for layer in image.layers}
     diff_ids = built.config["rootfs"]["diff_ids"]
     layers = [
-        known.get(diff_id) or pack_tar(tar, tar.with_suffix(".tar.zst"), memo=memo)
+        existing.get(diff_id) or pack_tar(tar, tar.with_suffix(".tar.zst"), memo=memo)
         for tar, diff_id in zip(tars, diff_ids, strict=True)
     ]
-    ground = Ground(Parent(tuple(layers[:-1]), built.config), Stack(tuple(tars[:-1]), order.epoch))
-    inventory, closure = Inventory(), Closure(library_path(wanted.recipe.image, ground))
+    foundation = Foundation(Parent(tuple(layers[:-1]), built.config), Stack(tuple(tars[:-1]), order.epoch))
+    inventory, closure = Inventory(), Closure(library_path(inputs.recipe.image, foundation))
     with tree_of(tars) as tree:
         for _ in closure.watching(inventory.watching(members_of(tree))):
             pass
-    current().progress.note(f"{format_size(sum(layer.unpacked for layer in layers))} in {len(layers)} layers")
-    return Packed(layers[-1], inventory.packages(), closure, inventory.distribution, order.epoch), ground
+    ctx.note(f"{format_size(sum(layer.unpacked for layer in layers))} in {len(layers)} layers")
+    packed = PackedLayer(layers[-1], inventory.packages(), closure, inventory.distribution, order.epoch)
+    return packed, foundation
 
 
-def unpacked(order: Order, built: Built, place: Path) -> list[Path]:
-    """The plain tars of the layers. Raises BuildError with the instruction that has made one, and LayerDamaged."""
+def unpack_layers(order: Order, built: Built, place: Path) -> list[Path]:
+    """Unpack the layers to plain tars. Raises BuildError with the instruction that has made one, and LayerDamaged."""
     made_by = [each.get("created_by", "") for each in built.config["history"] if not each.get("empty_layer")]
     tars = []
     for number, (layer, instruction) in enumerate(zip(built.layers, made_by, strict=True)):

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from pydantic import BaseModel, ConfigDict
 
 from flows.cleanup_steps import clean_up
-from flows.config.options import Choice
+from flows.config.options import BuildOptions
 from flows.lookup import build_changed
 from flows.publish.record import Record
-from flows.runtime.context import Session, current
+from flows.runtime.context import Context
 from rootfs.errors import BaseforgeError
 from rootfs.recipe.base_images import parents_first
 from rootfs.recipe.recipe import images_of
@@ -27,31 +27,33 @@ class Night(BaseModel):
     builds: tuple[Record, ...]
 
 
-def night_of(here: Session, images: Sequence[str]) -> Night:
-    """The night that has the session's records of these images."""
-    records = tuple(here.done[image] for image in images)
+def night_of(ctx: Context, images: Sequence[str]) -> Night:
+    """The night that has the command's records of these images."""
+    records = tuple(ctx.results[image] for image in images)
     summary: dict[str, int] = dict(Counter[str](record.status for record in records))
-    return Night(builds=records, summary=summary, seconds=dict(here.timeline.seconds))
+    return Night(builds=records, summary=summary, seconds=dict(ctx.timeline.seconds))
 
 
-def night(only: tuple[str, ...], choice: Choice, run_flow: Callable[[Sequence[str]], Night]) -> Night:
+def night(
+    ctx: Context, only: tuple[str, ...], options: BuildOptions, run_flow: Callable[[Sequence[str]], Night]
+) -> Night:
     """Build what has changed, whether or not an image fails.
 
     The nightly flow is run if an image has to be built or has failed, or if killed runs have left something behind,
-    whose ids it gets. It does not look at images again that the session has a record of.
+    whose ids it gets. It does not look at images again that the command has a record of.
     """
-    here, left, ran = current(), list[str](), list[Night]()
-    images = parents_first(images_of(here.settings.recipes, only), here.settings.recipes)
+    left, ran = list[str](), list[Night]()
+    images = parents_first(images_of(ctx.settings.recipes, only), ctx.settings.recipes)
 
     def run() -> None:
         ran.append(run_flow(left))
 
     try:
-        left += clean_up(here, lambda _: False)
+        left += clean_up(ctx, lambda _: False)
     except BaseforgeError:  # the flow meets it too, and says it
         run()
     else:
-        build_changed(images, choice, run)
-    if not ran and (left or any(here.done[image].status == "failed" for image in images)):
+        build_changed(ctx, images, options, run)
+    if not ran and (left or any(ctx.results[image].status == "failed" for image in images)):
         run()
-    return ran[0] if ran else night_of(here, images)
+    return ran[0] if ran else night_of(ctx, images)

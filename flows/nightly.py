@@ -1,18 +1,18 @@
-"""The nightly flow: every recipe, parents before their children; what is unchanged is skipped, and what fails stops
-nothing but its children."""
+"""The nightly flow: every recipe, base images first. Unchanged images are skipped; a failure stops nothing but the
+images that build on it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from flows.build import attempt, clean_up
-from flows.builder_tasks import builders
+from flows.builder_tasks import leasing
 from flows.cleanup import housekeeping, tell_prefect
-from flows.config.options import Choice
+from flows.config.options import BuildOptions
 from flows.night import Night, night_of
 from flows.orchestration import outage
 from flows.orchestration.flow import flow
-from flows.runtime.context import Session, session
+from flows.runtime.context import Context
 from flows.runtime.workdir import work_folder
 from rootfs.errors import BaseforgeError, BuildError
 from rootfs.recipe.base_images import parents_first
@@ -20,41 +20,39 @@ from rootfs.recipe.recipe import images_of
 
 
 @flow(name="nightly", flow_run_name="nightly", clean_up=[clean_up])
-def nightly(only: tuple[str, ...] = (), choice: Choice = Choice()) -> Night:  # noqa: B008 - frozen
+def nightly(ctx: Context, only: tuple[str, ...] = (), options: BuildOptions = BuildOptions()) -> Night:  # noqa: B008
     """Build what has changed: every recipe, or those named in `only`. A builder is acquired once for all of them.
 
     Raises NightFailed at the end when an image failed, so that the run counts as failed; it carries the Night.
     """
-    run_id = outage.run_id()
-    with session() as here:
-        images = parents_first(images_of(here.settings.recipes, only), here.settings.recipes)
-        _tidy(here)
-        with work_folder(here.settings.work, run_id), builders(run_id):
-            for image in images:
-                if image not in here.done:
-                    attempt(image, choice, of_night=True)
-        done = night_of(here, images)
+    images = parents_first(images_of(ctx.settings.recipes, only), ctx.settings.recipes)
+    _tidy(ctx)
+    with work_folder(ctx.settings.work, ctx.run_id), leasing(ctx) as leased:
+        for image in images:
+            if image not in ctx.results:
+                attempt(leased, image, options, of_night=True)
+    done = night_of(ctx, images)
     _table(done)
     if failed := [record.image for record in done.builds if record.status == "failed"]:
         raise NightFailed(failed, done.model_dump_json())
     return done
 
 
-def night_with_prefect(only: tuple[str, ...], choice: Choice, left: Sequence[str]) -> Night:
+def night_with_prefect(ctx: Context, only: tuple[str, ...], options: BuildOptions, left: Sequence[str]) -> Night:
     """Run the flow here; the Night, whether or not an image failed. Prefect is told of the runs that are `left`."""
     tell_prefect(left)
     try:
-        return nightly(only, choice)
+        return nightly.run_in(ctx, only, options)
     except NightFailed as failed:
         return Night.model_validate_json(failed.night)
 
 
-def _tidy(here: Session) -> None:
+def _tidy(ctx: Context) -> None:
     """Housekeeping first; where it fails, for want of an engine say, each image still gets its turn and its reason."""
     try:
-        housekeeping()
+        housekeeping.run_in(ctx)
     except BaseforgeError as problem:
-        here.progress.say(f"housekeeping failed: {problem}")
+        ctx.progress.say(f"housekeeping failed: {problem}")
 
 
 def _table(done: Night) -> None:

@@ -1,110 +1,173 @@
-"""One platform's part of an image: how it becomes an image in the engine, and where that is done."""
+"""The build of an image for one platform: from its inputs to an image in the engine that has passed its tests."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from flows import dockerfile_build
+from flows.builder_tasks import import_through
 from flows.builders import image_import
 from flows.builders.engine import Engine
 from flows.builders.select import Chosen
-from flows.config.options import Choice
-from flows.config.paths import cache_folder
 from flows.image.oci import Image
-from flows.inputs.parents import Ground, size_of
-from flows.inputs.resolve import Inputs, Meant
-from flows.orchestration import outage
-from flows.publish.record import Record
-from flows.runtime.context import current
+from flows.inputs.base_images import Foundation, size_of
+from flows.inputs.resolve import ImageInputs, Inputs
+from flows.publish.record import ParentBuild, Record, Smoke, UsedBuilder
+from flows.runtime.context import BuildContext, Context
 from flows.runtime.leftovers import clear_away
-from flows.runtime.memory import needed, roomy_folder
-from flows.runtime.workdir import note_image, work_folder
-from flows.tasks import Packed, assemble, check_closure, fetch, lay_parent, make_tree, pack_tree, signature
-from rootfs.layer import compress
+from flows.runtime.workdir import empty_folder, note_image, roomy_folder, size_of_work, work_folder
+from flows.smoke.run import Verdict
+from flows.tasks import (
+    PackedLayer,
+    assemble,
+    check_linkage,
+    check_signature,
+    fetch,
+    fetch_base_image,
+    make_tree,
+    pack_layer,
+    run_smoke_tests,
+)
+from rootfs.lock.lock import Lock
 from rootfs.process import host
+from rootfs.recipe.base import Recipe
 
 
 @dataclass(frozen=True)
-class Part:
-    """What was made for one platform: an image that is in the engine and has passed its tests."""
-
-    wanted: Inputs
-    image: Image
-    image_id: str
-    packed: Packed
-    record: Record
-
-
-@dataclass(frozen=True)
-class Bench:
-    """Where a run makes its parts: its work folder, a place for trees, the engine and the builder that was chosen.
+class Workspace:
+    """Where a run builds: its work folder, a folder for trees, perhaps in memory, and the selected builder.
 
     `undo` is done when the run ends.
     """
 
     folder: Path
-    place: Path
+    trees: Path
     engine: Engine
-    chosen: Chosen
-    run_id: str
+    builder: Chosen
     undo: ExitStack
 
-    def watch(self, image: Image) -> str:
-        """The id that the engine will have the image by; it goes with the run unless it gets a name."""
+    def expect(self, image: Image) -> str:
+        """The id that the engine will have the image by; the image goes with the run unless it gets a name."""
         image_id = self.engine.image_id(image)
         if self.engine.inspect(image_id) is None:
             note_image(self.folder, image_id)
-            self.undo.callback(
-                image_import.discard, self.engine, [image_id]
-            )  # which keeps an image that has got a name
+            self.undo.callback(image_import.discard, self.engine, [image_id])  # which keeps an image that has a name
         return image_id
 
 
-def bench(wanted: Meant, choice: Choice, undo: ExitStack) -> Bench:
-    """A clean one, on which all parts can be made. Raises MachineError, and what builders and the engine raise."""
-    run_id, settings, store = outage.run_id(), current().settings, current().store
-    chosen = current().builder(choice.builder, wanted.recipe.builder)
-    clear_away(settings.places)
-    store.sweep()
-    reached = current().engine()
-    for each in wanted.parts:
-        see_it_runs(each, reached)
-    folder = undo.enter_context(work_folder(settings.work, run_id))
-    size = sum(needed(each.lock, size_of(store, each.parent) if each.parent else 0) for each in wanted.parts)
-    place = undo.enter_context(roomy_folder(settings.memory, size, folder, run_id))
-    return Bench(folder, place, reached, chosen, run_id, undo)
+@contextmanager
+def workspace(ctx: BuildContext, inputs: ImageInputs) -> Iterator[Workspace]:
+    """A clean workspace for all platforms. Raises MachineError, and what builders and the engine raise."""
+    builder = ctx.builder(ctx.options.builder, inputs.recipe.builder)
+    clear_away(ctx.settings.places)
+    ctx.store.sweep()
+    engine = ctx.engine()
+    for each in inputs.platforms:
+        require_emulation(each, engine)
+    with ExitStack() as undo:
+        size = sum(size_of_build(ctx, each.lock, each.base) for each in inputs.platforms)
+        folder, trees = undo.enter_context(work_folders(ctx, size))
+        yield Workspace(folder, trees, engine, builder, undo)
 
 
-def see_it_runs(wanted: Inputs, reached: Engine | None) -> None:
-    """See that programs of the image run here where they have to: here, or in an engine here. Raises MachineError.
+@contextmanager
+def work_folders(ctx: Context, size: int) -> Iterator[tuple[Path, Path]]:
+    """The run's work folder, and a folder for trees of so many bytes: in memory where there is room for them."""
+    with (
+        work_folder(ctx.settings.work, ctx.run_id) as folder,
+        roomy_folder(ctx.settings.memory, size, folder, ctx.run_id) as trees,
+    ):
+        yield folder, trees
+
+
+def size_of_build(ctx: Context, lock: Lock, base: ParentBuild | None) -> int:
+    """The most bytes that trees and debs of a build take, for one platform."""
+    return size_of_work(lock, size_of(ctx.store, base))
+
+
+def require_emulation(inputs: Inputs, engine: Engine | None) -> None:
+    """Check that the image's programs can run where they have to: here, or in an engine here. Raises MachineError.
 
     What is only unpacked and not tested needs no emulation.
     """
-    if why := wanted.recipe.runs_programs:
-        host.require_emulation(wanted.recipe.name, wanted.architecture, why)
-    elif wanted.recipe.smoke and reached and reached.local:
-        host.require_emulation(wanted.recipe.name, wanted.architecture, "its smoke checks have to run")
+    if why := inputs.recipe.runs_programs:
+        host.require_emulation(inputs.recipe.name, inputs.architecture, why)
+    elif inputs.recipe.smoke and engine and engine.local:
+        host.require_emulation(inputs.recipe.name, inputs.architecture, "its smoke checks have to run")
 
 
-def make_image(wanted: Inputs, place: Path, way: dockerfile_build.Way, *, offline: bool) -> tuple[Image, Packed]:
-    """The image, and the layer that it has of its own, in which every program finds what it needs."""
-    ground = lay_parent(wanted.parent, place) if wanted.parent else None
-    if make_layers := dockerfile_build.LAYER_MAKERS.get(wanted.recipe.kind):
-        packed, ground = make_layers(wanted, place, way, memo=cache_folder() / compress.FOLDER)
-    else:
-        packed = make_layer(wanted, place, ground, offline=offline)
-    check_closure(wanted, packed, offline=offline)
-    return assemble(wanted, packed, place / "layout", ground), packed
+@dataclass(frozen=True)
+class PlatformImage:
+    """An image for one platform that is in the engine and has passed its tests."""
+
+    inputs: Inputs
+    image: Image
+    image_id: str
+    packed: PackedLayer
+    record: Record
 
 
-def make_layer(wanted: Inputs, place: Path, ground: Ground | None, *, offline: bool) -> Packed:
-    """From the pool to a layer, with whatever earlier builds have left that saves work."""
-    cache = cache_folder()
+def build_platform(ctx: BuildContext, inputs: Inputs, work: Workspace) -> PlatformImage:
+    """Build the image for one platform, import it through the selected builder, and test it."""
+    folder = empty_folder(work.trees / inputs.architecture)
+    packed, foundation = make_layer(ctx, inputs, work.builder, folder)
+    check_linkage(ctx, inputs, packed)
+    image = assemble(ctx, inputs, packed, folder / "layout", foundation)
+    image_id = work.expect(image)
+    builder = import_through(ctx, image, work.builder)
+    verdict = run_smoke_tests(ctx, inputs, image_id, folder)
+    return PlatformImage(inputs, image, image_id, packed, describe(ctx, inputs, image, packed, builder, verdict))
+
+
+def make_layer(
+    ctx: BuildContext, inputs: Inputs, builder: Chosen, folder: Path
+) -> tuple[PackedLayer, Foundation | None]:
+    """Make the image's own layer; with it comes what the image is assembled on, where there is something below."""
+    if make_layers := dockerfile_build.LAYER_MAKERS.get(inputs.recipe.kind):
+        return make_layers(ctx, inputs, builder, folder)
+    foundation = fetch_base_image(ctx, inputs.base, folder) if inputs.base else None
     with ExitStack() as running:
-        debs = fetch(wanted, place, offline=offline)
-        if (tarball := wanted.recipe.tarball) and tarball.signature:
-            signature(wanted, tarball, debs, offline=offline)
-        members = make_tree(wanted, debs, place, running, cache=cache, ground=ground)
-        return pack_tree(wanted, members, place, running, memo=cache / compress.FOLDER, ground=ground)
+        debs = fetch(ctx, inputs, folder)
+        if (tarball := inputs.recipe.tarball) and tarball.signature:
+            check_signature(ctx, inputs, tarball, debs)
+        members = make_tree(ctx, inputs, debs, folder, running, foundation=foundation)
+        return pack_layer(ctx, inputs, members, folder, running, foundation=foundation), foundation
+
+
+def example(recipe: Recipe) -> tuple[str, ...] | None:
+    """A command that shows that the image runs: a check's, or its own (empty); None where it has nothing to run."""
+    runs = (check.run for check in recipe.smoke if not check.brings)
+    return next(runs, () if recipe.image.cmd or recipe.image.entrypoint else None)
+
+
+def describe(
+    ctx: BuildContext, inputs: Inputs, image: Image, packed: PackedLayer, builder: UsedBuilder, verdict: Verdict
+) -> Record:
+    """The record of a build for one platform, but for how long it took and where it is published."""
+    return Record(
+        image=inputs.recipe.name,
+        build=ctx.build,
+        status="published",
+        platforms=(inputs.platform,),
+        input_digest=inputs.digest,
+        recipe_digest=inputs.recipe_digest,
+        lock=inputs.lock,
+        lock_digest=inputs.lock.digest,
+        tools=inputs.tools,
+        parent=inputs.base,
+        bases=inputs.bases,
+        manifest_digest=image.manifest_digest,
+        config_digest=image.config_digest,
+        layer_digest=packed.layer.digest,
+        diff_id=packed.layer.diff_id,
+        size=image.size,
+        unpacked=packed.layer.unpacked,
+        packages=len(packed.packages),
+        distribution=packed.distribution,
+        builder=builder,
+        smoke=Smoke(passed=verdict.passed, failed=verdict.failed),
+        example=example(inputs.recipe),
+    )

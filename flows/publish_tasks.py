@@ -1,86 +1,107 @@
-"""The last steps of a build: what was made for each platform becomes one image, and only then visible."""
+"""The last steps of a build: images for several platforms become one, which is recorded, published and then named."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.description import describe_all
 from flows.image.index import Index, join
 from flows.image.oci import Image
-from flows.inputs.resolve import Meant
-from flows.inputs.tree import empty_folder
+from flows.inputs.resolve import ImageInputs
 from flows.orchestration.step import step
-from flows.platform_build import Part
+from flows.platform_build import PlatformImage
 from flows.publish import records, registry, sources_bundle
-from flows.publish.record import Record
-from flows.published_names import point, registry_of, told
-from flows.runtime.context import current, current_run
+from flows.publish.record import Record, Smoke
+from flows.published_names import name_build, naming, registry_of
+from flows.runtime.context import BuildContext
+from flows.runtime.workdir import empty_folder
+from rootfs.lock.lockfile import differing_versions
 from rootfs.recipe.base_images import lineage
 from rootfs.system.digests import canonical_json
 
 
-def united(wanted: Meant, parts: Sequence[Part], place: Path) -> tuple[Image | Index, Record]:
-    """The image as it is published, and its record: the only part's, or an index over them all."""
-    if len(parts) == 1:
-        return parts[0].image, parts[0].record
-    made = joined(parts, place / "index")
-    return made, describe_all(wanted, made, [part.record for part in parts])
+def join_platforms(
+    ctx: BuildContext, inputs: ImageInputs, platforms: Sequence[PlatformImage], folder: Path
+) -> tuple[Image | Index, Record]:
+    """The image as it is published, and its record: the only platform's, or an index over them all."""
+    if len(platforms) == 1:
+        return platforms[0].image, platforms[0].record
+    index = join_images(ctx, platforms, folder / "index")
+    return index, describe_all(inputs, index, [each.record for each in platforms])
 
 
-@step("join {parts[0].image.name}")
-def joined(parts: Sequence[Part], folder: Path) -> Index:
-    """One image for all platforms."""
-    made = join([part.image for part in parts], empty_folder(folder))
-    current().progress.note(made.manifest_digest)
-    return made
+@step("join {ctx.image}")
+def join_images(ctx: BuildContext, platforms: Sequence[PlatformImage], folder: Path) -> Index:
+    """Join the images of all platforms under one index."""
+    index = join([each.image for each in platforms], empty_folder(folder))
+    ctx.note(index.manifest_digest)
+    return index
 
 
-@step("publish {made.name}", network=True)
-def publish(made: Image | Index, parts: Sequence[Part]) -> str:
-    """Blobs to the store, and the image to the registry by its digest alone; returns what was pushed.
-
-    No name moves before there is a record, and nothing but a record says that a build is there.
-    """
-    here = current()
-    for part in parts:
-        records.keep_blobs(here.store, part.image)
-    if isinstance(made, Index):
-        records.keep_index(here.store, made)
-    where = registry_of(here)
-    return registry.push(made, where, log=current_run().log) if where else ""
-
-
-@step("record {done.image}", network=True)
-def record(done: Record, parts: Sequence[Part], pushed: str) -> Record:
-    """The record, and then what `latest` means in the store: with that the build is published.
-
-    The names in the registry and in the engine follow; see `flows.published_names`.
-    """
-    store, run, wanted = current().store, current_run(), parts[0].wanted
-    made_of = sources_bundle.keep(store, *lineage(wanted.file), but=wanted.archive)
-    inventories = [records.keep_bytes(store, canonical_json(part.packed.packages)) for part in parts]
-    kept = {
-        "number": records.next_number(store, done.image),
-        "registry": pushed,
-        "inventory": inventories[0] if len(parts) == 1 else "",
-        "ingredients": made_of,
-        "log": records.keep_log(store, run.log_file),
-        "seconds": dict(run.timeline.seconds),
-        "parts": tuple(
-            part.model_copy(update={"inventory": inventory, "ingredients": made_of})
-            for part, inventory in zip(done.parts, inventories if done.parts else (), strict=True)
-        ),
-    }
-    return records.publish(store, done.model_copy(update=kept), "a new build")
+def describe_all(inputs: ImageInputs, index: Index, parts: Sequence[Record]) -> Record:
+    """The record of an image for several platforms, from the records of each."""
+    locks = {each.platforms[0]: each.lock for each in parts}
+    all_of = Record(image=index.name, status="published", parts=tuple(parts))
+    same = ("build", "recipe_digest", "tools", "packages", "distribution", "builder", "example")
+    checks = [each.smoke for each in parts if each.smoke]
+    return all_of.model_copy(
+        update={
+            **{name: getattr(all_of.own, name) for name in same},
+            "platforms": tuple(locks),
+            "input_digest": inputs.digest,
+            "manifest_digest": index.manifest_digest,
+            "size": index.size,
+            "smoke": Smoke(passed=sum(each.passed for each in checks), failed=sum(each.failed for each in checks)),
+            "versions": differing_versions(locks),
+        }
+    )
 
 
-def published(made: Image | Index, done: Record, parts: Sequence[Part]) -> Record:
+def publish(ctx: BuildContext, image: Image | Index, record: Record, platforms: Sequence[PlatformImage]) -> Record:
     """Publish a build: what it consists of, its record, and then its names, so that none points to what is not there.
 
     Raises an error that says so where the build is published, and not all names could follow.
     """
-    kept = record(done, parts, publish(made, parts))
-    with told(kept):
-        point(kept)
-    return kept
+    pushed = push(ctx, image, platforms)
+    published = write_record(ctx, record, platforms, pushed)
+    with naming(published):
+        name_build(ctx, published)
+    return published
+
+
+@step("publish {ctx.image}", network=True)
+def push(ctx: BuildContext, image: Image | Index, platforms: Sequence[PlatformImage]) -> str:
+    """Blobs to the store, and the image to the registry by its digest alone; returns what was pushed.
+
+    No name moves before there is a record, and nothing but a record says that a build is there.
+    """
+    for each in platforms:
+        records.keep_blobs(ctx.store, each.image)
+    if isinstance(image, Index):
+        records.keep_index(ctx.store, image)
+    where = registry_of(ctx)
+    return registry.push(image, where, log=ctx.log) if where else ""
+
+
+@step("record {record.image}", network=True)
+def write_record(ctx: BuildContext, record: Record, platforms: Sequence[PlatformImage], pushed: str) -> Record:
+    """Write the record, and then what `latest` means in the store: with that the build is published.
+
+    The names in the registry and in the engine follow; see `flows.published_names`.
+    """
+    store, inputs = ctx.store, platforms[0].inputs
+    sources = sources_bundle.keep(store, *lineage(inputs.file), but=inputs.archive)
+    inventories = [records.keep_bytes(store, canonical_json(each.packed.packages)) for each in platforms]
+    kept = {
+        "number": records.next_number(store, record.image),
+        "registry": pushed,
+        "inventory": inventories[0] if len(platforms) == 1 else "",
+        "ingredients": sources,
+        "log": records.keep_log(store, ctx.log_file),
+        "seconds": dict(ctx.timeline.seconds),
+        "parts": tuple(
+            part.model_copy(update={"inventory": inventory, "ingredients": sources})
+            for part, inventory in zip(record.parts, inventories if record.parts else (), strict=True)
+        ),
+    }
+    return records.publish(store, record.model_copy(update=kept), "a new build")

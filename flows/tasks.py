@@ -1,48 +1,47 @@
-"""The steps of a build, each a task of the flow in `flows/build.py`."""
+"""The steps that make an image for one platform, from its lock to a smoke-tested image: each a task of the flow."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain, islice
 from pathlib import Path
 
-from flows.builders import image_import
-from flows.builders.engine import Engine
-from flows.builders.image_import import Builder
-from flows.config.options import Choice
-from flows.config.paths import cache_folder
 from flows.image import oci
-from flows.inputs import parents
-from flows.inputs import resolve as inputs
-from flows.inputs.parents import Ground
-from flows.inputs.resolve import Inputs, Meant
-from flows.inputs.tarball import check_signature, fetch_tarball
-from flows.inputs.tree import empty_folder, grow
+from flows.inputs import base_images
+from flows.inputs.base_images import Foundation
+from flows.inputs.resolve import ImageInputs, Inputs, packages_with, resolve_image
 from flows.orchestration.step import step
 from flows.publish.record import ParentBuild
-from flows.runtime.context import current, current_run
+from flows.runtime.context import BuildContext
+from flows.runtime.workdir import empty_folder
 from flows.smoke.run import Verdict, smoke_test
+from rootfs.bootstrap.bootstrapper import Job, open_tree
 from rootfs.elf.errors import missing_libraries, other_architecture
 from rootfs.elf.linkage import Closure
 from rootfs.elf.machine import architectures
+from rootfs.layer import compress
 from rootfs.layer.pack import Layer, pack
 from rootfs.packages import pool
+from rootfs.packages.tarball_signature import verified_signer
+from rootfs.packages.tarball_source import TarballSource
 from rootfs.process.host import native_architecture
-from rootfs.recipe.sections import SmokeCheck, TarballKeys
+from rootfs.recipe.sections import TARBALL, SmokeCheck, TarballKeys
 from rootfs.scratch import unpack
+from rootfs.system.disk import program_disk_full
 from rootfs.system.text import format_size
 from rootfs.tarball.sanitize import device_rules
 from rootfs.tree.diff_layer import difference
 from rootfs.tree.filters import Rules, excluded, filtered
 from rootfs.tree.inventory import Inventory
-from rootfs.tree.member import Members
+from rootfs.tree.member import Members, within
 from rootfs.tree.merge import tree_of
 from rootfs.tree.normalize import dated, normalised
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedLayer:
     """A layer, the packages in it (`name:architecture` and version), and what its programs are linked with.
 
     `distribution` is what the tree calls itself; `epoch` how new it is, in seconds since 1970.
@@ -55,142 +54,194 @@ class Packed:
     epoch: int
 
 
-@step("resolve {image}", network=True)
-def resolve(image: str, choice: Choice) -> Meant:
-    """The recipe, and what it means today."""
-    wanted = inputs.meant(image, choice)
-    if epoch := max(each.newest.epoch for each in wanted.parts):
-        counts = " and ".join(str(len(each.lock.packages)) for each in wanted.parts)
-        state = f"archive of {datetime.fromtimestamp(epoch, UTC):%Y-%m-%d %H:%M} UTC"
-        current().progress.note(f"{counts} packages, {state}")
-    return wanted
+@step("resolve {ctx.image}", network=True)
+def resolve(ctx: BuildContext) -> ImageInputs:
+    """Resolve the recipe: the inputs of the image, for each platform."""
+    inputs = resolve_image(ctx)
+    if epoch := max(each.newest.epoch for each in inputs.platforms):
+        counts = " and ".join(str(len(each.lock.packages)) for each in inputs.platforms)
+        ctx.note(f"{counts} packages, archive of {datetime.fromtimestamp(epoch, UTC):%Y-%m-%d %H:%M} UTC")
+    return inputs
 
 
-@step("fetch {wanted.recipe.name}/{wanted.architecture}", network=True)
-def fetch(wanted: Inputs, folder: Path, *, offline: bool = False) -> Path:
-    """All that the lock names in a folder: out of the pool, which takes from elsewhere only what it lacks."""
-    here, run, packages = current(), current_run(), wanted.lock.packages
-    if tarball := wanted.recipe.tarball:
-        return fetch_tarball(wanted, tarball, folder, offline=offline)
-    mirror, transfers, partial = here.settings.site.mirror, here.settings.site.transfers(), cache_folder() / "partial"
-    filled = pool.fill_pool(
-        packages, here.store, mirror, offline=offline, log=run.log, folder=partial, transfers=transfers
-    )
+@step("fetch {inputs.label}", network=True)
+def fetch(ctx: BuildContext, inputs: Inputs, folder: Path) -> Path:
+    """Fetch all that the lock names into a folder: out of the pool, which downloads only what it lacks."""
     debs = empty_folder(folder / "debs")
-    pool.write_debs_repairing(packages, here.store, debs, mirror, offline=offline, log=run.log, transfers=transfers)
+    if tarball := inputs.recipe.tarball:
+        fetch_tarball(ctx, inputs, tarball, debs / TARBALL)
+        return debs
+    offline, packages, partial = ctx.options.offline, inputs.lock.packages, ctx.cache / "partial"
+    mirror, transfers = ctx.settings.site.mirror, ctx.settings.site.transfers()
+    filled = pool.fill_pool(
+        packages, ctx.store, mirror, offline=offline, log=ctx.log, folder=partial, transfers=transfers
+    )
+    pool.write_debs_repairing(packages, ctx.store, debs, mirror, offline=offline, log=ctx.log, transfers=transfers)
     if packages:
-        here.progress.note(f"{filled.fetched} of {len(packages)} packages, {format_size(filled.bytes)}")
+        ctx.note(f"{filled.fetched} of {len(packages)} packages, {format_size(filled.bytes)}")
     return debs
 
 
-@step("parent {parent.image}", network=True)
-def lay_parent(parent: ParentBuild, folder: Path) -> Ground:
-    """The image that a layer is laid on, out of the store."""
-    current().progress.note(f"build {parent.build}")
-    return parents.lay_out(current().store, parent, empty_folder(folder / "parent"))
+def fetch_tarball(ctx: BuildContext, inputs: Inputs, tarball: TarballKeys, path: Path) -> None:
+    """Fetch a recipe's tarball out of the store, which downloads only what it lacks. Raises as `TarballSource`."""
+    digest, transfers = inputs.lock.tarball, ctx.settings.site.transfers()
+    source = TarballSource(
+        tarball, inputs.files, ctx.store, ctx.cache / "partial", ctx.options.offline, ctx.log, transfers
+    )
+    taken = source.into_pool(digest)
+    source.lay_out(digest, path)
+    ctx.note(f"{format_size(path.stat().st_size)}, {format_size(taken)} of it fetched")
 
 
-@step("signature {wanted.recipe.name}", network=True)
-def signature(wanted: Inputs, tarball: TarballKeys, place: Path, *, offline: bool) -> None:
-    """See who vouches for a tarball, where its recipe names a signature. Raises BuildError."""
-    check_signature(wanted, tarball, place, offline=offline)
+@step("signature {inputs.recipe.name}", network=True)
+def check_signature(ctx: BuildContext, inputs: Inputs, tarball: TarballKeys, debs: Path) -> None:
+    """Check the tarball's signature, as its recipe names it. Raises what `verified_signer` does."""
+    cache, transfers = ctx.cache / "partial", ctx.settings.site.transfers()
+    if key := verified_signer(
+        tarball, inputs.files, debs / TARBALL, cache, offline=ctx.options.offline, log=ctx.log, transfers=transfers
+    ):
+        ctx.log(f"{tarball.source}: signed by {key}")
 
 
-@step("tree {wanted.recipe.name}/{wanted.architecture}")
+@step("parent {base.image}", network=True)
+def fetch_base_image(ctx: BuildContext, base: ParentBuild, folder: Path) -> Foundation:
+    """Fetch the base image of a layer out of the store."""
+    ctx.note(f"build {base.build}")
+    return base_images.fetch_layers(ctx.store, base, empty_folder(folder / "parent"))
+
+
+@step("tree {inputs.label}")
 def make_tree(
-    wanted: Inputs, debs: Path, folder: Path, running: ExitStack, *, cache: Path | None, ground: Ground | None = None
+    ctx: BuildContext,
+    inputs: Inputs,
+    debs: Path,
+    folder: Path,
+    running: ExitStack,
+    *,
+    foundation: Foundation | None = None,
+    use_cache: bool = True,
 ) -> Members:
-    """The members of the tree, which are read later, while `running` is open; `cache` as for `grow`."""
-    log, stack = current_run().log, ground.stack if ground else None
-    limits = current().settings.limits
-    return grow(wanted, debs, folder, running, cache=cache, log=log, limits=limits, stack=stack)
+    """Run the bootstrapper until its tree is there. The members are read later, while `running` is open.
+
+    A layer's tree begins with the base image's. The cache has trees that many recipes begin with; a build that must
+    trust nothing of the kind does not use it.
+    """
+    job = Job(
+        recipe=inputs.recipe,
+        files=inputs.files,
+        lock=inputs.lock,
+        architecture=inputs.architecture,
+        folder=empty_folder(folder / "tree"),
+        debs=debs,
+        sources_list=inputs.sources_list,
+        cache=ctx.cache if use_cache else None,
+        log=ctx.log,
+        stack=foundation.stack if foundation else None,
+        below=inputs.lineage[:-1],
+        limits=ctx.settings.limits,
+    )
+    with program_disk_full(job.folder), ExitStack() as bootstrapping:
+        members = iter(bootstrapping.enter_context(open_tree(job)))
+        if not inputs.recipe.tarball:  # which has a limit of its own
+            members = within(members, ctx.settings.limits.disk)
+        first = list(islice(members, 1))  # a bootstrapper that fails does so before its first member
+        running.push(bootstrapping.pop_all())
+    return chain(first, members)
 
 
-@step("pack {wanted.recipe.name}/{wanted.architecture}")
-def pack_tree(
-    wanted: Inputs,
+@step("pack {inputs.label}")
+def pack_layer(
+    ctx: BuildContext,
+    inputs: Inputs,
     members: Members,
     folder: Path,
     running: ExitStack,
     *,
-    memo: Path | None,
-    ground: Ground | None = None,
-) -> Packed:
-    """Normalise, filter and pack the members, and see that the engine ended well; on layers only what is new there.
-
-    `memo` is where compressed pieces are kept.
+    foundation: Foundation | None = None,
+    use_cache: bool = True,
+) -> PackedLayer:
+    """Normalize, filter and pack the members; on a base image only what is new. Closes `running`, which raises what
+    went wrong in the bootstrapper.
     """
-    inventory, closure = Inventory(), Closure(parents.library_path(wanted.recipe.image, ground))
+    inventory, closure = Inventory(), Closure(base_images.library_path(inputs.recipe.image, foundation))
     with running:
-        members, epoch = dated(members, wanted.lock)
-        epoch = parents.epoch(epoch, ground)
-        clean = normalised(members, epoch, device_rules() if wanted.recipe.keeps_devices else ())
-        if (rules := Rules.of(*(each.filters for each in wanted.lineage))).steps:
+        members, epoch = dated(members, inputs.lock)
+        epoch = base_images.epoch_on(foundation, epoch)
+        clean = normalised(members, epoch, device_rules() if inputs.recipe.keeps_devices else ())
+        if (rules := Rules.of(*(each.filters for each in inputs.lineage))).steps:
             clean = filtered(clean, rules)
         watched: Members = closure.watching(inventory.watching(clean))
-        if ground and ground.stack.tars:
-            watched = difference(running.enter_context(tree_of(ground.stack.tars)), watched)
-        layer = pack(watched, folder / "layer.tar.zst", memo=memo)
-    current().progress.note(f"{format_size(layer.unpacked)} to {format_size(layer.size)}")
-    return Packed(layer, inventory.packages(), closure, inventory.distribution, epoch)
+        if foundation and foundation.stack.tars:
+            watched = difference(running.enter_context(tree_of(foundation.stack.tars)), watched)
+        layer = pack(watched, folder / "layer.tar.zst", memo=frame_cache(ctx, use_cache=use_cache))
+    ctx.note(f"{format_size(layer.unpacked)} to {format_size(layer.size)}")
+    return PackedLayer(layer, inventory.packages(), closure, inventory.distribution, epoch)
 
 
-@step("closure {wanted.recipe.name}/{wanted.architecture}")
-def check_closure(wanted: Inputs, packed: Packed, *, offline: bool = False) -> None:
-    """See that every program and library finds in the image what it is linked with, and that most are for its platform.
+def frame_cache(ctx: BuildContext, *, use_cache: bool = True) -> Path | None:
+    """The cache of compressed frames of layers."""
+    return ctx.cache / compress.FOLDER if use_cache else None
+
+
+@step("closure {inputs.label}")
+def check_linkage(ctx: BuildContext, inputs: Inputs, packed: PackedLayer) -> None:
+    """Check that programs and libraries find in the image what they are linked with, and that most fit its platform.
 
     Raises BuildError.
     """
-    current().progress.note(f"{packed.closure.size} programs and libraries")
+    ctx.note(f"{packed.closure.size} programs and libraries")
     found = architectures(packed.closure.machines)
-    if found and wanted.architecture not in found:
-        raise other_architecture(" or ".join(found), wanted.architecture, wanted.recipe.name)
-    linked = Rules.parse(excluded(pattern for each in wanted.lineage for pattern in each.unlinked))
+    if found and inputs.architecture not in found:
+        raise other_architecture(" or ".join(found), inputs.architecture, inputs.recipe.name)
+    linked = Rules.parse(excluded(pattern for each in inputs.lineage for pattern in each.unlinked))
     missing = [each for each in packed.closure.missing() if linked.keeps(each.file)]
     if missing:
-        had = inputs.packages_with(wanted, {each.library for each in missing}, offline=offline)
-        raise missing_libraries(wanted.recipe.name, [(str(each), had.get(each.name, "")) for each in missing])
+        offer = packages_with(ctx, inputs, {each.library for each in missing})
+        raise missing_libraries(inputs.recipe.name, [(str(each), offer.get(each.name, "")) for each in missing])
 
 
-@step("assemble {wanted.recipe.name}/{wanted.architecture}")
-def assemble(wanted: Inputs, packed: Packed, folder: Path, ground: Ground | None = None) -> oci.Image:
-    """The OCI image: from here on its digest is known."""
-    recipe = wanted.recipe
-    made = oci.assemble(
+@step("assemble {inputs.label}")
+def assemble(
+    ctx: BuildContext, inputs: Inputs, packed: PackedLayer, layout: Path, foundation: Foundation | None = None
+) -> oci.Image:
+    """Assemble the OCI image: from here on its digest is known."""
+    image = oci.assemble(
         packed.layer,
-        recipe.container_settings,
-        name=recipe.name,
-        architecture=wanted.architecture,
+        inputs.recipe.container_settings,
+        name=inputs.recipe.name,
+        architecture=inputs.architecture,
         epoch=packed.epoch,
-        folder=folder,
-        parent=ground.image if ground else oci.Parent(),
+        folder=layout,
+        parent=foundation.image if foundation else oci.Parent(),
     )
-    current().progress.note(made.manifest_digest)
-    return made
+    ctx.note(image.manifest_digest)
+    return image
 
 
-@step("import {made.name}/{made.architecture} ({builder.driver})")
-def import_image(made: oci.Image, builder: Builder) -> str:
-    """Through the builder into the engine; what arrives must have the digest that was sent."""
-    return image_import.import_image(made, builder)
-
-
-@step("smoke {wanted.recipe.name}/{wanted.architecture}")
-def smoke(wanted: Inputs, image_id: str, engine: Engine, folder: Path, run_id: str) -> Verdict:
+@step("smoke {inputs.label}")
+def run_smoke_tests(ctx: BuildContext, inputs: Inputs, image_id: str, folder: Path) -> Verdict:
     """Run the recipe's checks; a failure ends the build before anything is published."""
-    log, place = current_run().log, folder / "smoke"
 
-    def brought(check: SmokeCheck) -> Path | None:
+    def overlay(check: SmokeCheck) -> Path | None:
         if not check.brings:
             return None
-        packages = [package for package in wanted.lock.packages if package.name in check.packages]
-        debs = empty_folder(empty_folder(place) / "debs")
-        pool.write_debs_repairing(packages, current().store, debs, lambda address: address, offline=True, log=log)
-        return unpack.brought(packages, debs, check.files, wanted.files, place)
+        place = empty_folder(folder / "smoke")
+        packages, debs = [each for each in inputs.lock.packages if each.name in check.packages], place / "debs"
+        pool.write_debs_repairing(
+            packages, ctx.store, empty_folder(debs), lambda address: address, offline=True, log=ctx.log
+        )
+        return unpack.brought(packages, debs, check.files, inputs.files, place)
 
-    checks, foreign = wanted.recipe.smoke, wanted.architecture != native_architecture()
-    emulated = wanted.platform if foreign else ""
-    verdict = smoke_test(image_id, checks, engine, run_label=run_id, log=log, brought=brought, emulated=emulated)
-    current().progress.note(f"{verdict.passed} passed, {verdict.failed} failed")
+    emulated = inputs.platform if inputs.architecture != native_architecture() else ""
+    verdict = smoke_test(
+        image_id,
+        inputs.recipe.smoke,
+        ctx.engine(),
+        run_label=ctx.run_id,
+        log=ctx.log,
+        brought=overlay,
+        emulated=emulated,
+    )
+    ctx.note(f"{verdict.passed} passed, {verdict.failed} failed")
     verdict.require()
     return verdict

@@ -1,4 +1,4 @@
-"""The flow that makes a build again, out of what was kept of it alone, and compares every digest of the chain."""
+"""The flow that rebuilds a build from its record and the pool alone, and compares every digest of the chain."""
 
 from __future__ import annotations
 
@@ -9,28 +9,23 @@ from typing import Any, Literal
 
 from flows import dockerfile_build
 from flows.build import clean_up
-from flows.builder_tasks import builders
-from flows.builders import engine
-from flows.builders.lifecycle import ENGINE
-from flows.config.options import Choice
+from flows.builder_tasks import leasing
+from flows.config.options import BuildOptions
 from flows.image.index import descriptor, index_of
 from flows.image.oci import Image
-from flows.inputs.parents import size_of
-from flows.inputs.resolve import Inputs, chosen_engine
-from flows.inputs.tree import empty_folder
-from flows.orchestration import outage
+from flows.inputs.base_images import Foundation
+from flows.inputs.resolve import Inputs, with_bootstrapper
 from flows.orchestration.flow import flow
 from flows.orchestration.step import step
-from flows.platform_build import see_it_runs
+from flows.platform_build import require_emulation, size_of_build, work_folders
 from flows.publish import integrity, records, sources_bundle, verification
 from flows.publish.errors import NotReproduced
 from flows.publish.record import Record
 from flows.publish.verification import Expected, Link, Verdict
-from flows.runtime.context import current, current_run, new_run, session
+from flows.runtime.context import BuildContext, Context, open_build
 from flows.runtime.leftovers import clear_away
-from flows.runtime.memory import needed, roomy_folder
-from flows.runtime.workdir import work_folder
-from flows.tasks import assemble, fetch, lay_parent, make_tree, pack_tree
+from flows.runtime.workdir import empty_folder
+from flows.tasks import PackedLayer, assemble, fetch, fetch_base_image, make_tree, pack_layer
 from rootfs.errors import BaseforgeError, BuildError
 from rootfs.lock.lock import tool_versions
 from rootfs.recipe.kinds import needs_builder
@@ -38,128 +33,121 @@ from rootfs.recipe.recipe import digest, folder_of, lineage_of, read
 from rootfs.system.digests import digest_of_bytes
 from rootfs.system.platforms import architecture_of
 
-Made = dict[str, Any] | None  # what an index says of the image; of one that is not made again there is nothing
-ENGINES: tuple[Literal["mmdebstrap", "debootstrap"], ...] = ("mmdebstrap", "debootstrap")
+Descriptor = dict[str, Any]  # what an index says of an image
+BOOTSTRAPPERS: tuple[Literal["mmdebstrap", "debootstrap"], ...] = ("mmdebstrap", "debootstrap")
 
 
 @flow(name="verify", flow_run_name="{reference} · verify", clean_up=[clean_up])
-def verify(reference: str, against: str = "") -> Verdict:
-    """Make `IMAGE` or `IMAGE@BUILD` again and compare it with its record, or with another image's manifest digest.
+def verify(ctx: Context, reference: str, against: str = "") -> Verdict:
+    """Rebuild `IMAGE` or `IMAGE@BUILD` and compare it with its record, or with another image's manifest digest.
 
     What the store has of the build is read as well: the blobs that are missing or damaged are in the Verdict.
 
     No network and no engine is needed: the pool has the packages, and nothing is imported; only a Dockerfile needs its
     builder. Raises NotReproduced, which carries the Verdict.
     """
-    with session() as here:
-        record = records.build_of(here.store, reference)
-        with new_run(record.image):
-            damage = stored(record)
-            found = again(record, against).model_copy(update={"damage": tuple(map(str, damage))})
+    record = records.build_of(ctx.store, reference)
+    with open_build(ctx, record.image, BuildOptions(offline=True)) as build_ctx, leasing(build_ctx) as leased:
+        damage = read_blobs(leased, record)
+        found = rebuild(leased, record, against).model_copy(update={"damage": tuple(map(str, damage))})
     if found.status in ("differs", "damaged"):
         raise NotReproduced(f"{record.image}@{record.build}", found.ending, found.model_dump_json())
     return found
 
 
-def verified(reference: str, against: str = "") -> Verdict:
+def run_verify(ctx: Context, reference: str, against: str = "") -> Verdict:
     """Run the flow here; the Verdict, whether or not it is the same image."""
     try:
-        return verify(reference, against)
+        return verify.run_in(ctx, reference, against)
     except NotReproduced as failed:
         return Verdict.model_validate_json(failed.verdict)
 
 
 @step("read {record.image}", network=True)
-def stored(record: Record) -> list[BaseforgeError]:
+def read_blobs(ctx: BuildContext, record: Record) -> list[BaseforgeError]:
     """Read every blob of the build; returns an error for each that is missing or damaged."""
-    damage = integrity.damage(current().store, record, read=True)
-    current().progress.note(f"{len(damage)} blobs missing or damaged" if damage else "all blobs are there")
+    damage = integrity.damage(ctx.store, record, read=True)
+    ctx.note(f"{len(damage)} blobs missing or damaged" if damage else "all blobs are there")
     return damage
 
 
-def again(record: Record, against: str) -> Verdict:
-    """The image once more: for each of its platforms, and the index over them."""
-    store = current().store
+def rebuild(ctx: BuildContext, record: Record, against: str) -> Verdict:
+    """Rebuild the image for each of its platforms, and the index over them."""
     if not record.parts:
-        return compared(record, verification.expected(store, record, against))[0]
-    found = [compared(part, verification.expected(store, part)) for part in record.parts]
-    manifests = [made for _, made in found if made]
+        return rebuild_platform(ctx, record, verification.expected(ctx.store, record, against))[0]
+    found = [rebuild_platform(ctx, part, verification.expected(ctx.store, part)) for part in record.parts]
+    manifests = [descriptor for _, descriptor in found if descriptor]
     index = digest_of_bytes(index_of(manifests)) if len(manifests) == len(found) else ""
     return verification.united(
         record, [said for said, _ in found], verification.digest_said(against) or record.index, index
     )
 
 
-def compared(record: Record, then: Expected) -> tuple[Verdict, Made]:
-    """The steps in order, with nothing that an earlier build has left but the pool."""
-    run_id, settings = outage.run_id(), current().settings
-    clear_away(settings.places)
-    size = needed(record.lock, size_of(current().store, record.parent) if record.parent else 0)
-    with ExitStack() as undo:
-        folder = undo.enter_context(work_folder(settings.work, run_id))
-        place = undo.enter_context(roomy_folder(settings.memory, size, folder, run_id))
-        wanted = recall(record, empty_folder(place / "recipe"))
-        see_it_runs(wanted, None)
-        if needs_builder(wanted.recipe):
-            return built_again(record, wanted, then, place)
-        debs = fetch(wanted, place, offline=True)
-        found = replace(wanted, lock=verification.lock_of(record.lock, debs), tools=record.tools)
-        ground = lay_parent(record.parent, place) if record.parent else None
-        with ExitStack() as running:
-            members = make_tree(wanted, debs, place, running, cache=None, ground=ground)
-            packed = pack_tree(wanted, members, place, running, memo=None, ground=ground)
-        return judged(record, wanted, found, then, assemble(wanted, packed, place / "layout", ground), place)
+def rebuild_platform(ctx: BuildContext, record: Record, then: Expected) -> tuple[Verdict, Descriptor | None]:
+    """Rebuild the image for one platform, with nothing of an earlier build but the pool, and compare it.
 
-
-def built_again(record: Record, wanted: Inputs, then: Expected, place: Path) -> tuple[Verdict, Made]:
-    """The same for a recipe whose layers a builder makes: the one that is chosen today, without what it has cached."""
-    recipe, run_id = wanted.recipe, outage.run_id()
-    found = replace(wanted, tools=record.tools)
-    if recipe.no_because:
-        said = Verdict(
+    With the Verdict comes what an index says of the image; nothing of one that cannot be rebuilt.
+    """
+    clear_away(ctx.settings.places)
+    with work_folders(ctx, size_of_build(ctx, record.lock, record.parent)) as (_, folder):
+        inputs = recall(ctx, record, empty_folder(folder / "recipe"))
+        require_emulation(inputs, None)
+        found = replace(inputs, tools=record.tools)
+        verdict = Verdict(
             image=record.image,
             build=record.build,
             links=inputs_of(record, found),
-            tools=verification.tools(record.tools, wanted.tools),
-            no_because=recipe.no_because,
+            tools=verification.tools(record.tools, inputs.tools),
+            no_because=inputs.recipe.no_because,
         )
-        return said, None
-    chosen = current().builder("", recipe.builder)
-    with ExitStack() as undo:
-        reached = undo.enter_context(engine.connect()) if chosen.driver == ENGINE else None
-        way = dockerfile_build.Way(chosen, undo.enter_context(builders(run_id)), reached, run_id)
-        packed, ground = dockerfile_build.LAYER_MAKERS[recipe.kind](wanted, place, way, memo=None)
-    return judged(record, wanted, found, then, assemble(wanted, packed, place / "layout", ground), place)
+        if verdict.no_because:
+            return verdict, None
+        foundation: Foundation | None
+        if needs_builder(inputs.recipe):
+            packed, foundation = rebuild_with_builder(ctx, inputs, folder)
+        else:
+            debs = fetch(ctx, inputs, folder)
+            found = replace(found, lock=verification.lock_of(record.lock, debs))
+            packed, foundation = rebuild_from_pool(ctx, inputs, debs, folder)
+        image = assemble(ctx, inputs, packed, folder / "layout", foundation)
+        differences = compare(ctx, image, then, empty_folder(folder / "compare"))
+        update = {
+            "links": (*inputs_of(record, found), *then.links(image)),
+            "differences": tuple(differences[: verification.SHOWN]),
+            "different": len(differences),
+            "seconds": dict(ctx.timeline.seconds),
+        }
+        return verdict.model_copy(update=update), descriptor(image)
 
 
-def judged(
-    record: Record, wanted: Inputs, found: Inputs, then: Expected, made: Image, place: Path
-) -> tuple[Verdict, Made]:
-    """How the image that was made again compares, and what an index says of it."""
-    said = compare(made, then, empty_folder(place / "compare"))
-    judgement = Verdict(
-        image=record.image,
-        build=record.build,
-        links=(*inputs_of(record, found), *then.links(made)),
-        tools=verification.tools(record.tools, wanted.tools),
-        differences=tuple(said[: verification.SHOWN]),
-        different=len(said),
-        seconds=dict(current_run().timeline.seconds),
-    )
-    return judgement, descriptor(made)
+def rebuild_from_pool(
+    ctx: BuildContext, inputs: Inputs, debs: Path, folder: Path
+) -> tuple[PackedLayer, Foundation | None]:
+    """Rebuild a layer from packages, or a tarball, without any cache."""
+    foundation = fetch_base_image(ctx, inputs.base, folder) if inputs.base else None
+    with ExitStack() as running:
+        members = make_tree(ctx, inputs, debs, folder, running, foundation=foundation, use_cache=False)
+        packed = pack_layer(ctx, inputs, members, folder, running, foundation=foundation, use_cache=False)
+    return packed, foundation
+
+
+def rebuild_with_builder(ctx: BuildContext, inputs: Inputs, folder: Path) -> tuple[PackedLayer, Foundation]:
+    """Rebuild a layer that a builder makes: with the one that is selected today, without its cache."""
+    builder = ctx.builder("", inputs.recipe.builder)
+    return dockerfile_build.LAYER_MAKERS[inputs.recipe.kind](ctx, inputs, builder, folder, use_cache=False)
 
 
 @step("recall {record.image}", network=True)
-def recall(record: Record, folder: Path) -> Inputs:
-    """What the build was made of: its recipe as it was then, and its lock. Raises BuildError."""
+def recall(ctx: BuildContext, record: Record, folder: Path) -> Inputs:
+    """Read what the build was made of: its recipe as it was then, and its lock. Raises BuildError."""
     if not record.ingredients:
         raise BuildError(
             f"the record of {record.image}@{record.build} has no ingredients: it is of a time before they were kept",
             hint=f"`baseforge build {record.image} --force` makes a build that can be verified.",
         )
-    file = sources_bundle.unpack(current().store, record.ingredients, folder)
-    engines = (name for name in ENGINES if name in record.tools)
-    recipe = chosen_engine(read(file, record.image, pooled=True), Choice(engine=next(engines, None)))
+    file = sources_bundle.unpack(ctx.store, record.ingredients, folder)
+    used = next((name for name in BOOTSTRAPPERS if name in record.tools), None)
+    recipe = with_bootstrapper(read(file, record.image, pooled=True), BuildOptions(engine=used))
     return Inputs(
         recipe=recipe,
         file=file,
@@ -169,13 +157,13 @@ def recall(record: Record, folder: Path) -> Inputs:
         tools=tool_versions(recipe),
         recipe_digest=digest(recipe, folder_of(file)),
         lineage=lineage_of(recipe, file),
-        parent=record.parent,
+        base=record.parent,
         bases=record.bases,
     )
 
 
 def inputs_of(record: Record, found: Inputs) -> tuple[Link, ...]:
-    """The first links, up to the input digest; `found` has the tools of then, as those of now are told apart."""
+    """The first links, up to the input digest; `found` has the tools of then, as those of now are compared apart."""
     return (
         Link(name="recipe", recorded=record.recipe_digest, found=found.recipe_digest),
         Link(name="lock", recorded=record.lock_digest, found=found.lock.digest),
@@ -183,9 +171,9 @@ def inputs_of(record: Record, found: Inputs) -> tuple[Link, ...]:
     )
 
 
-@step("compare {made.name}", network=True)
-def compare(made: Image, then: Expected, folder: Path) -> list[str]:
-    """What differs from the image of then, by member; nothing where the digests are the same."""
-    said = verification.differences(current().store, then, made, folder, current_run().log)
-    current().progress.note(f"{len(said)} differences" if said else "the same")
-    return said
+@step("compare {image.name}", network=True)
+def compare(ctx: BuildContext, image: Image, then: Expected, folder: Path) -> list[str]:
+    """Compare the image with the one of then, member by member; nothing differs where the digests are the same."""
+    differences = verification.differences(ctx.store, then, image, folder, ctx.log)
+    ctx.note(f"{len(differences)} differences" if differences else "the same")
+    return differences

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import re
+import threading
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from flows.builders import container, kubernetes, remote
@@ -59,6 +60,34 @@ class Taken:
     def title(self) -> str:
         """The name to show: the driver's for a builder of one run, whose own name says nothing."""
         return self.driver if self.ours else self.name
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A builder that is up, with its BuildKit's version and why it was selected."""
+
+    taken: Taken
+    buildkit: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Leases:
+    """The builders that a flow run holds, by the key of what selected them; `created` names those that it makes.
+
+    Images that are built side by side share them, so they are changed only while `lock` is held.
+    """
+
+    run_id: str
+    held: dict[str, Lease] = field(default_factory=dict)
+    taken: list[Taken] = field(default_factory=list)
+    created: list[tuple[str, str]] = field(default_factory=list)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def remove_created(self) -> None:
+        """Remove the builders that the run makes at once, on the way out of an interrupt."""
+        for name, driver in self.created:
+            remove(name, driver, late=True)
 
 
 def take(plan: BuilderPlan, driver: str, run_id: str, number: int, log: Log) -> Taken:

@@ -15,12 +15,11 @@ import typer
 from pydantic import ValidationError
 
 from flows.cli import output
-from flows.config.options import Choice
+from flows.config.options import BuildOptions
 from flows.config.paths import cache_folder, make_data_folder
 from flows.config.settings import Settings, load
 from flows.orchestration import local_server
-from flows.runtime.context import session, store_of
-from flows.runtime.progress import Progress
+from flows.runtime.context import open_context, store_of
 from flows.runtime.workdir import work_folder
 from rootfs.errors import InputError
 from rootfs.packages.errors import another_archive, no_archive
@@ -57,7 +56,7 @@ def import_(  # noqa: PLR0913, PLR0917 - each is an option
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document on standard output")] = False,
 ) -> None:
     """Make an image of a tarball: checked, tested and published as any other, but without a recipe to keep."""
-    settings, choice = load(recipes), Choice(builder=builder, force=force, publish=not no_publish)
+    settings, options = load(recipes), BuildOptions(builder=builder, force=force, publish=not no_publish)
     if (settings.recipes / f"{name}.yaml").exists():
         raise cannot_import(name, f"there is a recipe of this name in {settings.recipes}")
     keys: dict[str, Any] = {"devices": devices, "largest": largest, "most": most}
@@ -68,13 +67,13 @@ def import_(  # noqa: PLR0913, PLR0917 - each is an option
     make_data_folder()
     digest = _kept(settings, recipe, source)
     with (
-        _written(recipe, digest, settings) as here,
-        session(here, Progress()) as held,
-        local_server.connected(here.server),
+        _written(recipe, digest, settings) as settings_with_recipe,
+        open_context(settings_with_recipe) as ctx,
+        local_server.connected(settings.server),
     ):
         from flows.build import attempt
 
-        if status := output.builds([attempt(name, choice)], here, held.progress, as_json):
+        if status := output.builds([attempt(ctx, name, options)], settings, ctx.progress, as_json):
             raise typer.Exit(status)
 
 
@@ -109,7 +108,7 @@ def _kept(settings: Settings, recipe: TarballRecipe, source: str) -> str:
     found: list[str] = []
     if is_address(source):
         cache, transfers = cache_folder() / "partial", settings.site.transfers()
-        wanted = DownloadRequest(source, recipe.largest, cache, Progress().detail, transfers)
+        wanted = DownloadRequest(source, recipe.largest, cache, _nowhere, transfers)
         download_file(wanted, lambda got: found.append(store.put_blob(got.whole())))
     else:
         with _opened(source) as stream:
@@ -117,6 +116,10 @@ def _kept(settings: Settings, recipe: TarballRecipe, source: str) -> str:
     if said and found != [said]:
         raise another_archive(source, said.removeprefix("sha256:"), found[0].removeprefix("sha256:"))
     return found[0]
+
+
+def _nowhere(line: str) -> None:
+    """Drop a line that a program prints."""
 
 
 @contextmanager

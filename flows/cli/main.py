@@ -14,7 +14,7 @@ from flows.cli import builder as commands
 from flows.cli import import_tarball, inspect, output
 from flows.cli.builder_output import say
 from flows.cli.inspect import Json, Recipes
-from flows.config.options import Choice
+from flows.config.options import BuildOptions
 from flows.config.paths import check_data_folder, known_error, server_folder
 from flows.config.settings import load
 from flows.lookup import build_changed
@@ -23,8 +23,7 @@ from flows.orchestration import local_server, lost_server
 from flows.orchestration.log_masking import masked_traceback
 from flows.publish import records as publication
 from flows.runtime import signals
-from flows.runtime.context import current, session
-from flows.runtime.progress import Progress
+from flows.runtime.context import Context, open_context
 from rootfs.errors import BaseforgeError
 from rootfs.process.run import replace_process
 from rootfs.recipe.base_images import parents_first
@@ -74,7 +73,7 @@ def build(
     settings = load(recipes)
     for image in images:
         read(find(image, settings.recipes))
-    choice = Choice(
+    options = BuildOptions(
         builder=builder,
         engine=engine,
         force=force,
@@ -83,20 +82,20 @@ def build(
         named=tuple(images),
         platforms=_known(platform),
     )
-    wanted = parents_first(images, settings.recipes)
-    with session(settings, Progress()) as here, local_server.connected_on_demand(settings.server) as connect:
-        build_changed(wanted, choice, lambda: _build_others(wanted, choice, connect))
-        _end(output.builds([here.done[image] for image in wanted], here.settings, here.progress, as_json))
+    ordered = parents_first(images, settings.recipes)
+    with open_context(settings) as ctx, local_server.connected_on_demand(settings.server) as connect:
+        build_changed(ctx, ordered, options, lambda: _build_others(ctx, ordered, options, connect))
+        _end(output.builds([ctx.results[image] for image in ordered], settings, ctx.progress, as_json))
 
 
-def _build_others(images: Sequence[str], choice: Choice, connect: Callable[[], object]) -> None:
-    """Build the images of which the session has no record yet."""
+def _build_others(ctx: Context, images: Sequence[str], options: BuildOptions, connect: Callable[[], object]) -> None:
+    """Build the images of which the command has no record yet."""
     connect()
     from flows.build import attempt
 
     for image in images:
-        if image not in current().done:
-            attempt(image, choice)
+        if image not in ctx.results:
+            attempt(ctx, image, options)
 
 
 @app.command()
@@ -110,17 +109,17 @@ def nightly(
     as_json: Json = False,
 ) -> None:
     """Build every recipe whose inputs have changed; one that fails does not stop the others."""
-    settings, choice = load(recipes), Choice(builder=builder, offline=offline)
+    settings, options = load(recipes), BuildOptions(builder=builder, offline=offline)
     parents_first(images_of(settings.recipes, only or ()), settings.recipes)  # what is wrong is said before work begins
-    with session(settings, Progress()) as here, local_server.connected_on_demand(settings.server) as connect:
+    with open_context(settings) as ctx, local_server.connected_on_demand(settings.server) as connect:
 
         def run_flow(left: Sequence[str]) -> Night:
             connect()
             from flows.nightly import night_with_prefect
 
-            return night_with_prefect(tuple(only or ()), choice, left)
+            return night_with_prefect(ctx, tuple(only or ()), options, left)
 
-        _end(output.night(night(tuple(only or ()), choice, run_flow), here.progress, as_json))
+        _end(output.night(night(ctx, tuple(only or ()), options, run_flow), ctx.progress, as_json))
 
 
 @app.command()
@@ -148,17 +147,18 @@ def lock(
     as_json: Json = False,
 ) -> None:
     """Resolve a recipe anew, whatever lock it names, and say what changed since its image's newest build."""
-    from flows.inputs.resolve import architectures, gather
+    from flows.inputs.resolve import architectures, resolve_platform
     from rootfs.lock.lockfile import write_locks
 
     if write:
         check_output_path(write)
-    with session(load(recipes), Progress()) as here:
-        file = find(image, here.settings.recipes)
+    with open_context(load(recipes)) as ctx:
+        file = find(image, ctx.settings.recipes)
         recipe = read(file, image).model_copy(update={"lock": None})
-        meant = [gather(recipe, file, each) for each in architectures(recipe, Choice(platforms=_known(platform)))]
-        found = {each.platform: each.newest for each in meant}
-        known = publication.latest(here.store, image)
+        platforms = architectures(recipe, BuildOptions(platforms=_known(platform)))
+        inputs = [resolve_platform(ctx, recipe, file, each) for each in platforms]
+        found = {each.platform: each.newest for each in inputs}
+        known = publication.latest(ctx.store, image)
     if write:
         check_output_path(write)
         try:
@@ -178,10 +178,10 @@ def verify(
     """Make a build again, without any network, of its record and the pool alone; compare every digest of the chain."""
     settings = load(recipes)
     with local_server.connected(settings.server):
-        from flows.verify import verified
+        from flows.verify import run_verify
 
-        with session(settings, Progress()):
-            _end(output.verdict(verified(reference, against), as_json))
+        with open_context(settings) as ctx:
+            _end(output.verdict(run_verify(ctx, reference, against), as_json))
 
 
 for name, command in inspect.COMMANDS.items():
@@ -204,8 +204,8 @@ def gc(recipes: Recipes = None, as_json: Json = False) -> None:
     with local_server.connected(settings.server):
         from flows.cleanup import housekeeping
 
-        with session(settings, Progress()):
-            output.removed(housekeeping(), as_json)
+        with open_context(settings) as ctx:
+            output.removed(housekeeping.run_in(ctx), as_json)
 
 
 @app.command()

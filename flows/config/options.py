@@ -1,4 +1,4 @@
-"""What a person may choose for one build; the rest the recipe and the site decide."""
+"""The options of one build; the rest the recipe and the site decide."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 
-class Choice(BaseModel):
-    """Builder, engine and platforms instead of the recipe's own, `force` to build what is unchanged, `publish` or test.
+class BuildOptions(BaseModel):
+    """Builder, bootstrapper and platforms instead of the recipe's own; `force` builds what is unchanged.
 
-    Where images are `named`, `force` is meant for these alone, not for those that they stand on. An `offline` build
-    asks no archive: it takes the package lists and debs that are there.
+    Where images are `named`, `force` and `platforms` are for these alone, not for their base images. An `offline` build
+    asks no archive: it takes the package lists and debs that are there. One that is not to `publish` ends with its
+    tests.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -27,17 +28,17 @@ class Choice(BaseModel):
 
     def forces(self, image: str) -> bool:
         """Whether this image is built even if it is unchanged."""
-        return self.force and self._means(image)
+        return self.force and self._names(image)
 
-    def platforms_of(self, image: str, said: Sequence[str], own: str) -> tuple[str, ...]:
-        """What an image is built for, where its recipe has `said` so and the machine is `own`.
+    def platforms_of(self, image: str, recipe: Sequence[str], own: str) -> tuple[str, ...]:
+        """The platforms that an image is built for: the requested ones, the `recipe`'s, or the machine's `own`.
 
-        One that is only stood on is built for what it always is, and what is chosen besides.
+        Base images are built for their usual platforms and the requested ones.
         """
-        usual = tuple(said) or (own,)
+        usual = tuple(recipe) or (own,)
         if not self.platforms:
             return usual
-        return self.platforms if self._means(image) else tuple(dict.fromkeys((*usual, *self.platforms)))
+        return self.platforms if self._names(image) else tuple(dict.fromkeys((*usual, *self.platforms)))
 
-    def _means(self, image: str) -> bool:
+    def _names(self, image: str) -> bool:
         return not self.named or image in self.named

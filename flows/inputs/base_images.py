@@ -1,37 +1,156 @@
-"""The images that a Dockerfile is built from: which build each is, and its layout out of the store."""
+"""The base images of layers and Dockerfiles: which build of each is used, and what the store has of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from pathlib import Path
+from typing import IO, Any, cast
 
-from flows.image.oci import Image
-from flows.inputs.parents import build_below, created, document
-from flows.publish import stored_image
+from flows.image.archives import read_blob, unpacked
+from flows.image.errors import LayerDamaged
+from flows.image.oci import Image, Parent
+from flows.publish import records, stored_image
 from flows.publish.record import ParentBuild
-from flows.runtime.context import current
+from flows.runtime.context import Context
+from flows.store.base import Store
+from rootfs.apt.resolve_layer import BaseImagePackages
+from rootfs.errors import BuildError, InputError
+from rootfs.layer.pack import Layer
 from rootfs.recipe.base import Recipe
+from rootfs.recipe.sections import ImageSettings
+from rootfs.system import atomic_file
+from rootfs.system.cache import prune
+from rootfs.system.compression import CorruptStream, DecompressedStream
+from rootfs.tree.errors import BadTree
+from rootfs.tree.inventory import STATUS
+from rootfs.tree.member import from_tar
+from rootfs.tree.merge import Stack
+
+KEPT = 64 << 20  # bytes of the cached dpkg status files of base images
 
 
-def newest(recipe: Recipe, platform: str) -> tuple[ParentBuild, ...]:
-    """The builds of its base images for a platform, by name: those of this session, else the newest ones.
+@dataclass(frozen=True)
+class Foundation:
+    """What an image is assembled on: the layers and settings of a base image, and the tree that they make."""
+
+    image: Parent
+    stack: Stack
+
+
+def base_build(ctx: Context, image: str, base: str, platform: str) -> ParentBuild:
+    """The build of its base image that an image uses, for a platform: this command's, else the newest one.
 
     Raises BuildError, InputError.
     """
-    return tuple(build_below(recipe.name, name, platform) for name in recipe.base_images)
+    record = ctx.results.get(base) or records.latest(ctx.store, base)
+    if record and record.status == "failed":
+        raise BuildError(
+            f"{image} was not built, because its base image {base} could not be built",
+            hint=f"Fix {base}, then build both: baseforge build {image}",
+        )
+    if record is None or record.status == "built":
+        raise InputError(
+            f"the store has no current build of {base}, the base image of {image}",
+            hint=f"Build it first: baseforge build {base}",
+        )
+    if (part := record.of(platform)) is None:
+        raise InputError(
+            f"{image} is for {platform}, but its base image {base} was built only for {', '.join(record.platforms)}",
+            hint=f"Name {platform} in the `platforms` of {base}, too: baseforge build {image} builds both.",
+        )
+    return ParentBuild(image=record.image, build=record.build, manifest_digest=part.manifest_digest)
 
 
-def newest_epoch(bases: Iterable[ParentBuild]) -> int:
+def base_builds(ctx: Context, recipe: Recipe, platform: str) -> tuple[ParentBuild, ...]:
+    """The builds of a Dockerfile's base images for a platform, by name. Raises as `base_build`."""
+    return tuple(base_build(ctx, recipe.name, name, platform) for name in recipe.base_images)
+
+
+def installed_in(ctx: Context, recipe: Recipe, base: ParentBuild) -> BaseImagePackages:
+    """What apt has to know of the base image."""
+    status = partial(_status, ctx, base.manifest_digest)
+    own = recipe.request.repositories if recipe.request else ()
+    return BaseImagePackages(recipe.name, base.image, base.manifest_digest, own, status)
+
+
+def size_of(store: Store, base: ParentBuild | None) -> int:
+    """Bytes of the base image's compressed layers. Raises BlobMissing, BlobDamaged."""
+    return sum(int(layer["size"]) for layer in document(store, base.manifest_digest)["layers"]) if base else 0
+
+
+def newest_epoch(store: Store, bases: Iterable[ParentBuild]) -> int:
     """When the newest of these was created, in seconds since 1970; 0 where there is none.
 
     Raises BlobMissing, BlobDamaged.
     """
-    store = current().store
     manifests = (document(store, base.manifest_digest) for base in bases)
     return max((created(document(store, each["config"]["digest"])) for each in manifests), default=0)
 
 
-def lay_out(base: ParentBuild, architecture: str, folder: Path) -> Image:
-    """Its image as an OCI layout below `folder`. Raises BlobMissing, BlobDamaged, LayerDamaged."""
-    layout = folder / f"base-{base.image}"
-    return stored_image.lay_out(current().store, base.image, base.manifest_digest, architecture, layout)
+def fetch_layout(store: Store, base: ParentBuild, architecture: str, folder: Path) -> Image:
+    """Fetch a base image as an OCI layout below `folder`. Raises BlobMissing, BlobDamaged, LayerDamaged."""
+    return stored_image.lay_out(store, base.image, base.manifest_digest, architecture, folder / f"base-{base.image}")
+
+
+def fetch_layers(store: Store, base: ParentBuild, folder: Path) -> Foundation:
+    """Fetch an image's layers into an empty folder, unpacked as well. Raises BlobMissing, BlobDamaged, LayerDamaged."""
+    manifest = document(store, base.manifest_digest)
+    config = document(store, manifest["config"]["digest"])
+    layers, tars = [], []
+    for number, (said, diff_id) in enumerate(zip(manifest["layers"], config["rootfs"]["diff_ids"], strict=True)):
+        path, tar = folder / f"{number}.tar.zst", folder / f"{number}.tar"
+        store.fetch_blob(said["digest"], path)
+        with tar.open("wb") as file:
+            file.writelines(unpacked(store, said["digest"], diff_id))
+        layers.append(Layer(path, said["digest"], diff_id, said["size"], tar.stat().st_size))
+        tars.append(tar)
+    return Foundation(Parent(tuple(layers), config), Stack(tuple(tars), created(config)))
+
+
+def created(config: Mapping[str, Any]) -> int:
+    """When an image's config says that it was created, in seconds since 1970."""
+    return int(datetime.fromisoformat(config["created"]).timestamp())
+
+
+def epoch_on(foundation: Foundation | None, own: int) -> int:
+    """`SOURCE_DATE_EPOCH`: the tree's own, but never before the base image's."""
+    return max(own, foundation.stack.epoch if foundation else 0)
+
+
+def library_path(settings: ImageSettings, foundation: Foundation | None) -> str:
+    """Where the linker looks in a container of the image, as its environment says."""
+    inherited = foundation.image.config["config"].get("Env") or [] if foundation else []
+    environment: dict[str, str] = dict(pair.split("=", 1) for pair in inherited)
+    return (environment | settings.env).get("LD_LIBRARY_PATH", "")
+
+
+def document(store: Store, digest: str) -> dict[str, Any]:
+    """A manifest or a config. Raises BlobMissing, BlobDamaged."""
+    return dict(json.loads(read_blob(store, digest)))
+
+
+def _status(ctx: Context, manifest_digest: str) -> Path:
+    """dpkg's status file of an image, cached for all images that build on it and for the next night."""
+    folder = ctx.cache / "apt/installed"
+    path = folder / manifest_digest.removeprefix("sha256:")
+    if not path.is_file():
+        atomic_file.write_file(path, _read_status(ctx.store, manifest_digest))
+        prune(folder, max_bytes=KEPT)
+    return path
+
+
+def _read_status(store: Store, manifest_digest: str) -> bytes:
+    """The file of the highest layer that has one."""
+    for layer in reversed(document(store, manifest_digest)["layers"]):
+        with store.open_blob(layer["digest"]) as blob:
+            try:
+                for member in from_tar(cast(IO[bytes], DecompressedStream(blob))):
+                    if member.path == STATUS and member.content:
+                        return member.content.read()
+            except CorruptStream as error:
+                raise LayerDamaged(layer["digest"], str(error)) from error
+    raise BadTree(f"the image {manifest_digest} has no {STATUS}, so nothing can be installed on it")

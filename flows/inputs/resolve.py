@@ -1,15 +1,15 @@
-"""Everything that decides an image's bytes, gathered before anything is made."""
+"""The inputs of an image: everything that decides its bytes, gathered before anything is made."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.config.options import Choice
-from flows.inputs import base_images, parents
+from flows.config.options import BuildOptions
+from flows.inputs.base_images import base_build, base_builds, installed_in
 from flows.publish import records
 from flows.publish.record import ParentBuild, Record
-from flows.runtime.context import current
+from flows.runtime.context import BuildContext, Context
 from rootfs.errors import BaseforgeError
 from rootfs.lock.lock import Lock, input_digest, tool_versions
 from rootfs.packages import tarball_source
@@ -22,11 +22,11 @@ from rootfs.system.platforms import architecture_of, platform_name
 
 @dataclass(frozen=True)
 class Inputs:
-    """A recipe, what it means today, and the one digest of it all.
+    """The inputs of an image for one platform, and the one digest of them all.
 
     `file` is the recipe's own, `newest` what the archive has, and `lock` what is built: an earlier one where that has
-    the same packages. `lineage` are the recipe and those that its image is layered on, itself the last; a layer's
-    `parent` is the build that it is laid on, a Dockerfile's `bases` are those that its contexts mean.
+    the same packages. `lineage` are the recipes of the base images, the lowest first, and the recipe itself, the last.
+    `base` is the build that a layer is laid on, `bases` are those that a Dockerfile is built from.
     """
 
     recipe: Recipe
@@ -37,7 +37,7 @@ class Inputs:
     tools: dict[str, str]
     recipe_digest: str
     lineage: tuple[Recipe, ...]
-    parent: ParentBuild | None = None
+    base: ParentBuild | None = None
     bases: tuple[ParentBuild, ...] = ()
 
     @property
@@ -47,7 +47,7 @@ class Inputs:
 
     @property
     def archive(self) -> Path | None:
-        """The tarball among them, which the store keeps by itself."""
+        """The tarball among the recipe's files, which the store keeps by itself."""
         return self.files / self.recipe.tarball.source if self.recipe.tarball else None
 
     @property
@@ -57,79 +57,85 @@ class Inputs:
 
     @property
     def digest(self) -> str:
-        """The input digest: the same means the same image."""
-        parent = self.parent.manifest_digest if self.parent else ""
-        named = {base.image: base.manifest_digest for base in self.bases}
-        return input_digest(self.recipe_digest, self.lock, self.architecture, self.tools, parent, named)
+        """The input digest: equal digests mean equal images."""
+        base = self.base.manifest_digest if self.base else ""
+        named = {each.image: each.manifest_digest for each in self.bases}
+        return input_digest(self.recipe_digest, self.lock, self.architecture, self.tools, base, named)
 
     @property
     def platform(self) -> str:
-        """As registries write it."""
+        """The platform as registries write it, such as linux/amd64."""
         return platform_name(self.architecture)
+
+    @property
+    def label(self) -> str:
+        """What the titles of steps say: the image and its architecture."""
+        return f"{self.recipe.name}/{self.architecture}"
 
 
 @dataclass(frozen=True)
-class Meant:
-    """What an image means today: the inputs of its parts, one for each platform."""
+class ImageInputs:
+    """The inputs of an image for each of its platforms."""
 
-    parts: tuple[Inputs, ...]
+    platforms: tuple[Inputs, ...]
 
     @property
     def recipe(self) -> Recipe:
-        """All parts are of one recipe."""
-        return self.parts[0].recipe
+        """The one recipe of all platforms."""
+        return self.platforms[0].recipe
 
     @property
     def digest(self) -> str:
         """The input digest of an image for one platform; of one for several, a digest of theirs."""
-        by_platform = {each.platform: each.digest for each in self.parts}
-        return canonical_digest(by_platform) if len(self.parts) > 1 else self.parts[0].digest
+        by_platform = {each.platform: each.digest for each in self.platforms}
+        return canonical_digest(by_platform) if len(self.platforms) > 1 else self.platforms[0].digest
 
 
-def meant(image: str, choice: Choice) -> Meant:
-    """What an image's recipe means today. Raises what reading and resolving it raise."""
-    file = find(image, current().settings.recipes)
-    recipe = chosen_engine(read(file, image), choice)
-    return Meant(tuple(gather(recipe, file, each, offline=choice.offline) for each in architectures(recipe, choice)))
+def resolve_image(ctx: BuildContext) -> ImageInputs:
+    """Read the image's recipe and resolve it for each platform. Raises what reading and resolving it raise."""
+    file, options = find(ctx.image, ctx.settings.recipes), ctx.options
+    recipe = with_bootstrapper(read(file, ctx.image), options)
+    platforms = architectures(recipe, options)
+    return ImageInputs(tuple(resolve_platform(ctx, recipe, file, each, offline=options.offline) for each in platforms))
 
 
-def architectures(recipe: Recipe, choice: Choice) -> list[str]:
-    """What an image is built for, as Debian has it. Raises UnknownPlatform."""
+def architectures(recipe: Recipe, options: BuildOptions) -> list[str]:
+    """The architectures that an image is built for, as Debian names them. Raises UnknownPlatform."""
     own = platform_name(native_architecture())
-    return [architecture_of(each) for each in choice.platforms_of(recipe.name, recipe.platforms, own)]
+    return [architecture_of(each) for each in options.platforms_of(recipe.name, recipe.platforms, own)]
 
 
-def chosen_engine(recipe: Recipe, choice: Choice) -> Recipe:
-    """The recipe with the program that a person chose to make its tree. Raises InputError."""
-    return recipe.with_bootstrapper(choice.engine) if choice.engine else recipe
+def with_bootstrapper(recipe: Recipe, options: BuildOptions) -> Recipe:
+    """The recipe with the bootstrapper that the options name. Raises InputError."""
+    return recipe.with_bootstrapper(options.engine) if options.engine else recipe
 
 
-def built(wanted: Meant) -> Record | None:
+def build_with(ctx: Context, inputs: ImageInputs) -> Record | None:
     """The build with the same inputs, if the store has one."""
-    record = records.known(current().store, wanted.digest)
-    return record if record and record.image == wanted.recipe.name else None
+    record = records.known(ctx.store, inputs.digest)
+    return record if record and record.image == inputs.recipe.name else None
 
 
-def packages_with(wanted: Inputs, names: set[str], *, offline: bool) -> dict[str, str]:
+def packages_with(ctx: BuildContext, inputs: Inputs, names: set[str]) -> dict[str, str]:
     """The package that has a file of each of these names, as far as the image's archives can tell."""
-    if (asked := request_of(wanted.lineage, wanted.file)) is None:
+    if (request := request_of(inputs.lineage, inputs.file)) is None:
         return {}
     try:
-        return current().apt(offline=offline).packages_with(*asked, wanted.architecture, names)
+        return ctx.apt(offline=ctx.options.offline).packages_with(*request, inputs.architecture, names)
     except BaseforgeError:  # which would hide what it was asked for
         return {}
 
 
-def gather(recipe: Recipe, file: Path, architecture: str, *, offline: bool = False) -> Inputs:
-    """Resolve a recipe: asks the archive for the state of its suites, once a session, and never when `offline`."""
+def resolve_platform(ctx: Context, recipe: Recipe, file: Path, architecture: str, *, offline: bool = False) -> Inputs:
+    """Resolve a recipe for a platform: asks the archive for the state of its suites, once a command."""
     platform = platform_name(architecture)
-    parent = parents.build_below(recipe.name, recipe.base_recipe, platform) if recipe.base_recipe else None
+    base = base_build(ctx, recipe.name, recipe.base_recipe, platform) if recipe.base_recipe else None
     lineage = lineage_of(recipe, file)
-    asked = request_of(lineage, file) if recipe.adds_packages else None
+    request = request_of(lineage, file) if recipe.adds_packages else None
     newest = Lock()
-    if asked:
-        below = parents.below(recipe, parent) if parent else None
-        newest = current().apt(offline=offline).lock(*asked, architecture, below, without_dependencies=recipe.alone)
+    if request:
+        installed = installed_in(ctx, recipe, base) if base else None
+        newest = ctx.apt(offline=offline).lock(*request, architecture, installed, without_dependencies=recipe.alone)
     elif recipe.tarball:
         newest = Lock(tarball=tarball_source.archive_digest(recipe.tarball, folder_of(file)))
     return Inputs(
@@ -137,21 +143,21 @@ def gather(recipe: Recipe, file: Path, architecture: str, *, offline: bool = Fal
         file=file,
         architecture=architecture,
         newest=newest,
-        lock=newest if not asked or asked[0].lock else settled(newest, recipe.name, platform),
+        lock=newest if not request or request[0].lock else settled(ctx, newest, recipe.name, platform),
         tools=tool_versions(recipe),
         recipe_digest=digest(recipe, folder_of(file)),
         lineage=lineage,
-        parent=parent,
-        bases=base_images.newest(recipe, platform),
+        base=base,
+        bases=base_builds(ctx, recipe, platform),
     )
 
 
-def settled(lock: Lock, image: str, platform: str) -> Lock:
+def settled(ctx: Context, lock: Lock, image: str, platform: str) -> Lock:
     """The lock of the image's newest build for a platform where it has the same packages, else this one.
 
     Archives sign their indexes anew every few hours; an image whose packages are the same is the same image.
     """
-    newest = records.latest(current().store, image)
+    newest = records.latest(ctx.store, image)
     last = newest and newest.of(platform)
     if last is None or last.lock.packages != lock.packages or _suites(last.lock) != _suites(lock):
         return lock

@@ -1,17 +1,23 @@
-"""Flows that cost little to start, and that are skipped where a newer run of their schedule does the work."""
+"""Flows that get a context, cost little to start, and are skipped where a newer run of their schedule does the work."""
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
+import uuid
 from collections.abc import Callable, Iterable
-from typing import Any, ParamSpec, TypeVar, cast
+from dataclasses import replace
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from prefect.flows import Flow
+from prefect.runtime import flow_run as this_run
 from pydantic_core import to_jsonable_python
 
 from flows.orchestration import missed_runs, outage
 from flows.orchestration.log_masking import mask_logs
+from flows.orchestration.outage import Outcome
+from flows.runtime.context import Context, open_context
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -19,47 +25,64 @@ R = TypeVar("R")
 mask_logs()  # also in processes that a worker starts
 
 
-class LeanFlow(Flow[P, R]):
-    """A flow whose parameters are plain values and models."""
+class ContextFlow(Flow[P, R]):
+    """A flow whose function gets a context first; its parameters are the others, plain values and models.
+
+    Called by Prefect it opens a context of its own.
+    """
+
+    def __init__(self, function: Callable[Concatenate[Context, P], R], **settings: Any) -> None:  # noqa: ANN401
+        self._function = function
+        super().__init__(self._in_context(None, Outcome()), **settings)
 
     def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """As Prefect's own does, which loads a web framework for it: 0.15 s of every command."""
         return dict(to_jsonable_python(parameters))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - one for all overloads
-        """Run the flow; what it returns counts also where Prefect's server is lost meanwhile."""
+        """Run the flow in a context of its own."""
+        with open_context() as ctx:
+            return self.run_in(ctx, *args, **kwargs)
+
+    def run_in(self, ctx: Context, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the flow in a context that is open; what it returns counts also where Prefect's server is lost."""
+        outcome: Outcome[R] = Outcome()
+        bound = copy.copy(self)
+        bound.fn = self._in_context(ctx, outcome)
         return outage.survived(
-            lambda: super(LeanFlow, self).__call__(*args, **kwargs), lambda: self.fn(*args, **kwargs)
+            outcome,
+            lambda: super(ContextFlow, bound).__call__(*args, **kwargs),
+            lambda: self._function(replace(ctx, run_id=str(uuid.uuid4())), *args, **kwargs),
         )
+
+    def _in_context(self, ctx: Context | None, outcome: Outcome[R]) -> Callable[P, R]:
+        """The function as Prefect sees and calls it: without a context among its parameters."""
+
+        @functools.wraps(self._function)
+        def called(*args: P.args, **kwargs: P.kwargs) -> R:
+            if state := missed_runs.skipped():
+                return cast(R, state)  # Prefect takes it for how the run ended; who calls a flow is never scheduled
+            if ctx is None:
+                with open_context() as opened:
+                    return self._function(replace(opened, run_id=str(this_run.id)), *args, **kwargs)
+            here = replace(ctx, run_id=str(this_run.id))
+            return outage.noted(outcome, lambda: self._function(here, *args, **kwargs))
+
+        # Prefect would look for the names in the function's annotations in this module.
+        signature = inspect.signature(self._function, eval_str=True)
+        parameters = list(signature.parameters.values())[1:]
+        called.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        return called
 
 
 def flow(
     name: str, flow_run_name: str, *, clean_up: Iterable[Callable[..., None]] = ()
-) -> Callable[[Callable[P, R]], Flow[P, R]]:
-    """Make a function a flow; `clean_up` runs after a cancel or a crash, perhaps in another process."""
+) -> Callable[[Callable[Concatenate[Context, P], R]], ContextFlow[P, R]]:
+    """Make a function, whose first parameter is a context, a flow.
+
+    `clean_up` runs after a cancel or a crash, perhaps in another process.
+    """
     hooks: list[Any] = list(clean_up)
-
-    def decorate(function: Callable[P, R]) -> Flow[P, R]:
-        return LeanFlow(
-            _unless_missed(outage.observed(function)),
-            name=name,
-            flow_run_name=flow_run_name,
-            on_cancellation=hooks,
-            on_crashed=hooks,
-        )
-
-    return decorate
-
-
-def _unless_missed(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, but a scheduled run that was missed ends in the state that `missed.skipped` returns."""
-
-    @functools.wraps(function)
-    def unless_missed(*args: P.args, **kwargs: P.kwargs) -> R:
-        if state := missed_runs.skipped():
-            return cast(R, state)  # Prefect takes it for how the run ended; who calls a flow is never scheduled
-        return function(*args, **kwargs)
-
-    # Prefect would look for the names in its annotations in this module.
-    unless_missed.__signature__ = inspect.signature(function, eval_str=True)  # type: ignore[attr-defined]
-    return unless_missed
+    return lambda function: ContextFlow(
+        function, name=name, flow_run_name=flow_run_name, on_cancellation=hooks, on_crashed=hooks
+    )

@@ -7,27 +7,22 @@ before work begins, and one that is lost later costs nothing but the pages' know
 from __future__ import annotations
 
 import contextlib
-import contextvars
-import functools
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Generic, ParamSpec, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import httpx
 from prefect.artifacts import create_table_artifact
 from prefect.client.orchestration import get_client
 from prefect.context import SettingsContext, get_settings_context
 from prefect.exceptions import Abort
-from prefect.runtime import flow_run as this_run
 
 from flows.orchestration import lost_server
 from flows.orchestration.errors import not_a_prefect_server
 from rootfs.errors import MachineError
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 ANSWER = 5.0  # seconds in which a server answers before work begins
@@ -49,15 +44,6 @@ class Outcome(Generic[R]):
         if self.error:
             raise self.error
         return cast(R, self.value)
-
-
-_outcome: contextvars.ContextVar[Outcome[object] | None] = contextvars.ContextVar("outcome", default=None)
-_alone: contextvars.ContextVar[str] = contextvars.ContextVar("alone", default="")
-
-
-def run_id() -> str:
-    """The id of the current flow run; one of our own where a flow runs without Prefect."""
-    return _alone.get() or str(this_run.id)
 
 
 def answering(patience: float = PATIENCE) -> bool:
@@ -125,31 +111,21 @@ def _said(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def observed(function: Callable[P, R]) -> Callable[P, R]:
-    """The function of a flow, which ends the flow run without a word to the server where that is lost."""
-
-    @functools.wraps(function)
-    def noted(*args: P.args, **kwargs: P.kwargs) -> R:
-        outcome = _outcome.get()
-        if outcome is None:
-            return function(*args, **kwargs)
-        try:
-            outcome.value = function(*args, **kwargs)
-        except BaseException as error:
-            outcome.error = error
-        outcome.ended = True
-        if not answering(PATIENCE if isinstance(outcome.error, Exception | None) else AT_ONCE):
-            raise Abort("the server is lost")
-        return cast(R, outcome.result())
-
-    return noted
+def noted(outcome: Outcome[R], work: Callable[[], R]) -> R:
+    """The work of a flow, whose end is noted; it ends the flow run without a word to the server where that is lost."""
+    try:
+        outcome.value = work()
+    except BaseException as error:
+        outcome.error = error
+    outcome.ended = True
+    if not answering(PATIENCE if isinstance(outcome.error, Exception | None) else AT_ONCE):
+        raise Abort("the server is lost")
+    return outcome.result()
 
 
-def survived(run: Callable[[], R], alone: Callable[[], R]) -> R:
+def survived(outcome: Outcome[R], run: Callable[[], R], alone: Callable[[], R]) -> R:
     """Run a flow by `run`; where the server is lost the result counts all the same. What has not begun runs `alone`."""
-    outcome: Outcome[R] = Outcome()
     if not lost_server.reason():
-        token = _outcome.set(cast("Outcome[object]", outcome))
         try:
             return run()
         except Abort:
@@ -160,14 +136,4 @@ def survived(run: Callable[[], R], alone: Callable[[], R]) -> R:
                 raise
             if not lost_server.reason():
                 lost_server.mark(_said(error))
-        finally:
-            _outcome.reset(token)
-    return outcome.result() if outcome.ended else _by_itself(alone)
-
-
-def _by_itself(alone: Callable[[], R]) -> R:
-    token = _alone.set(str(uuid.uuid4()))
-    try:
-        return alone()
-    finally:
-        _alone.reset(token)
+    return outcome.result() if outcome.ended else alone()

@@ -6,33 +6,34 @@ import functools
 import inspect
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from flows.orchestration import lost_server
 from flows.runtime import signals
-from flows.runtime.context import current, timeline
+from flows.runtime.context import Context
 from rootfs.apt.errors import ArchiveMoved
 from rootfs.errors import NetworkFailure
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State, TaskRun
 
+C = TypeVar("C", bound=Context)
 P = ParamSpec("P")
 R = TypeVar("R")
 
 TRIES = 3
 
 
-class Step(Generic[P, R]):
-    """A function that runs as a task whenever it is called; `fn` is what the task does, without Prefect."""
+class Step(Generic[C, P, R]):
+    """A function that runs as a task whenever it is called with a context and its other arguments."""
 
-    def __init__(self, function: Callable[P, R], title: str, *, network: bool, last: bool) -> None:
+    def __init__(self, function: Callable[Concatenate[C, P], R], title: str, *, network: bool, last: bool) -> None:
         self._function, self._title, self._last = function, title, last
         self._tries = TRIES if network else 1
         functools.update_wrapper(self, function)
 
     @functools.cached_property
-    def _task(self) -> Callable[[str, Callable[[], R], bool], R]:
+    def _task(self) -> Callable[[str, Callable[[], R]], R]:
         """The Prefect task. Prefect is imported when the first one runs: what runs `alone` does not wait for that.
 
         The function's arguments stay hidden in a closure: Prefect would search every package of a lock for results of
@@ -50,45 +51,55 @@ class Step(Generic[P, R]):
             retries=self._tries - 1,
             retry_delay_seconds=exponential_backoff(backoff_factor=1),
             retry_condition_fn=_can_help,
-        )(_timed)
+        )(_run)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, ctx: C, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the task; where Prefect's server is lost, do without."""
-        return self.alone(*args, **kwargs) if lost_server.reason() else self._task(*self._named(*args, **kwargs))
+        if lost_server.reason():
+            return self.alone(ctx, *args, **kwargs)
+        return self._task(*self._titled(ctx, *args, **kwargs))
 
-    def alone(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """The step without Prefect, tried as often as its task would be."""
+    def alone(self, ctx: C, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the step without Prefect, tried as often as its task would be."""
         for seconds in range(1, self._tries):
             try:
-                return self.fn(*args, **kwargs)
+                return self.fn(ctx, *args, **kwargs)
             except NetworkFailure as failure:
                 if isinstance(failure, ArchiveMoved):
                     raise
             time.sleep(seconds)
-        return self.fn(*args, **kwargs)
+        return self.fn(ctx, *args, **kwargs)
 
-    def fn(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """The step without Prefect, timed and shown all the same."""
-        return _timed(*self._named(*args, **kwargs))
+    def fn(self, ctx: C, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the step once without Prefect, timed and shown all the same."""
+        return _run(*self._titled(ctx, *args, **kwargs))
 
-    def _named(self, *args: P.args, **kwargs: P.kwargs) -> tuple[str, Callable[[], R], bool]:
-        bound = inspect.signature(self._function).bind(*args, **kwargs)
-        return self._title.format(**bound.arguments), lambda: self._function(*args, **kwargs), self._last
+    def _titled(self, ctx: C, *args: P.args, **kwargs: P.kwargs) -> tuple[str, Callable[[], R]]:
+        bound = inspect.signature(self._function).bind(ctx, *args, **kwargs)
+        title = self._title.format(**bound.arguments)
+
+        def work() -> R:
+            if not self._last:
+                signals.heed()
+            with ctx.progress.step(title, ctx.timeline):
+                return self._function(ctx, *args, **kwargs)
+
+        return title, work
 
 
-def _timed(title: str, work: Callable[[], R], last: bool) -> R:
-    if not last:
-        signals.heed()
-    with current().progress.step(title, timeline()):
-        return work()
+def _run(title: str, work: Callable[[], R]) -> R:  # noqa: ARG001 - the name of the task's run
+    return work()
 
 
-def step(title: str, *, network: bool = False, last: bool = False) -> Callable[[Callable[P, R]], Step[P, R]]:
-    """Make a function a step. `title` may name parameters, as in `pack {recipe.name}`; seconds go by its first word.
+def step(
+    title: str, *, network: bool = False, last: bool = False
+) -> Callable[[Callable[Concatenate[C, P], R]], Step[C, P, R]]:
+    """Make a function, whose first parameter is a context, a step. `title` may name its parameters: `join {ctx.image}`.
 
-    A step of the network is tried three times when it ends in a NetworkFailure; no other failure gets better by
-    repeating it. One of the `last` steps, which give back what was taken, runs even after an interrupt. Results are
-    neither cached nor kept by Prefect: what is built is decided by digests alone.
+    The seconds are counted under the title's first word. A step of the network is tried three times when it ends in a
+    NetworkFailure; no other failure gets better by repeating it. One of the `last` steps, which give back what was
+    taken, runs even after an interrupt. Results are neither cached nor kept by Prefect: what is built is decided by
+    digests alone.
     """
     return lambda function: Step(function, title, network=network, last=last)
 

@@ -1,102 +1,132 @@
-"""What the steps of a run share: settings, the store, the terminal, the run's own log and seconds."""
+"""What a command, and each build in it, works with: made where a command or a flow begins, and passed on from there."""
 
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import os
 import secrets
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, Any, TypeVar, cast
 
 from flows.builders.engine import Engine, connect
+from flows.builders.lifecycle import Leases
 from flows.builders.select import Chosen, choose
+from flows.config.options import BuildOptions
 from flows.config.paths import cache_folder, check_data_folder, data_folder, enter_served_folder, make_data_folder
 from flows.config.settings import Settings, load
+from flows.publish.record import Record
 from flows.runtime.progress import Progress, Timeline
 from flows.store.base import Store
 from flows.store.keys import is_part
 from flows.store.open import open_store
 from rootfs.apt.resolver import Apt
 from rootfs.mask import masked
-from rootfs.process.run import Log
 from rootfs.recipe.builder import BuilderPlan
 from rootfs.system.atomic_file import replace_link
 from rootfs.system.disk import close_quietly, disk_full
 
-if TYPE_CHECKING:
-    from flows.inputs.resolve import Meant
-    from flows.publish.record import Record
-    from flows.published_names import Existing
-
+T = TypeVar("T")
 
 NEWEST = "newest"  # a link beside the logs of an image
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC  # a file that was not there
 
 
+class Once:
+    """Values that are made once, whichever thread asks first."""
+
+    def __init__(self) -> None:
+        self._values: dict[Hashable, object] = {}
+        self._lock = threading.RLock()
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        """The value of a key, made now if there is none. Raises what `make` raises; the next call tries again."""
+        with self._lock:
+            if key not in self._values:
+                self._values[key] = make()
+            return cast(T, self._values[key])
+
+    def take_all(self) -> list[object]:
+        """Forget all values, and return them."""
+        with self._lock:
+            values = list(self._values.values())
+            self._values.clear()
+        return values
+
+
 @dataclass(frozen=True)
-class Session:
-    """One command, or one night: what is opened once for all its images, and how the builds of each have ended."""
+class Context:
+    """What one command, or one night, has opened for all its images.
+
+    `builds` has the contexts of builds that are open, `results` how each image's build ended. `run_id` is that of the
+    flow run, `builders` are those that it holds for all builds in it.
+    """
 
     settings: Settings
     store: Store
+    cache: Path
     progress: Progress
+    run_id: str = ""
+    builders: Leases | None = None
     timeline: Timeline = field(default_factory=Timeline)
-    done: dict[str, Record] = field(default_factory=dict)
-    _apts: dict[bool, Apt] = field(default_factory=dict)
-    _chosen: dict[tuple[str, str], Chosen] = field(default_factory=dict)
-    _engines: list[Engine] = field(default_factory=list)
+    builds: dict[str, BuildContext] = field(default_factory=dict)
+    results: dict[str, Record] = field(default_factory=dict)
+    opened: Once = field(default_factory=Once)
+
+    def log(self, line: str) -> None:
+        """Show a line of a program's output while it is the newest. Passwords in addresses are masked."""
+        self.progress.detail(line, self.timeline)
+
+    def note(self, text: str) -> None:
+        """Set what the closing line of the running step says besides its seconds."""
+        self.timeline.note = text
 
     def apt(self, *, offline: bool) -> Apt:
-        """What resolves, once a session; an `offline` one asks no archive."""
-        if offline not in self._apts:
-            site = self.settings.site
-            self._apts[offline] = Apt(cache_folder() / "apt", site, offline=offline, log=_say)
-        return self._apts[offline]
+        """The apt that resolves; archives are asked once a command, and never when `offline`."""
+        made = self.opened.get(
+            ("apt", offline), lambda: Apt(self.cache / "apt", self.settings.site, offline=offline, log=self.log)
+        )
+        return made.with_log(self.log)
 
     def builder(self, option: str, recipe: BuilderPlan | None) -> Chosen:
-        """As `choose`, which asks buildx: once a session."""
-        if (said := (option, recipe.model_dump_json() if recipe else "")) not in self._chosen:
-            self._chosen[said] = choose(option, recipe, self.settings)
-        return self._chosen[said]
+        """The selected builder, as `choose` does it, which asks buildx: once a command."""
+        key = ("builder", option, recipe.model_dump_json() if recipe else "")
+        return self.opened.get(key, lambda: choose(option, recipe, self.settings))
 
     def engine(self) -> Engine:
-        """The container engine, connected once a session. Raises what `connect` raises."""
-        if not self._engines:
-            self._engines.append(connect())
-        return self._engines[0]
+        """The container engine, connected once a command. Raises what `connect` raises."""
+        return self.opened.get("engine", connect)
 
     def close(self) -> None:
         """Close what was opened."""
-        while self._engines:
-            self._engines.pop().close()
+        for each in self.opened.take_all():
+            if isinstance(each, Engine):
+                each.close()
 
 
-@dataclass(frozen=True)
-class Run:
-    """One build of one image: its build id, log and timeline, and what the image was found to mean."""
+@dataclass(frozen=True, kw_only=True)
+class BuildContext(Context):
+    """A context for the build of one image: besides the command's, its build id, options, log and timeline.
+
+    `answers` has what is asked once a build, such as the image's inputs.
+    """
 
     image: str
     build: str
+    options: BuildOptions
     log_file: Path
     log_stream: IO[str]
-    progress: Progress
-    timeline: Timeline = field(default_factory=Timeline)
-    meant: dict[str, tuple[Meant, Existing | None]] = field(default_factory=dict)
+    answers: Once = field(default_factory=Once)
 
     def log(self, line: str) -> None:
-        """Keep a line of a program's output, and show it while it is the newest. Passwords in addresses are masked."""
+        """Write a line of a program's output to the build's log, and show it. Passwords in addresses are masked."""
         line = masked(line)
         with disk_full(self.log_file.parent):
             print(line, file=self.log_stream, flush=True)
-        self.progress.detail(line)
-
-
-_session: contextvars.ContextVar[Session] = contextvars.ContextVar("session")
-_run: contextvars.ContextVar[Run] = contextvars.ContextVar("run")
+        super().log(line)
 
 
 def store_of(settings: Settings) -> Store:
@@ -105,56 +135,28 @@ def store_of(settings: Settings) -> Store:
     return open_store(settings.store, endpoint=settings.s3_endpoint or None, region=settings.s3_region or None)
 
 
-def current() -> Session:
-    """The session in force."""
-    return _session.get()
-
-
-def current_run() -> Run:
-    """The build that is running."""
-    return _run.get()
-
-
-def timeline() -> Timeline:
-    """Where a step's seconds go: to the build that is running, else to the session."""
-    run = _run.get(None)
-    return run.timeline if run else current().timeline
-
-
-def logger() -> Log:
-    """Where lines of a program's output go: into the log of the build that is running, if one is, and past a person."""
-    run = _run.get(None)
-    return run.log if run else current().progress.detail
-
-
-def _say(line: str) -> None:
-    """To whatever build runs when the line comes."""
-    logger()(line)
-
-
 @contextlib.contextmanager
-def session(settings: Settings | None = None, progress: Progress | None = None) -> Iterator[Session]:
-    """The session in force, or a new one for the block where there is none (a flow that a worker starts)."""
-    if (known := _session.get(None)) and settings is None:
-        yield known
-        return
+def open_context(settings: Settings | None = None, progress: Progress | None = None) -> Iterator[Context]:
+    """A new context for the block; without settings, one for a flow that a worker starts."""
     if settings is None:
         enter_served_folder()
     make_data_folder()
     settings = settings or load()
-    token = _session.set(opened := Session(settings, store_of(settings), progress or Progress()))
+    ctx = Context(settings, store_of(settings), cache_folder(), progress or Progress())
     try:
-        yield opened
+        yield ctx
     finally:
-        _session.reset(token)
-        opened.close()
+        ctx.close()
 
 
 @contextlib.contextmanager
-def new_run(image: str) -> Iterator[Run]:
-    """The image's build in force, or a new one: an id that sorts by time, a log that outlives a failure."""
-    if (known := _run.get(None)) and known.image == image:
-        yield known
+def open_build(ctx: Context, image: str, options: BuildOptions) -> Iterator[BuildContext]:
+    """A context for the image's build: an id that sorts by time, and a log that outlives a failure.
+
+    The build of this image that is open already is used again.
+    """
+    if existing := ctx.builds.get(image):
+        yield replace(existing, run_id=ctx.run_id, builders=ctx.builders)
         return
     build = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
     log_file = _logs(image) / f"{build}.log"
@@ -164,11 +166,11 @@ def new_run(image: str) -> Iterator[Run]:
             stream = os.fdopen(os.open(log_file, NEW, 0o600), "w")
             closing.callback(close_quietly, stream)
             _note_newest(log_file)
-        token = _run.set(Run(image, build, log_file, stream, current().progress))
-        try:
-            yield _run.get()
-        finally:
-            _run.reset(token)
+        shared: dict[str, Any] = {each.name: getattr(ctx, each.name) for each in fields(Context)}
+        own = {"image": image, "build": build, "options": options, "log_file": log_file, "log_stream": stream}
+        ctx.builds[image] = opened = BuildContext(**{**shared, **own, "timeline": Timeline()})
+        closing.callback(ctx.builds.pop, image)
+        yield opened
 
 
 def _logs(image: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress as Bars
-from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from rootfs.mask import masked
 from rootfs.system.text import printable, visible
@@ -18,17 +19,19 @@ from rootfs.system.text import printable, visible
 
 @dataclass
 class Timeline:
-    """The seconds each step of one build took, in order."""
+    """The seconds each step of one build took, in order; the running step's bar, and the note it ends with."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    note: str = ""
+    bar: TaskID | None = None
 
 
 class Progress:
-    """Shows steps on standard error; standard output belongs to results."""
+    """Shows steps on standard error; standard output belongs to results. Threads may share it."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False)
-        self._note = ""
+        self._lock = threading.Lock()
         self._bars = Bars(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -42,30 +45,36 @@ class Progress:
     @contextlib.contextmanager
     def step(self, title: str, timeline: Timeline) -> Iterator[None]:
         """One step: shown while it runs, closed with its seconds and its note, or marked as failed."""
-        self._note, began = "", time.monotonic()
-        self._bars.start()
-        bar = self._bars.add_task(title, total=None, detail="")
+        timeline.note, began = "", time.monotonic()
+        timeline.bar = bar = self._show(title)
         mark = "[red]✗[/]"
         try:
             yield
             mark = "[green]✓[/]"
         finally:
-            self._bars.remove_task(bar)
-            self._bars.stop()
+            timeline.bar = None
+            self._hide(bar)
             took = time.monotonic() - began
             word = title.split(maxsplit=1)[0]
             timeline.seconds[word] = round(timeline.seconds.get(word, 0) + took, 3)
-            self.console.print(f"{mark} {title:<31} {took:6.1f} s  [dim]{self._note}[/]", soft_wrap=True)
+            self.console.print(f"{mark} {title:<31} {took:6.1f} s  [dim]{timeline.note}[/]", soft_wrap=True)
 
-    def note(self, text: str) -> None:
-        """What the closing line of the running step will say."""
-        self._note = text
+    def _show(self, title: str) -> TaskID:
+        with self._lock:
+            self._bars.start()
+            return self._bars.add_task(title, total=None, detail="")
 
-    def detail(self, line: str) -> None:
-        """The newest line of the program that is running."""
-        for bar in self._bars.task_ids:
-            self._bars.update(bar, detail=escape(printable(masked(line))[:80]))
+    def _hide(self, bar: TaskID) -> None:
+        with self._lock:
+            self._bars.remove_task(bar)
+            if not self._bars.task_ids:
+                self._bars.stop()
+
+    def detail(self, line: str, timeline: Timeline) -> None:
+        """Show the newest line of the program that a step runs."""
+        if timeline.bar is not None:
+            self._bars.update(timeline.bar, detail=escape(printable(masked(line))[:80]))
 
     def say(self, text: str) -> None:
-        """A line of its own."""
+        """Show a line of its own."""
         self.console.print(visible(masked(text)), soft_wrap=True, markup=False)

@@ -1,7 +1,8 @@
 """Work folders: one a run, locked while its run lives, so that what a killed run left behind is known and removed.
 
 They are in a private folder of the user, `baseforge-UID` in a folder that all users may share. Where another user was
-there first with that name, it is one with a random name that is remembered in the user's data folder.
+there first with that name, it is one with a random name that is remembered in the user's data folder. Trees are made in
+memory where a tmpfs has room.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from flows.config.paths import data_folder
 from rootfs.bootstrap.bootstrapper import remove_tree
 from rootfs.errors import MachineError
+from rootfs.lock.lock import Lock
 from rootfs.process.run import run
 from rootfs.system import atomic_file, document_format, locks, private
 from rootfs.system.digests import canonical_digest
@@ -26,6 +28,11 @@ from rootfs.system.errors import FolderForeign
 
 PREFIX = "baseforge-"
 SETTINGS = "`work` or `memory` in baseforge.toml, or BASEFORGE_WORK or BASEFORGE_MEMORY"
+UNPACKED = 16  # bytes that the work on a tree takes for each of its debs (measured: 14.1 on minbase)
+MOUNTS = Path("/proc/self/mountinfo")
+AVAILABLE = Path("/proc/meminfo")
+# What a container may use: control groups of version 2 and 1, as a container sees its own.
+LIMITS = [Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")]
 IMAGES = "images"  # a file in a work folder: the images that the run brings into the engine, a line each
 
 
@@ -51,6 +58,14 @@ def work_folder(parent: Path, run_id: str) -> Iterator[Path]:
                 yield folder
         finally:
             _remove(folder)
+
+
+def empty_folder(folder: Path) -> Path:
+    """The folder without what an earlier try may have left in it."""
+    remove_tree(folder)
+    folder.mkdir()
+    folder.chmod(0o755)
+    return folder
 
 
 def own_folder(parent: Path) -> Path:
@@ -176,3 +191,47 @@ def sweep(parents: Iterable[Path]) -> dict[str, list[str]]:
 
 def _is_there(folder: Path) -> bool:
     return folder.is_dir() or _lock_of(folder).exists()
+
+
+def size_of_work(lock: Lock, layers: int = 0) -> int:
+    """The most bytes that the work on a tree takes: of these packages, on a base image of `layers` bytes."""
+    return UNPACKED * (layers + sum(package.size for package in lock.packages))
+
+
+def has_room(folder: Path | None, size: int) -> bool:
+    """Whether the folder is a tmpfs, and `size` bytes are at most half of what is free there and in memory."""
+    if folder is None or size == 0 or not _is_tmpfs(folder):
+        return False
+    there = os.statvfs(folder)
+    return size <= min(there.f_bavail * there.f_frsize, _free()) // 2
+
+
+@contextlib.contextmanager
+def roomy_folder(memory: Path | None, size: int, folder: Path, run_id: str) -> Iterator[Path]:
+    """The run's folder in `memory` for the block where there is room for `size` bytes, else `folder`.
+
+    `memory` has room where it is a tmpfs and half of what is free there and in memory is enough.
+    Raises MachineError.
+    """
+    if not has_room(memory, size):
+        yield folder
+    else:
+        assert memory is not None  # noqa: S101 - it has room
+        with work_folder(memory, run_id) as place:
+            yield place
+
+
+def _is_tmpfs(folder: Path) -> bool:
+    """Whether a tmpfs is mounted just there (proc(5), mountinfo: the type comes after a lone dash)."""
+    lines = [line.split() for line in MOUNTS.read_text().splitlines()]
+    return any(line[4] == str(folder) and line[line.index("-") + 1] == "tmpfs" for line in lines)
+
+
+def _free() -> int:
+    """Bytes of memory that can be had without swapping."""
+    fields = dict(line.split(":", 1) for line in AVAILABLE.read_text().splitlines())
+    free = [int(fields["MemAvailable"].split()[0]) * 1024]
+    for path in LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # no such version here; "max" is no limit
+            free.append(int(path.read_text()))
+    return min(free)

@@ -27,8 +27,8 @@ CHANGING = re.compile(r"Hash Sum mismatch|unexpected size|Mirror sync in progres
 class PackageIndexes:
     """The indexes of all suites, and a private apt for each set of sources, in `folder`."""
 
-    def __init__(self, folder: Path, auth: Path | None, log: Log) -> None:
-        self.folder, self._auth, self._log = folder, auth, log
+    def __init__(self, folder: Path, auth: Path | None) -> None:
+        self.folder, self._auth = folder, auth
         self._sums: dict[Path, tuple[tuple[int, int, int], str]] = {}
 
     def root(self, states: tuple[SuiteState, ...], architecture: str) -> AptRoot:
@@ -43,7 +43,7 @@ class PackageIndexes:
         """The suites whose indexes are not exactly those that their Release files name."""
         return tuple(state for state in states if not self._fresh(state, architecture))
 
-    def update(self, states: tuple[SuiteState, ...], architecture: str, *, refetch: bool) -> None:
+    def update(self, states: tuple[SuiteState, ...], architecture: str, log: Log, *, refetch: bool) -> None:
         """Fetch the indexes of these suites; with `refetch` also those that seem unchanged.
 
         Raises NetworkFailure and ArchiveUnreachable (try again), AccessDenied.
@@ -54,7 +54,7 @@ class PackageIndexes:
         used = self.root(states, architecture)
         seconds = GRACE + sum(_size(state, architecture) for state in states) / MIN_RATE
         try:
-            done = used.run("apt-get", "update", "-q", check=False, log=self._log, timeout=seconds)
+            done = used.run("apt-get", "update", "-q", check=False, log=log, timeout=seconds)
         except ProgramTimedOut as error:
             where = " and ".join(dict.fromkeys(state.source.mirror for state in states))
             raise ArchiveUnreachable(where, f"it is slow: its lists did not come within {seconds:.0f} s") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +45,13 @@ class Apt:
     def __init__(self, cache: Path, site: Site, *, offline: bool = False, log: Log) -> None:
         self._cache, self._site, self._offline = cache.absolute(), site, offline
         self._releases = ReleaseCache(self._cache / "releases", site, offline=offline)
-        self._indexes, self._log = PackageIndexes(self._cache, site.auth, log), log
+        self._indexes, self._log = PackageIndexes(self._cache, site.auth), log
+
+    def with_log(self, log: Log) -> Apt:
+        """The same apt, which shares all that it knows, with another log for what its programs print."""
+        other = copy.copy(self)
+        other._log = log
+        return other
 
     def lock(
         self,
@@ -154,7 +161,7 @@ class Apt:
             if stale and self._offline:
                 raise never_fetched(stale[0].source.suite)
             if stale:
-                self._indexes.update(stale, architecture, refetch=refetch)
+                self._indexes.update(stale, architecture, self._log, refetch=refetch)
 
 
 def _repository_sources(recipe: Origin, files: Path, site: Site) -> tuple[Source, ...]:

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from flows.config.options import Choice
-from flows.inputs.resolve import Inputs, chosen_engine
-from flows.runtime.context import new_run, session
-from flows.tasks import assemble, make_tree, pack_tree
+from flows.config.options import BuildOptions
+from flows.inputs.resolve import Inputs, with_bootstrapper
+from flows.runtime.context import open_build, open_context
+from flows.tasks import assemble, make_tree, pack_layer
 from rootfs.lock.lock import Lock, tool_versions
 from rootfs.process.host import native_architecture
 from rootfs.recipe.recipe import digest, folder_of, lineage_of, read
@@ -197,8 +197,9 @@ def build(recipe: Path, lock: Lock, debs: Path, place: Path, engine: str, shuffl
     """Steps of the real flow, from its debs to its image, with nothing kept."""
     from datetime import UTC, datetime
 
-    chosen = chosen_engine(read(recipe), Choice.model_validate({"engine": engine}))
-    wanted = Inputs(
+    options = BuildOptions.model_validate({"engine": engine})
+    chosen = with_bootstrapper(read(recipe), options)
+    inputs = Inputs(
         recipe=chosen,
         file=recipe,
         architecture=native_architecture(),
@@ -208,14 +209,18 @@ def build(recipe: Path, lock: Lock, debs: Path, place: Path, engine: str, shuffl
         recipe_digest=digest(chosen, folder_of(recipe)),
         lineage=lineage_of(chosen, recipe),
     )
-    with session(), new_run(chosen.name), disorder(place) if shuffled == "building" else nullcontext():
+    with (
+        open_context() as command,
+        open_build(command, chosen.name, options) as ctx,
+        disorder(place) if shuffled == "building" else nullcontext(),
+    ):
         with ExitStack() as running:
-            members = make_tree.fn(wanted, debs, place, running, cache=None)
+            members = make_tree.fn(ctx, inputs, debs, place, running, use_cache=False)
             tree = place / "tree/tree"
             with disorder(tree) if shuffled == "packing" else nullcontext():
                 assert shuffled != "packing" or is_shuffled(tree)
-                packed = pack_tree.fn(wanted, members, place, running, memo=None)
-        made = assemble.fn(wanted, packed, place / "layout")
+                packed = pack_layer.fn(ctx, inputs, members, place, running, use_cache=False)
+        made = assemble.fn(ctx, inputs, packed, place / "layout")
         assert shuffled != "building" or is_shuffled(place)
     return {"manifest": made.manifest_digest, "layer": str(made.layer.path), "year": datetime.now(UTC).year}
 

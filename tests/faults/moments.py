@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import flows.store.s3  # noqa: F401 - once, and not in each process
-from flows.runtime.context import new_run
-from tests.support.publishing import NAME, Press
+from flows.publish_tasks import publish as publish_build
+from tests.support.publishing import Press
 
 # Where something may change outside of this process, as Python's audit events have it.
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "fcntl.flock", "subprocess.Popen", "http.client.send"}
@@ -49,10 +49,10 @@ def publish(press: Press, environment: dict[str, str], text: str, moment: int, s
     """Publish a new build, and be killed at this moment of it; without one `say` how many there are."""
     os.environ.update(environment)
     press.write(text)
-    with press.session(), new_run(NAME):
-        made = press.parts()
+    with press.building() as ctx:
+        made = press.make(ctx)
         killer = Killer(moment, (press.store.removeprefix("file://"), str(press.folder)))
-        press.finish(*made)
+        publish_build(ctx, *made)
         killer.armed = False
         say(killer.count)
 

@@ -12,27 +12,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
 
-from flows import build, published_names
+from flows import build
 from flows.builders import image_import
 from flows.builders.image_import import EngineBuilder
-from flows.config.options import Choice
+from flows.config.options import BuildOptions
 from flows.config.settings import Settings
-from flows.description import describe, describe_all
 from flows.image.index import Index, join
 from flows.image.oci import Image
-from flows.inputs import resolve
-from flows.inputs.resolve import Inputs
-from flows.inputs.tree import empty_folder
+from flows.inputs.resolve import Inputs, resolve_image
 from flows.orchestration.step import Step
-from flows.platform_build import Part
+from flows.platform_build import PlatformImage, describe
 from flows.publish import newest
 from flows.publish import records as publication
 from flows.publish.record import Record, UsedBuilder
-from flows.publish_tasks import published
-from flows.runtime.context import Session, current, new_run, session, store_of
+from flows.publish_tasks import describe_all, publish
+from flows.published_names import find_existing, finish_names, unfinished
+from flows.runtime.context import BuildContext, Context, open_build, open_context, store_of
+from flows.runtime.workdir import empty_folder
 from flows.smoke.run import Verdict
 from flows.store.base import Store
-from flows.tasks import Packed
+from flows.tasks import PackedLayer
 from rootfs.elf.linkage import Closure
 from tests.support.samples import image_of
 
@@ -72,18 +71,23 @@ class Press:
         return store_of(self.settings)
 
     @contextmanager
-    def session(self) -> Iterator[Session]:
-        """A session in which steps are no tasks of Prefect's."""
-        with patch.object(Step, "__call__", Step.fn), session(self.settings) as here:
-            yield here
+    def context(self) -> Iterator[Context]:
+        """A context, while steps are no tasks of Prefect's."""
+        with patch.object(Step, "__call__", Step.fn), open_context(self.settings) as ctx:
+            yield ctx
+
+    @contextmanager
+    def building(self, *, publish: bool = True) -> Iterator[BuildContext]:
+        """A context for a build of the image."""
+        with self.context() as ctx, open_build(ctx, NAME, BuildOptions(publish=publish)) as build_ctx:
+            yield build_ctx
 
     def build(self, text: str, *platforms: str, publish: bool = True) -> Record:
         """One run, as the flow does it: what is there already gets its names, else it is published."""
         self.write(text, *platforms)
-        with self.session(), new_run(NAME):
-            choice = Choice(publish=publish)
-            existing = published_names.already_built.fn(resolve.meant(NAME, choice), choice)
-            return (existing and build.reused(existing)) or self.publish()
+        with self.building(publish=publish) as ctx:
+            existing = find_existing.fn(ctx, resolve_image(ctx))
+            return (existing and build.reuse(ctx, existing)) or self.publish(ctx)
 
     def write(self, text: str, *platforms: str) -> None:
         """Write the recipe."""
@@ -91,31 +95,27 @@ class Press:
         said = RECIPE.format(text=text, platforms=", ".join(platforms or (OWN,)))
         (self.folder / f"recipes/{NAME}.yaml").write_text(said)
 
-    def publish(self) -> Record:
-        """Publish what the recipe says; a session and a run are in force."""
-        return self.finish(*self.parts())
+    def publish(self, ctx: BuildContext) -> Record:
+        """Publish what the recipe says."""
+        return publish(ctx, *self.make(ctx))
 
-    def finish(self, made: Image | Index, done: Record, parts: list[Part]) -> Record:
-        """The last steps of a build."""
-        return published(made, done, parts)
-
-    def parts(self) -> tuple[Image | Index, Record, list[Part]]:
+    def make(self, ctx: BuildContext) -> tuple[Image | Index, Record, list[PlatformImage]]:
         """What a run has made before it publishes; the images are in the engine."""
-        wanted = resolve.meant(NAME, Choice())
+        inputs = resolve_image(ctx)
         place = empty_folder(self.folder / "made")
-        made = [_part(each, empty_folder(place / each.architecture)) for each in wanted.parts]
+        made = [_platform_image(ctx, each, empty_folder(place / each.architecture)) for each in inputs.platforms]
         if len(made) == 1:
             return made[0].image, made[0].record, made
         index = join([each.image for each in made], empty_folder(place / "index"))
-        return index, describe_all(wanted, index, [each.record for each in made]), made
+        return index, describe_all(inputs, index, [each.record for each in made]), made
 
     def gc(self) -> list[str]:
         """The part of housekeeping that moves names; returns the images that needed it."""
-        with self.session() as here:
-            here.store.sweep()
-            found = published_names.unfinished(here)
+        with self.context() as ctx:
+            ctx.store.sweep()
+            found = unfinished(ctx)
             for image in found:
-                published_names.finish.fn(image)
+                finish_names.fn(ctx, image)
         return found
 
     def newest(self) -> newest.Newest:
@@ -158,10 +158,10 @@ class Press:
                 subprocess.run(["docker", "rmi", f"{self.local_name}/{NAME}:{tag}"], check=True, capture_output=True)
 
 
-def _part(wanted: Inputs, place: Path) -> Part:
-    text = wanted.recipe.model_dump_json().encode()
-    made = image_of({"text": text}, place / "image", name=NAME, architecture=wanted.architecture)
-    image_id = image_import.import_image(made, EngineBuilder(current().engine()))
-    packed = Packed(made.layer, {}, Closure(""), "", 0)
-    record = describe(wanted, made, packed, UsedBuilder(name="default", driver="docker"), Verdict(()))
-    return Part(wanted, made, image_id, packed, record)
+def _platform_image(ctx: BuildContext, inputs: Inputs, place: Path) -> PlatformImage:
+    text = inputs.recipe.model_dump_json().encode()
+    image = image_of({"text": text}, place / "image", name=NAME, architecture=inputs.architecture)
+    image_id = image_import.import_image(image, EngineBuilder(ctx.engine()))
+    packed = PackedLayer(image.layer, {}, Closure(""), "", 0)
+    record = describe(ctx, inputs, image, packed, UsedBuilder(name="default", driver="docker"), Verdict(()))
+    return PlatformImage(inputs, image, image_id, packed, record)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from flows.config.options import BuildOptions
 from flows.config.paths import data_folder, make_data_folder
 from flows.config.settings import Settings
-from flows.runtime.context import new_run, session
+from flows.runtime.context import open_build, open_context
 from rootfs.errors import MachineError
 from rootfs.system.errors import FolderForeign
 
@@ -27,11 +28,11 @@ def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
-def test_it_is_private_from_the_first_session_on(home):
-    with session(Settings(store="")) as here, new_run("noble") as run:
+def test_it_is_private_from_the_first_command_on(home):
+    with open_context(Settings(store="")) as ctx, open_build(ctx, "noble", BuildOptions()) as build:
         assert mode(home) == 0o700
-        assert mode(run.log_file) == 0o600
-        here.store.create_document("inputs/a.json", b"{}")
+        assert mode(build.log_file) == 0o600
+        ctx.store.create_document("inputs/a.json", b"{}")
     assert mode(home / "store") == 0o700
 
 

@@ -2,16 +2,14 @@
 
 import pytest
 
-from flows.config.options import Choice
-from flows.config.settings import Settings
-from flows.inputs.resolve import Inputs, Meant, meant, settled
+from flows.inputs.resolve import ImageInputs, Inputs, resolve_image, settled
 from flows.publish.record import Record
 from flows.publish.records import keep_record
-from flows.runtime.context import session
 from rootfs.lock.lock import Lock, Package, Release
 from rootfs.process.host import native_architecture
 from rootfs.recipe.recipe import lineage_of, read
 from rootfs.system.platforms import platform_name
+from tests.support.contexts import build_context, context
 
 OWN = platform_name(native_architecture())
 SCRATCH = "kind: scratch\nfiles: [{path: /a, content: x}]\n"
@@ -26,33 +24,33 @@ def lock(date=1, version="1", suites=("trixie", "trixie-security")):
 
 
 @pytest.fixture
-def built(tmp_path, monkeypatch):
-    monkeypatch.setenv("BASEFORGE_HOME", str(tmp_path))
-    with session(Settings(store=str(tmp_path / "store"))) as here:
-        record = Record(
-            image="trixie",
-            build="20261101T000000Z-1",
-            status="published",
-            input_digest=f"sha256:{0:064}",
-            lock=lock(),
-            platforms=[OWN],
-        )
-        keep_record(here.store, record)
-        yield here
+def built(tmp_path):
+    """A context whose store has a build."""
+    ctx = context(tmp_path)
+    record = Record(
+        image="trixie",
+        build="20261101T000000Z-1",
+        status="published",
+        input_digest=f"sha256:{0:064}",
+        lock=lock(),
+        platforms=[OWN],
+    )
+    keep_record(ctx.store, record)
+    return ctx
 
 
 @pytest.mark.parametrize("same", [lock(), lock(date=2)])
 def test_the_same_packages_are_the_same_lock_however_often_the_archive_signs_them(built, same):
-    assert settled(same, "trixie", OWN) == lock(date=1)
+    assert settled(built, same, "trixie", OWN) == lock(date=1)
 
 
 @pytest.mark.parametrize("other", [lock(version="2"), lock(date=2, suites=("trixie",))])
 def test_other_packages_or_suites_are_another_lock(built, other):
-    assert settled(other, "trixie", OWN) == other
+    assert settled(built, other, "trixie", OWN) == other
 
 
 def test_an_image_without_a_build_has_the_newest_lock(built):
-    assert settled(lock(date=2), "noble", OWN) == lock(date=2)
+    assert settled(built, lock(date=2), "noble", OWN) == lock(date=2)
 
 
 def test_the_image_names_the_archives_themselves_and_not_those_that_a_recipe_adds(tmp_path):
@@ -72,43 +70,43 @@ def test_the_image_names_the_archives_themselves_and_not_those_that_a_recipe_add
 
 
 def test_the_lock_of_another_platform_is_another(built):
-    assert settled(lock(date=2), "trixie", "linux/s390x") == lock(date=2)
+    assert settled(built, lock(date=2), "trixie", "linux/s390x") == lock(date=2)
 
 
 @pytest.fixture
-def scratch(tmp_path, monkeypatch):
-    monkeypatch.setenv("BASEFORGE_HOME", str(tmp_path))
+def scratch(tmp_path):
     recipes = tmp_path / "recipes"
     recipes.mkdir()
     (recipes / "a.yaml").write_text(SCRATCH + "platforms: [linux/s390x, linux/arm/v7]\n")
     (recipes / "b.yaml").write_text(SCRATCH)
-    with session(Settings(store=str(tmp_path / "store"), recipes=recipes)) as here:
-        yield here
+    return context(tmp_path, recipes=recipes)
 
 
-def platforms(image, **choice):
-    return [each.platform for each in meant(image, Choice(**choice)).parts]
+def inputs(ctx, image, **options):
+    return resolve_image(build_context(ctx, image, **options))
 
 
 @pytest.mark.parametrize(
-    ("image", "choice", "expected"),
+    ("image", "options", "expected"),
     [
         ("a", {}, ["linux/s390x", "linux/arm/v7"]),
         ("b", {}, [OWN]),
         ("a", {"platforms": ("linux/386",)}, ["linux/386"]),
         ("b", {"platforms": ("linux/386", "linux/s390x")}, ["linux/386", "linux/s390x"]),
-        # What comes along as somebody's parent loses no platform.
+        # A base image that comes along loses no platform.
         ("a", {"platforms": ("linux/386",), "named": ("b",)}, ["linux/s390x", "linux/arm/v7", "linux/386"]),
         ("b", {"platforms": (OWN,), "named": ("a",)}, [OWN]),
     ],
 )
-def test_an_image_is_for_the_platforms_that_are_chosen_or_its_recipes_or_the_machines(scratch, image, choice, expected):
-    assert platforms(image, **choice) == expected
+def test_an_image_is_for_the_platforms_that_are_requested_or_its_recipes_or_the_machines(
+    scratch, image, options, expected
+):
+    assert [each.platform for each in inputs(scratch, image, **options).platforms] == expected
 
 
 def test_each_platform_has_inputs_of_its_own_and_all_together_are_others(scratch):
-    both, one = meant("a", Choice()), meant("a", Choice(platforms=("linux/s390x",)))
-    assert [each.architecture for each in both.parts] == ["s390x", "armhf"]
-    assert one.digest == both.parts[0].digest
-    assert len({both.digest, *(each.digest for each in both.parts)}) == 3
-    assert Meant(both.parts[::-1]).digest == both.digest
+    both, one = inputs(scratch, "a"), inputs(scratch, "a", platforms=("linux/s390x",))
+    assert [each.architecture for each in both.platforms] == ["s390x", "armhf"]
+    assert one.digest == both.platforms[0].digest
+    assert len({both.digest, *(each.digest for each in both.platforms)}) == 3
+    assert ImageInputs(both.platforms[::-1]).digest == both.digest

@@ -1,11 +1,18 @@
-"""Flows that cost little to start: what Prefect is told of their parameters is what it would find out itself."""
+"""Flows that cost little to start, and whose context is none of their parameters."""
+
+import inspect
 
 from fastapi.encoders import jsonable_encoder
 
 from flows.build import build
-from flows.config.options import Choice
+from flows.config.options import BuildOptions
 
 
 def test_parameters_are_told_as_prefect_would():
-    said = {"image": "noble", "choice": Choice(builder="x", force=True), "only": ("a", "b")}
+    said = {"image": "noble", "options": BuildOptions(builder="x", force=True), "only": ("a", "b")}
     assert build.serialize_parameters(said) == jsonable_encoder(said)
+
+
+def test_the_context_is_no_parameter_of_a_flow():
+    assert list(inspect.signature(build.fn).parameters) == ["image", "options"]
+    assert list(build.parameters.properties) == ["image", "options"]

@@ -1,59 +1,100 @@
-"""Runs: an id that sorts by time, and a log that outlives a failure."""
+"""Contexts: what is opened once for a command, and a build's id that sorts by time and log that outlives a failure."""
 
 import re
+import threading
 
 import pytest
 
+from flows.config.options import BuildOptions
 from flows.config.settings import Settings
-from flows.runtime import context as session_module
-from flows.runtime.context import new_run, newest_log, session
+from flows.runtime import context as context_module
+from flows.runtime.context import Once, newest_log, open_build, open_context
 from rootfs.recipe.builder import named
 
+OPTIONS = BuildOptions()
 
-@pytest.fixture(autouse=True)
-def opened(tmp_path, monkeypatch):
+
+@pytest.fixture
+def ctx(tmp_path, monkeypatch):
     monkeypatch.setenv("BASEFORGE_HOME", str(tmp_path))
-    with session(Settings(store=str(tmp_path / "store"))) as here:
-        yield here
+    with open_context(Settings(store=str(tmp_path / "store"))) as opened:
+        yield opened
 
 
-def test_a_build_id_sorts_by_time_and_the_newest_log_is_found():
-    with new_run("noble") as run:
-        run.log("I: hello")
-    assert re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{8}", run.build)
-    assert newest_log("noble") == newest_log("noble", run.build[:10]) == run.log_file
-    assert run.log_file.read_text() == "I: hello\n"
+def test_a_build_id_sorts_by_time_and_the_newest_log_is_found(ctx):
+    with open_build(ctx, "noble", OPTIONS) as build:
+        build.log("I: hello")
+    assert re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{8}", build.build)
+    assert newest_log("noble") == newest_log("noble", build.build[:10]) == build.log_file
+    assert build.log_file.read_text() == "I: hello\n"
     assert newest_log("noble", "1999") is None
     assert newest_log("other") is None
 
 
-def test_the_newest_log_is_that_of_the_last_run_whatever_the_clock_said():
-    with new_run("noble") as run:
-        ahead = run.log_file.with_name("20990101T000000Z-00000000.log")
-    run.log_file.rename(ahead)
+def test_the_newest_log_is_that_of_the_last_run_whatever_the_clock_said(ctx):
+    with open_build(ctx, "noble", OPTIONS) as build:
+        ahead = build.log_file.with_name("20990101T000000Z-00000000.log")
+    build.log_file.rename(ahead)
     ahead.with_name("newest").unlink()
     assert newest_log("noble") == ahead
-    with new_run("noble") as later:
+    with open_build(ctx, "noble", OPTIONS) as later:
         assert newest_log("noble") == later.log_file
     later.log_file.unlink()
     assert newest_log("noble") == ahead
 
 
-def test_a_run_in_force_is_used_again_for_its_image_alone():
-    with new_run("noble") as run, new_run("noble") as same, new_run("trixie") as other:
-        assert same is run
-        assert other.build != run.build
+def test_a_build_that_is_open_is_used_again_for_its_image_alone(ctx):
+    with (
+        open_build(ctx, "noble", OPTIONS) as build,
+        open_build(build, "noble", OPTIONS) as same,
+        open_build(build, "trixie", OPTIONS) as other,
+    ):
+        assert (same.build, same.answers, same.timeline) == (build.build, build.answers, build.timeline)
+        assert other.build != build.build
+        assert (other.results, other.opened) == (ctx.results, ctx.opened)
+        assert other.timeline is not build.timeline
+    with open_build(ctx, "noble", OPTIONS) as later:
+        assert later.build != build.build
 
 
-def test_buildx_is_asked_once_for_each_builder_that_may_be_meant(opened, monkeypatch):
+def test_builds_side_by_side_have_logs_and_seconds_of_their_own(ctx):
+    both = threading.Barrier(2)
+
+    def run(image):
+        with open_build(ctx, image, OPTIONS) as build, build.progress.step(f"pack {image}", build.timeline):
+            both.wait(10)
+            build.log(image)
+            build.note(image)
+            both.wait(10)
+            found[image] = build.timeline.note, build.log_file.read_text()
+
+    found = {}
+    threads = [threading.Thread(target=run, args=(image,)) for image in ("noble", "trixie")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert found == {"noble": ("noble", "noble\n"), "trixie": ("trixie", "trixie\n")}
+
+
+def test_buildx_is_asked_once_for_each_builder_that_may_be_selected(ctx, monkeypatch):
     asked = []
-    monkeypatch.setattr(session_module, "choose", lambda *said: asked.append(said[:2]) or len(asked))
+    monkeypatch.setattr(context_module, "choose", lambda *said: asked.append(said[:2]) or len(asked))
     plan = named("fast").model_copy(update={"options": {"image": "local"}})
     said = [("", None), ("slow", None), ("", plan)]
-    assert [opened.builder(*each) for each in said * 2] == [1, 2, 3] * 2
+    assert [ctx.builder(*each) for each in said * 2] == [1, 2, 3] * 2
     assert asked == said
 
 
-def test_a_session_in_force_is_used_again(opened):
-    with session() as again:
-        assert again is opened
+def test_a_value_that_could_not_be_made_is_asked_for_again():
+    answers, once = [ZeroDivisionError(), 5], Once()
+
+    def make():
+        if isinstance(answer := answers.pop(0), Exception):
+            raise answer
+        return answer
+
+    with pytest.raises(ZeroDivisionError):
+        once.get("a", make)
+    assert [once.get("a", make), once.get("a", make)] == [5, 5]
+    assert once.take_all() == [5]

@@ -20,8 +20,8 @@ def fail():
 def test_a_step_is_one_plain_line_with_seconds_and_note(out):
     progress, timeline = Progress(Console(file=out, highlight=False)), Timeline()
     with progress.step("pack noble/amd64", timeline):
-        progress.detail("E: [weird] line")
-        progress.note("75 MB to 24 MB")
+        progress.detail("E: [weird] line", timeline)
+        timeline.note = "75 MB to 24 MB"
     assert out.getvalue() == "✓ pack noble/amd64                   0.0 s  75 MB to 24 MB\n"
     assert list(timeline.seconds) == ["pack"]
 
@@ -31,8 +31,8 @@ ESCAPES = "\x1b]52;c;aGk=\x07 \x9b2J \r \x1b]0;title\x07 [bold]x[/bold] \\"
 
 def test_a_terminal_obeys_nothing_that_a_program_prints(out):
     progress = Progress(Console(file=out, force_terminal=True, width=200))
-    with progress.step("tree noble/amd64", Timeline()):
-        progress.detail(ESCAPES)
+    with progress.step("tree noble/amd64", timeline := Timeline()):
+        progress.detail(ESCAPES, timeline)
         progress._bars.refresh()
         progress.say(f"one\n{ESCAPES}")
     shown = out.getvalue()
@@ -50,7 +50,7 @@ def test_a_step_that_fails_is_marked(out):
 
 def test_a_terminal_sees_the_running_step_and_its_newest_line(out):
     progress = Progress(Console(file=out, force_terminal=True, width=100))
-    with progress.step("tree noble/amd64", Timeline()):
-        progress.detail("I: downloading [packages]")
+    with progress.step("tree noble/amd64", timeline := Timeline()):
+        progress.detail("I: downloading [packages]", timeline)
         progress._bars.refresh()
     assert "I: downloading [packages]" in out.getvalue()
