@@ -33,7 +33,7 @@ Patterns = list[str] | None
 
 
 def import_(  # noqa: PLR0913, PLR0917 - each is an option
-    name: Annotated[str, typer.Argument(metavar="NAME", help="what the image shall be called")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="the name of the image")],
     source: Annotated[str, typer.Argument(metavar="FILE|URL|-", help="a root filesystem as tar; - is standard input")],
     sha256: Annotated[str | None, typer.Option(metavar="HEX", help="what the archive must hash to")] = None,
     setuid: Annotated[

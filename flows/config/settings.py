@@ -104,7 +104,7 @@ class Settings(BaseSettings):
     )
     keyrings: dict[str, Path] = Field({}, description="distribution = keyring file to check its signatures with")
     builder: str = Field("", description="the builder that images are imported through; default the selected one")
-    builders: dict[types.BuilderName, BuilderPlan] = Field({}, description="name = what this builder shall be")
+    builders: dict[types.BuilderName, BuilderPlan] = Field({}, description="name = what this builder is")
     secrets: dict[types.SecretId, Path] = Field({}, description="id = file of a secret that Dockerfiles may use")
     ssh: dict[types.SecretId, Path] = Field(
         {}, description="id = private key, or socket of an agent, that Dockerfiles may use; default: SSH_AUTH_SOCK"

@@ -8,7 +8,6 @@ in a *sandbox* (`rootfs.process.sandbox`) sees nothing of the machine but what i
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import os
 import shutil
 import signal
@@ -147,8 +146,7 @@ class _Program:
         self.sandbox, self.limited = sandbox, limited
         self._expired, self._timeout = False, timeout or 0.0
         self._lines: deque[str] = deque(maxlen=TAIL)
-        reading = contextvars.copy_context().run  # a log may ask which build it is of
-        self._reader = threading.Thread(target=reading, args=(self._read_lines,), daemon=True)
+        self._reader = threading.Thread(target=self._read_lines, daemon=True)
         self._reader.start()
         self._watchdog = threading.Timer(self._timeout, self._expire)
         self._watchdog.daemon = True

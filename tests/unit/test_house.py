@@ -136,6 +136,26 @@ def streams_are_decompressed_in_one_module(source: Source) -> Iterator[str]:
             yield f"{node.lineno}: uses {ast.unparse(node)}; compressed streams are opened only through {COMPRESSION}"
 
 
+def state_is_passed(source: Source) -> Iterator[str]:
+    """No context variables: a context is made where a command or a flow begins, and passed on."""
+    for line, module in source.imports:
+        if of(module, "contextvars"):
+            yield f"{line}: imports {module}; state is passed, as in flows/runtime/context.py"
+    for node in source.nodes:
+        if isinstance(node, ast.Global):
+            yield f"{node.lineno}: changes the global {', '.join(node.names)}; state is passed"
+
+
+def steps_and_flows_take_a_context(source: Source) -> Iterator[str]:
+    for node in source.nodes:
+        if isinstance(node, ast.FunctionDef) and any(
+            isinstance(each, ast.Call) and ast.unparse(each.func) in ("step", "flow") for each in node.decorator_list
+        ):
+            names = [each.arg for each in (*node.args.posonlyargs, *node.args.args)]
+            if names[:1] != ["ctx"]:
+                yield f"{node.lineno}: {node.name} is a step or a flow, and its first parameter is not `ctx`"
+
+
 def modules_are_short(source: Source) -> Iterator[str]:
     lines = len(source.text.splitlines())
     if lines > MODULE_LINES:
@@ -218,6 +238,8 @@ RULES: dict[Rule, list[Source]] = {
     files_are_replaced_only_through_one_module: CODE,
     digests_are_made_in_one_module: CODE,
     streams_are_decompressed_in_one_module: CODE,
+    state_is_passed: CODE,
+    steps_and_flows_take_a_context: CODE,
     modules_are_short: CODE,
     functions_are_short: CODE,
     modules_say_what_they_are: CODE,
@@ -298,6 +320,11 @@ BAD: list[tuple[Rule, str, str]] = [
     (files_are_replaced_only_through_one_module, "flows/build.py", "path.rename(name)"),
     (digests_are_made_in_one_module, "flows/build.py", "import hashlib\nhashlib.sha256(data).hexdigest()"),
     (streams_are_decompressed_in_one_module, "flows/build.py", "import gzip\ngzip.GzipFile(fileobj=file)"),
+    (state_is_passed, "flows/build.py", "from contextvars import ContextVar"),
+    (state_is_passed, "rootfs/layer/pack.py", "import contextvars"),
+    (state_is_passed, "flows/build.py", "count = 0\ndef f():\n    global count\n    count += 1"),
+    (steps_and_flows_take_a_context, "flows/build.py", "@flow(name='build')\ndef build(image, ctx): ..."),
+    (steps_and_flows_take_a_context, "flows/tasks.py", "@step('pack', network=True)\ndef pack(): ..."),
     (modules_are_short, "flows/build.py", lines(MODULE_LINES + 1)),
     (functions_are_short, "flows/build.py", f"def f():\n    'Says what.'\n{lines(FUNCTION_LINES + 1)}"),
     (functions_are_short, "flows/build.py", f"class A:\n  async def f(self):\n{lines(FUNCTION_LINES + 1)}"),
@@ -329,6 +356,8 @@ GOOD: list[tuple[Rule, str, str]] = [
     (files_are_replaced_only_through_one_module, "flows/build.py", "'text'.replace('a', 'b')\nmoment.replace(hour=1)"),
     (digests_are_made_in_one_module, "flows/build.py", "import hashlib\nseen = hashlib.sha256()\nseen.hexdigest()"),
     (streams_are_decompressed_in_one_module, COMPRESSION, "import gzip\ngzip.GzipFile(fileobj=file)"),
+    (state_is_passed, "flows/build.py", "from prefect.context import FlowRunContext"),
+    (steps_and_flows_take_a_context, "flows/tasks.py", "@step('pack')\ndef pack(ctx, *, layer): ..."),
     (modules_are_short, "flows/build.py", lines(MODULE_LINES)),
     (functions_are_short, "flows/build.py", f"def f():\n    '''Says\n{lines(30)}'''\n{lines(FUNCTION_LINES)}"),
     (functions_are_short, "flows/build.py", "def f():\n    'Says what.'"),
