@@ -88,8 +88,8 @@ def fetch_tarball(ctx: BuildContext, inputs: Inputs, tarball: TarballKeys, path:
     source = TarballSource(
         tarball, inputs.files, ctx.store, ctx.cache / "partial", ctx.options.offline, ctx.log, transfers
     )
-    taken = source.into_pool(digest)
-    source.lay_out(digest, path)
+    taken = source.put_in_pool(digest)
+    source.write(digest, path)
     ctx.note(f"{format_size(path.stat().st_size)}, {format_size(taken)} of it fetched")
 
 

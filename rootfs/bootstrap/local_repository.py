@@ -55,8 +55,8 @@ def index(folder: Path, made: Iterable[DecompressedDeb], suite: str, architectur
 
 def _stanza(made: DecompressedDeb) -> str:
     """The package in the index."""
-    control = re.sub(r"^Priority:.*\n", "", made.said.control + "\n", flags=re.MULTILINE | re.IGNORECASE)
-    where = f"Filename: {POOL}/{made.path.name}\nSize: {made.said.size}\nSHA256: {sha256_of_file(made.path)}"
+    control = re.sub(r"^Priority:.*\n", "", made.info.control + "\n", flags=re.MULTILINE | re.IGNORECASE)
+    where = f"Filename: {POOL}/{made.path.name}\nSize: {made.info.size}\nSHA256: {sha256_of_file(made.path)}"
     return f"{control}Priority: required\n{where}\n\n"
 
 

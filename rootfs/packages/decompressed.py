@@ -1,18 +1,18 @@
-"""Debs without compression, kept from one build to the next: xz is slow, and few packages change in a night.
+"""A cache of debs without compression: decompressing xz is slow, and few packages change from build to build.
 
-A file is named after its deb and after what it is itself, so one that was damaged is made anew. What goes wrong with
-keeping is no error: it is a saving.
+A file's name has the digests of the deb and of the file itself, so a damaged one is found and replaced. Errors of the
+cache are ignored.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from rootfs.lock.lock import Package
@@ -24,77 +24,80 @@ from rootfs.system.cache import prune
 from rootfs.system.errors import DiskFull
 
 THREADS = 2
-LARGEST = 1 << 30  # bytes that stay for the next time
-SHARE = LARGEST // 4  # bytes of one build that stay at most: more would drive out those of all others
+MAX_CACHE = 1 << 30  # bytes of the cache
+MAX_BUILD = MAX_CACHE // 4  # bytes: a larger build is not cached, as it would push out all others
 
 
 @dataclass(frozen=True)
 class DecompressedDeb:
-    """A package's deb without compression: the file, and what it says."""
+    """A package's deb without compression: its path and its metadata."""
 
     package: Package
     path: Path
-    said: DebInfo
+    info: DebInfo
 
 
-Decompressing = Callable[[], list[Future[DecompressedDeb]]]  # some that are being made, from the first call on
+Decompressing = Callable[[], list[Future[DecompressedDeb]]]  # starts at the first call
 
 
 @contextlib.contextmanager
-def decompressing(packages: Iterable[Package], debs: Path, folder: Path, kept: Path | None) -> Iterator[Decompressing]:
-    """From when it is first asked until the block ends, write debs without compression to `folder`, which is made.
+def decompressing(
+    packages: Iterable[Package], debs: Path, folder: Path, cache_folder: Path | None
+) -> Iterator[Decompressing]:
+    """Decompress debs into `folder`, in threads, from the first call of the yielded function until the block ends.
 
-    dpkg would decompress them with one thread, one package after the other. What is `kept` of an earlier time saves
-    work, and these are kept for the next. Each may raise BadDeb.
+    dpkg would decompress them in one thread. Later builds reuse `cache_folder`. Each result may raise BadDeb.
     """
     folder.mkdir()
     with ThreadPoolExecutor(THREADS) as pool:
 
-        @cache
-        def begun() -> list[Future[DecompressedDeb]]:
-            wanted = ((package, debs / package.file_name, folder / package.file_name, kept) for package in packages)
-            made = [pool.submit(decompress, *each) for each in wanted]
-            if kept:
-                pool.submit(lambda: save_to_cache([each.result() for each in made], kept))
-            return made
+        @functools.cache
+        def start() -> list[Future[DecompressedDeb]]:
+            jobs = (
+                (package, debs / package.file_name, folder / package.file_name, cache_folder) for package in packages
+            )
+            decompressed = [pool.submit(decompress, *each) for each in jobs]
+            if cache_folder:
+                pool.submit(lambda: save_to_cache([each.result() for each in decompressed], cache_folder))
+            return decompressed
 
         try:
-            yield begun
+            yield start
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
 
 
-def decompress(package: Package, packed: Path, path: Path, kept: Path | None) -> DecompressedDeb:
-    """Write the deb without compression to `path`: the one that is kept, else from the packed one. Raises BadDeb."""
-    said = _copied(package, path, kept) if kept else None
-    return DecompressedDeb(package, path, said or deb.decompress_deb(packed, path))
+def decompress(package: Package, compressed: Path, path: Path, cache_folder: Path | None) -> DecompressedDeb:
+    """Write a deb without compression to `path`, from the cache or by decompressing it. Raises BadDeb."""
+    info = _copy_from_cache(package, path, cache_folder) if cache_folder else None
+    return DecompressedDeb(package, path, info or deb.decompress_deb(compressed, path))
 
 
-def _copied(package: Package, path: Path, kept: Path) -> DebInfo | None:
-    for found in kept.glob(f"{package.sha256}-*.deb"):
+def _copy_from_cache(package: Package, path: Path, cache_folder: Path) -> DebInfo | None:
+    for found in cache_folder.glob(f"{package.sha256}-*.deb"):
         with contextlib.suppress(OSError):
             shutil.copyfile(found, path)
             with contextlib.suppress(BadDeb):
-                said = deb.describe_deb(path, found.name)
-                if found.name == _name(package, said):
+                info = deb.describe_deb(path, found.name)
+                if found.name == _cache_name(package, info):
                     os.utime(found)
-                    return said
+                    return info
             found.unlink()
     return None
 
 
-def save_to_cache(made: Collection[DecompressedDeb], kept: Path) -> None:
-    """Keep these for the next time, unless they are too many, and let go of what was not used for longest."""
-    if sum(each.said.size for each in made) > SHARE:
+def save_to_cache(decompressed: Collection[DecompressedDeb], cache_folder: Path) -> None:
+    """Copy debs to the cache, unless they are too large, and prune it."""
+    if sum(each.info.size for each in decompressed) > MAX_BUILD:
         return
     with contextlib.suppress(OSError, DiskFull):
-        kept.mkdir(parents=True, exist_ok=True)
-        for each in made:
-            if not (path := kept / _name(each.package, each.said)).exists():
+        cache_folder.mkdir(parents=True, exist_ok=True)
+        for each in decompressed:
+            if not (path := cache_folder / _cache_name(each.package, each.info)).exists():
                 copy_file(each.path, path)
-        prune(kept, max_bytes=LARGEST)
+        prune(cache_folder, max_bytes=MAX_CACHE)
 
 
-def _name(package: Package, said: DebInfo) -> str:
-    return f"{package.sha256}-{said.sum}.deb"
+def _cache_name(package: Package, info: DebInfo) -> str:
+    return f"{package.sha256}-{info.sum}.deb"

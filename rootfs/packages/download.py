@@ -1,4 +1,4 @@
-"""Debs from an archive to files: in parallel, resumed where an earlier try broke off, checked as they come."""
+"""Download debs from archives: in parallel, resumed after an interruption, and checked while they arrive."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from rootfs.process.run import Log
 from rootfs.process.stop import run_stoppable
 from rootfs.system.disk import disk_full
 
-PARALLEL = 8  # debs at a time, each over a connection that is kept open
+PARALLEL = 8  # downloads at a time, each over a persistent connection
 PAUSES = (0.5, 2.0)  # seconds before the second and the third try
-RETRY_STATUSES = (408, 425, 429)  # besides 5xx: answers that may be others in a moment
+RETRY_STATUSES = (408, 425, 429)  # besides 5xx: these may succeed when tried again
 IDENTITY_ENCODING = {"Accept-Encoding": "identity"}
-NO_CACHE = {"Cache-Control": "no-cache"}  # a proxy's damaged copy must not be had twice
+NO_CACHE = {"Cache-Control": "no-cache"}  # a proxy could have a damaged copy
 
 Keep = Callable[[Package, BinaryIO], None]
 
 
 @dataclass(frozen=True)
 class DebSource:
-    """How the debs of a lock are fetched: `mirror` gives the address to use for an archive's own."""
+    """How debs are fetched: `mirror` maps an archive's address to its mirror, `folder` has partial downloads."""
 
     mirror: Callable[[str], str]
     folder: Path
@@ -41,52 +41,52 @@ class DebSource:
     transfers: Transfers = ANONYMOUS
 
     def address(self, package: Package) -> str:
-        """Where the deb is; encoded as apt does, for some mirrors take a plain `+` for a space."""
+        """The address of a deb, encoded as apt does it: some mirrors read a plain `+` as a space."""
         return f"{self.mirror(package.archive).rstrip('/')}/{quote(package.path, safe='/~')}"
 
 
-class _Later(Exception):
-    """An answer that may be another one on the next try."""
+class _TemporaryFailure(Exception):
+    """A failure that may not happen when it is tried again."""
 
 
-def download_debs(packages: Sequence[Package], archive: DebSource, keep: Keep) -> dict[Package, BaseforgeError]:
-    """Fetch debs and hand each to `keep`, which runs in threads; returns those that cannot be had from this archive.
+def download_debs(packages: Sequence[Package], source: DebSource, keep: Keep) -> dict[Package, BaseforgeError]:
+    """Download debs and pass each to `keep`, which runs in threads. Returns the debs that this archive does not have.
 
-    Raises ArchiveUnreachable after three tries, AccessDenied after one, DiskFull and what `keep` raises; the debs that
-    came by then are kept, and parts of others stay in the folder for the next run.
+    Raises ArchiveUnreachable after three tries, AccessDenied after one, DiskFull and what `keep` raises. Debs that are
+    complete by then were passed to `keep`; partial downloads stay in the folder for the next run.
     """
-    with disk_full(archive.folder):
-        archive.folder.mkdir(parents=True, exist_ok=True)
+    with disk_full(source.folder):
+        source.folder.mkdir(parents=True, exist_ok=True)
     try:
-        return run_stoppable(_download_all(packages, archive, keep))
+        return run_stoppable(_download_all(packages, source, keep))
     except ExceptionGroup as group:
         raise group.exceptions[0] from None
 
 
-async def _download_all(packages: Sequence[Package], archive: DebSource, keep: Keep) -> dict[Package, BaseforgeError]:
-    """Workers that share one list; not threads, as an interrupt would have to wait for those."""
-    waiting, failed = iter(packages), dict[Package, BaseforgeError]()
+async def _download_all(packages: Sequence[Package], source: DebSource, keep: Keep) -> dict[Package, BaseforgeError]:
+    """Tasks that share one list; not threads: an interrupt would have to wait for them."""
+    remaining, failed = iter(packages), dict[Package, BaseforgeError]()
 
     async def work(client: httpx.AsyncClient) -> None:
-        for package in waiting:
+        for package in remaining:
             try:
-                await _download(client, package, archive, keep)
+                await _download(client, package, source, keep)
             except (DebGone, DebMismatch) as problem:
                 failed[package] = problem
 
-    async with archive.transfers.client() as client, asyncio.TaskGroup() as workers:
+    async with source.transfers.client() as client, asyncio.TaskGroup() as workers:
         for _ in range(min(PARALLEL, len(packages))):
             workers.create_task(work(client))
     return failed
 
 
-async def _download(client: httpx.AsyncClient, package: Package, archive: DebSource, keep: Keep) -> None:
-    path = archive.folder / f"{package.sha256}.partial"
+async def _download(client: httpx.AsyncClient, package: Package, source: DebSource, keep: Keep) -> None:
+    path = source.folder / f"{package.sha256}.partial"
     with open_partial(path) as file:
         try:
-            with disk_full(archive.folder):
+            with disk_full(source.folder):
                 partial = PartialDownload(file)
-                await _checked(client, package, archive, partial)
+                await _download_checked(client, package, source, partial)
         except (DebGone, DebMismatch):
             path.unlink(missing_ok=True)
             raise
@@ -94,33 +94,39 @@ async def _download(client: httpx.AsyncClient, package: Package, archive: DebSou
         path.unlink(missing_ok=True)
 
 
-async def _checked(client: httpx.AsyncClient, package: Package, archive: DebSource, partial: PartialDownload) -> None:
-    """The whole deb; where its bytes are wrong, once more from the beginning."""
-    try:
-        await _complete(client, package, archive, partial, {})
-    except DebMismatch as mismatch:
-        archive.log(f"{package.file_name}: {mismatch.found}: again from the beginning")
-        partial.restart()
-        await _complete(client, package, archive, partial, NO_CACHE)
-
-
-async def _complete(
-    client: httpx.AsyncClient, package: Package, archive: DebSource, partial: PartialDownload, more: Mapping[str, str]
+async def _download_checked(
+    client: httpx.AsyncClient, package: Package, source: DebSource, partial: PartialDownload
 ) -> None:
-    address = archive.address(package)
-    for pause in (*PAUSES, None):
+    """Download a deb. If its digest is wrong, download it once more from the beginning."""
+    try:
+        await _download_rest(client, package, source, partial, {})
+    except DebMismatch as mismatch:
+        source.log(f"{package.file_name}: {mismatch.found}: again from the beginning")
+        partial.restart()
+        await _download_rest(client, package, source, partial, NO_CACHE)
+
+
+async def _download_rest(
+    client: httpx.AsyncClient,
+    package: Package,
+    source: DebSource,
+    partial: PartialDownload,
+    extra_headers: Mapping[str, str],
+) -> None:
+    address = source.address(package)
+    for delay in (*PAUSES, None):
         try:
             if partial.size < package.size:
-                async with archive.transfers.paced() as arrived:
-                    await _receive(client, address, package, partial, more, arrived)
+                async with source.transfers.paced() as arrived:
+                    await _receive(client, address, package, partial, extra_headers, arrived)
             break
-        except (httpx.TransportError, _Later) as error:
+        except (httpx.TransportError, _TemporaryFailure) as error:
             if denied := proxy_denial(error, address):
                 raise denied from error
-            if pause is None or isinstance(error, httpx.UnsupportedProtocol):
+            if delay is None or isinstance(error, httpx.UnsupportedProtocol):
                 raise ArchiveUnreachable(address, failure_reason(error)) from error
-            archive.log(f"{package.file_name}: {failure_reason(error)}: again in {pause:g} s")
-            await asyncio.sleep(pause)
+            source.log(f"{package.file_name}: {failure_reason(error)}: again in {delay:g} s")
+            await asyncio.sleep(delay)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ArchiveUnreachable(address, failure_reason(error)) from error
     if partial.sha256 != package.sha256:
@@ -136,47 +142,52 @@ async def _receive(
     address: str,
     package: Package,
     partial: PartialDownload,
-    more: Mapping[str, str],
+    extra_headers: Mapping[str, str],
     arrived: Callable[[int], None],
 ) -> None:
-    """The rest of the deb, as far as it comes; `arrived` is told how much."""
-    async with client.stream("GET", address, headers={**IDENTITY_ENCODING, **partial.headers, **more}) as answer:
-        _look(answer, package, address, partial)
-        async for data in answer.aiter_raw():
+    """Receive the rest of a deb. `arrived` is called with the size of each piece."""
+    async with client.stream(
+        "GET", address, headers={**IDENTITY_ENCODING, **partial.headers, **extra_headers}
+    ) as response:
+        _check_response(response, package, address, partial)
+        async for data in response.aiter_raw():
             if partial.size + len(data) > package.size:
                 raise _mismatch(package, address, f"more than {package.size} bytes")
             partial.add(data)
             arrived(len(data))
     if partial.size < package.size:
-        raise _Later(f"it broke off after {partial.size} of {package.size} bytes")
+        raise _TemporaryFailure(f"it broke off after {partial.size} of {package.size} bytes")
 
 
-def _look(answer: httpx.Response, package: Package, address: str, partial: PartialDownload) -> None:
-    """What the answer's head says: that the rest follows, or all of it (then the partial begins anew), or neither."""
-    status = answer.status_code
+def _check_response(response: httpx.Response, package: Package, address: str, partial: PartialDownload) -> None:
+    """Check the response's status and headers. If the whole file follows, the partial download is restarted."""
+    status = response.status_code
     if status in (httpx.codes.NOT_FOUND, httpx.codes.GONE):
         raise DebGone(f"{package.name} {package.version}", address)
     if status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and partial.size:
         raise _mismatch(package, address, f"a file without a byte {partial.size}")
-    check_access(answer, address)
-    if status in RETRY_STATUSES or answer.is_server_error:
-        raise _Later(f"it answers {status} {answer.reason_phrase}")
+    check_access(response, address)
+    if status in RETRY_STATUSES or response.is_server_error:
+        raise _TemporaryFailure(f"it answers {status} {response.reason_phrase}")
     if status == httpx.codes.PARTIAL_CONTENT:
-        expected, found = f"bytes {partial.size}-{package.size - 1}/{package.size}", answer.headers.get("content-range")
+        expected, found = (
+            f"bytes {partial.size}-{package.size - 1}/{package.size}",
+            response.headers.get("content-range"),
+        )
         if found != expected:
             raise _mismatch(package, address, f"a part of another file ({found})")
     elif status == httpx.codes.OK:
-        partial.restart(last_modified(answer))
-        if (length := answer.headers.get("content-length", str(package.size))) != str(package.size):
+        partial.restart(last_modified(response))
+        if (length := response.headers.get("content-length", str(package.size))) != str(package.size):
             raise _mismatch(package, address, f"{length} bytes")
     else:
-        answer.raise_for_status()
-        raise ArchiveUnreachable(address, f"it answers {status} {answer.reason_phrase}")
+        response.raise_for_status()
+        raise ArchiveUnreachable(address, f"it answers {status} {response.reason_phrase}")
 
 
-def last_modified(answer: httpx.Response) -> int:
-    """When the archive's file was changed, in seconds since 1970; 0 where it does not say."""
+def last_modified(response: httpx.Response) -> int:
+    """The Last-Modified header in seconds since 1970; 0 if there is none."""
     try:
-        return max(0, int(parsedate_to_datetime(answer.headers["last-modified"]).timestamp()))
+        return max(0, int(parsedate_to_datetime(response.headers["last-modified"]).timestamp()))
     except (KeyError, ValueError, OverflowError):
         return 0

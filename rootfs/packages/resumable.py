@@ -1,4 +1,4 @@
-"""Files that come in parts: what has come is hashed as it is written, and there for a later run to go on from."""
+"""Resumable downloads: the bytes so far are hashed as they are written, and a later run continues from there."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ CHUNK = 1 << 20
 
 
 class PartialDownload:
-    """The beginning of a file, and its hash.
+    """The beginning of a downloaded file, and its hash.
 
-    The file's time is the archive's own for it, as `If-Range` needs it in a later run; 1970 where it gives none.
+    The file's modification time is that of the server's file, which `If-Range` needs in a later run; 0 if unknown.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -38,20 +38,20 @@ class PartialDownload:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What to ask a server for the rest with; it gives all where the file has changed since."""
+        """The headers to request the rest. A server sends the whole file if it has changed since."""
         if not self.size:
             return {}
         unchanged = {"If-Range": formatdate(self._modified, usegmt=True)} if self._modified else {}
         return {"Range": f"bytes={self.size}-", **unchanged}
 
     def restart(self, modified: int = 0) -> None:
-        """Begin anew; `modified` is when the archive's file was changed, in seconds since 1970."""
+        """Start from the beginning. `modified` is the time of the server's file, in seconds since 1970."""
         self._file.seek(0)
         self._file.truncate()
         self._hash, self.size, self._modified = hashlib.sha256(), 0, modified
 
     def add(self, data: bytes) -> None:
-        """Take the next bytes; they are in the file at once, so that a killed run leaves what it has."""
+        """Append bytes. They are written at once, so that a killed run leaves all that it received."""
         self._file.write(data)
         self._file.flush()
         os.utime(self._file.fileno(), (self._modified, self._modified))
@@ -59,14 +59,14 @@ class PartialDownload:
         self.size += len(data)
 
     def whole(self) -> BinaryIO:
-        """The file, at its beginning."""
+        """The file, from its beginning."""
         self._file.seek(0)
         return self._file
 
 
 @contextlib.contextmanager
 def open_partial(path: Path) -> Iterator[BinaryIO]:
-    """The partial file, ours alone: where another run has it in hand, a nameless one. Raises DiskFull."""
+    """Open a partial download and lock it. If another run has locked it, a temporary file. Raises DiskFull."""
     with contextlib.ExitStack() as stack:
         with disk_full(path.parent):
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC

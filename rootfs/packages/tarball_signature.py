@@ -1,4 +1,4 @@
-"""Detached OpenPGP signatures of tarballs: who vouches for the bytes."""
+"""Verify detached OpenPGP signatures of tarballs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def verified_signer(
     log: Log,
     transfers: Transfers = ANONYMOUS,
 ) -> str:
-    """The fingerprint of the key that the archive is signed with; empty where the recipe names no signature.
+    """The fingerprint of the key that a tarball is signed with; empty if the recipe names no signature.
 
     Raises BuildError when `offline`, InputError, and what downloading raises.
     """
@@ -35,11 +35,11 @@ def verified_signer(
         return ""
     signature, keyring = folder / recipe.signature, folder / recipe.keyring
     if is_address(recipe.signature):
-        wanted = DownloadRequest(recipe.signature, MAX_SIGNATURE, cache, log, transfers)
-        signature = _fetched(wanted, f"{recipe.source} {recipe.sha256}", offline=offline)
+        request = DownloadRequest(recipe.signature, MAX_SIGNATURE, cache, log, transfers)
+        signature = _download_signature(request, f"{recipe.source} {recipe.sha256}", offline=offline)
     with gpgv_keyring(keyring) as ring:
-        said = run(["gpgv", "--status-fd=2", f"--keyring={ring}", "--", signature, archive], check=False).stderr
-    good, others = parse_signers(said)
+        status = run(["gpgv", "--status-fd=2", f"--keyring={ring}", "--", signature, archive], check=False).stderr
+    good, others = parse_signers(status)
     if not good:
         if is_address(recipe.signature):
             signature.unlink(missing_ok=True)  # the next build asks for it again
@@ -47,16 +47,16 @@ def verified_signer(
     return good[0]
 
 
-def _fetched(wanted: DownloadRequest, archive: str, *, offline: bool) -> Path:
-    """The signature of just this archive, which is asked for once."""
-    path = wanted.cache / f"{sha256_of_bytes(f'{wanted.address} {archive}'.encode())}.sig"
+def _download_signature(request: DownloadRequest, archive: str, *, offline: bool) -> Path:
+    """Download the signature of this tarball, once."""
+    path = request.cache / f"{sha256_of_bytes(f'{request.address} {archive}'.encode())}.sig"
 
     if not path.exists():
         if offline:
             raise BuildError(
                 "this signature is not kept here, and no address may be asked",
-                where=wanted.address,
+                where=request.address,
                 hint="Build once without `--offline`, or put the signature into the recipe's folder.",
             )
-        download_file(wanted, lambda got: path.write_bytes(got.whole().read()))
+        download_file(request, lambda got: path.write_bytes(got.whole().read()))
     return path

@@ -1,4 +1,4 @@
-"""A tarball into the pool: out of the recipe's folder or from its address, checked as it comes."""
+"""Put a recipe's tarball into the pool, from the recipe's folder or from its address."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ from rootfs.tarball.errors import TarballRefused
 
 
 def archive_digest(recipe: TarballKeys, folder: Path) -> str:
-    """The digest of the archive that a recipe means: what it says, else that of the file in its folder.
+    """The digest of a recipe's tarball: the one in the recipe, or else that of the file in its folder.
 
     Raises InputError, BuildError where the file is another one than the recipe says.
     """
-    said, file = recipe.sha256, folder / recipe.source
-    if is_address(recipe.source) or (said and not file.exists()):
-        return f"sha256:{said}"
+    expected, file = recipe.sha256, folder / recipe.source
+    if is_address(recipe.source) or (expected and not file.exists()):
+        return f"sha256:{expected}"
     try:
-        found = _hashed(file, file_state(file))
+        found = _cached_sha256(file, file_state(file))
     except OSError as error:
         raise no_archive(str(file), error.strerror or str(error)) from error
-    if said and found != said:
-        raise another_archive(str(file), said, found)
+    if expected and found != expected:
+        raise another_archive(str(file), expected, found)
     return f"sha256:{found}"
 
 
 @lru_cache
-def _hashed(file: Path, _state: tuple[int, int, int]) -> str:
-    """The file's sha256 in hex, read again only when it has changed."""
+def _cached_sha256(file: Path, _state: tuple[int, int, int]) -> str:
+    """The file's sha256 in hex, cached until the file changes."""
     return sha256_of_file(file)
 
 
 @dataclass(frozen=True)
 class TarballSource:
-    """Where a recipe's archive is, and the pool that keeps it; `cache` is a folder for what has come of it so far."""
+    """A recipe's tarball, and the pool that stores it. `cache` is a folder for partial downloads."""
 
     recipe: TarballKeys
     folder: Path
@@ -60,47 +60,47 @@ class TarballSource:
     log: Log
     transfers: Transfers = ANONYMOUS
 
-    def into_pool(self, digest: str) -> int:
-        """See that the pool has the archive; how many bytes came from its address.
+    def put_in_pool(self, digest: str) -> int:
+        """Make sure that the pool has the tarball. Returns how many bytes were downloaded.
 
         Raises InputError, NetworkFailure, BuildError when `offline`, TarballRefused where it is
         larger than the recipe allows it to be unpacked, and what the blobs raise.
         """
         if self.blobs.has_blob(digest):
             return 0
-        return self._put(digest)
+        return self._store(digest)
 
-    def _put(self, digest: str) -> int:
-        """Keep the archive in the pool, in place of a damaged one; how many bytes came from its address."""
+    def _store(self, digest: str) -> int:
+        """Store the tarball in the pool, in place of a damaged one. Returns how many bytes were downloaded."""
         source, file = self.recipe.source, self.folder / self.recipe.source
         if is_address(source):
             if self.offline:
                 raise missing_debs([f"{source} ({digest})"])
-            wanted = DownloadRequest(source, self.recipe.largest, self.cache, self.log, self.transfers)
-            return download_file(wanted, lambda got: self._keep(got, digest))
+            request = DownloadRequest(source, self.recipe.largest, self.cache, self.log, self.transfers)
+            return download_file(request, lambda partial: self._store_checked(partial, digest))
         if not file.is_file():
             raise no_archive(str(file), f"it is neither there nor in the pool ({digest})")
         self.blobs.put_blob(file, digest, check=True)
         return 0
 
-    def lay_out(self, digest: str, path: Path) -> None:
-        """Write the archive to `path`; one that went bad in the pool is had again. Raises as `into_pool` does."""
+    def write(self, digest: str, path: Path) -> None:
+        """Write the tarball to `path`. A damaged one in the pool is replaced. Raises as `put_in_pool` does."""
         try:
             self.blobs.fetch_blob(digest, path)
         except BlobDamaged as damaged:
             self.log(f"{self.recipe.source}: {damaged.message}")
-            self._put(digest)
+            self._store(digest)
             self.blobs.fetch_blob(digest, path)
 
-    def _keep(self, got: PartialDownload, digest: str) -> None:
-        if f"sha256:{got.sha256}" != digest:
-            raise another_archive(self.recipe.source, digest.removeprefix("sha256:"), got.sha256)
-        self.blobs.put_blob(got.whole(), digest, check=True)
+    def _store_checked(self, partial: PartialDownload, digest: str) -> None:
+        if f"sha256:{partial.sha256}" != digest:
+            raise another_archive(self.recipe.source, digest.removeprefix("sha256:"), partial.sha256)
+        self.blobs.put_blob(partial.whole(), digest, check=True)
 
 
 @dataclass(frozen=True)
 class DownloadRequest:
-    """A file of at most `largest` bytes at an address; `cache` is a folder for what has come of it so far."""
+    """A file of at most `largest` bytes at an address. `cache` is a folder for partial downloads."""
 
     address: str
     largest: int
@@ -109,77 +109,77 @@ class DownloadRequest:
     transfers: Transfers = ANONYMOUS
 
 
-def download_file(wanted: DownloadRequest, keep: Callable[[PartialDownload], object]) -> int:
-    """Download a file and hand it to `keep`; where it breaks off, the next try, or run, goes on from there.
+def download_file(request: DownloadRequest, keep: Callable[[PartialDownload], object]) -> int:
+    """Download a file and pass it to `keep`. After an interruption the next try or run continues.
 
     Returns its size. Raises NetworkFailure after three tries, AccessDenied and InputError after one,
     TarballRefused where it is too large.
     """
-    with disk_full(wanted.cache):
-        wanted.cache.mkdir(parents=True, exist_ok=True)
-    path = wanted.cache / f"{sha256_of_bytes(wanted.address.encode())}.download"
+    with disk_full(request.cache):
+        request.cache.mkdir(parents=True, exist_ok=True)
+    path = request.cache / f"{sha256_of_bytes(request.address.encode())}.download"
     with open_partial(path) as file:
-        got = PartialDownload(file)
-        run_stoppable(_complete(wanted, got))
-        path.unlink(missing_ok=True)  # right or wrong, nobody goes on from here
-        keep(got)
-        return got.size
+        partial = PartialDownload(file)
+        run_stoppable(_download_rest(request, partial))
+        path.unlink(missing_ok=True)  # complete: no later run continues it
+        keep(partial)
+        return partial.size
 
 
-async def _complete(wanted: DownloadRequest, got: PartialDownload) -> None:
-    for pause in (*PAUSES, None):
+async def _download_rest(request: DownloadRequest, partial: PartialDownload) -> None:
+    for delay in (*PAUSES, None):
         try:
-            with disk_full(wanted.cache):
-                await _receive(wanted, got)
+            with disk_full(request.cache):
+                await _receive(request, partial)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            if denied := proxy_denial(error, wanted.address):
+            if denied := proxy_denial(error, request.address):
                 raise denied from error
-            if not _may_pass(error):
-                raise no_archive(wanted.address, failure_reason(error)) from error
-            if pause is None:
+            if not _may_succeed(error):
+                raise no_archive(request.address, failure_reason(error)) from error
+            if delay is None:
                 raise NetworkFailure(
                     f"the archive could not be fetched: {failure_reason(error)}",
-                    where=wanted.address,
+                    where=request.address,
                     hint="Check the network and the proxy (http_proxy), then build again: the download continues. "
                     "If it is always slow, name another address.",
                 ) from error
-            wanted.log(f"{wanted.address}: {failure_reason(error)}: again in {pause:g} s")
-            await asyncio.sleep(pause)
+            request.log(f"{request.address}: {failure_reason(error)}: again in {delay:g} s")
+            await asyncio.sleep(delay)
         else:
             return
 
 
-def _may_pass(error: Exception) -> bool:
-    """Whether it may be different in a moment."""
+def _may_succeed(error: Exception) -> bool:
+    """Whether it may succeed when it is tried again."""
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.is_server_error or error.response.status_code in RETRY_STATUSES
     return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol)
 
 
-async def _receive(wanted: DownloadRequest, got: PartialDownload) -> None:
-    headers = {**IDENTITY_ENCODING, **got.headers}
+async def _receive(request: DownloadRequest, partial: PartialDownload) -> None:
+    headers = {**IDENTITY_ENCODING, **partial.headers}
     async with (
-        wanted.transfers.paced() as arrived,
-        wanted.transfers.client() as client,
-        client.stream("GET", wanted.address, headers=headers) as answer,
+        request.transfers.paced() as arrived,
+        request.transfers.client() as client,
+        client.stream("GET", request.address, headers=headers) as response,
     ):
-        _look(answer, got, wanted.address)
-        async for data in answer.aiter_raw():
-            got.add(data)
+        _check_response(response, partial, request.address)
+        async for data in response.aiter_raw():
+            partial.add(data)
             arrived(len(data))
-            if got.size > wanted.largest:
-                raise TarballRefused.too_large(wanted.largest)
+            if partial.size > request.largest:
+                raise TarballRefused.too_large(request.largest)
 
 
-def _look(answer: httpx.Response, got: PartialDownload, address: str) -> None:
-    """What the answer's head says: that the rest follows, or all of it (then the partial begins anew), or neither."""
-    if answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and got.size:
-        got.restart()
+def _check_response(response: httpx.Response, partial: PartialDownload, address: str) -> None:
+    """Check the response's status and headers. If the whole file follows, the partial download is restarted."""
+    if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and partial.size:
+        partial.restart()
         raise httpx.RemoteProtocolError("it has another file now")
-    check_access(answer, address)
-    answer.raise_for_status()
-    if answer.status_code != httpx.codes.PARTIAL_CONTENT:
-        got.restart(last_modified(answer))
-    elif not answer.headers.get("content-range", "").startswith(f"bytes {got.size}-"):
-        got.restart()
+    check_access(response, address)
+    response.raise_for_status()
+    if response.status_code != httpx.codes.PARTIAL_CONTENT:
+        partial.restart(last_modified(response))
+    elif not response.headers.get("content-range", "").startswith(f"bytes {partial.size}-"):
+        partial.restart()
         raise httpx.RemoteProtocolError("it sends another part than was asked for")

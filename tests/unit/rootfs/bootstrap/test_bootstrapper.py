@@ -294,7 +294,7 @@ def test_what_stage_two_installs_is_unpacked_once_it_is_asked_for_and_kept(tmp_p
 
 
 def test_more_than_a_share_is_not_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(decompressed, "SHARE", 1000)
+    monkeypatch.setattr(decompressed, "MAX_BUILD", 1000)
     (tmp_path / package().file_name).write_bytes(a_deb())
     assert len(unpacked(tmp_path, "debs", tmp_path / "kept", [package()])) == 1
     assert not (tmp_path / "kept").exists()

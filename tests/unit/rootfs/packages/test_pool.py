@@ -54,7 +54,7 @@ class Shop:
             packages, self.store, self.mirror.mirror, offline=offline, log=self.said.append, folder=partial
         )
         assert filled.seconds > 0
-        return filled.there, filled.fetched, filled.bytes
+        return filled.present, filled.fetched, filled.bytes
 
     def lay_out(self, *packages: Package, offline: bool = False) -> None:
         write_debs_repairing(packages, self.store, self.folder / "debs", self.mirror.mirror, offline, self.said.append)

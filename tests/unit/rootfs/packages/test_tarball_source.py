@@ -74,18 +74,18 @@ def test_what_is_meant(folder):
 
 
 def test_a_file_of_the_folder_is_kept_in_the_pool(folder, store, tmp_path):
-    assert source(recipe(), folder, store).into_pool(DIGEST) == 0
+    assert source(recipe(), folder, store).put_in_pool(DIGEST) == 0
     (folder / "rootfs.tar").unlink()
     gone = source(recipe(), folder, store)
-    gone.into_pool(DIGEST)
-    gone.lay_out(DIGEST, tmp_path / "it")
+    gone.put_in_pool(DIGEST)
+    gone.write(DIGEST, tmp_path / "it")
     assert (tmp_path / "it").read_bytes() == DATA
 
 
 def test_what_is_nowhere_is_said(folder, store):
     (folder / "rootfs.tar").unlink()
     with pytest.raises(InputError, match="neither there nor in the pool"):
-        source(recipe(), folder, store).into_pool(DIGEST)
+        source(recipe(), folder, store).put_in_pool(DIGEST)
 
 
 GOOD = [[], [cut(1000)], [cut(1000), cut(5000)], [says(503), cut(0, dated=False)], [cut(1000), says(416)]]
@@ -95,9 +95,9 @@ GOOD = [[], [cut(1000)], [cut(1000), cut(5000)], [says(503), cut(0, dated=False)
 def test_an_address_is_asked_until_all_has_come_and_then_never_again(answers, mirror, folder, store):
     mirror.answers[PATH] = list(answers)
     wanted = source(remote(mirror), folder, store)
-    assert wanted.into_pool(DIGEST) == len(DATA)
+    assert wanted.put_in_pool(DIGEST) == len(DATA)
     asked = len(mirror.asked)
-    assert wanted.into_pool(DIGEST) == 0
+    assert wanted.put_in_pool(DIGEST) == 0
     assert (len(mirror.asked), asked) == (asked, len(answers) + 1)
     assert list((folder.parent / "cache").iterdir()) == []
 
@@ -105,8 +105,8 @@ def test_an_address_is_asked_until_all_has_come_and_then_never_again(answers, mi
 def test_a_later_run_goes_on_where_one_broke_off(mirror, folder, store):
     mirror.answers[PATH] = [cut(1000), cut(2000), cut(3000)]
     with pytest.raises(NetworkFailure, match="the archive could not be fetched:"):
-        source(remote(mirror), folder, store).into_pool(DIGEST)
-    source(remote(mirror), folder, store).into_pool(DIGEST)
+        source(remote(mirror), folder, store).put_in_pool(DIGEST)
+    source(remote(mirror), folder, store).put_in_pool(DIGEST)
     assert mirror.asked[-1][1]["Range"] == "bytes=3000-"
 
 
@@ -125,7 +125,7 @@ BAD = [
 def test_what_cannot_be_had_is_not_kept(answers, error, said, mirror, folder, store):
     mirror.answers[PATH] = list(answers)
     with pytest.raises(error, match=said):
-        source(remote(mirror), folder, store).into_pool(DIGEST)
+        source(remote(mirror), folder, store).put_in_pool(DIGEST)
     assert not store.has_blob(DIGEST)
 
 
@@ -133,7 +133,7 @@ def test_an_address_that_drips_ends(mirror, folder, store):
     mirror.answers[PATH] = [drips(0.05)] * 3
     slow = replace(source(remote(mirror), folder, store), transfers=Transfers(rate=1000, window=0.3))
     with pytest.raises(NetworkFailure, match=r"it sent \d bytes in 0.3 s") as caught:
-        slow.into_pool(DIGEST)
+        slow.put_in_pool(DIGEST)
     assert caught.value.where == mirror.address + PATH
     assert "another address" in caught.value.hint
 
@@ -141,27 +141,27 @@ def test_an_address_that_drips_ends(mirror, folder, store):
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1/x", "http://[/x", "http://nowhere.invalid/x"])
 def test_addresses_where_nothing_is(address, folder, store):
     with pytest.raises(BaseforgeError):
-        source(recipe(source=address, sha256=SHA256), folder, store).into_pool(DIGEST)
+        source(recipe(source=address, sha256=SHA256), folder, store).put_in_pool(DIGEST)
 
 
 def test_more_than_may_come_is_not_taken(mirror, folder, store):
     with pytest.raises(TarballRefused, match="raise `largest`"):
-        source(remote(mirror, largest=1000), folder, store).into_pool(DIGEST)
+        source(remote(mirror, largest=1000), folder, store).put_in_pool(DIGEST)
 
 
 def test_nothing_is_asked_when_offline(mirror, folder, store):
     with pytest.raises(BuildError, match=SHA256):
-        source(remote(mirror), folder, store, offline=True).into_pool(DIGEST)
+        source(remote(mirror), folder, store, offline=True).put_in_pool(DIGEST)
     assert mirror.asked == []
 
 
 def test_what_went_bad_in_the_pool_is_had_again(mirror, folder, store, tmp_path):
     wanted = source(remote(mirror), folder, store)
-    wanted.into_pool(DIGEST)
+    wanted.put_in_pool(DIGEST)
     blob = next((tmp_path / "store/blobs").rglob(SHA256))
     blob.chmod(0o644)
     blob.write_bytes(b"bad")
-    wanted.lay_out(DIGEST, tmp_path / "it")
+    wanted.write(DIGEST, tmp_path / "it")
     assert (tmp_path / "it").read_bytes() == blob.read_bytes() == DATA
 
 
