@@ -66,7 +66,7 @@ def run_verify(ctx: Context, reference: str, against: str = "") -> Verdict:
 @step("read {record.image}", network=True)
 def read_blobs(ctx: BuildContext, record: Record) -> list[BaseforgeError]:
     """Read every blob of the build; returns an error for each that is missing or damaged."""
-    damage = integrity.damage(ctx.store, record, read=True)
+    damage = integrity.find_damage(ctx.store, record, read=True)
     ctx.note(f"{len(damage)} blobs missing or damaged" if damage else "all blobs are there")
     return damage
 

@@ -141,7 +141,7 @@ class EngineBuilder:
         if self.engine.inspect(expected := self.engine.image_id(image)):
             return expected
         with contextlib.suppress(EngineRefused):  # if so, it needs all layers in the archive
-            if image.below and not self.engine.containerd:  # it probably has the base image
+            if image.base_layers and not self.engine.containerd:  # it probably has the base image
                 return self._sent(docker_archive_of_layer(image), image)
         return self._sent(oci_archive(image) if self.engine.containerd else docker_archive(image), image)
 
@@ -212,9 +212,9 @@ class BuildxBuilder:
         back = folder / "back"
         if (found := _digests(back)) != image.manifest_digest:
             raise image_changed(self.name, image.manifest_digest, found)
-        below = tuple(replace(layer, path=blob_path(back, layer.digest)) for layer in image.below)
+        lower = tuple(replace(layer, path=blob_path(back, layer.digest)) for layer in image.base_layers)
         own = replace(image.layer, path=blob_path(back, image.layer.digest))
-        return replace(image, layout=back, layer=own, below=below)
+        return replace(image, layout=back, layer=own, base_layers=lower)
 
 
 def _digests(layout: Path) -> str:

@@ -9,11 +9,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from flows.builders import container, kubernetes, remote
+from flows.builders import docker_container, kubernetes, remote
 from flows.builders.buildx_cli import buildx, described
 from flows.builders.engine import context_name
 from flows.builders.errors import BuilderFailed, BuildxFailed, OtherContext, cannot_create
-from flows.builders.listing import Node, driver_of, known, values
+from flows.builders.listing import BuilderNode, driver_of, known, values
 from rootfs.errors import BaseforgeError, InputError, MachineError
 from rootfs.process.run import Log
 from rootfs.recipe.builder import BuilderPlan
@@ -44,7 +44,7 @@ class Driver(Protocol):
         """Remove what builders with this prefix left behind after buildx has forgotten them."""
 
 
-DRIVERS: dict[str, Driver] = {"docker-container": container, "kubernetes": kubernetes, "remote": remote}
+DRIVERS: dict[str, Driver] = {"docker-container": docker_container, "kubernetes": kubernetes, "remote": remote}
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _persistent(plan: BuilderPlan, log: Log) -> Taken:
     return Taken(plan.name, plan.driver, plan)
 
 
-def _differs(node: Node, plan: BuilderPlan) -> bool:
+def _differs(node: BuilderNode, plan: BuilderPlan) -> bool:
     moved = plan.driver == "remote" and node.endpoint != plan.endpoint
     return moved or node.driver_options != plan.options
 

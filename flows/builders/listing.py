@@ -43,7 +43,7 @@ class _Read(BaseModel):
     model_config = ConfigDict(frozen=True, alias_generator=to_pascal)
 
 
-class Node(_Read):
+class BuilderNode(_Read):
     """One BuildKit of a builder. `fixed` are the platforms that its owner has configured."""
 
     name: str
@@ -67,7 +67,7 @@ class Listed(_Read):
     selected: bool = Field(False, alias="Current")
     last_activity: str = ""
     error: str = Field("", alias="Err")
-    nodes: tuple[Node, ...] = ()
+    nodes: tuple[BuilderNode, ...] = ()
 
     @field_validator("last_activity")
     @classmethod
@@ -99,19 +99,19 @@ def listed() -> list[Listed]:
 
     Raises BuildxMissing and BuildxFailed.
     """
-    return read(buildx("ls", "--format", FORMAT, wait=SLOWEST))
+    return parse(buildx("ls", "--format", FORMAT, wait=SLOWEST))
 
 
 def known() -> dict[str, Listed]:
     """Every builder by name, without its state, as none is asked. Raises BuildxMissing and BuildxFailed."""
     try:
-        found = read(buildx("ls", "--timeout", AT_ONCE, "--format", FORMAT))
+        found = parse(buildx("ls", "--timeout", AT_ONCE, "--format", FORMAT))
     except BuildxTooOld:  # it asks them all the same
         found = listed()
     return {builder.name: builder for builder in found}
 
 
-def read(text: str) -> list[Listed]:
+def parse(text: str) -> list[Listed]:
     """Parse buildx's output in our format: a line for each builder and each of its loaded nodes."""
     rows = [line.partition("\t") for line in text.split("\n") if line]
     grouped = itertools.groupby(rows, key=lambda row: row[0])

@@ -13,7 +13,7 @@ from rootfs.mask import masked
 from rootfs.system.text import format_size, visible
 
 if TYPE_CHECKING:
-    from flows.builders.listing import Listed, Node, Rule
+    from flows.builders.listing import BuilderNode, Listed, Rule
     from flows.builders.usage import Cached, Usage
 
 INDENT = r" \_ "  # what a node's row begins with, as in `docker buildx ls`
@@ -61,7 +61,7 @@ def reasons(found: Iterable[Listed]) -> None:
         print_lines(["", *(f"{name} fails: {' '.join(error.split())}" for name, error in failing)])
 
 
-def _platforms(node: Node) -> list[str]:
+def _platforms(node: BuilderNode) -> list[str]:
     return [platform + ("*" if platform in node.fixed else "") for platform in node.platforms]
 
 
@@ -76,7 +76,7 @@ def builder(found: Listed) -> None:
     show(table)
 
 
-def _about(node: Node) -> Iterator[tuple[str, str]]:
+def _about(node: BuilderNode) -> Iterator[tuple[str, str]]:
     yield "node", node.name
     yield "endpoint", node.endpoint
     yield "status", node.status

@@ -26,7 +26,7 @@ from rootfs.system.platforms import platform_of
 CHUNK = 1 << 20
 
 
-class Blobs(Protocol):
+class BlobSource(Protocol):
     """Blobs by digest: an image's layout, or a store."""
 
     def open_blob(self, digest: str) -> AbstractContextManager[BinaryIO]:
@@ -34,7 +34,7 @@ class Blobs(Protocol):
 
 
 @dataclass(frozen=True)
-class Entry:
+class ArchiveFile:
     """One file of an archive: its name, its length in bytes and its content in pieces."""
 
     name: str
@@ -44,24 +44,24 @@ class Entry:
 
 def docker_archive(image: Image) -> Iterator[bytes]:
     """The image as a docker-archive without a name, in pieces, with uncompressed layers. Raises LayerDamaged."""
-    yield from archive(*_docker_entries(image), *map(partial(_plain_entry, image), image.layers))
+    yield from tar_archive(*_docker_entries(image), *map(partial(_plain_entry, image), image.layers))
 
 
 def docker_archive_of_layer(image: Image) -> Iterator[bytes]:
     """The same with the highest layer only, for an engine that has the base image's layers."""
-    yield from archive(*_docker_entries(image), _plain_entry(image, image.layer))
+    yield from tar_archive(*_docker_entries(image), _plain_entry(image, image.layer))
 
 
-def _plain_entry(image: Image, layer: Layer) -> Entry:
-    return Entry(blob_name(layer.diff_id), layer.unpacked, unpacked(image, layer.digest, layer.diff_id))
+def _plain_entry(image: Image, layer: Layer) -> ArchiveFile:
+    return ArchiveFile(blob_name(layer.diff_id), layer.unpacked, uncompressed_layer(image, layer.digest, layer.diff_id))
 
 
-def _docker_entries(image: Image) -> Iterator[Entry]:
+def _docker_entries(image: Image) -> Iterator[ArchiveFile]:
     config = read_blob(image, image.config_digest)
     plain = [blob_name(layer.diff_id) for layer in image.layers]
     listing = docker_manifest(image.config_digest, plain, name=None)
-    yield Entry("manifest.json", len(listing), [listing])
-    yield Entry(blob_name(image.config_digest), len(config), [config])
+    yield ArchiveFile("manifest.json", len(listing), [listing])
+    yield ArchiveFile(blob_name(image.config_digest), len(config), [config])
 
 
 def oci_archive(image: Image) -> Iterator[bytes]:
@@ -69,32 +69,35 @@ def oci_archive(image: Image) -> Iterator[bytes]:
     manifest = read_blob(image, image.manifest_digest)
     config = read_blob(image, image.config_digest)
     contents = index(manifest, platform_of(image.architecture), {})
-    yield from archive(
-        Entry("oci-layout", len(LAYOUT_FILE), [LAYOUT_FILE]),
-        Entry("index.json", len(contents), [contents]),
-        Entry(blob_name(image.manifest_digest), len(manifest), [manifest]),
-        Entry(blob_name(image.config_digest), len(config), [config]),
-        *(Entry(blob_name(layer.digest), layer.size, packed(image, layer.digest)) for layer in image.layers),
+    yield from tar_archive(
+        ArchiveFile("oci-layout", len(LAYOUT_FILE), [LAYOUT_FILE]),
+        ArchiveFile("index.json", len(contents), [contents]),
+        ArchiveFile(blob_name(image.manifest_digest), len(manifest), [manifest]),
+        ArchiveFile(blob_name(image.config_digest), len(config), [config]),
+        *(
+            ArchiveFile(blob_name(layer.digest), layer.size, compressed_layer(image, layer.digest))
+            for layer in image.layers
+        ),
     )
 
 
-def archive(*entries: Entry) -> Iterator[bytes]:
+def tar_archive(*entries: ArchiveFile) -> Iterator[bytes]:
     """A tar of the entries, in pieces."""
     for entry in entries:
-        yield header(entry.name, entry.size)
+        yield tar_header(entry.name, entry.size)
         yield from entry.content
-        yield padding(entry.size)
+        yield tar_padding(entry.size)
     yield bytes(2 * tarfile.BLOCKSIZE)
 
 
-def header(name: str, size: int) -> bytes:
+def tar_header(name: str, size: int) -> bytes:
     """A tar header block that is the same every day and for every user. GNU's format allows sizes over 8 GiB."""
     member = tarfile.TarInfo(name)
     member.size = size
     return member.tobuf(tarfile.GNU_FORMAT)
 
 
-def padding(size: int) -> bytes:
+def tar_padding(size: int) -> bytes:
     """The zeros that fill a file's last block."""
     return bytes(-size % tarfile.BLOCKSIZE)
 
@@ -110,20 +113,20 @@ def docker_manifest(config_digest: str, layers: Sequence[str], *, name: str | No
     return json.dumps([listed]).encode()
 
 
-def read_blob(blobs: Blobs, digest: str) -> bytes:
+def read_blob(blobs: BlobSource, digest: str) -> bytes:
     """Read a small blob, such as a manifest."""
     with blobs.open_blob(digest) as stream:
         return stream.read()
 
 
-def packed(blobs: Blobs, digest: str) -> Iterator[bytes]:
+def compressed_layer(blobs: BlobSource, digest: str) -> Iterator[bytes]:
     """A layer's compressed bytes, in pieces."""
     with blobs.open_blob(digest) as stream:
         while piece := stream.read(CHUNK):
             yield piece
 
 
-def unpacked(blobs: Blobs, digest: str, diff_id: str) -> Iterator[bytes]:
+def uncompressed_layer(blobs: BlobSource, digest: str, diff_id: str) -> Iterator[bytes]:
     """A layer's plain tar, in pieces. Raises LayerDamaged, at the end, where it is not the one of that diff id.
 
     zstd reports no error where a stream was cut off; the digest tells.

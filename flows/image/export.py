@@ -14,16 +14,16 @@ from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
 from flows.image.archives import (
-    Blobs,
-    Entry,
-    archive,
+    ArchiveFile,
+    BlobSource,
     blob_name,
+    compressed_layer,
     docker_manifest,
-    header,
-    packed,
-    padding,
     read_blob,
-    unpacked,
+    tar_archive,
+    tar_header,
+    tar_padding,
+    uncompressed_layer,
 )
 from flows.image.index import outer_index
 from flows.image.oci import LAYOUT_FILE, index
@@ -41,7 +41,7 @@ from rootfs.tree.tar_writer import frames
 class _Parts:
     """An image's manifest and config, and where its blobs are."""
 
-    blobs: Blobs
+    blobs: BlobSource
     reference: str
     manifest: bytes
     manifest_digest: str
@@ -60,7 +60,7 @@ class _Parts:
 
     def tar(self, diff_id: str) -> Iterator[bytes]:
         """A layer's uncompressed tar, in pieces."""
-        return unpacked(self.blobs, self.layers[diff_id]["digest"], diff_id)
+        return uncompressed_layer(self.blobs, self.layers[diff_id]["digest"], diff_id)
 
     @contextlib.contextmanager
     def merged(self, beside: Path) -> Iterator[Iterator[bytearray]]:
@@ -74,7 +74,7 @@ class _Parts:
                 yield frames(members_of(tree))
 
 
-def export(blobs: Blobs, manifest_digest: str, destination: Path, *, reference: str, index: str = "") -> None:
+def export(blobs: BlobSource, manifest_digest: str, destination: Path, *, reference: str, index: str = "") -> None:
     """Write an image to a file atomically. A file of that name is replaced.
 
     The ending decides: `.tar.zst` the layer as it is kept, or what several are together, `.tar` the same unpacked,
@@ -127,7 +127,7 @@ def _copy(pieces: Iterable[bytes | bytearray], file: BinaryIO) -> int:
 def _write_packed(parts: _Parts, file: BinaryIO) -> None:
     layers = list(parts.layers.values())
     if len(layers) == 1:
-        _copy(packed(parts.blobs, layers[0]["digest"]), file)
+        _copy(compressed_layer(parts.blobs, layers[0]["digest"]), file)
         return
     with parts.merged(Path(file.name).parent) as pieces:
         _copy(squeezed(pieces), file)
@@ -148,20 +148,20 @@ def _write_image(parts: _Parts, file: BinaryIO) -> None:
         start = file.tell()
         file.seek(tarfile.BLOCKSIZE, os.SEEK_CUR)
         size = _copy(parts.tar(diff_id), file)
-        file.write(padding(size))
+        file.write(tar_padding(size))
         end = file.tell()
         file.seek(start)
-        file.write(header(blob_name(diff_id), size))
+        file.write(tar_header(blob_name(diff_id), size))
         file.seek(end)
-    _copy(archive(*_small_entries(parts), *_layer_entries(parts), *_other_entries(parts)), file)
+    _copy(tar_archive(*_small_entries(parts), *_layer_entries(parts), *_other_entries(parts)), file)
 
 
-def _layer_entries(parts: _Parts) -> Iterator[Entry]:
+def _layer_entries(parts: _Parts) -> Iterator[ArchiveFile]:
     for layer in parts.layers.values():
-        yield Entry(blob_name(layer["digest"]), layer["size"], packed(parts.blobs, layer["digest"]))
+        yield ArchiveFile(blob_name(layer["digest"]), layer["size"], compressed_layer(parts.blobs, layer["digest"]))
 
 
-def _other_entries(parts: _Parts) -> Iterator[Entry]:
+def _other_entries(parts: _Parts) -> Iterator[ArchiveFile]:
     """The index, and the blobs of its other images."""
     if not parts.index:
         return
@@ -174,12 +174,12 @@ def _other_entries(parts: _Parts) -> Iterator[Entry]:
             config = json.loads(manifest)["config"]["digest"]
             small |= {listed["digest"]: manifest, config: read_blob(parts.blobs, config)}
             layers |= {layer["digest"]: layer["size"] for layer in json.loads(manifest)["layers"]}
-    yield from (Entry(blob_name(digest), len(data), [data]) for digest, data in small.items())
+    yield from (ArchiveFile(blob_name(digest), len(data), [data]) for digest, data in small.items())
     for digest in layers.keys() - {layer["digest"] for layer in parts.layers.values()}:
-        yield Entry(blob_name(digest), layers[digest], packed(parts.blobs, digest))
+        yield ArchiveFile(blob_name(digest), layers[digest], compressed_layer(parts.blobs, digest))
 
 
-def _small_entries(parts: _Parts) -> Iterator[Entry]:
+def _small_entries(parts: _Parts) -> Iterator[ArchiveFile]:
     config = json.loads(parts.config)
     platform = {key: config[key] for key in ("architecture", "os", "variant") if key in config}
     names = {
@@ -196,7 +196,7 @@ def _small_entries(parts: _Parts) -> Iterator[Entry]:
         blob_name(parts.manifest_digest): parts.manifest,
         blob_name(parts.config_digest): parts.config,
     }
-    return (Entry(name, len(data), [data]) for name, data in contents.items())
+    return (ArchiveFile(name, len(data), [data]) for name, data in contents.items())
 
 
 def _with_registry(reference: str) -> str:

@@ -52,7 +52,7 @@ class Image:
     """One image as an OCI layout in a folder. Its manifest digest identifies it.
 
     `name` is the recipe's, `architecture` has Debian's name, `size` is the bytes of manifest, config and compressed
-    layers. `layer` is the image's own layer, `below` are those of its base image, the lowest first. Their paths
+    layers. `layer` is the image's own layer, `base_layers` are those of its base image, the lowest first. Their paths
     are inside the layout.
     """
 
@@ -63,12 +63,12 @@ class Image:
     layer: Layer
     architecture: str
     size: int
-    below: tuple[Layer, ...] = ()
+    base_layers: tuple[Layer, ...] = ()
 
     @property
     def layers(self) -> tuple[Layer, ...]:
         """All layers, the lowest first."""
-        return (*self.below, self.layer)
+        return (*self.base_layers, self.layer)
 
     def open_blob(self, digest: str) -> AbstractContextManager[BinaryIO]:
         """Open a blob of the image as a stream."""
@@ -106,7 +106,7 @@ def assemble(
         layer=taken[-1],
         architecture=architecture,
         size=len(manifest) + len(config) + sum(each.size for each in taken),
-        below=tuple(taken[:-1]),
+        base_layers=tuple(taken[:-1]),
     )
 
 

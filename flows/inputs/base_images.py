@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
-from flows.image.archives import read_blob, unpacked
+from flows.image.archives import read_blob, uncompressed_layer
 from flows.image.errors import LayerDamaged
 from flows.image.oci import Image, Parent
 from flows.publish import records, stored_image
@@ -105,7 +105,7 @@ def fetch_layers(store: Store, base: ParentBuild, folder: Path) -> Foundation:
         path, tar = folder / f"{number}.tar.zst", folder / f"{number}.tar"
         store.fetch_blob(said["digest"], path)
         with tar.open("wb") as file:
-            file.writelines(unpacked(store, said["digest"], diff_id))
+            file.writelines(uncompressed_layer(store, said["digest"], diff_id))
         layers.append(Layer(path, said["digest"], diff_id, said["size"], tar.stat().st_size))
         tars.append(tar)
     return Foundation(Parent(tuple(layers), config), Stack(tuple(tars), created(config)))

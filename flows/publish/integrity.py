@@ -14,16 +14,16 @@ from rootfs.errors import BaseforgeError, BlobDamaged, BlobMissing
 
 def is_whole(store: Store, record: Record) -> bool:
     """Whether the store has every blob of the build. Layers are not read, only their lengths are compared."""
-    return not damage(store, record)
+    return not find_damage(store, record)
 
 
 def require(store: Store, record: Record) -> None:
     """Check the blobs of a record before it is written. Raises BlobMissing, BlobDamaged."""
-    for problem in damage(store, record):
+    for problem in find_damage(store, record):
         raise problem
 
 
-def damage(store: Store, record: Record, *, read: bool = False) -> list[BaseforgeError]:
+def find_damage(store: Store, record: Record, *, read: bool = False) -> list[BaseforgeError]:
     """The blobs of a build that are missing or damaged: an error for each, BlobMissing or BlobDamaged.
 
     Small blobs (index, manifests, configs, inventory, recipe, log) are always read. A layer's length is compared with

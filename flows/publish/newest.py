@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 
 from flows.publish import documents
 from flows.publish.errors import RecordDamaged, RecordNewer
-from flows.publish.record import FORMAT, Count, Format, Frozen, Part
-from flows.store.base import Document, Store
+from flows.publish.record import FORMAT, Count, Format, Frozen, StoreName
+from flows.store.base import Store, StoredDocument
 from flows.store.errors import Conflict
 from rootfs.system.digests import canonical_json
 
@@ -23,7 +23,7 @@ TRIES = 20  # attempts of a compare-and-swap before Conflict is raised
 class Move(Frozen):
     """A build became `latest`: the value of the counter, the time (UTC) and the reason."""
 
-    build: Part
+    build: StoreName
     number: Count
     at: str
     why: str
@@ -42,12 +42,12 @@ class Newest(Move):
 
 def read(store: Store, image: str) -> Newest | None:
     """Which build is `latest`; None if the store does not say. Raises RecordDamaged and RecordNewer."""
-    return documents.read(store, key_of(image), Newest)
+    return documents.read(store, document_key(image), Newest)
 
 
 def readable(store: Store, image: str) -> Newest | None:
     """Which build is `latest`; None also for a damaged document, which the next move replaces. Raises RecordNewer."""
-    document = store.read_document(key_of(image))
+    document = store.read_document(document_key(image))
     return _parsed(store, document, image) if document else None
 
 
@@ -57,29 +57,29 @@ def move(store: Store, image: str, build: str, why: str, *, least: int = 0) -> N
     Raises Conflict if other runs keep changing the document.
     """
     for _ in range(TRIES):
-        document = store.read_document(key_of(image))
+        document = store.read_document(document_key(image))
         before = _parsed(store, document, image) if document else None
         if before and before.build == build:
             return before
         now = _after(before, build, why, least)
         if _written(store, image, now, document):
             return now
-    raise Conflict(store.address, key_of(image))
+    raise Conflict(store.address, document_key(image))
 
 
 def mark_named(store: Store, image: str, build: str) -> bool:
     """Note that the tags in registry and engine have followed; returns whether this build is still `latest`."""
     for _ in range(TRIES):
-        document = store.read_document(key_of(image))
+        document = store.read_document(document_key(image))
         before = _parsed(store, document, image) if document else None
         if before is None or before.build != build:
             return False
         if before.named or _written(store, image, before.model_copy(update={"named": True}), document):
             return True
-    raise Conflict(store.address, key_of(image))
+    raise Conflict(store.address, document_key(image))
 
 
-def key_of(image: str) -> str:
+def document_key(image: str) -> str:
     """The key of an image's document in the store."""
     return f"images/{image}/newest.json"
 
@@ -93,22 +93,22 @@ def _after(before: Newest | None, build: str, why: str, least: int) -> Newest:
     return Newest(build=build, number=number, at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", why=why, history=history)
 
 
-def _written(store: Store, image: str, now: Newest, before: Document | None) -> bool:
+def _written(store: Store, image: str, now: Newest, before: StoredDocument | None) -> bool:
     """Write the document unless it has changed since it was read; returns whether it was written."""
     data = canonical_json(now.model_dump(mode="json")) + b"\n"
     try:
         if before:
-            store.replace_document(key_of(image), data, before.version)
+            store.replace_document(document_key(image), data, before.version)
         else:
-            store.create_document(key_of(image), data)
+            store.create_document(document_key(image), data)
     except Conflict:
         return False
     return True
 
 
-def _parsed(store: Store, document: Document, image: str) -> Newest | None:
+def _parsed(store: Store, document: StoredDocument, image: str) -> Newest | None:
     try:
-        return documents.parse(store.address, key_of(image), document.data, Newest)
+        return documents.parse(store.address, document_key(image), document.data, Newest)
     except RecordNewer:
         raise
     except RecordDamaged:

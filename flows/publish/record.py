@@ -12,10 +12,10 @@ from rootfs.system.document_format import FIRST
 from rootfs.system.platforms import platform_name
 
 # Names of documents and blobs are made of these values: a reader of a store must not trust others.
-Part = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+:@-]{0,199}$")]  # as in flows.store.keys
+StoreName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+:@-]{0,199}$")]  # as in flows.store.keys
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-PartOrNone = Annotated[str, Field(pattern=r"^([A-Za-z0-9_][A-Za-z0-9._+:@-]{0,199})?$")]
-DigestOrNone = Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64})?$")]
+StoreNameOrEmpty = Annotated[str, Field(pattern=r"^([A-Za-z0-9_][A-Za-z0-9._+:@-]{0,199})?$")]
+DigestOrEmpty = Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64})?$")]
 Count = Annotated[int, Field(ge=0)]
 Platform = Annotated[str, Field(pattern=r"^[a-z0-9]+/[a-z0-9]+(/[a-z0-9.]+)?$")]
 
@@ -47,8 +47,8 @@ class UsedBuilder(Frozen):
 class ParentBuild(Frozen):
     """A build of a base image, and its manifest digest for one platform."""
 
-    image: Part
-    build: Part
+    image: StoreName
+    build: StoreName
     manifest_digest: Digest
 
 
@@ -86,29 +86,29 @@ class Record(Frozen):
     """
 
     format: Format = FORMAT
-    image: Part
-    build: PartOrNone = ""
+    image: StoreName
+    build: StoreNameOrEmpty = ""
     number: Count = 0
     status: Status
     platforms: tuple[Platform, ...] = ()
-    input_digest: DigestOrNone = ""
-    recipe_digest: DigestOrNone = ""
+    input_digest: DigestOrEmpty = ""
+    recipe_digest: DigestOrEmpty = ""
     lock: Lock = Lock()
-    lock_digest: DigestOrNone = ""
+    lock_digest: DigestOrEmpty = ""
     parent: ParentBuild | None = None
     bases: tuple[ParentBuild, ...] = ()
     tools: dict[str, str] = {}
-    manifest_digest: DigestOrNone = ""
-    config_digest: DigestOrNone = ""
-    layer_digest: DigestOrNone = ""
-    diff_id: DigestOrNone = ""
+    manifest_digest: DigestOrEmpty = ""
+    config_digest: DigestOrEmpty = ""
+    layer_digest: DigestOrEmpty = ""
+    diff_id: DigestOrEmpty = ""
     size: Count = 0
     unpacked: Count = 0
     packages: Count = 0
     distribution: str = ""
-    inventory: DigestOrNone = ""
-    ingredients: DigestOrNone = ""
-    log: DigestOrNone = ""
+    inventory: DigestOrEmpty = ""
+    ingredients: DigestOrEmpty = ""
+    log: DigestOrEmpty = ""
     builder: UsedBuilder | None = None
     seconds: dict[str, float] = {}
     smoke: Smoke | None = None

@@ -13,7 +13,7 @@ from flows.image.index import Index
 from flows.image.oci import Image, blob_path
 from flows.publish import documents, integrity, newest
 from flows.publish.errors import RecordDamaged, RecordNewer, no_build, no_image
-from flows.publish.record import FORMAT, Format, Part, Record, key_of
+from flows.publish.record import FORMAT, Format, Record, StoreName, key_of
 from flows.store.base import Store
 from flows.store.errors import Conflict, InvalidKey
 from flows.store.keys import is_part
@@ -25,8 +25,8 @@ class _Entry(BaseModel):
     """Which build was made of some inputs."""
 
     format: Format = FORMAT
-    image: Part
-    build: Part
+    image: StoreName
+    build: StoreName
 
 
 def _inputs_key(digest: str) -> str:
@@ -88,7 +88,7 @@ def newest_build(store: Store, image: str) -> Record | None:
     found = _greatest(filter(None, (_read(store, key) for key in _builds(store, image))))
     if pointed or (found and found.number > newest.FIRST):
         reason = f"there is no record of build {pointed.build}" if pointed else "it is not there"
-        raise RecordDamaged(store.address, newest.key_of(image), reason)
+        raise RecordDamaged(store.address, newest.document_key(image), reason)
     return found
 
 

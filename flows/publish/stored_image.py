@@ -40,7 +40,7 @@ def lay_out(store: Store, name: str, manifest_digest: str, architecture: str, la
         layer=layers[-1],
         architecture=architecture,
         size=len(data) + manifest["config"]["size"] + sum(layer.size for layer in layers),
-        below=tuple(layers[:-1]),
+        base_layers=tuple(layers[:-1]),
     )
 
 

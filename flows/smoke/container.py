@@ -31,7 +31,7 @@ GRACE = 10  # seconds for a stream to end after its container
 
 
 @dataclass(frozen=True)
-class Ran:
+class ContainerResult:
     """How a command ended and what it printed. The middle of long output is left out.
 
     `broken` says why it did not end by itself; there is no `status` then.
@@ -115,7 +115,7 @@ class Container:
     brought: Path | None = None
 
 
-def run_once(engine: Engine, container: Container, *, timeout: float) -> Ran:
+def run_container(engine: Engine, container: Container, *, timeout: float) -> ContainerResult:
     """Run a container for at most `timeout` seconds and return the result. Raises MachineError and EngineRefused."""
     with engine.during("running a smoke test"), _Output() as output, _created(engine, container) as name:
         if container.brought:
@@ -123,7 +123,7 @@ def run_once(engine: Engine, container: Container, *, timeout: float) -> Ran:
                 engine.client.api.put_archive(name, BROUGHT, tar)
         output.follow(engine.client.api.attach(name, stream=True, demux=True))
         ended = _run(engine, name, timeout)
-    return Ran(stdout=output.stdout.text(), stderr=output.stderr.text(), **ended)
+    return ContainerResult(stdout=output.stdout.text(), stderr=output.stderr.text(), **ended)
 
 
 def _run(engine: Engine, container: str, timeout: float) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.builders.engine import LABEL, Engine
-from flows.smoke.container import Container, Ran, remove, run_once
+from flows.smoke.container import Container, ContainerResult, remove, run_container
 from rootfs.errors import BuildError
 from rootfs.recipe.sections import SmokeCheck
 
@@ -19,11 +19,11 @@ Brought = Callable[[SmokeCheck], Path | None]
 
 
 @dataclass(frozen=True)
-class Result:
+class CheckResult:
     """The result of one check. `problems` says what was expected and what came instead; it is empty on success."""
 
     command: tuple[str, ...]
-    ran: Ran
+    ran: ContainerResult
     problems: tuple[str, ...]
 
     def lines(self) -> list[str]:
@@ -37,7 +37,7 @@ class Result:
 class Verdict:
     """The results of all checks of an image."""
 
-    results: tuple[Result, ...]
+    results: tuple[CheckResult, ...]
 
     @property
     def failed(self) -> int:
@@ -78,7 +78,7 @@ def smoke_test(
     EngineRefused if the engine does not have the image.
     """
 
-    def one(check: SmokeCheck) -> Result:
+    def one(check: SmokeCheck) -> CheckResult:
         return _one(Container(image_id, check.run, run_label, emulated, brought(check)), check, engine, log)
 
     return Verdict(tuple(map(one, checks)))
@@ -93,16 +93,16 @@ def remove_leftovers(engine: Engine, run_label: str) -> int:
     return len(found)
 
 
-def _one(container: Container, check: SmokeCheck, engine: Engine, log: Log | None) -> Result:
-    ran = run_once(engine, container, timeout=check.timeout * (EMULATED if container.platform else 1))
-    result = Result(check.run, ran, tuple(_problems(check, ran)))
+def _one(container: Container, check: SmokeCheck, engine: Engine, log: Log | None) -> CheckResult:
+    ran = run_container(engine, container, timeout=check.timeout * (EMULATED if container.platform else 1))
+    result = CheckResult(check.run, ran, tuple(_problems(check, ran)))
     if log:
         for line in result.lines():
             log(line)
     return result
 
 
-def _problems(check: SmokeCheck, ran: Ran) -> Iterable[str]:
+def _problems(check: SmokeCheck, ran: ContainerResult) -> Iterable[str]:
     """The expectations that were not met. If the command did not end, only that."""
     if ran.broken:
         yield ran.broken

@@ -19,7 +19,7 @@ from typing import BinaryIO, Protocol
 
 
 @dataclass(frozen=True)
-class Document:
+class StoredDocument:
     """A document as it was read. `replace_document` takes its `version`, which only this store understands."""
 
     data: bytes
@@ -67,7 +67,7 @@ class Store(Protocol):
     def sweep(self) -> None:
         """Remove half-written data that killed writers left behind."""
 
-    def read_document(self, key: str) -> Document | None:
+    def read_document(self, key: str) -> StoredDocument | None:
         """The document as it is now; None if there is none."""
 
     def create_document(self, key: str, data: bytes) -> str:

@@ -28,7 +28,7 @@ def is_intact(store: Store, digest: str, size: int | None, *, read: bool) -> boo
     return True
 
 
-def length(source: Path | BinaryIO) -> int | None:
+def remaining_length(source: Path | BinaryIO) -> int | None:
     """The number of bytes from the source's position to its end; None if that cannot be told."""
     if isinstance(source, Path):
         return source.stat().st_size if source.is_file() else None
@@ -40,7 +40,7 @@ def length(source: Path | BinaryIO) -> int | None:
     return end - here
 
 
-def fetch(store: Store, digest: str, path: Path) -> None:
+def fetch_to_file(store: Store, digest: str, path: Path) -> None:
     """Write the blob to `path` atomically and check it. The file is not synced, as the store still has the blob.
 
     Raises what the store's `open_blob` does, DiskFull, and OSError where `path` cannot be written.

@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from flows.store.base import Document
-from flows.store.blobs import fetch, is_intact, length
+from flows.store.base import StoredDocument
+from flows.store.blobs import fetch_to_file, is_intact, remaining_length
 from flows.store.errors import Conflict, blob_refused, store_refused
-from flows.store.keys import blob_key, document_key, is_plain
-from flows.store.verified_stream import checked, copy
+from flows.store.keys import blob_key, document_key, is_valid_path
+from flows.store.verified_stream import copy_and_hash, verified
 from rootfs.errors import BlobDamaged, BlobMissing
 from rootfs.system import locks, private
 from rootfs.system.atomic_file import atomic_file, remove_abandoned
@@ -38,7 +38,7 @@ class FolderStore:
 
     def put_blob(self, source: Path | BinaryIO, digest: str | None = None, *, check: bool = False) -> str:
         """Keep a file's or a stream's bytes. They are hashed and copied in one pass."""
-        if digest is not None and is_intact(self, digest, length(source), read=check):
+        if digest is not None and is_intact(self, digest, remaining_length(source), read=check):
             return digest
         if isinstance(source, Path):
             with source.open("rb") as stream:
@@ -48,7 +48,7 @@ class FolderStore:
     def _put(self, source: BinaryIO, digest: str | None, check: bool) -> str:
         self._make()
         with atomic_file(self.folder, self._errors, READ_ONLY) as new:
-            found = copy(source, new)
+            found = copy_and_hash(source, new)
             if digest is not None and found != digest:
                 raise blob_refused(self.address, digest, found)
             if not is_intact(self, found, new.size, read=check):
@@ -80,12 +80,12 @@ class FolderStore:
             with self._errors():
                 return file.read(size)
 
-        with file, checked(read, digest, partial(BlobDamaged, self.address, digest)) as stream:
+        with file, verified(read, digest, partial(BlobDamaged, self.address, digest)) as stream:
             yield stream
 
     def fetch_blob(self, digest: str, path: Path) -> None:
         """Write the blob to a file."""
-        fetch(self, digest, path)
+        fetch_to_file(self, digest, path)
 
     def drop_blob(self, digest: str) -> None:
         """Remove the blob. Readers that have it open can read on."""
@@ -98,7 +98,7 @@ class FolderStore:
         with self._errors():
             remove_abandoned(self.folder)
 
-    def read_document(self, key: str) -> Document | None:
+    def read_document(self, key: str) -> StoredDocument | None:
         """The document as it is now. Its version is the digest of its bytes."""
         path = self._path(document_key(key))
         with self._errors():
@@ -106,7 +106,7 @@ class FolderStore:
                 data = path.read_bytes()
             except FileNotFoundError:
                 return None
-        return Document(data, _version(data))
+        return StoredDocument(data, _version(data))
 
     def create_document(self, key: str, data: bytes) -> str:
         """Write a new document."""
@@ -134,7 +134,7 @@ class FolderStore:
         with self._errors():
             paths = [Path(at, name) for at, _, names in os.walk(top, onerror=_fail) for name in names]
         keys = (path.relative_to(self.folder).as_posix() for path in paths)
-        return sorted(key for key in keys if is_plain(key))
+        return sorted(key for key in keys if is_valid_path(key))
 
     def list_folders(self, folder: str) -> list[str]:
         """The sorted names of a folder's subfolders."""
@@ -143,7 +143,7 @@ class FolderStore:
             if not top.is_dir():
                 return []
             with os.scandir(top) as entries:
-                return sorted(entry.name for entry in entries if entry.is_dir() and is_plain(entry.name))
+                return sorted(entry.name for entry in entries if entry.is_dir() and is_valid_path(entry.name))
 
     def _path(self, key: str) -> Path:
         """The path of a key. A symbolic link is refused: reads and removals would follow it out of the store."""

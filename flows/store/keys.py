@@ -15,12 +15,12 @@ _LONGEST = 700  # S3 allows 1024 bytes with the prefix
 
 def document_key(key: str) -> str:
     """Return the key of a document or of a folder of documents. Raises InvalidKey."""
-    if not is_plain(key) or f"{key}/".startswith(f"{BLOBS}/"):
+    if not is_valid_path(key) or f"{key}/".startswith(f"{BLOBS}/"):
         raise InvalidKey(key)
     return key
 
 
-def is_plain(path: str) -> bool:
+def is_valid_path(path: str) -> bool:
     """Whether a path is relative and made of valid names."""
     return len(path) <= _LONGEST and all(_PART.fullmatch(part) for part in path.split("/"))
 

@@ -22,13 +22,13 @@ from botocore.exceptions import (
 )
 
 from flows.store import s3_answers
-from flows.store.base import Document
-from flows.store.blobs import fetch, is_intact, length
+from flows.store.base import StoredDocument
+from flows.store.blobs import fetch_to_file, is_intact, remaining_length
 from flows.store.errors import Conflict, blob_refused, invalid_address, store_unreachable
-from flows.store.keys import blob_key, document_key, is_plain
-from flows.store.s3_errors import code, refusal, status
+from flows.store.keys import blob_key, document_key, is_valid_path
+from flows.store.s3_errors import error_code, http_status, store_error
 from flows.store.s3_upload import PART, put, upload
-from flows.store.verified_stream import checked, copy
+from flows.store.verified_stream import copy_and_hash, verified
 from rootfs.errors import BlobDamaged, BlobMissing
 from rootfs.system.disk import disk_full
 
@@ -47,7 +47,7 @@ class S3Store:
 
     def __init__(self, bucket: str, prefix: str, *, endpoint: str | None = None, region: str | None = None) -> None:
         self.bucket, self.prefix = bucket, f"{prefix}/" if prefix else ""
-        if not bucket or (prefix and not is_plain(prefix)):
+        if not bucket or (prefix and not is_valid_path(prefix)):
             raise invalid_address(self.address, "a bucket and an optional prefix of plain names are needed")
         self._client = self._connect(endpoint, region)
 
@@ -65,8 +65,8 @@ class S3Store:
         except ValueError as error:
             raise invalid_address(self.address, str(error)) from error
         except BotoCoreError as error:
-            raise refusal(error, self.address, endpoint or "its server") from error
-        s3_answers.watch(client)
+            raise store_error(error, self.address, endpoint or "its server") from error
+        s3_answers.refuse_foreign_answers(client)
         return client
 
     @property
@@ -79,7 +79,7 @@ class S3Store:
         if digest is None:
             with _hashed(source) as (stream, found):
                 return self.put_blob(stream, found, check=check)
-        if not is_intact(self, digest, length(source), read=check):
+        if not is_intact(self, digest, remaining_length(source), read=check):
             with source.open("rb") if isinstance(source, Path) else contextlib.nullcontext(source) as stream:
                 self._upload(stream, digest)
         return digest
@@ -110,7 +110,7 @@ class S3Store:
             try:
                 return self._client.head_object(Bucket=self.bucket, Key=key)["ContentLength"]
             except ClientError as error:
-                if status(error) == 404:
+                if http_status(error) == 404:
                     return None
                 raise
 
@@ -131,12 +131,12 @@ class S3Store:
                 except FlexibleChecksumError as error:
                     raise BlobDamaged(self.address, digest, "another checksum") from error
 
-        with contextlib.closing(body), checked(read, digest, partial(BlobDamaged, self.address, digest)) as stream:
+        with contextlib.closing(body), verified(read, digest, partial(BlobDamaged, self.address, digest)) as stream:
             yield stream
 
     def fetch_blob(self, digest: str, path: Path) -> None:
         """Write the blob to a file."""
-        fetch(self, digest, path)
+        fetch_to_file(self, digest, path)
 
     def drop_blob(self, digest: str) -> None:
         """Remove the blob."""
@@ -146,7 +146,7 @@ class S3Store:
     def sweep(self) -> None:
         """Do nothing: the bucket's rule `AbortIncompleteMultipartUpload` removes half-finished uploads."""
 
-    def read_document(self, key: str) -> Document | None:
+    def read_document(self, key: str) -> StoredDocument | None:
         """The document as it is now. Its version is its ETag."""
         full = self._key(document_key(key))
         with self._errors():
@@ -161,13 +161,13 @@ class S3Store:
                     time.sleep(PAUSE * 2**attempt)
         raise AssertionError
 
-    def _get(self, key: str) -> Document:
+    def _get(self, key: str) -> StoredDocument:
         """Read a whole document. boto3 itself repeats a request only until its first byte has arrived."""
         answer = self._client.get_object(Bucket=self.bucket, Key=key)
         with contextlib.closing(answer["Body"]) as body:
             data = body.read()
-        s3_answers.require(answer, data)
-        return Document(data, answer["ETag"])
+        s3_answers.require_checksum(answer, data)
+        return StoredDocument(data, answer["ETag"])
 
     def create_document(self, key: str, data: bytes) -> str:
         """Write a new document."""
@@ -183,7 +183,7 @@ class S3Store:
             try:
                 return put(self._client, self.bucket, full, data, ContentType="application/json", **condition)
             except ClientError as error:
-                if status(error) not in TAKEN and code(error) != "NoSuchKey":
+                if http_status(error) not in TAKEN and error_code(error) != "NoSuchKey":
                     raise
                 return self._own(key, data, error)
 
@@ -201,7 +201,7 @@ class S3Store:
         with self._errors():
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
             found = [item["Key"].removeprefix(self.prefix) for page in pages for item in page.get("Contents", [])]
-        return sorted(key for key in found if is_plain(key))
+        return sorted(key for key in found if is_valid_path(key))
 
     def list_folders(self, folder: str) -> list[str]:
         """The sorted names of a folder's subfolders."""
@@ -210,7 +210,7 @@ class S3Store:
             asked = self._client.get_paginator("list_objects_v2")
             pages = asked.paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/")
             found = [item["Prefix"] for page in pages for item in page.get("CommonPrefixes", [])]
-        return sorted(filter(is_plain, (path.removeprefix(prefix).rstrip("/") for path in found)))
+        return sorted(filter(is_valid_path, (path.removeprefix(prefix).rstrip("/") for path in found)))
 
     def _key(self, key: str) -> str:
         return self.prefix + key
@@ -220,7 +220,7 @@ class S3Store:
         try:
             yield
         except (ClientError, BotoCoreError) as error:
-            raise refusal(error, self.address, self._client.meta.endpoint_url) from error
+            raise store_error(error, self.address, self._client.meta.endpoint_url) from error
 
 
 @contextlib.contextmanager
@@ -234,6 +234,6 @@ def _hashed(source: Path | BinaryIO) -> Iterator[tuple[BinaryIO, str]]:
         return
     with tempfile.SpooledTemporaryFile(max_size=PART) as spool:
         with disk_full(Path(tempfile.gettempdir())):
-            found = copy(source, spool)
+            found = copy_and_hash(source, spool)
         spool.seek(0)
         yield cast(BinaryIO, spool), found

@@ -30,7 +30,7 @@ _MD5 = re.compile(r'"([0-9a-f]{32})"')
 _OWN_KEYS = ("aws:kms", "aws:kms:dsse")  # encryption by which an object's ETag is not its MD5
 
 
-def watch(client: S3Client) -> None:
+def refuse_foreign_answers(client: S3Client) -> None:
     """Make the client refuse answers that are not S3's, and repeat the request."""
     client.meta.events.register("before-parse.s3.*", _look)
 
@@ -66,7 +66,7 @@ def checksum(data: bytes) -> str:
     return base64.b64encode(hashlib.sha256(data).digest()).decode()
 
 
-def require(answer: Mapping[str, Any], data: bytes) -> None:
+def require_checksum(answer: Mapping[str, Any], data: bytes) -> None:
     """Check that the answer to a write or a read of a whole object has the checksum of these bytes.
 
     By the SHA-256 where the server gives it, else by the ETag where that is an MD5. Raises ResponseStreamingError.

@@ -44,17 +44,17 @@ _SERVER = (
 )
 
 
-def status(error: ClientError) -> int:
+def http_status(error: ClientError) -> int:
     """The HTTP status of the server's answer."""
     return error.response["ResponseMetadata"]["HTTPStatusCode"]
 
 
-def code(error: ClientError) -> str:
+def error_code(error: ClientError) -> str:
     """S3's name for the error, such as `NoSuchBucket`."""
     return error.response["Error"].get("Code", "")
 
 
-def refusal(error: ClientError | BotoCoreError, address: str, endpoint: str) -> BaseforgeError:
+def store_error(error: ClientError | BotoCoreError, address: str, endpoint: str) -> BaseforgeError:
     """The error to show: ServiceUnreachable where trying again can help, else MachineError or InputError."""
     if isinstance(error, ClientError):
         return _answer(error, address, endpoint)
@@ -68,16 +68,16 @@ def refusal(error: ClientError | BotoCoreError, address: str, endpoint: str) -> 
 
 
 def _answer(error: ClientError, address: str, endpoint: str) -> BaseforgeError:
-    said = f"{code(error)}: {error.response['Error'].get('Message', '')}"
-    if status(error) == 507:
+    said = f"{error_code(error)}: {error.response['Error'].get('Message', '')}"
+    if http_status(error) == 507:
         return store_refused(address, said, _SPACE)
-    if (status(error) >= 500 and status(error) != 501) or code(error) in _BUSY:
+    if (http_status(error) >= 500 and http_status(error) != 501) or error_code(error) in _BUSY:
         return store_unreachable(address, endpoint, said)
-    if code(error) == "NoSuchBucket":
+    if error_code(error) == "NoSuchBucket":
         return store_refused(address, "there is no such bucket", _BUCKET)
-    if status(error) in (401, 403):
+    if http_status(error) in (401, 403):
         return store_refused(address, said, _RIGHTS)
-    if 300 <= status(error) < 400 or code(error) in (
+    if 300 <= http_status(error) < 400 or error_code(error) in (
         "AuthorizationHeaderMalformed",
         "IllegalLocationConstraintException",
     ):

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from boto3.s3.transfer import TransferConfig, create_transfer_manager
 
 from flows.store import s3_answers
-from flows.store.blobs import length
-from flows.store.verified_stream import CHUNK, Checked
+from flows.store.blobs import remaining_length
+from flows.store.verified_stream import CHUNK, VerifiedStream
 from rootfs.errors import BaseforgeError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ PARALLEL = 2  # parts sent at once: 45 MiB of memory with boto3's copies; more p
 def put(client: S3Client, bucket: str, key: str, data: bytes, **more: Any) -> str:  # noqa: ANN401 - options of boto3
     """Write an object in one request and return its ETag. The server's checksum must be that of the bytes."""
     answer = client.put_object(Bucket=bucket, Key=key, Body=data, ChecksumSHA256=s3_answers.checksum(data), **more)
-    s3_answers.require(answer, data)
+    s3_answers.require_checksum(answer, data)
     return answer["ETag"]
 
 
@@ -39,15 +39,15 @@ def upload(
     Returns its length. On any error, and when interrupted, nothing becomes visible and boto3 takes back the parts that
     are there already. It guards each part with a checksum of its own; S3 has no SHA-256 over all parts of an object.
     """
-    promised = Checked(source.read, digest, wrong)
-    if (size := length(source)) is not None and size <= PART:
+    promised = VerifiedStream(source.read, digest, wrong)
+    if (size := remaining_length(source)) is not None and size <= PART:
         put(client, bucket, key, promised.readall())
     else:
         _upload_parts(client, bucket, key, promised)
     return promised.size
 
 
-def _upload_parts(client: S3Client, bucket: str, key: str, promised: Checked) -> None:
+def _upload_parts(client: S3Client, bucket: str, key: str, promised: VerifiedStream) -> None:
     stopped = threading.Event()
 
     class Stoppable(io.RawIOBase):

@@ -15,7 +15,7 @@ CHUNK = 1 << 20
 Read = Callable[[int], bytes]
 
 
-class Checked(io.RawIOBase):
+class VerifiedStream(io.RawIOBase):
     """A stream that raises an error at its end if the bytes do not have the digest.
 
     `read` returns at most the given number of bytes of the source, none at its end. `wrong` makes the error, given
@@ -54,12 +54,12 @@ class Checked(io.RawIOBase):
 
 
 @contextlib.contextmanager
-def checked(read: Read, digest: str, wrong: Callable[[str], BaseforgeError]) -> Iterator[BinaryIO]:
+def verified(read: Read, digest: str, wrong: Callable[[str], BaseforgeError]) -> Iterator[BinaryIO]:
     """A buffered stream of the source. The end of the block reads and checks the rest.
 
     If a reader fails because of wrong bytes, the error for the wrong bytes is raised instead of its own.
     """
-    source = Checked(read, digest, wrong)
+    source = VerifiedStream(read, digest, wrong)
     try:
         yield io.BufferedReader(source, CHUNK)
     except BaseforgeError:
@@ -77,7 +77,7 @@ class Sink(Protocol):
         """Take all of the bytes."""
 
 
-def copy(source: BinaryIO, sink: Sink) -> str:
+def copy_and_hash(source: BinaryIO, sink: Sink) -> str:
     """Copy a stream to its end and return the digest of its bytes."""
     seen = hashlib.sha256()
     while chunk := source.read(CHUNK):

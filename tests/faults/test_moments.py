@@ -65,7 +65,7 @@ class Trial:
         for key in store.list_documents(f"images/{NAME}/builds"):
             if (build := Path(key).stem) not in records:
                 record = publication.build_of(store, f"{NAME}@{build}")
-                assert integrity.damage(store, record, read=True) == []
+                assert integrity.find_damage(store, record, read=True) == []
                 records[build] = record
         if said := newest.read(store, NAME):
             assert said.build in records

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from docker.types import DeviceRequest
 
-from flows.builders import container, lifecycle
+from flows.builders import docker_container, lifecycle
 from flows.builders.errors import BuilderFailed, BuildxMissing
 from rootfs.errors import InputError
 from rootfs.recipe.builder import BuilderPlan
@@ -73,11 +73,11 @@ def test_what_buildx_left_where_it_was_killed_while_it_looked_for_gpus(
     for command, options in (("/bin/true", asking), ("/bin/false", asking), ("/bin/true", {"auto_remove": True})):
         host = api.create_host_config(network_mode="none", **options)
         api.create_container(IMAGE, entrypoint=command, host_config=host)
-    monkeypatch.setattr(container, "STARTED", 60.0)
-    container.remove_leftovers("baseforge-none-")
+    monkeypatch.setattr(docker_container, "STARTED", 60.0)
+    docker_container.remove_leftovers("baseforge-none-")
     assert len(api.containers(all=True)) == 3  # it may still be started
-    monkeypatch.setattr(container, "STARTED", -1.0)
-    container.remove_leftovers("baseforge-none-")
+    monkeypatch.setattr(docker_container, "STARTED", -1.0)
+    docker_container.remove_leftovers("baseforge-none-")
     others = api.containers(all=True)
     assert sorted(each["Command"] for each in others) == ["/bin/false", "/bin/true"]
     for each in others:
@@ -90,7 +90,7 @@ def test_what_a_killed_run_left_is_found_by_its_name(workshop: Workshop) -> None
     plan = BuilderPlan(lifecycle="ephemeral", options=OPTIONS)
     taken = lifecycle.take(plan, plan.driver, "killed", 1, print)
     lifecycle.start(taken, print)
-    container.remove_leftovers("baseforge-killed-")
+    docker_container.remove_leftovers("baseforge-killed-")
     assert workshop.leftovers() == [taken.name]
     lifecycle.remove(taken.name, taken.driver)
     assert workshop.leftovers() == []

@@ -21,7 +21,7 @@ from flows.builders.engine import Engine, connect
 from flows.builders.errors import EngineRefused
 from flows.builders.image_import import EngineBuilder, drop, import_image
 from flows.smoke import container
-from flows.smoke.run import Result, remove_leftovers, smoke_test
+from flows.smoke.run import CheckResult, remove_leftovers, smoke_test
 from rootfs.errors import MachineError
 from rootfs.recipe.sections import ImageSettings, SmokeCheck
 from tests.support.samples import image_of
@@ -53,7 +53,7 @@ def left(engine: Engine, label: str) -> list[str]:
 def check(engine: Engine, image_id: str, label: str):
     """Runs one check and gives its result; nothing is left afterwards."""
 
-    def one(*run: str, **expected: object) -> Result:
+    def one(*run: str, **expected: object) -> CheckResult:
         wanted = SmokeCheck.model_validate({"run": run, **expected})
         (result,) = smoke_test(image_id, [wanted], engine, run_label=label).results
         return result

@@ -58,7 +58,7 @@ class Site:
         for key in self.direct.list_documents("images/toy/builds"):
             document = self.direct.read_document(key)
             assert document
-            assert integrity.damage(self.direct, Record.model_validate_json(document.data), read=True) == []
+            assert integrity.find_damage(self.direct, Record.model_validate_json(document.data), read=True) == []
         for key in self.direct.list_documents("inputs"):
             document = self.direct.read_document(key)
             assert document
@@ -102,7 +102,7 @@ def test_a_spoiled_request_of_a_publication(site: Site, kind: str) -> None:
             done = published(site.store, image, record)
         else:
             records.publish(site.store, done, "it was built")
-        assert integrity.damage(site.direct, done, read=True) == []
+        assert integrity.find_damage(site.direct, done, read=True) == []
         assert records.newest_build(site.direct, "toy") == done
     assert failed >= REQUESTS // 3
     site.sound()

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flows.store.base import Document, Store
+from flows.store.base import Store, StoredDocument
 from flows.store.errors import Conflict, InvalidKey
 from rootfs.errors import BlobDamaged, BlobMissing, BuildError
 from tests.support.store.workers import ABSENT, Opener, count_up, create, digest_of, put, put_until_stopped, replace
@@ -373,9 +373,9 @@ class StoreSuite:
     def test_a_document_comes_back(self, store: Store) -> None:
         assert store.read_document("inputs/one.json") is None
         version = store.create_document("inputs/one.json", b'{"a": "\xc3\xa9"}')
-        assert store.read_document("inputs/one.json") == Document(b'{"a": "\xc3\xa9"}', version)
+        assert store.read_document("inputs/one.json") == StoredDocument(b'{"a": "\xc3\xa9"}', version)
         second = store.replace_document("inputs/one.json", b"{}", version)
-        assert store.read_document("inputs/one.json") == Document(b"{}", second)
+        assert store.read_document("inputs/one.json") == StoredDocument(b"{}", second)
 
     @pytest.mark.parametrize("data", [b"{}", b"other"])
     def test_create_never_replaces(self, store: Store, data: bytes) -> None:
@@ -423,7 +423,7 @@ class StoreSuite:
                 model[key] = [*history, (data, version)]
         assert store.list_documents(top) == sorted(model)
         for key, history in model.items():
-            assert store.read_document(key) == Document(*history[-1])
+            assert store.read_document(key) == StoredDocument(*history[-1])
 
     def test_documents_are_listed_by_folder(self, store: Store) -> None:
         keys = ["images/noble/builds/2.json", "images/noble/builds/1.json", "images/noble/channels/x.json"]

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from flows.builders.listing import Listed, read
+from flows.builders.listing import Listed, parse
 
 RULE = {"all": True, "filter": None, "keepDuration": 172800000000000, "maxUsedSpace": 100, "reservedSpace": 10}
 TWO = {
@@ -50,7 +50,7 @@ TEXT = line(TWO) + line(TWO, "linux/arm64*, linux/amd64") + line(TWO) + line(DEA
 
 
 def test_builders_and_their_nodes_are_read() -> None:
-    two, dead, engine = read(TEXT)
+    two, dead, engine = parse(TEXT)
     assert (two.name, two.driver, two.selected, two.last_activity) == (
         *("two", "docker-container", True),
         "2026-11-23T23:45:57Z",
@@ -68,7 +68,7 @@ def test_builders_and_their_nodes_are_read() -> None:
     assert (second.status, second.error, second.fixed) == ("error", "no\nway", ())
     assert (dead.nodes, dead.error, dead.last_activity) == ((), "Cannot connect", "")
     assert [each.is_engine for each in (two, dead, engine)] == [False, True, True]
-    assert read("") == []
+    assert parse("") == []
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import typer
 
-from flows.builders.listing import Listed, Node
+from flows.builders.listing import BuilderNode, Listed
 from flows.builders.usage import AllUsage, Cached, Cleared, Usage
 from flows.cli import output, schemas
 from flows.cli.json_output import Finding
@@ -129,7 +129,9 @@ def test_what_is_printed_keeps_to_its_schema(
 
 
 def test_what_is_said_of_builders_keeps_to_its_schema() -> None:
-    node = Node.model_validate({"Name": "one0", "Labels": {"a": "b"}, "GCPolicy": [{"all": True, "filter": None}]})
+    node = BuilderNode.model_validate(
+        {"Name": "one0", "Labels": {"a": "b"}, "GCPolicy": [{"all": True, "filter": None}]}
+    )
     builder = Listed.model_validate({"Name": "one", "Driver": "remote", "Nodes": [node]})
     usage = Usage(builder="one", driver="remote", status="running", records=(Cached.model_validate({"ID": "x"}),))
     validate("builder-list", [builder.model_dump(mode="json")])

@@ -10,12 +10,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from flows.image.archives import (
-    docker_archive,
-    docker_archive_of_layer,
-    header,
-    oci_archive,
-)
+from flows.image.archives import docker_archive, docker_archive_of_layer, oci_archive, tar_header
 from flows.image.errors import LayerDamaged
 from flows.image.oci import Image
 from tests.support.samples import image_of, layered, members, tar_of
@@ -96,5 +91,5 @@ def test_a_layer_of_another_image_is_noticed(image: Image) -> None:
 
 
 def test_headers_have_room_for_any_size() -> None:
-    read = tarfile.TarInfo.frombuf(header("blobs/sha256/" + "a" * 64, 20 << 30), "utf-8", "strict")
+    read = tarfile.TarInfo.frombuf(tar_header("blobs/sha256/" + "a" * 64, 20 << 30), "utf-8", "strict")
     assert (read.name, read.size, read.mode, read.mtime) == ("blobs/sha256/" + "a" * 64, 20 << 30, 0o644, 0)

@@ -71,13 +71,13 @@ def test_a_build_is_not_whole_with_a_bad_blob_and_the_next_one_heals_it(
     assert integrity.is_whole(store, record)
     bad = path_of(store, record, blob)
     harm(bad)
-    [problem] = integrity.damage(store, record, read=True)
+    [problem] = integrity.find_damage(store, record, read=True)
     assert type(problem) is (BlobDamaged if bad.exists() else BlobMissing)
     assert getattr(record, blob) in str(problem)
     # Only to read a whole layer shows that its bytes are others.
     assert integrity.is_whole(store, record) == (blob == "layer_digest" and harm is flip)
     kept(store, tmp_path / "two", "20261102T000000Z-2")
-    assert integrity.damage(store, record, read=True) == []
+    assert integrity.find_damage(store, record, read=True) == []
 
 
 @pytest.mark.parametrize("blob", BLOBS)
@@ -98,7 +98,7 @@ def test_the_parts_of_a_build_for_several_platforms_are_looked_at(store: FolderS
     assert integrity.is_whole(store, both)
     for path in (path_of(store, other, "inventory"), path_of(store, both, "manifest_digest")):
         path.unlink()
-    assert [type(problem) for problem in integrity.damage(store, both)] == [BlobMissing, BlobMissing]
+    assert [type(problem) for problem in integrity.find_damage(store, both)] == [BlobMissing, BlobMissing]
 
 
 def test_a_record_that_names_no_manifest_is_damage(store: FolderStore, tmp_path: Path) -> None:

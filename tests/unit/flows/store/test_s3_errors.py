@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from botocore.exceptions import ClientError
 
-from flows.store.s3_errors import refusal
+from flows.store.s3_errors import store_error
 from rootfs.errors import BaseforgeError, MachineError, ServiceUnreachable
 
 # Answers that no server of ours can be made to give:
@@ -45,7 +45,7 @@ def test_what_a_server_can_answer(status: int, code: str, kind: type[BaseforgeEr
         },
         "PutObject",
     )
-    problem = refusal(error, "s3://bucket", "http://127.0.0.1")
+    problem = store_error(error, "s3://bucket", "http://127.0.0.1")
     assert type(problem) is kind
     assert hint in problem.hint
     assert code in problem.message or code == "NoSuchBucket"

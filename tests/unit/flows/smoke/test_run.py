@@ -10,22 +10,27 @@ from hypothesis import strategies as st
 
 from flows.builders.engine import Engine
 from flows.smoke import container
-from flows.smoke.container import KEPT, Ran, _Kept
+from flows.smoke.container import KEPT, ContainerResult, _Kept
 from flows.smoke.run import Verdict, smoke_test
 from rootfs.errors import BuildError
 from rootfs.recipe.sections import SmokeCheck
 
 
-def ran(status: int | None = 0, stdout: str = "", stderr: str = "", broken: str = "", *, killed: bool = False) -> Ran:
-    return Ran(status, stdout, stderr, 0.5, broken, killed)
+def ran(
+    status: int | None = 0, stdout: str = "", stderr: str = "", broken: str = "", *, killed: bool = False
+) -> ContainerResult:
+    return ContainerResult(status, stdout, stderr, 0.5, broken, killed)
 
 
 def judged(
-    monkeypatch: pytest.MonkeyPatch, engine: Engine, *pairs: tuple[SmokeCheck, Ran], log: list[str] | None = None
+    monkeypatch: pytest.MonkeyPatch,
+    engine: Engine,
+    *pairs: tuple[SmokeCheck, ContainerResult],
+    log: list[str] | None = None,
 ) -> Verdict:
     """The verdict on checks that went as said."""
     endings = iter([ending for _, ending in pairs])
-    monkeypatch.setattr("flows.smoke.run.run_once", lambda *_, **__: next(endings))
+    monkeypatch.setattr("flows.smoke.run.run_container", lambda *_, **__: next(endings))
     checks = [check for check, _ in pairs]
     return smoke_test("sha256:0", checks, engine, run_label="x", log=log.append if log is not None else None)
 
@@ -66,7 +71,11 @@ CHECK = {"run": ("prog", "an arg")}
     ],
 )
 def test_what_is_expected_and_what_comes(
-    check: dict[str, object], ending: Ran, problems: list[str], engine: Engine, monkeypatch: pytest.MonkeyPatch
+    check: dict[str, object],
+    ending: ContainerResult,
+    problems: list[str],
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     verdict = judged(monkeypatch, engine, (SmokeCheck.model_validate({**CHECK, **check}), ending))
     assert list(verdict.results[0].problems) == problems
@@ -125,11 +134,11 @@ def test_gigabytes_are_not_kept() -> None:
 def test_what_is_emulated_has_more_time(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
     seen: list[tuple[str, float]] = []
 
-    def run_once(_: Engine, container: container.Container, *, timeout: float) -> Ran:
+    def run_container(_: Engine, container: container.Container, *, timeout: float) -> ContainerResult:
         seen.append((container.platform, timeout))
         return ran()
 
-    monkeypatch.setattr("flows.smoke.run.run_once", run_once)
+    monkeypatch.setattr("flows.smoke.run.run_container", run_container)
     for platform in ("", "linux/s390x"):
         smoke_test("sha256:0", [SmokeCheck(run=("a",), timeout=7)], engine, run_label="x", emulated=platform)
     assert seen == [("", 7), ("linux/s390x", 70)]
