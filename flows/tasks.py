@@ -230,7 +230,7 @@ def run_smoke_tests(ctx: BuildContext, inputs: Inputs, image_id: str, folder: Pa
         pool.write_debs_repairing(
             packages, ctx.store, empty_folder(debs), lambda address: address, offline=True, log=ctx.log
         )
-        return unpack.brought(packages, debs, check.files, inputs.files, place)
+        return unpack.write_smoke_overlay(packages, debs, check.files, inputs.files, place)
 
     emulated = inputs.platform if inputs.architecture != native_architecture() else ""
     verdict = smoke_test(

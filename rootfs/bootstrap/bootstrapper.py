@@ -17,7 +17,7 @@ from rootfs.recipe.kinds import KINDS
 from rootfs.tree.member import Members
 from rootfs.tree.merge import Stack
 
-TIMEOUT = 3600.0  # seconds that reading a tree may take
+READ_TIMEOUT = 3600.0  # seconds that reading a tree may take
 
 
 @dataclass(frozen=True)

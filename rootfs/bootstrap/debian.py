@@ -1,7 +1,6 @@
-"""A tree of Debian packages: the engine makes the essential ones (stage one), our own code all the rest (stage two).
+"""Trees of Debian packages: a bootstrapper installs the essential packages, our installer all others.
 
-Stage two begins with the base packages, which many recipes have in common: the tree of them is kept, as that of the
-essential ones is.
+Many recipes share their essential packages, and the base packages of their variant: the trees of both are cached.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from pathlib import Path
 from threading import Event, Thread
 
 from rootfs.bootstrap import debootstrap, local_repository, mmdebstrap, tree_cache
-from rootfs.bootstrap.bootstrapper import TIMEOUT, Job, is_root, remove_tree
-from rootfs.bootstrap.install_plan import Start, plan_of
+from rootfs.bootstrap.bootstrapper import READ_TIMEOUT, Job, is_root, remove_tree
+from rootfs.bootstrap.install_plan import StartTree, make_plan
 from rootfs.errors import MachineError, error_from
-from rootfs.install.customize import CUSTOMISE
-from rootfs.install.dpkg import explained
+from rootfs.install.customize import SCRIPT_PREFIX
+from rootfs.install.dpkg import explain_failure
 from rootfs.install.plan import Plan
 from rootfs.lock.lock import Package
 from rootfs.packages import decompressed
@@ -39,34 +38,34 @@ from rootfs.tree.merge import members_of, tree_of
 from rootfs.tree.normalize import folders_dated
 from rootfs.tree.tar_writer import frames
 
-# Makes what stage two begins with, while packages for that are being unpacked; what else it begins goes on meanwhile.
-Making = Callable[[Decompressing, ExitStack], None]
-ROOM = 1 << 17  # bytes for an error of stage two, with what a program printed
-# Each makes the tree of the job's repository, whose debs come when they are asked for: packages of a suite, of which
-# none is newer than an epoch.
-Debs = Callable[[], list[DecompressedDeb]]
-ENGINES: dict[str, Callable[[Job, Debs, str, int], None]] = {
-    "mmdebstrap": mmdebstrap.stage_one,
-    "debootstrap": debootstrap.stage_one,
+# Makes the tree of the essential packages; what it starts in the background goes on until the stack is closed.
+MakeStart = Callable[[Decompressing, ExitStack], None]
+PROBLEM_BYTES = 1 << 17  # bytes reserved for an error of the installer, with the output of a program
+# Each makes the tree of the packages in the job's repository, for a suite and with a SOURCE_DATE_EPOCH. The function
+# that it is given returns the debs when they are there.
+GetDebs = Callable[[], list[DecompressedDeb]]
+BOOTSTRAPPERS: dict[str, Callable[[Job, GetDebs, str, int], None]] = {
+    "mmdebstrap": mmdebstrap.make_essential_tree,
+    "debootstrap": debootstrap.make_essential_tree,
 }
 
 
-def tree(job: Job, recipe: DebootstrapRecipe) -> AbstractContextManager[Members]:
-    """The tree of a debootstrap recipe. Raises as `_members_of`."""
-    return _members_of(job, partial(make, job, recipe))
+def open_tree(job: Job, recipe: DebootstrapRecipe) -> AbstractContextManager[Members]:
+    """The tree of a debootstrap recipe. Raises what `_members_of` raises."""
+    return _members_of(job, partial(make_tree, job, recipe))
 
 
-def layer_tree(job: Job, recipe: Packaged) -> AbstractContextManager[Members]:
-    """The tree of a layer's image. Raises as `_members_of`."""
-    return _members_of(job, lambda _used: make_layer(job, recipe))
+def open_layer_tree(job: Job, recipe: Packaged) -> AbstractContextManager[Members]:
+    """The tree of a layer's image, base image included. Raises what `_members_of` raises."""
+    return _members_of(job, lambda _used: make_layer_tree(job, recipe))
 
 
 @contextmanager
 def _members_of(job: Job, make_tree: Callable[[Event], None]) -> Iterator[Members]:
-    """The members of a tree, made by `make_tree` in the job's folder, which is told when they are no more `used`.
+    """Make a tree in the job's folder, and give its members; `make_tree` gets an event that is set after their use.
 
-    Raises BadDeb, MachineError, DiskFull, BuildError, ProgramFailed,
-    and where a recipe asks for what cannot be InputError, InputError.
+    Raises BadDeb, BuildError, DiskFull, MachineError, ProgramFailed, and InputError where a recipe asks for what its
+    packages do not allow.
     """
     check_clock(job.epoch)
     used = Event()
@@ -75,12 +74,12 @@ def _members_of(job: Job, make_tree: Callable[[Event], None]) -> Iterator[Member
             make_tree(used)
         if is_root():
             with _removed_when_read(job.tree) as members:
-                yield _dated(job, members)
+                yield _with_folder_times(job, members)
         else:
             command = own_command("rootfs.tree.pour", job.tree)  # only its own namespace can read it
             env = job.environment | OWN_ENVIRONMENT
-            with stream(command, env=env, contained="with owners", timeout=TIMEOUT, log=job.log) as archive:
-                yield _dated(job, from_tar(archive))
+            with stream(command, env=env, contained="with owners", timeout=READ_TIMEOUT, log=job.log) as archive:
+                yield _with_folder_times(job, from_tar(archive))
     finally:
         used.set()
         remove_tree(job.tree)
@@ -88,7 +87,7 @@ def _members_of(job: Job, make_tree: Callable[[Event], None]) -> Iterator[Member
 
 @contextmanager
 def _removed_when_read(tree: Path) -> Iterator[Members]:
-    """The members of a tree that goes when the last has been read, while whoever reads them still works on some."""
+    """The members of a tree that is removed, in the background, as soon as the last of them has been read."""
     removal = Thread(target=remove_tree, args=(tree,))
 
     def members() -> Iterator[Member]:
@@ -102,138 +101,143 @@ def _removed_when_read(tree: Path) -> Iterator[Members]:
             removal.join()
 
 
-def _dated(job: Job, members: Members) -> Members:
-    """The members with folders that tell nothing of how they were made; those of an image below stay as they are."""
+def _with_folder_times(job: Job, members: Members) -> Members:
+    """The members with reproducible times of folders; on a base image they are left as they are."""
     return members if job.stack else folders_dated(members, _base_epoch(job))
 
 
-def _base(job: Job) -> list[Package]:
+def _base_packages(job: Job) -> list[Package]:
     return [package for package in job.lock.packages if package.base or package.essential]
 
 
 def _base_epoch(job: Job) -> int:
-    return local_repository.epoch(job.debs, _base(job))
+    return local_repository.newest_build_time(job.debs, _base_packages(job))
 
 
-def make(job: Job, recipe: DebootstrapRecipe, used: Event) -> None:
-    """The tree, from a kept one if there is one; trees that it passes through are kept once it is `used`, or soon."""
+def make_tree(job: Job, recipe: DebootstrapRecipe, used: Event) -> None:
+    """Make the tree, from a cached one if there is one, and cache its essential and base trees after its use."""
     epoch = _base_epoch(job)
-    with ExitStack() as held:
-        start, making = _start(job, recipe, held)
-        stage_two(job, plan_of(job, recipe, start, epoch), making)
-        if job.kept and start.keep:
-            tree_cache.keep_meanwhile(job.kept, start.keep.values(), held, used)
+    with ExitStack() as locks:
+        start, make_start = _find_start(job, recipe, locks)
+        install_packages(job, make_plan(job, recipe, start, epoch), make_start)
+        if job.kept and start.save_to:
+            tree_cache.save_in_background(job.kept, start.save_to.values(), locks, used)
 
 
-def _start(job: Job, recipe: DebootstrapRecipe, held: ExitStack) -> tuple[Start, Making | None]:
-    """What stage two begins with: base packages, else essential ones, else what has to be made first, and how.
+def _find_start(job: Job, recipe: DebootstrapRecipe, locks: ExitStack) -> tuple[StartTree, MakeStart | None]:
+    """The tree to start from: the cached one of the base packages, else of the essential ones, else one to be made.
 
-    While `held` is open nobody else makes the trees that are to be kept.
+    In the last case the function that makes it is returned too. The cache keys of trees that will be made are locked
+    until `locks` is closed.
     """
-    base, keep = _base(job), dict[str, Path]()
+    base, save_to = _base_packages(job), dict[str, Path]()
     essential = [package for package in base if package.essential]
     for kind, packages in {"base": base, "essential": essential}.items():
         if job.kept is None or (kind == "base" and base == essential):
             continue
-        key = tree_cache.key_of(kind, packages, recipe.engine, job.architecture, recipe.suite)
-        if found := tree_cache.find_or_hold(job.kept, key, held):
+        key = tree_cache.cache_key(kind, packages, recipe.engine, job.architecture, recipe.suite)
+        if found := tree_cache.find_or_lock(job.kept, key, locks):
             job.log(f"the tree of {kind} packages is kept as {key}")
-            return Start(found, local_repository.epoch(job.debs, packages), has_base=kind == "base", keep=keep), None
-        keep[kind] = job.folder / f"{key}.tar"
-    start = Start(None, local_repository.epoch(job.debs, essential), keep=keep)
-    return start, partial(make_essential, job, recipe, essential, start.epoch)
+            return StartTree(
+                found, local_repository.newest_build_time(job.debs, packages), has_base=kind == "base", save_to=save_to
+            ), None
+        save_to[kind] = job.folder / f"{key}.tar"
+    start = StartTree(None, local_repository.newest_build_time(job.debs, essential), save_to=save_to)
+    return start, partial(make_essential_tree, job, recipe, essential, start.epoch)
 
 
-def make_essential(
+def make_essential_tree(
     job: Job,
     recipe: DebootstrapRecipe,
     packages: list[Package],
     epoch: int,
     others: Decompressing,
-    meanwhile: ExitStack,
+    background: ExitStack,
 ) -> None:
-    """Make the job's tree of these packages; what begins here beside it goes on until `meanwhile` is closed.
+    """Make the tree of the essential packages with the recipe's bootstrapper.
 
-    None of them is newer than `epoch`. `others` are unpacked while the engine runs. Raises BadDeb,
-    BuildError, MachineError, ProgramFailed, ProgramTimedOut.
+    `others` starts to decompress the other packages meanwhile; what runs in the background ends when `background` is
+    closed. Raises BadDeb, BuildError, MachineError, ProgramFailed, ProgramTimedOut.
     """
     folder, kept = job.repository, job.kept_debs
-    meanwhile.callback(remove_tree, folder)
+    background.callback(remove_tree, folder)
     folder.mkdir()
-    aside = meanwhile.enter_context(ThreadPoolExecutor(1))
+    saver = background.enter_context(ThreadPoolExecutor(1))
 
-    def made() -> list[DecompressedDeb]:
-        debs = local_repository.make(folder, job.debs, packages, kept)
+    def get_debs() -> list[DecompressedDeb]:
+        debs = local_repository.add_packages(folder, job.debs, packages, kept)
         others()
         if kept:
-            aside.submit(decompressed.save_to_cache, debs, kept)
+            saver.submit(decompressed.save_to_cache, debs, kept)
         return debs
 
     try:
-        ENGINES[recipe.engine](job, made, recipe.suite, epoch)
+        BOOTSTRAPPERS[recipe.engine](job, get_debs, recipe.suite, epoch)
     except ProgramFailed as error:
-        raise explained(error) from error
+        raise explain_failure(error) from error
 
 
-def make_layer(job: Job, recipe: Packaged) -> None:
-    """The tree of the image below, and what the recipe adds."""
+def make_layer_tree(job: Job, recipe: Packaged) -> None:
+    """Make the tree of the base image with what the recipe adds."""
     assert job.stack  # noqa: S101 - a layer has one
     tar = job.stack.tars[0]
     if len(job.stack.tars) > 1:
-        tar = job.folder / "below.tar"
+        tar = job.folder / "base.tar"
         with tree_of(job.stack.tars) as tree, tar.open("wb") as file:
             file.writelines(frames(members_of(tree)))
-    stage_two(job, plan_of(job, recipe, Start(tar, job.stack.epoch, has_base=True, whole=True), job.stack.epoch))
+    install_packages(
+        job, make_plan(job, recipe, StartTree(tar, job.stack.epoch, has_base=True, layered=True), job.stack.epoch)
+    )
 
 
 def check_clock(epoch: int) -> None:
-    """Raises MachineError where this machine's clock is before `epoch`: new files would seem old."""
+    """Check that this machine's clock is not before `epoch`: new files would seem old. Raises MachineError."""
     now = time.time()
     if now < epoch:
         raise clock_behind(*(f"{datetime.fromtimestamp(each, UTC):%Y-%m-%d %H:%M} UTC" for each in (now, epoch)))
 
 
-def stage_two(job: Job, plan: Plan, making: Making | None = None) -> None:
-    """Run the program that makes the tree, in namespaces of its own; its errors are ours.
+def install_packages(job: Job, plan: Plan, make_start: MakeStart | None = None) -> None:
+    """Run the installer in namespaces of its own, and raise its errors.
 
-    Packages are unpacked for it while what it begins with is still in the making.
+    Its packages are decompressed while the tree that it starts from is made.
     """
     rest = [package for package in job.lock.packages if not (package.essential or (plan.has_base and package.base))]
-    with ExitStack() as meanwhile:
-        others = meanwhile.enter_context(decompressed.decompressing(rest, job.debs, plan.debs, job.kept_debs))
+    with ExitStack() as background:
+        others = background.enter_context(decompressed.decompressing(rest, job.debs, plan.debs, job.kept_debs))
 
-        def begin() -> bytes:
-            if making:
-                making(others, meanwhile)
+        def prepare() -> bytes:
+            if make_start:
+                make_start(others, background)
             for each in others():
                 each.result()
             return b""
 
-        _run(job, plan, begin, (2 if making else 1) * job.limits.seconds)  # stage one has its own
+        _run_installer(job, plan, prepare, (2 if make_start else 1) * job.limits.seconds)  # the bootstrapper's time too
 
 
-def _run(job: Job, plan: Plan, begin: Callable[[], bytes], timeout: float) -> None:
-    said, problem = job.folder / "plan.json", job.folder / "problem.json"
-    said.write_bytes(_with_files(job, plan).dumped())
-    problem.write_bytes(b" " * ROOM)
-    readable, doing = (plan.start,) if plan.start else (), ["packages"]
+def _run_installer(job: Job, plan: Plan, prepare: Callable[[], bytes], timeout: float) -> None:
+    written, problem = job.folder / "plan.json", job.folder / "problem.json"
+    written.write_bytes(_copy_files(job, plan).to_json())
+    problem.write_bytes(b" " * PROBLEM_BYTES)
+    readable, where = (plan.start,) if plan.start else (), ["packages"]
 
     def log(line: str) -> None:
-        if line.removeprefix(CUSTOMISE) in plan.scripts:
-            doing[0] = line
+        if line.removeprefix(SCRIPT_PREFIX) in plan.scripts:
+            where[0] = line
         job.log(line)
 
     try:
         run(
-            own_command_apart("rootfs.install", said, problem),
+            own_command_apart("rootfs.install", written, problem),
             env=job.environment | OWN_ENVIRONMENT,
-            stdin=begin,
+            stdin=prepare,
             contained=for_trees(job.folder, job.limits, readable, title="a program of the tree"),
             timeout=timeout,
             log=log,
         )
     except (LimitReached, ProgramTimedOut) as error:
-        error.where = doing[0]
+        error.where = where[0]
         raise
     except ProgramFailed as error:
         if text := problem.read_text().strip():
@@ -241,8 +245,8 @@ def _run(job: Job, plan: Plan, begin: Callable[[], bytes], timeout: float) -> No
         raise
 
 
-def _with_files(job: Job, plan: Plan) -> Plan:
-    """The plan with copies of the recipe's files, which may be links to what the sandbox does not see."""
+def _copy_files(job: Job, plan: Plan) -> Plan:
+    """The plan with copies of the recipe's files, which may be links to files that the sandbox does not see."""
     copies = job.folder / "files"
     copies.mkdir()
     for name in {*plan.scripts, *(entry.source for entry in plan.entries if entry.source)}:

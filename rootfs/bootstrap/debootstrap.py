@@ -15,36 +15,36 @@ from rootfs.process import sandbox
 from rootfs.process.errors import ProgramFailed
 
 # What its scripts for some suites want although the lock may not have it: apt comes in stage two, with what it needs.
-WANTED = ("apt", "usr-is-merged")
+OPTIONAL_PACKAGES = ("apt", "usr-is-merged")
 CHROOT = "/usr/sbin/chroot"
 LOG = "debootstrap/debootstrap.log"  # in the tree
-LINES = 100  # of its log that are shown when it fails
+LOG_LINES = 100  # of its log that are shown when it fails
 LEFT_OVER = ("debootstrap", "etc/apt/sources.list", "var/lib/apt/lists", "var/cache/apt/archives")
 FOLDERS = ("/var/lib/apt/lists/partial", "/var/cache/apt/archives/partial")
-EMPTY = ("dev", "proc", "sys", "run", "tmp")
+EMPTY_FOLDERS = ("dev", "proc", "sys", "run", "tmp")
 
 
-def stage_one(job: Job, debs: Callable[[], list[DecompressedDeb]], suite: str, epoch: int) -> None:
+def make_essential_tree(job: Job, debs: Callable[[], list[DecompressedDeb]], suite: str, epoch: int) -> None:
     """Make the tree of the repository's packages.
 
     Raises MachineError for an ordinary user, ProgramFailed, ProgramTimedOut.
     """
     if not is_root():
         raise MachineError("the engine debootstrap needs root", hint="Run with sudo, or use `engine: mmdebstrap`.")
-    local_repository.index(job.repository, debs(), suite, job.architecture)
+    local_repository.write_index(job.repository, debs(), suite, job.architecture)
     try:
         _bootstrap(job, suite, epoch)
     except ProgramFailed as error:
         log = job.tree / LOG
-        said = log.read_text(errors="replace").splitlines()[-LINES:] if log.is_file() else []
+        said = log.read_text(errors="replace").splitlines()[-LOG_LINES:] if log.is_file() else []
         raise ProgramFailed("debootstrap", error.exit_status, "\n".join(said) or error.output) from error
     for path in LEFT_OVER:
         place = job.tree / path
         shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
     for path in FOLDERS:
-        chroot_files.folder(job.tree, path)  # of one mode, whatever the umask of this process
-    for path in EMPTY:
-        chroot_files.empty(job.tree / path)
+        chroot_files.make_folder(job.tree, path)  # of one mode, whatever the umask of this process
+    for path in EMPTY_FOLDERS:
+        chroot_files.empty_folder(job.tree / path)
 
 
 def _bootstrap(job: Job, suite: str, epoch: int) -> None:
@@ -57,13 +57,13 @@ def _bootstrap(job: Job, suite: str, epoch: int) -> None:
         "--no-check-gpg",
         "--no-resolve-deps",
         f"--arch={job.architecture}",
-        f"--exclude={','.join(name for name in WANTED if name not in names)}",
+        f"--exclude={','.join(name for name in OPTIONAL_PACKAGES if name not in names)}",
         # It fails where nothing but required packages is asked for: one of them is named once more.
         f"--include={smallest.name}",
         suite,
         job.tree,
-        f"file://{local_repository.PLACE}",
+        f"file://{local_repository.MOUNT_POINT}",
     ]
     # It runs programs of the tree through chroot, with a PATH of its own.
     inside = sandbox.write_script(job.folder / "chroot", job.tree, as_chroot=True)
-    local_repository.bootstrap(job, command, epoch, bound=((inside, CHROOT),))
+    local_repository.run_bootstrapper(job, command, epoch, bound=((inside, CHROOT),))

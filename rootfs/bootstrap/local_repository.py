@@ -21,10 +21,12 @@ POOL = "pool"
 
 # An engine names its copy of an index after the whole address that this came from, and no name may be longer than 255
 # bytes, which a path may be: so the repository has this path in the engine's sandbox.
-PLACE = "/repository"
+MOUNT_POINT = "/repository"
 
 
-def make(folder: Path, debs: Path, packages: Iterable[Package], kept: Path | None = None) -> list[DecompressedDeb]:
+def add_packages(
+    folder: Path, debs: Path, packages: Iterable[Package], kept: Path | None = None
+) -> list[DecompressedDeb]:
     """Begin the repository in the empty `folder`: what is in `debs`, without compression; returns what that became.
 
     What is `kept` of an earlier time saves work. Raises BadDeb.
@@ -39,7 +41,7 @@ def make(folder: Path, debs: Path, packages: Iterable[Package], kept: Path | Non
         return list(pool.map(write, packages))
 
 
-def index(folder: Path, made: Iterable[DecompressedDeb], suite: str, architecture: str) -> None:
+def write_index(folder: Path, made: Iterable[DecompressedDeb], suite: str, architecture: str) -> None:
     """Say in the repository what it has, for an engine that asks.
 
     All of them get the priority `required`: debootstrap then takes each.
@@ -60,12 +62,12 @@ def _stanza(made: DecompressedDeb) -> str:
     return f"{control}Priority: required\n{where}\n\n"
 
 
-def epoch(debs: Path, packages: Iterable[Package]) -> int:
+def newest_build_time(debs: Path, packages: Iterable[Package]) -> int:
     """When the newest of these packages was built, in seconds since 1970: a function of the packages alone."""
     return max((deb.build_time(debs / package.file_name) for package in packages), default=0)
 
 
-def bootstrap(
+def run_bootstrapper(
     job: Job,
     command: Sequence[str | Path],
     epoch: int,
@@ -77,6 +79,6 @@ def bootstrap(
     What `debs` says when they are there is the engine's standard input. The engine knows each path of `bound` by
     another name besides. Raises LimitReached, ProgramFailed, ProgramTimedOut.
     """
-    view = for_trees(job.folder, job.limits, bound=((job.repository, PLACE), *bound))
-    environment = {**job.environment, "SOURCE_DATE_EPOCH": str(epoch), "REPOSITORY": PLACE}
+    view = for_trees(job.folder, job.limits, bound=((job.repository, MOUNT_POINT), *bound))
+    environment = {**job.environment, "SOURCE_DATE_EPOCH": str(epoch), "REPOSITORY": MOUNT_POINT}
     run(command, env=environment, stdin=debs, contained=view, timeout=job.limits.seconds, log=job.log)

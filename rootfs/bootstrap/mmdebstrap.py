@@ -14,13 +14,13 @@ from rootfs.packages import deb
 from rootfs.packages.decompressed import DecompressedDeb
 from rootfs.process import sandbox
 
-INSIDE = "inside"  # as the hooks call it
+CHROOT_SCRIPT = "inside"  # as the hooks call it
 HOOKS = Path(__file__).parent / "hooks"
 
 
-def stage_one(job: Job, debs: Callable[[], list[DecompressedDeb]], suite: str, epoch: int) -> None:
+def make_essential_tree(job: Job, debs: Callable[[], list[DecompressedDeb]], suite: str, epoch: int) -> None:
     """Make the tree of the packages. Raises BadDeb, ProgramFailed, ProgramTimedOut."""
-    sandbox.write_script(job.folder / INSIDE, job.tree)
+    sandbox.write_script(job.folder / CHROOT_SCRIPT, job.tree)
     command: list[str | Path] = [
         "mmdebstrap",
         "--mode=root",
@@ -34,9 +34,9 @@ def stage_one(job: Job, debs: Callable[[], list[DecompressedDeb]], suite: str, e
         f"--customize-hook={HOOKS / 'clean'}",
         suite,
         job.tree,
-        f"deb [trusted=yes] copy://{local_repository.PLACE} {suite} main",
+        f"deb [trusted=yes] copy://{local_repository.MOUNT_POINT} {suite} main",
     ]
-    local_repository.bootstrap(job, command, epoch, lambda: b"".join(map(_contents, debs())))
+    local_repository.run_bootstrapper(job, command, epoch, lambda: b"".join(map(_contents, debs())))
 
 
 def _contents(made: DecompressedDeb) -> bytes:

@@ -21,34 +21,34 @@ from rootfs.tarball.staging import Depot
 from rootfs.tree.filters import Rules, excluded, list_of
 from rootfs.tree.member import Member, Members
 
-SPECIAL = 0o6000  # set-uid and set-gid
+SETUID_SETGID = 0o6000  # set-uid and set-gid
 
 
 @contextmanager
-def tree(job: Job, recipe: TarballRecipe) -> Iterator[Members]:
+def open_tree(job: Job, recipe: TarballRecipe) -> Iterator[Members]:
     """The tree of a tarball recipe. Nothing is unpacked to files of its own: no name in it ever leads to a disk.
 
     Raises TarballRefused, BuildError.
     """
     with closing(Depot(job.folder, recipe.most)) as depot:
-        newest = _filled(depot, recipe, job)
+        newest = _fill(depot, recipe, job)
         _check_setuid(depot, recipe)
         _check_architecture(depot, job.architecture, recipe.source)
         yield depot.members(newest if recipe.epoch is None else recipe.epoch)
 
 
-def _filled(depot: Depot, recipe: TarballRecipe, job: Job) -> int:
+def _fill(depot: Depot, recipe: TarballRecipe, job: Job) -> int:
     """The depot with all that stays of the archive; how new that is."""
     lines = [*list_of("volatile"), *(device_rules() if recipe.devices else ()), *excluded(recipe.leave_out)]
     try:
         with (job.debs / TARBALL).open("rb") as file:
-            return depot.fill(sifted(_members(file, recipe, job), Rules.parse(lines), job.log), LATEST)
+            return depot.fill(sifted(_read_members(file, recipe, job), Rules.parse(lines), job.log), LATEST)
     except TarballRefused as refused:
         refused.where = recipe.source
         raise
 
 
-def _members(file: BinaryIO, recipe: TarballRecipe, job: Job) -> Iterator[Member]:
+def _read_members(file: BinaryIO, recipe: TarballRecipe, job: Job) -> Iterator[Member]:
     plain = Unpacked(file, recipe.largest)
     yield from untarred(plain, largest=recipe.largest, most=recipe.most)
     job.log(f"{recipe.source}: {plain.compression}, {plain.size} bytes unpacked")
@@ -56,7 +56,7 @@ def _members(file: BinaryIO, recipe: TarballRecipe, job: Job) -> Iterator[Member
 
 def _check_setuid(depot: Depot, recipe: TarballRecipe) -> None:
     unlisted = Rules.parse(excluded(recipe.setuid))
-    if found := [printable(path) for path in depot.names_of(SPECIAL) if unlisted.keeps(path)]:
+    if found := [printable(path) for path in depot.names_of(SETUID_SETGID) if unlisted.keeps(path)]:
         raise setuid_files(found, recipe.source)
 
 

@@ -1,6 +1,6 @@
-"""Users and groups, written into the tree's own text files (passwd(5), group(5), shadow(5), gshadow(5)).
+"""User accounts: users and groups in the tree's text files (passwd(5), group(5), shadow(5), gshadow(5)).
 
-No tool of the tree is needed, so that images without one have users too.
+No tool of the tree is needed, so that images without such tools can have users too.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from rootfs.install.errors import bad_account
 from rootfs.install.plan import NewGroup, NewUser
 from rootfs.tree.normalize import DAY
 
-NOWHERE = "/nonexistent"
+NO_HOME = "/nonexistent"
 LOCKED = "!"  # no password matches
 
 Table = list[list[str]]
 
 
 class Accounts:
-    """The four tables, as lists of fields; one that the tree does not have stays away."""
+    """The four tables, as lists of fields; a table that the tree does not have is not created."""
 
     FILES = ("passwd", "group", "shadow", "gshadow")
 
@@ -29,11 +29,11 @@ class Accounts:
         self._tables = {name: [line.split(":") for line in text.splitlines()] for name, text in tables.items()}
 
     def texts(self) -> dict[str, str]:
-        """Each table as the text of its file."""
+        """The text of each table's file, by name."""
         return {name: "".join(":".join(fields) + "\n" for fields in table) for name, table in self._tables.items()}
 
     def add_group(self, group: NewGroup) -> None:
-        """Raises InputError where its name or number is taken."""
+        """Add a group. Raises InputError where its name or number is taken."""
         for name, _, number, *_ in self._table("group"):
             if name == group.name:
                 raise bad_account(f"there is a group {name} already, with number {number}")
@@ -43,7 +43,7 @@ class Accounts:
         self._append("gshadow", [group.name, LOCKED, "", ""])
 
     def add_user(self, user: NewUser, day: int) -> None:
-        """`day` is the date of its password, in days since 1970. Raises InputError."""
+        """Add a user; `day` is the date of its password, in days since 1970. Raises InputError."""
         for name, _, number, *_ in self._table("passwd"):
             if name == user.name:
                 raise bad_account(f"there is a user {name} already, with number {number}")
@@ -55,16 +55,16 @@ class Accounts:
         for group in user.groups:
             self._join(group, user.name)
 
-    def number(self, group: str) -> int | None:
-        """The number of a group, None where there is none of this name."""
+    def gid_of(self, group: str) -> int | None:
+        """The number of a group; None where there is no group of this name."""
         return next((int(fields[2]) for fields in self._table("group") if fields[0] == group), None)
 
-    def owner(self, user: NewUser) -> chroot_files.Owner:
-        """The numbers of a user and of its own group."""
+    def owner_of(self, user: NewUser) -> chroot_files.Owner:
+        """The numbers of a user and of its primary group."""
         return next((int(fields[2]), int(fields[3])) for fields in self._table("passwd") if fields[0] == user.name)
 
     def _group_of(self, user: NewUser) -> int:
-        gid = self.number(user.group or user.name)
+        gid = self.gid_of(user.group or user.name)
         if user.group is None and gid != user.uid:
             self.add_group(NewGroup(user.name, user.uid))
             return user.uid
@@ -73,7 +73,7 @@ class Accounts:
         return gid
 
     def _join(self, group: str, user: str) -> None:
-        if self.number(group) is None:
+        if self.gid_of(group) is None:
             raise bad_account(f"there is no group {group}, which user {user} is to belong to")
         for fields in [*self._table("group"), *self._table("gshadow")]:
             if fields[0] == group:
@@ -87,9 +87,9 @@ class Accounts:
             self._tables[name].append(fields)
 
 
-def add(tree: Path, groups: Iterable[NewGroup], users: tuple[NewUser, ...], epoch: int) -> None:
-    """Give the tree groups, users and their home folders. Raises InputError."""
-    files = {name: chroot_files.inside(tree, f"/etc/{name}") for name in Accounts.FILES}
+def add_accounts(tree: Path, groups: Iterable[NewGroup], users: tuple[NewUser, ...], epoch: int) -> None:
+    """Add groups, users and their home folders to a tree. Raises InputError."""
+    files = {name: chroot_files.resolve_path(tree, f"/etc/{name}") for name in Accounts.FILES}
     accounts = Accounts({name: place.read_text() for name, place in files.items() if place.is_file()})
     for group in groups:
         accounts.add_group(group)
@@ -99,5 +99,5 @@ def add(tree: Path, groups: Iterable[NewGroup], users: tuple[NewUser, ...], epoc
         if files[name].read_text() != text:
             files[name].write_text(text)
     for user in users:
-        if user.home != NOWHERE and not chroot_files.inside(tree, user.home).exists():
-            os.chown(chroot_files.folder(tree, user.home), *accounts.owner(user))
+        if user.home != NO_HOME and not chroot_files.resolve_path(tree, user.home).exists():
+            os.chown(chroot_files.make_folder(tree, user.home), *accounts.owner_of(user))

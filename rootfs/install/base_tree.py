@@ -1,4 +1,4 @@
-"""Trees of essential and base packages, made so that they depend on these alone: kept, for others to begin with."""
+"""Trees of essential and of base packages: made independent of time and machine, and saved for the tree cache."""
 
 from __future__ import annotations
 
@@ -9,43 +9,50 @@ from rootfs.install.plan import Plan
 from rootfs.process.run import run
 from rootfs.tree.normalize import DAY, clamp_shadow
 
-KEEPING = ("--xattrs", "--xattrs-include=*", "--numeric-owner", "--blocking-factor=2048")  # of 512 bytes
-# The tar of a tree with all that counts, whatever file system it was on.
-TAR = ("tar", "--create", "--format=posix", "--pax-option=delete=atime,delete=ctime", "--sort=name", *KEEPING)
+TAR_OPTIONS = ("--xattrs", "--xattrs-include=*", "--numeric-owner", "--blocking-factor=2048")  # of 512 bytes
+# Creates the tar of a tree with all metadata that counts, the same on every file system.
+CREATE_TAR = (
+    "tar",
+    "--create",
+    "--format=posix",
+    "--pax-option=delete=atime,delete=ctime",
+    "--sort=name",
+    *TAR_OPTIONS,
+)
 
 
-def settle(plan: Plan) -> None:
-    """Take back the times of its making, and write the tree down where it is to be kept.
+def finish_base(plan: Plan) -> None:
+    """Normalize the tree of the base packages, and save it as a tar where the plan says so.
 
-    Through a second mount of the tree, in which what is mounted in the first does not show.
+    It is read through a second mount of the tree, in which the mounts below the first one are not visible.
     """
-    view = plan.scratch / "view"
+    view = plan.work / "view"
     view.mkdir()
     run(["mount", "--bind", plan.tree, view])
-    _settle(view, plan.base_epoch, plan.keep.get("base"))
+    _finish(view, plan.base_epoch, plan.save_to.get("base"))
     run(["umount", view])
     view.rmdir()
 
 
-def begin(plan: Plan) -> None:
-    """What stage one has made, as if it came out of a tar that was kept of it."""
-    chroot_files.empty(plan.tree / "dev")  # an ordinary user cannot make any devices; images get their own
-    _settle(plan.tree, plan.start_epoch, plan.keep.get("essential"))
+def finish_essential(plan: Plan) -> None:
+    """Normalize the tree of the essential packages as if it came out of the tree cache, and save it as a tar."""
+    chroot_files.empty_folder(plan.tree / "dev")  # an ordinary user cannot create devices; images have their own
+    _finish(plan.tree, plan.start_epoch, plan.save_to.get("essential"))
 
 
-def _settle(tree: Path, epoch: int, tar: Path | None) -> None:
-    clamp_days(tree, epoch)
+def _finish(tree: Path, epoch: int, tar: Path | None) -> None:
+    clamp_password_dates(tree, epoch)
     moment = f"@{epoch}"
     touch = ("touch", "--no-dereference", "--no-create", f"--date={moment}")
     run(["find", tree, "-newermt", moment, "-exec", *touch, "{}", "+"])
     if tar:
         draft = tar.with_suffix(".draft")
-        run([*TAR, f"--file={draft}", f"--directory={tree}", "."])
-        draft.rename(tar)  # whoever waits for it finds all of it
+        run([*CREATE_TAR, f"--file={draft}", f"--directory={tree}", "."])
+        draft.rename(tar)  # it appears under its name only when it is complete
 
 
-def clamp_days(tree: Path, epoch: int) -> None:
-    """The shadow file has the day on which it was made; never a later one than what it was made of."""
+def clamp_password_dates(tree: Path, epoch: int) -> None:
+    """Clamp the dates of passwords in the shadow file, which are the day of the build, to the packages' epoch."""
     shadow = tree / "etc/shadow"
     if shadow.is_file() and (clamped := clamp_shadow(old := shadow.read_bytes(), epoch // DAY)) != old:
         shadow.write_bytes(clamped)

@@ -1,4 +1,4 @@
-"""Paths of a tree, seen from outside: links lead where they would inside it, never out of it."""
+"""Files of a tree, accessed from outside: links are followed as they would be inside it, never out of it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path, PurePosixPath
 
 from rootfs.tree.errors import cannot_place
 
-HOPS = 40  # links on one way, as in Linux
+MAX_LINKS = 40  # symbolic links in one path, as in Linux
 
 Owner = tuple[int, int]
-ROOT: Owner = (0, 0)  # whom new files belong to anyway
+ROOT: Owner = (0, 0)  # the owner of new files anyway
 
 
-def inside(tree: Path, path: str, *, last: bool = True) -> Path:
-    """Where a path of the tree is on this machine; `last` says whether a link at its very end is followed.
+def resolve_path(tree: Path, path: str, *, last: bool = True) -> Path:
+    """The path on this machine of a path in the tree; `last` says whether a link at its end is followed.
 
-    Only for a tree in which nothing runs meanwhile. Raises InputError for links that go round in circles.
+    Only for a tree in which no program runs meanwhile. Raises InputError for a loop of links.
     """
     left, here, hops = deque(_parts(path)), list[str](), 0
     while left:
@@ -28,7 +28,7 @@ def inside(tree: Path, path: str, *, last: bool = True) -> Path:
             here = here[:-1]
         elif place.is_symlink() and (left or last):
             hops += 1
-            if hops > HOPS:
+            if hops > MAX_LINKS:
                 raise cannot_place(path, "its links go round in circles")
             target = place.readlink()
             here = [] if target.is_absolute() else here
@@ -42,30 +42,30 @@ def _parts(path: str) -> list[str]:
     return [part for part in PurePosixPath(path).parts if part != "/"]
 
 
-def folder(tree: Path, path: str) -> Path:
-    """The folder at this path, made with those above it (root's, 0755) where it is missing. Raises InputError."""
+def make_folder(tree: Path, path: str) -> Path:
+    """The folder at this path; it and its parents are created (root's, 0755) where missing. Raises InputError."""
     for above in [*reversed(PurePosixPath(path).parents), PurePosixPath(path)]:
-        place = inside(tree, str(above))
+        place = resolve_path(tree, str(above))
         if not place.exists():
             place.mkdir()
             place.chmod(0o755)
         elif not place.is_dir():
             raise cannot_place(str(above), "it is no folder, so that nothing can be in it")
-    return inside(tree, path)
+    return resolve_path(tree, path)
 
 
-def cleared(tree: Path, path: str) -> Path:
-    """Where a new file or link can be made: what is there, other than a folder, is gone. Raises InputError."""
-    place = folder(tree, str(PurePosixPath(path).parent)) / PurePosixPath(path).name
+def clear_path(tree: Path, path: str) -> Path:
+    """Make room for a new file or link: remove what is there, unless it is a folder. Raises InputError."""
+    place = make_folder(tree, str(PurePosixPath(path).parent)) / PurePosixPath(path).name
     if place.is_dir() and not place.is_symlink():
         raise cannot_place(path, "there is a folder of this name")
     place.unlink(missing_ok=True)
     return place
 
 
-def write(tree: Path, path: str, content: str | Path, *, mode: int = 0o644, owner: Owner = ROOT) -> None:
-    """A new file with this text, or with what another file has. Raises InputError."""
-    place = cleared(tree, path)
+def write_file(tree: Path, path: str, content: str | Path, *, mode: int = 0o644, owner: Owner = ROOT) -> None:
+    """Write a new file with this text, or with the content of another file. Raises InputError."""
+    place = clear_path(tree, path)
     if isinstance(content, Path):
         shutil.copyfile(content, place)
     else:
@@ -75,7 +75,7 @@ def write(tree: Path, path: str, content: str | Path, *, mode: int = 0o644, owne
     place.chmod(mode)
 
 
-def empty(folder: Path) -> None:
-    """A folder without all that is in it."""
+def empty_folder(folder: Path) -> None:
+    """Remove everything in a folder."""
     for place in folder.iterdir():
         shutil.rmtree(place) if place.is_dir() and not place.is_symlink() else place.unlink()

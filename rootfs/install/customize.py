@@ -8,87 +8,87 @@ from pathlib import Path
 
 from rootfs.errors import BuildError
 from rootfs.install import chroot_files
-from rootfs.install.dpkg import environment_of, say
+from rootfs.install.dpkg import log_line, tree_environment
 from rootfs.install.errors import no_locale, no_timezone
 from rootfs.install.mounts import SCRIPT
-from rootfs.install.plan import Entry, Plan
+from rootfs.install.plan import Plan, TreeEntry
 from rootfs.process.errors import ProgramFailed
 from rootfs.process.run import run
 from rootfs.process.sandbox import enter_tree_command
 from rootfs.tree.errors import cannot_place
 
-BUILT_IN = ("C", "POSIX", "C.UTF-8", "C.utf8")  # locales of libc-bin itself
-CUSTOMISE = "customise: "  # begins the line that says which script is run
-GENERATOR = "usr/sbin/locale-gen"
-KNOWN = "usr/share/i18n/SUPPORTED"
+BUILT_IN_LOCALES = ("C", "POSIX", "C.UTF-8", "C.utf8")  # locales of libc-bin itself
+SCRIPT_PREFIX = "customise: "  # begins the log line that names the script that runs
+LOCALE_GEN = "usr/sbin/locale-gen"
+SUPPORTED_LOCALES = "usr/share/i18n/SUPPORTED"
 
 
-def lay(tree: Path, entries: Iterable[Entry], files: Path) -> None:
-    """Make each entry, folders first where they lead to others; `files` is the recipe's folder. Raises InputError."""
+def write_entries(tree: Path, entries: Iterable[TreeEntry], files: Path) -> None:
+    """Create each file, link and folder, in order of path; `files` is the recipe's folder. Raises InputError."""
     for entry in sorted(entries, key=lambda entry: entry.path):
         if entry.link is not None:
-            place = chroot_files.cleared(tree, entry.path)
+            place = chroot_files.clear_path(tree, entry.path)
             place.symlink_to(entry.link)
             os.lchown(place, *entry.owner)
         elif entry.folder:
-            _folder(tree, entry)
+            _make_folder(tree, entry)
         else:
-            _file(tree, entry, files)
+            _write_file(tree, entry, files)
 
 
-def _folder(tree: Path, entry: Entry) -> None:
-    place = chroot_files.inside(tree, entry.path)
+def _make_folder(tree: Path, entry: TreeEntry) -> None:
+    place = chroot_files.resolve_path(tree, entry.path)
     if place.exists() and not place.is_dir():
         raise cannot_place(entry.path, "there is something else of this name")
-    place = chroot_files.folder(tree, entry.path)
+    place = chroot_files.make_folder(tree, entry.path)
     os.chown(place, *entry.owner)
     place.chmod(0o755 if entry.mode is None else entry.mode)
 
 
-def _file(tree: Path, entry: Entry, files: Path) -> None:
+def _write_file(tree: Path, entry: TreeEntry, files: Path) -> None:
     content = entry.content if entry.content is not None else files / str(entry.source)
     runnable = isinstance(content, Path) and bool(content.stat().st_mode & 0o100)
     mode = (0o755 if runnable else 0o644) if entry.mode is None else entry.mode
-    chroot_files.write(tree, entry.path, content, mode=mode, owner=entry.owner)
+    chroot_files.write_file(tree, entry.path, content, mode=mode, owner=entry.owner)
 
 
 def set_locale(plan: Plan, locale: str) -> None:
-    """Make the locale if need be, and the default. Raises InputError."""
-    if locale not in BUILT_IN:
-        _generate(plan, locale)
-    default = chroot_files.inside(plan.tree, "/etc/default/locale").relative_to(plan.tree)
-    chroot_files.write(plan.tree, f"/{default}", f"LANG={locale}\n")
+    """Generate the locale where necessary, and make it the default. Raises InputError."""
+    if locale not in BUILT_IN_LOCALES:
+        _generate_locale(plan, locale)
+    default = chroot_files.resolve_path(plan.tree, "/etc/default/locale").relative_to(plan.tree)
+    chroot_files.write_file(plan.tree, f"/{default}", f"LANG={locale}\n")
 
 
-def _generate(plan: Plan, locale: str) -> None:
-    known = plan.tree / KNOWN
-    if not known.is_file() or not (plan.tree / GENERATOR).is_file():
+def _generate_locale(plan: Plan, locale: str) -> None:
+    known = plan.tree / SUPPORTED_LOCALES
+    if not known.is_file() or not (plan.tree / LOCALE_GEN).is_file():
         raise no_locale(locale, "the tree cannot make it, as it has no package `locales`")
     lines = [line for line in known.read_text().splitlines() if line.split()[:1] == [locale]]
     if not lines:
-        raise no_locale(locale, f"it is not in /{KNOWN}")
-    chroot_files.write(plan.tree, "/etc/locale.gen", f"{lines[0]}\n")
-    run([*enter_tree_command(plan.tree), f"/{GENERATOR}"], env=environment_of(plan), log=say)
+        raise no_locale(locale, f"it is not in /{SUPPORTED_LOCALES}")
+    chroot_files.write_file(plan.tree, "/etc/locale.gen", f"{lines[0]}\n")
+    run([*enter_tree_command(plan.tree), f"/{LOCALE_GEN}"], env=tree_environment(plan), log=log_line)
 
 
 def set_timezone(tree: Path, timezone: str) -> None:
-    """Raises InputError where the tree does not have it."""
+    """Set the time zone. Raises InputError where the tree does not have it."""
     zone = f"/usr/share/zoneinfo/{timezone}"
-    if not chroot_files.inside(tree, zone).is_file():
+    if not chroot_files.resolve_path(tree, zone).is_file():
         raise no_timezone(timezone)
-    chroot_files.cleared(tree, "/etc/localtime").symlink_to(zone)
-    chroot_files.write(tree, "/etc/timezone", f"{timezone}\n")
+    chroot_files.clear_path(tree, "/etc/localtime").symlink_to(zone)
+    chroot_files.write_file(tree, "/etc/timezone", f"{timezone}\n")
 
 
 def run_scripts(plan: Plan) -> None:
-    """Run each script in the tree, from its root folder. Raises BuildError with what it printed."""
+    """Run each script inside the tree, in its root folder. Raises BuildError with its output."""
     for script in plan.scripts:
-        say(f"{CUSTOMISE}{script}")
-        chroot_files.write(plan.tree, f"/{SCRIPT}", plan.files / script, mode=0o755)
+        log_line(f"{SCRIPT_PREFIX}{script}")
+        chroot_files.write_file(plan.tree, f"/{SCRIPT}", plan.files / script, mode=0o755)
         try:
-            run([*enter_tree_command(plan.tree), f"/{SCRIPT}"], env=environment_of(plan), log=say)
+            run([*enter_tree_command(plan.tree), f"/{SCRIPT}"], env=tree_environment(plan), log=log_line)
         except ProgramFailed as error:
             raise BuildError(
                 f"customise: {script} ended with exit status {error.exit_status}", output=error.output
             ) from error
-        chroot_files.cleared(plan.tree, f"/{SCRIPT}")
+        chroot_files.clear_path(plan.tree, f"/{SCRIPT}")

@@ -1,4 +1,4 @@
-"""Packages of a tree: this machine's apt puts them in the right order, the tree's own dpkg installs them."""
+"""Install packages in a tree: this machine's apt orders them, the tree's own dpkg installs them."""
 
 from __future__ import annotations
 
@@ -21,23 +21,25 @@ from rootfs.process.sandbox import enter_tree_command
 STATE = "var/lib/dpkg"
 STATUS = f"{STATE}/status"
 MARKS = "var/lib/apt/extended_states"
-SETTINGS = ("etc/apt", "etc/dpkg", "var/lib/apt", "var/cache/apt", "var/log/apt")  # and what they leave
-FAILED = re.compile(r"^dpkg: error processing (?:package|archive) (?:\S*/)?([a-z0-9][a-z0-9+.-]+)", re.MULTILINE)
-BEGIN = re.compile(r"(Setting up|Preparing to unpack|Unpacking|Removing|Processing triggers for|Configuring) ")
-REASON = 2  # lines: the one that names the package, and why
+SETTINGS = ("etc/apt", "etc/dpkg", "var/lib/apt", "var/cache/apt", "var/log/apt")  # of apt and dpkg
+FAILED_PACKAGE = re.compile(
+    r"^dpkg: error processing (?:package|archive) (?:\S*/)?([a-z0-9][a-z0-9+.-]+)", re.MULTILINE
+)
+PACKAGE_LINE = re.compile(r"(Setting up|Preparing to unpack|Unpacking|Removing|Processing triggers for|Configuring) ")
+REASON_LINES = 2  # lines: the one that names the package, and the reason
 
-# Nothing of this machine's configuration counts. apt reads the first before anything else, the others come after it.
-SEALED = 'Dir::Etc::main "/dev/null";\nDir::Etc::parts "/dev/null";\n'
-OPTIONS = {
+# No configuration of this machine is used. apt reads this file before anything else, then the options.
+APT_CONFIG = 'Dir::Etc::main "/dev/null";\nDir::Etc::parts "/dev/null";\n'
+APT_OPTIONS = {
     "Acquire::Languages": "none",
-    "APT::Immediate-Configure": "false",  # apt and what it needs would be installed one by one, each with a dpkg run
+    "APT::Immediate-Configure": "false",  # else apt and its dependencies are installed one by one
     "APT::Install-Recommends": "false",
     "APT::Sandbox::User": "root",
     "Debug::NoLocking": "true",
     "DPkg::Install::Recursive::Minimum": "1000000",  # apt names each deb: the sandbox does not see links in its /tmp
     "DPkg::MaxArgBytes": "1000000",
     "DPkg::Options::unsafe-io": "--force-unsafe-io",
-    "DPkg::Options::abort": "--abort-after=1",  # so that the first failure is the last that is printed
+    "DPkg::Options::abort": "--abort-after=1",  # so that the first failure is printed last
     "DPkg::Use-Pty": "false",
     "Dir::Etc::preferences": "/dev/null",
     "Dir::Etc::preferencesparts": "/dev/null",
@@ -45,8 +47,8 @@ OPTIONS = {
     "Dir::Etc::sourceparts": "/dev/null",
 }
 
-# What apt runs as dpkg: the tree's own, in the sandbox, where the debs have another path.
-DPKG = f"""#!/bin/sh
+# The script that apt runs as dpkg: the tree's own dpkg, in the sandbox, where the debs have another path.
+DPKG_WRAPPER = f"""#!/bin/sh
 for word; do
     shift
     case $word in {{debs}}/*) word=/{DEBS}/${{{{word##*/}}}} ;; esac
@@ -56,31 +58,31 @@ exec {{inside}} dpkg "$@"
 """
 
 
-def say(line: str) -> None:
+def log_line(line: str) -> None:
     """Print a line to the log of the build as it comes."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
 
 
-def install(plan: Plan, packages: Iterable[Deb], epoch: int) -> None:
-    """Install packages in one go, with this SOURCE_DATE_EPOCH. Raises BuildError, ProgramFailed."""
+def install_packages(plan: Plan, packages: Iterable[Deb], epoch: int) -> None:
+    """Install packages in one go, with `epoch` as SOURCE_DATE_EPOCH. Raises BuildError, ProgramFailed."""
     if debs := [plan.tree / DEBS / each.file for each in packages]:
-        apt(plan, "--no-remove", "install", *debs, epoch=epoch)
+        run_apt(plan, "--no-remove", "install", *debs, epoch=epoch)
 
 
-def apt(plan: Plan, *words: str | Path, epoch: int | None = None) -> None:
-    """Run this machine's apt on the tree, with the plan's epoch or another.
+def run_apt(plan: Plan, *words: str | Path, epoch: int | None = None) -> None:
+    """Run this machine's apt-get on the tree, with the plan's epoch or another one.
 
     Raises BuildError, ProgramFailed.
     """
-    state = plan.scratch / "apt"
+    state = plan.work / "apt"
     for name in ("lists/partial", "archives/partial", "log"):
         (state / name).mkdir(parents=True, exist_ok=True)
     sealed = state / "apt.conf"
-    sealed.write_text(SEALED)
+    sealed.write_text(APT_CONFIG)
     dpkg = state / "dpkg"
     dpkg.write_text(
-        DPKG.format(debs=shlex.quote(str(plan.tree / DEBS)), inside=shlex.join(enter_tree_command(plan.tree)))
+        DPKG_WRAPPER.format(debs=shlex.quote(str(plan.tree / DEBS)), inside=shlex.join(enter_tree_command(plan.tree)))
     )
     dpkg.chmod(0o755)
     own = {
@@ -93,25 +95,25 @@ def apt(plan: Plan, *words: str | Path, epoch: int | None = None) -> None:
         "Dir::State": state,
         "Dir::State::status": plan.tree / STATUS,
     }
-    options = [f"--option={name}={value}" for name, value in {**OPTIONS, **own}.items()]
+    options = [f"--option={name}={value}" for name, value in {**APT_OPTIONS, **own}.items()]
     environment = {"APT_CONFIG": str(sealed), "SOURCE_DATE_EPOCH": str(epoch or plan.epoch)}
     _run(plan, ["apt-get", "--yes", "--quiet", *options, *words], environment)
 
 
-def dpkg(plan: Plan, *words: str) -> None:
+def run_dpkg(plan: Plan, *words: str) -> None:
     """Run the tree's dpkg. Raises BuildError, ProgramFailed."""
     _run(plan, [*enter_tree_command(plan.tree), "dpkg", *words], {})
 
 
 def _run(plan: Plan, command: list[str | Path], environment: dict[str, str]) -> None:
     try:
-        run(command, env=environment_of(plan) | environment, log=say)
+        run(command, env=tree_environment(plan) | environment, log=log_line)
     except ProgramFailed as error:
-        raise explained(error) from error
+        raise explain_failure(error) from error
 
 
-def environment_of(plan: Plan) -> dict[str, str]:
-    """What programs in the tree see besides the clean environment."""
+def tree_environment(plan: Plan) -> dict[str, str]:
+    """Environment variables for programs in the tree, in addition to the clean environment."""
     return {
         "DEBIAN_FRONTEND": "noninteractive",
         "DEBCONF_NONINTERACTIVE_SEEN": "true",
@@ -121,23 +123,23 @@ def environment_of(plan: Plan) -> dict[str, str]:
     }
 
 
-def explained(error: ProgramFailed) -> ProgramFailed | BuildError:
-    """The error that names the package, and what was printed for it, where dpkg says that one failed."""
-    failed = FAILED.search(error.output)
+def explain_failure(error: ProgramFailed) -> ProgramFailed | BuildError:
+    """The error for the package that failed, with its output, where dpkg names one; else the same error."""
+    failed = FAILED_PACKAGE.search(error.output)
     if not failed:
         return error
     lines = error.output.splitlines()
-    end = next(index for index, line in enumerate(lines) if FAILED.match(line))
-    begins = [index for index, line in enumerate(lines[:end]) if BEGIN.match(line)]
+    end = next(index for index, line in enumerate(lines) if FAILED_PACKAGE.match(line))
+    begins = [index for index, line in enumerate(lines[:end]) if PACKAGE_LINE.match(line)]
     return BuildError(
         f"the package {failed[1]} could not be installed: one of its own scripts failed",
-        output="\n".join(lines[begins[-1] if begins else 0 : end + REASON]),
+        output="\n".join(lines[begins[-1] if begins else 0 : end + REASON_LINES]),
         hint="Its output is above; `baseforge log IMAGE` has all of it. Leave it out, or wait until it is fixed.",
     )
 
 
-def installed(tree: Path) -> set[tuple[str, str, str]]:
-    """(name, version, architecture) of each package that dpkg's status file calls installed."""
+def installed_packages(tree: Path) -> set[tuple[str, str, str]]:
+    """(name, version, architecture) of each installed package, from dpkg's status file."""
     found = set()
     for stanza in (tree / STATUS).read_text(errors="replace").split("\n\n"):
         fields = dict(re.findall(r"^(Package|Version|Architecture|Status): (.*)$", stanza, re.MULTILINE))
@@ -146,35 +148,35 @@ def installed(tree: Path) -> set[tuple[str, str, str]]:
     return found
 
 
-def check(plan: Plan) -> None:
-    """Raises BuildError unless just the packages of the lock are installed, beside those that were there."""
+def check_installed(plan: Plan) -> None:
+    """Check that exactly the packages of the lock, and those of a base image, are installed. Raises BuildError."""
     names = {each.name for each in plan.packages}
-    wanted = {(each.name, each.version, each.architecture) for each in plan.packages}
-    wanted |= {(name, version, word) for name, version, word in plan.present if name not in names}
-    found = installed(plan.tree)
-    if wanted != found:
-        raise differs_from_lock(*(sorted(map("_".join, some)) for some in (wanted - found, found - wanted)))
+    expected = {(each.name, each.version, each.architecture) for each in plan.packages}
+    expected |= {(name, version, word) for name, version, word in plan.present if name not in names}
+    found = installed_packages(plan.tree)
+    if expected != found:
+        raise differs_from_lock(*(sorted(map("_".join, some)) for some in (expected - found, found - expected)))
 
 
-def mark(plan: Plan) -> None:
-    """Say which packages are there only as dependencies, so that a later `apt autoremove` knows (apt-mark(8))."""
+def mark_automatic(plan: Plan) -> None:
+    """Record which packages are only dependencies, for a later `apt autoremove` (apt-mark(8))."""
     file = plan.tree / MARKS
     before = file.read_text() if file.is_file() else ""
-    old = (f"{each}\n\n" for each in before.split("\n\n") if each and not _is_asked(plan, each))
+    old = (f"{each}\n\n" for each in before.split("\n\n") if each and not _is_included(plan, each))
     marks = "".join([*old, *(_stanza(each) for each in plan.packages if each.auto)])
     if marks != before and plan.has("apt"):
-        chroot_files.write(plan.tree, f"/{MARKS}", marks)
+        chroot_files.write_file(plan.tree, f"/{MARKS}", marks)
 
 
-def _is_asked(plan: Plan, stanza: str) -> bool:
-    return stanza.partition("\n")[0].removeprefix("Package: ") in plan.asked
+def _is_included(plan: Plan, stanza: str) -> bool:
+    return stanza.partition("\n")[0].removeprefix("Package: ") in plan.include
 
 
 def _stanza(package: Deb) -> str:
     return f"Package: {package.name}\nArchitecture: {package.architecture}\nAuto-Installed: 1\n\n"
 
 
-def remove(plan: Plan) -> None:
+def remove_package_manager(plan: Plan) -> None:
     """Take apt and dpkg out of the tree, with their settings and state.
 
     Scanners still find what is installed: dpkg's status file stays, and the checksums of each package's files.
@@ -184,18 +186,18 @@ def remove(plan: Plan) -> None:
         words = ("--purge", "--auto-remove", "--allow-remove-essential", "remove", "apt")
         marks = plan.tree / MARKS
         states = (f"--option=Dir::State::extended_states={marks}",) if marks.is_file() else ()
-        apt(plan, *states, *words)
-    # dpkg removes itself like any other package: it is in memory by then, and so is what it uses.
-    dpkg(plan, "--purge", "--force-depends", "--force-remove-essential", "dpkg")
-    _thin(plan.tree)
+        run_apt(plan, *states, *words)
+    # dpkg can remove itself: it and its libraries are loaded by then.
+    run_dpkg(plan, "--purge", "--force-depends", "--force-remove-essential", "dpkg")
+    _remove_dpkg_state(plan.tree)
     for path in SETTINGS:
         place = plan.tree / path
         if place.is_dir():
             shutil.rmtree(place)
 
 
-def _thin(tree: Path) -> None:
-    """Of dpkg's state only what scanners read."""
+def _remove_dpkg_state(tree: Path) -> None:
+    """Remove dpkg's state but for the files that scanners read."""
     for place in (tree / STATE).rglob("*"):
         if not place.is_dir() and place.name != "status" and place.suffix != ".md5sums":
             place.unlink()

@@ -1,6 +1,6 @@
-"""What is mounted in a tree while programs run in it: what they write there is for others of them, not for the image.
+"""Mounts in a tree while programs run in it: temporary folders, and the folder of debs.
 
-All of it is gone with the mount namespace. Each program gets its own /dev and /proc besides
+They go with the mount namespace. Each program also gets its own /dev and /proc
 (`rootfs.process.sandbox.enter_tree_command`).
 """
 
@@ -11,12 +11,12 @@ from pathlib import Path
 
 from rootfs.process.run import run
 
-DEBS = "run/baseforge/debs"  # in the tree, while it is made
+DEBS = "run/baseforge/debs"  # in the tree, while it is being made
 SCRIPT = "run/baseforge/customise"
 
 
-def mount(tree: Path, debs: Path) -> None:
-    """An empty /run and /tmp, and the debs. Raises ProgramFailed."""
+def mount_work_folders(tree: Path, debs: Path) -> None:
+    """Mount an empty /run and /tmp, and the debs. Raises ProgramFailed."""
     own = (("run", "mode=755"), ("tmp", "mode=1777"))
     _mount(tree, [("tmpfs", name, "tmpfs", options) for name, options in own])
     (tree / DEBS).mkdir(parents=True)
@@ -24,13 +24,15 @@ def mount(tree: Path, debs: Path) -> None:
 
 
 def _mount(tree: Path, lines: Iterable[tuple[str, str, str, str]]) -> None:
-    """Mount all at once: each is a source, a place in the tree, a kind and options, as in fstab(5)."""
-    table = "".join(f"{_word(source)} {_word(f'{tree}/{place}')} {kind} {how}\n" for source, place, kind, how in lines)
+    """Mount all in one go: each line is a source, a path in the tree, a type and options, as in fstab(5)."""
+    table = "".join(
+        f"{_escape(source)} {_escape(f'{tree}/{path}')} {kind} {options}\n" for source, path, kind, options in lines
+    )
     listed = tree.with_name("fstab")
     listed.write_text(table)
     run(["mount", "--all", "--fstab", listed])
 
 
-def _word(path: str) -> str:
-    """A path as fstab(5) wants it: white space and backslashes in octal."""
+def _escape(path: str) -> str:
+    """Escape a path for fstab(5): white space and backslashes in octal."""
     return "".join(f"\\{ord(letter):03o}" if letter in " \t\n\\" else letter for letter in path)

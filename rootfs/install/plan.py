@@ -1,4 +1,4 @@
-"""What stage two is told: plain values, which cross into the namespaces as JSON."""
+"""The plan of a tree for the installer: plain values, passed into the namespaces as JSON."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Deb:
-    """A package that the tree has in the end; `essential` if stage one brings it, `base` if it is installed before the
-    others, `auto` if it is there only as a dependency."""
+    """A package of the tree. `essential`: the bootstrapper installs it; `base`: it is part of the variant and installed
+    first; `auto`: it is only a dependency."""
 
     name: str
     version: str
@@ -24,7 +24,7 @@ class Deb:
 
 @dataclass(frozen=True)
 class NewGroup:
-    """A group that the tree gets."""
+    """A group to add."""
 
     name: str
     gid: int
@@ -32,7 +32,7 @@ class NewGroup:
 
 @dataclass(frozen=True)
 class NewUser:
-    """A user that the tree gets; without `group` one of its own name and number."""
+    """A user to add; without `group`, a group of the same name and number is added too."""
 
     name: str
     uid: int
@@ -43,8 +43,8 @@ class NewUser:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A file (`source` in the recipe's folder, or `content`), a link or a folder that is laid over the tree."""
+class TreeEntry:
+    """A file (`source` in the recipe's folder, or `content`), a link or a folder of the recipe."""
 
     path: str
     owner: tuple[int, int] = (0, 0)
@@ -57,21 +57,20 @@ class Entry:
 
 @dataclass(frozen=True)
 class Plan:
-    """One tree: all paths are this machine's, but those of entries, users and `texts`, which are the tree's.
+    """One tree to make. Paths are this machine's, except in `entries`, `users` and `settings`, which are the tree's.
 
-    It begins with the tar `start` or, without one, with what is there: the essential packages and, where it `has_base`,
-    the base ones; else these come first. The trees of `essential` and `base` packages are written to the tars that
-    `keep` names, if it does. Where it is `whole` it is an image's, with packages that are not in `packages`. `epoch` is
-    the lock's, `start_epoch` and `base_epoch` are those packages', in seconds since 1970. `texts` are the settings of
-    apt and dpkg, by path; `asked` are names that the recipe includes, and `present` is what a whole image is found to
-    have: name, version, architecture.
+    It starts from the tar `start` or, without one, from the essential packages that a bootstrapper has installed. With
+    `has_base` the base packages are installed already. `layered`: the start is the tree of a base image; its packages
+    are in `present` (name, version, architecture), not in `packages`. `save_to` names the tars to save the trees of
+    `essential` and `base` packages to. `epoch` is the lock's, `start_epoch` and `base_epoch` those of the packages, in
+    seconds since 1970. `settings` are files of apt and dpkg, by path; `include` are the packages that the recipe names.
     """
 
     tree: Path
-    scratch: Path
+    work: Path
     start: Path | None
     has_base: bool
-    keep: dict[str, Path]
+    save_to: dict[str, Path]
     debs: Path
     files: Path
     architecture: str
@@ -79,43 +78,43 @@ class Plan:
     start_epoch: int
     base_epoch: int
     packages: tuple[Deb, ...]
-    texts: dict[str, str] = field(default_factory=dict)
-    entries: tuple[Entry, ...] = ()
+    settings: dict[str, str] = field(default_factory=dict)
+    entries: tuple[TreeEntry, ...] = ()
     groups: tuple[NewGroup, ...] = ()
     users: tuple[NewUser, ...] = ()
     scripts: tuple[str, ...] = ()
     locale: str | None = None
     timezone: str | None = None
-    remove: bool = False
-    whole: bool = False
-    asked: tuple[str, ...] = ()
+    remove_package_manager: bool = False
+    layered: bool = False
+    include: tuple[str, ...] = ()
     present: tuple[tuple[str, str, str], ...] = ()
 
     def has(self, name: str) -> bool:
-        """Whether the tree gets a package of this name, or has it."""
+        """Whether a package of this name is in the tree in the end."""
         return any(deb.name == name for deb in self.packages) or any(there == name for there, *_ in self.present)
 
     @property
-    def base(self) -> list[Deb]:
-        """What is installed before the others."""
+    def base_packages(self) -> list[Deb]:
+        """Packages of the variant, which are installed first."""
         return [] if self.has_base else [deb for deb in self.packages if deb.base and not deb.essential]
 
     @property
-    def rest(self) -> list[Deb]:
-        """What is installed after the base."""
+    def other_packages(self) -> list[Deb]:
+        """Packages that are installed after those of the variant."""
         return [deb for deb in self.packages if not deb.base and not deb.essential]
 
-    def dumped(self) -> bytes:
+    def to_json(self) -> bytes:
         """The plan as JSON."""
         return json.dumps(asdict(self), default=str).encode()
 
     @classmethod
-    def loaded(cls, text: bytes) -> Plan:
-        """The plan that `dumped` wrote."""
+    def from_json(cls, text: bytes) -> Plan:
+        """The plan of which this is the JSON."""
         raw: dict[str, Any] = json.loads(text)
-        for name in ("tree", "scratch", "start", "debs", "files"):
+        for name in ("tree", "work", "start", "debs", "files"):
             raw[name] = Path(raw[name]) if raw[name] else None
-        raw["keep"] = {kind: Path(tar) for kind, tar in raw["keep"].items()}
-        for name, kind in (("packages", Deb), ("groups", NewGroup), ("users", NewUser), ("entries", Entry)):
+        raw["save_to"] = {kind: Path(tar) for kind, tar in raw["save_to"].items()}
+        for name, kind in (("packages", Deb), ("groups", NewGroup), ("users", NewUser), ("entries", TreeEntry)):
             raw[name] = tuple(kind(**each) for each in raw[name])
         return cls(**raw)

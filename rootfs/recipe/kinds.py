@@ -28,10 +28,10 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "debootstrap": Kind(DebootstrapRecipe, "rootfs.bootstrap.debian:tree"),
-    "scratch": Kind(ScratchRecipe, "rootfs.scratch.bootstrapper:tree"),
-    "tarball": Kind(TarballRecipe, "rootfs.bootstrap.tarball:tree"),
-    "layer": Kind(LayerRecipe, "rootfs.bootstrap.debian:layer_tree"),
+    "debootstrap": Kind(DebootstrapRecipe, "rootfs.bootstrap.debian:open_tree"),
+    "scratch": Kind(ScratchRecipe, "rootfs.scratch.bootstrapper:open_tree"),
+    "tarball": Kind(TarballRecipe, "rootfs.bootstrap.tarball:open_tree"),
+    "layer": Kind(LayerRecipe, "rootfs.bootstrap.debian:open_layer_tree"),
     "dockerfile": Kind(DockerfileRecipe),
 }
 

@@ -21,61 +21,61 @@ from rootfs.recipe.base import Filters
 from rootfs.recipe.scratch import Ingredient, ScratchRecipe
 from rootfs.recipe.sections import FileEntry
 from rootfs.scratch import certificates, linker_cache, system_files
-from rootfs.scratch.dependencies import Needs
-from rootfs.scratch.unpack import Debs, opened
+from rootfs.scratch.dependencies import DependencyResolver
+from rootfs.scratch.unpack import UnpackedPackages, unpack_packages
 from rootfs.system.platforms import platform_name, platform_of
 from rootfs.tree.filters import Rules, excluded, filter_lines
 from rootfs.tree.member import Member, Members
 from rootfs.tree.package_tree import Piece, Tree, copied
 from rootfs.tree.paths import in_usr
 
-INGREDIENTS: dict[Ingredient, Callable[[Tree, Debs, int], None]] = {
-    "certificates": certificates.bundle,
-    "keystore": certificates.keystore,
-    "zones": system_files.zones,
-    "users": system_files.users,
-    "tmp": system_files.tmp,
-    "os-release": system_files.os_release,
-    "nsswitch": system_files.nsswitch,
+INGREDIENTS: dict[Ingredient, Callable[[Tree, UnpackedPackages, int], None]] = {
+    "certificates": certificates.add_bundle,
+    "keystore": certificates.add_keystore,
+    "zones": system_files.add_time_zones,
+    "users": system_files.add_system_users,
+    "tmp": system_files.add_tmp,
+    "os-release": system_files.add_os_release,
+    "nsswitch": system_files.add_nsswitch,
 }
-STATUS = "var/lib/dpkg/status.d"  # where scanners look for the packages of images without dpkg
+STATUS_FOLDER = "var/lib/dpkg/status.d"  # where scanners look for the packages of images without dpkg
 
 
 @contextmanager
-def tree(job: Job, recipe: ScratchRecipe) -> Iterator[Members]:
+def open_tree(job: Job, recipe: ScratchRecipe) -> Iterator[Members]:
     """The tree of a scratch recipe. No root is needed: owners are written into the members, not onto a disk.
 
     Raises InputError, BadDeb, InputError, BuildError, InputError,
     InputError, ProgramFailed.
     """
-    folder = _built(job, recipe)
-    debs = opened(_of_image(job, recipe), job.debs, job.plain, job.kept_debs)
+    folder = _run_build(job, recipe)
+    debs = unpack_packages(_image_packages(job, recipe), job.debs, job.plain, job.kept_debs)
     made = Tree(aliased=bool(debs))
-    mtime = local_repository.epoch(job.debs, job.lock.packages)
-    whole = _unpack(made, recipe, debs)
+    mtime = local_repository.newest_build_time(job.debs, job.lock.packages)
+    whole = _add_packages(made, recipe, debs)
     _add_ingredients(made, recipe, debs, mtime)
-    files = [_piece(entry, folder, merge=made.aliased) for entry in recipe.files]
+    files = [_entry_piece(entry, folder, merge=made.aliased) for entry in recipe.files]
     for piece in files:
         made.lay(piece)
-    system_files.accounts(made, recipe.users, recipe.groups, mtime)
+    system_files.add_accounts(made, recipe.users, recipe.groups, mtime)
     cached = "linker-cache" in recipe.ingredients
-    needs = Needs(made, debs, whole, recipe.image.env.get("LD_LIBRARY_PATH", ""), cached=cached)
+    needs = DependencyResolver(made, debs, whole, recipe.image.env.get("LD_LIBRARY_PATH", ""), cached=cached)
     used = Rules.parse(excluded(recipe.unlinked))
     needs.fill(recipe.opened, [piece for piece in files if used.keeps(piece.path)])
     if cached:
-        linker_cache.write(made, mtime)
-    _note_packages(made, debs, mtime)
+        linker_cache.write_cache(made, mtime)
+    _write_package_records(made, debs, mtime)
     yield made.members()
 
 
-def _of_image(job: Job, recipe: ScratchRecipe) -> list[Package]:
+def _image_packages(job: Job, recipe: ScratchRecipe) -> list[Package]:
     """The packages that anything of the image may come from, not those that only checks need."""
     named = {*recipe.packages, *recipe.libraries, *recipe.partly}
     for_checks = {name for check in recipe.smoke for name in check.packages} - named
     return [package for package in job.lock.packages if package.auto or package.name not in for_checks]
 
 
-def _built(job: Job, recipe: ScratchRecipe) -> Path:
+def _run_build(job: Job, recipe: ScratchRecipe) -> Path:
     """A copy of the recipe's folder in which its commands have run, in a sandbox."""
     folder = job.folder / "build"
     if job.files.is_dir():
@@ -85,19 +85,19 @@ def _built(job: Job, recipe: ScratchRecipe) -> Path:
     view = for_commands(folder, job.limits)
     if recipe.build and is_root():
         run(["chown", "--recursive", "--no-dereference", f"{view.user}:{NOBODY}", folder])
-    environment = {**job.environment, **_target(job.architecture), "HOME": FOLDER, "TMPDIR": "/tmp"}  # noqa: S108
+    environment = {**job.environment, **_target_environment(job.architecture), "HOME": FOLDER, "TMPDIR": "/tmp"}  # noqa: S108
     for command in recipe.build:
         run(command, env=environment, contained=view, timeout=job.limits.seconds, log=job.log)
     return folder
 
 
-def _target(architecture: str) -> dict[str, str]:
+def _target_environment(architecture: str) -> dict[str, str]:
     """What a compiler is to make programs for, in the words of BuildKit's Dockerfiles."""
     said = platform_of(architecture)
     return {"TARGETPLATFORM": platform_name(architecture), "TARGETARCH": said["architecture"]}
 
 
-def _unpack(made: Tree, recipe: ScratchRecipe, debs: Debs) -> set[str]:
+def _add_packages(made: Tree, recipe: ScratchRecipe, debs: UnpackedPackages) -> set[str]:
     """Put the packages that the recipe names into the tree, without what it leaves out; returns their names."""
     rules = Rules.parse(filter_lines(Filters(recipe.slim, recipe.paths.exclude, recipe.paths.include)))
     partly = {*recipe.libraries, *recipe.partly} - {*recipe.packages}
@@ -110,23 +110,23 @@ def _unpack(made: Tree, recipe: ScratchRecipe, debs: Debs) -> set[str]:
     return whole
 
 
-def _add_ingredients(made: Tree, recipe: ScratchRecipe, debs: Debs, mtime: int) -> None:
+def _add_ingredients(made: Tree, recipe: ScratchRecipe, debs: UnpackedPackages, mtime: int) -> None:
     """What the recipe asks for by a word; `linker-cache` comes when all libraries are there."""
     for word in recipe.ingredients:
         if word in INGREDIENTS:
             INGREDIENTS[word](made, debs, mtime)
     if recipe.timezone:
-        system_files.timezone(made, debs, recipe.timezone, mtime)
+        system_files.set_timezone(made, debs, recipe.timezone, mtime)
     if recipe.locale:
-        system_files.locale(made, debs, recipe.locale)
+        system_files.add_locale(made, debs, recipe.locale)
 
 
-def _note_packages(made: Tree, debs: Debs, mtime: int) -> None:
+def _write_package_records(made: Tree, debs: UnpackedPackages, mtime: int) -> None:
     """Each package that something is of, as images without dpkg have it: its control stanza, and sums of its files."""
     for name in sorted({piece.package for piece in made.pieces.values() if piece.package}):
         there = {f"{line}\n" for line in debs[name].sums.splitlines() if _is_there(made, line, name)}
-        made.write(f"{STATUS}/{name}", debs[name].control.encode(), mtime)
-        made.write(f"{STATUS}/{name}.md5sums", "".join(sorted(there)).encode(errors="surrogateescape"), mtime)
+        made.write(f"{STATUS_FOLDER}/{name}", debs[name].control.encode(), mtime)
+        made.write(f"{STATUS_FOLDER}/{name}.md5sums", "".join(sorted(there)).encode(errors="surrogateescape"), mtime)
 
 
 def _is_there(made: Tree, line: str, package: str) -> bool:
@@ -134,7 +134,7 @@ def _is_there(made: Tree, line: str, package: str) -> bool:
     return any(each in made.pieces and made.pieces[each].package == package for each in (path, f"usr/{path}"))
 
 
-def _piece(entry: FileEntry, folder: Path, *, merge: bool) -> Piece:
+def _entry_piece(entry: FileEntry, folder: Path, *, merge: bool) -> Piece:
     """A file, link or folder of the recipe; `merge` where /bin leads to /usr/bin, as it does beside packages."""
     plain, (uid, gid) = entry.path.lstrip("/"), map(int, entry.owner.split(":"))
     path = in_usr(plain) if merge else plain
@@ -147,10 +147,10 @@ def _piece(entry: FileEntry, folder: Path, *, merge: bool) -> Piece:
         data = entry.content.encode()
         member = Member(path, mode=0o644 if mode is None else mode, uid=uid, gid=gid, size=len(data))
         return Piece(member, data=data)
-    return copied(path, _made(folder, str(entry.source)), mode, (uid, gid))
+    return copied(path, _built_file(folder, str(entry.source)), mode, (uid, gid))
 
 
-def _made(folder: Path, source: str) -> Path:
+def _built_file(folder: Path, source: str) -> Path:
     """A file that the commands have made. Raises BuildError, also where a link leads out of what they could write."""
     try:
         file = (folder / source).resolve()

@@ -8,7 +8,7 @@ import re
 import struct
 from collections.abc import Iterator
 
-from rootfs.scratch.unpack import Debs
+from rootfs.scratch.unpack import UnpackedPackages
 from rootfs.tree.package_tree import Piece, Tree
 
 PACKAGE = "ca-certificates"
@@ -22,35 +22,35 @@ PEM = re.compile(rb"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", 
 JKS, VERSION, TRUSTED, WHITENER, PASSWORD = 0xFEEDFEED, 2, 2, b"Mighty Aphrodite", "changeit"
 
 
-def bundle(tree: Tree, debs: Debs, mtime: int) -> None:
+def add_bundle(tree: Tree, debs: UnpackedPackages, mtime: int) -> None:
     """All of the package's certificates in one file, sorted by their names, each ending its last line."""
     package = debs[PACKAGE].tree
     texts = [piece.read() for piece in _certificates(package)]
     tree.write(BUNDLE, b"".join(text if text.endswith(b"\n") else text + b"\n" for text in texts), mtime)
     for path, target in LINKS.items():
         tree.link(path, target, mtime)
-    _licence(tree, package)
+    _add_license(tree, package)
 
 
-def keystore(tree: Tree, debs: Debs, mtime: int) -> None:
+def add_keystore(tree: Tree, debs: UnpackedPackages, mtime: int) -> None:
     """The same for Java, dated `mtime` (seconds since 1970), with the password that Java's stores come with."""
     package = debs[PACKAGE].tree
     entries = [
         _entry(f"debian:{piece.path.rpartition('/')[2].removesuffix('.crt').lower()}.pem", der, mtime)
         for piece in _certificates(package)
-        for der in _ders(piece.read())
+        for der in _der_certificates(piece.read())
     ]
     body = struct.pack(">III", JKS, VERSION, len(entries)) + b"".join(entries)
     seal = hashlib.sha1(PASSWORD.encode("utf-16-be") + WHITENER + body).digest()  # noqa: S324 - the format's
     tree.write(KEYSTORE, body + seal, mtime)
-    _licence(tree, package)
+    _add_license(tree, package)
 
 
 def _certificates(package: Tree) -> list[Piece]:
     return [piece for piece in package.below(SHARED) if piece.path.endswith(".crt")]
 
 
-def _ders(text: bytes) -> Iterator[bytes]:
+def _der_certificates(text: bytes) -> Iterator[bytes]:
     return (base64.b64decode(found) for found in PEM.findall(text))
 
 
@@ -68,5 +68,5 @@ def _block(data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + data
 
 
-def _licence(tree: Tree, package: Tree) -> None:
+def _add_license(tree: Tree, package: Tree) -> None:
     tree.add(package.pieces[f"usr/share/doc/{PACKAGE}/copyright"])

@@ -11,31 +11,31 @@ from tarfile import LNKTYPE
 
 from rootfs.elf.linkage import CACHE, Closure, way
 from rootfs.errors import InputError
-from rootfs.scratch.unpack import Debs
+from rootfs.scratch.unpack import UnpackedPackages
 from rootfs.tree.member import Member
 from rootfs.tree.package_tree import Piece, Tree, aliases, is_link
 from rootfs.tree.rewind import release
 
-BUILT_IN = ("dns", "files")  # services that glibc has in itself (2.34, NEWS: libnss_files and libnss_dns)
+BUILT_IN_SERVICES = ("dns", "files")  # services that glibc has in itself (2.34, NEWS: libnss_files and libnss_dns)
 NSSWITCH = "etc/nsswitch.conf"
-DOC = "usr/share/doc"
-ENV = ("/usr/bin/env", "/bin/env")
-FOLDERS = ("usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin")  # of PATH, aliases resolved
-LONGEST_LINE = 256  # bytes of a first line that the kernel reads (BINPRM_BUF_SIZE)
+DOC_FOLDER = "usr/share/doc"
+ENV_PROGRAMS = ("/usr/bin/env", "/bin/env")
+PATH_FOLDERS = ("usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin")  # of PATH, aliases resolved
+MAX_FIRST_LINE = 256  # bytes of a first line that the kernel reads (BINPRM_BUF_SIZE)
 
 
-class Needs:
+class DependencyResolver:
     """Fills `tree` out of the pieces of `debs` that are not in it yet; of those that are `whole` it lacks nothing but
     the link that a folder of documentation may be. `cached` where the linker's cache will be in the tree.
     """
 
-    def __init__(self, tree: Tree, debs: Debs, whole: set[str], library_path: str, *, cached: bool) -> None:
+    def __init__(self, tree: Tree, debs: UnpackedPackages, whole: set[str], library_path: str, *, cached: bool) -> None:
         self._tree = tree
         self._spare = {
             path: piece
             for name in sorted(debs)
             for path, piece in debs[name].tree.pieces.items()
-            if not piece.member.is_folder and (name not in whole or path == f"{DOC}/{name}")
+            if not piece.member.is_folder and (name not in whole or path == f"{DOC_FOLDER}/{name}")
         }
         links = {path: piece.member.link for path, piece in self._spare.items() if is_link(piece)}
         self._links = ChainMap(tree.links, links, {alias.path: alias.link for alias in aliases()})
@@ -61,7 +61,7 @@ class Needs:
             self._open(library, "named in `opened`")
         self._link()
         if any(piece.path.endswith("/libc.so.6") for piece in self._tree.pieces.values()):
-            for service in _services(self._tree):
+            for service in _name_services(self._tree):
                 self._open(f"libnss_{service}.so.2", f"for {service} in /{NSSWITCH}")
         self._link()
         self._licences()
@@ -78,7 +78,7 @@ class Needs:
 
     def _has(self, interpreter: str) -> bool:
         """Whether there is such a program: a path, or the name of one in PATH."""
-        places = [interpreter] if "/" in interpreter else [f"{folder}/{interpreter}" for folder in FOLDERS]
+        places = [interpreter] if "/" in interpreter else [f"{folder}/{interpreter}" for folder in PATH_FOLDERS]
         return any(self.take(place) for place in places)
 
     def _open(self, library: str, why: str) -> None:
@@ -122,7 +122,7 @@ class Needs:
         done: set[str] = set()
         while new := {piece.package for piece in self._tree.pieces.values() if piece.package} - done:
             for package in sorted(new):
-                self.take(f"{DOC}/{package}/copyright")
+                self.take(f"{DOC_FOLDER}/{package}/copyright")
             done |= new
 
 
@@ -131,17 +131,17 @@ def _interpreters(script: Piece) -> Iterator[str]:
     if not script.member.is_file:
         return
     with script.open() as content:
-        first = content.read(LONGEST_LINE).partition(b"\n")[0]
+        first = content.read(MAX_FIRST_LINE).partition(b"\n")[0]
     if first.startswith(b"#!") and (words := first[2:].decode(errors="replace").split()):
         yield words[0]
-        if words[0] in ENV:
+        if words[0] in ENV_PROGRAMS:
             yield from [word for word in words[1:] if not re.match(r"-|\w+=", word)][:1]
 
 
-def _services(tree: Tree) -> list[str]:
+def _name_services(tree: Tree) -> list[str]:
     """The name services that are asked (nsswitch.conf(5)) and have a library."""
     if (piece := tree.pieces.get(NSSWITCH)) is None:
         return []
     lines = [line.partition("#")[0].partition(":")[2] for line in piece.read().decode(errors="replace").splitlines()]
     words = {word for line in lines for word in re.sub(r"\[.*?\]", " ", line).split()}
-    return sorted(words - set(BUILT_IN))
+    return sorted(words - set(BUILT_IN_SERVICES))

@@ -40,12 +40,12 @@ class _Entry:
         return [(1, int(piece)) if piece.isdigit() else (0, ord(piece)) for piece in pieces]
 
 
-def write(tree: Tree, mtime: int) -> None:
+def write_cache(tree: Tree, mtime: int) -> None:
     """Lay the cache of what is in the tree; none where no program is linked dynamically."""
     entries = {entry.path: entry for entry in _entries(tree)}
     if entries:
         ordered = sorted((entries[path] for path in sorted(entries)), key=lambda entry: entry.order, reverse=True)
-        tree.write("etc/ld.so.cache", _encoded(ordered), mtime)
+        tree.write("etc/ld.so.cache", _encode(ordered), mtime)
 
 
 def _entries(tree: Tree) -> Iterator[_Entry]:
@@ -57,7 +57,7 @@ def _entries(tree: Tree) -> Iterator[_Entry]:
         if folder in folders and LIBRARY.fullmatch(name) and (place := real(path, links, names)):
             found = _library(tree, place)
             if found and found.kind[2] in FLAGS:
-                known = _known(found, name, posixpath.basename(place) if is_link(piece) else "")
+                known = _library_name(found, name, posixpath.basename(place) if is_link(piece) else "")
                 named = known if f"{folder}/{known}" in tree.pieces else name
                 yield _Entry(named, f"/{folder}/{named}", found)
 
@@ -73,7 +73,7 @@ def _library(tree: Tree, path: str) -> Elf | None:
             return None
 
 
-def _known(found: Elf, name: str, target: str) -> str:
+def _library_name(found: Elf, name: str, target: str) -> str:
     """Its own name; a link's, where that leads to the file (`target`) of this library, as links for linking do."""
     own = found.soname or name
     return name if f"{target}.".startswith(f"{own}.") else own
@@ -88,7 +88,7 @@ def _folders(tree: Tree, links: Mapping[str, str]) -> set[str]:
     return {steps[-1] for steps in ways if steps} | set(usual)
 
 
-def _encoded(entries: list[_Entry]) -> bytes:
+def _encode(entries: list[_Entry]) -> bytes:
     sign, flag = ENDIAN[entries[0].elf.kind[1]]
     start = HEADER + ENTRY * len(entries)
     table, strings = b"", b""

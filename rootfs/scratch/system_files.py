@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rootfs.elf.linkage import way
-from rootfs.install.accounts import NOWHERE, Accounts
+from rootfs.install.accounts import NO_HOME, Accounts
 from rootfs.install.errors import no_locale, no_timezone
 from rootfs.install.plan import NewGroup, NewUser
 from rootfs.recipe.scratch import NONROOT, NONROOT_HOME
 from rootfs.recipe.sections import Group, User
-from rootfs.scratch.unpack import Debs
+from rootfs.scratch.unpack import UnpackedPackages
 from rootfs.tree.package_tree import Tree
 
 # passwd(5) and group(5); the numbers of tty and staff are Debian's, for programs that make terminals (grantpt(3)).
@@ -34,7 +34,7 @@ LOCALES = "usr/lib/locale"
 LOCALE_PACKAGES = ("libc-bin", "locales-all")
 
 
-def users(tree: Tree, _debs: Debs, mtime: int) -> None:
+def add_system_users(tree: Tree, _debs: UnpackedPackages, mtime: int) -> None:
     """Accounts of root, nobody and nonroot, and their home folders."""
     tree.write("etc/passwd", PASSWD.encode(), mtime)
     tree.write("etc/group", GROUP.encode(), mtime)
@@ -42,30 +42,30 @@ def users(tree: Tree, _debs: Debs, mtime: int) -> None:
     tree.folder(NONROOT_HOME[1:], 0o700, (NONROOT, NONROOT), mtime)
 
 
-def tmp(tree: Tree, _debs: Debs, mtime: int) -> None:
+def add_tmp(tree: Tree, _debs: UnpackedPackages, mtime: int) -> None:
     """Folders for temporary files."""
     for path in ("tmp", "var/tmp"):
         tree.folder(path, 0o1777, mtime=mtime)
 
 
-def nsswitch(tree: Tree, _debs: Debs, mtime: int) -> None:
+def add_nsswitch(tree: Tree, _debs: UnpackedPackages, mtime: int) -> None:
     """Names are looked up in files, hosts also in the DNS."""
     tree.write("etc/nsswitch.conf", NSSWITCH.encode(), mtime)
 
 
-def os_release(tree: Tree, debs: Debs, _mtime: int) -> None:
+def add_os_release(tree: Tree, debs: UnpackedPackages, _mtime: int) -> None:
     """The distribution's own, and the link to it."""
     for path in ("usr/lib/os-release", "etc/os-release"):
         tree.add(debs["base-files"].tree.pieces[path])
 
 
-def zones(tree: Tree, debs: Debs, _mtime: int) -> None:
+def add_time_zones(tree: Tree, debs: UnpackedPackages, _mtime: int) -> None:
     """All time zones."""
     for piece in debs["tzdata"].tree.below(ZONES):
         tree.add(piece)
 
 
-def timezone(tree: Tree, debs: Debs, name: str, mtime: int) -> None:
+def set_timezone(tree: Tree, debs: UnpackedPackages, name: str, mtime: int) -> None:
     """The zone that local time is of. Raises InputError."""
     known = debs["tzdata"].tree
     steps = way(f"{ZONES}/{name}", known.links)
@@ -77,7 +77,7 @@ def timezone(tree: Tree, debs: Debs, name: str, mtime: int) -> None:
     tree.write("etc/timezone", f"{name}\n".encode(), mtime)
 
 
-def locale(tree: Tree, debs: Debs, name: str) -> None:
+def add_locale(tree: Tree, debs: UnpackedPackages, name: str) -> None:
     """The files of a locale, whose folder has its code set in small letters without hyphens. Raises InputError."""
     stem, dot, rest = name.partition(".")
     codeset, at, modifier = rest.partition("@")
@@ -91,7 +91,7 @@ def locale(tree: Tree, debs: Debs, name: str) -> None:
         tree.add(there.alone(piece))
 
 
-def accounts(tree: Tree, users: Sequence[User], groups: Sequence[Group], mtime: int) -> None:
+def add_accounts(tree: Tree, users: Sequence[User], groups: Sequence[Group], mtime: int) -> None:
     """The recipe's own users and groups behind those that are there, and home folders. Raises InputError."""
     known = Accounts({name: _text(tree, f"etc/{name}") for name in ("passwd", "group")})
     for group in groups:
@@ -99,8 +99,8 @@ def accounts(tree: Tree, users: Sequence[User], groups: Sequence[Group], mtime: 
     for user in users:
         known.add_user(NewUser(**user.model_dump()), 0)
         home = user.home.lstrip("/")
-        if user.home != NOWHERE and home not in tree.pieces:
-            tree.folder(home, 0o700, (user.uid, known.number(user.group or user.name) or 0), mtime)
+        if user.home != NO_HOME and home not in tree.pieces:
+            tree.folder(home, 0o700, (user.uid, known.gid_of(user.group or user.name) or 0), mtime)
     if users or groups:
         for name, text in known.texts().items():
             tree.write(f"etc/{name}", text.encode(), mtime)

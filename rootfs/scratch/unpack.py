@@ -22,7 +22,7 @@ THREADS = 2
 
 
 @dataclass(frozen=True)
-class Opened:
+class UnpackedPackage:
     """One package: what it puts into a tree, its control stanza, and its md5sums (dpkg's, `HEX  PATH` a line)."""
 
     package: Package
@@ -31,24 +31,26 @@ class Opened:
     sums: str
 
 
-Debs = Mapping[str, Opened]  # by the package's name
+UnpackedPackages = Mapping[str, UnpackedPackage]  # by the package's name
 
 
-def opened(packages: Iterable[Package], debs: Path, folder: Path, kept: Path | None = None) -> Debs:
+def unpack_packages(
+    packages: Iterable[Package], debs: Path, folder: Path, kept: Path | None = None
+) -> UnpackedPackages:
     """These packages, by name: their files are in `debs`, and `folder`, which is made, is where they are unpacked.
 
     What is `kept` of an earlier time saves work. Raises BadDeb.
     """
     folder.mkdir()
 
-    def read(package: Package) -> Opened:
+    def read(package: Package) -> UnpackedPackage:
         return _read(package, decompress(package, debs / package.file_name, folder / package.file_name, kept).path)
 
     with ThreadPoolExecutor(THREADS) as pool:
         return {each.package.name: each for each in pool.map(read, packages)}
 
 
-def _read(package: Package, plain: Path) -> Opened:
+def _read(package: Package, plain: Path) -> UnpackedPackage:
     tree, parts = Tree(), deb.member_offsets(plain)
     try:
         for piece in pieces(package.name, plain, *parts["data.tar"]):
@@ -59,7 +61,7 @@ def _read(package: Package, plain: Path) -> Opened:
         raise BadDeb(plain.name, f"it has no {error.args[0]}") from error
     except (*BROKEN, BadTree) as error:
         raise BadDeb(plain.name, str(error)) from error
-    return Opened(package, tree, texts["control"].strip() + "\n", texts.get("md5sums", ""))
+    return UnpackedPackage(package, tree, texts["control"].strip() + "\n", texts.get("md5sums", ""))
 
 
 def _texts(control: tarfile.TarFile) -> Iterator[tuple[str, str]]:
@@ -70,13 +72,15 @@ def _texts(control: tarfile.TarFile) -> Iterator[tuple[str, str]]:
             yield name, file.read().decode(errors="surrogateescape")
 
 
-def brought(packages: Iterable[Package], debs: Path, names: Iterable[str], files: Path, folder: Path) -> Path:
+def write_smoke_overlay(
+    packages: Iterable[Package], debs: Path, names: Iterable[str], files: Path, folder: Path
+) -> Path:
     """A tar in `folder`, an empty one, of these packages and of the files of these names.
 
     `debs` has the packages' files, `files` is the recipe's folder. Raises BadDeb, InputError.
     """
     tree = Tree()
-    for each in opened(packages, debs, folder / "plain").values():
+    for each in unpack_packages(packages, debs, folder / "plain").values():
         for piece in each.tree.pieces.values():
             tree.add(piece)
     for name in names:

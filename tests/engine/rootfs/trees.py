@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rootfs.bootstrap.bootstrapper import Job, open_tree
-from rootfs.bootstrap.tree_cache import KEEPING
+from rootfs.bootstrap.tree_cache import THREAD_NAME
 from rootfs.layer.pack import pack
 from rootfs.lock.lock import Lock
 from rootfs.process.host import native_architecture
@@ -86,7 +86,7 @@ class Site:
                 yield members
         finally:
             for thread in threading.enumerate():
-                if thread.name == KEEPING:
+                if thread.name == THREAD_NAME:
                     thread.join()
 
     def digest(self, work: Path, *, kept: bool = True, **said: Any) -> str:

@@ -14,7 +14,7 @@ import pytest
 
 from rootfs.bootstrap import debian, local_repository, tree_cache
 from rootfs.bootstrap.bootstrapper import Job, open_tree
-from rootfs.bootstrap.install_plan import Start, plan_of
+from rootfs.bootstrap.install_plan import StartTree, make_plan
 from rootfs.errors import MachineError
 from rootfs.install.plan import Plan
 from rootfs.lock.lock import Lock, Release
@@ -67,7 +67,9 @@ def test_the_repository_has_just_the_packages_and_all_are_required(tmp_path):
     for each in packages:
         (tmp_path / each.file_name).write_bytes(a_deb(mtime=5 if each.name == "a" else 9))
     (tmp_path / "r").mkdir()
-    local_repository.index(tmp_path / "r", local_repository.make(tmp_path / "r", tmp_path, packages), "s", "amd64")
+    local_repository.write_index(
+        tmp_path / "r", local_repository.add_packages(tmp_path / "r", tmp_path, packages), "s", "amd64"
+    )
     index = (tmp_path / "r/dists/s/main/binary-amd64/Packages").read_text()
     stanzas = index.removesuffix("\n\n").split("\n\n")
     assert [stanza.count("Priority: required") for stanza in stanzas] == [1, 1]
@@ -76,7 +78,7 @@ def test_the_repository_has_just_the_packages_and_all_are_required(tmp_path):
     assert "optional" not in index
     assert {path.name for path in (tmp_path / "r/pool").iterdir()} == {"a_amd64.deb", "b_amd64.deb"}
     assert "Codename: s\n" in (tmp_path / "r/dists/s/Release").read_text()
-    assert local_repository.epoch(tmp_path, packages) == 9
+    assert local_repository.newest_build_time(tmp_path, packages) == 9
 
 
 def test_debs_are_unpacked_once_and_anew_where_what_was_kept_is_damaged(tmp_path, monkeypatch):
@@ -90,7 +92,7 @@ def test_debs_are_unpacked_once_and_anew_where_what_was_kept_is_damaged(tmp_path
     def make(name):
         unpacked.clear()
         (tmp_path / name).mkdir()
-        made = local_repository.make(tmp_path / name, tmp_path, packages, keeping)
+        made = local_repository.add_packages(tmp_path / name, tmp_path, packages, keeping)
         decompressed.save_to_cache(made, keeping)
         files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
         return [(path.name, path.read_bytes()) for path in files]
@@ -111,7 +113,7 @@ def test_a_folder_that_cannot_be_written_to_keeps_no_debs(tmp_path):
     (tmp_path / package().file_name).write_bytes(a_deb())
     (tmp_path / "file").touch()
     (tmp_path / "r").mkdir()
-    made = local_repository.make(tmp_path / "r", tmp_path, [package()], tmp_path / "file/kept")
+    made = local_repository.add_packages(tmp_path / "r", tmp_path, [package()], tmp_path / "file/kept")
     decompressed.save_to_cache(made, tmp_path / "file/kept")
     assert [each.path.name for each in made] == ["a_amd64.deb"]
 
@@ -119,57 +121,57 @@ def test_a_folder_that_cannot_be_written_to_keeps_no_debs(tmp_path):
 def test_a_kept_tree_is_found_again_and_a_damaged_one_goes(tmp_path):
     (tmp_path / "made").write_bytes(b"tree")
     folder = tmp_path / "kept"
-    assert tree_cache.find(folder, "k") is None
-    tree_cache.keep(folder, "k", tmp_path / "made")
-    found = tree_cache.find(folder, "k")
+    assert tree_cache.find_tree(folder, "k") is None
+    tree_cache.save_tree(folder, "k", tmp_path / "made")
+    found = tree_cache.find_tree(folder, "k")
     assert found.read_bytes() == b"tree"
-    assert tree_cache.find(folder, "k") == found
-    assert tree_cache.find(folder, "j") is None
+    assert tree_cache.find_tree(folder, "k") == found
+    assert tree_cache.find_tree(folder, "j") is None
     found.write_bytes(b"tred")
-    assert tree_cache.find(folder, "k") is None
+    assert tree_cache.find_tree(folder, "k") is None
     assert list(folder.iterdir()) == []
 
 
 def test_what_was_not_used_for_longest_is_let_go(tmp_path, monkeypatch):
-    monkeypatch.setattr(tree_cache, "MOST", 2)
+    monkeypatch.setattr(tree_cache, "MAX_TREES", 2)
     for index, name in enumerate("abc"):
         (tmp_path / "made").write_bytes(name.encode())
-        tree_cache.keep(tmp_path / "kept", name, tmp_path / "made")
-        if found := tree_cache.find(tmp_path / "kept", "a"):
+        tree_cache.save_tree(tmp_path / "kept", name, tmp_path / "made")
+        if found := tree_cache.find_tree(tmp_path / "kept", "a"):
             assert index < 3
             time.sleep(0.02)
             found.touch()
-    assert [name for name in "abc" if tree_cache.find(tmp_path / "kept", name)] == ["a", "c"]
+    assert [name for name in "abc" if tree_cache.find_tree(tmp_path / "kept", name)] == ["a", "c"]
 
 
 def test_where_nothing_can_be_kept_the_build_goes_on(tmp_path):
     (tmp_path / "made").write_bytes(b"tree")
     (tmp_path / "kept").write_text("a file, not a folder")
-    tree_cache.keep(tmp_path / "kept", "k", tmp_path / "made")
+    tree_cache.save_tree(tmp_path / "kept", "k", tmp_path / "made")
     assert (tmp_path / "kept").is_file()
 
 
 def keeping():
-    return [thread for thread in threading.enumerate() if thread.name == tree_cache.KEEPING]
+    return [thread for thread in threading.enumerate() if thread.name == tree_cache.THREAD_NAME]
 
 
 @pytest.mark.parametrize("soon", [60, 0.01], ids=["once it is used", "soon"])
 def test_a_tree_is_kept_while_others_go_on_and_held_until_then(tmp_path, monkeypatch, soon):
-    monkeypatch.setattr(tree_cache, "SOON", soon)
+    monkeypatch.setattr(tree_cache, "SAVE_DELAY", soon)
     (tar := tmp_path / "base-k.tar").write_bytes(b"tree")
     used, held, folder = threading.Event(), ExitStack(), tmp_path / "kept"
     held.callback((tmp_path / "let go").touch)
-    tree_cache.keep_meanwhile(folder, [tar], held, used)
+    tree_cache.save_in_background(folder, [tar], held, used)
     tar.unlink()
     if soon == 60:
         assert keeping()
         assert not (tmp_path / "let go").exists()
-        assert tree_cache.find(folder, "base-k") is None
+        assert tree_cache.find_tree(folder, "base-k") is None
         used.set()
     for thread in keeping():
         thread.join(20)
     assert (tmp_path / "let go").exists()
-    assert tree_cache.find(folder, "base-k").read_bytes() == b"tree"
+    assert tree_cache.find_tree(folder, "base-k").read_bytes() == b"tree"
 
 
 def test_a_process_ends_when_its_trees_are_kept_whichever_thread_made_them(tmp_path):
@@ -177,15 +179,15 @@ def test_a_process_ends_when_its_trees_are_kept_whichever_thread_made_them(tmp_p
     command = f"""
         import pathlib, threading
         from contextlib import ExitStack
-        from rootfs.bootstrap import tree_cache as kept
-        kept.SOON = 0.2
+        from rootfs.bootstrap import tree_cache
+        tree_cache.SAVE_DELAY = 0.2
         arguments = (pathlib.Path("{tmp_path}/kept"), [pathlib.Path("{tar}")], ExitStack(), threading.Event())
-        thread = threading.Thread(target=kept.keep_meanwhile, args=arguments, daemon=True)
+        thread = threading.Thread(target=tree_cache.save_in_background, args=arguments, daemon=True)
         thread.start()
         thread.join()
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(command)], check=True, timeout=60)
-    assert tree_cache.find(tmp_path / "kept", "base-k").read_bytes() == b"tree"
+    assert tree_cache.find_tree(tmp_path / "kept", "base-k").read_bytes() == b"tree"
 
 
 def test_who_finds_no_tree_is_alone_in_making_it(tmp_path):
@@ -194,15 +196,15 @@ def test_who_finds_no_tree_is_alone_in_making_it(tmp_path):
 
     def other():
         with ExitStack() as held:
-            found.append(tree_cache.find_or_hold(folder, "base-k", held))
+            found.append(tree_cache.find_or_lock(folder, "base-k", held))
 
     thread = threading.Thread(target=other)
     with ExitStack() as held:
-        assert tree_cache.find_or_hold(folder, "base-k", held) is None
+        assert tree_cache.find_or_lock(folder, "base-k", held) is None
         thread.start()
         time.sleep(0.1)
         assert found == []
-        tree_cache.keep(folder, "base-k", tmp_path / "made")
+        tree_cache.save_tree(folder, "base-k", tmp_path / "made")
     thread.join(20)
     assert found[0].read_bytes() == b"tree"
 
@@ -212,9 +214,9 @@ def test_the_key_is_of_all_that_counts(change):
     said = {"kind": "base", "packages": [package()], "engine": "mmdebstrap", "architecture": "amd64", "suite": "s"}
     other = {"packages": [package(sha256="1" * 64)], "engine": "debootstrap", "architecture": "arm64", "suite": "t"}
     other |= {"kind": "essential", "which are essential": [package(essential=True)]}
-    assert tree_cache.key_of(**said) == tree_cache.key_of(**said)
+    assert tree_cache.cache_key(**said) == tree_cache.cache_key(**said)
     name = "packages" if change == "which are essential" else change
-    assert tree_cache.key_of(**said) != tree_cache.key_of(**{**said, name: other[change]})
+    assert tree_cache.cache_key(**said) != tree_cache.cache_key(**{**said, name: other[change]})
 
 
 def job(tmp_path, date=0, packages=(), **said):
@@ -237,14 +239,14 @@ FURTHER = {"uri": "http://example.invalid/x", "suites": ("s", "t"), "keyring": "
 
 def test_apt_is_configured_only_where_it_is(tmp_path):
     with_apt = job(tmp_path, packages=(package("apt"),), repositories=(FURTHER,), slim=("man",))
-    texts = plan_of(with_apt, with_apt.recipe, Start(tmp_path / "t", 0), 0).texts
+    texts = make_plan(with_apt, with_apt.recipe, StartTree(tmp_path / "t", 0), 0).settings
     assert texts["/etc/apt/sources.list"] == "deb x\n"
     assert "/etc/apt/apt.conf.d/docker-clean" in texts
     assert "Suites: s t\n" in texts["/etc/apt/sources.list.d/further-1.sources"]
     assert "Signed-By: /etc/apt/keyrings/x.asc\n" in texts["/etc/apt/sources.list.d/further-1.sources"]
     assert "path-exclude=/usr/share/man/*\n" in texts["/etc/dpkg/dpkg.cfg.d/baseforge-paths"]
     without = job(tmp_path, packages=(package("dash"),), slim=("man",))
-    assert list(plan_of(without, without.recipe, Start(tmp_path / "t", 0), 0).texts) == [
+    assert list(make_plan(without, without.recipe, StartTree(tmp_path / "t", 0), 0).settings) == [
         "/etc/dpkg/dpkg.cfg.d/baseforge-paths"
     ]
 
@@ -254,14 +256,14 @@ def test_a_layer_adds_to_the_settings_of_the_image_below(tmp_path):
     own = {"repositories": (FURTHER,), "paths": PathRules(include=("/usr/share/man/x",))}
     recipe = LayerRecipe.model_validate({"name": "top", "kind": "layer", "from": "r", **own})
     wanted = replace(job(tmp_path), recipe=recipe, below=below, stack=Stack((tmp_path / "tar",), epoch=7))
-    made = plan_of(wanted, recipe, Start(tmp_path / "t", 7, has_base=True, whole=True), 7)
-    assert list(made.texts) == ["/etc/dpkg/dpkg.cfg.d/baseforge-paths", "/etc/apt/sources.list.d/further-2.sources"]
-    rules = made.texts["/etc/dpkg/dpkg.cfg.d/baseforge-paths"]
+    made = make_plan(wanted, recipe, StartTree(tmp_path / "t", 7, has_base=True, layered=True), 7)
+    assert list(made.settings) == ["/etc/dpkg/dpkg.cfg.d/baseforge-paths", "/etc/apt/sources.list.d/further-2.sources"]
+    rules = made.settings["/etc/dpkg/dpkg.cfg.d/baseforge-paths"]
     assert rules.startswith("path-exclude=/usr/share/man/*\n")
     assert rules.endswith("path-include=/usr/share/man/x\n")
-    assert (made.epoch, made.whole, made.base) == (7, True, [])
+    assert (made.epoch, made.layered, made.base_packages) == (7, True, [])
     bare = LayerRecipe.model_validate({"name": "top", "kind": "layer", "from": "r"})
-    assert plan_of(wanted, bare, Start(tmp_path / "t", 7, has_base=True, whole=True), 7).texts == {}
+    assert make_plan(wanted, bare, StartTree(tmp_path / "t", 7, has_base=True, layered=True), 7).settings == {}
 
 
 def test_a_plan_crosses_as_json(tmp_path):
@@ -269,9 +271,9 @@ def test_a_plan_crosses_as_json(tmp_path):
     users = [{"name": "u", "uid": 5, "groups": ("g",)}]
     said = {"groups": ({"name": "g", "gid": 3},), "users": tuple(users), "files": tuple(files), "customise": ("x.sh",)}
     wanted = job(tmp_path, packages=(package("apt", auto=True),), repositories=(FURTHER,), **said)
-    plan = plan_of(wanted, wanted.recipe, Start(tmp_path / "t", 7), 8)
-    again = Plan.loaded(plan.dumped())
-    assert again.dumped() == plan.dumped()
+    plan = make_plan(wanted, wanted.recipe, StartTree(tmp_path / "t", 7), 8)
+    again = Plan.from_json(plan.to_json())
+    assert again.to_json() == plan.to_json()
     assert again.packages == plan.packages
     assert (again.entries[1].mode, again.entries[1].owner[1]) == (0o4755, 2)
 

@@ -7,7 +7,7 @@ import pytest
 from rootfs.errors import BuildError, InputError
 from rootfs.install import chroot_files, customize, dpkg
 from rootfs.install.accounts import Accounts
-from rootfs.install.plan import Deb, Entry, NewGroup, NewUser, Plan
+from rootfs.install.plan import Deb, NewGroup, NewUser, Plan, TreeEntry
 from rootfs.process.errors import ProgramFailed
 
 ME = (os.getuid(), os.getgid())
@@ -43,22 +43,22 @@ PLACES = {
 
 @pytest.mark.parametrize(("path", "place"), PLACES.items())
 def test_links_lead_where_they_would_inside(tree, path, place):
-    assert chroot_files.inside(tree, path) == tree / place
+    assert chroot_files.resolve_path(tree, path) == tree / place
 
 
 def test_links_in_circles_end(tree):
     with pytest.raises(InputError, match="circles"):
-        chroot_files.inside(tree, "/loop/x")
+        chroot_files.resolve_path(tree, "/loop/x")
 
 
 def test_nothing_is_written_outside(tree, tmp_path):
     before = {path for path in tmp_path.rglob("*") if tree not in path.parents}
     entries = [
-        Entry("/out/a", ME, content="a"),
-        Entry("/etc/link", ME, content="b"),
-        Entry("/lib/c/d", ME, content="c"),
+        TreeEntry("/out/a", ME, content="a"),
+        TreeEntry("/etc/link", ME, content="b"),
+        TreeEntry("/lib/c/d", ME, content="c"),
     ]
-    customize.lay(tree, entries, tmp_path)
+    customize.write_entries(tree, entries, tmp_path)
     assert (tree / "a").read_text() == "a"
     assert (tree / "etc/link").read_text() == "b"
     assert (tree / "usr/lib/c/d").read_text() == "c"
@@ -71,13 +71,13 @@ def test_files_links_and_folders(tree, tmp_path):
     (tmp_path / "tool").chmod(0o700)
     os.link(tree / "etc/file", tree / "etc/other name")
     entries = [
-        Entry("/etc/file", ME, content="new", mode=0o4600),
-        Entry("/opt/tool", ME, source="tool"),
-        Entry("/opt", ME, folder=True, mode=0o1777),
-        Entry("/lib", ME, folder=True),
-        Entry("/etc/abs", ME, link="../x"),
+        TreeEntry("/etc/file", ME, content="new", mode=0o4600),
+        TreeEntry("/opt/tool", ME, source="tool"),
+        TreeEntry("/opt", ME, folder=True, mode=0o1777),
+        TreeEntry("/lib", ME, folder=True),
+        TreeEntry("/etc/abs", ME, link="../x"),
     ]
-    customize.lay(tree, entries, tmp_path)
+    customize.write_entries(tree, entries, tmp_path)
     modes = [oct(os.lstat(tree / path).st_mode & 0o7777) for path in ("etc/file", "opt/tool", "opt", "usr/lib")]
     assert modes == ["0o4600", "0o755", "0o1777", "0o755"]
     assert str((tree / "etc/abs").readlink()) == "../x"
@@ -86,17 +86,17 @@ def test_files_links_and_folders(tree, tmp_path):
 
 
 CLASHES = [
-    Entry("/etc", ME, content="x"),
-    Entry("/etc/file", ME, folder=True),
-    Entry("/etc/file/x", ME, content="x"),
-    Entry("/usr/lib", ME, link="x"),
+    TreeEntry("/etc", ME, content="x"),
+    TreeEntry("/etc/file", ME, folder=True),
+    TreeEntry("/etc/file/x", ME, content="x"),
+    TreeEntry("/usr/lib", ME, link="x"),
 ]
 
 
 @pytest.mark.parametrize("entry", CLASHES, ids=lambda entry: entry.path)
 def test_files_that_cannot_be_there(tree, tmp_path, entry):
     with pytest.raises(InputError, match=r"^files: (/etc|/etc/file|/usr/lib): "):
-        customize.lay(tree, [entry], tmp_path)
+        customize.write_entries(tree, [entry], tmp_path)
 
 
 TABLES = {
@@ -158,7 +158,7 @@ def test_accounts_that_cannot_be(new, why):
 def plan(tree, *packages, **more):
     here = tree.parent
     epochs = {"epoch": 0, "start_epoch": 0, "base_epoch": 0}
-    where = {"scratch": here, "start": here, "has_base": False, "keep": None, "debs": here, "files": here}
+    where = {"work": here, "start": here, "has_base": False, "save_to": {}, "debs": here, "files": here}
     return Plan(tree, **where, architecture="amd64", **epochs, packages=packages, **more)
 
 
@@ -191,21 +191,21 @@ def test_the_tree_is_the_lock(tree, packages, said):
     (tree / "var/lib/dpkg/status").write_text(STATUS)
     wanted = plan(tree, *(Deb(name, version, "amd64", "", False, False, False) for name, version in packages))
     if said is None:
-        dpkg.check(wanted)
+        dpkg.check_installed(wanted)
     else:
         with pytest.raises(BuildError, match=said):
-            dpkg.check(wanted)
+            dpkg.check_installed(wanted)
 
 
 def test_what_an_image_had_stays_unless_the_lock_has_another(tree):
     (tree / "var/lib/dpkg").mkdir(parents=True)
     (tree / "var/lib/dpkg/status").write_text(STATUS)
     had = {"present": (("a", "1:2", "amd64"),)}
-    dpkg.check(plan(tree, **had))
+    dpkg.check_installed(plan(tree, **had))
     assert plan(tree, **had).has("a")
-    dpkg.check(plan(tree, Deb("a", "1:2", "amd64", "", False, False, False), present=(("a", "1", "amd64"),)))
+    dpkg.check_installed(plan(tree, Deb("a", "1:2", "amd64", "", False, False, False), present=(("a", "1", "amd64"),)))
     with pytest.raises(BuildError, match="missing: b_1_all"):
-        dpkg.check(plan(tree, present=(*had["present"], ("b", "1", "all"))))
+        dpkg.check_installed(plan(tree, present=(*had["present"], ("b", "1", "all"))))
 
 
 MARK = "Package: %s\nArchitecture: amd64\nAuto-Installed: 1\n\n"
@@ -216,7 +216,7 @@ def test_marks_of_an_image_stay_but_for_what_is_asked_for_now(tree):
     marks.parent.mkdir(parents=True)
     marks.write_text(MARK % "old" + MARK % "wanted")
     packages = (Deb("apt", "1", "amd64", "", False, False, False), Deb("new", "1", "amd64", "", False, False, True))
-    dpkg.mark(plan(tree, *packages, asked=("wanted",)))
+    dpkg.mark_automatic(plan(tree, *packages, include=("wanted",)))
     assert marks.read_text() == MARK % "old" + MARK % "new"
 
 
@@ -225,7 +225,7 @@ def test_marks_that_stay_as_they_are_are_not_written_anew(tree):
     marks.parent.mkdir(parents=True)
     marks.write_text(MARK % "old")
     before = marks.stat().st_ino
-    dpkg.mark(plan(tree, present=(("apt", "1", "amd64"),)))
+    dpkg.mark_automatic(plan(tree, present=(("apt", "1", "amd64"),)))
     assert (marks.stat().st_ino, marks.read_text()) == (before, MARK % "old")
 
 
@@ -240,14 +240,14 @@ FAILURES = {
 
 @pytest.mark.parametrize(("output", "package"), FAILURES.items())
 def test_a_failing_package_is_named(output, package):
-    said = str(dpkg.explained(ProgramFailed("apt-get", 100, output)))
+    said = str(dpkg.explain_failure(ProgramFailed("apt-get", 100, output)))
     assert (f"the package {package} could" in said) is (package is not None)
 
 
 def test_of_a_failing_package_just_its_own_output_is_shown():
     lines = [*["Setting up a (1) ...", "fine"], *["Setting up bad (1) ...", "it is broken"]]
     lines += ["dpkg: error processing package bad (--configure):", " installed bad package … exit status 4"]
-    error = dpkg.explained(ProgramFailed("apt-get", 100, "\n".join([*lines, "Setting up c (1) ...", "fine"])))
+    error = dpkg.explain_failure(ProgramFailed("apt-get", 100, "\n".join([*lines, "Setting up c (1) ...", "fine"])))
     assert error.output.splitlines() == lines[2:6]
 
 
@@ -267,7 +267,7 @@ def test_a_locale_that_is_built_in_needs_nothing_and_others_their_package(tree):
     assert (tree / "etc/default/locale").read_text() == "LANG=C.UTF-8\n"
     with pytest.raises(InputError, match="locales"):
         customize.set_locale(plan(tree), "de_DE.UTF-8")
-    for path, text in ((customize.KNOWN, "fr_FR.UTF-8 UTF-8\n"), (customize.GENERATOR, "")):
-        chroot_files.write(tree, f"/{path}", text, owner=ME)
+    for path, text in ((customize.SUPPORTED_LOCALES, "fr_FR.UTF-8 UTF-8\n"), (customize.LOCALE_GEN, "")):
+        chroot_files.write_file(tree, f"/{path}", text, owner=ME)
     with pytest.raises(InputError, match="not in /"):
         customize.set_locale(plan(tree), "de_DE.UTF-8")
