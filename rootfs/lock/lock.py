@@ -1,4 +1,4 @@
-"""A lock, which is what a recipe means today, and the digest of everything that goes into the image."""
+"""The lock: the exact packages that a recipe resolves to; and the digest of all inputs of an image."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Release(BaseModel):
 
 
 class Package(BaseModel):
-    """One deb. `sha256` is in hex, `size` in bytes; `archive` is its archive's own address and `path` its place there.
+    """One deb. `sha256` is in hex, `size` in bytes, `archive` the archive's own address, `path` the path in it.
 
-    `essential` packages are what stage one of a tree is made of, `base` ones what its variant is by itself; an `auto`
-    one is there only as a dependency.
+    `essential` packages are installed first, `base` ones belong to the recipe's variant, and `auto` ones are only
+    dependencies of others.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -55,19 +55,19 @@ class Package(BaseModel):
 
     @property
     def digest(self) -> str:
-        """Its name as a blob."""
+        """The digest of its blob."""
         return f"sha256:{self.sha256}"
 
     @property
     def file_name(self) -> str:
-        """What its file is called in a work folder, as apt calls it."""
+        """The name of its file, as apt names it."""
         return f"{self.name}_{self.version.replace(':', '%3a')}_{self.architecture}.deb"
 
 
 class Lock(BaseModel):
-    """The exact packages a recipe means, and the Release files that vouch for them; without packages, none.
+    """The exact packages that a recipe resolves to, and the Release files that list them.
 
-    `tarball` is the archive (`sha256:HEX`) that a tarball recipe means; else it is empty and does not count.
+    `tarball` is the digest (`sha256:HEX`) of a tarball recipe's archive. If it is empty, it is not part of the digest.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -78,7 +78,7 @@ class Lock(BaseModel):
 
     @property
     def epoch(self) -> int:
-        """`SOURCE_DATE_EPOCH`: the newest date of the Release files; 1970 where there are none, never the clock."""
+        """`SOURCE_DATE_EPOCH`: the newest date of the Release files, 0 if there are none; never the clock."""
         return max((release.date for release in self.releases), default=0)
 
     @property
@@ -97,7 +97,7 @@ def input_digest(
 ) -> str:
     """The digest of everything that decides an image's bytes: the same inputs mean the same image.
 
-    `parent` is the manifest digest of the image that it is a layer on, `bases` are those of a Dockerfile's by name.
+    `parent` is the manifest digest of a layer's base image, `bases` has those of a Dockerfile's base images by name.
     """
     return canonical_digest(
         {

@@ -1,4 +1,4 @@
-"""Lock files, which a recipe may name instead of the newest packages, and how two locks differ."""
+"""Read and write lock files, and compare locks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rootfs.system.digests import canonical_json
 from rootfs.system.platforms import platform_name
 from rootfs.system.text import format_time
 
-FORMAT = 1  # of lock files; no part of a lock, nor of its digest
+FORMAT = 1  # of lock files; not part of a lock or of its digest
 NEWER = "this lock file has format {}: a newer version of Baseforge wrote it. This one knows format {}: update it"
 STRICT = ConfigDict(frozen=True, extra="forbid", strict=True)
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -36,7 +36,7 @@ class _Release(Release):
 
 
 class _Package(Package):
-    """What becomes a file's name and an address is no more than that."""
+    """A package with strict checks: its values become names of files and addresses."""
 
     model_config = STRICT
 
@@ -86,7 +86,7 @@ class Change:
 
 
 def lock_changes(old: Lock, new: Lock) -> list[Change]:
-    """How two locks differ: the suites' dates first, then packages by name."""
+    """The differences of two locks: the suites' dates first, then packages by name."""
     return [*_releases(old, new), *_packages(old, new)]
 
 
@@ -115,7 +115,7 @@ def _kind(was: Package, now: Package) -> str:
 
 
 def differing_versions(locks: Mapping[str, Lock]) -> dict[str, dict[str, str]]:
-    """The packages that have not the same version on all platforms that have them: versions by name and platform."""
+    """Packages whose versions differ between platforms: the versions by name and platform."""
     found: dict[str, dict[str, str]] = {}
     for platform, lock in locks.items():
         for package in lock.packages:
@@ -126,7 +126,7 @@ def differing_versions(locks: Mapping[str, Lock]) -> dict[str, dict[str, str]]:
 def write_locks(locks: Mapping[str, Lock], path: Path) -> None:
     """Write a lock file: JSON with one package a line, so that a commit shows what changed.
 
-    `locks` are by platform; where there is only one, its platform is not said.
+    `locks` are by platform. A single lock is written without its platform.
     """
     if len(locks) == 1:
         [lock] = locks.values()
@@ -150,7 +150,7 @@ def _lines(values: list[object]) -> str:
 
 
 def read_locks(path: Path) -> dict[str, Lock]:
-    """The locks in a file, by platform; an empty one where none is said.
+    """Read the locks of a file, by platform; the platform is empty if the file names none.
 
     Raises RecipeInvalid with the place of everything that is wrong in it.
     """

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Literal
 
 MOUNTS = Path("/proc/self/mounts")
-OWN = Path("/proc/self/cgroup")
+OWN_GROUP = Path("/proc/self/cgroup")
 PREFIX = "baseforge-"
 ABANDONED = 60.0  # seconds: an empty group that is older belongs to a process that was killed
-PATIENCE = 5.0  # seconds that the last process of a group may take to disappear
+REMOVE_TIMEOUT = 5.0  # seconds that the last process of a group may take to disappear
 CONTROLLERS = ("memory", "pids")
 
 Limit = Literal["memory", "processes"]
@@ -36,11 +36,11 @@ class ControlGroup:
 
     @property
     def folders(self) -> list[Path]:
-        """Its folders, each once."""
+        """Its folders, without duplicates."""
         return list(dict.fromkeys((self.memory, self.pids)))
 
     def joining(self) -> list[str]:
-        """What a program is started through to be in the group."""
+        """The command that starts a program in the group."""
         return ["sh", "-c", JOIN, "sh", *map(str, self.folders), "--"]
 
     def limit(self, memory: int, processes: int) -> None:
@@ -54,14 +54,14 @@ class ControlGroup:
                 (self.memory / name).write_text(str(value))
 
     def reached(self) -> Limit | None:
-        """Which limit a program of the group has reached: the kernel killed a process, or refused to start one."""
+        """The limit that was reached: the kernel killed a process of the group, or refused to start one."""
         if _count(self.memory, ("memory.events", "memory.oom_control"), "oom_kill"):
             return "memory"
         return "processes" if _count(self.pids, ("pids.events",), "max") else None
 
     def remove(self) -> None:
         """Remove the group; its processes have been killed."""
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + REMOVE_TIMEOUT
         for folder in self.folders:
             while not _removed(folder) and time.monotonic() < until:
                 time.sleep(0.01)
@@ -69,8 +69,8 @@ class ControlGroup:
 
 @contextlib.contextmanager
 def control_group(memory: int, processes: int) -> Iterator[ControlGroup | None]:
-    """A new group with these limits while the block lasts, or None where this process may not make one."""
-    if (made := _made(memory, processes)) is None:
+    """A new group with these limits for the block, or None if this process may not make one."""
+    if (made := _make(memory, processes)) is None:
         yield None
         return
     try:
@@ -79,14 +79,14 @@ def control_group(memory: int, processes: int) -> Iterator[ControlGroup | None]:
         made.remove()
 
 
-def _made(memory: int, processes: int) -> ControlGroup | None:
+def _make(memory: int, processes: int) -> ControlGroup | None:
     parents = {name: folder for name in CONTROLLERS if (folder := parent_of(name))}
     if len(parents) < len(CONTROLLERS):
         return None
     folders: dict[Path, Path] = {}
     try:
         for parent in dict.fromkeys(parents.values()):
-            _sweep(parent)
+            _remove_abandoned(parent)
             folders[parent] = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=parent))
         made = ControlGroup(*(folders[parents[name]] for name in CONTROLLERS))
         made.limit(memory, processes)
@@ -98,8 +98,8 @@ def _made(memory: int, processes: int) -> ControlGroup | None:
 
 
 def parent_of(controller: str) -> Path | None:
-    """Where a new group can be made that has this controller."""
-    own = dict(line.split(":", 2)[1:] for line in OWN.read_text().splitlines())
+    """The folder in which a group with this controller can be made."""
+    own = dict(line.split(":", 2)[1:] for line in OWN_GROUP.read_text().splitlines())
     for line in MOUNTS.read_text().splitlines():
         _, place, kind, options, *_ = line.split()
         if kind == "cgroup" and controller in options.split(","):
@@ -112,7 +112,7 @@ def parent_of(controller: str) -> Path | None:
 
 
 def _delegated(mounted: Path, own: str, controller: str) -> Path | None:
-    """Our group or the nearest one above it that hands the controller down; one with processes in it cannot."""
+    """Our group or its nearest ancestor that delegates the controller; one with processes in it cannot."""
     for place in (Path(own), *Path(own).parents):
         folder = mounted / str(place).lstrip("/")
         with contextlib.suppress(OSError):
@@ -122,7 +122,7 @@ def _delegated(mounted: Path, own: str, controller: str) -> Path | None:
     return None
 
 
-def _sweep(parent: Path) -> None:
+def _remove_abandoned(parent: Path) -> None:
     """Remove groups that a killed process left behind; a group with processes in it cannot be removed.
 
     A group is empty until its program starts. Its maker's number tells whether it still will, and its age helps where

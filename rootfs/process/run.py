@@ -1,8 +1,8 @@
-"""The one door to programs: argv lists, a clean environment, and no process left behind.
+"""Run programs: from argument lists, in a clean environment, and without leaving processes behind.
 
-Every program runs in a session of its own and dies with us (`setpriv --pdeathsig`). A *contained* one also gets its own
-mount, process and host name namespaces: what it mounts, starts or sets is gone the moment it is, however it ended. One
-in a *sandbox* (`rootfs.process.sandbox`) sees nothing of the machine but what it is given, and has limits.
+Every program runs in its own session and is killed when this process dies (`setpriv --pdeathsig`). A *contained*
+program also gets its own mount, process and host name namespaces: its mounts and processes end with it. A program in a
+*sandbox* (`rootfs.process.sandbox`) sees only what it is given of the machine, and has limits.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from rootfs.process.sandbox import Limit, Sandbox, reached_limit
 from rootfs.process.stop import stoppable
 
 Log = Callable[[str], None]
-# `with owners`: an ordinary user's program, too, can give files to anyone.
+# `with owners`: the program of an ordinary user can also change the owners of files.
 Contained = bool | Literal["with owners"] | Sandbox
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 CHUNK = 1 << 20
-TOO_LARGE = (-signal.SIGXFSZ, 128 + signal.SIGXFSZ)  # exit statuses
+FILE_TOO_LARGE = (-signal.SIGXFSZ, 128 + signal.SIGXFSZ)  # exit statuses
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
-LOOK = 0.1  # seconds between two looks at whether a sandbox has reached a limit
-TAIL = 200  # lines of standard error kept for the error message
-LINE = 64 << 10  # bytes of a line; what is longer counts as several
-SHOWN = 16 << 20  # bytes of a program's lines that are kept and shown; the rest is read and dropped
-WHOLE = 1 << 30  # bytes of a standard output that is kept whole
+LIMIT_CHECK_INTERVAL = 0.1  # seconds between two checks whether a sandbox has reached a limit
+TAIL_LINES = 200  # lines of standard error kept for the error message
+MAX_LINE = 64 << 10  # bytes of a line; longer lines are split
+MAX_LOGGED = 16 << 20  # bytes of a program's lines that are kept and logged; the rest is dropped
+MAX_OUTPUT = 1 << 30  # bytes of standard output that are returned at most
 
 CONTAINED = ("unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
-AS_USER = "--map-root-user"  # an ordinary user gets namespaces only inside one of users
-SUBORDINATE = "--map-auto"  # where it is root, and can have other owners besides (subuid(5))
+AS_USER = "--map-root-user"  # an ordinary user gets namespaces only inside a user namespace
+SUBORDINATE = "--map-auto"  # with other owners besides root (subuid(5))
 WITHOUT_NETWORK = "--net"
 
 OWN_ENVIRONMENT = {
@@ -56,7 +56,7 @@ OWN_ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a program ended: its exit status (negative: the signal) and what it printed."""
+    """The exit status of a program (negative: the signal) and what it printed."""
 
     status: int
     stdout: str
@@ -64,13 +64,13 @@ class Outcome:
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment every program gets, so that results do not depend on the user's."""
+    """The environment of every program, so that results do not depend on the user's."""
     fixed = {"PATH": SYSTEM_PATH, "HOME": os.environ.get("HOME", "/"), "LC_ALL": "C", "TZ": "UTC"}
     return {**fixed, **(extra or {})}
 
 
 def proxies() -> dict[str, str]:
-    """The user's proxy variables, for the environment of programs that fetch; they may hold a password."""
+    """The user's proxy variables, for programs that use the network. They may contain a password."""
     return {name: os.environ[name] for name in PROXIES if name in os.environ}
 
 
@@ -86,12 +86,14 @@ def run(
     network: bool = True,
     log: Log | None = None,
 ) -> Outcome:
-    """Run a program to its end and return what it printed. With a `log`, which sees each line as it comes, its two
-    outputs are one, in the order in which it printed them, and that is `stderr`.
+    """Run a program and return its exit status and output.
 
-    `stdin` may be made while the program runs already. `network=False` leaves a contained program only a loopback that
-    is down; a sandbox never has one. Raises BuildError, ProgramMissing, ProgramTimedOut (after
-    `timeout` seconds), LimitReached, what making `stdin` raises and, unless `check` is False, ProgramFailed.
+    With a `log`, which gets each line at once, standard output and standard error are merged in the result's `stderr`.
+    `stdin` may be a function, which is called while the program already runs. `network=False` leaves a contained
+    program only a loopback that is down; a sandbox never has a network.
+
+    Raises BuildError, ProgramMissing, ProgramTimedOut (after `timeout` seconds), LimitReached, what making `stdin`
+    raises and, unless `check` is False, ProgramFailed.
     """
     piped, merged, how = stdin is not None, log is not None, (contained, network)
     with _started(argv, how, env=env, cwd=cwd, log=log, timeout=timeout, piped=piped, merged=merged) as program:
@@ -113,15 +115,15 @@ def stream(
     contained: Contained = False,
     log: Log | None = None,
 ) -> Iterator[IO[bytes]]:
-    """A program's standard output as a stream. Leaving the block waits for its end and raises as `run` does.
+    """A program's standard output as a stream. At the end of the block its exit is awaited; raises as `run` does.
 
-    The program's own failure comes before an error of the reader: a truncated stream is its consequence.
+    If the program failed, that is raised rather than an error of the reader, which is a consequence of it.
     """
     with _started(argv, (contained, True), env=env, log=log, timeout=timeout) as program:
         try:
             yield program.stdout
         except Exception:
-            program.give_up()
+            program.raise_own_failure()
             raise
         while program.stdout.read(CHUNK):
             pass
@@ -131,7 +133,7 @@ def stream(
 
 
 class _Program:
-    """One running program, its process group and the end of what it said: its standard error, or all its output."""
+    """A running program, its process group, and the last lines of its standard error or of all its output."""
 
     def __init__(
         self,
@@ -145,14 +147,14 @@ class _Program:
         self.name, self.process, self.log = name, process, log
         self.sandbox, self.limited = sandbox, limited
         self._expired, self._timeout = False, timeout or 0.0
-        self._lines: deque[str] = deque(maxlen=TAIL)
+        self._lines: deque[str] = deque(maxlen=TAIL_LINES)
         self._reader = threading.Thread(target=self._read_lines, daemon=True)
         self._reader.start()
         self._watchdog = threading.Timer(self._timeout, self._expire)
         self._watchdog.daemon = True
         if timeout:
             self._watchdog.start()
-        self._over = threading.Event()
+        self._ended = threading.Event()
         if limited:
             threading.Thread(target=self._watch, args=(limited,), daemon=True).start()
 
@@ -162,11 +164,11 @@ class _Program:
         return self.process.stdout
 
     def _read_lines(self) -> None:
-        stream, left = self.process.stderr or self.stdout, SHOWN
-        while raw := stream.readline(LINE):
+        stream, left = self.process.stderr or self.stdout, MAX_LOGGED
+        while raw := stream.readline(MAX_LINE):
             if left > 0:
                 left -= len(raw)
-                cut = f"… {self.name} prints more than {SHOWN >> 20} MiB: the rest is not kept"
+                cut = f"… {self.name} prints more than {MAX_LOGGED >> 20} MiB: the rest is not kept"
                 self._keep(raw.decode(errors="replace").rstrip("\r\n") if left > 0 else cut)
 
     def _keep(self, line: str) -> None:
@@ -175,10 +177,10 @@ class _Program:
             self.log(line)
 
     def read(self) -> bytes:
-        """Its whole standard output. Raises BuildError."""
-        data = self.stdout.read(WHOLE + 1)
-        if len(data) > WHOLE:
-            raise BuildError(f"{self.name} printed more than {WHOLE >> 20} MiB", hint="See why it prints so much.")
+        """All of its standard output. Raises BuildError."""
+        data = self.stdout.read(MAX_OUTPUT + 1)
+        if len(data) > MAX_OUTPUT:
+            raise BuildError(f"{self.name} printed more than {MAX_OUTPUT >> 20} MiB", hint="See why it prints so much.")
         return data
 
     def tail(self) -> str:
@@ -186,7 +188,7 @@ class _Program:
         return "\n".join(self._lines)
 
     def feed(self, pipe: IO[bytes], data: bytes | Callable[[], bytes]) -> None:
-        """Write its standard input while its output is read: a program may write before it has read everything."""
+        """Write its standard input in a thread: a program may write output before it has read everything."""
         with contextlib.ExitStack() as failing:
             failing.enter_context(pipe)
             made = data() if callable(data) else data
@@ -198,19 +200,19 @@ class _Program:
             pipe.write(data)
 
     def _expire(self) -> None:
-        """Time is up: end the program; `wait` then says so."""
+        """The timeout has passed: end the program. `wait` then raises ProgramTimedOut."""
         self._expired = True
         self.end()
 
     def _watch(self, limited: ControlGroup) -> None:
-        """End a sandbox that has reached a limit: what is left of it may go on for ever, and slow the machine down."""
-        while not self._over.wait(LOOK):
+        """End a sandbox that has reached a limit: its remaining processes could run for ever."""
+        while not self._ended.wait(LIMIT_CHECK_INTERVAL):
             if limited.reached():
                 self.end()
                 return
 
     def wait(self) -> int:
-        """The exit status. Raises ProgramTimedOut when its time was up, LimitReached."""
+        """Wait for the exit status. Raises ProgramTimedOut, LimitReached."""
         status = self.process.wait()
         if self._expired:
             setting = "sandbox_seconds" if self.sandbox else ""
@@ -220,7 +222,7 @@ class _Program:
 
     def _check_limits(self, status: int) -> None:
         said: Limit | None = reached_limit(self.tail()) if status != 0 else None
-        if status in TOO_LARGE:
+        if status in FILE_TOO_LARGE:
             said = "disk"
         reached = (self.limited.reached() or (said if said == "disk" else None)) if self.limited else said
         if self.sandbox and reached:
@@ -232,8 +234,8 @@ class _Program:
             }
             raise LimitReached(self.name, amounts[reached], f"sandbox_{reached}", self.tail())
 
-    def give_up(self) -> None:
-        """The reader failed: if the program had failed on its own, that is the error to show."""
+    def raise_own_failure(self) -> None:
+        """The reader failed: raise the program's own error, if it had failed before."""
         try:
             status = self.process.wait(timeout=0.5)
         except subprocess.TimeoutExpired:
@@ -244,7 +246,7 @@ class _Program:
             raise ProgramFailed(self.name, status, self.tail())
 
     def end(self) -> None:
-        """End the whole process group: SIGTERM, a few seconds of grace, SIGKILL."""
+        """End the process group: SIGTERM, a few seconds of grace, SIGKILL."""
         if self.sandbox:  # its first process does not get a SIGTERM
             self._signal(signal.SIGKILL)
         elif self._signal(signal.SIGTERM):
@@ -254,9 +256,9 @@ class _Program:
         self.process.wait()
 
     def close(self) -> None:
-        """Let go of its output; what lines are read from only once that is done, as a stray child may still hold it."""
+        """Close its output. The pipe of lines is closed when its reader has ended: a stray child may have it open."""
         self._watchdog.cancel()
-        self._over.set()
+        self._ended.set()
         if self.process.stderr:
             self.stdout.close()
         self._reader.join(timeout=GRACE)
@@ -271,8 +273,8 @@ class _Program:
         return True
 
 
-def _leash(contained: Contained, network: bool, limited: ControlGroup | None, given: tuple[int, ...]) -> list[str]:
-    """What a program is started through, so that it dies with us and, contained, leaves nothing."""
+def _launcher(contained: Contained, network: bool, limited: ControlGroup | None, given: tuple[int, ...]) -> list[str]:
+    """The command that starts a program so that it dies with this process and, if contained, leaves nothing behind."""
     root, sandbox = os.geteuid() == 0, contained if isinstance(contained, Sandbox) else None
     owners = sandbox.owners if sandbox else contained == "with owners"
     user = [] if root else [AS_USER, *([SUBORDINATE] if owners else [])]
@@ -280,7 +282,7 @@ def _leash(contained: Contained, network: bool, limited: ControlGroup | None, gi
     words = ["setpriv", "--pdeathsig", "KILL", *(limited.joining() if limited else []), *(inside if contained else [])]
     if sandbox:
         words += [*sandbox.files_limited(), *([] if limited else sandbox.each_limited())]
-        words += sandbox.leash(root=root, refusing=given[0], accounts=given[1])
+        words += sandbox.command(root=root, refusing=given[0], accounts=given[1])
     return words
 
 
@@ -309,7 +311,7 @@ def _started(
         files = (seccomp.filter_program(), sandbox.accounts) if sandbox else ()
         given = tuple(held.enter_context(seccomp.memory_file(data)) for data in files)
         process = subprocess.Popen(
-            [*_leash(contained, network, limited, given), *words],
+            [*_launcher(contained, network, limited, given), *words],
             pass_fds=given,
             env=environment,
             cwd=cwd,
@@ -342,9 +344,9 @@ def own_command_apart(module: str, *words: str | Path) -> list[str | Path]:
 def start_detached(
     argv: Sequence[str], env: Mapping[str, str], log: Path, *, cwd: Path, files: Sequence[int] = ()
 ) -> subprocess.Popen[bytes]:
-    """Start a program that is meant to outlive us, printing to a file; nobody else can read what it writes.
+    """Start a program that outlives this process. Its output goes to a private file.
 
-    It works in the folder `cwd`, and gets our open `files` by their numbers.
+    It works in the folder `cwd` and inherits the open `files`.
     """
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(handle, "ab") as output:
@@ -362,5 +364,5 @@ def start_detached(
 
 
 def replace_process(argv: list[str], env: Mapping[str, str]) -> NoReturn:
-    """Run a program in our place: with our terminal, and its exit status is ours."""
+    """Replace this process by a program."""
     os.execve(argv[0], argv, env)  # noqa: S606

@@ -33,11 +33,11 @@ from typing import Literal
 
 from rootfs.process import cgroup
 
-GIVEN = Path(__file__).parent / "sandbox_etc"  # files of /etc that are the sandbox's own
+SANDBOX_ETC = Path(__file__).parent / "sandbox_etc"  # the sandbox's own files of /etc
 FOLDER = "/build"  # where `build:` commands find the recipe's folder
 NOBODY = 65534
-# Where ids of nobody are looked for: above those of users and of their containers; in a container where systemd does.
-UNUSED = (range(0x70000000, 0x7FFF0000), range(61184, 65520))
+# Ranges where an unused user id is looked for: above users and their containers, else where systemd looks.
+UNUSED_IDS = (range(0x70000000, 0x7FFF0000), range(61184, 65520))
 
 MEMORY = 2 << 30  # bytes
 PROCESSES = 4096
@@ -48,7 +48,7 @@ Limit = cgroup.Limit | Literal["disk"]
 
 # Folders of the root that most machines have as links into /usr (UsrMerge), others as folders.
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "libo32")
-# Of /etc, what programs of /usr cannot work without. Nothing of it is secret.
+# The files of /etc that programs of /usr need. None is secret.
 ETC = (
     "alternatives",
     "debian_version",
@@ -66,18 +66,18 @@ ETC = (
     "ssl/certs",
     "ssl/openssl.cnf",
 )
-ETC_OF_LANGUAGES = ("java-*", "python3*")
-MASKED = ("kcore", "keys", "latency_stats", "timer_list", "timer_stats", "sched_debug")  # as container engines do
+ETC_PATTERNS = ("java-*", "python3*")
+MASKED_PROC = ("kcore", "keys", "latency_stats", "timer_list", "timer_stats", "sched_debug")  # as container engines do
 
-START = ("bwrap", "--die-with-parent", "--hostname", "localhost", "--cap-drop", "ALL")
-APART = ("--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try")
+BWRAP = ("bwrap", "--die-with-parent", "--hostname", "localhost", "--cap-drop", "ALL")
+NAMESPACES = ("--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try")
 WITHOUT_NETWORK = "--unshare-net"  # but for a loopback; programs of a tree are in the network namespace of its view
 # What dpkg and maintainer scripts do: give files to others, write what belongs to others, run programs as others.
-OF_DPKG = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETFCAP", "SETGID", "SETUID")
-OF_BOOTSTRAPPERS = (*OF_DPKG, "MKNOD", "SETPCAP", "SYS_ADMIN", "SYS_CHROOT", "SYS_NICE")
+DPKG_CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETFCAP", "SETGID", "SETUID")
+BOOTSTRAPPER_CAPABILITIES = (*DPKG_CAPABILITIES, "MKNOD", "SETPCAP", "SYS_ADMIN", "SYS_CHROOT", "SYS_NICE")
 
-# What programs print when they get no more.
-SAID: dict[Limit, re.Pattern[str]] = {
+# What programs print when they reach a limit.
+LIMIT_MESSAGES: dict[Limit, re.Pattern[str]] = {
     "processes": re.compile(rf"{os.strerror(errno.EAGAIN)}|cannot fork|can't fork", re.IGNORECASE),
     "memory": re.compile(rf"{os.strerror(errno.ENOMEM)}|MemoryError|out of memory|memory exhausted", re.IGNORECASE),
     "disk": re.compile(rf"{os.strerror(errno.EFBIG)}|File size limit exceeded", re.IGNORECASE),
@@ -91,9 +91,9 @@ def default_memory() -> int:
 
 @dataclass(frozen=True)
 class Limits:
-    """What all programs of one sandbox may use together: bytes of memory, processes (threads count), and seconds.
+    """Limits of all programs of one sandbox together: bytes of memory, processes and threads, and seconds.
 
-    `disk` is how many bytes one file may have, and all files of the tree that comes of it.
+    `disk` is the maximum size of one file, and of all files of a tree.
     """
 
     memory: int = field(default_factory=default_memory)
@@ -104,10 +104,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Sandbox:
-    """What a program is started through. With `owners` it makes files of many owners, and can mount.
+    """How a sandboxed program is started. With `owners` it can create files of many owners, and mount.
 
-    Without, root's have an id that nobody else has on this machine, the `user`. Errors name the program so, if there is
-    a `title`.
+    Without, root's programs run as `user`, an id that is not used on this machine. Errors name the program by the
+    `title`, if there is one.
     """
 
     view: tuple[str, ...]
@@ -118,18 +118,22 @@ class Sandbox:
 
     @property
     def accounts(self) -> bytes:
-        """What /etc/passwd says to root's programs without owners: whose id they have."""
-        return (GIVEN / "passwd").read_bytes().replace(b":%d:%d:" % (NOBODY, NOBODY), b":%d:%d:" % (self.user, NOBODY))
+        """The content of /etc/passwd for root's programs without owners."""
+        return (
+            (SANDBOX_ETC / "passwd")
+            .read_bytes()
+            .replace(b":%d:%d:" % (NOBODY, NOBODY), b":%d:%d:" % (self.user, NOBODY))
+        )
 
-    def leash(self, *, root: bool, refusing: int, accounts: int) -> list[str]:
+    def command(self, *, root: bool, refusing: int, accounts: int) -> list[str]:
         """The command line of bubblewrap, up to the program's own.
 
-        `root` says whether this is root, not an ordinary user's namespace; `refusing` is the descriptor of a filter,
-        and `accounts` that of what is said there.
+        `root` is whether this process is root. `refusing` is the descriptor of a seccomp filter, `accounts` that of the
+        content of /etc/passwd.
         """
-        words = [*START, *APART, WITHOUT_NETWORK, *self.view, "--seccomp", str(refusing)]
+        words = [*BWRAP, *NAMESPACES, WITHOUT_NETWORK, *self.view, "--seccomp", str(refusing)]
         if self.owners:
-            return [*words, *_capabilities(OF_BOOTSTRAPPERS), "--"]
+            return [*words, *_capabilities(BOOTSTRAPPER_CAPABILITIES), "--"]
         if not root:  # who is root in a user namespace of one user
             return [*words, "--unshare-user", "--uid", str(NOBODY), "--gid", str(NOBODY), "--"]
         words += ["--perms", "0644", "--ro-bind-data", str(accounts), "/etc/passwd"]
@@ -137,13 +141,13 @@ class Sandbox:
         return [*words, *_capabilities(("SETUID", "SETGID")), "--", *as_nobody]
 
     def files_limited(self) -> list[str]:
-        """What a program is started through so that no file of it grows too large."""
+        """The command that limits the size of a program's files."""
         return ["prlimit", f"--fsize={self.limits.disk}", "--core=0", "--"]
 
     def each_limited(self) -> list[str]:
-        """What a program is started through where there is no control group: limits of each process."""
+        """The command that limits each process, where there is no control group."""
         memory, processes = self.limits.memory, self.limits.processes
-        # Where memory is short, the kernel ends these first.
+        # The kernel ends these first if memory is short.
         return ["choom", "--adjust=1000", "--", "prlimit", f"--data={memory}", f"--nproc={processes}", "--"]
 
 
@@ -174,16 +178,16 @@ def for_trees(
 
 
 def enter_tree_command(tree: Path) -> list[str]:
-    """What a program of a tree is started through, by one that was started in the view of trees.
+    """The command that runs a program of a tree, from a program that runs in the view of trees.
 
     What is mounted in the tree (/run, /tmp, the debs) is there. Devices in the tree cannot be opened.
     """
-    root = ["--bind", str(tree), "/", "--dev", "/dev", "--proc", "/proc", *_covered(), "--chdir", "/"]
-    return [*START, *APART, *root, *_capabilities(OF_DPKG), "--"]
+    root = ["--bind", str(tree), "/", "--dev", "/dev", "--proc", "/proc", *_proc_mounts(), "--chdir", "/"]
+    return [*BWRAP, *NAMESPACES, *root, *_capabilities(DPKG_CAPABILITIES), "--"]
 
 
 def write_script(path: Path, tree: Path, *, as_chroot: bool = False) -> Path:
-    """Write a shell script that runs its arguments as a program of a tree, for what starts such programs by itself.
+    """Write a shell script that runs its arguments as a program of a tree.
 
     `as_chroot` leaves the first argument out, which is the tree where chroot(8) is called.
     """
@@ -193,8 +197,8 @@ def write_script(path: Path, tree: Path, *, as_chroot: bool = False) -> Path:
 
 
 def reached_limit(output: str) -> Limit | None:
-    """Which limit of setrlimit(2) a program that failed has probably reached, by what it printed."""
-    return next((limit for limit, said in SAID.items() if said.search(output)), None)
+    """The limit of setrlimit(2) that a failed program has probably reached, by its output."""
+    return next((limit for limit, said in LIMIT_MESSAGES.items() if said.search(output)), None)
 
 
 def _toolchain() -> list[str]:
@@ -207,22 +211,22 @@ def _toolchain() -> list[str]:
         elif place.is_dir():
             words += ["--ro-bind", str(place), str(place)]
     etc = Path("/etc")
-    given = [*(etc / name for name in ETC), *(found for each in ETC_OF_LANGUAGES for found in etc.glob(each))]
+    given = [*(etc / name for name in ETC), *(found for each in ETC_PATTERNS for found in etc.glob(each))]
     for folder in sorted({path.parent for path in given}):  # bwrap makes missing ones for their owner alone
         words += ["--perms", "0755", "--dir", str(folder)]
     for path in given:
         words += ["--ro-bind-try", str(path), str(path)]
-    for file in sorted(GIVEN.iterdir()):
+    for file in sorted(SANDBOX_ETC.iterdir()):
         words += ["--ro-bind", str(file), f"/etc/{file.name}"]
     for temporary in ("/tmp", "/var/tmp"):  # noqa: S108 - the sandbox's own
         words += ["--perms", "1777", "--tmpfs", temporary]
-    return [*words, "--dir", "/run", "--dev", "/dev", "--proc", "/proc", *_covered()]
+    return [*words, "--dir", "/run", "--dev", "/dev", "--proc", "/proc", *_proc_mounts()]
 
 
-def _covered() -> list[str]:
-    """What of /proc would change or show more than the sandbox."""
+def _proc_mounts() -> list[str]:
+    """Mounts that hide or protect files of /proc that are not only about the sandbox."""
     words = ["--ro-bind", "/proc/sys", "/proc/sys"]  # files of root's, which needs no capability to write them
-    for name in MASKED:
+    for name in MASKED_PROC:
         if Path("/proc", name).exists():
             words += ["--ro-bind", "/dev/null", f"/proc/{name}"]
     return words
@@ -234,7 +238,7 @@ def _unused_id() -> int:
     Another process of the same id could write to what a command of a recipe makes.
     """
     mapped, subordinate = _ranges(Path("/proc/self/uid_map"), None, 0, 2), _ranges(Path("/etc/subuid"), ":", 1, 2)
-    for ids in UNUSED:
+    for ids in UNUSED_IDS:
         for number in (secrets.choice(ids) for _ in range(100)):
             if any(number in each for each in mapped) and not any(number in each for each in subordinate):
                 try:

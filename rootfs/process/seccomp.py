@@ -27,7 +27,7 @@ KEYS = {
     0xC0000015: (269, 270, 271),  # ppc64le
     0x80000016: (278, 279, 280),  # s390x
 }
-# The numbers of unshare and clone, whose flags say whether there shall be a new user namespace.
+# The numbers of unshare and clone, whose flags can request a new user namespace.
 UNSHARE = {
     0xC000003E: (272, 0x40000110),
     0x40000003: (310,),
@@ -48,13 +48,13 @@ CLONE = {
     0xC0000015: (120,),
     0x80000016: (120,),
 }
-# clone3 has its flags in memory, where no filter can look: without it, the C library calls clone.
+# clone3 has its flags in memory, which a filter cannot read: without it, the C library calls clone.
 CLONE3 = (435, 0x400001B3)
 S390X = 0x80000016  # big-endian, and the flags of clone come second
 
 
 def filter_program() -> bytes:
-    """The filter: what is not refused is allowed."""
+    """The filter. It allows all that it does not refuse."""
     made = [_step(LOAD, ARCHITECTURE)]
     for architecture in KEYS:
         rules = _rules(architecture)
@@ -63,7 +63,7 @@ def filter_program() -> bytes:
 
 
 def _rules(architecture: int) -> list[bytes]:
-    """What is done about system calls of one architecture."""
+    """The instructions for the system calls of one architecture."""
     low = 4 if architecture == S390X else 0  # where the lower half of an argument is
     clone = (SECOND if architecture == S390X else FIRST) + low
     return [
@@ -97,7 +97,7 @@ def _step(code: int, value: int, *, yes: int = 0, no: int = 0) -> bytes:
 
 @contextlib.contextmanager
 def memory_file(data: bytes) -> Iterator[int]:
-    """A file descriptor that a program can read these bytes from, such as the filter."""
+    """A file descriptor of these bytes in memory, for a program to read."""
     descriptor = os.memfd_create("given")
     try:
         os.write(descriptor, data)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def file_state(path: Path) -> tuple[int, int, int]:
-    """What changes whenever a file does. Not its mtime, which whoever writes it may set, and in whole seconds."""
+    """Inode, change time and size: they change when the file does. Programs may set the mtime to any value."""
     status = path.stat()
     return status.st_ino, status.st_ctime_ns, status.st_size
 

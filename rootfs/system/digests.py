@@ -1,7 +1,7 @@
-"""Digests of values, sha256 of canonical JSON, the first links of the chain of digests; and of files.
+"""Digests: sha256 of bytes, files and values (as canonical JSON), and BLAKE3 of cache entries.
 
-What only we keep, and could make again, is known by its BLAKE3: it is read more often than anything else, and a sha256
-takes three times as long even where the processor has instructions for it.
+Caches use BLAKE3: they are read most often, and sha256 takes three times as long even with the processor's
+instructions for it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from blake3 import blake3
 
-# Bytes of a file at once: after each piece Python's other threads have a turn, of 5 ms where they are busy.
+# Bytes of a file that are read at once: after each piece other threads of Python may run, for 5 ms if they are busy.
 CHUNK = 16 << 20
 
 
@@ -23,7 +23,7 @@ def canonical_json(value: Any) -> bytes:  # noqa: ANN401 - whatever JSON can say
 
 
 def canonical_digest(value: Any) -> str:  # noqa: ANN401 - whatever JSON can say
-    """`sha256:HEX` of a value's canonical JSON."""
+    """`sha256:HEX` of a value, as canonical JSON."""
     return digest_of_bytes(canonical_json(value))
 
 
@@ -54,14 +54,14 @@ def blake3_of_file(path: Path) -> str:
 
 class _Digest(Protocol):
     def update(self, data: memoryview, /) -> object:
-        """Some bytes more."""
+        """Add bytes."""
 
     def hexdigest(self) -> str:
-        """The digest of all so far."""
+        """The digest of all bytes so far."""
 
 
 def _read(path: Path, digest: _Digest) -> str:
-    """The digest, which is new, of a file's bytes, in hex."""
+    """The digest of a file in hex, computed with a new hash object."""
     buffer = bytearray(min(CHUNK, path.stat().st_size + 1))
     with path.open("rb", buffering=0) as file:
         while size := file.readinto(buffer):

@@ -1,4 +1,4 @@
-"""Full disks: every error of one becomes DiskFull, which names the folder."""
+"""Report full disks: convert their errors to DiskFull, which names the folder."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from rootfs.errors import BaseforgeError
 from rootfs.system.errors import DiskFull
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-LITTLE = 64 << 10  # bytes; a database, or a log, cannot grow into what is left
-TEXTS = tuple(os.strerror(number) for number in FULL)  # what programs print of it
+LITTLE = 64 << 10  # bytes; too few for a database or a log to grow
+TEXTS = tuple(os.strerror(number) for number in FULL)  # what programs print
 
 
 @contextlib.contextmanager
 def disk_full(folder: Path) -> Iterator[None]:
-    """A block whose OSErrors are DiskFull where they say that the folder's disk, or the user's share of it, is."""
+    """Convert OSErrors of a full disk or quota to DiskFull of this folder."""
     try:
         yield
     except OSError as error:
@@ -31,7 +31,7 @@ def disk_full(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def program_disk_full(folder: Path) -> Iterator[None]:
-    """A block whose errors, also those of programs that it runs, are DiskFull where they say that no space is left."""
+    """Convert errors of a full disk to DiskFull, also those that programs print."""
     try:
         yield
     except (BaseforgeError, OSError) as error:
@@ -42,7 +42,7 @@ def program_disk_full(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def any_disk_full(*folders: Path) -> Iterator[None]:
-    """A block whose errors of a full disk are DiskFull, as `told` has them."""
+    """Convert OSErrors of a full disk to DiskFull, as `as_disk_full` does."""
     try:
         yield
     except OSError as error:
@@ -52,9 +52,9 @@ def any_disk_full(*folders: Path) -> Iterator[None]:
 
 
 def as_disk_full(error: Exception, *folders: Path) -> DiskFull | None:
-    """The error of a full disk as DiskFull; of the folders, which it may be in, it names the one with the least space.
+    """DiskFull for the error of a full disk, None for any other error.
 
-    None for any other error.
+    It names the folder of the error's file, or else the one of these folders with the least free space.
     """
     if not isinstance(error, OSError) or not (error.errno in FULL or reports_disk_full(str(error))):
         return None
@@ -62,29 +62,29 @@ def as_disk_full(error: Exception, *folders: Path) -> DiskFull | None:
 
 
 def reports_disk_full(text: str) -> bool:
-    """Whether a program's output, or an error, says that a disk is full."""
+    """Whether a program's output or an error message says that a disk is full."""
     return any(each in text for each in TEXTS)
 
 
 def is_full(folder: Path) -> bool:
-    """Whether hardly anything can be written to a folder any more."""
+    """Whether a folder has almost no free space."""
     return _free(folder) < LITTLE
 
 
 def least_free(*folders: Path) -> Path:
-    """The one with the least free space of these; the first one of several on one disk."""
+    """The folder with the least free space; the first one if several are on one disk."""
     return min(folders, key=_free)
 
 
 def _free(folder: Path) -> int:
     try:
-        there = os.statvfs(folder)
-    except OSError:  # it is not there, so nothing was being written to it
+        status = os.statvfs(folder)
+    except OSError:  # it does not exist, so nothing was written to it
         return 1 << 62
-    return there.f_bavail * there.f_frsize
+    return status.f_bavail * status.f_frsize
 
 
 def close_quietly(file: IO[Any]) -> None:
-    """Close a file: what a full disk kept from being written fails once more here, and has been told already."""
+    """Close a file and ignore errors: a failed write was already reported, and fails here again."""
     with contextlib.suppress(OSError):
         file.close()

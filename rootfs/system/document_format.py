@@ -1,7 +1,7 @@
 """The format version of documents that outlive the command that writes them.
 
-Such a document is a JSON object with the key `format`. One without it has the first format: there were no versions when
-it was written. One with a newer format than this program knows is refused: it may mean something else.
+Such a document is a JSON object with the key `format`. Without the key it has the first format: it was written before
+there were versions. A document with a newer format than this program knows is refused.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A part of a file as a stream of its own: a member's content in a tar, a tar in a deb."""
+"""Read a part of a file as a stream: the content of a member in a tar, or a tar in a deb."""
 
 from __future__ import annotations
 
@@ -12,47 +12,47 @@ if TYPE_CHECKING:
 
 
 class FileSlice(io.RawIOBase):
-    """A part of an open file as a stream of its own, whatever else is read from the file meanwhile.
+    """A stream of `size` bytes from `start` of an open file, independent of the file's position.
 
-    It is `size` bytes from `start`. One that is `owned` closes the file with itself.
+    If it is `owned`, the file is closed with the stream.
     """
 
     def __init__(self, file: IO[bytes], start: int, size: int, *, owned: bool = False) -> None:
         self._file, self._owned = file, owned
-        self._start, self._size, self._at = start, size, 0
+        self._start, self._size, self._position = start, size, 0
 
     @classmethod
     def of(cls, file: IO[bytes], start: int, size: int) -> io.BufferedReader:
-        """The part, buffered; the file stays open when it is closed."""
+        """A buffered stream of a part of an open file, which stays open."""
         return io.BufferedReader(cls(file, start, size))
 
     @classmethod
     def open(cls, path: Path, start: int, size: int) -> io.BufferedReader:
-        """The part of the file at a path, buffered."""
+        """A buffered stream of a part of the file at a path."""
         return io.BufferedReader(cls(path.open("rb", buffering=0), start, size, owned=True), 1 << 16)
 
     def readable(self) -> bool:
-        """It is for reading."""
+        """Always true."""
         return True
 
     def seekable(self) -> bool:
-        """Any place in it can be gone to."""
+        """Always true."""
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a place that is counted from its own start, from where it is, or from its own end."""
-        self._at = max(0, offset + (0, self._at, self._size)[whence])
-        return self._at
+        """Set the position, relative to the start, the position or the end of the part."""
+        self._position = max(0, offset + (0, self._position, self._size)[whence])
+        return self._position
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        """Fill the buffer, as far as the part goes."""
-        wanted = memoryview(buffer)[: max(0, self._size - self._at)]
-        done = os.preadv(self._file.fileno(), [wanted], self._start + self._at) if wanted else 0
-        self._at += done
+        """Read into the buffer, up to the end of the part."""
+        target = memoryview(buffer)[: max(0, self._size - self._position)]
+        done = os.preadv(self._file.fileno(), [target], self._start + self._position) if target else 0
+        self._position += done
         return done
 
     def close(self) -> None:
-        """Close the file too, if it is owned."""
+        """Close the stream, and the file if it is owned."""
         if self._owned:
             self._file.close()
         super().close()

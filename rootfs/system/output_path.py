@@ -1,6 +1,6 @@
-"""Files that a user names to be written: what can be replaced by a new file, and what must not be.
+"""Check the paths of output files that a user names.
 
-A new file takes the name at the end, so whatever has that name is gone then: a device, a pipe, a link.
+The output is written to a temporary file and renamed, which would replace a device, a pipe or a link of that name.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from rootfs.system.errors import cannot_write
 
 
 def check_output_path(path: Path) -> None:
-    """See that a new file may take this name: its folder is there, and nothing but a regular file has the name.
+    """Check that a new file can have this name: its folder exists, and the name is free or that of a regular file.
 
     Raises InputError.
     """

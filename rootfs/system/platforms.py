@@ -1,4 +1,4 @@
-"""Platforms as the OCI and engines name them, and Debian's names for the same machines."""
+"""Convert between OCI platforms and Debian's names of architectures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PLATFORMS = {
 
 
 def platform_of(architecture: str) -> dict[str, str]:
-    """Debian's name of an architecture as an OCI platform, its keys in Go's order. Raises InputError."""
+    """The OCI platform of a Debian architecture, its keys in Go's order. Raises InputError."""
     if architecture not in PLATFORMS:
         raise InputError(
             f"no image can be made for architecture {architecture!r}", hint=nearest(architecture, PLATFORMS)
@@ -34,7 +34,7 @@ def platform_of(architecture: str) -> dict[str, str]:
 
 
 def platform_name(architecture: str) -> str:
-    """The same in one word, such as `linux/arm/v7`. Raises InputError."""
+    """The OCI platform of a Debian architecture as a string such as `linux/arm/v7`. Raises InputError."""
     said = platform_of(architecture)
     return "/".join(said[key] for key in ("os", "architecture", "variant") if key in said)
 
@@ -43,7 +43,7 @@ ARCHITECTURES = {platform_name(each): each for each in PLATFORMS}
 
 
 def architecture_of(platform: str) -> str:
-    """Debian's name of a platform's machine. Raises UnknownPlatform."""
+    """The Debian architecture of a platform such as `linux/arm/v7`. Raises UnknownPlatform."""
     if platform not in ARCHITECTURES:
         raise UnknownPlatform(platform, ARCHITECTURES)
     return ARCHITECTURES[platform]

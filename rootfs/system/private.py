@@ -1,4 +1,4 @@
-"""Private folders: nobody but their owner reads or writes in them, whatever the folder that they are in."""
+"""Private folders, which only their owner can read, write or replace."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def make_private_folder(folder: Path, setting: str = "BASEFORGE_HOME") -> None:
-    """Make a folder that is this user's alone, and the folders above it.
+    """Create a folder that only this user can use, and its parents.
 
-    One that is there must be this user's; others' rights to it are taken away. A link may lead to it if it is this
-    user's or root's. `setting` is what names it. Raises FolderForeign, MachineError, OSError.
+    An existing folder must belong to this user; other users' permissions are removed. It may be a symbolic link of this
+    user or root. Errors name the `setting`. Raises FolderForeign, MachineError, OSError.
     """
     with contextlib.suppress(FileExistsError):
         folder.mkdir(MODE, parents=True)
-    _see_it_stays(folder, setting)
+    _check_not_replaceable(folder, setting)
     status = folder.lstat()
     if stat.S_ISLNK(status.st_mode) and status.st_uid in (os.geteuid(), 0):
         folder = folder.resolve()
-        _see_it_stays(folder, setting)
+        _check_not_replaceable(folder, setting)
         status = folder.lstat()
-    _see_it_is_ours(folder, status)
+    _check_owner(folder, status)
     if not status.st_mode & OTHERS and stat.S_ISDIR(status.st_mode):
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        _see_it_is_ours(folder, os.fstat(descriptor))
+        _check_owner(folder, os.fstat(descriptor))
         os.fchmod(descriptor, MODE)
     finally:
         os.close(descriptor)
 
 
 def check_owner(folder: Path) -> None:
-    """See that a folder, if it is there, is this user's; nothing is made or changed. Raises FolderForeign."""
+    """Check that a folder belongs to this user, if it exists. Raises FolderForeign."""
     with contextlib.suppress(OSError):
-        _see_it_is_ours(folder, folder.stat())
+        _check_owner(folder, folder.stat())
 
 
 def is_private(folder: Path) -> bool:
-    """Whether this is a folder, not a link to one, that is this user's and that nobody else has any rights to."""
+    """Whether this is a folder, not a link, that belongs to this user and that no other user can use."""
     try:
         status = folder.lstat()
     except OSError:
@@ -57,7 +57,7 @@ def is_private(folder: Path) -> bool:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether something is at this path, not where a link there leads to, and is this user's."""
+    """Whether the path exists and belongs to this user. Links are not followed."""
     try:
         return path.lstat().st_uid == os.geteuid()
     except OSError:
@@ -65,7 +65,7 @@ def is_ours(path: Path) -> bool:
 
 
 def is_trusted(user: int) -> bool:
-    """Whether this user may decide what we do: it is us, root, or who has called us with sudo."""
+    """Whether this user is ourselves, root, or the one who called sudo."""
     return user in (os.geteuid(), 0) or (os.geteuid() == 0 and str(user) == os.environ.get("SUDO_UID"))
 
 
@@ -77,30 +77,30 @@ def user_name(number: int) -> str:
         return f"user {number}"
 
 
-def _see_it_is_ours(folder: Path, status: os.stat_result) -> None:
+def _check_owner(folder: Path, status: os.stat_result) -> None:
     if status.st_uid != os.geteuid():
         raise FolderForeign(folder, user_name(status.st_uid))
 
 
-def _see_it_stays(folder: Path, setting: str) -> None:
-    """See that no other user can rename the folder, or one above it, and put another in its place.
+def _check_not_replaceable(folder: Path, setting: str) -> None:
+    """Check that no other user can replace the folder or one of its parents.
 
-    Who may write in a folder may rename all that is in it, unless it is sticky.
+    A user who can write to a folder can rename all that is in it, unless it is sticky.
     """
     real = folder.parent.resolve()
-    for above in dict.fromkeys((*folder.absolute().parents, real, *real.parents)):
-        status = above.stat()
+    for parent in dict.fromkeys((*folder.absolute().parents, real, *real.parents)):
+        status = parent.stat()
         by_others = status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and not _is_own_group(status))
         if by_others and not status.st_mode & stat.S_ISVTX:
             raise MachineError(
-                f"other users can rename this folder: they may write in {above}, which is not sticky",
+                f"other users can rename this folder: they may write in {parent}, which is not sticky",
                 where=str(folder),
-                hint=f"Forbid that (chmod go-w {above}), make it sticky (chmod +t), or name another: {setting}.",
+                hint=f"Forbid that (chmod go-w {parent}), make it sticky (chmod +t), or name another: {setting}.",
             )
 
 
 def _is_own_group(status: os.stat_result) -> bool:
-    """Whether the folder's group is root's, or the one that its trusted owner has alone (adduser(8), USERGROUPS)."""
+    """Whether the folder's group is root, or has only the trusted owner as member (adduser(8), USERGROUPS)."""
     if status.st_gid == 0:
         return True
     try:

@@ -1,4 +1,4 @@
-"""The folder beside a recipe: the files that the recipe names, as they go into its digest."""
+"""The folder beside a recipe with the files that it names: listing, checks, and a normalized copy."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pathlib import Path
 from rootfs.errors import RecipeInvalid
 
 LARGEST = 1 << 20  # bytes of a recipe
-DEEPEST = 64  # folders in each other in a recipe's folder
+MAX_DEPTH = 64  # folders in each other in a recipe's folder
 
 
 def list_entries(folder: Path, *, but: str | None = None) -> list[dict[str, str | bool]]:
-    """Each file and link below a folder, sorted by the bytes of its path: what it is called, holds and may do.
+    """The files and links below a folder: path, content and whether it is executable, sorted by the bytes of the path.
 
-    One, `but`, does not count.
+    The path `but` is left out.
     """
     return [_entry(path, folder) for path in _walk(folder) if but is None or path != folder / but]
 
 
 def copy_normalized(folder: Path, copy: Path, epoch: int) -> None:
-    """A copy of a folder with just what `contents` tells of it: each time is `epoch`, and of modes whether it can run.
+    """Copy a folder with only what `list_entries` lists: all times are `epoch`, modes say only what is executable.
 
-    Folders without a file are not in it. `copy` must not be there yet.
+    Empty folders are left out. `copy` must not exist.
     """
     copy.mkdir(mode=0o755)
     for path in _walk(folder):
@@ -40,20 +40,20 @@ def copy_normalized(folder: Path, copy: Path, epoch: int) -> None:
 
 
 def normalized_mode(status: os.stat_result) -> int:
-    """The mode that a file counts as having: of its own only matters whether its owner can run it."""
+    """The mode of a file in a normalized copy: only whether its owner can execute it counts."""
     return 0o755 if status.st_mode & 0o100 else 0o644
 
 
 def is_file(path: Path) -> bool:
-    """Whether a file is there; also for a path that no file could have."""
+    """Whether a path is a file, also for paths that are invalid."""
     try:
         return path.is_file()
-    except OSError:  # such as a name that is too long
+    except OSError:  # for example a name that is too long
         return False
 
 
 def read_recipe_file(file: Path) -> bytes:
-    """What is in a recipe: a regular file of at most LARGEST bytes, not a link. Raises RecipeInvalid."""
+    """Read a recipe: a regular file of at most LARGEST bytes, not a link. Raises RecipeInvalid."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as opened:
@@ -70,42 +70,42 @@ def read_recipe_file(file: Path) -> bytes:
 
 
 def unsupported_entries(folder: Path) -> Iterator[tuple[Path, str]]:
-    """What a recipe's folder must not have, since the recipe's digest could not speak for it, and why."""
-    if folder.is_symlink():  # to a folder of this machine that is nobody's to publish
+    """Entries that a recipe's folder must not have, as the recipe's digest could not cover them, with the reasons."""
+    if folder.is_symlink():  # it could name any folder of this machine
         yield folder, "is a link, and a recipe's folder has to be a folder of its own"
         return
     for path in _walk(folder):
-        if len(path.relative_to(folder).parts) > DEEPEST:
-            yield path, f"is more than {DEEPEST} folders deep"
+        if len(path.relative_to(folder).parts) > MAX_DEPTH:
+            yield path, f"is more than {MAX_DEPTH} folders deep"
             return
-        if path.is_symlink() and not _leads_inside(path, folder):
+        if path.is_symlink() and not _stays_inside(path, folder):
             yield path, "is a link that leads out of the recipe's folder"
         elif not path.is_symlink() and not path.is_file():
             yield path, "is neither a file nor a folder"
 
 
 def _walk(folder: Path) -> list[Path]:
-    """Each file and link below a folder; and folders that are too deep, into which it does not go."""
+    """The files and links below a folder, and folders that are too deep, which are not entered."""
     found, folders = list[Path](), [folder] if folder.is_dir() else []
     while folders:
-        for path in _inside(folders.pop()):
+        for path in _children(folders.pop()):
             inner = path.is_dir() and not path.is_symlink()
-            too_deep = len(path.relative_to(folder).parts) > DEEPEST
+            too_deep = len(path.relative_to(folder).parts) > MAX_DEPTH
             (folders if inner and not too_deep else found).append(path)
     return sorted(found, key=lambda path: os.fsencode(path.relative_to(folder)))
 
 
-def _inside(folder: Path) -> list[Path]:
+def _children(folder: Path) -> list[Path]:
     try:
         return list(folder.iterdir())
     except OSError as error:
         raise RecipeInvalid([(f"{folder}:1:1", f"the folder cannot be read: {error.strerror}")]) from None
 
 
-def _leads_inside(link: Path, folder: Path) -> bool:
+def _stays_inside(link: Path, folder: Path) -> bool:
     try:
         return link.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError):  # a link to itself
+    except (OSError, RuntimeError):  # a link loop
         return False
 
 

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-KEPT = "\t\n"  # which only lay text out
+KEPT = "\t\n"  # layout, which is harmless
 
 
 def printable(text: str) -> str:
-    """One line that a terminal shows as it is, and can do no more with: control characters and bytes are escaped."""
+    """Text in one line. Control characters and undecodable bytes are escaped: a terminal could obey them."""
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() else _escaped(character) for character in text)
 
 
 def visible(text: str) -> str:
-    """Text of several lines, which stay, with all other control characters escaped as `printable` does."""
+    """Text of several lines, with other control characters escaped as in `printable`."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() or each in KEPT else _escaped(each) for each in text)
 
 
 def is_unicode(text: str) -> bool:
-    """Whether it can be written as UTF-8: words of a command and variables may hold other bytes."""
+    """Whether text can be encoded as UTF-8. Command-line arguments and variables may contain other bytes."""
     return not any("\ud800" <= each <= "\udfff" for each in text)
 
 

@@ -21,7 +21,7 @@ def machine(tmp_path, monkeypatch):
             (tmp_path / folder / "cgroup.subtree_control").write_text(words)
             (tmp_path / folder / "cgroup.procs").touch()
         monkeypatch.setattr(cgroup, "MOUNTS", tmp_path / "mounts")
-        monkeypatch.setattr(cgroup, "OWN", tmp_path / "own")
+        monkeypatch.setattr(cgroup, "OWN_GROUP", tmp_path / "own")
         return tmp_path
 
     return made
@@ -76,7 +76,7 @@ def test_limits_of_version_2(tmp_path):
 
 
 def test_a_group_of_a_live_process_is_left_alone_whatever_the_clock_says(machine, monkeypatch):
-    monkeypatch.setattr(cgroup, "PATIENCE", 0.05)  # our own group has files that only the kernel removes
+    monkeypatch.setattr(cgroup, "REMOVE_TIMEOUT", 0.05)  # our own group has files that only the kernel removes
     folder = machine(["v2 cgroup2 rw"], ["0::/"], {"v2": "memory pids"})
     ended = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, text=True, check=True).stdout.strip()
     theirs, left = folder / f"v2/baseforge-{os.getpid()}-a", folder / f"v2/baseforge-{ended}-b"

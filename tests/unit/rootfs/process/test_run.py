@@ -50,7 +50,7 @@ def test_a_line_without_an_end_is_read_in_parts_and_output_is_cut():
 
 
 def test_output_that_memory_should_not_hold_is_refused(monkeypatch):
-    monkeypatch.setattr("rootfs.process.run.WHOLE", 1000)
+    monkeypatch.setattr("rootfs.process.run.MAX_OUTPUT", 1000)
     with pytest.raises(BuildError, match="cat printed more than"):
         run(["cat", "/dev/zero"])
 
