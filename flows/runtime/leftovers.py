@@ -13,7 +13,7 @@ from flows.builders.engine import LABEL, Engine
 from flows.builders.errors import BuildxMissing
 from flows.builders.listing import known
 from flows.runtime.workdir import sweep
-from flows.smoke.run import remove_leftovers
+from flows.smoke.run import remove_containers
 
 NEVER = datetime.min.replace(tzinfo=UTC)  # of a builder that nobody has used
 BUILDER = re.compile(rf"{lifecycle.PREFIX}(?P<run>[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})-\d+x")
@@ -29,7 +29,7 @@ def clear_away(places: Iterable[Path], *run_ids: str) -> list[str]:
         lifecycle.remove_all(dead)
         with engine.connect() as reached:
             for run_id in dead:
-                remove_leftovers(reached, run_id)
+                remove_containers(reached, run_id)
                 buildx_build.forget(reached, run_id)
                 image_import.discard(reached, image_import.of_run(reached, run_id))
             image_import.discard(reached, chain.from_iterable(swept.values()))

@@ -84,7 +84,7 @@ def smoke_test(
     return Verdict(tuple(map(one, checks)))
 
 
-def remove_leftovers(engine: Engine, run_label: str) -> int:
+def remove_containers(engine: Engine, run_label: str) -> int:
     """Remove every container that a run, for example a killed one, left behind; returns how many."""
     with engine.during("looking for containers that were left behind"):
         found = engine.client.api.containers(quiet=True, all=True, filters={"label": f"{LABEL}={run_label}"})

@@ -21,7 +21,7 @@ from flows.builders.engine import Engine, connect
 from flows.builders.errors import EngineRefused
 from flows.builders.image_import import EngineBuilder, drop, import_image
 from flows.smoke import container
-from flows.smoke.run import CheckResult, remove_leftovers, smoke_test
+from flows.smoke.run import CheckResult, remove_containers, smoke_test
 from rootfs.errors import MachineError
 from rootfs.recipe.sections import ImageSettings, SmokeCheck
 from tests.support.samples import image_of
@@ -207,10 +207,10 @@ def test_what_a_killed_run_leaves_is_found_by_its_label(engine: Engine, image_id
     process.kill()
     process.wait()
     assert len(left(engine, label)) == 1
-    assert remove_leftovers(engine, "another run") == 0
-    assert remove_leftovers(engine, label) == 1
+    assert remove_containers(engine, "another run") == 0
+    assert remove_containers(engine, label) == 1
     assert left(engine, label) == []
-    assert remove_leftovers(engine, label) == 0
+    assert remove_containers(engine, label) == 0
 
 
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # the SDK's, where it cannot connect
