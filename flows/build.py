@@ -19,10 +19,10 @@ from flows.publish.record import Record
 from flows.publish_tasks import join_platforms, publish
 from flows.published_names import Existing, move_names, naming
 from flows.runtime.context import BuildContext, Context, open_build
-from flows.runtime.leftovers import clear_away
+from flows.runtime.leftovers import remove_leftovers
 from rootfs.apt.errors import ArchiveMoved
 from rootfs.errors import BlobDamaged, BlobMissing
-from rootfs.recipe.base_images import parents_first
+from rootfs.recipe.base_images import base_images_first
 
 DAMAGED = (BlobDamaged, BlobMissing, LayerDamaged)
 LONG = ("lock", "parts")  # what no table has room for
@@ -30,7 +30,7 @@ LONG = ("lock", "parts")  # what no table has room for
 
 def clean_up(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - names are Prefect's
     """Remove what the run has left on this machine after a cancel or a crash, perhaps in another process."""
-    clear_away(load().places, str(flow_run.id))
+    remove_leftovers(load().places, str(flow_run.id))
 
 
 @flow(name="build", flow_run_name="{image} · build", clean_up=[clean_up])
@@ -77,7 +77,7 @@ def reuse(ctx: BuildContext, existing: Existing) -> Record | None:
 
 def build_base_images(ctx: Context, image: str, options: BuildOptions) -> None:
     """Build an image's base images, the lowest first, unless this command has done so."""
-    for base in parents_first([image], ctx.settings.recipes)[:-1]:
+    for base in base_images_first([image], ctx.settings.recipes)[:-1]:
         if base not in ctx.results:
             attempt(ctx, base, options)
 
@@ -102,4 +102,4 @@ def attempt(ctx: Context, image: str, options: BuildOptions, *, of_night: bool =
 def show(record: Record) -> None:
     """Show the build in Prefect's pages."""
     rows = [[name, str(value)] for name, value in record.model_dump(mode="json").items() if value and name not in LONG]
-    outage.show([dict(zip(("what", "value"), row, strict=True)) for row in rows], f"build-{record.image}")
+    outage.show_table([dict(zip(("what", "value"), row, strict=True)) for row in rows], f"build-{record.image}")

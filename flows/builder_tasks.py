@@ -11,7 +11,7 @@ from flows.builders import image_import, lifecycle
 from flows.builders.errors import BuilderFailed
 from flows.builders.image_import import Builder, BuildxBuilder, EngineBuilder
 from flows.builders.lifecycle import ENGINE, Lease, Leases, Taken
-from flows.builders.select import Chosen
+from flows.builders.select import SelectedBuilder
 from flows.image.oci import Image
 from flows.orchestration.step import step
 from flows.publish.record import UsedBuilder
@@ -32,7 +32,7 @@ def leasing(ctx: C) -> Iterator[C]:
     try:
         yield replace(ctx, builders=leases)
     except BaseException as error:
-        if isinstance(error, Exception) and not signals.came():
+        if isinstance(error, Exception) and not signals.interrupted():
             release_all(ctx, leases)
         else:
             leases.remove_created()
@@ -40,7 +40,7 @@ def leasing(ctx: C) -> Iterator[C]:
     release_all(ctx, leases)
 
 
-def import_through(ctx: BuildContext, image: Image, chosen: Chosen) -> UsedBuilder:
+def import_through(ctx: BuildContext, image: Image, chosen: SelectedBuilder) -> UsedBuilder:
     """Import an image into the engine through the selected builder."""
     return with_builder(ctx, chosen, lambda lease: import_image(ctx, image, builder_of(ctx, lease)))[1]
 
@@ -58,7 +58,7 @@ def builder_of(ctx: Context, lease: Lease) -> Builder:
     return BuildxBuilder(ctx.engine(), lease.taken.name, lease.taken.driver, ctx.log)
 
 
-def with_builder(ctx: Context, chosen: Chosen, work: Callable[[Lease], Answer]) -> tuple[Answer, UsedBuilder]:
+def with_builder(ctx: Context, chosen: SelectedBuilder, work: Callable[[Lease], Answer]) -> tuple[Answer, UsedBuilder]:
     """Do some work with the selected builder, and again with a fresh one where that breaks down."""
     lease = lease_builder(ctx, chosen)
     try:
@@ -74,7 +74,7 @@ def used(lease: Lease) -> UsedBuilder:
     return UsedBuilder(name=taken.name, driver=taken.driver, why=lease.why, buildkit=lease.buildkit)
 
 
-def lease_builder(ctx: Context, chosen: Chosen) -> Lease:
+def lease_builder(ctx: Context, chosen: SelectedBuilder) -> Lease:
     """The selected builder, up and running: acquired once for all builds of a flow run.
 
     One that does not come up is replaced by a fresh one where that can help.
@@ -92,7 +92,7 @@ def lease_builder(ctx: Context, chosen: Chosen) -> Lease:
             return replace_builder(ctx, chosen, taken, failure)
 
 
-def replace_builder(ctx: Context, chosen: Chosen, failed: Taken, failure: BuilderFailed) -> Lease:
+def replace_builder(ctx: Context, chosen: SelectedBuilder, failed: Taken, failure: BuilderFailed) -> Lease:
     """A fresh ephemeral builder instead of one that has failed. Raises the failure where there can be none."""
     leases = leases_of(ctx)
     with leases.lock:
@@ -106,7 +106,7 @@ def replace_builder(ctx: Context, chosen: Chosen, failed: Taken, failure: Builde
         if failed.ours:  # first, as it may be what fills the disk
             leases.taken.remove(failed)
             release(ctx, failed)
-        taken = _take(ctx, Chosen(plan, plan.driver, f"instead of {failed.name}, which failed"))
+        taken = _take(ctx, SelectedBuilder(plan, plan.driver, f"instead of {failed.name}, which failed"))
         return _start(ctx, taken, chosen.key, f"{chosen.why}; {failed.name} had failed")
 
 
@@ -116,7 +116,7 @@ def leases_of(ctx: Context) -> Leases:
     return ctx.builders
 
 
-def _take(ctx: Context, chosen: Chosen) -> Taken:
+def _take(ctx: Context, chosen: SelectedBuilder) -> Taken:
     leases = leases_of(ctx)
     number = len(leases.created) + 1
     if chosen.plan.lifecycle == "ephemeral":  # noted before it is there: an interrupt may come in between
@@ -137,7 +137,7 @@ def release_all(ctx: Context, leases: Leases) -> None:
 
 
 @step("acquire {chosen.title}", network=True)
-def acquire(ctx: Context, chosen: Chosen, run_id: str, number: int) -> Taken:
+def acquire(ctx: Context, chosen: SelectedBuilder, run_id: str, number: int) -> Taken:
     """Take the selected builder, created where it has to be."""
     taken = lifecycle.take(chosen.plan, chosen.driver, run_id, number, ctx.log)
     ctx.note(f"{chosen.plan.lifecycle}, {chosen.why}")

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from flows.published_names import finish_names, unfinished
+from flows.published_names import finish_names, images_to_finish
 from flows.runtime.context import Context
-from flows.runtime.leftovers import clear_away, traces
-from flows.runtime.workdir import alive
+from flows.runtime.leftovers import remove_leftovers, runs_with_leftovers
+from flows.runtime.workdir import is_running
 from rootfs.errors import BaseforgeError
 
 LONGEST = timedelta(days=1)  # no run takes longer
@@ -24,14 +24,14 @@ def clean_up(ctx: Context, has_ended: Callable[[str], bool]) -> list[str]:
     knows so, or when its newest trace is a day old.
     """
     places = ctx.settings.places
-    swept = clear_away(places)
+    swept = remove_leftovers(places)
     ended = [
         run
-        for run, since in traces(ctx.engine()).items()
-        if not alive(places, run) and (datetime.now(UTC) - since > LONGEST or has_ended(run))
+        for run, since in runs_with_leftovers(ctx.engine()).items()
+        if not is_running(places, run) and (datetime.now(UTC) - since > LONGEST or has_ended(run))
     ]
     if ended:
-        clear_away(places, *ended)
+        remove_leftovers(places, *ended)
     _forget_downloads(ctx.cache / "partial")
     ctx.store.sweep()
     _finish_names(ctx)
@@ -41,7 +41,7 @@ def clean_up(ctx: Context, has_ended: Callable[[str], bool]) -> list[str]:
 def _finish_names(ctx: Context) -> None:
     """Each image in turn, also where one fails. Raises the first failure."""
     failed: list[BaseforgeError] = []
-    for image in unfinished(ctx):
+    for image in images_to_finish(ctx):
         try:
             if build := finish_names.alone(ctx, image):
                 ctx.progress.say(f"{image}: names moved to build {build}, which an interrupted run had published")

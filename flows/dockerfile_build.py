@@ -13,7 +13,7 @@ from flows.builders import buildx_build, secrets
 from flows.builders.buildx_build import Built, Order
 from flows.builders.errors import dockerfile_unfit
 from flows.builders.lifecycle import ENGINE, Lease
-from flows.builders.select import Chosen
+from flows.builders.select import SelectedBuilder
 from flows.image.decompress import plain
 from flows.image.oci import Parent
 from flows.inputs.base_images import Foundation, fetch_layout, library_path, newest_epoch
@@ -94,7 +94,7 @@ def check_fit(image: str, made: Built) -> None:
 
 
 def make_layers(
-    ctx: BuildContext, inputs: Inputs, builder: Chosen, folder: Path, *, use_cache: bool = True
+    ctx: BuildContext, inputs: Inputs, builder: SelectedBuilder, folder: Path, *, use_cache: bool = True
 ) -> tuple[PackedLayer, Foundation]:
     """Build the Dockerfile with the selected builder: one normalized layer, or the highest of its own layers.
 

@@ -44,7 +44,7 @@ def failed(ctx: BuildContext, error: Exception) -> Record:
 
     Raises KeyboardInterrupt if the error is the consequence of an interrupt.
     """
-    if signals.came():
+    if signals.interrupted():
         raise KeyboardInterrupt from error
     problem = error if isinstance(error, BaseforgeError) else known_error(error)
     with contextlib.suppress(DiskFull):  # of the log; the error that ended the build is the one to tell

@@ -15,7 +15,7 @@ from flows.orchestration.flow import flow
 from flows.runtime.context import Context
 from flows.runtime.workdir import work_folder
 from rootfs.errors import BaseforgeError, BuildError
-from rootfs.recipe.base_images import parents_first
+from rootfs.recipe.base_images import base_images_first
 from rootfs.recipe.recipe import images_of
 
 
@@ -25,7 +25,7 @@ def nightly(ctx: Context, only: tuple[str, ...] = (), options: BuildOptions = Bu
 
     Raises NightFailed at the end when an image failed, so that the run counts as failed; it carries the Night.
     """
-    images = parents_first(images_of(ctx.settings.recipes, only), ctx.settings.recipes)
+    images = base_images_first(images_of(ctx.settings.recipes, only), ctx.settings.recipes)
     _tidy(ctx)
     with work_folder(ctx.settings.work, ctx.run_id), leasing(ctx) as leased:
         for image in images:
@@ -61,7 +61,7 @@ def _table(done: Night) -> None:
         | {"seconds": round(record.took, 1), "reason": record.reason}
         for record in done.builds
     ]
-    outage.show(rows, "nightly", ", ".join(f"{n} {status}" for status, n in done.summary.items()))
+    outage.show_table(rows, "nightly", ", ".join(f"{n} {status}" for status, n in done.summary.items()))
 
 
 class NightFailed(BuildError):

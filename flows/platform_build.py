@@ -11,14 +11,14 @@ from flows import dockerfile_build
 from flows.builder_tasks import import_through
 from flows.builders import image_import
 from flows.builders.engine import Engine
-from flows.builders.select import Chosen
+from flows.builders.select import SelectedBuilder
 from flows.image.oci import Image
 from flows.inputs.base_images import Foundation, size_of
 from flows.inputs.resolve import ImageInputs, Inputs
-from flows.publish.record import ParentBuild, Record, Smoke, UsedBuilder
+from flows.publish.record import BaseImageBuild, Record, Smoke, UsedBuilder
 from flows.runtime.context import BuildContext, Context
-from flows.runtime.leftovers import clear_away
-from flows.runtime.workdir import empty_folder, note_image, roomy_folder, size_of_work, work_folder
+from flows.runtime.leftovers import remove_leftovers
+from flows.runtime.workdir import empty_folder, note_image, size_of_work, tree_folder, work_folder
 from flows.smoke.run import Verdict
 from flows.tasks import (
     PackedLayer,
@@ -46,7 +46,7 @@ class Workspace:
     folder: Path
     trees: Path
     engine: Engine
-    builder: Chosen
+    builder: SelectedBuilder
     undo: ExitStack
 
     def expect(self, image: Image) -> str:
@@ -62,7 +62,7 @@ class Workspace:
 def workspace(ctx: BuildContext, inputs: ImageInputs) -> Iterator[Workspace]:
     """A clean workspace for all platforms. Raises MachineError, and what builders and the engine raise."""
     builder = ctx.builder(ctx.options.builder, inputs.recipe.builder)
-    clear_away(ctx.settings.places)
+    remove_leftovers(ctx.settings.places)
     ctx.store.sweep()
     engine = ctx.engine()
     for each in inputs.platforms:
@@ -78,12 +78,12 @@ def work_folders(ctx: Context, size: int) -> Iterator[tuple[Path, Path]]:
     """The run's work folder, and a folder for trees of so many bytes: in memory where there is room for them."""
     with (
         work_folder(ctx.settings.work, ctx.run_id) as folder,
-        roomy_folder(ctx.settings.memory, size, folder, ctx.run_id) as trees,
+        tree_folder(ctx.settings.memory, size, folder, ctx.run_id) as trees,
     ):
         yield folder, trees
 
 
-def size_of_build(ctx: Context, lock: Lock, base: ParentBuild | None) -> int:
+def size_of_build(ctx: Context, lock: Lock, base: BaseImageBuild | None) -> int:
     """The most bytes that trees and debs of a build take, for one platform."""
     return size_of_work(lock, size_of(ctx.store, base))
 
@@ -123,7 +123,7 @@ def build_platform(ctx: BuildContext, inputs: Inputs, work: Workspace) -> Platfo
 
 
 def make_layer(
-    ctx: BuildContext, inputs: Inputs, builder: Chosen, folder: Path
+    ctx: BuildContext, inputs: Inputs, builder: SelectedBuilder, folder: Path
 ) -> tuple[PackedLayer, Foundation | None]:
     """Make the image's own layer; with it comes what the image is assembled on, where there is something below."""
     if make_layers := dockerfile_build.LAYER_MAKERS.get(inputs.recipe.kind):

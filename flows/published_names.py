@@ -140,7 +140,7 @@ def finish_names(ctx: Context, image: str) -> str:
     return record.build
 
 
-def unfinished(ctx: Context) -> list[str]:
+def images_to_finish(ctx: Context) -> list[str]:
     """The images whose names in the registry or the engine have not followed the store."""
     found = ((image, newest.readable(ctx.store, image)) for image in records.images(ctx.store))
     return [image for image, pointed in found if pointed and not pointed.named]

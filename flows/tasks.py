@@ -13,7 +13,7 @@ from flows.inputs import base_images
 from flows.inputs.base_images import Foundation
 from flows.inputs.resolve import ImageInputs, Inputs, packages_with, resolve_image
 from flows.orchestration.step import step
-from flows.publish.record import ParentBuild
+from flows.publish.record import BaseImageBuild
 from flows.runtime.context import BuildContext
 from flows.runtime.workdir import empty_folder
 from flows.smoke.run import Verdict, smoke_test
@@ -104,7 +104,7 @@ def check_signature(ctx: BuildContext, inputs: Inputs, tarball: TarballKeys, deb
 
 
 @step("parent {base.image}", network=True)
-def fetch_base_image(ctx: BuildContext, base: ParentBuild, folder: Path) -> Foundation:
+def fetch_base_image(ctx: BuildContext, base: BaseImageBuild, folder: Path) -> Foundation:
     """Fetch the base image of a layer out of the store."""
     ctx.note(f"build {base.build}")
     return base_images.fetch_layers(ctx.store, base, empty_folder(folder / "parent"))

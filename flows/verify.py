@@ -23,7 +23,7 @@ from flows.publish.errors import NotReproduced
 from flows.publish.record import Record
 from flows.publish.verification import Expected, Link, Verdict
 from flows.runtime.context import BuildContext, Context, open_build
-from flows.runtime.leftovers import clear_away
+from flows.runtime.leftovers import remove_leftovers
 from flows.runtime.workdir import empty_folder
 from flows.tasks import PackedLayer, assemble, fetch, fetch_base_image, make_tree, pack_layer
 from rootfs.errors import BaseforgeError, BuildError
@@ -88,7 +88,7 @@ def rebuild_platform(ctx: BuildContext, record: Record, then: Expected) -> tuple
 
     With the Verdict comes what an index says of the image; nothing of one that cannot be rebuilt.
     """
-    clear_away(ctx.settings.places)
+    remove_leftovers(ctx.settings.places)
     with work_folders(ctx, size_of_build(ctx, record.lock, record.parent)) as (_, folder):
         inputs = recall(ctx, record, empty_folder(folder / "recipe"))
         require_emulation(inputs, None)

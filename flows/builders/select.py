@@ -14,7 +14,7 @@ from rootfs.recipe.builder import BuilderPlan, named
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SelectedBuilder:
     """A builder's plan, and why it was chosen."""
 
     plan: BuilderPlan
@@ -32,7 +32,7 @@ class Chosen:
         return self.plan.model_dump_json()
 
 
-def choose(option: str, recipe: BuilderPlan | None, settings: Settings) -> Chosen:
+def select_builder(option: str, recipe: BuilderPlan | None, settings: Settings) -> SelectedBuilder:
     """The first of `--builder`, BUILDX_BUILDER, the recipe, the setting `builder` and the selected builder.
 
     Without any of these it is the engine itself. A selected builder counts as for `docker buildx build`, not as for
@@ -51,14 +51,14 @@ def choose(option: str, recipe: BuilderPlan | None, settings: Settings) -> Chose
     if plan.lifecycle == "existing" and plan.name in settings.builders:
         plan = settings.builders[plan.name]
     driver = existing_driver(plan.name) if plan.lifecycle == "existing" else plan.driver
-    return Chosen(plan, driver, why)
+    return SelectedBuilder(plan, driver, why)
 
 
-def _selected() -> Chosen:
+def _selected() -> SelectedBuilder:
     try:
         name, driver = selected()
     except BuildxMissing:
         name, driver = context_name(), ENGINE
     if driver == ENGINE:
-        return Chosen(named(name), driver, "default: the engine of the current docker context")
-    return Chosen(named(name), driver, "selected with `builder use`")
+        return SelectedBuilder(named(name), driver, "default: the engine of the current docker context")
+    return SelectedBuilder(named(name), driver, "selected with `builder use`")

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 from flows.builders.buildx_cli import buildx
 from flows.builders.engine import connect
-from flows.builders.select import choose
+from flows.builders.select import select_builder
 from flows.cli.json_output import Finding
 from flows.config.paths import data_folder
 from flows.config.settings import Settings
@@ -137,7 +137,7 @@ def _buildx() -> Finding:
 def _builder(settings: Settings) -> Finding:
     """The one that images go through where neither the command line nor the recipe names another."""
     try:
-        chosen = choose("", None, settings)
+        chosen = select_builder("", None, settings)
     except BaseforgeError as problem:
         hint = problem.hint or "`baseforge builder list` shows all builders and what is wrong with them."
         return Finding("builder", _sentence(problem), False, True, hint)

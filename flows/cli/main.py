@@ -26,7 +26,7 @@ from flows.runtime import signals
 from flows.runtime.context import Context, open_context
 from rootfs.errors import BaseforgeError
 from rootfs.process.run import replace_process
-from rootfs.recipe.base_images import parents_first
+from rootfs.recipe.base_images import base_images_first
 from rootfs.recipe.recipe import find, images_of, read
 from rootfs.system.errors import cannot_write
 from rootfs.system.output_path import check_output_path
@@ -82,7 +82,7 @@ def build(
         named=tuple(images),
         platforms=_known(platform),
     )
-    ordered = parents_first(images, settings.recipes)
+    ordered = base_images_first(images, settings.recipes)
     with open_context(settings) as ctx, local_server.connected_on_demand(settings.server) as connect:
         build_changed(ctx, ordered, options, lambda: _build_others(ctx, ordered, options, connect))
         _end(output.builds([ctx.results[image] for image in ordered], settings, ctx.progress, as_json))
@@ -110,7 +110,8 @@ def nightly(
 ) -> None:
     """Build every recipe whose inputs have changed; one that fails does not stop the others."""
     settings, options = load(recipes), BuildOptions(builder=builder, offline=offline)
-    parents_first(images_of(settings.recipes, only or ()), settings.recipes)  # what is wrong is said before work begins
+    # A mistake in a recipe is reported before work begins.
+    base_images_first(images_of(settings.recipes, only or ()), settings.recipes)
     with open_context(settings) as ctx, local_server.connected_on_demand(settings.server) as connect:
 
         def run_flow(left: Sequence[str]) -> Night:
@@ -262,9 +263,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; every error a user can make ends in a few lines and an exit status, not a traceback."""
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
-    signals.watch()
+    signals.handle_interrupts()
     status = _run([word for word in words if word != "--debug"], debug)
-    signals.ignore()
+    signals.ignore_interrupts()
     if lost_server.reason():
         lost_server.leave(status)
     sys.exit(status)
@@ -283,7 +284,7 @@ def _run(words: list[str], debug: bool) -> int:
         return problem.status
     except Exception as error:
         full = known_error(error)
-        if not debug and signals.came():
+        if not debug and signals.interrupted():
             status = INTERRUPTED
         elif full and not debug:
             say(f"baseforge: {full}", err=True)

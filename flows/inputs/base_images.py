@@ -14,7 +14,7 @@ from flows.image.archives import read_blob, uncompressed_layer
 from flows.image.errors import LayerDamaged
 from flows.image.oci import Image, Parent
 from flows.publish import records, stored_image
-from flows.publish.record import ParentBuild
+from flows.publish.record import BaseImageBuild
 from flows.runtime.context import Context
 from flows.store.base import Store
 from rootfs.apt.resolve_layer import BaseImagePackages
@@ -41,7 +41,7 @@ class Foundation:
     stack: Stack
 
 
-def base_build(ctx: Context, image: str, base: str, platform: str) -> ParentBuild:
+def base_build(ctx: Context, image: str, base: str, platform: str) -> BaseImageBuild:
     """The build of its base image that an image uses, for a platform: this command's, else the newest one.
 
     Raises BuildError, InputError.
@@ -62,27 +62,27 @@ def base_build(ctx: Context, image: str, base: str, platform: str) -> ParentBuil
             f"{image} is for {platform}, but its base image {base} was built only for {', '.join(record.platforms)}",
             hint=f"Name {platform} in the `platforms` of {base}, too: baseforge build {image} builds both.",
         )
-    return ParentBuild(image=record.image, build=record.build, manifest_digest=part.manifest_digest)
+    return BaseImageBuild(image=record.image, build=record.build, manifest_digest=part.manifest_digest)
 
 
-def base_builds(ctx: Context, recipe: Recipe, platform: str) -> tuple[ParentBuild, ...]:
+def base_builds(ctx: Context, recipe: Recipe, platform: str) -> tuple[BaseImageBuild, ...]:
     """The builds of a Dockerfile's base images for a platform, by name. Raises as `base_build`."""
     return tuple(base_build(ctx, recipe.name, name, platform) for name in recipe.base_images)
 
 
-def installed_in(ctx: Context, recipe: Recipe, base: ParentBuild) -> BaseImagePackages:
+def installed_in(ctx: Context, recipe: Recipe, base: BaseImageBuild) -> BaseImagePackages:
     """What apt has to know of the base image."""
     status = partial(_status, ctx, base.manifest_digest)
     own = recipe.request.repositories if recipe.request else ()
     return BaseImagePackages(recipe.name, base.image, base.manifest_digest, own, status)
 
 
-def size_of(store: Store, base: ParentBuild | None) -> int:
+def size_of(store: Store, base: BaseImageBuild | None) -> int:
     """Bytes of the base image's compressed layers. Raises BlobMissing, BlobDamaged."""
     return sum(int(layer["size"]) for layer in document(store, base.manifest_digest)["layers"]) if base else 0
 
 
-def newest_epoch(store: Store, bases: Iterable[ParentBuild]) -> int:
+def newest_epoch(store: Store, bases: Iterable[BaseImageBuild]) -> int:
     """When the newest of these was created, in seconds since 1970; 0 where there is none.
 
     Raises BlobMissing, BlobDamaged.
@@ -91,12 +91,12 @@ def newest_epoch(store: Store, bases: Iterable[ParentBuild]) -> int:
     return max((created(document(store, each["config"]["digest"])) for each in manifests), default=0)
 
 
-def fetch_layout(store: Store, base: ParentBuild, architecture: str, folder: Path) -> Image:
+def fetch_layout(store: Store, base: BaseImageBuild, architecture: str, folder: Path) -> Image:
     """Fetch a base image as an OCI layout below `folder`. Raises BlobMissing, BlobDamaged, LayerDamaged."""
     return stored_image.lay_out(store, base.image, base.manifest_digest, architecture, folder / f"base-{base.image}")
 
 
-def fetch_layers(store: Store, base: ParentBuild, folder: Path) -> Foundation:
+def fetch_layers(store: Store, base: BaseImageBuild, folder: Path) -> Foundation:
     """Fetch an image's layers into an empty folder, unpacked as well. Raises BlobMissing, BlobDamaged, LayerDamaged."""
     manifest = document(store, base.manifest_digest)
     config = document(store, manifest["config"]["digest"])

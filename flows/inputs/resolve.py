@@ -8,7 +8,7 @@ from pathlib import Path
 from flows.config.options import BuildOptions
 from flows.inputs.base_images import base_build, base_builds, installed_in
 from flows.publish import records
-from flows.publish.record import ParentBuild, Record
+from flows.publish.record import BaseImageBuild, Record
 from flows.runtime.context import BuildContext, Context
 from rootfs.errors import BaseforgeError
 from rootfs.lock.lock import Lock, input_digest, tool_versions
@@ -37,8 +37,8 @@ class Inputs:
     tools: dict[str, str]
     recipe_digest: str
     lineage: tuple[Recipe, ...]
-    base: ParentBuild | None = None
-    bases: tuple[ParentBuild, ...] = ()
+    base: BaseImageBuild | None = None
+    bases: tuple[BaseImageBuild, ...] = ()
 
     @property
     def files(self) -> Path:

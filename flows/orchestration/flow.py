@@ -49,7 +49,7 @@ class ContextFlow(Flow[P, R]):
         outcome: Outcome[R] = Outcome()
         bound = copy.copy(self)
         bound.fn = self._in_context(ctx, outcome)
-        return outage.survived(
+        return outage.run_despite_outage(
             outcome,
             lambda: super(ContextFlow, bound).__call__(*args, **kwargs),
             lambda: self._function(replace(ctx, run_id=str(uuid.uuid4())), *args, **kwargs),
@@ -60,13 +60,13 @@ class ContextFlow(Flow[P, R]):
 
         @functools.wraps(self._function)
         def called(*args: P.args, **kwargs: P.kwargs) -> R:
-            if state := missed_runs.skipped():
+            if state := missed_runs.skipped_state():
                 return cast(R, state)  # Prefect takes it for how the run ended; who calls a flow is never scheduled
             if ctx is None:
                 with open_context() as opened:
                     return self._function(replace(opened, run_id=str(this_run.id)), *args, **kwargs)
             here = replace(ctx, run_id=str(this_run.id))
-            return outage.noted(outcome, lambda: self._function(here, *args, **kwargs))
+            return outage.record_outcome(outcome, lambda: self._function(here, *args, **kwargs))
 
         # Prefect would look for the names in the function's annotations in this module.
         signature = inspect.signature(self._function, eval_str=True)

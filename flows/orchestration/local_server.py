@@ -367,7 +367,7 @@ def connected(wanted: LocalServer, quiet: bool = True) -> Iterator[str]:
     try:
         with settings_of(address):
             if chosen:
-                outage.require(address)
+                outage.require_server(address)
             yield address
     finally:
         if lost_server.reason():

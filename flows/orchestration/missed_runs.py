@@ -21,7 +21,7 @@ DONE = (StateType.COMPLETED, StateType.FAILED)
 MOST = 200  # runs that are looked at
 
 
-def skipped() -> State[Any] | None:
+def skipped_state() -> State[Any] | None:
     """The final state of the current flow run, where a newer run of its schedule is due or done; otherwise None.
 
     A run that a person started, and a run outside Prefect, are never skipped. Nor is any where Prefect cannot say.

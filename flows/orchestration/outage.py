@@ -46,7 +46,7 @@ class Outcome(Generic[R]):
         return cast(R, self.value)
 
 
-def answering(patience: float = PATIENCE) -> bool:
+def server_answers(patience: float = PATIENCE) -> bool:
     """Whether the server answers, within so many seconds. One that does not is lost for the rest of this process."""
     until = time.monotonic() + patience
     while not lost_server.reason():
@@ -63,14 +63,14 @@ def answering(patience: float = PATIENCE) -> bool:
     return False
 
 
-def show(rows: list[dict[str, Any]], key: str, description: str = "") -> None:
+def show_table(rows: list[dict[str, Any]], key: str, description: str = "") -> None:
     """A table in Prefect's pages; nothing where the server is lost."""
-    if answering():
+    if server_answers():
         with contextlib.suppress(httpx.HTTPError):
             create_table_artifact(rows, key=key, description=description)
 
 
-def require(address: str) -> None:
+def require_server(address: str) -> None:
     """See that a Prefect server at this address takes our credentials, before any work begins.
 
     Raises MachineError.
@@ -111,19 +111,19 @@ def _said(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def noted(outcome: Outcome[R], work: Callable[[], R]) -> R:
+def record_outcome(outcome: Outcome[R], work: Callable[[], R]) -> R:
     """The work of a flow, whose end is noted; it ends the flow run without a word to the server where that is lost."""
     try:
         outcome.value = work()
     except BaseException as error:
         outcome.error = error
     outcome.ended = True
-    if not answering(PATIENCE if isinstance(outcome.error, Exception | None) else AT_ONCE):
+    if not server_answers(PATIENCE if isinstance(outcome.error, Exception | None) else AT_ONCE):
         raise Abort("the server is lost")
     return outcome.result()
 
 
-def survived(outcome: Outcome[R], run: Callable[[], R], alone: Callable[[], R]) -> R:
+def run_despite_outage(outcome: Outcome[R], run: Callable[[], R], alone: Callable[[], R]) -> R:
     """Run a flow by `run`; where the server is lost the result counts all the same. What has not begun runs `alone`."""
     if not lost_server.reason():
         try:
@@ -132,7 +132,9 @@ def survived(outcome: Outcome[R], run: Callable[[], R], alone: Callable[[], R]) 
             if not lost_server.reason():
                 raise
         except Exception as error:
-            if error is outcome.error or (answering() and not (outcome.ended and isinstance(error, httpx.HTTPError))):
+            if error is outcome.error:
+                raise
+            if server_answers() and not (outcome.ended and isinstance(error, httpx.HTTPError)):
                 raise
             if not lost_server.reason():
                 lost_server.mark(_said(error))

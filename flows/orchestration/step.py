@@ -80,7 +80,7 @@ class Step(Generic[C, P, R]):
 
         def work() -> R:
             if not self._last:
-                signals.heed()
+                signals.raise_if_interrupted()
             with ctx.progress.step(title, ctx.timeline):
                 return self._function(ctx, *args, **kwargs)
 

@@ -44,7 +44,7 @@ class UsedBuilder(Frozen):
     buildkit: str = ""
 
 
-class ParentBuild(Frozen):
+class BaseImageBuild(Frozen):
     """A build of a base image, and its manifest digest for one platform."""
 
     image: StoreName
@@ -95,8 +95,8 @@ class Record(Frozen):
     recipe_digest: DigestOrEmpty = ""
     lock: Lock = Lock()
     lock_digest: DigestOrEmpty = ""
-    parent: ParentBuild | None = None
-    bases: tuple[ParentBuild, ...] = ()
+    parent: BaseImageBuild | None = None
+    bases: tuple[BaseImageBuild, ...] = ()
     tools: dict[str, str] = {}
     manifest_digest: DigestOrEmpty = ""
     config_digest: DigestOrEmpty = ""

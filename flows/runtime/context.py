@@ -14,7 +14,7 @@ from typing import IO, Any, TypeVar, cast
 
 from flows.builders.engine import Engine, connect
 from flows.builders.lifecycle import Leases
-from flows.builders.select import Chosen, choose
+from flows.builders.select import SelectedBuilder, select_builder
 from flows.config.options import BuildOptions
 from flows.config.paths import cache_folder, check_data_folder, data_folder, enter_served_folder, make_data_folder
 from flows.config.settings import Settings, load
@@ -91,10 +91,10 @@ class Context:
         )
         return made.with_log(self.log)
 
-    def builder(self, option: str, recipe: BuilderPlan | None) -> Chosen:
+    def builder(self, option: str, recipe: BuilderPlan | None) -> SelectedBuilder:
         """The selected builder, as `choose` does it, which asks buildx: once a command."""
         key = ("builder", option, recipe.model_dump_json() if recipe else "")
-        return self.opened.get(key, lambda: choose(option, recipe, self.settings))
+        return self.opened.get(key, lambda: select_builder(option, recipe, self.settings))
 
     def engine(self) -> Engine:
         """The container engine, connected once a command. Raises what `connect` raises."""

@@ -12,19 +12,19 @@ from flows.builders import buildx_build, engine, image_import, lifecycle
 from flows.builders.engine import LABEL, Engine
 from flows.builders.errors import BuildxMissing
 from flows.builders.listing import known
-from flows.runtime.workdir import sweep
+from flows.runtime.workdir import remove_dead_folders
 from flows.smoke.run import remove_containers
 
 NEVER = datetime.min.replace(tzinfo=UTC)  # of a builder that nobody has used
 BUILDER = re.compile(rf"{lifecycle.PREFIX}(?P<run>[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})-\d+x")
 
 
-def clear_away(places: Iterable[Path], *run_ids: str) -> list[str]:
+def remove_leftovers(places: Iterable[Path], *run_ids: str) -> list[str]:
     """Remove what these runs and dead ones have left: work folders, builders, smoke tests' containers, nameless images.
 
     A run is dead when nobody holds the lock of its work folder any more. Returns the ids of the runs.
     """
-    swept = sweep(places)
+    swept = remove_dead_folders(places)
     if dead := {*swept, *run_ids}:
         lifecycle.remove_all(dead)
         with engine.connect() as reached:
@@ -36,7 +36,7 @@ def clear_away(places: Iterable[Path], *run_ids: str) -> list[str]:
     return sorted(dead)
 
 
-def traces(reached: Engine) -> dict[str, datetime]:
+def runs_with_leftovers(reached: Engine) -> dict[str, datetime]:
     """The runs of which there is a builder, container or layer, dead or not, and when the newest of that came to be."""
     newest: dict[str, datetime] = {}
     for run, since in (*_containers(reached), *_layers(reached), *_volumes(reached), *_entries()):

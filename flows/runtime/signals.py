@@ -16,7 +16,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _times: list[float] = []
 
 
-def watch() -> None:
+def handle_interrupts() -> None:
     """Take interrupts from now on; for the command line alone, as a process has but one way to take them."""
     for number in SIGNALS:
         signal.signal(number, _take)
@@ -33,18 +33,18 @@ def stop() -> None:
     _times.append(time.monotonic())
 
 
-def came() -> bool:
+def interrupted() -> bool:
     """Whether there was an interrupt: an error after it is its consequence."""
     return bool(_times)
 
 
-def heed() -> None:
+def raise_if_interrupted() -> None:
     """Raises KeyboardInterrupt when there was an interrupt; for places from which nothing new may begin."""
-    if came():
+    if interrupted():
         raise KeyboardInterrupt
 
 
-def ignore() -> None:
+def ignore_interrupts() -> None:
     """All is done: the exit status is to be the one that was earned."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

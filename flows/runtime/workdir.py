@@ -163,12 +163,12 @@ def _image_in(line: str, folder: Path) -> str:
     return ""
 
 
-def alive(parents: Iterable[Path], run_id: str) -> bool:
+def is_running(parents: Iterable[Path], run_id: str) -> bool:
     """Whether a run of this user on this machine is at work: the lock of one of its folders is held."""
     return any(locks.is_held(_lock_of(folder / run_id)) for folder in _own_folders(parents))
 
 
-def sweep(parents: Iterable[Path]) -> dict[str, list[str]]:
+def remove_dead_folders(parents: Iterable[Path]) -> dict[str, list[str]]:
     """Remove the work folders of this user's runs that are no longer alive.
 
     A run is alive while the lock of one of its folders is held. Returns the ids of the runs whose folders are removed,
@@ -207,7 +207,7 @@ def has_room(folder: Path | None, size: int) -> bool:
 
 
 @contextlib.contextmanager
-def roomy_folder(memory: Path | None, size: int, folder: Path, run_id: str) -> Iterator[Path]:
+def tree_folder(memory: Path | None, size: int, folder: Path, run_id: str) -> Iterator[Path]:
     """The run's folder in `memory` for the block where there is room for `size` bytes, else `folder`.
 
     `memory` has room where it is a tmpfs and half of what is free there and in memory is enough.

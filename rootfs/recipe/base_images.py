@@ -62,7 +62,7 @@ def wrong_parents(file: Path, *, pooled: bool = False) -> Iterator[tuple[Key, st
             yield key, why
 
 
-def parents_first(names: Iterable[str], folder: Path) -> list[str]:
+def base_images_first(names: Iterable[str], folder: Path) -> list[str]:
     """The images, each after those it stands on, which come along; a recipe that cannot be has none."""
     return list(dict.fromkeys(each for name in names for each in _line(folder / f"{name}.yaml")))
 

@@ -26,7 +26,7 @@ from flows.publish import newest
 from flows.publish import records as publication
 from flows.publish.record import Record, UsedBuilder
 from flows.publish_tasks import describe_all, publish
-from flows.published_names import find_existing, finish_names, unfinished
+from flows.published_names import find_existing, finish_names, images_to_finish
 from flows.runtime.context import BuildContext, Context, open_build, open_context, store_of
 from flows.runtime.workdir import empty_folder
 from flows.smoke.run import Verdict
@@ -113,7 +113,7 @@ class Press:
         """The part of housekeeping that moves names; returns the images that needed it."""
         with self.context() as ctx:
             ctx.store.sweep()
-            found = unfinished(ctx)
+            found = images_to_finish(ctx)
             for image in found:
                 finish_names.fn(ctx, image)
         return found

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.builders.errors import BuildxMissing, OtherContext
-from flows.builders.select import Chosen, choose
+from flows.builders.select import SelectedBuilder, select_builder
 from flows.config.settings import Settings
 from rootfs.errors import BaseforgeError, InputError
 from rootfs.recipe.builder import BuilderPlan, named
@@ -59,9 +59,9 @@ def test_the_first_that_is_said_counts(first: int, docker: Stub, monkeypatch: py
     if first <= 1:
         monkeypatch.setenv("BUILDX_BUILDER", "variable")
     settings = Settings(store="", builder="setting" if first <= 3 else "")
-    chosen = choose("option" if first == 0 else "", named("recipe") if first <= 2 else None, settings)
+    chosen = select_builder("option" if first == 0 else "", named("recipe") if first <= 2 else None, settings)
     name, driver, why = WAYS[first]
-    assert chosen == Chosen(named(name), driver, why)
+    assert chosen == SelectedBuilder(named(name), driver, why)
     assert chosen.title == name
 
 
@@ -71,7 +71,7 @@ def test_a_name_means_what_the_site_describes(way: str, docker: Stub, monkeypatc
     if way == "variable":
         monkeypatch.setenv("BUILDX_BUILDER", "big")
     settings = Settings(store="", builder="big" if way == "setting" else "", builders={"big": EPHEMERAL})
-    chosen = choose("big" if way == "option" else "", named("big") if way == "recipe" else None, settings)
+    chosen = select_builder("big" if way == "option" else "", named("big") if way == "recipe" else None, settings)
     assert (chosen.plan, chosen.driver, chosen.title) == (EPHEMERAL, "kubernetes", "kubernetes")
     assert not calls.exists()  # nothing has to be asked for it
 
@@ -79,20 +79,22 @@ def test_a_name_means_what_the_site_describes(way: str, docker: Stub, monkeypatc
 def test_what_the_site_says_of_an_existing_one(docker: Stub) -> None:
     docker(knowing("mine"))
     plan = BuilderPlan(lifecycle="existing", name="option", timeout=3)
-    assert choose("slow", None, Settings(store="", builders={"slow": plan})) == Chosen(plan, "kubernetes", "--builder")
+    assert select_builder("slow", None, Settings(store="", builders={"slow": plan})) == SelectedBuilder(
+        plan, "kubernetes", "--builder"
+    )
 
 
 @pytest.mark.parametrize("plan", [EPHEMERAL, KEPT], ids=lambda plan: plan.lifecycle)
 def test_a_recipe_may_describe_its_own(plan: BuilderPlan, docker: Stub) -> None:
     docker(knowing("mine"))
     settings = Settings(store="", builders={"kept": EPHEMERAL})
-    assert choose("", plan, settings) == Chosen(plan, plan.driver, "the recipe")
-    assert choose("kept", plan, settings).plan == EPHEMERAL
+    assert select_builder("", plan, settings) == SelectedBuilder(plan, plan.driver, "the recipe")
+    assert select_builder("kept", plan, settings).plan == EPHEMERAL
 
 
 def test_plans_that_one_builder_serves_have_one_key() -> None:
-    one, two = Chosen(named("a"), "remote", "--builder"), Chosen(named("a"), "remote", "the recipe")
-    assert one.key == two.key != Chosen(named("b"), "remote", "--builder").key
+    one, two = SelectedBuilder(named("a"), "remote", "--builder"), SelectedBuilder(named("a"), "remote", "the recipe")
+    assert one.key == two.key != SelectedBuilder(named("b"), "remote", "--builder").key
 
 
 @pytest.mark.parametrize(
@@ -105,7 +107,7 @@ def test_plans_that_one_builder_serves_have_one_key() -> None:
 def test_a_name_that_will_not_do(name: str, error: type[BaseforgeError], hint: str, docker: Stub) -> None:
     docker(knowing("mine"))
     with pytest.raises(error, match=f"'{name}'") as caught:
-        choose(name, None, Settings(store=""))
+        select_builder(name, None, Settings(store=""))
     assert caught.value.status == 2
     assert hint in caught.value.hint
 
@@ -113,16 +115,16 @@ def test_a_name_that_will_not_do(name: str, error: type[BaseforgeError], hint: s
 @pytest.mark.parametrize("name", ["", "mine"])
 def test_the_engine_itself_needs_no_buildx(name: str, docker: Stub) -> None:
     docker("exit 1")
-    chosen = choose(name, None, Settings(store=""))
+    chosen = select_builder(name, None, Settings(store=""))
     assert (chosen.plan, chosen.driver) == (named("mine"), "docker")
 
 
 def test_any_other_needs_buildx(docker: Stub) -> None:
     docker("exit 1")
     with pytest.raises(BuildxMissing):
-        choose("option", None, Settings(store=""))
+        select_builder("option", None, Settings(store=""))
 
 
 def test_with_docker_host_the_engine_is_called_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "tcp://engine.example:2375")
-    assert choose("default", None, Settings(store="")).driver == "docker"
+    assert select_builder("default", None, Settings(store="")).driver == "docker"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.builders.errors import BuildxMissing, engine_unreachable, unknown_builder
-from flows.builders.select import Chosen
+from flows.builders.select import SelectedBuilder
 from flows.cli import doctor
 from flows.config.settings import Settings
 from flows.orchestration.errors import server_hangs
@@ -31,7 +31,9 @@ def machine(monkeypatch):
     monkeypatch.setattr(doctor, "is_root", lambda: True)
     monkeypatch.setattr(doctor.host, "can_run", lambda architecture: architecture in ("arm64", "riscv64"))
     monkeypatch.setattr(doctor, "buildx", lambda _: "github.com/docker/buildx v0.38.2 0a1b")
-    monkeypatch.setattr(doctor, "choose", lambda *_: Chosen(named("big"), "kubernetes", "the setting `builder`"))
+    monkeypatch.setattr(
+        doctor, "select_builder", lambda *_: SelectedBuilder(named("big"), "kubernetes", "the setting `builder`")
+    )
 
 
 def find(name, **settings):
@@ -79,7 +81,7 @@ def test_no_buildx_is_no_fault_but_a_builder_that_is_not_there_is(monkeypatch):
         raise unknown_builder("bog", ["big"])
 
     monkeypatch.setattr(doctor, "buildx", missing)
-    monkeypatch.setattr(doctor, "choose", unknown)
+    monkeypatch.setattr(doctor, "select_builder", unknown)
     buildx, builder = find("buildx"), find("builder")
     assert (buildx.ok, buildx.needed, builder.ok, builder.needed) == (False, False, False, True)
     assert "big" in builder.hint

@@ -19,7 +19,7 @@ from flows.cli.main import app
 from flows.config.settings import load
 from flows.night import Night
 from flows.publish.newest import Move, Newest
-from flows.publish.record import ParentBuild, Record, Smoke, UsedBuilder
+from flows.publish.record import BaseImageBuild, Record, Smoke, UsedBuilder
 from flows.publish.verification import Link, Verdict
 from flows.runtime.progress import Progress
 from rootfs.lock.lock import Lock, Package, Release
@@ -49,7 +49,7 @@ PART = Record(
     platforms=("linux/amd64",),
     input_digest=DIGEST,
     lock=LOCK,
-    parent=ParentBuild(image="base", build="1", manifest_digest=DIGEST),
+    parent=BaseImageBuild(image="base", build="1", manifest_digest=DIGEST),
     builder=UsedBuilder(name="default", driver="docker"),
     seconds={"lock": 0.5},
     smoke=Smoke(passed=1, failed=0),

@@ -14,7 +14,7 @@ from flows.inputs import base_images
 from flows.inputs.base_images import Foundation, base_build
 from flows.inputs.resolve import Inputs, resolve_image
 from flows.publish import records, sources_bundle
-from flows.publish.record import ParentBuild, Record
+from flows.publish.record import BaseImageBuild, Record
 from flows.runtime.context import Context
 from rootfs.errors import BlobMissing, BuildError, InputError
 from rootfs.lock.lock import Lock
@@ -71,7 +71,7 @@ def test_a_layer_is_built_on_the_base_image_that_this_command_has_built(ctx: Con
     recorded(ctx, record("base", digest="old"))
     assert base_build(ctx, "mid", "base", OWN).manifest_digest == canonical_digest("old")
     ctx.results["base"] = record("base", "unchanged", "20261102T000000Z-1", "new")
-    assert base_build(ctx, "mid", "base", OWN) == ParentBuild(
+    assert base_build(ctx, "mid", "base", OWN) == BaseImageBuild(
         image="base", build="20261102T000000Z-1", manifest_digest=canonical_digest("new")
     )
 
@@ -138,9 +138,9 @@ def test_ingredients_have_the_recipes_of_base_images(ctx: Context, tmp_path: Pat
     assert read(file) == inputs.recipe
 
 
-def kept(ctx: Context, image: Image) -> ParentBuild:
+def kept(ctx: Context, image: Image) -> BaseImageBuild:
     records.keep_blobs(ctx.store, image)
-    return ParentBuild(image="base", build="1", manifest_digest=image.manifest_digest)
+    return BaseImageBuild(image="base", build="1", manifest_digest=image.manifest_digest)
 
 
 def test_an_image_is_laid_out_as_it_is(ctx: Context, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_it_is_the_function_timed_and_shown(ctx, capfd):
 
 
 def test_nothing_begins_after_an_interrupt_but_what_gives_back(ctx, monkeypatch):
-    monkeypatch.setattr(signals, "came", lambda: True)
+    monkeypatch.setattr(signals, "interrupted", lambda: True)
     with pytest.raises(KeyboardInterrupt):
         pack.fn(ctx, SimpleNamespace(name="ab"), number=2)
     assert release.fn(ctx, "it") == "it"

@@ -79,7 +79,7 @@ def test_builds_side_by_side_have_logs_and_seconds_of_their_own(ctx):
 
 def test_buildx_is_asked_once_for_each_builder_that_may_be_selected(ctx, monkeypatch):
     asked = []
-    monkeypatch.setattr(context_module, "choose", lambda *said: asked.append(said[:2]) or len(asked))
+    monkeypatch.setattr(context_module, "select_builder", lambda *said: asked.append(said[:2]) or len(asked))
     plan = named("fast").model_copy(update={"options": {"image": "local"}})
     said = [("", None), ("slow", None), ("", plan)]
     assert [ctx.builder(*each) for each in said * 2] == [1, 2, 3] * 2

@@ -6,15 +6,15 @@ import sys
 
 SCRIPT = """
 import os, signal
-from flows.runtime import signals as interrupt
-interrupt.watch()
-interrupt.heed()
+from flows.runtime import signals
+signals.handle_interrupts()
+signals.raise_if_interrupted()
 try:
     os.kill(os.getpid(), signal.{first})
 except KeyboardInterrupt:
     os.kill(os.getpid(), signal.SIGINT)
     os.kill(os.getpid(), signal.SIGTERM)
-    print("cleaned up", interrupt.came())
+    print("cleaned up", signals.interrupted())
 {then}
 """
 
@@ -32,15 +32,15 @@ def test_the_first_counts_and_what_follows_soon_does_not():
 
 
 def test_nothing_begins_after_an_interrupt():
-    assert "KeyboardInterrupt" in run("SIGINT", "interrupt.heed()").stderr
+    assert "KeyboardInterrupt" in run("SIGINT", "signals.raise_if_interrupted()").stderr
 
 
 def test_a_late_one_counts_again():
-    assert "KeyboardInterrupt" in run("SIGINT", "interrupt.PATIENCE = 0; os.kill(os.getpid(), signal.SIGINT)").stderr
+    assert "KeyboardInterrupt" in run("SIGINT", "signals.PATIENCE = 0; os.kill(os.getpid(), signal.SIGINT)").stderr
 
 
 def test_at_the_end_none_counts():
-    done = run("SIGINT", "interrupt.ignore(); os.kill(os.getpid(), signal.SIGTERM); print('earned')")
+    done = run("SIGINT", "signals.ignore_interrupts(); os.kill(os.getpid(), signal.SIGTERM); print('earned')")
     assert (done.returncode, done.stdout) == (0, "cleaned up True\nearned\n")
 
 

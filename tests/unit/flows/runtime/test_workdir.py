@@ -13,7 +13,15 @@ from pathlib import Path
 import pytest
 
 from flows.runtime import workdir
-from flows.runtime.workdir import alive, has_room, own_folder, roomy_folder, size_of_work, sweep, work_folder
+from flows.runtime.workdir import (
+    has_room,
+    is_running,
+    own_folder,
+    remove_dead_folders,
+    size_of_work,
+    tree_folder,
+    work_folder,
+)
 from rootfs.bootstrap.bootstrapper import remove_tree
 from rootfs.errors import MachineError
 from rootfs.lock.lock import Lock, Package
@@ -68,9 +76,8 @@ def test_a_folder_is_private_and_gone_when_the_block_ends(parent):
 
 def test_a_living_runs_folder_is_not_swept(parent):
     with work_folder(parent, "alive") as folder:
-        script = (
-            "import sys, pathlib; from flows.runtime.workdir import sweep; print(sweep([pathlib.Path(sys.argv[1])]))"
-        )
+        script = "import sys, pathlib; from flows.runtime import workdir; "
+        script += "print(workdir.remove_dead_folders([pathlib.Path(sys.argv[1])]))"
         seen = subprocess.run([sys.executable, "-c", script, parent], check=True, capture_output=True, text=True)
         assert seen.stdout == "{}\n"
         assert folder.is_dir()
@@ -78,26 +85,26 @@ def test_a_living_runs_folder_is_not_swept(parent):
 
 def test_a_run_is_alive_while_its_lock_is_held(parent):
     with work_folder(parent, "r"):
-        assert alive([parent], "r")
-        assert not alive([parent], "another")
-    assert not alive([parent], "r")
+        assert is_running([parent], "r")
+        assert not is_running([parent], "another")
+    assert not is_running([parent], "r")
     lock = own_folder(parent) / "killed.lock"
     lock.touch()
-    assert not alive([parent], "killed")
+    assert not is_running([parent], "killed")
     assert lock.exists()
-    assert sweep([parent]) == {}, "a lock alone is no run that has left anything"
+    assert remove_dead_folders([parent]) == {}, "a lock alone is no run that has left anything"
     assert not lock.exists()
 
 
 def test_a_killed_runs_folder_is_swept(parent):
     assert killed(parent).is_dir()
-    assert sweep([parent]) == {"dead": ["sha256:1", "sha256:2"]}
+    assert remove_dead_folders([parent]) == {"dead": ["sha256:1", "sha256:2"]}
 
 
 def test_very_many_folders_in_each_other_are_swept(parent):
     script = "import os, sys\nos.chdir(sys.argv[1])\nfor each in range(2100): os.mkdir('d'); os.chdir('d')"
     subprocess.run([sys.executable, "-c", script, killed(parent)], check=True)
-    assert sweep([parent]) == {"dead": ["sha256:1", "sha256:2"]}
+    assert remove_dead_folders([parent]) == {"dead": ["sha256:1", "sha256:2"]}
     assert [path.name for path in parent.rglob("*")] == [NAME]
 
 
@@ -106,7 +113,7 @@ def test_a_folder_that_cannot_be_removed_is_told_of_and_does_not_stop_the_sweep(
     other = left.with_name("other")
     other.mkdir()
     monkeypatch.setattr("flows.runtime.workdir.remove_tree", lambda path: None if path == left else remove_tree(path))
-    assert set(sweep([parent])) == {"dead", "other"}
+    assert set(remove_dead_folders([parent])) == {"dead", "other"}
     assert not other.exists()
     assert f"the work folder {left} cannot be removed whole" in capsys.readouterr().err
     remove_tree(left)
@@ -116,9 +123,9 @@ def test_a_run_with_two_folders_is_alive_while_one_of_them_is_held(parent, tmp_p
     (memory := tmp_path / "memory").mkdir()
     killed(memory)
     with work_folder(parent, "dead") as folder:
-        assert sweep([parent, memory]) == {}
+        assert remove_dead_folders([parent, memory]) == {}
         assert folder.is_dir()
-    assert sweep([parent, memory]) == {"dead": ["sha256:1", "sha256:2"]}
+    assert remove_dead_folders([parent, memory]) == {"dead": ["sha256:1", "sha256:2"]}
 
 
 def test_what_others_lay_down_in_the_shared_folder_kills_nobody(parent, tmp_path):
@@ -127,7 +134,7 @@ def test_what_others_lay_down_in_the_shared_folder_kills_nobody(parent, tmp_path
         (parent / "baseforge-living.lock").touch()
         (parent / "baseforge-living").mkdir()
         (parent / "baseforge-living/images").write_text("sha256:theirs\n")
-        assert sweep([parent]) == {}
+        assert remove_dead_folders([parent]) == {}
     assert (parent / "baseforge-living/images").exists()
     (parent / "baseforge-living/images").unlink()
 
@@ -141,7 +148,7 @@ def test_notes_and_locks_of_another_user_are_not_believed(parent):
         os.chown(path, NOBODY, NOBODY)
     left = killed(parent)
     os.chown(left / "images", NOBODY, NOBODY)
-    assert sweep([parent]) == {"dead": []}
+    assert remove_dead_folders([parent]) == {"dead": []}
     (folder / "theirs").rmdir()
     (folder / "theirs.lock").unlink()
 
@@ -155,7 +162,7 @@ def test_a_link_in_place_of_a_lock_or_a_note_is_not_followed(parent, tmp_path):
     left = killed(parent)
     (left / "images").unlink()
     (left / "images").symlink_to(target)
-    assert sweep([parent]) == {"dead": []}
+    assert remove_dead_folders([parent]) == {"dead": []}
     assert target.read_text() == "precious"
 
 
@@ -178,11 +185,11 @@ def test_another_user_who_was_there_first_with_the_name_stops_nobody(parent, tmp
         assert folder.parent not in (place, target)
         assert folder.parent.parent == parent
         assert folder.parent.stat().st_mode & 0o777 == 0o700
-        assert alive([parent], "r")
+        assert is_running([parent], "r")
     with work_folder(parent, "again") as another:
         assert another.parent == folder.parent, "it is remembered"
     assert killed(parent).is_dir()
-    assert sweep([parent]) == {"dead": ["sha256:1", "sha256:2"]}
+    assert remove_dead_folders([parent]) == {"dead": ["sha256:1", "sha256:2"]}
     assert (before.st_mtime_ns, before.st_mode) == (place.lstat().st_mtime_ns, place.lstat().st_mode)
     assert not target.exists() or not list(target.iterdir())
 
@@ -210,17 +217,17 @@ def test_an_ordinary_user_leaves_what_is_roots_alone(tmp_path_factory, monkeypat
     monkeypatch.setenv("BASEFORGE_HOME", str(shared / "another"))
 
     def act() -> None:
-        assert sweep([shared]) == {}
+        assert remove_dead_folders([shared]) == {}
         with work_folder(shared, "r") as folder:
             assert folder.parent.stat().st_uid == NOBODY
             assert folder.parent.stat().st_mode & 0o777 == 0o700
-            assert sweep([shared]) == {}
+            assert remove_dead_folders([shared]) == {}
 
     assert as_nobody(act) == 0
     assert (theirs / "dead").is_dir()
     assert (shared / NAME / "dead").is_dir()
     monkeypatch.setenv("BASEFORGE_HOME", str(shared / "home"))
-    assert sweep([shared]) == {"dead": ["sha256:1", "sha256:2"]}
+    assert remove_dead_folders([shared]) == {"dead": ["sha256:1", "sha256:2"]}
 
 
 def as_nobody(act: Callable[[], None]) -> int:
@@ -247,7 +254,7 @@ def test_rights_that_others_had_are_taken_away(parent):
 
 def test_other_files_are_left_alone(parent):
     (parent / "baseforge-notes").mkdir()
-    assert sweep([parent]) == {}
+    assert remove_dead_folders([parent]) == {}
     assert (parent / "baseforge-notes").is_dir()
 
 
@@ -280,7 +287,7 @@ def test_notes_without_a_format_are_believed(parent, home):
     assert own_folder(parent) == first
     left = killed(parent)
     (left / "images").write_text("sha256:1\nsha256:2\n")
-    assert sweep([parent]) == {"dead": ["sha256:1", "sha256:2"]}
+    assert remove_dead_folders([parent]) == {"dead": ["sha256:1", "sha256:2"]}
 
 
 @as_root
@@ -289,9 +296,9 @@ def test_newer_notes_are_refused_and_their_folders_stay(parent, home):
     noted = (left / "images").read_text()
     (left / "images").write_text('{"format": 2, "images": {}}\n')
     with pytest.raises(FormatNewer, match=f"{left}/images.*images cannot be read: it has format 2"):
-        sweep([parent])
+        remove_dead_folders([parent])
     (left / "images").write_text(noted + '{"format": 1, "ima')  # cut off
-    assert sweep([parent]) == {"dead": ["sha256:1", "sha256:2"]}
+    assert remove_dead_folders([parent]) == {"dead": ["sha256:1", "sha256:2"]}
     own_folder(parent).rmdir()
     (parent / NAME).touch()
     own_folder(parent).rmdir()
@@ -337,10 +344,10 @@ def test_no_tmpfs_no_room(place):
 
 
 def test_the_folder_is_in_memory_where_there_is_room_and_gone_after_the_block(tmp_path):
-    with roomy_folder(TMPFS, 10, tmp_path, "test-memory") as place:
+    with tree_folder(TMPFS, 10, tmp_path, "test-memory") as place:
         assert place.parent.parent == TMPFS
     assert not place.exists()
-    with roomy_folder(None, 10, tmp_path, "test-memory") as place:
+    with tree_folder(None, 10, tmp_path, "test-memory") as place:
         assert place == tmp_path
 
 

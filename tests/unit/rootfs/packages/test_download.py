@@ -185,7 +185,7 @@ def test_a_killed_run_leaves_what_came(mirror: Mirror, archive: DebSource) -> No
     assert mirror.asked[1][1]["If-Range"]
 
 
-@pytest.mark.parametrize("watched", ["", "import flows.runtime.signals; flows.runtime.signals.watch()\n"])
+@pytest.mark.parametrize("watched", ["", "import flows.runtime.signals; flows.runtime.signals.handle_interrupts()\n"])
 def test_an_interrupt_ends_it_at_once(mirror: Mirror, archive: DebSource, watched: str) -> None:
     """By Python's own handler, and by that of the command line."""
     end = threading.Event()

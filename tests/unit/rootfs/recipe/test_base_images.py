@@ -8,7 +8,7 @@ import pytest
 
 from rootfs.errors import InputError, RecipeInvalid
 from rootfs.recipe.base import Packaged
-from rootfs.recipe.base_images import FROM, lineage, parents_first, parents_of
+from rootfs.recipe.base_images import FROM, base_images_first, lineage, parents_of
 from rootfs.recipe.layer import LayerRecipe
 from rootfs.recipe.recipe import digest, folder_of, lineage_of, read, whole
 from rootfs.tree.filters import Rules
@@ -68,7 +68,7 @@ def test_a_circle_is_refused_wherever_one_comes_into_it(folder):
     path = write(folder, "above", on("top"))
     with pytest.raises(RecipeInvalid, match="build on itself: above is from top is from mid is from top"):
         read(path)
-    assert parents_first(["above", "top"], folder) == ["above", "top"]
+    assert base_images_first(["above", "top"], folder) == ["above", "top"]
 
 
 def test_a_layer_on_a_layer(folder):
@@ -88,14 +88,14 @@ def test_a_recipe_that_only_has_the_word_stands_on_nothing(name, folder):
 
 
 def test_parents_come_first_and_once(folder):
-    assert parents_first(["top", "tiny", "mid"], folder) == ["base", "mid", "top", "tiny"]
-    assert parents_first(["tiny"], folder) == ["tiny"]
+    assert base_images_first(["top", "tiny", "mid"], folder) == ["base", "mid", "top", "tiny"]
+    assert base_images_first(["tiny"], folder) == ["tiny"]
 
 
 def test_a_recipe_that_cannot_be_read_gets_its_turn_all_the_same(folder):
     write(folder, "odd", "kind: layer\n  from: [\n")
     write(folder, "lost", on("nowhere"))
-    assert parents_first(["odd", "lost", "mid"], folder) == ["odd", "lost", "base", "mid"]
+    assert base_images_first(["odd", "lost", "mid"], folder) == ["odd", "lost", "base", "mid"]
     with pytest.raises(RecipeInvalid, match=r"odd\.yaml:2"):
         parents_of(folder / "odd.yaml")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rootfs.errors import RecipeInvalid
-from rootfs.recipe.base_images import parents_first
+from rootfs.recipe.base_images import base_images_first
 from rootfs.recipe.dockerfile import DockerfileRecipe
 from rootfs.recipe.recipe import digest, folder_of, read, read_all
 from rootfs.system.source_tree import copy_normalized
@@ -114,8 +114,8 @@ def test_parents_come_first_and_along(write, tmp_path):
     write("contexts: {base: middle, other: low}", name="top")
     write("contexts: {base: low}", name="middle")
     write(name="low")
-    assert parents_first(["top", "low"], tmp_path) == ["low", "middle", "top"]
-    assert parents_first(["low", "top"], tmp_path) == ["low", "middle", "top"]
+    assert base_images_first(["top", "low"], tmp_path) == ["low", "middle", "top"]
+    assert base_images_first(["low", "top"], tmp_path) == ["low", "middle", "top"]
     assert [recipe.name for recipe in read_all(tmp_path)] == ["low", "middle", "top"]
 
 
@@ -127,7 +127,7 @@ def test_parents_that_cannot_be(write, tmp_path):
     write("contexts: {base: one}", name="two")
     with pytest.raises(RecipeInvalid, match=r"one.yaml:2:18: an image cannot build on itself: one is from two is"):
         read(path)
-    assert parents_first(["one"], tmp_path) == ["one"]
+    assert base_images_first(["one"], tmp_path) == ["one"]
 
 
 def test_a_context_is_what_the_digest_speaks_of(tmp_path):

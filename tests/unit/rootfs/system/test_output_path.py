@@ -59,8 +59,8 @@ def test_the_folder_must_be_there(tmp_path):
 
 @pytest.mark.parametrize("words", [["lock", "nothing", "--write"], ["export", "nothing"]])
 def test_commands_refuse_it_before_they_do_anything(tmp_path, words, capsys, monkeypatch):
-    monkeypatch.setattr("flows.runtime.signals.watch", lambda: None)
-    monkeypatch.setattr("flows.runtime.signals.ignore", lambda: None)
+    monkeypatch.setattr("flows.runtime.signals.handle_interrupts", lambda: None)
+    monkeypatch.setattr("flows.runtime.signals.ignore_interrupts", lambda: None)
     os.mkfifo(tmp_path / "x.tar")
     with pytest.raises(SystemExit) as ended:
         main([*words, str(tmp_path / "x.tar")])
