@@ -11,6 +11,7 @@ from tests.support.mirror import mirror  # noqa: F401
 from tests.support.probe import build_probe
 from tests.support.services.kubernetes import cluster  # noqa: F401 - fixtures, as are the next
 from tests.support.services.workshop import address, workshop  # noqa: F401
+from tests.support.shelf import shelf  # noqa: F401
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Recipes of the shelf that no other test builds: made one after the other, and each made again."""
+"""Recipes of the shelf that no other test builds: built one after the other, and each built again."""
 
 from __future__ import annotations
 
@@ -8,20 +8,26 @@ from rootfs.recipe.layer import LayerRecipe
 from rootfs.recipe.recipe import read_all
 from tests.engine.test_verify import DEBIAN, RUNTIMES
 from tests.support.factory import SHELF, Factory
+from tests.support.parameters import some_in_full
+from tests.support.shelf import IMAGES as BUILT
+from tests.support.shelf import Shelf
 
 OTHERS = tuple(each.name for each in read_all(SHELF) if not isinstance(each, LayerRecipe))
 IMAGES = tuple(name for name in OTHERS if name not in (*DEBIAN, *RUNTIMES))
 
 
+FULL = ("bookworm", "cc")  # like bookworm-slim, but with its documentation; like java and node, of packages alone
+
+
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Factory:
-    made = Factory(tmp_path_factory.mktemp("shelf"), {"BASEFORGE_LOCAL_NAME": "baseforge-shelf"})
-    made.shelf(*IMAGES)
-    assert {each["status"] for each in made.built(*IMAGES)} == {"published"}
-    return made
+def site(shelf: Shelf) -> Factory:
+    others = [name for name in IMAGES if name not in BUILT]
+    shelf.site.shelf(*others)
+    assert {each["status"] for each in shelf.site.built(*others)} == {"published"}
+    return shelf.site
 
 
-@pytest.mark.parametrize("image", IMAGES)
+@pytest.mark.parametrize("image", some_in_full(IMAGES, *FULL))
 def test_made_again_it_is_the_same(site, image):
     done = site.run("verify", image, "--json")
     assert (done.status, done.json["status"]) == (0, "reproduced"), done.stderr

@@ -11,13 +11,14 @@ import re
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-# One Kubernetes cluster is enough for a run, and emulation of other processors belongs to the whole machine.
+# One Kubernetes cluster and one built shelf are enough for a run; emulation of other processors belongs to the machine.
 ONCE = {
     "cluster": re.compile(r"test_kubernetes\.py|test_drivers\.py|\[kubernetes\b|-kubernetes\b|::test_in_a_pod_"),
+    "shelf": re.compile(r"engine/test_(build|verify|shelf)\.py"),
     "emulation": re.compile(r"engine/test_platforms\.py|::test_emulation_"),
 }
 # These take longest and are begun first, so that no worker is left with one of them at the end.
-LONGEST = ("cluster", "emulation", "tests/engine/test_variation.py", "tests/engine/test_verify.py")
+LONGEST = ("cluster", "shelf", "emulation", "tests/engine/test_variation.py")
 
 
 def group_of(test: str) -> str:
