@@ -2,26 +2,32 @@
 # Programs that only the tests need and that no Debian package brings: Go tools modules, each built once and cached.
 
 tools_source=$here/tests/engine/tools
+TOOLS_BUILD=1 # raise it when tools must be built again although their modules have not changed: other flags or versions
 
-# find_tools: puts the folders of built tools on PATH, one a module; true when all of them are there. Sets `lacking_tools`.
+# find_tools: puts the folders of the tools on PATH, one a module; true when all tools are built. Sets `lacking_tools`, and
+# `lacking_modules`, the small one before Kubernetes.
 find_tools() {
-    lacking_tools=''
+    lacking_tools='' lacking_modules=''
     for module in $(tool_modules); do
-        tools=$(tools_of "$module")
-        PATH=$tools:$PATH
-        for tool in $(tool_paths "$module"); do
-            [ -x "$tools/${tool##*/}" ] || lacking_tools="$lacking_tools ${tool##*/}"
-        done
+        PATH=$(tools_of "$module"):$PATH
+        names=$(lacking_in "$module")
+        [ -z "$names" ] || lacking_modules="$lacking_modules $module"
+        lacking_tools="$lacking_tools$names"
     done
     [ -z "$lacking_tools" ]
+}
+
+# lacking_in MODULE: the names of its tools that are not built, a space before each.
+lacking_in() {
+    for tool in $(tool_paths "$1"); do [ -x "$(tools_of "$1")/${tool##*/}" ] || printf ' %s' "${tool##*/}"; done
 }
 
 # Their folders, as seen from $tools_source.
 tool_modules() { [ ! -d "$tools_source" ] || (cd "$tools_source" && find . -name go.mod | sed 's|/go\.mod$||' | sort); }
 
-# tools_of MODULE: where its tools are, another folder whenever they or how they are built (this file) change.
+# tools_of MODULE: where its tools are: another folder whenever the module or TOOLS_BUILD changes.
 tools_of() {
-    sum=$(cat "$tools_source/$1/go.mod" "$tools_source/$1/go.sum" "$here/deploy/setup/tools.sh" | sha256sum)
+    sum=$( (echo "$TOOLS_BUILD" && cat "$tools_source/$1/go.mod" "$tools_source/$1/go.sum") | sha256sum)
     printf '%s' "$cache/tools/${sum%% *}"
 }
 
@@ -37,33 +43,54 @@ go_is_new() {
     [ "$(printf '%s\n' go1.21 "$go" | sort -V | head -n 1)" = go1.21 ]
 }
 
-# Builds what is missing. Without a Go, and without the rights to install one, the tests say what they miss.
-build_tools() {
-    if ! go_is_new; then
-        if [ "$(id -u)" != 0 ]; then
-            say "these tools of the tests are missing:$lacking_tools" \
-                "They are built with Go 1.21 or later: put one on PATH, or run this as root."
-            return
-        fi
-        install_go
+# prepare_go: true when there is a Go to build with. Without one, and without the rights to install it, say what is missing.
+prepare_go() {
+    go_is_new && return
+    if [ "$(id -u)" != 0 ]; then
+        say "these tools of the tests are missing:$lacking_tools" \
+            "They are built with Go 1.21 or later: put one on PATH, or run this as root."
+        return 1
     fi
-    for module in $(tool_modules); do build_module "$module"; done
+    install_go
 }
 
 # build_module MODULE: all its tools in one go, which shares what they have in common and leaves no core idle.
 build_module() {
-    tools=$(tools_of "$1") wanted=$(tool_paths "$1") names=''
-    for tool in $wanted; do [ -x "$tools/${tool##*/}" ] || names="$names ${tool##*/}"; done
+    tools=$(tools_of "$1") wanted=$(tool_paths "$1")
+    private_folder "$state"
+    private_folder "$cache"
+    mkdir -p "$cache/tools"
+    exec 6>>"$cache/tools/lock" # two runs that begin at the same time build once
+    flock 6
+    names=$(lacking_in "$1")
     [ -n "$names" ] || return 0
     say "building for the tests:$names"
     rm -rf "$tools" "$tools.new"
-    private_folder "$state"
     mkdir -p "$tools.new"
     # shellcheck disable=SC2086 # a list of paths
-    stamps=$(in_module "$1" list -f '{{.Module.Path}} {{.Module.Version}}' $wanted 2>>"$log" | stamps_of) &&
-        logged in_module "$1" build -trimpath -ldflags "-s -w $stamps" -o "$tools.new/" $wanted ||
+    total=$(in_module "$1" list -deps $wanted 2>>"$log" | wc -l) &&
+        stamps=$(in_module "$1" list -f '{{.Module.Path}} {{.Module.Version}}' $wanted 2>>"$log" | stamps_of) &&
+        compile "$1" "$total" -trimpath -ldflags "-s -w $stamps" -o "$tools.new/" $wanted ||
         fail_with_log "they could not be built"
     mv "$tools.new" "$tools"
+    say "built:$names"
+}
+
+# compile MODULE TOTAL WORD...: go build, with a line about it every half minute. Go names each package that it compiles.
+compile() {
+    place=$1 total=$2 compiled=$state/tools.log begun=$(date +%s) reported=0
+    shift 2
+    (umask 077 && : >"$compiled")
+    in_module "$place" build -v "$@" </dev/null >"$compiled" 2>&1 6>&- 9>&- &
+    compiler=$!
+    while kill -0 $compiler 2>/dev/null; do
+        sleep 1
+        seconds=$(($(date +%s) - begun))
+        [ $((seconds / 30)) -gt $reported ] || continue
+        reported=$((seconds / 30))
+        say "building for the tests: $(wc -l <"$compiled") of at most $total packages after $seconds s"
+    done
+    wait $compiler || { cat "$compiled" >>"$log" && return 1; }
 }
 
 # in_module MODULE WORD...: the go command there.

@@ -23,8 +23,9 @@ from rootfs.layer.pack import Layer
 from rootfs.recipe.builder import BuilderPlan
 from rootfs.recipe.recipe import read
 from tests.support.factory import SHELF, Factory
-from tests.support.services.buildkit import IMAGE, build_image, tool
+from tests.support.services.buildkit import IMAGE, build_image
 from tests.support.services.dockerd import dockerd
+from tests.support.services.tools import tool
 
 ROUNDS = 5
 LIMIT = 2.0

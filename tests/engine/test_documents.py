@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.documents import ROOT, blocks, write_recipes
 from tests.support.factory import BASEFORGE, Factory
-from tests.support.services.buildkit import tool
+from tests.support.services.tools import tool
 
 NOT_BUILT = {"other"}  # its source is on a mirror that does not exist
 MANUAL = ("recipes/README.md", "deploy/README.md")

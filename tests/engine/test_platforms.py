@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from tests.support.factory import Factory
-from tests.support.services.buildkit import tool
 from tests.support.services.podman import LIMITS, podman
 from tests.support.services.registry import registry
+from tests.support.services.tools import tool
 
 LOCAL_NAME = "baseforge-platforms"
 OWN, FOREIGN = "linux/amd64", "linux/arm64"

@@ -53,7 +53,7 @@ WORDS = ("recipe", "engine", "name")
 ROWS = [
     ("noble", "mmdebstrap", SHUFFLED),
     ("trixie-slim", "mmdebstrap", USER),
-    (SMALL, "debootstrap", ROOT),
+    ("trixie-slim", "debootstrap", ROOT),
     (SMALL, "mmdebstrap", BUILDING),
     (UNPACKED, "mmdebstrap", USER),  # it has no engine in truth
     (UNPACKED, "mmdebstrap", ROOT),

@@ -7,6 +7,7 @@ together, since they share what they have made, and so do all tests of what is t
 from __future__ import annotations
 
 import re
+import sys
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
@@ -41,3 +42,7 @@ def longest_first(items: list[pytest.Item]) -> None:
         return "unit" not in item.path.parts, LONGEST.index(group) if group in LONGEST else len(LONGEST)
 
     items.sort(key=rank)
+
+
+if __name__ == "__main__":  # prints the groups of the tests whose ids are on standard input
+    print(*sorted({group_of(line.strip()) for line in sys.stdin if "::" in line}), sep="\n")  # noqa: T201

@@ -21,8 +21,9 @@ from rootfs.errors import InputError, ServiceUnreachable
 from rootfs.process import run as door
 from rootfs.recipe.builder import BuilderPlan
 from tests.engine.builders.through import holds_for_every_driver
-from tests.support.services.buildkit import IMAGE, tool
+from tests.support.services.buildkit import IMAGE
 from tests.support.services.kubernetes import GONE, Cluster
+from tests.support.services.tools import tool
 from tests.support.services.workshop import Workshop
 
 OPTIONS = {

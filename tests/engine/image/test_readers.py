@@ -21,6 +21,7 @@ from rootfs.system.digests import digest_of_bytes
 from rootfs.system.errors import DiskFull
 from tests.support.samples import image_of
 from tests.support.services.podman import LIMITS, podman
+from tests.support.services.tools import tool
 
 NAME = f"baseforge-test-{uuid.uuid4().hex[:8]}/readers:latest"
 SETTINGS = ImageSettings(entrypoint=("/probe",), cmd=("say", "hello"), labels={"title": 'a <b> & "c"'})
@@ -64,7 +65,7 @@ def test_skopeo_copies_it_unchanged(image: Image, file: Path, tmp_path: Path) ->
 
 
 def test_umoci(image: Image, probe: bytes, tmp_path: Path) -> None:
-    output("umoci", "unpack", "--image", f"{image.layout}:sample", tmp_path / "bundle")
+    output(tool("umoci"), "unpack", "--image", f"{image.layout}:sample", tmp_path / "bundle")
     assert (tmp_path / "bundle/rootfs/probe").read_bytes() == probe
     config = json.loads((tmp_path / "bundle/config.json").read_text())
     assert config["process"]["args"] == ["/probe", "say", "hello"]

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.support.factory import SHELF, Factory
 from tests.support.services.dockerd import remove
+from tests.support.services.tools import is_being_built, tool
 
 RECIPE = SHELF / "buildkit/buildkit.yaml"
 IMAGE = "baseforge/buildkit:latest"
@@ -23,18 +24,11 @@ PUBLIC = "moby/buildkit:buildx-stable-1"  # what buildx takes by itself
 SLOWEST_START = 60.0  # seconds
 
 
-def tool(name: str) -> Path:
-    """A program that tests/run has built."""
-    found = shutil.which(name)
-    assert found, f"{name} is not on PATH: tests/run builds it"
-    return Path(found)
-
-
 def build_image(folder: Path, address: str) -> None:
     """Have the factory build the recipe into the engine at this address; where buildkitd could not be built for want of
     Go, the engine pulls the public image instead.
     """
-    if not shutil.which("buildkitd"):
+    if not is_being_built() and not shutil.which("buildkitd"):
         for words in (["pull", "--quiet", PUBLIC], ["tag", PUBLIC, IMAGE]):
             subprocess.run(["docker", "--host", address, *words], check=True, timeout=600)
         return

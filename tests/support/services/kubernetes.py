@@ -22,9 +22,10 @@ import pytest
 from flows.image.export import export
 from rootfs.recipe.sections import ImageSettings
 from tests.support.samples import image_of
-from tests.support.services.buildkit import IMAGE, tool
+from tests.support.services.buildkit import IMAGE
 from tests.support.services.dockerd import RUNTIME, lacks_capability
 from tests.support.services.relay import relay
+from tests.support.services.tools import tool
 from tests.support.services.world import GATEWAY, World, world
 
 PORT = 6443

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import time
@@ -19,6 +18,7 @@ import boto3
 import pytest
 
 from rootfs.process.run import run
+from tests.support.services.tools import tool
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -67,8 +67,7 @@ def serve_s3(folder: Path, *, tls: bool = False) -> Iterator[S3Server]:
 
     With `tls` it is https, with the certificate `folder/certificate`, which nobody trusts yet.
     """
-    program = shutil.which("versitygw")
-    assert program, "versitygw is not on PATH: `tests/run` builds it from tests/engine/tools"
+    program = tool("versitygw")
     data = folder / "data"
     data.mkdir(parents=True)
     # Metadata go in extended attributes: with `--sidecar` a reader can get one write's ETag with another's bytes.

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from flows.builders.engine import Engine, connect
-from tests.support.services.buildkit import build_image, tool
+from tests.support.services.buildkit import build_image
 from tests.support.services.dockerd import dockerd
+from tests.support.services.tools import tool
 
 
 @dataclass(frozen=True)
