@@ -14,9 +14,11 @@ from xdist.scheduler import LoadScopeScheduling
 
 # One Kubernetes cluster and one built shelf are enough for a run; emulation of other processors belongs to the machine.
 ONCE = {
-    "cluster": re.compile(r"test_kubernetes\.py|test_drivers\.py|\[kubernetes\b|-kubernetes\b|::test_in_a_pod_"),
+    "cluster": re.compile(
+        r"test_kubernetes\.py|test_drivers\.py|\[kubernetes\b|-kubernetes\b|test_dockerfile\.py::\w+_(pod|kubernetes)_"
+    ),
     "shelf": re.compile(r"engine/test_(build|verify|shelf)\.py"),
-    "emulation": re.compile(r"engine/test_platforms\.py|::test_emulation_"),
+    "emulation": re.compile(r"engine/test_platforms\.py|test_setup\.py::\w*emulation"),
 }
 # These take longest and are begun first, so that no worker is left with one of them at the end.
 LONGEST = ("cluster", "shelf", "emulation", "tests/engine/test_variation.py")
