@@ -82,15 +82,15 @@ def _read_configured(file: Path) -> str:
 def read_private_file(file: Path) -> str:
     """The text of a file that only its owner, this user or root, may read. Raises InputError."""
     try:
-        with file.open(encoding="utf-8") as opened:
-            about = os.fstat(opened.fileno())
+        with file.open(encoding="utf-8") as stream:
+            about = os.fstat(stream.fileno())
             if not stat.S_ISREG(about.st_mode):
                 raise unusable_auth_file(file, "it is not a file")
             if about.st_mode & OTHERS:
                 raise unusable_auth_file(file, "others than its owner may read or write it", f"chmod 600 '{file}'")
             if about.st_uid not in (0, os.geteuid()):
                 raise unusable_auth_file(file, "it belongs to another user", "Make a copy of your own, with mode 0600.")
-            return opened.read()
+            return stream.read()
     except (OSError, UnicodeDecodeError) as error:
         raise unusable_auth_file(file, getattr(error, "strerror", None) or "it is not UTF-8 text") from error
 
@@ -129,8 +129,8 @@ def _entry(values: dict[str, str]) -> Iterator[Entry]:
         parts = urlsplit(f"//{rest}")
         if parts.hostname:
             path = tuple(filter(None, parts.path.split("/")))
-            who = values.get("login", ""), values.get("password", "")
-            yield Entry(scheme if has_scheme else "https", parts.hostname, parts.port, path, *who)
+            login_and_password = values.get("login", ""), values.get("password", "")
+            yield Entry(scheme if has_scheme else "https", parts.hostname, parts.port, path, *login_and_password)
     except ValueError:  # no such port
         return
 

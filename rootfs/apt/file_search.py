@@ -32,14 +32,14 @@ def packages_with_files(root: AptRoot, names: Iterable[str], log: Log) -> dict[s
 
     If an archive has no valid Contents index, the package of a library is found by the library's name.
     """
-    wanted = sorted({name.rpartition("/")[2] for name in names})
+    file_names = sorted({name.rpartition("/")[2] for name in names})
     options = [f"-oAcquire::IndexTargets::deb::{NAME}::{key}={value}" for key, value in INDEXES.items()]
     for more in ((), options):  # if a check fails, apt keeps the old files of all indexes
         with contextlib.suppress(ProgramTimedOut):
             root.run("apt-get", "update", "-q", *more, check=False, log=log, timeout=TIMEOUT)
-    known = frozenset(root.run("apt-cache", "pkgnames").stdout.split())
-    found = {name: package for name in wanted if (package := _package_by_library_name(name, known))}
-    pattern = "|".join(map(re.escape, wanted))
+    package_names = frozenset(root.run("apt-cache", "pkgnames").stdout.split())
+    found = {name: package for name in file_names if (package := _package_by_library_name(name, package_names))}
+    pattern = "|".join(map(re.escape, file_names))
     line = re.compile(rf"^(?:\S*/)?({pattern})[ \t]+(\S+)$".encode(), re.MULTILINE)
     for index in sorted(root.lists.glob("*Contents-*")):
         with stream([CAT, "cat-file", index]) as text:

@@ -51,15 +51,15 @@ class PackageIndexes:
         for state in states:
             for file in self._files(state) if refetch else self._outdated(state, architecture):
                 file.unlink(missing_ok=True)
-        used = self.root(states, architecture)
+        root = self.root(states, architecture)
         seconds = GRACE + sum(_size(state, architecture) for state in states) / MIN_RATE
         try:
-            done = used.run("apt-get", "update", "-q", check=False, log=log, timeout=seconds)
+            result = root.run("apt-get", "update", "-q", check=False, log=log, timeout=seconds)
         except ProgramTimedOut as error:
-            where = " and ".join(dict.fromkeys(state.source.mirror for state in states))
-            raise ArchiveUnreachable(where, f"it is slow: its lists did not come within {seconds:.0f} s") from error
-        if done.status:
-            raise _error_of(done.status, done.stderr, states)
+            mirrors = " and ".join(dict.fromkeys(state.source.mirror for state in states))
+            raise ArchiveUnreachable(mirrors, f"it is slow: its lists did not come within {seconds:.0f} s") from error
+        if result.status:
+            raise _error_of(result.status, result.stderr, states)
         prune(self.folder / "roots", max_entries=MAX_ROOTS, used=lambda root: last_used(root / USED))
 
     def _fresh(self, state: SuiteState, architecture: str) -> bool:

@@ -40,21 +40,21 @@ class FetchedRelease:
 
 
 def fetch_releases(
-    wanted: tuple[Source, ...], known: Mapping[Source, FetchedRelease], transfers: Transfers
+    sources: tuple[Source, ...], known: Mapping[Source, FetchedRelease], transfers: Transfers
 ) -> list[FetchedRelease]:
     """Fetch the InRelease files of suites, in parallel. One that is unchanged since `known` is not sent again.
 
     Raises ArchiveUnreachable (try again), AccessDenied, InputError.
     """
-    return run_stoppable(_fetch_all(wanted, known, transfers))
+    return run_stoppable(_fetch_all(sources, known, transfers))
 
 
 async def _fetch_all(
-    wanted: tuple[Source, ...], known: Mapping[Source, FetchedRelease], transfers: Transfers
+    sources: tuple[Source, ...], known: Mapping[Source, FetchedRelease], transfers: Transfers
 ) -> list[FetchedRelease]:
     """Fetch in one thread: an interrupt would have to wait for others."""
     async with transfers.client() as client:
-        return await asyncio.gather(*(_fetch(client, source, known.get(source), transfers) for source in wanted))
+        return await asyncio.gather(*(_fetch(client, source, known.get(source), transfers) for source in sources))
 
 
 async def _fetch(
@@ -64,31 +64,31 @@ async def _fetch(
     address = f"{source.folder}/InRelease"
     tag = known.tag if known and known.address == address else ""
     try:
-        answer, content = await _get(client, address, tag, transfers)
-        if known and tag and answer.status_code == httpx.codes.NOT_MODIFIED:
+        response, content = await _get(client, address, tag, transfers)
+        if known and tag and response.status_code == httpx.codes.NOT_MODIFIED:
             return known
-        if answer.status_code == httpx.codes.NOT_FOUND:
+        if response.status_code == httpx.codes.NOT_FOUND:
             raise InputError(
                 f"the archive has no suite {source.suite!r}",
                 where=address,
                 hint="Check `suite` in the recipe; an old release may have moved to another archive ([mirrors]).",
             )
-        check_access(answer, address)
-        answer.raise_for_status()
+        check_access(response, address)
+        response.raise_for_status()
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise proxy_denial(error, address) or ArchiveUnreachable(address, failure_reason(error)) from error
-    return FetchedRelease(address, answer.headers.get("etag", ""), content)
+    return FetchedRelease(address, response.headers.get("etag", ""), content)
 
 
 async def _get(client: httpx.AsyncClient, address: str, tag: str, transfers: Transfers) -> tuple[httpx.Response, bytes]:
     """The answer and its content. Raises TooSlow and other errors of httpx."""
     pieces = []
     headers = {"If-None-Match": tag} if tag else {}
-    async with transfers.paced() as arrived, client.stream("GET", address, headers=headers) as answer:
-        async for data in answer.aiter_bytes():
+    async with transfers.paced() as arrived, client.stream("GET", address, headers=headers) as response:
+        async for data in response.aiter_bytes():
             pieces.append(data)
             arrived(len(data))
-    return answer, b"".join(pieces)
+    return response, b"".join(pieces)
 
 
 @dataclass(frozen=True)

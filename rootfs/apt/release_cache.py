@@ -51,8 +51,8 @@ class ReleaseCache:
     def _checked(self, source: Source, found: FetchedRelease, cached: FetchedRelease | None) -> SuiteState:
         """Check a fetched file and cache it. A state that is older than the cached one is refused."""
         state = check_release(found.content, source, found.address)
-        if cached and not source.snapshot and state.release.date < (seen := _date_of(cached)):
-            dates = format_time(state.release.date), format_time(seen)
+        if cached and not source.snapshot and state.release.date < (known_date := _date_of(cached)):
+            dates = format_time(state.release.date), format_time(known_date)
             raise older_release(found.address, *dates, self._cache_path(source))
         if found != cached:
             head = document_format.dump({"address": found.address, "tag": found.tag})
@@ -77,8 +77,8 @@ def _origin(head: bytes, path: Path) -> tuple[str, str]:
         address, _, tag = head.decode(errors="replace").partition(" ")
         return address, tag
     with contextlib.suppress(ValueError):
-        said = document_format.parse(head, "the Release file of the last time", path)
-        return str(said.get("address", "")), str(said.get("tag", ""))
+        header = document_format.parse(head, "the Release file of the last time", path)
+        return str(header.get("address", "")), str(header.get("tag", ""))
     return "", ""  # the line is damaged: the file is fetched again
 
 

@@ -75,16 +75,20 @@ def resolve(
         *root.preferences(preferences(recipe, states)),
         f"-oAPT::Install-Recommends={'true' if recipe.recommends else 'false'}",
     )
-    answers = list(parse_answers(root, simulate_apt(root, recipe, ("install", *options, *_install_arguments(recipe)))))
-    if unknown := [name for name in recipe.include if not any(provides_name(answer, name) for answer in answers)]:
+    resolved_packages = list(
+        parse_answers(root, simulate_apt(root, recipe, ("install", *options, *_install_arguments(recipe))))
+    )
+    if unknown := [
+        name for name in recipe.include if not any(provides_name(resolved, name) for resolved in resolved_packages)
+    ]:
         raise PackageMissing(unknown[0], recipe.suite, recipe.components)
-    if unwanted := sorted(set(recipe.exclude) & {answer.name for answer in answers}):
+    if unwanted := sorted(set(recipe.exclude) & {resolved.name for resolved in resolved_packages}):
         raise PackagesConflict(f"{', '.join(unwanted)}: excluded, but asked for as well")
-    stages = _stages(root, recipe, answers, variant_packages)
-    if further := sorted(set(without_dependencies) - {answer.name for answer in answers}):
-        answers += parse_answers(root, simulate_apt(root, recipe, ("download", *options, *further)))
-    locations = package_locations(root, answers)
-    packages = [to_package(answer, stages, locations, states) for answer in answers]
+    stages = _stages(root, recipe, resolved_packages, variant_packages)
+    if additional := sorted(set(without_dependencies) - {resolved.name for resolved in resolved_packages}):
+        resolved_packages += parse_answers(root, simulate_apt(root, recipe, ("download", *options, *additional)))
+    locations = package_locations(root, resolved_packages)
+    packages = [to_package(resolved, stages, locations, states) for resolved in resolved_packages]
     return sorted(packages, key=lambda package: (package.name, package.architecture))
 
 
@@ -102,35 +106,39 @@ def _install_arguments(recipe: Origin) -> tuple[str, ...]:
 
 def simulate_apt(root: AptRoot, recipe: Origin, arguments: tuple[str, ...]) -> Outcome:
     """What apt-get prints for these arguments, without doing it. Raises PackageMissing, PackagesConflict."""
-    done = root.run("apt-get", "-q", "--print-uris", *arguments, check=False)
-    if missing := re.search(r"^E: (?:Unable to locate|Can't select .* from) package '?([^\s']+)", done.stderr, re.M):
+    result = root.run("apt-get", "-q", "--print-uris", *arguments, check=False)
+    if missing := re.search(r"^E: (?:Unable to locate|Can't select .* from) package '?([^\s']+)", result.stderr, re.M):
         raise PackageMissing(missing[1], recipe.suite, recipe.components)
-    if done.status:
-        raise PackagesConflict(_explanation(done.stdout + done.stderr))
-    return done
+    if result.status:
+        raise PackagesConflict(_explanation(result.stdout + result.stderr))
+    return result
 
 
-def parse_answers(root: AptRoot, done: Outcome) -> Iterator[ResolvedPackage]:
+def parse_answers(root: AptRoot, result: Outcome) -> Iterator[ResolvedPackage]:
     """The packages that apt would fetch. Raises InvalidRelease if one has no sha256."""
-    if unsummed := [line for line in done.stdout.splitlines() if line.startswith("'") and not URI.fullmatch(line)]:
+    if unsummed := [line for line in result.stdout.splitlines() if line.startswith("'") and not URI.fullmatch(line)]:
         raise InvalidRelease(unsummed[0].split("'")[1], "its indexes have no sha256 of this file")
-    found = [(unquote(uri), name, unquote(version), *rest) for uri, name, version, *rest in URI.findall(done.stdout)]
-    auto = {name for block in DEPENDENCIES.findall(done.stdout) for name in block.split()}
+    found = [(unquote(uri), name, unquote(version), *rest) for uri, name, version, *rest in URI.findall(result.stdout)]
+    auto = {name for block in DEPENDENCIES.findall(result.stdout) for name in block.split()}
     shown = _stanzas(root, [f"{name}={version}" for _, name, version, _, _ in found])
     for uri, name, version, architecture, sha256 in found:
         yield ResolvedPackage(uri, name, version, architecture, sha256, name in auto, shown[name, version, sha256])
 
 
-def provides_name(answer: ResolvedPackage, name: str) -> bool:
+def provides_name(resolved: ResolvedPackage, name: str) -> bool:
     """Whether a package has or provides this name. apt takes a name that it does not know as a pattern."""
-    provided = Debian822.from_string(answer.stanza).get("provides", "")
-    return name in (answer.name, *(each.split()[0] for each in provided.split(",") if each.strip()))
+    provided = Debian822.from_string(resolved.stanza).get("provides", "")
+    return name in (resolved.name, *(each.split()[0] for each in provided.split(",") if each.strip()))
 
 
 def _explanation(output: str) -> str:
     """apt's error message, without the lines that it always prints."""
-    kept = "\n".join(line for line in output.splitlines() if not NOISE.match(line))
-    return kept[kept.find("The following packages have unmet") :] if "have unmet dependencies" in kept else kept
+    message = "\n".join(line for line in output.splitlines() if not NOISE.match(line))
+    return (
+        message[message.find("The following packages have unmet") :]
+        if "have unmet dependencies" in message
+        else message
+    )
 
 
 def _stanzas(root: AptRoot, packages: list[str]) -> dict[tuple[str, str, str], str]:
@@ -143,14 +151,14 @@ def _stanzas(root: AptRoot, packages: list[str]) -> dict[tuple[str, str, str], s
 
 
 def _stages(
-    root: AptRoot, recipe: Origin, answers: list[ResolvedPackage], variant_packages: Sequence[Package] | None
+    root: AptRoot, recipe: Origin, resolved_packages: list[ResolvedPackage], variant_packages: Sequence[Package] | None
 ) -> Stages:
     if recipe.variant == "none":
         return Stages(set(), set())
-    return Stages(_essential(root, recipe, answers), _base(answers, variant_packages))
+    return Stages(_essential(root, recipe, resolved_packages), _base(resolved_packages, variant_packages))
 
 
-def _essential(root: AptRoot, recipe: Origin, answers: list[ResolvedPackage]) -> set[str]:
+def _essential(root: AptRoot, recipe: Origin, resolved_packages: list[ResolvedPackage]) -> set[str]:
     """The essential set as apt computes it from the resolved packages alone."""
     architecture = root.architecture
     sources = f"Types: deb\nURIs: {LOCKED}\nSuites: {recipe.suite}\nComponents: main\nTrusted: yes\n"
@@ -158,67 +166,69 @@ def _essential(root: AptRoot, recipe: Origin, answers: list[ResolvedPackage]) ->
         locked = AptRoot(Path(folder), sources, architecture)
         start = locked.lists / index_file_name(f"{LOCKED}/dists/{recipe.suite}")
         Path(f"{start}_Release").write_text(f"Suite: {recipe.suite}\nCodename: {recipe.suite}\n")
-        stanzas = "\n\n".join(answer.stanza for answer in answers)
+        stanzas = "\n\n".join(resolved.stanza for resolved in resolved_packages)
         Path(f"{start}_main_binary-{architecture}_Packages").write_text(f"{stanzas}\n")
-        done = locked.run("apt-get", "install", "-q", "--print-uris", "--no-install-recommends", "?essential")
-    return {name for _, name, *_ in URI.findall(done.stdout)}
+        result = locked.run("apt-get", "install", "-q", "--print-uris", "--no-install-recommends", "?essential")
+    return {name for _, name, *_ in URI.findall(result.stdout)}
 
 
-def _base(answers: list[ResolvedPackage], variant_packages: Sequence[Package] | None) -> set[str]:
+def _base(resolved_packages: list[ResolvedPackage], variant_packages: Sequence[Package] | None) -> set[str]:
     """The names of the variant's packages; empty if the resolved packages do not contain all of them."""
     if variant_packages is None:
-        return {answer.name for answer in answers}
-    locked = {(answer.name, answer.version, answer.sha256) for answer in answers}
+        return {resolved.name for resolved in resolved_packages}
+    locked = {(resolved.name, resolved.version, resolved.sha256) for resolved in resolved_packages}
     found = {(package.name, package.version, package.sha256) for package in variant_packages}
     return {name for name, _, _ in found} if found <= locked else set()
 
 
-def package_locations(root: AptRoot, answers: list[ResolvedPackage]) -> dict[tuple[str, str], set[tuple[str, str]]]:
+def package_locations(
+    root: AptRoot, resolved_packages: list[ResolvedPackage]
+) -> dict[tuple[str, str], set[tuple[str, str]]]:
     """Where apt finds each package: pairs of archive and suite, by name and version."""
     locations: dict[tuple[str, str], set[tuple[str, str]]] = {}
-    if answers:
-        shown = root.run("apt-cache", "madison", *(answer.name for answer in answers)).stdout
+    if resolved_packages:
+        shown = root.run("apt-cache", "madison", *(resolved.name for resolved in resolved_packages)).stdout
         for line in shown.splitlines():
-            name, version, where = (part.strip() for part in line.split(" | "))
-            archive, _, suite = where.partition(" ")
+            name, version, location = (part.strip() for part in line.split(" | "))
+            archive, _, suite = location.partition(" ")
             locations.setdefault((name, version), set()).add((archive, suite.partition("/")[0]))
     return locations
 
 
 def to_package(
-    answer: ResolvedPackage,
+    resolved: ResolvedPackage,
     stages: Stages,
     locations: dict[tuple[str, str], set[tuple[str, str]]],
     states: Sequence[SuiteState],
 ) -> Package:
     """The package as it is written to a lock. Raises InvalidRelease."""
-    fields = Debian822.from_string(answer.stanza)
-    source = _source_of(answer, fields["filename"], locations.get(answer.key, set()), states)
+    fields = Debian822.from_string(resolved.stanza)
+    source = _source_of(resolved, fields["filename"], locations.get(resolved.key, set()), states)
     return Package(
-        name=answer.name,
-        version=answer.version,
-        architecture=answer.architecture,
-        sha256=answer.sha256,
+        name=resolved.name,
+        version=resolved.version,
+        architecture=resolved.architecture,
+        sha256=resolved.sha256,
         size=int(fields["size"]),
-        source=fields.get("source", answer.name).split()[0],
+        source=fields.get("source", resolved.name).split()[0],
         archive=source.snapshot or source.address,
         suite=source.suite,
         path=fields["filename"],
-        essential=answer.name in stages.essential,
-        base=answer.name in stages.base,
-        auto=answer.auto,
+        essential=resolved.name in stages.essential,
+        base=resolved.name in stages.base,
+        auto=resolved.auto,
     )
 
 
 def _source_of(
-    answer: ResolvedPackage, path: str, locations: set[tuple[str, str]], states: Sequence[SuiteState]
+    resolved: ResolvedPackage, path: str, locations: set[tuple[str, str]], states: Sequence[SuiteState]
 ) -> Source:
     """The first source that has the package at the address that apt would fetch it from."""
     for state in states:
         mirror = _without_userinfo(state.source.mirror)
-        if (mirror, state.source.suite) in locations and _without_userinfo(answer.address) == f"{mirror}/{path}":
+        if (mirror, state.source.suite) in locations and _without_userinfo(resolved.address) == f"{mirror}/{path}":
             return state.source
-    raise InvalidRelease(answer.address, f"no index of this recipe's has {answer.name} {answer.version}")
+    raise InvalidRelease(resolved.address, f"no index of this recipe's has {resolved.name} {resolved.version}")
 
 
 def _without_userinfo(address: str) -> str:

@@ -63,16 +63,16 @@ def resolve_layer(
         f"-oDir::Cache::pkgcache={CACHE}",
     )
     excluded = [f"{name}-" for name in recipe.exclude if name not in installed]
-    done = simulate_apt(root, recipe, ("install", *options, *recipe.include, *excluded))
-    if lost := [name.rstrip("*") for block in REMOVED.findall(done.stdout) for name in block.split()]:
+    result = simulate_apt(root, recipe, ("install", *options, *recipe.include, *excluded))
+    if lost := [name.rstrip("*") for block in REMOVED.findall(result.stdout) for name in block.split()]:
         raise InputError(
             f"{base_image.image}: its packages conflict with {', '.join(lost)} of its base image {base_image.parent}",
             hint="A layer adds packages: change `include`, or choose another base image.",
         )
-    resolved = list(parse_answers(root, done))
-    _check_names(recipe, resolved, installed)
-    places = package_locations(root, resolved)
-    packages = [to_package(answer, NO_STAGES, places, states) for answer in resolved]
+    resolved_packages = list(parse_answers(root, result))
+    _check_names(recipe, resolved_packages, installed)
+    locations = package_locations(root, resolved_packages)
+    packages = [to_package(resolved, NO_STAGES, locations, states) for resolved in resolved_packages]
     _check_replaced(base_image, packages, installed)
     return sorted(packages, key=lambda package: (package.name, package.architecture))
 
@@ -85,12 +85,12 @@ def _installed(status: Path) -> dict[str, str]:
     return dict.fromkeys(provided, "") | {each["package"]: each["version"] for each in installed}
 
 
-def _check_names(recipe: Origin, resolved: Iterable[ResolvedPackage], installed: dict[str, str]) -> None:
+def _check_names(recipe: Origin, resolved_packages: Iterable[ResolvedPackage], installed: dict[str, str]) -> None:
     """Check that each name in `include` is a package, and that no excluded package was added."""
     for name in recipe.include:
-        if name not in installed and not any(provides_name(answer, name) for answer in resolved):
+        if name not in installed and not any(provides_name(resolved, name) for resolved in resolved_packages):
             raise PackageMissing(name, recipe.suite, recipe.components)
-    if unwanted := sorted(set(recipe.exclude) & {answer.name for answer in resolved}):
+    if unwanted := sorted(set(recipe.exclude) & {resolved.name for resolved in resolved_packages}):
         raise PackagesConflict(f"{', '.join(unwanted)}: excluded, but asked for as well")
 
 

@@ -92,10 +92,10 @@ class AptRoot:
         own = {"APT_CONFIG": str(self.folder / "apt.conf"), "DEBIAN_FRONTEND": "noninteractive"}
         environment = {**proxies(), **own}
         with program_disk_full(self.folder):
-            done = run(argv, env=environment, check=check, log=log, timeout=timeout)
-            if done.status and reports_disk_full(done.stderr):
-                raise ProgramFailed(argv[0], done.status, done.stderr)
-            return done
+            result = run(argv, env=environment, check=check, log=log, timeout=timeout)
+            if result.status and reports_disk_full(result.stderr):
+                raise ProgramFailed(argv[0], result.status, result.stderr)
+            return result
 
     def preferences(self, text: str) -> tuple[str, ...]:
         """The options that make apt use these preferences (apt_preferences(5))."""

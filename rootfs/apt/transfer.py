@@ -72,11 +72,11 @@ def _authorities() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def check_access(answer: httpx.Response, address: str) -> None:
+def check_access(response: httpx.Response, address: str) -> None:
     """Raises AccessDenied if the server asks for credentials or refuses."""
-    if answer.status_code in DENIED:
-        known = "Authorization" in answer.request.headers
-        raise AccessDenied(address, answer.status_code, answer.reason_phrase, known=known)
+    if response.status_code in DENIED:
+        known = "Authorization" in response.request.headers
+        raise AccessDenied(address, response.status_code, response.reason_phrase, known=known)
 
 
 def proxy_denial(error: Exception, address: str) -> AccessDenied | None:

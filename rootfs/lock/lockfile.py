@@ -157,9 +157,9 @@ def read_locks(path: Path) -> dict[str, Lock]:
     model: type[_LockFile | _LockFiles] = _LockFile
     try:
         text = path.read_text()
-        if isinstance(said := json.loads(text), dict) and "platforms" in said:
+        if isinstance(content := json.loads(text), dict) and "platforms" in content:
             model = _LockFiles
-        if newer := document_format.newer(said, FORMAT):
+        if newer := document_format.newer(content, FORMAT):
             raise RecipeInvalid([(yaml.load(path).place((document_format.FIELD,)), NEWER.format(newer, FORMAT))])
         found = model.model_validate_json(text)
         locks = found.platforms if isinstance(found, _LockFiles) else {"": found}

@@ -58,5 +58,5 @@ def _download_signature(request: DownloadRequest, archive: str, *, offline: bool
                 where=request.address,
                 hint="Build once without `--offline`, or put the signature into the recipe's folder.",
             )
-        download_file(request, lambda got: path.write_bytes(got.whole().read()))
+        download_file(request, lambda download: path.write_bytes(download.whole().read()))
     return path

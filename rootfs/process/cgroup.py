@@ -70,13 +70,13 @@ class ControlGroup:
 @contextlib.contextmanager
 def control_group(memory: int, processes: int) -> Iterator[ControlGroup | None]:
     """A new group with these limits for the block, or None if this process may not make one."""
-    if (made := _make(memory, processes)) is None:
+    if (group := _make(memory, processes)) is None:
         yield None
         return
     try:
-        yield made
+        yield group
     finally:
-        made.remove()
+        group.remove()
 
 
 def _make(memory: int, processes: int) -> ControlGroup | None:
@@ -88,13 +88,13 @@ def _make(memory: int, processes: int) -> ControlGroup | None:
         for parent in dict.fromkeys(parents.values()):
             _remove_abandoned(parent)
             folders[parent] = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=parent))
-        made = ControlGroup(*(folders[parents[name]] for name in CONTROLLERS))
-        made.limit(memory, processes)
+        group = ControlGroup(*(folders[parents[name]] for name in CONTROLLERS))
+        group.limit(memory, processes)
     except OSError:
         for folder in folders.values():
             _removed(folder)
         return None
-    return made
+    return group
 
 
 def parent_of(controller: str) -> Path | None:
@@ -116,8 +116,8 @@ def _delegated(mounted: Path, own: str, controller: str) -> Path | None:
     for place in (Path(own), *Path(own).parents):
         folder = mounted / str(place).lstrip("/")
         with contextlib.suppress(OSError):
-            there = controller in (folder / "cgroup.subtree_control").read_text().split()
-            if there and all(os.access(path, os.W_OK) for path in (folder, folder / "cgroup.procs")):
+            delegated = controller in (folder / "cgroup.subtree_control").read_text().split()
+            if delegated and all(os.access(path, os.W_OK) for path in (folder, folder / "cgroup.procs")):
                 return folder
     return None
 

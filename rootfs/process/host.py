@@ -30,8 +30,8 @@ def package_versions(packages: tuple[str, ...]) -> dict[str, str]:
 @lru_cache
 def _installed(_changed: int) -> dict[str, str]:
     """The versions of all installed packages, cached until dpkg's status file changes."""
-    said = "--showformat=${db:Status-Status} ${Package} ${Version}\n"
-    lines = [line.split() for line in run(["dpkg-query", "--show", said], check=False).stdout.splitlines()]
+    show_format = "--showformat=${db:Status-Status} ${Package} ${Version}\n"
+    lines = [line.split() for line in run(["dpkg-query", "--show", show_format], check=False).stdout.splitlines()]
     return {words[1]: words[2] for words in lines if words[0] == "installed"}
 
 

@@ -95,8 +95,8 @@ def run(
     Raises BuildError, ProgramMissing, ProgramTimedOut (after `timeout` seconds), LimitReached, what making `stdin`
     raises and, unless `check` is False, ProgramFailed.
     """
-    piped, merged, how = stdin is not None, log is not None, (contained, network)
-    with _started(argv, how, env=env, cwd=cwd, log=log, timeout=timeout, piped=piped, merged=merged) as program:
+    piped, merged, isolation = stdin is not None, log is not None, (contained, network)
+    with _started(argv, isolation, env=env, cwd=cwd, log=log, timeout=timeout, piped=piped, merged=merged) as program:
         if stdin is not None and (pipe := program.process.stdin):
             program.feed(pipe, stdin)
         out = b"" if merged else program.read()
@@ -142,10 +142,10 @@ class _Program:
         log: Log | None,
         timeout: float | None,
         sandbox: Sandbox | None = None,
-        limited: ControlGroup | None = None,
+        group: ControlGroup | None = None,
     ) -> None:
         self.name, self.process, self.log = name, process, log
-        self.sandbox, self.limited = sandbox, limited
+        self.sandbox, self.group = sandbox, group
         self._expired, self._timeout = False, timeout or 0.0
         self._lines: deque[str] = deque(maxlen=TAIL_LINES)
         self._reader = threading.Thread(target=self._read_lines, daemon=True)
@@ -155,8 +155,8 @@ class _Program:
         if timeout:
             self._watchdog.start()
         self._ended = threading.Event()
-        if limited:
-            threading.Thread(target=self._watch, args=(limited,), daemon=True).start()
+        if group:
+            threading.Thread(target=self._watch, args=(group,), daemon=True).start()
 
     @property
     def stdout(self) -> IO[bytes]:
@@ -204,10 +204,10 @@ class _Program:
         self._expired = True
         self.end()
 
-    def _watch(self, limited: ControlGroup) -> None:
+    def _watch(self, group: ControlGroup) -> None:
         """End a sandbox that has reached a limit: its remaining processes could run for ever."""
         while not self._ended.wait(LIMIT_CHECK_INTERVAL):
-            if limited.reached():
+            if group.reached():
                 self.end()
                 return
 
@@ -221,10 +221,10 @@ class _Program:
         return status
 
     def _check_limits(self, status: int) -> None:
-        said: Limit | None = reached_limit(self.tail()) if status != 0 else None
+        limit: Limit | None = reached_limit(self.tail()) if status != 0 else None
         if status in FILE_TOO_LARGE:
-            said = "disk"
-        reached = (self.limited.reached() or (said if said == "disk" else None)) if self.limited else said
+            limit = "disk"
+        reached = (self.group.reached() or (limit if limit == "disk" else None)) if self.group else limit
         if self.sandbox and reached:
             limits = self.sandbox.limits
             amounts: dict[Limit, str] = {
@@ -273,23 +273,25 @@ class _Program:
         return True
 
 
-def _launcher(contained: Contained, network: bool, limited: ControlGroup | None, given: tuple[int, ...]) -> list[str]:
+def _launcher(
+    contained: Contained, network: bool, group: ControlGroup | None, descriptors: tuple[int, ...]
+) -> list[str]:
     """The command that starts a program so that it dies with this process and, if contained, leaves nothing behind."""
     root, sandbox = os.geteuid() == 0, contained if isinstance(contained, Sandbox) else None
     owners = sandbox.owners if sandbox else contained == "with owners"
     user = [] if root else [AS_USER, *([SUBORDINATE] if owners else [])]
     inside = [*CONTAINED, *user, *([] if network or sandbox else [WITHOUT_NETWORK])]
-    words = ["setpriv", "--pdeathsig", "KILL", *(limited.joining() if limited else []), *(inside if contained else [])]
+    words = ["setpriv", "--pdeathsig", "KILL", *(group.joining() if group else []), *(inside if contained else [])]
     if sandbox:
-        words += [*sandbox.files_limited(), *([] if limited else sandbox.each_limited())]
-        words += sandbox.command(root=root, refusing=given[0], accounts=given[1])
+        words += [*sandbox.files_limited(), *([] if group else sandbox.each_limited())]
+        words += sandbox.command(root=root, refusing=descriptors[0], accounts=descriptors[1])
     return words
 
 
 @contextlib.contextmanager
 def _started(
     argv: Sequence[str | Path],
-    how: tuple[Contained, bool],
+    isolation: tuple[Contained, bool],
     *,
     env: Mapping[str, str] | None,
     log: Log | None,
@@ -299,20 +301,18 @@ def _started(
     merged: bool = False,
 ) -> Iterator[_Program]:
     words, environment = [str(word) for word in argv], clean_environment(env)
-    contained, network = how
+    contained, network = isolation
     sandbox = contained if isinstance(contained, Sandbox) else None
     for word in ("bwrap", words[0]) if sandbox else words[:1]:
         if shutil.which(word, path=environment["PATH"]) is None:
             raise ProgramMissing(word)
-    with contextlib.ExitStack() as held:
-        limited = (
-            held.enter_context(control_group(sandbox.limits.memory, sandbox.limits.processes)) if sandbox else None
-        )
+    with contextlib.ExitStack() as stack:
+        group = stack.enter_context(control_group(sandbox.limits.memory, sandbox.limits.processes)) if sandbox else None
         files = (seccomp.filter_program(), sandbox.accounts) if sandbox else ()
-        given = tuple(held.enter_context(seccomp.memory_file(data)) for data in files)
+        descriptors = tuple(stack.enter_context(seccomp.memory_file(data)) for data in files)
         process = subprocess.Popen(
-            [*_launcher(contained, network, limited, given), *words],
-            pass_fds=given,
+            [*_launcher(contained, network, group, descriptors), *words],
+            pass_fds=descriptors,
             env=environment,
             cwd=cwd,
             stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
@@ -322,7 +322,7 @@ def _started(
             umask=0o022,
         )
         name = sandbox.title if sandbox and sandbox.title else Path(words[0]).name
-        program = _Program(name, process, log, timeout, sandbox, limited)
+        program = _Program(name, process, log, timeout, sandbox, group)
         try:
             with stoppable(program.end):
                 yield program

@@ -171,9 +171,9 @@ def for_trees(
     They can also read the paths `readable`, and write to each path of `bound`, which they know by another name. Errors
     name the program by the `title`, if there is one.
     """
-    given = [word for path in (*_python(), *readable) for word in ("--ro-bind", str(path), str(path))]
+    exposed = [word for path in (*_python(), *readable) for word in ("--ro-bind", str(path), str(path))]
     names = [word for path, name in bound for word in ("--dev-bind", str(path), name)]
-    view = (*_toolchain(), *given, "--dev-bind", str(work), str(work), *names, "--chdir", "/")
+    view = (*_toolchain(), *exposed, "--dev-bind", str(work), str(work), *names, "--chdir", "/")
     return Sandbox(view, limits, owners=True, title=title)
 
 
@@ -198,7 +198,7 @@ def write_script(path: Path, tree: Path, *, as_chroot: bool = False) -> Path:
 
 def reached_limit(output: str) -> Limit | None:
     """The limit of setrlimit(2) that a failed program has probably reached, by its output."""
-    return next((limit for limit, said in LIMIT_MESSAGES.items() if said.search(output)), None)
+    return next((limit for limit, pattern in LIMIT_MESSAGES.items() if pattern.search(output)), None)
 
 
 def _toolchain() -> list[str]:
@@ -211,10 +211,10 @@ def _toolchain() -> list[str]:
         elif place.is_dir():
             words += ["--ro-bind", str(place), str(place)]
     etc = Path("/etc")
-    given = [*(etc / name for name in ETC), *(found for each in ETC_PATTERNS for found in etc.glob(each))]
-    for folder in sorted({path.parent for path in given}):  # bwrap makes missing ones for their owner alone
+    exposed = [*(etc / name for name in ETC), *(found for each in ETC_PATTERNS for found in etc.glob(each))]
+    for folder in sorted({path.parent for path in exposed}):  # bwrap makes missing ones for their owner alone
         words += ["--perms", "0755", "--dir", str(folder)]
-    for path in given:
+    for path in exposed:
         words += ["--ro-bind-try", str(path), str(path)]
     for file in sorted(SANDBOX_ETC.iterdir()):
         words += ["--ro-bind", str(file), f"/etc/{file.name}"]

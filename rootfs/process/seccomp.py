@@ -55,11 +55,11 @@ S390X = 0x80000016  # big-endian, and the flags of clone come second
 
 def filter_program() -> bytes:
     """The filter. It allows all that it does not refuse."""
-    made = [_step(LOAD, ARCHITECTURE)]
+    instructions = [_step(LOAD, ARCHITECTURE)]
     for architecture in KEYS:
         rules = _rules(architecture)
-        made += [_step(EQUAL, architecture, no=len(rules)), *rules]
-    return b"".join([*made, _step(RETURN, ALLOW)])
+        instructions += [_step(EQUAL, architecture, no=len(rules)), *rules]
+    return b"".join([*instructions, _step(RETURN, ALLOW)])
 
 
 def _rules(architecture: int) -> list[bytes]:

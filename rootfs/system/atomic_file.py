@@ -165,9 +165,9 @@ def _opened_folder(top: Path, names: list[str]) -> Iterator[int]:
     folder = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for name in names:
-            below = _open_below(folder, name)
+            next_folder = _open_below(folder, name)
             os.close(folder)
-            folder = below
+            folder = next_folder
         yield folder
     finally:
         os.close(folder)

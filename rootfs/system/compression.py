@@ -54,8 +54,8 @@ class DecompressedStream:
     def __init__(self, source: Readable, limits: Limits = Limits()) -> None:
         self._source, self.size = _Counted(source), 0
         packed: io.BufferedReader = io.BufferedReader(self._source, CHUNK)
-        self.compression, opened = _kind(packed.peek(6)[:6])
-        self._stream = opened(packed, limits)
+        self.compression, opener = _kind(packed.peek(6)[:6])
+        self._stream = opener(packed, limits)
 
     @property
     def consumed(self) -> int:
@@ -129,14 +129,14 @@ class _Frames(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         while True:
-            given = b""
+            chunk = b""
             if self._now.eof:
-                if not (given := self._following()):
+                if not (chunk := self._following()):
                     return 0
                 self._now = self._new()
-            elif self._now.needs_input and not (given := self._source.read(CHUNK)):
+            elif self._now.needs_input and not (chunk := self._source.read(CHUNK)):
                 raise EOFError("they end early")
-            if data := self._now.decompress(given, len(buffer)):
+            if data := self._now.decompress(chunk, len(buffer)):
                 buffer[: len(data)] = data
                 return len(data)
 

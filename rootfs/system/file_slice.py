@@ -47,9 +47,9 @@ class FileSlice(io.RawIOBase):
     def readinto(self, buffer: WriteableBuffer) -> int:
         """Read into the buffer, up to the end of the part."""
         target = memoryview(buffer)[: max(0, self._size - self._position)]
-        done = os.preadv(self._file.fileno(), [target], self._start + self._position) if target else 0
-        self._position += done
-        return done
+        count = os.preadv(self._file.fileno(), [target], self._start + self._position) if target else 0
+        self._position += count
+        return count
 
     def close(self) -> None:
         """Close the stream, and the file if it is owned."""

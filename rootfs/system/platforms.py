@@ -35,8 +35,8 @@ def platform_of(architecture: str) -> dict[str, str]:
 
 def platform_name(architecture: str) -> str:
     """The OCI platform of a Debian architecture as a string such as `linux/arm/v7`. Raises InputError."""
-    said = platform_of(architecture)
-    return "/".join(said[key] for key in ("os", "architecture", "variant") if key in said)
+    platform = platform_of(architecture)
+    return "/".join(platform[key] for key in ("os", "architecture", "variant") if key in platform)
 
 
 ARCHITECTURES = {platform_name(each): each for each in PLATFORMS}

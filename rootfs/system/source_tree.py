@@ -56,14 +56,14 @@ def read_recipe_file(file: Path) -> bytes:
     """Read a recipe: a regular file of at most LARGEST bytes, not a link. Raises RecipeInvalid."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as opened:
+        with os.fdopen(descriptor, "rb") as stream:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise RecipeInvalid([(f"{file}:1:1", "a recipe is a regular file, and this is none")])
-            data = opened.read(LARGEST + 1)
+            data = stream.read(LARGEST + 1)
     except OSError as error:
         why = "a recipe is a regular file, and this is a link: put the file itself here"
-        what = why if file.is_symlink() else f"the file cannot be read: {error.strerror}"
-        raise RecipeInvalid([(f"{file}:1:1", what)]) from None
+        message = why if file.is_symlink() else f"the file cannot be read: {error.strerror}"
+        raise RecipeInvalid([(f"{file}:1:1", message)]) from None
     if len(data) > LARGEST:
         raise RecipeInvalid([(f"{file}:1:1", f"a recipe has at most {LARGEST} bytes, and this has more")])
     return data
