@@ -22,7 +22,7 @@ from flows.orchestration.step import step
 from flows.runtime.context import BuildContext
 from flows.runtime.workdir import empty_folder
 from flows.tasks import PackedLayer, frame_cache, pack_layer
-from rootfs.elf.linkage import Closure
+from rootfs.elf.linkage import LinkageCheck
 from rootfs.layer.pack import pack_tar
 from rootfs.recipe.dockerfile import DockerfileRecipe
 from rootfs.system.digests import canonical_json
@@ -31,7 +31,7 @@ from rootfs.system.source_tree import copy_normalized
 from rootfs.system.text import format_size
 from rootfs.tree.inventory import Inventory
 from rootfs.tree.member import Members
-from rootfs.tree.merge import FOLDER, Stack, Tree, members_of, tree_of
+from rootfs.tree.merge import FOLDER, LayerStack, MergedTree, members_of, merge_layers
 
 AGENT = "SSH_AUTH_SOCK"
 
@@ -108,14 +108,14 @@ def make_layers(
     tars = unpack_layers(order, built, folder)
     if recipe.layers == "kept":
         return keep_layers(ctx, inputs, order, built, tars, use_cache=use_cache)
-    foundation = Foundation(Parent(config={"config": built.config["config"]}), Stack((), epoch))
+    foundation = Foundation(Parent(config={"config": built.config["config"]}), LayerStack((), epoch))
     with ExitStack() as running:
-        members = rooted(running.enter_context(tree_of(tars)), epoch)
+        members = rooted(running.enter_context(merge_layers(tars)), epoch)
         packed = pack_layer(ctx, inputs, members, folder, running, foundation=foundation, use_cache=use_cache)
     return packed, foundation
 
 
-def rooted(tree: Tree, epoch: int) -> Members:
+def rooted(tree: MergedTree, epoch: int) -> Members:
     """The members of a tree, which has a root folder of the time `epoch` at least."""
     yield replace(tree[FOLDER.path].head if FOLDER.path in tree else FOLDER, mtime=epoch)
     yield from (member for member in members_of(tree) if member.path != FOLDER.path)
@@ -133,9 +133,9 @@ def keep_layers(
         existing.get(diff_id) or pack_tar(tar, tar.with_suffix(".tar.zst"), memo=memo)
         for tar, diff_id in zip(tars, diff_ids, strict=True)
     ]
-    foundation = Foundation(Parent(tuple(layers[:-1]), built.config), Stack(tuple(tars[:-1]), order.epoch))
-    inventory, closure = Inventory(), Closure(library_path(inputs.recipe.image, foundation))
-    with tree_of(tars) as tree:
+    foundation = Foundation(Parent(tuple(layers[:-1]), built.config), LayerStack(tuple(tars[:-1]), order.epoch))
+    inventory, closure = Inventory(), LinkageCheck(library_path(inputs.recipe.image, foundation))
+    with merge_layers(tars) as tree:
         for _ in closure.watching(inventory.watching(members_of(tree))):
             pass
     ctx.note(f"{format_size(sum(layer.unpacked for layer in layers))} in {len(layers)} layers")

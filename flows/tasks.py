@@ -19,7 +19,7 @@ from flows.runtime.workdir import empty_folder
 from flows.smoke.run import Verdict, smoke_test
 from rootfs.bootstrap.bootstrapper import Job, open_tree
 from rootfs.elf.errors import missing_libraries, other_architecture
-from rootfs.elf.linkage import Closure
+from rootfs.elf.linkage import LinkageCheck
 from rootfs.elf.machine import architectures
 from rootfs.layer import compress
 from rootfs.layer.pack import Layer, pack
@@ -32,12 +32,12 @@ from rootfs.scratch import unpack
 from rootfs.system.disk import program_disk_full
 from rootfs.system.text import format_size
 from rootfs.tarball.sanitize import device_rules
-from rootfs.tree.diff_layer import difference
+from rootfs.tree.diff_layer import diff_members
 from rootfs.tree.filters import Rules, excluded, filtered
 from rootfs.tree.inventory import Inventory
-from rootfs.tree.member import Members, within
-from rootfs.tree.merge import tree_of
-from rootfs.tree.normalize import dated, normalised
+from rootfs.tree.member import Members, limit_size
+from rootfs.tree.merge import merge_layers
+from rootfs.tree.normalize import normalize, tree_epoch
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class PackedLayer:
 
     layer: Layer
     packages: dict[str, str]
-    closure: Closure
+    closure: LinkageCheck
     distribution: str
     epoch: int
 
@@ -143,7 +143,7 @@ def make_tree(
     with program_disk_full(job.folder), ExitStack() as bootstrapping:
         members = iter(bootstrapping.enter_context(open_tree(job)))
         if not inputs.recipe.tarball:  # which has a limit of its own
-            members = within(members, ctx.settings.limits.disk)
+            members = limit_size(members, ctx.settings.limits.disk)
         first = list(islice(members, 1))  # a bootstrapper that fails does so before its first member
         running.push(bootstrapping.pop_all())
     return chain(first, members)
@@ -163,16 +163,16 @@ def pack_layer(
     """Normalize, filter and pack the members; on a base image only what is new. Closes `running`, which raises what
     went wrong in the bootstrapper.
     """
-    inventory, closure = Inventory(), Closure(base_images.library_path(inputs.recipe.image, foundation))
+    inventory, closure = Inventory(), LinkageCheck(base_images.library_path(inputs.recipe.image, foundation))
     with running:
-        members, epoch = dated(members, inputs.lock)
+        members, epoch = tree_epoch(members, inputs.lock)
         epoch = base_images.epoch_on(foundation, epoch)
-        clean = normalised(members, epoch, device_rules() if inputs.recipe.keeps_devices else ())
+        clean = normalize(members, epoch, device_rules() if inputs.recipe.keeps_devices else ())
         if (rules := Rules.of(*(each.filters for each in inputs.lineage))).steps:
             clean = filtered(clean, rules)
         watched: Members = closure.watching(inventory.watching(clean))
         if foundation and foundation.stack.tars:
-            watched = difference(running.enter_context(tree_of(foundation.stack.tars)), watched)
+            watched = diff_members(running.enter_context(merge_layers(foundation.stack.tars)), watched)
         layer = pack(watched, folder / "layer.tar.zst", memo=frame_cache(ctx, use_cache=use_cache))
     ctx.note(f"{format_size(layer.unpacked)} to {format_size(layer.size)}")
     return PackedLayer(layer, inventory.packages(), closure, inventory.distribution, epoch)

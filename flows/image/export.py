@@ -28,13 +28,13 @@ from flows.image.archives import (
 from flows.image.index import outer_index
 from flows.image.oci import LAYOUT_FILE, index
 from rootfs.errors import InputError
-from rootfs.layer.compress import squeezed
+from rootfs.layer.compress import compress_chunks
 from rootfs.system.atomic_file import atomic_file
 from rootfs.system.disk import disk_full
 from rootfs.system.errors import cannot_write
 from rootfs.system.output_path import check_output_path
-from rootfs.tree.merge import members_of, tree_of
-from rootfs.tree.tar_writer import frames
+from rootfs.tree.merge import members_of, merge_layers
+from rootfs.tree.tar_writer import tar_chunks
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class _Parts:
             for path in tars:
                 with path.open("wb") as file:
                     file.writelines(self.tar(path.name))
-            with tree_of(tars) as tree:
-                yield frames(members_of(tree))
+            with merge_layers(tars) as tree:
+                yield tar_chunks(members_of(tree))
 
 
 def export(blobs: BlobSource, manifest_digest: str, destination: Path, *, reference: str, index: str = "") -> None:
@@ -130,7 +130,7 @@ def _write_packed(parts: _Parts, file: BinaryIO) -> None:
         _copy(compressed_layer(parts.blobs, layers[0]["digest"]), file)
         return
     with parts.merged(Path(file.name).parent) as pieces:
-        _copy(squeezed(pieces), file)
+        _copy(compress_chunks(pieces), file)
 
 
 def _write_tar(parts: _Parts, file: BinaryIO) -> None:

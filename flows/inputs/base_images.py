@@ -28,7 +28,7 @@ from rootfs.system.compression import CorruptStream, DecompressedStream
 from rootfs.tree.errors import BadTree
 from rootfs.tree.inventory import STATUS
 from rootfs.tree.member import from_tar
-from rootfs.tree.merge import Stack
+from rootfs.tree.merge import LayerStack
 
 KEPT = 64 << 20  # bytes of the cached dpkg status files of base images
 
@@ -38,7 +38,7 @@ class Foundation:
     """What an image is assembled on: the layers and settings of a base image, and the tree that they make."""
 
     image: Parent
-    stack: Stack
+    stack: LayerStack
 
 
 def base_build(ctx: Context, image: str, base: str, platform: str) -> BaseImageBuild:
@@ -108,7 +108,7 @@ def fetch_layers(store: Store, base: BaseImageBuild, folder: Path) -> Foundation
             file.writelines(uncompressed_layer(store, said["digest"], diff_id))
         layers.append(Layer(path, said["digest"], diff_id, said["size"], tar.stat().st_size))
         tars.append(tar)
-    return Foundation(Parent(tuple(layers), config), Stack(tuple(tars), created(config)))
+    return Foundation(Parent(tuple(layers), config), LayerStack(tuple(tars), created(config)))
 
 
 def created(config: Mapping[str, Any]) -> int:

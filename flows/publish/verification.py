@@ -20,8 +20,8 @@ from rootfs.lock.lock import Lock, Package
 from rootfs.process.run import Log
 from rootfs.recipe.sections import TARBALL
 from rootfs.system.digests import sha256_of_file
-from rootfs.tree.compare import explain
-from rootfs.tree.content_diff import Pair, difference
+from rootfs.tree.compare import compare_layers
+from rootfs.tree.content_diff import ContentPair, describe_difference
 
 SHOWN = 20  # differences
 LONGEST = 4 << 20  # bytes of a manifest: the limit of registries
@@ -188,7 +188,7 @@ def differences(store: Store, then: Expected, made: Image, folder: Path, log: Lo
     try:
         if then.layer and then.layer != made.layer.digest:
             store.fetch_blob(then.layer, folder / "layer")
-            return [str(each) for each in explain(folder / "layer", made.layer.path, folder, log)]
+            return [str(each) for each in compare_layers(folder / "layer", made.layer.path, folder, log)]
         if then.config and then.config != made.config_digest and (config := _document(store, then.config)):
             return [f"the image's settings: {_told(config, made, folder)}"]
     except BlobMissing as error:
@@ -199,7 +199,7 @@ def differences(store: Store, then: Expected, made: Image, folder: Path, log: Lo
 def _told(config: Mapping[str, Any], made: Image, folder: Path) -> str:
     """The difference of two configs, line by line."""
     with made.open_blob(made.config_digest) as blob:
-        pair = Pair(folder / "old.json", folder / "new.json")
+        pair = ContentPair(folder / "old.json", folder / "new.json")
         for path, value in ((pair.old, config), (pair.new, json.load(blob))):
             path.write_text(json.dumps(value, indent=1, sort_keys=True))
-    return "\n    ".join(["", *difference(pair).splitlines()])
+    return "\n    ".join(["", *describe_difference(pair).splitlines()])

@@ -15,7 +15,7 @@ from rootfs.process.sandbox import Limits
 from rootfs.recipe.base import Recipe
 from rootfs.recipe.kinds import KINDS
 from rootfs.tree.member import Members
-from rootfs.tree.merge import Stack
+from rootfs.tree.merge import LayerStack
 
 READ_TIMEOUT = 3600.0  # seconds that reading a tree may take
 
@@ -39,7 +39,7 @@ class Job:
     sources_list: str
     cache: Path | None
     log: Log
-    stack: Stack | None = None
+    stack: LayerStack | None = None
     below: tuple[Recipe, ...] = ()
     limits: Limits = field(default_factory=Limits)
 

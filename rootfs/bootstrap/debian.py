@@ -34,9 +34,9 @@ from rootfs.recipe.base import Packaged
 from rootfs.recipe.debootstrap import DebootstrapRecipe
 from rootfs.system.disk import program_disk_full
 from rootfs.tree.member import Member, Members, from_tar, from_tree
-from rootfs.tree.merge import members_of, tree_of
-from rootfs.tree.normalize import folders_dated
-from rootfs.tree.tar_writer import frames
+from rootfs.tree.merge import members_of, merge_layers
+from rootfs.tree.normalize import date_folders
+from rootfs.tree.tar_writer import tar_chunks
 
 # Makes the tree of the essential packages; what it starts in the background goes on until the stack is closed.
 MakeStart = Callable[[Decompressing, ExitStack], None]
@@ -76,7 +76,7 @@ def _members_of(job: Job, make_tree: Callable[[Event], None]) -> Iterator[Member
             with _removed_when_read(job.tree) as members:
                 yield _with_folder_times(job, members)
         else:
-            command = own_command("rootfs.tree.pour", job.tree)  # only its own namespace can read it
+            command = own_command("rootfs.tree.tar_writer", job.tree)  # only its own namespace can read it
             env = job.environment | OWN_ENVIRONMENT
             with stream(command, env=env, contained="with owners", timeout=READ_TIMEOUT, log=job.log) as archive:
                 yield _with_folder_times(job, from_tar(archive))
@@ -103,7 +103,7 @@ def _removed_when_read(tree: Path) -> Iterator[Members]:
 
 def _with_folder_times(job: Job, members: Members) -> Members:
     """The members with reproducible times of folders; on a base image they are left as they are."""
-    return members if job.stack else folders_dated(members, _base_epoch(job))
+    return members if job.stack else date_folders(members, _base_epoch(job))
 
 
 def _base_packages(job: Job) -> list[Package]:
@@ -183,8 +183,8 @@ def make_layer_tree(job: Job, recipe: Packaged) -> None:
     tar = job.stack.tars[0]
     if len(job.stack.tars) > 1:
         tar = job.folder / "base.tar"
-        with tree_of(job.stack.tars) as tree, tar.open("wb") as file:
-            file.writelines(frames(members_of(tree)))
+        with merge_layers(job.stack.tars) as tree, tar.open("wb") as file:
+            file.writelines(tar_chunks(members_of(tree)))
     install_packages(
         job, make_plan(job, recipe, StartTree(tar, job.stack.epoch, has_base=True, layered=True), job.stack.epoch)
     )

@@ -13,12 +13,12 @@ from rootfs.errors import BuildError
 from rootfs.recipe.sections import TARBALL
 from rootfs.recipe.tarball import TarballRecipe
 from rootfs.system.text import printable
-from rootfs.tarball.decompress import Unpacked
+from rootfs.tarball.decompress import LimitedStream
 from rootfs.tarball.errors import TarballRefused
-from rootfs.tarball.reader import untarred
-from rootfs.tarball.sanitize import LATEST, device_rules, sifted
-from rootfs.tarball.staging import Depot
-from rootfs.tree.filters import Rules, excluded, list_of
+from rootfs.tarball.reader import read_tar
+from rootfs.tarball.sanitize import LATEST, device_rules, sanitize
+from rootfs.tarball.staging import Staging
+from rootfs.tree.filters import Rules, excluded, filter_list
 from rootfs.tree.member import Member, Members
 
 SETUID_SETGID = 0o6000  # set-uid and set-gid
@@ -30,37 +30,37 @@ def open_tree(job: Job, recipe: TarballRecipe) -> Iterator[Members]:
 
     Raises TarballRefused, BuildError.
     """
-    with closing(Depot(job.folder, recipe.most)) as depot:
+    with closing(Staging(job.folder, recipe.most)) as depot:
         newest = _fill(depot, recipe, job)
         _check_setuid(depot, recipe)
         _check_architecture(depot, job.architecture, recipe.source)
         yield depot.members(newest if recipe.epoch is None else recipe.epoch)
 
 
-def _fill(depot: Depot, recipe: TarballRecipe, job: Job) -> int:
+def _fill(depot: Staging, recipe: TarballRecipe, job: Job) -> int:
     """The depot with all that stays of the archive; how new that is."""
-    lines = [*list_of("volatile"), *(device_rules() if recipe.devices else ()), *excluded(recipe.leave_out)]
+    lines = [*filter_list("volatile"), *(device_rules() if recipe.devices else ()), *excluded(recipe.leave_out)]
     try:
         with (job.debs / TARBALL).open("rb") as file:
-            return depot.fill(sifted(_read_members(file, recipe, job), Rules.parse(lines), job.log), LATEST)
+            return depot.fill(sanitize(_read_members(file, recipe, job), Rules.parse(lines), job.log), LATEST)
     except TarballRefused as refused:
         refused.where = recipe.source
         raise
 
 
 def _read_members(file: BinaryIO, recipe: TarballRecipe, job: Job) -> Iterator[Member]:
-    plain = Unpacked(file, recipe.largest)
-    yield from untarred(plain, largest=recipe.largest, most=recipe.most)
+    plain = LimitedStream(file, recipe.largest)
+    yield from read_tar(plain, largest=recipe.largest, most=recipe.most)
     job.log(f"{recipe.source}: {plain.compression}, {plain.size} bytes unpacked")
 
 
-def _check_setuid(depot: Depot, recipe: TarballRecipe) -> None:
+def _check_setuid(depot: Staging, recipe: TarballRecipe) -> None:
     unlisted = Rules.parse(excluded(recipe.setuid))
     if found := [printable(path) for path in depot.names_of(SETUID_SETGID) if unlisted.keeps(path)]:
         raise setuid_files(found, recipe.source)
 
 
-def _check_architecture(depot: Depot, wanted: str, source: str) -> None:
+def _check_architecture(depot: Staging, wanted: str, source: str) -> None:
     found = architectures(depot.machines)
     if found and wanted not in found:
         raise other_architecture(" or ".join(found), wanted, source)

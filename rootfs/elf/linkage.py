@@ -12,11 +12,10 @@ from tarfile import LNKTYPE, SYMTYPE
 from typing import IO
 
 from rootfs.elf import reader
-from rootfs.elf.machine import Kind
+from rootfs.elf.machine import Machine
 from rootfs.elf.reader import BrokenElf, Elf
 from rootfs.tree.errors import BadTree
-from rootfs.tree.member import Member, Members
-from rootfs.tree.rewind import release, rewindable
+from rootfs.tree.member import Member, Members, close_copy, seekable
 
 CACHE = "etc/ld.so.cache"  # without it the linker does not know of the folders that ld.so.conf names
 CONF = re.compile(r"etc/ld\.so\.conf(\.d/[^/]+\.conf)?|etc/ld-musl-[^/]+\.path")
@@ -59,7 +58,7 @@ class Missing:
         return f"/{self.file} needs {what}"
 
 
-class Closure:
+class LinkageCheck:
     """A bystander of the stream: notes what each file needs while the members go on to the packer."""
 
     def __init__(self, library_path: str = "") -> None:
@@ -76,7 +75,7 @@ class Closure:
         """The same members; the closure is complete when the stream has ended."""
         for member in members:
             yield (noted := self.note(member))
-            release(noted, member)
+            close_copy(noted, member)
 
     @property
     def size(self) -> int:
@@ -84,7 +83,7 @@ class Closure:
         return len(self._elves)
 
     @property
-    def machines(self) -> Counter[Kind]:
+    def machines(self) -> Counter[Machine]:
         """How many of them there are for each machine."""
         return Counter(each.kind for each in self._elves.values())
 
@@ -117,7 +116,7 @@ class Closure:
         assert content is not None  # noqa: S101 - a regular file
         if _start(content) != reader.MAGIC:
             return member
-        member = rewindable(member)
+        member = seekable(member)
         content = member.content
         assert content is not None  # noqa: S101 - as before
         try:
@@ -191,16 +190,16 @@ class Closure:
 
     def _real(self, path: str) -> str | None:
         """A path without symbolic links, None where they lead nowhere."""
-        return real(path, self._links, self._names)
+        return real_path(path, self._links, self._names)
 
 
-def real(path: str, links: Mapping[str, str], names: Mapping[str, str]) -> str | None:
+def real_path(path: str, links: Mapping[str, str], names: Mapping[str, str]) -> str | None:
     """A path of a tree without symbolic `links`, and of hard links (`names`) the one with the content."""
-    found = way(path, links)
+    found = link_chain(path, links)
     return names.get(found[-1], found[-1]) if found else None
 
 
-def way(path: str, links: Mapping[str, str]) -> list[str]:
+def link_chain(path: str, links: Mapping[str, str]) -> list[str]:
     """The symbolic links that a path leads over, and last where it ends; nothing where it never does."""
     done: list[str] = []
     over: list[str] = []

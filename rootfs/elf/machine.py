@@ -7,7 +7,7 @@ from collections import Counter
 
 from rootfs.elf.reader import EXECUTABLE, MAGIC, SHARED
 
-HEAD = 20  # bytes of a file that say it
+HEADER_SIZE = 20  # bytes of a file that say it
 
 # By class (1: 32 bits), byte order (1: little) and e_machine of ELF (gABI, chapter 4), Debian's names.
 ARCHITECTURES = {
@@ -25,18 +25,18 @@ ARCHITECTURES = {
     (2, 1, 258): ("loong64",),
 }
 
-Kind = tuple[int, int, int]
+Machine = tuple[int, int, int]
 
 
-def machine_of(head: bytes) -> Kind | None:
+def machine_of(head: bytes) -> Machine | None:
     """What the first HEAD bytes of a file say; None where it is no program or library."""
-    if len(head) < HEAD or not head.startswith(MAGIC) or head[5] not in (1, 2):
+    if len(head) < HEADER_SIZE or not head.startswith(MAGIC) or head[5] not in (1, 2):
         return None
     kind, machine = struct.unpack_from("<HH" if head[5] == 1 else ">HH", head, 16)
     return (head[4], head[5], machine) if kind in (EXECUTABLE, SHARED) else None
 
 
-def architectures(found: Counter[Kind]) -> tuple[str, ...]:
+def architectures(found: Counter[Machine]) -> tuple[str, ...]:
     """The architectures that most of the programs and libraries are for; empty where there are none."""
     if not found:
         return ()

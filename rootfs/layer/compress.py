@@ -26,11 +26,11 @@ WINDOW = 23  # as power of two: what a frame repeats is found wherever it stands
 WORKERS = min(4, len(os.sched_getaffinity(0)))  # each has tables of some 30 MB and a frame in hand
 
 FOLDER = "frames"  # of a cache
-KEPT = 1 << 30  # bytes of compressed frames that stay for the next time
+CACHE_LIMIT = 1 << 30  # bytes of compressed frames that stay for the next time
 CHECK = len(blake3_of_bytes(b""))
 
 
-class Frames:
+class FrameCache:
     """Compressed frames in a folder, by the sum of their plain bytes; a saving, so what goes wrong here is no error.
 
     A file is the sum of the frame and then the frame: one that was damaged or cut off is made anew.
@@ -58,7 +58,7 @@ class Frames:
         with contextlib.suppress(OSError, DiskFull):
             write_file(path, blake3_of_bytes(frame).encode(), frame)
 
-    def prune(self, limit: int = KEPT) -> None:
+    def prune(self, limit: int = CACHE_LIMIT) -> None:
         """Remove what was not used for longest until `limit` bytes are left."""
         prune(self._folder, max_bytes=limit)
 
@@ -67,12 +67,12 @@ class Frames:
         return self._folder / f"{plain}-{version}-{LEVEL}-{WINDOW}"
 
 
-def squeezed(frames: Iterable[bytearray], kept: Frames | None = None) -> Iterator[bytes]:
+def compress_chunks(frames: Iterable[bytearray], kept: FrameCache | None = None) -> Iterator[bytes]:
     """The frames compressed, in their order; only a few are in memory at any time.
 
     Raises what the source of the frames raises, when those before it are done.
     """
-    squeezer = Squeezer(kept)
+    squeezer = FrameCompressor(kept)
     waiting: deque[Future[bytes]] = deque()
     with ThreadPoolExecutor(WORKERS, "squeeze") as pool:
         for frame in frames:
@@ -84,10 +84,10 @@ def squeezed(frames: Iterable[bytearray], kept: Frames | None = None) -> Iterato
             yield waiting.popleft().result()
 
 
-class Squeezer:
+class FrameCompressor:
     """Compresses one frame; a thread takes its tables from one frame to the next, as making them costs 10 ms."""
 
-    def __init__(self, kept: Frames | None) -> None:
+    def __init__(self, kept: FrameCache | None) -> None:
         self._kept, self._own = kept, threading.local()
 
     def __call__(self, frame: bytearray) -> bytes:

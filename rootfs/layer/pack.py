@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from rootfs.layer.compress import Frames, squeezed
+from rootfs.layer.compress import FrameCache, compress_chunks
 from rootfs.system.disk import disk_full
 from rootfs.tree.errors import BadTree
 from rootfs.tree.member import Members
-from rootfs.tree.tar_writer import frames
+from rootfs.tree.tar_writer import tar_chunks
 
 FRAME = 4 << 20  # bytes of a ready tar that are compressed at once
 
@@ -44,7 +44,7 @@ def pack(members: Members, path: Path, *, memo: Path | None = None) -> Layer:
     Raises DiskFull, BadTree where the members contradict themselves, and whatever the members' source raises.
     """
     try:
-        return _written(frames(members), path, memo)
+        return _written(tar_chunks(members), path, memo)
     except tarfile.TarError as error:  # from the content of a member that comes out of a tar
         raise BadTree(f"the engine's tar cannot be read: {error}") from error
 
@@ -56,10 +56,10 @@ def pack_tar(tar: Path, path: Path, *, memo: Path | None = None) -> Layer:
 
 
 def _written(pieces: Iterable[bytearray], path: Path, memo: Path | None) -> Layer:
-    kept = Frames(memo) if memo else None
+    kept = FrameCache(memo) if memo else None
     tar, packed = _Hashed(), _Hashed()
     with disk_full(path.parent), _no_half_file(path), path.open("wb") as file:
-        for frame in packed.through(squeezed(tar.through(pieces), kept)):
+        for frame in packed.through(compress_chunks(tar.through(pieces), kept)):
             file.write(frame)
     if kept:
         kept.prune()

@@ -26,10 +26,10 @@ from rootfs.scratch.unpack import UnpackedPackages, unpack_packages
 from rootfs.system.platforms import platform_name, platform_of
 from rootfs.tree.filters import Rules, excluded, filter_lines
 from rootfs.tree.member import Member, Members
-from rootfs.tree.package_tree import Piece, Tree, copied
-from rootfs.tree.paths import in_usr
+from rootfs.tree.package_tree import PackageTree, TreeEntry, entry_from_disk
+from rootfs.tree.paths import usr_merged_path
 
-INGREDIENTS: dict[Ingredient, Callable[[Tree, UnpackedPackages, int], None]] = {
+INGREDIENTS: dict[Ingredient, Callable[[PackageTree, UnpackedPackages, int], None]] = {
     "certificates": certificates.add_bundle,
     "keystore": certificates.add_keystore,
     "zones": system_files.add_time_zones,
@@ -50,7 +50,7 @@ def open_tree(job: Job, recipe: ScratchRecipe) -> Iterator[Members]:
     """
     folder = _run_build(job, recipe)
     debs = unpack_packages(_image_packages(job, recipe), job.debs, job.plain, job.kept_debs)
-    made = Tree(aliased=bool(debs))
+    made = PackageTree(aliased=bool(debs))
     mtime = local_repository.newest_build_time(job.debs, job.lock.packages)
     whole = _add_packages(made, recipe, debs)
     _add_ingredients(made, recipe, debs, mtime)
@@ -97,7 +97,7 @@ def _target_environment(architecture: str) -> dict[str, str]:
     return {"TARGETPLATFORM": platform_name(architecture), "TARGETARCH": said["architecture"]}
 
 
-def _add_packages(made: Tree, recipe: ScratchRecipe, debs: UnpackedPackages) -> set[str]:
+def _add_packages(made: PackageTree, recipe: ScratchRecipe, debs: UnpackedPackages) -> set[str]:
     """Put the packages that the recipe names into the tree, without what it leaves out; returns their names."""
     rules = Rules.parse(filter_lines(Filters(recipe.slim, recipe.paths.exclude, recipe.paths.include)))
     partly = {*recipe.libraries, *recipe.partly} - {*recipe.packages}
@@ -110,7 +110,7 @@ def _add_packages(made: Tree, recipe: ScratchRecipe, debs: UnpackedPackages) -> 
     return whole
 
 
-def _add_ingredients(made: Tree, recipe: ScratchRecipe, debs: UnpackedPackages, mtime: int) -> None:
+def _add_ingredients(made: PackageTree, recipe: ScratchRecipe, debs: UnpackedPackages, mtime: int) -> None:
     """What the recipe asks for by a word; `linker-cache` comes when all libraries are there."""
     for word in recipe.ingredients:
         if word in INGREDIENTS:
@@ -121,7 +121,7 @@ def _add_ingredients(made: Tree, recipe: ScratchRecipe, debs: UnpackedPackages, 
         system_files.add_locale(made, debs, recipe.locale)
 
 
-def _write_package_records(made: Tree, debs: UnpackedPackages, mtime: int) -> None:
+def _write_package_records(made: PackageTree, debs: UnpackedPackages, mtime: int) -> None:
     """Each package that something is of, as images without dpkg have it: its control stanza, and sums of its files."""
     for name in sorted({piece.package for piece in made.pieces.values() if piece.package}):
         there = {f"{line}\n" for line in debs[name].sums.splitlines() if _is_there(made, line, name)}
@@ -129,25 +129,25 @@ def _write_package_records(made: Tree, debs: UnpackedPackages, mtime: int) -> No
         made.write(f"{STATUS_FOLDER}/{name}.md5sums", "".join(sorted(there)).encode(errors="surrogateescape"), mtime)
 
 
-def _is_there(made: Tree, line: str, package: str) -> bool:
+def _is_there(made: PackageTree, line: str, package: str) -> bool:
     path = line.partition("  ")[2]
     return any(each in made.pieces and made.pieces[each].package == package for each in (path, f"usr/{path}"))
 
 
-def _entry_piece(entry: FileEntry, folder: Path, *, merge: bool) -> Piece:
+def _entry_piece(entry: FileEntry, folder: Path, *, merge: bool) -> TreeEntry:
     """A file, link or folder of the recipe; `merge` where /bin leads to /usr/bin, as it does beside packages."""
     plain, (uid, gid) = entry.path.lstrip("/"), map(int, entry.owner.split(":"))
-    path = in_usr(plain) if merge else plain
+    path = usr_merged_path(plain) if merge else plain
     mode = None if entry.mode is None else int(entry.mode, 8)
     if entry.link is not None:
-        return Piece(Member(path, kind=SYMTYPE, mode=0o777, uid=uid, gid=gid, link=entry.link))
+        return TreeEntry(Member(path, kind=SYMTYPE, mode=0o777, uid=uid, gid=gid, link=entry.link))
     if entry.folder:
-        return Piece(Member(path, kind=DIRTYPE, mode=0o755 if mode is None else mode, uid=uid, gid=gid))
+        return TreeEntry(Member(path, kind=DIRTYPE, mode=0o755 if mode is None else mode, uid=uid, gid=gid))
     if entry.content is not None:
         data = entry.content.encode()
         member = Member(path, mode=0o644 if mode is None else mode, uid=uid, gid=gid, size=len(data))
-        return Piece(member, data=data)
-    return copied(path, _built_file(folder, str(entry.source)), mode, (uid, gid))
+        return TreeEntry(member, data=data)
+    return entry_from_disk(path, _built_file(folder, str(entry.source)), mode, (uid, gid))
 
 
 def _built_file(folder: Path, source: str) -> Path:

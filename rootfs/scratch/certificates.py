@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 
 from rootfs.scratch.unpack import UnpackedPackages
-from rootfs.tree.package_tree import Piece, Tree
+from rootfs.tree.package_tree import PackageTree, TreeEntry
 
 PACKAGE = "ca-certificates"
 SHARED = "usr/share/ca-certificates"
@@ -22,7 +22,7 @@ PEM = re.compile(rb"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", 
 JKS, VERSION, TRUSTED, WHITENER, PASSWORD = 0xFEEDFEED, 2, 2, b"Mighty Aphrodite", "changeit"
 
 
-def add_bundle(tree: Tree, debs: UnpackedPackages, mtime: int) -> None:
+def add_bundle(tree: PackageTree, debs: UnpackedPackages, mtime: int) -> None:
     """All of the package's certificates in one file, sorted by their names, each ending its last line."""
     package = debs[PACKAGE].tree
     texts = [piece.read() for piece in _certificates(package)]
@@ -32,7 +32,7 @@ def add_bundle(tree: Tree, debs: UnpackedPackages, mtime: int) -> None:
     _add_license(tree, package)
 
 
-def add_keystore(tree: Tree, debs: UnpackedPackages, mtime: int) -> None:
+def add_keystore(tree: PackageTree, debs: UnpackedPackages, mtime: int) -> None:
     """The same for Java, dated `mtime` (seconds since 1970), with the password that Java's stores come with."""
     package = debs[PACKAGE].tree
     entries = [
@@ -46,7 +46,7 @@ def add_keystore(tree: Tree, debs: UnpackedPackages, mtime: int) -> None:
     _add_license(tree, package)
 
 
-def _certificates(package: Tree) -> list[Piece]:
+def _certificates(package: PackageTree) -> list[TreeEntry]:
     return [piece for piece in package.below(SHARED) if piece.path.endswith(".crt")]
 
 
@@ -68,5 +68,5 @@ def _block(data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + data
 
 
-def _add_license(tree: Tree, package: Tree) -> None:
+def _add_license(tree: PackageTree, package: PackageTree) -> None:
     tree.add(package.pieces[f"usr/share/doc/{PACKAGE}/copyright"])

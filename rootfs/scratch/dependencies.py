@@ -9,12 +9,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from tarfile import LNKTYPE
 
-from rootfs.elf.linkage import CACHE, Closure, way
+from rootfs.elf.linkage import CACHE, LinkageCheck, link_chain
 from rootfs.errors import InputError
 from rootfs.scratch.unpack import UnpackedPackages
-from rootfs.tree.member import Member
-from rootfs.tree.package_tree import Piece, Tree, aliases, is_link
-from rootfs.tree.rewind import release
+from rootfs.tree.member import Member, close_copy
+from rootfs.tree.package_tree import PackageTree, TreeEntry, aliases, is_link
 
 BUILT_IN_SERVICES = ("dns", "files")  # services that glibc has in itself (2.34, NEWS: libnss_files and libnss_dns)
 NSSWITCH = "etc/nsswitch.conf"
@@ -29,7 +28,9 @@ class DependencyResolver:
     the link that a folder of documentation may be. `cached` where the linker's cache will be in the tree.
     """
 
-    def __init__(self, tree: Tree, debs: UnpackedPackages, whole: set[str], library_path: str, *, cached: bool) -> None:
+    def __init__(
+        self, tree: PackageTree, debs: UnpackedPackages, whole: set[str], library_path: str, *, cached: bool
+    ) -> None:
         self._tree = tree
         self._spare = {
             path: piece
@@ -39,14 +40,14 @@ class DependencyResolver:
         }
         links = {path: piece.member.link for path, piece in self._spare.items() if is_link(piece)}
         self._links = ChainMap(tree.links, links, {alias.path: alias.link for alias in aliases()})
-        self._closure = Closure(library_path)
+        self._closure = LinkageCheck(library_path)
         for alias in aliases():
             self._closure.note(alias)
         if cached:
             self._closure.note(Member(CACHE).holding(b"to be written"))
         self._noted: set[str] = set()
 
-    def fill(self, opened: Iterable[str], scripts: Iterable[Piece]) -> None:
+    def fill(self, opened: Iterable[str], scripts: Iterable[TreeEntry]) -> None:
         """Take what `opened` names, interpreters of `scripts`, name services, all that those are linked with, and the
         licences. Raises InputError.
         """
@@ -68,7 +69,7 @@ class DependencyResolver:
 
     def take(self, path: str) -> bool:
         """Take a file, and the links on the way to it; whether it is in the tree now."""
-        steps = way(path, self._links)
+        steps = link_chain(path, self._links)
         for step in steps:
             if step not in self._tree.pieces and step in self._spare:
                 self._tree.add(self._spare[step])
@@ -109,13 +110,13 @@ class DependencyResolver:
             self._note_piece(self._tree.pieces[path])
             self._noted.add(path)
 
-    def _note_piece(self, piece: Piece) -> None:
+    def _note_piece(self, piece: TreeEntry) -> None:
         if not piece.member.is_file:
             self._closure.note(piece.member)
             return
         with piece.open() as content:
             member = replace(piece.member, content=content)
-            release(self._closure.note(member), member)
+            close_copy(self._closure.note(member), member)
 
     def _licences(self) -> None:
         """The copyright file of each package that something was taken of, also where another package has it."""
@@ -126,7 +127,7 @@ class DependencyResolver:
             done |= new
 
 
-def _interpreters(script: Piece) -> Iterator[str]:
+def _interpreters(script: TreeEntry) -> Iterator[str]:
     """The programs that a script's first line asks for, if it has one (execve(2), "Interpreter scripts")."""
     if not script.member.is_file:
         return
@@ -138,7 +139,7 @@ def _interpreters(script: Piece) -> Iterator[str]:
             yield from [word for word in words[1:] if not re.match(r"-|\w+=", word)][:1]
 
 
-def _name_services(tree: Tree) -> list[str]:
+def _name_services(tree: PackageTree) -> list[str]:
     """The name services that are asked (nsswitch.conf(5)) and have a library."""
     if (piece := tree.pieces.get(NSSWITCH)) is None:
         return []

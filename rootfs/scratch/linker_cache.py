@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from tarfile import LNKTYPE
 
 from rootfs.elf import reader
-from rootfs.elf.linkage import CONF, TRIPLETS, real, way
+from rootfs.elf.linkage import CONF, TRIPLETS, link_chain, real_path
 from rootfs.elf.reader import BrokenElf, Elf
-from rootfs.tree.package_tree import Tree, aliases, is_link
+from rootfs.tree.package_tree import PackageTree, aliases, is_link
 
 MAGIC = b"glibc-ld.so.cache1.1"
 HEADER, ENTRY = 48, 24  # bytes
@@ -40,7 +40,7 @@ class _Entry:
         return [(1, int(piece)) if piece.isdigit() else (0, ord(piece)) for piece in pieces]
 
 
-def write_cache(tree: Tree, mtime: int) -> None:
+def write_cache(tree: PackageTree, mtime: int) -> None:
     """Lay the cache of what is in the tree; none where no program is linked dynamically."""
     entries = {entry.path: entry for entry in _entries(tree)}
     if entries:
@@ -48,13 +48,13 @@ def write_cache(tree: Tree, mtime: int) -> None:
         tree.write("etc/ld.so.cache", _encode(ordered), mtime)
 
 
-def _entries(tree: Tree) -> Iterator[_Entry]:
+def _entries(tree: PackageTree) -> Iterator[_Entry]:
     links = {**{alias.path: alias.link for alias in aliases()}, **tree.links}
     names = {path: piece.member.link for path, piece in tree.pieces.items() if piece.member.kind == LNKTYPE}
     folders = _folders(tree, links)
     for path, piece in tree.pieces.items():
         folder, name = posixpath.split(path)
-        if folder in folders and LIBRARY.fullmatch(name) and (place := real(path, links, names)):
+        if folder in folders and LIBRARY.fullmatch(name) and (place := real_path(path, links, names)):
             found = _library(tree, place)
             if found and found.kind[2] in FLAGS:
                 known = _library_name(found, name, posixpath.basename(place) if is_link(piece) else "")
@@ -62,7 +62,7 @@ def _entries(tree: Tree) -> Iterator[_Entry]:
                 yield _Entry(named, f"/{folder}/{named}", found)
 
 
-def _library(tree: Tree, path: str) -> Elf | None:
+def _library(tree: PackageTree, path: str) -> Elf | None:
     """What the library at a path says of itself; None where it is no library."""
     if (piece := tree.pieces.get(path)) is None or not piece.member.is_file:
         return None
@@ -79,11 +79,11 @@ def _library_name(found: Elf, name: str, target: str) -> str:
     return name if f"{target}.".startswith(f"{own}.") else own
 
 
-def _folders(tree: Tree, links: Mapping[str, str]) -> set[str]:
+def _folders(tree: PackageTree, links: Mapping[str, str]) -> set[str]:
     """The folders that ldconfig looks into: those of ld.so.conf, and the usual ones (aliases resolved)."""
     texts = [piece.read().decode(errors="replace") for path, piece in tree.pieces.items() if CONF.fullmatch(path)]
     said = [line.partition("#")[0].strip() for text in texts for line in text.splitlines()]
-    ways = [way(line, links) for line in said if line.startswith("/")]
+    ways = [link_chain(line, links) for line in said if line.startswith("/")]
     usual = ("usr/lib", "usr/lib64", *(f"usr/lib/{triplet}" for triplet in TRIPLETS.values()))
     return {steps[-1] for steps in ways if steps} | set(usual)
 

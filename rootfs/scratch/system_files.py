@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rootfs.elf.linkage import way
+from rootfs.elf.linkage import link_chain
 from rootfs.install.accounts import NO_HOME, Accounts
 from rootfs.install.errors import no_locale, no_timezone
 from rootfs.install.plan import NewGroup, NewUser
 from rootfs.recipe.scratch import NONROOT, NONROOT_HOME
 from rootfs.recipe.sections import Group, User
 from rootfs.scratch.unpack import UnpackedPackages
-from rootfs.tree.package_tree import Tree
+from rootfs.tree.package_tree import PackageTree
 
 # passwd(5) and group(5); the numbers of tty and staff are Debian's, for programs that make terminals (grantpt(3)).
 PASSWD = f"""\
@@ -34,7 +34,7 @@ LOCALES = "usr/lib/locale"
 LOCALE_PACKAGES = ("libc-bin", "locales-all")
 
 
-def add_system_users(tree: Tree, _debs: UnpackedPackages, mtime: int) -> None:
+def add_system_users(tree: PackageTree, _debs: UnpackedPackages, mtime: int) -> None:
     """Accounts of root, nobody and nonroot, and their home folders."""
     tree.write("etc/passwd", PASSWD.encode(), mtime)
     tree.write("etc/group", GROUP.encode(), mtime)
@@ -42,33 +42,33 @@ def add_system_users(tree: Tree, _debs: UnpackedPackages, mtime: int) -> None:
     tree.folder(NONROOT_HOME[1:], 0o700, (NONROOT, NONROOT), mtime)
 
 
-def add_tmp(tree: Tree, _debs: UnpackedPackages, mtime: int) -> None:
+def add_tmp(tree: PackageTree, _debs: UnpackedPackages, mtime: int) -> None:
     """Folders for temporary files."""
     for path in ("tmp", "var/tmp"):
         tree.folder(path, 0o1777, mtime=mtime)
 
 
-def add_nsswitch(tree: Tree, _debs: UnpackedPackages, mtime: int) -> None:
+def add_nsswitch(tree: PackageTree, _debs: UnpackedPackages, mtime: int) -> None:
     """Names are looked up in files, hosts also in the DNS."""
     tree.write("etc/nsswitch.conf", NSSWITCH.encode(), mtime)
 
 
-def add_os_release(tree: Tree, debs: UnpackedPackages, _mtime: int) -> None:
+def add_os_release(tree: PackageTree, debs: UnpackedPackages, _mtime: int) -> None:
     """The distribution's own, and the link to it."""
     for path in ("usr/lib/os-release", "etc/os-release"):
         tree.add(debs["base-files"].tree.pieces[path])
 
 
-def add_time_zones(tree: Tree, debs: UnpackedPackages, _mtime: int) -> None:
+def add_time_zones(tree: PackageTree, debs: UnpackedPackages, _mtime: int) -> None:
     """All time zones."""
     for piece in debs["tzdata"].tree.below(ZONES):
         tree.add(piece)
 
 
-def set_timezone(tree: Tree, debs: UnpackedPackages, name: str, mtime: int) -> None:
+def set_timezone(tree: PackageTree, debs: UnpackedPackages, name: str, mtime: int) -> None:
     """The zone that local time is of. Raises InputError."""
     known = debs["tzdata"].tree
-    steps = way(f"{ZONES}/{name}", known.links)
+    steps = link_chain(f"{ZONES}/{name}", known.links)
     if not steps or not (zone := known.pieces.get(steps[-1])) or zone.member.is_folder:
         raise no_timezone(name)
     for step in steps:
@@ -77,7 +77,7 @@ def set_timezone(tree: Tree, debs: UnpackedPackages, name: str, mtime: int) -> N
     tree.write("etc/timezone", f"{name}\n".encode(), mtime)
 
 
-def add_locale(tree: Tree, debs: UnpackedPackages, name: str) -> None:
+def add_locale(tree: PackageTree, debs: UnpackedPackages, name: str) -> None:
     """The files of a locale, whose folder has its code set in small letters without hyphens. Raises InputError."""
     stem, dot, rest = name.partition(".")
     codeset, at, modifier = rest.partition("@")
@@ -91,7 +91,7 @@ def add_locale(tree: Tree, debs: UnpackedPackages, name: str) -> None:
         tree.add(there.alone(piece))
 
 
-def add_accounts(tree: Tree, users: Sequence[User], groups: Sequence[Group], mtime: int) -> None:
+def add_accounts(tree: PackageTree, users: Sequence[User], groups: Sequence[Group], mtime: int) -> None:
     """The recipe's own users and groups behind those that are there, and home folders. Raises InputError."""
     known = Accounts({name: _text(tree, f"etc/{name}") for name in ("passwd", "group")})
     for group in groups:
@@ -106,5 +106,5 @@ def add_accounts(tree: Tree, users: Sequence[User], groups: Sequence[Group], mti
             tree.write(f"etc/{name}", text.encode(), mtime)
 
 
-def _text(tree: Tree, path: str) -> str:
+def _text(tree: PackageTree, path: str) -> str:
     return tree.pieces[path].read().decode() if path in tree.pieces else ""

@@ -15,8 +15,8 @@ from rootfs.packages.decompressed import decompress
 from rootfs.packages.errors import BadDeb
 from rootfs.system.file_slice import FileSlice
 from rootfs.tree.errors import BadTree
-from rootfs.tree.package_tree import Tree, copied, pieces
-from rootfs.tree.tar_writer import frames
+from rootfs.tree.package_tree import PackageTree, entry_from_disk, package_entries
+from rootfs.tree.tar_writer import tar_chunks
 
 THREADS = 2
 
@@ -26,7 +26,7 @@ class UnpackedPackage:
     """One package: what it puts into a tree, its control stanza, and its md5sums (dpkg's, `HEX  PATH` a line)."""
 
     package: Package
-    tree: Tree
+    tree: PackageTree
     control: str
     sums: str
 
@@ -51,9 +51,9 @@ def unpack_packages(
 
 
 def _read(package: Package, plain: Path) -> UnpackedPackage:
-    tree, parts = Tree(), deb.member_offsets(plain)
+    tree, parts = PackageTree(), deb.member_offsets(plain)
     try:
-        for piece in pieces(package.name, plain, *parts["data.tar"]):
+        for piece in package_entries(package.name, plain, *parts["data.tar"]):
             tree.add(piece)
         with tarfile.open(fileobj=FileSlice.open(plain, *parts["control.tar"]), mode="r:") as control:
             texts = dict(_texts(control))
@@ -79,13 +79,13 @@ def write_smoke_overlay(
 
     `debs` has the packages' files, `files` is the recipe's folder. Raises BadDeb, InputError.
     """
-    tree = Tree()
+    tree = PackageTree()
     for each in unpack_packages(packages, debs, folder / "plain").values():
         for piece in each.tree.pieces.values():
             tree.add(piece)
     for name in names:
-        tree.lay(copied(name, files / name))
+        tree.lay(entry_from_disk(name, files / name))
     path = folder / "brought.tar"
     with path.open("wb") as tar:
-        tar.writelines(frames(tree.members()))
+        tar.writelines(tar_chunks(tree.members()))
     return path

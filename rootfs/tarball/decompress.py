@@ -13,7 +13,7 @@ FREE = 64 << 20  # bytes that may come out whatever went in
 RATIO = 200  # and from there on, how many for each byte; real trees have 2 to 10
 
 
-class Unpacked:
+class LimitedStream:
     """The plain bytes of a stream, at most `largest` of them.
 
     Reading raises TarballRefused where the compressed data are broken or end early, and where more comes out than may.

@@ -22,7 +22,7 @@ SAME_AS = """
     where path = ?"""
 
 
-def settle(index: sqlite3.Connection, most: int) -> None:
+def resolve_links(index: sqlite3.Connection, most: int) -> None:
     """Make the hard links and folders of an index what they are in a layer.
 
     A file with several names is there under the first, and the others are hard links to that; hard links to anything
@@ -96,10 +96,10 @@ def _missing(index: sqlite3.Connection, folder: bytes, path: bytes) -> Iterator[
         folder = folder.rpartition(b"/")[0]
 
 
-def text(name: bytes) -> str:
+def decode_name(name: bytes) -> str:
     """A name as members have it, whatever the language of this process."""
     return name.decode(errors="surrogateescape")
 
 
 def _shown(path: bytes) -> str:
-    return printable(text(path))
+    return printable(decode_name(path))

@@ -33,7 +33,7 @@ class BadHeader(ValueError):
 
 
 @dataclass
-class Said:
+class Extensions:
     """What extended headers say of one member; `records` in order, those of pax, of which keys may be there twice."""
 
     records: Records = field(default_factory=list)
@@ -92,7 +92,7 @@ def records(data: bytes) -> Records:
     return found
 
 
-def of_all(data: bytes) -> dict[str, bytes]:
+def global_values(data: bytes) -> dict[str, bytes]:
     """What a global header says that matters here. Raises BadHeader where it can only be meant for one member."""
     found = dict(records(data))
     if wrong := next(filter(OF_ONE_MEMBER.fullmatch, found), None):

@@ -14,9 +14,8 @@ from typing import IO, cast
 from rootfs.system.text import printable
 from rootfs.tarball import pax, sparse
 from rootfs.tarball.errors import TarballRefused
-from rootfs.tarball.pax import BadHeader, Said
-from rootfs.tarball.sparse import BadMap, Expanded, Piece
-from rootfs.tarball.stored import Plain, Stored
+from rootfs.tarball.pax import BadHeader, Extensions
+from rootfs.tarball.sparse import BadMap, ByteStream, Expanded, Extent, StoredContent
 from rootfs.tree.member import Member
 
 BLOCK = tarfile.BLOCKSIZE
@@ -39,7 +38,7 @@ NO_TAR = "it is no tar archive, plain or in gzip, bzip2, xz or zstd"
 EXTENSIONS = (PAX, PAX_GLOBAL, LONG_NAME, LONG_LINK, LABEL)
 
 
-def untarred(stream: Plain, *, largest: int, most: int) -> Iterator[Member]:
+def read_tar(stream: ByteStream, *, largest: int, most: int) -> Iterator[Member]:
     """The members as the archive has them, names and all; the content of each is read before the next is asked for.
 
     Raises TarballRefused where the archive is broken, ends early, goes on after its end, says one thing twice or
@@ -51,7 +50,7 @@ def untarred(stream: Plain, *, largest: int, most: int) -> Iterator[Member]:
 class _Archive:
     """The state of one pass."""
 
-    def __init__(self, stream: Plain, largest: int, most: int) -> None:
+    def __init__(self, stream: ByteStream, largest: int, most: int) -> None:
         self._stream, self._largest, self._most = stream, largest, most
         self._count = self._size = 0
         self._is_tar = False
@@ -62,8 +61,8 @@ class _Archive:
             self._count += 1
             if self._count > self._most:
                 raise TarballRefused.too_many(self._most)
-            said, block = self._said(block)
-            member, stored = self._member(block, said)
+            extensions, block = self._extensions(block)
+            member, stored = self._member(block, extensions)
             yield member
             self._read_past(stored)
         self._see_the_end()
@@ -96,9 +95,9 @@ class _Archive:
             raise TarballRefused(f"its member {self._count} is of {info.size} bytes")
         return info
 
-    def _said(self, block: bytes) -> tuple[Said, bytes]:
+    def _extensions(self, block: bytes) -> tuple[Extensions, bytes]:
         """What extended headers say of the next member, and that member's own header."""
-        said, seen = Said(list(self._global.items())), set[bytes]()
+        extensions, seen = Extensions(list(self._global.items())), set[bytes]()
         while (kind := block[156:157]) in EXTENSIONS:
             size = self._parsed(block).size
             if kind in seen or size > pax.LARGEST:
@@ -106,75 +105,77 @@ class _Archive:
                 raise TarballRefused(f"before its member {self._count} are extended headers {what}")
             seen.add(kind)
             data = self._exactly(size + -size % BLOCK)[:size]
-            self._extend(said, kind, data)
+            self._extend(extensions, kind, data)
             if (following := self._header()) is None:
                 raise TarballRefused("it ends with an extended header, without the member that this is about")
             block = following
-        return said, block
+        return extensions, block
 
-    def _extend(self, said: Said, kind: bytes, data: bytes) -> None:
+    def _extend(self, extensions: Extensions, kind: bytes, data: bytes) -> None:
         try:
             if kind == PAX:
-                said.records += pax.records(data)
+                extensions.records += pax.records(data)
             elif kind == PAX_GLOBAL:
-                self._global |= pax.of_all(data)
-                said.records[:0] = self._global.items()
+                self._global |= pax.global_values(data)
+                extensions.records[:0] = self._global.items()
         except BadHeader as error:
             raise TarballRefused(f"its member {self._count} {error}") from error
         if kind == LONG_NAME:
-            said.path = data.partition(b"\0")[0]
+            extensions.path = data.partition(b"\0")[0]
         elif kind == LONG_LINK:
-            said.link = data.partition(b"\0")[0]
+            extensions.link = data.partition(b"\0")[0]
 
-    def _member(self, block: bytes, said: Said) -> tuple[Member, Stored]:
+    def _member(self, block: bytes, extensions: Extensions) -> tuple[Member, StoredContent]:
         """The member, and what the archive has stored for it."""
         info = self._parsed(block)
-        name = self._name(info.name, said.path, said.value("GNU.sparse.name") or said.value("path"))
+        name = self._name(info.name, extensions.path, extensions.value("GNU.sparse.name") or extensions.value("path"))
         try:
-            size = _size(info.size, said.number("size"))
+            size = _size(info.size, extensions.number("size"))
             member = Member(
                 path=name,
                 kind=_kind(block[156:157], name),
                 mode=info.mode & 0o7777,
-                uid=_first(said.number("uid"), info.uid),
-                gid=_first(said.number("gid"), info.gid),
-                mtime=_first(said.mtime, int(info.mtime)),
+                uid=_first(extensions.number("uid"), info.uid),
+                gid=_first(extensions.number("gid"), info.gid),
+                mtime=_first(extensions.mtime, int(info.mtime)),
                 size=size,
-                link=self._name(info.linkname, said.link, said.value("linkpath")),
+                link=self._name(info.linkname, extensions.link, extensions.value("linkpath")),
                 device=(info.devmajor, info.devminor) if info.ischr() or info.isblk() else (0, 0),
-                xattrs=said.xattrs,
+                xattrs=extensions.xattrs,
             )
-            stored = Stored(self._stream, size, printable(name))
-            return self._with_content(member, block, said, stored), stored
+            stored = StoredContent(self._stream, size, printable(name))
+            return self._with_content(member, block, extensions, stored), stored
         except (BadHeader, BadMap) as error:
             raise TarballRefused(f"{printable(name)} {error}") from error
 
-    def _with_content(self, member: Member, block: bytes, said: Said, stored: Stored) -> Member:
+    def _with_content(self, member: Member, block: bytes, extensions: Extensions, stored: StoredContent) -> Member:
         if not member.is_file:
             if member.size:
                 raise BadHeader(f"is no file and has a content of {member.size} bytes all the same")
             return member
-        pieces, size = self._map(member, block, said, stored)
+        pieces, size = self._map(member, block, extensions, stored)
         self._size += size
         if self._size > self._largest or member.size > self._largest:
             raise TarballRefused.too_large(self._largest)
         if pieces is None:
             return replace(member, content=cast(IO[bytes], stored))
-        expanded = Expanded(cast(IO[bytes], stored), sparse.checked(pieces, size, stored.left), size)
+        expanded = Expanded(cast(IO[bytes], stored), sparse.check_map(pieces, size, stored.left), size)
         return replace(member, size=size, content=cast(IO[bytes], expanded))
 
-    def _map(self, member: Member, block: bytes, said: Said, stored: Stored) -> tuple[Sequence[Piece] | None, int]:
+    def _map(
+        self, member: Member, block: bytes, extensions: Extensions, stored: StoredContent
+    ) -> tuple[Sequence[Extent] | None, int]:
         """Where the pieces of a sparse file belong, and its size; of any other file its size alone."""
-        if any(said.value(key) is not None for key in pax.UNKNOWN_SPARSE):
+        if any(extensions.value(key) is not None for key in pax.UNKNOWN_SPARSE):
             raise BadMap("is sparse in a way that is not known here")
         if block[156:157] == tarfile.GNUTYPE_SPARSE:
             return sparse.old_map(block, _number, self._block)
-        if not any(key.startswith("GNU.sparse.") for key, _ in said.records):
+        if not any(key.startswith("GNU.sparse.") for key, _ in extensions.records):
             return None, member.size
-        size = said.number("GNU.sparse.realsize") or said.number("GNU.sparse.size") or 0
-        if said.number("GNU.sparse.major") == 1:
+        size = extensions.number("GNU.sparse.realsize") or extensions.number("GNU.sparse.size") or 0
+        if extensions.number("GNU.sparse.major") == 1:
             return sparse.stored_map(stored.block), size
-        return sparse.pax_map(said.records), size
+        return sparse.pax_map(extensions.records), size
 
     def _name(self, own: str, *longer: bytes | None) -> str:
         """The name that counts; two longer ones must not differ."""
@@ -183,7 +184,7 @@ class _Archive:
             raise TarballRefused(f"its member {self._count} has two names")
         return names.pop().decode(errors="surrogateescape") if names else own
 
-    def _read_past(self, stored: Stored) -> None:
+    def _read_past(self, stored: StoredContent) -> None:
         padding = -stored.size % BLOCK
         while stored.read(CHUNK):
             pass

@@ -35,7 +35,7 @@ OVERLAY = re.compile(r"(trusted|user)\.overlay\..*")  # what overlayfs would obe
 LONGEST_XATTR = 1 << 16  # bytes (limits.h: XATTR_SIZE_MAX)
 
 
-def sifted(members: Members, kept: Rules, log: Log) -> Iterator[Member]:
+def sanitize(members: Members, kept: Rules, log: Log) -> Iterator[Member]:
     """What stays of an archive, each member under the path that it has in the tree.
 
     What the rules do not keep is looked at no further, and named pipes are left out. Raises TarballRefused for what

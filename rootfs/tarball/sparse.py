@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import io
 import struct
+import tarfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import IO
+from typing import IO, Protocol
 
+from rootfs.tarball.errors import TarballRefused
+
+BLOCK = tarfile.BLOCKSIZE
 PIECES = 1 << 16  # of a file: more no map may have
 DIGITS = 20  # of a number in a map
 OLD = struct.Struct("12s12s")  # one piece in the old format's headers: offset and size
 
-Piece = tuple[int, int]  # offset and size, in bytes
+Extent = tuple[int, int]  # offset and size, in bytes
 Read = Callable[[], bytes]  # gives the next block of the archive
 
 
@@ -22,7 +26,7 @@ class BadMap(ValueError):
     """A map that makes no sense."""
 
 
-def checked(pieces: Sequence[Piece], size: int, stored: int) -> Sequence[Piece]:
+def check_map(pieces: Sequence[Extent], size: int, stored: int) -> Sequence[Extent]:
     """The pieces, which are in order, inside the file and just as much as is stored. Raises BadMap."""
     end = 0
     for offset, length in pieces:
@@ -34,7 +38,7 @@ def checked(pieces: Sequence[Piece], size: int, stored: int) -> Sequence[Piece]:
     return pieces
 
 
-def old_map(header: bytes, number: Callable[[bytes], int], following: Read) -> tuple[list[Piece], int]:
+def old_map(header: bytes, number: Callable[[bytes], int], following: Read) -> tuple[list[Extent], int]:
     """The map in a GNU header of type S and the blocks behind it, and the file's real size. Raises BadMap."""
     pieces = list(_old_pieces(header[386:482], number))
     more = header[482]
@@ -47,13 +51,13 @@ def old_map(header: bytes, number: Callable[[bytes], int], following: Read) -> t
     return pieces, number(header[483:495])
 
 
-def _old_pieces(fields: bytes, number: Callable[[bytes], int]) -> Iterator[Piece]:
+def _old_pieces(fields: bytes, number: Callable[[bytes], int]) -> Iterator[Extent]:
     for offset, size in OLD.iter_unpack(fields):
         if size.strip(b"\0 "):
             yield number(offset), number(size)
 
 
-def pax_map(records: Iterable[tuple[str, bytes]]) -> list[Piece]:
+def pax_map(records: Iterable[tuple[str, bytes]]) -> list[Extent]:
     """The map of formats 0.0, which repeats two keys, and 0.1, which has one list. Raises BadMap."""
     numbers: list[int] = []
     for key, value in records:
@@ -64,7 +68,7 @@ def pax_map(records: Iterable[tuple[str, bytes]]) -> list[Piece]:
     return _paired(numbers)
 
 
-def stored_map(following: Read) -> list[Piece]:
+def stored_map(following: Read) -> list[Extent]:
     """The map of format 1.0, in the first blocks of what is stored. Raises BadMap."""
     block = b""
 
@@ -90,7 +94,7 @@ def decimal(value: bytes) -> int:
     return int(value)
 
 
-def _paired(numbers: list[int]) -> list[Piece]:
+def _paired(numbers: list[int]) -> list[Extent]:
     if len(numbers) % 2 or len(numbers) > 2 * PIECES:
         raise BadMap("has a map of holes that is no list of pairs")
     return list(zip(numbers[::2], numbers[1::2], strict=True))
@@ -99,7 +103,7 @@ def _paired(numbers: list[int]) -> list[Piece]:
 class Expanded(io.RawIOBase):
     """The file as it was: what is stored, and zeros where the holes are."""
 
-    def __init__(self, stored: IO[bytes], pieces: Sequence[Piece], size: int) -> None:
+    def __init__(self, stored: IO[bytes], pieces: Sequence[Extent], size: int) -> None:
         self._stored, self._size, self._place = stored, size, 0
         self._pieces = iter([*pieces, (size, 0)])
         self._start, self._length = next(self._pieces)
@@ -117,3 +121,35 @@ class Expanded(io.RawIOBase):
         buffer[: len(data)] = data
         self._place += len(data)
         return len(data)
+
+
+class ByteStream(Protocol):
+    """The bytes of the archive, of which fewer come than are asked for only at the end."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next ones."""
+
+
+class StoredContent(io.RawIOBase):
+    """What the archive has stored for one member."""
+
+    def __init__(self, stream: ByteStream, size: int, name: str) -> None:
+        self._stream, self.size, self.left, self._name = stream, size, size, name
+
+    def readable(self) -> bool:  # noqa: D102 - as in io
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # noqa: D102 - as in io
+        data = self._stream.read(min(len(buffer), self.left))
+        if not data and self.left and len(buffer):
+            raise TarballRefused(f"it ends early, {self.left} bytes before the end of {self._name}")
+        buffer[: len(data)] = data
+        self.left -= len(data)
+        return len(data)
+
+    def block(self) -> bytes:
+        """The next block, of which nothing may be missing. Raises BadMap."""
+        data = self.read(BLOCK)
+        if len(data) < BLOCK:
+            raise BadMap("has a map of holes that does not end")
+        return data

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
-from rootfs.elf.machine import HEAD, Kind, machine_of
+from rootfs.elf.machine import HEADER_SIZE, Machine, machine_of
 from rootfs.system.disk import disk_full
 from rootfs.system.errors import DiskFull
 from rootfs.system.file_slice import FileSlice
 from rootfs.system.text import printable
 from rootfs.tarball.errors import TarballRefused
-from rootfs.tarball.links import settle, text
+from rootfs.tarball.links import decode_name, resolve_links
 from rootfs.tree.member import Member
 
 CHUNK = 1 << 20
@@ -34,7 +34,7 @@ create table members (
 INSERT = "insert into members values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
-class Depot:
+class Staging:
     """The members of one tree in a folder: contents in one file, everything else in an index of sqlite.
 
     `machines` counts the programs and libraries by the machine that they are for.
@@ -48,7 +48,7 @@ class Depot:
             self._index.execute(f"pragma {pragma}")
         self._index.execute(TABLE)
         self._names = self._end = self._root_time = 0
-        self.machines = Counter[Kind]()
+        self.machines = Counter[Machine]()
 
     def close(self) -> None:
         """Let go of the files, which stay in the folder."""
@@ -66,7 +66,7 @@ class Depot:
             for member in members:
                 self._add(member)
             self._contents.truncate(self._end)
-            settle(self._index, self._most)
+            resolve_links(self._index, self._most)
             self._index.execute("commit")
             said = self._index.execute("select max(mtime) from members where mtime < ?", (newest,)).fetchone()[0]
         return max(said or 0, self._root_time if self._root_time < newest else 0)
@@ -74,7 +74,7 @@ class Depot:
     def names_of(self, bits: int) -> Iterator[str]:
         """The names of files, hard links too, that have one of these bits in their mode."""
         query = "select path from members where kind in (x'30', x'31') and mode & ? order by path"
-        return (text(path) for (path,) in self._index.execute(query, (bits,)))
+        return (decode_name(path) for (path,) in self._index.execute(query, (bits,)))
 
     def members(self, epoch: int) -> Iterator[Member]:
         """The members, folders before what is in them, sorted by bytes; first the root, root's own and of the epoch."""
@@ -83,14 +83,14 @@ class Depot:
             "select * from members order by path"
         ):
             yield Member(
-                path=text(path),
+                path=decode_name(path),
                 kind=kind,
                 mode=mode,
                 uid=uid,
                 gid=gid,
                 mtime=mtime,
                 size=size,
-                link=text(link),
+                link=decode_name(link),
                 device=(major, minor),
                 xattrs={name: bytes.fromhex(value) for name, value in json.loads(xattrs).items()},
                 content=FileSlice.of(self._contents, start, size) if kind == tarfile.REGTYPE else None,
@@ -118,14 +118,14 @@ class Depot:
         """A path that is there already."""
         [kind] = self._index.execute("select kind from members where path = ?", row[:1]).fetchone()
         if not kind == row[1] == FOLDER:
-            raise TarballRefused.of(printable(text(cast(bytes, row[0]))), "is there twice")
+            raise TarballRefused.of(printable(decode_name(cast(bytes, row[0]))), "is there twice")
         self._index.execute(INSERT.replace("insert", "replace"), row)
 
     def _keep(self, member: Member) -> None:
         """The content, behind that of the others; what is all zeros takes no room on the disk."""
         head = b""
         while member.content and (data := member.content.read(CHUNK)):
-            head = head or data[:HEAD]
+            head = head or data[:HEADER_SIZE]
             if data != ZEROS[: len(data)]:
                 self._contents.seek(self._end)
                 self._contents.write(data)

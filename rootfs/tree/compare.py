@@ -20,7 +20,7 @@ from rootfs.process.run import Log
 from rootfs.system.compression import CorruptStream, DecompressedStream
 from rootfs.system.digests import sha256_of_file
 from rootfs.system.text import printable
-from rootfs.tree.content_diff import Pair, look
+from rootfs.tree.content_diff import ContentPair, compare_contents
 from rootfs.tree.errors import BadTree
 from rootfs.tree.member import Member, from_tar
 
@@ -79,7 +79,7 @@ class _Contents:
     tar: str
 
 
-def explain(old: Path, new: Path, folder: Path, log: Log) -> list[Difference]:
+def compare_layers(old: Path, new: Path, folder: Path, log: Log) -> list[Difference]:
     """What differs between two layers (zstd-compressed tars), by path; nothing where they are the same bytes.
 
     The first differing contents are looked into, which needs an empty `folder`. Raises BadTree for what is no layer.
@@ -90,8 +90,9 @@ def explain(old: Path, new: Path, folder: Path, log: Log) -> list[Difference]:
         return [Difference(".", *pair) for pair in _outside(old, new, was, now)]
     contents = islice((each.path for each in found if each.aspect == "content"), DETAILED)
     starts = {path: _start(was.members[path], now.members[path]) for path in contents}
-    told = look(_pairs(starts, _again(old, starts, folder / "old"), _again(new, starts, folder / "new")), log)
-    return [replace(each, detail=told.get(each.path, "")) if each.aspect == "content" else each for each in found]
+    pairs = _pairs(starts, _extract(old, starts, folder / "old"), _extract(new, starts, folder / "new"))
+    details = compare_contents(pairs, log)
+    return [replace(each, detail=details.get(each.path, "")) if each.aspect == "content" else each for each in found]
 
 
 def _outside(old: Path, new: Path, was: _Contents, now: _Contents) -> Iterator[tuple[str, str, str]]:
@@ -210,7 +211,7 @@ def _start(was: _Seen, now: _Seen) -> int | None:
     return CHUNK * (min(len(first), len(second)) if same is None else same)
 
 
-def _again(layer: Path, starts: Mapping[str, int | None], folder: Path) -> dict[str, Path]:
+def _extract(layer: Path, starts: Mapping[str, int | None], folder: Path) -> dict[str, Path]:
     """Read a layer once more, for the contents that are looked into: each into a file of its own, named by number."""
     folder.mkdir(parents=True)
     files = {path: folder / str(number) for number, path in enumerate(starts)}
@@ -228,5 +229,5 @@ def _write(member: Member, start: int | None, path: Path) -> None:
                 file.write(piece)
 
 
-def _pairs(starts: Mapping[str, int | None], old: dict[str, Path], new: dict[str, Path]) -> dict[str, Pair]:
-    return {path: Pair(old[path], new[path], start or 0, start is None) for path, start in starts.items()}
+def _pairs(starts: Mapping[str, int | None], old: dict[str, Path], new: dict[str, Path]) -> dict[str, ContentPair]:
+    return {path: ContentPair(old[path], new[path], start or 0, start is None) for path, start in starts.items()}

@@ -22,7 +22,7 @@ DIFFERENT = 1  # diffoscope's exit status
 
 
 @dataclass(frozen=True)
-class Pair:
+class ContentPair:
     """Two contents, each in a file of its own that has it from byte `start` on, and to its end where it is `whole`."""
 
     old: Path
@@ -31,16 +31,16 @@ class Pair:
     whole: bool = True
 
 
-def look(pairs: dict[str, Pair], log: Log) -> dict[str, str]:
+def compare_contents(pairs: dict[str, ContentPair], log: Log) -> dict[str, str]:
     """What a look into each pair gives, by name: in diffoscope's words where the machine has it, else in ours."""
     told, until = dict[str, str](), time.monotonic() + PATIENCE
     for name, pair in pairs.items():
         left = until - time.monotonic()
-        told[name] = (_diffoscope(pair, left, log) if pair.whole and left > 0 else "") or difference(pair)
+        told[name] = (_diffoscope(pair, left, log) if pair.whole and left > 0 else "") or describe_difference(pair)
     return told
 
 
-def _diffoscope(pair: Pair, seconds: float, log: Log) -> str:
+def _diffoscope(pair: ContentPair, seconds: float, log: Log) -> str:
     """What diffoscope says; nothing where it is not there or fails, which is no reason to fail as well."""
     words = ["diffoscope", "--text=-", "--text-color=never", "--no-progress", f"--max-diff-block-lines={LINES}"]
     try:
@@ -56,7 +56,7 @@ def _diffoscope(pair: Pair, seconds: float, log: Log) -> str:
     return _bounded(done.stdout.splitlines()[2:])  # after the names of the two files, which are ours
 
 
-def difference(pair: Pair) -> str:
+def describe_difference(pair: ContentPair) -> str:
     """Two texts line by line, else the first byte that is not the same."""
     old, new = pair.old.read_bytes(), pair.new.read_bytes()
     texts = _text(old), _text(new)

@@ -14,15 +14,14 @@ from tarfile import LNKTYPE
 from typing import IO
 
 from rootfs.tree.errors import BadTree
-from rootfs.tree.member import Member, Members
-from rootfs.tree.merge import WHITEOUT, Node, order
-from rootfs.tree.paths import above
-from rootfs.tree.rewind import release, rewindable
+from rootfs.tree.member import Member, Members, close_copy, seekable
+from rootfs.tree.merge import WHITEOUT, Node
+from rootfs.tree.paths import parent_folders, sort_key
 
 CHUNK = 1 << 20
 
 
-def difference(parent: Mapping[str, Node], members: Members) -> Iterator[Member]:
+def diff_members(parent: Mapping[str, Node], members: Members) -> Iterator[Member]:
     """The members of the layer, which has the root folder at least, in an order that depends on the two trees alone.
 
     Raises BadTree for a name that only a whiteout may have.
@@ -52,7 +51,7 @@ class _Difference:
                 self._folders[member.path] = member
             if (changed := self._changed(member)) is not None:
                 yield from self._with_folders(changed)
-                release(changed, member)
+                close_copy(changed, member)
         for first in self._late:
             for member in (self._same[first].member(first), *self._links[first]):
                 yield from self._with_folders(member)
@@ -69,12 +68,12 @@ class _Difference:
         if node is None or node in self._taken or replace(node.head, path=member.path) != replace(member, content=None):
             return member
         if member.content:
-            again = rewindable(member)
+            again = seekable(member)
             assert again.content  # noqa: S101 - as before
             if not _same(again.content, node.member(member.path).content):
                 again.content.seek(0)
                 return again
-            release(again, member)
+            close_copy(again, member)
         self._same[member.path] = node
         self._taken.add(node)
         return None
@@ -91,11 +90,11 @@ class _Difference:
     def _removed(self) -> list[str]:
         """What is gone although the folder it was in is not."""
         gone = (path for path in self._parent if path not in self._seen)
-        return sorted((path for path in gone if (posixpath.dirname(path) or ".") in self._folders), key=order)
+        return sorted((path for path in gone if (posixpath.dirname(path) or ".") in self._folders), key=sort_key)
 
     def _with_folders(self, member: Member) -> Iterator[Member]:
         """A member behind the folders that lead to it."""
-        for path in (".", *above(member.path)):
+        for path in (".", *parent_folders(member.path)):
             yield from self._send(self._folders[path])
         yield from self._send(member)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Literal, Protocol, cast
 
 from rootfs.tree.member import Member, Members
-from rootfs.tree.paths import above
+from rootfs.tree.paths import parent_folders
 
 FILTERS = Path(__file__).parent / "filter_lists"
 
@@ -45,7 +45,7 @@ class Rules:
     @classmethod
     def named(cls, names: Iterable[str]) -> Rules:
         """The lists of these names in `rootfs/tree/filter_lists/`, one after the other."""
-        return cls.parse(line for name in names for line in list_of(name))
+        return cls.parse(line for name in names for line in filter_list(name))
 
     @classmethod
     def parse(cls, lines: Iterable[str]) -> Rules:
@@ -68,14 +68,14 @@ class Rules:
         return True
 
 
-def list_of(name: str) -> list[str]:
+def filter_list(name: str) -> list[str]:
     """The lines of a list in `rootfs/tree/filter_lists/`."""
     return (FILTERS / f"{name}.list").read_text().splitlines()
 
 
 def filter_lines(filters: Filters) -> list[str]:
     """The rules of a recipe: the lists it names, then its own."""
-    lists = [line for name in filters.lists for line in list_of(name)]
+    lists = [line for name in filters.lists for line in filter_list(name)]
     return [*lists, *excluded(filters.exclude), *(f"include {glob}" for glob in filters.include)]
 
 
@@ -129,7 +129,7 @@ class _Filter:
         if not self._folders or (folder := path.rpartition("/")[0]) == self._last:
             return  # the member before this one has brought what is above
         self._last = folder
-        for each in above(path):
+        for each in parent_folders(path):
             if each in self._folders:
                 yield self._folders.pop(each)
 

@@ -15,15 +15,19 @@ from dataclasses import dataclass, field, replace
 from io import BytesIO, FileIO
 from itertools import chain
 from pathlib import Path
-from typing import IO
+from tempfile import SpooledTemporaryFile
+from typing import IO, cast
 
 from rootfs.errors import BuildError
 from rootfs.process.errors import setting_hint
+from rootfs.system.file_slice import FileSlice
 from rootfs.tree.errors import BadTree
-from rootfs.tree.order import arranged, packages_of
+from rootfs.tree.order import in_package_order, packages_of
 
 PATH_LONGEST, NAME_LONGEST = 4096, 256  # bytes that Linux takes, with the NUL or slash at the end
 WHOLE = 1 << 20  # bytes of the largest content that is read at once
+ROOM = 16 << 20  # bytes of a content's copy that are kept in memory
+CHUNK = 1 << 20
 
 XATTR = "SCHILY.xattr."  # GNU tar's and star's pax keyword for extended attributes
 
@@ -67,7 +71,7 @@ class Member:
 Members = Iterable[Member]
 
 
-def within(members: Members, most: int) -> Iterator[Member]:
+def limit_size(members: Members, most: int) -> Iterator[Member]:
     """The members, as long as all files together have at most so many bytes; they are not read. Raises BuildError."""
     left = most
     for member in members:
@@ -94,7 +98,7 @@ def from_tar(stream: IO[bytes]) -> Iterator[Member]:
         raise BadTree(f"the engine's tar cannot be read: {error}") from error
 
 
-def heads(tar: IO[bytes]) -> Iterator[tuple[Member, int]]:
+def read_headers(tar: IO[bytes]) -> Iterator[tuple[Member, int]]:
     """The members of a plain tar in a file, without their contents, and where in the file each content begins.
 
     Raises BadTree.
@@ -144,7 +148,7 @@ def from_tree(tree: Path) -> Iterator[Member]:
     first, the others are hard links to that. Sockets are left out, as tar does.
     """
     seen: dict[tuple[int, int], str] = {}
-    for path in arranged(chain(["."], _below(tree)), packages_of(tree)):
+    for path in in_package_order(chain(["."], _below(tree)), packages_of(tree)):
         place = f"{tree}/{path}"
         status = os.lstat(place)
         if stat.S_ISSOCK(status.st_mode):
@@ -232,3 +236,32 @@ def _from_status(
 def _xattrs(place: str) -> dict[str, bytes]:
     names = os.listxattr(place, follow_symlinks=False)
     return {name: os.getxattr(place, name, follow_symlinks=False) for name in sorted(names)}
+
+
+def seekable(member: Member) -> Member:
+    """The member with a content that `seek(0)` begins anew: its own or a copy, which nobody else needs afterwards."""
+    content = member.content
+    assert content is not None  # noqa: S101 - a regular file
+    return member if _begins_a_file(content) else replace(member, content=_copied(content, member.size))
+
+
+def close_copy(copy: Member, member: Member) -> None:
+    """Close the content of a copy that `rewindable` has made of the member; the member's own stays open."""
+    if copy.content and copy.content is not member.content:
+        copy.content.close()
+
+
+def _begins_a_file(content: IO[bytes]) -> bool:
+    """Whether its beginning is that of a file, and can be gone back to."""
+    if isinstance(content, SpooledTemporaryFile):
+        return content.tell() == 0
+    return isinstance(getattr(content, "raw", content), FileIO | BytesIO | FileSlice) and content.tell() == 0
+
+
+def _copied(content: IO[bytes], size: int) -> IO[bytes]:
+    copy = SpooledTemporaryFile(ROOM)  # noqa: SIM115 - closed when the member has passed
+    while size and (data := content.read(min(size, CHUNK))):
+        copy.write(data)
+        size -= len(data)
+    copy.seek(0)
+    return cast(IO[bytes], copy)

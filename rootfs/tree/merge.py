@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -13,8 +12,8 @@ from typing import IO
 
 from rootfs.system.file_slice import FileSlice
 from rootfs.tree.errors import BadTree
-from rootfs.tree.member import Member, heads
-from rootfs.tree.paths import above
+from rootfs.tree.member import Member, read_headers
+from rootfs.tree.paths import parent_folders, sort_key
 
 # OCI image specification, layer.md, "Whiteouts": what is there no more, and a folder of which nothing below is.
 WHITEOUT = ".wh."
@@ -25,7 +24,7 @@ FOLDER = Member(".", kind=DIRTYPE, mode=0o755)
 
 
 @dataclass(frozen=True)
-class Stack:
+class LayerStack:
     """The plain tars of an image's layers, the lowest first, and its time in seconds since 1970."""
 
     tars: tuple[Path, ...]
@@ -46,14 +45,14 @@ class Node:
         return replace(self.head, path=path, content=content)
 
 
-Tree = dict[str, Node]
+MergedTree = dict[str, Node]
 
 
 @contextmanager
-def tree_of(tars: Iterable[Path]) -> Iterator[Tree]:
+def merge_layers(tars: Iterable[Path]) -> Iterator[MergedTree]:
     """The tree of these layers, by path; contents can be read while the block lasts. Raises BadTree."""
     with ExitStack() as opened:
-        tree: Tree = {}
+        tree: MergedTree = {}
         for path in tars:
             tar = opened.enter_context(path.open("rb"))
             _lay(tree, tar)
@@ -63,7 +62,7 @@ def tree_of(tars: Iterable[Path]) -> Iterator[Tree]:
 def members_of(tree: Mapping[str, Node]) -> Iterator[Member]:
     """The members of a tree, sorted by `order`; the first name of what has several is the file."""
     first: dict[Node, str] = {}
-    for path in sorted(tree, key=order):
+    for path in sorted(tree, key=sort_key):
         node = tree[path]
         if first.setdefault(node, path) == path:
             yield node.member(path)
@@ -71,27 +70,22 @@ def members_of(tree: Mapping[str, Node]) -> Iterator[Member]:
             yield replace(node.head, path=path, kind=LNKTYPE, size=0, link=first[node], xattrs={})
 
 
-def order(path: str) -> tuple[bytes, ...]:
-    """What sorts paths: each folder before what is in it, the entries of a folder by bytes."""
-    return () if path == "." else tuple(os.fsencode(path).split(b"/"))
-
-
-def _lay(tree: Tree, tar: IO[bytes]) -> None:
+def _lay(tree: MergedTree, tar: IO[bytes]) -> None:
     """One more layer. Its whiteouts speak of the layers below alone, wherever in it they stand."""
-    own: Tree = {}
+    own: MergedTree = {}
     hidden: list[str] = []
-    for member, start in heads(tar):
+    for member, start in read_headers(tar):
         if WHITEOUT in member.path and any(part.startswith(WHITEOUT) for part in member.path.split("/")):
             hidden.append(member.path)
         else:
             own[member.path] = _node(member, tar, start, own, tree)
     for path in hidden:
         _hide(tree, *posixpath.split(path))
-    for path in sorted(own, key=order):
+    for path in sorted(own, key=sort_key):
         _put(tree, path, own[path], tar)
 
 
-def _node(member: Member, tar: IO[bytes], start: int, own: Tree, below: Tree) -> Node:
+def _node(member: Member, tar: IO[bytes], start: int, own: MergedTree, below: MergedTree) -> Node:
     """What the member is: a hard link leads into its own layer, or to what was there before that hides anything."""
     if member.kind != LNKTYPE:
         return Node(member, tar, start)
@@ -100,16 +94,16 @@ def _node(member: Member, tar: IO[bytes], start: int, own: Tree, below: Tree) ->
     raise BadTree(f"{member.path} is a hard link to {member.link}, which is not there")
 
 
-def _hide(tree: Tree, folder: str, name: str) -> None:
+def _hide(tree: MergedTree, folder: str, name: str) -> None:
     if name == OPAQUE:
         _empty(tree, folder or ".")
     elif not name.startswith(AUFS):
         _remove(tree, posixpath.join(folder, name.removeprefix(WHITEOUT)))
 
 
-def _put(tree: Tree, path: str, node: Node, tar: IO[bytes]) -> None:
+def _put(tree: MergedTree, path: str, node: Node, tar: IO[bytes]) -> None:
     """A folder over a folder keeps what is in it; the folders above that no layer has are made."""
-    for folder in reversed(above(path)):
+    for folder in reversed(parent_folders(path)):
         if folder in tree:
             if not tree[folder].head.is_folder:
                 raise BadTree(f"{path} is below {folder}, which is no folder")
@@ -120,12 +114,12 @@ def _put(tree: Tree, path: str, node: Node, tar: IO[bytes]) -> None:
     tree[path] = node
 
 
-def _remove(tree: Tree, path: str) -> None:
+def _remove(tree: MergedTree, path: str) -> None:
     if (node := tree.pop(path, None)) and node.head.is_folder:
         _empty(tree, path)
 
 
-def _empty(tree: Tree, folder: str) -> None:
+def _empty(tree: MergedTree, folder: str) -> None:
     start = "" if folder == "." else f"{folder}/"
     for path in [path for path in tree if path.startswith(start) and path != "."]:
         del tree[path]

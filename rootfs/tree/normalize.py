@@ -8,7 +8,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from rootfs.tree.errors import BadTree
-from rootfs.tree.filters import Rules, filtered, list_of
+from rootfs.tree.filters import Rules, filter_list, filtered
 from rootfs.tree.member import Member, Members
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ DAY = 86_400  # seconds
 LARGEST = 1 << 20  # bytes of a file that is edited
 
 
-def dated(members: Members, lock: Lock) -> tuple[Members, int]:
+def tree_epoch(members: Members, lock: Lock) -> tuple[Members, int]:
     """The members, and how new their tree is, in seconds since 1970: as new as its lock.
 
     Of a tree without packages only its engine knows, and gives that time to the first member, the root.
@@ -30,7 +30,7 @@ def dated(members: Members, lock: Lock) -> tuple[Members, int]:
     return chain(first, rest), first[0].mtime if first else 0
 
 
-def normalised(members: Members, epoch: int, keep: Iterable[str] = ()) -> Iterator[Member]:
+def normalize(members: Members, epoch: int, keep: Iterable[str] = ()) -> Iterator[Member]:
     """The members without the traces of their making.
 
     Modification times after `epoch` (seconds since 1970) become `epoch`, the files of `filter_lists/volatile.list`
@@ -38,7 +38,7 @@ def normalised(members: Members, epoch: int, keep: Iterable[str] = ()) -> Iterat
     Raises BadTree for a file of these that is larger than any.
     """
     edits = _edits(epoch)
-    for member in filtered(members, Rules.parse([*list_of("volatile"), *keep])):
+    for member in filtered(members, Rules.parse([*filter_list("volatile"), *keep])):
         clamped = replace(member, mtime=min(member.mtime, epoch)) if member.mtime > epoch else member
         if clamped.is_file and clamped.path in edits:
             yield _edited(clamped, edits[clamped.path], epoch)
@@ -46,7 +46,7 @@ def normalised(members: Members, epoch: int, keep: Iterable[str] = ()) -> Iterat
             yield clamped
 
 
-def folders_dated(members: Members, epoch: int) -> Iterator[Member]:
+def date_folders(members: Members, epoch: int) -> Iterator[Member]:
     """The members, each folder with the time `epoch`, in seconds since 1970.
 
     A folder's own time says when something was last put there, or taken away, on the machine that made the tree: in

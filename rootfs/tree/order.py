@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from rootfs.tree.paths import above, in_usr
+from rootfs.tree.paths import parent_folders, usr_merged_path
 
 # dpkg's checksums, of every package: also of those that came without, and where it was removed when all was done.
 CHECKSUMS, SUFFIX = ("var", "lib", "dpkg", "info"), ".md5sums"
@@ -20,7 +20,7 @@ LARGEST = 64 << 20  # bytes of all checksums: ten times those of a full desktop
 UNSTEADY = ("etc/", "var/")  # where packages' scripts write, and dpkg
 
 
-def steady(path: str) -> bool:
+def is_package_file(path: str) -> bool:
     """Whether a path is where nobody but its package writes."""
     return "/" in path and not path.startswith(UNSTEADY)
 
@@ -35,12 +35,12 @@ def packages_of(tree: Path) -> dict[str, str]:
             data = _read(folder, name, room)
             room -= len(data)
             for line in data.decode(errors="surrogateescape").splitlines():
-                if steady(path := in_usr(line.partition("  ")[2].removeprefix("./"))):
+                if is_package_file(path := usr_merged_path(line.partition("  ")[2].removeprefix("./"))):
                     found.setdefault(path, package)
     return found
 
 
-def arranged(paths: Iterable[str], packages: Mapping[str, str]) -> Iterator[str]:
+def in_package_order(paths: Iterable[str], packages: Mapping[str, str]) -> Iterator[str]:
     """The paths, of which each folder is before what is in it, as a layer has them.
 
     The root is first. What is of a package comes with the others of it, behind the folders that lead there; all else
@@ -54,7 +54,7 @@ def arranged(paths: Iterable[str], packages: Mapping[str, str]) -> Iterator[str]
     last = None
     for path in belonging:
         folder = path.rpartition("/")[0]
-        for each in (path,) if folder == last else (".", *above(path), path):
+        for each in (path,) if folder == last else (".", *parent_folders(path), path):
             if known.get(each) is False:
                 known[each] = True
                 yield each

@@ -14,14 +14,13 @@ from rootfs.errors import InputError
 from rootfs.system.file_slice import FileSlice
 from rootfs.system.source_tree import normalized_mode
 from rootfs.tree.errors import cannot_place
-from rootfs.tree.member import Member, heads
-from rootfs.tree.merge import order
-from rootfs.tree.order import arranged
-from rootfs.tree.paths import ALIASES, in_usr
+from rootfs.tree.member import Member, read_headers
+from rootfs.tree.order import in_package_order
+from rootfs.tree.paths import ALIASES, sort_key, usr_merged_path
 
 
 @dataclass(frozen=True)
-class Piece:
+class TreeEntry:
     """A member without its content, the `package` it is of (empty: none), and its content: bytes, or a file's part."""
 
     member: Member
@@ -45,23 +44,23 @@ class Piece:
             return content.read()
 
 
-def copied(path: str, file: Path, mode: int | None = None, owner: tuple[int, int] = (0, 0)) -> Piece:
+def entry_from_disk(path: str, file: Path, mode: int | None = None, owner: tuple[int, int] = (0, 0)) -> TreeEntry:
     """A file of the disk as the piece at a path; 0755 where it can be run and no mode is said, else 0644."""
     status = file.stat()
     mode = normalized_mode(status) if mode is None else mode
     member = Member(path, mode=mode, uid=owner[0], gid=owner[1], size=status.st_size)
-    return Piece(member, file=file)
+    return TreeEntry(member, file=file)
 
 
 @dataclass
-class Tree:
+class PackageTree:
     """Pieces by path, and where their symbolic links point; `aliased` where folders outside /usr lead into it."""
 
-    pieces: dict[str, Piece] = field(default_factory=dict)
+    pieces: dict[str, TreeEntry] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     aliased: bool = True
 
-    def add(self, piece: Piece) -> None:
+    def add(self, piece: TreeEntry) -> None:
         """Take a package's piece in. Raises InputError where another package has the path."""
         if (there := self.pieces.get(piece.path)) is None:
             return self._put(piece)
@@ -75,7 +74,7 @@ class Tree:
             )
         return None
 
-    def lay(self, piece: Piece) -> None:
+    def lay(self, piece: TreeEntry) -> None:
         """Take a piece in, over what is there. Raises InputError where a folder would become something else."""
         there = self.pieces.get(piece.path)
         if there and there.member.is_folder != piece.member.is_folder:
@@ -84,28 +83,28 @@ class Tree:
 
     def write(self, path: str, data: bytes, mtime: int) -> None:
         """Lay a file of this content, which everybody may read."""
-        self.lay(Piece(Member(path, mtime=mtime, size=len(data)), data=data))
+        self.lay(TreeEntry(Member(path, mtime=mtime, size=len(data)), data=data))
 
     def link(self, path: str, target: str, mtime: int = 0) -> None:
         """Lay a symbolic link."""
-        self.lay(Piece(Member(path, kind=SYMTYPE, mode=0o777, link=target, mtime=mtime)))
+        self.lay(TreeEntry(Member(path, kind=SYMTYPE, mode=0o777, link=target, mtime=mtime)))
 
     def folder(self, path: str, mode: int, owner: tuple[int, int] = (0, 0), mtime: int = 0) -> None:
         """Lay a folder."""
-        self.lay(Piece(Member(path, kind=DIRTYPE, mode=mode, uid=owner[0], gid=owner[1], mtime=mtime)))
+        self.lay(TreeEntry(Member(path, kind=DIRTYPE, mode=mode, uid=owner[0], gid=owner[1], mtime=mtime)))
 
-    def alone(self, piece: Piece) -> Piece:
+    def alone(self, piece: TreeEntry) -> TreeEntry:
         """The piece as one that needs no other: the file itself where it is a hard link."""
         if piece.member.kind != LNKTYPE:
             return piece
         file = self.pieces[piece.member.link]
         return replace(file, member=replace(file.member, path=piece.path))
 
-    def below(self, folder: str) -> Iterator[Piece]:
+    def below(self, folder: str) -> Iterator[TreeEntry]:
         """All that is in a folder, at any depth, sorted by path."""
         return (self.pieces[path] for path in sorted(self.pieces) if path.startswith(f"{folder}/"))
 
-    def _put(self, piece: Piece) -> None:
+    def _put(self, piece: TreeEntry) -> None:
         self.links.pop(piece.path, None)
         if is_link(piece):
             self.links[piece.path] = piece.member.link
@@ -118,7 +117,7 @@ class Tree:
         0755. Raises InputError where something is below what is no folder.
         """
         pieces = {**self._parents(), **self.pieces}
-        for path in arranged(sorted(pieces, key=order), packages or {}):
+        for path in in_package_order(sorted(pieces, key=sort_key), packages or {}):
             piece = pieces[path]
             if not piece.member.is_file:
                 yield piece.member
@@ -126,18 +125,18 @@ class Tree:
             with piece.open() as content:
                 yield replace(piece.member, content=content)
 
-    def _parents(self) -> dict[str, Piece]:
+    def _parents(self) -> dict[str, TreeEntry]:
         """Folders that lead to what is there, and the aliases of those in /usr."""
-        found: dict[str, Piece] = {".": Piece(Member(".", kind=DIRTYPE, mode=0o755))}
+        found: dict[str, TreeEntry] = {".": TreeEntry(Member(".", kind=DIRTYPE, mode=0o755))}
         for child in self.pieces:
             path = child
             while (path := posixpath.dirname(path)) and path not in found:
                 if (there := self.pieces.get(path)) and not there.member.is_folder:
                     raise cannot_place(f"/{child}", f"/{path} is no folder")
-                found[path] = Piece(Member(path, kind=DIRTYPE, mode=0o755))
+                found[path] = TreeEntry(Member(path, kind=DIRTYPE, mode=0o755))
         for alias in aliases() if self.aliased else ():
             if any(path.startswith(f"{alias.link}/") for path in self.pieces):
-                found[alias.path] = Piece(alias)
+                found[alias.path] = TreeEntry(alias)
         return found
 
 
@@ -146,20 +145,20 @@ def aliases() -> list[Member]:
     return [Member(name, kind=SYMTYPE, mode=0o777, link=f"usr/{name}") for name in ALIASES]
 
 
-def is_link(piece: Piece) -> bool:
+def is_link(piece: TreeEntry) -> bool:
     """Whether it is a symbolic link."""
     return piece.member.kind == SYMTYPE
 
 
-def merged(member: Member) -> Member:
+def usr_merged(member: Member) -> Member:
     """The same member where it is in a tree with just one folder for programs, and one for libraries."""
-    link = in_usr(member.link) if member.kind == LNKTYPE else member.link
-    return replace(member, path=in_usr(member.path), link=link)
+    link = usr_merged_path(member.link) if member.kind == LNKTYPE else member.link
+    return replace(member, path=usr_merged_path(member.path), link=link)
 
 
-def pieces(package: str, plain: Path, start: int, size: int) -> Iterator[Piece]:
+def package_entries(package: str, plain: Path, start: int, size: int) -> Iterator[TreeEntry]:
     """What a package puts into a tree: the members of the tar in this part of its deb."""
-    for head, offset in heads(FileSlice.open(plain, start, size)):
-        member = merged(head)
+    for head, offset in read_headers(FileSlice.open(plain, start, size)):
+        member = usr_merged(head)
         if member.path != "." and member.path not in ALIASES:
-            yield Piece(member, package, file=plain, start=start + offset)
+            yield TreeEntry(member, package, file=plain, start=start + offset)

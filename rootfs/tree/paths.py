@@ -1,10 +1,12 @@
-"""What the paths of a tree say: relative ones, without a leading or trailing slash."""
+"""Paths of a tree: relative ones, without a leading or trailing slash."""
+
+import os
 
 # Links that lead into /usr, in trees with just one folder for programs, and one for libraries (Debian #978636).
 ALIASES = ("bin", "lib", "lib32", "lib64", "libo32", "libx32", "sbin")
 
 
-def above(path: str) -> list[str]:
+def parent_folders(path: str) -> list[str]:
     """The folders that lead to a path, the outermost first; not the root."""
     found, at = [], path.find("/")
     while at >= 0:
@@ -13,7 +15,12 @@ def above(path: str) -> list[str]:
     return found
 
 
-def in_usr(path: str) -> str:
+def usr_merged_path(path: str) -> str:
     """Where a path leads to when the folders outside /usr are aliases of those in it."""
     first, slash, _ = path.partition("/")
     return f"usr/{path}" if first in ALIASES and slash else path
+
+
+def sort_key(path: str) -> tuple[bytes, ...]:
+    """What sorts paths: each folder before what is in it, the entries of a folder by bytes."""
+    return () if path == "." else tuple(os.fsencode(path).split(b"/"))

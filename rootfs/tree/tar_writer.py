@@ -1,80 +1,86 @@
-"""Members to a deterministic tar, in frames that are cut where the members say so.
+"""Write members as a deterministic tar, in chunks whose boundaries depend only on the members around them.
 
 The tar is POSIX ustar with pax headers only where ustar cannot say it (long names, large numbers, extended attributes),
 so its bytes depend on the members alone: not on a tar program, its version or the machine.
+
+`python -m rootfs.tree.tar_writer FOLDER` writes a folder that only its own namespace can read to standard output.
 """
 
 from __future__ import annotations
 
 import struct
+import sys
 import tarfile
 import zlib
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 from rootfs.tree.errors import BadTree
-from rootfs.tree.member import XATTR, Member, Members
+from rootfs.tree.member import XATTR, Member, Members, from_tree
 
-CHUNK = 1 << 20
+READ_SIZE = 1 << 20
 BLOCK = tarfile.BLOCKSIZE
 
 # A ustar header (POSIX.1-1988, `struct posix_header` in tar(5)); names of users and groups, and prefix, stay empty.
 USTAR = struct.Struct("100s 8s 8s 8s 12s 12s 8s c 100s 8s 64x 8s 8s 167x")
-SHORT, LONG = 8**7, 8**11  # what is too large for number fields of 8 and of 12 bytes
+SHORT, LONG = 8**7, 8**11  # the first values that do not fit into number fields of 8 and of 12 bytes
 
-# Where frames end, in bytes. Measured on a minbase tree: 4 % larger than a single frame.
-FEWEST = 1 << 20  # no frame but the last is smaller
-ENOUGH = 4 << 20  # from here on any member may begin the next frame
-MOST = 7 << 20  # and here one has, unless it is the content of a file that began before FEWEST
-NATURAL = 3  # folders of this depth (usr/share/doc) hold what is alike: a frame that ends there loses least
+# Where chunks end, in bytes. Measured on a minbase tree: 4 % larger than a single chunk.
+SMALLEST_CHUNK = 1 << 20  # no chunk but the last is smaller
+TARGET_CHUNK = 4 << 20  # from this size on any member may begin the next chunk
+LARGEST_CHUNK = 7 << 20  # at this size one does, except inside a file that began before SMALLEST_CHUNK
+CUT_DEPTH = 3  # folders of this depth (usr/share/doc) hold similar files: cutting there costs least
 
 
-def frames(members: Members) -> Iterator[bytearray]:
-    """The members as a tar that ends with two empty blocks, in pieces of at most FEWEST + MOST bytes and some headers.
+def tar_chunks(members: Members) -> Iterator[bytearray]:
+    """The members as a tar that ends with two empty blocks, in chunks of at most SMALLEST_CHUNK + LARGEST_CHUNK bytes.
 
-    Where a piece ends depends on the names and sizes around that place alone: one member that changes, comes or goes
-    leaves the pieces before it and, but for the next few, those behind it as they were. Raises BadTree where a content
-    ends early, and what the members' source raises.
+    Where a chunk ends depends only on the names and sizes of the members around that place. When one member changes,
+    all chunks before it and all but the next few after it stay the same. Raises BadTree where a content ends early, and
+    what the members' source raises.
     """
-    frame = bytearray()
+    chunk = bytearray()
     for member in members:
-        if _begins_frame(member, len(frame)):
-            yield frame
-            frame = bytearray()
-        frame += header(member)
+        if _starts_chunk(member, len(chunk)):
+            yield chunk
+            chunk = bytearray()
+        chunk += header(member)
         if member.is_file and member.size:
-            frame = yield from _with_content(member, frame)
-    frame += bytes(2 * BLOCK)
-    yield frame
+            chunk = yield from _with_content(member, chunk)
+    chunk += bytes(2 * BLOCK)
+    yield chunk
 
 
-def _begins_frame(member: Member, pending: int) -> bool:
-    if pending < FEWEST:
+def _starts_chunk(member: Member, pending: int) -> bool:
+    if pending < SMALLEST_CHUNK:
         return False
-    if pending + member.size > MOST or (member.is_folder and member.path.count("/") < NATURAL):
+    if pending + member.size > LARGEST_CHUNK or (member.is_folder and member.path.count("/") < CUT_DEPTH):
         return True
-    # A name has its hash against its share of the room that is left, so the same few end frames whatever lies before.
-    return pending >= ENOUGH and zlib.crc32(_raw(member.path)) * (MOST - pending) < (member.size + BLOCK) << 32
+    # The hash of the name decides, weighed by the member's share of the room that is left: so the same members begin a
+    # chunk, whatever comes before them.
+    share = (member.size + BLOCK) << 32
+    return pending >= TARGET_CHUNK and zlib.crc32(_raw(member.path)) * (LARGEST_CHUNK - pending) < share
 
 
-def _with_content(member: Member, frame: bytearray) -> Generator[bytearray, None, bytearray]:
-    """The content behind what is pending, cut at every MOST of its own bytes; returns what is still pending."""
+def _with_content(member: Member, chunk: bytearray) -> Generator[bytearray, None, bytearray]:
+    """Append the content, cut after each LARGEST_CHUNK of its own bytes; returns the chunk that is not full yet."""
     assert member.content is not None  # noqa: S101 - a regular file
     done = 0
     while done < member.size:
-        data = member.content.read(min(CHUNK, member.size - done, MOST - done % MOST))
+        data = member.content.read(min(READ_SIZE, member.size - done, LARGEST_CHUNK - done % LARGEST_CHUNK))
         if not data:
             raise BadTree(f"{member.path} ended {member.size - done} bytes early")
-        frame += data
+        chunk += data
         done += len(data)
-        if done % MOST == 0 and done < member.size:
-            yield frame
-            frame = bytearray()
-    frame += bytes(-member.size % BLOCK)
-    return frame
+        if done % LARGEST_CHUNK == 0 and done < member.size:
+            yield chunk
+            chunk = bytearray()
+    chunk += bytes(-member.size % BLOCK)
+    return chunk
 
 
 def header(member: Member) -> bytes:
-    """A member's header blocks: one ustar header, behind a pax header where ustar is not enough."""
+    """A member's header blocks: one ustar header, after a pax header where ustar is not enough."""
     path, link = _raw(member.path), _raw(member.link)
     if member.is_folder:
         path += b"/"
@@ -88,7 +94,7 @@ def header(member: Member) -> bytes:
 
 
 def _numbers(member: Member) -> tuple[tuple[bytes, int, int], ...]:
-    """What a header says in number fields, by the keys of pax(1), and from where on it does not fit."""
+    """The number fields of a header, by the keys of pax(1), each with the first value that does not fit."""
     return (
         (b"size", member.size, LONG),
         (b"uid", member.uid, SHORT),
@@ -102,7 +108,7 @@ def _raw(name: str) -> bytes:
 
 
 def _short(number: int) -> bytes:
-    """A number field of 8 bytes; what does not fit is 0 here and said in the pax header."""
+    """A number field of 8 bytes; a value that does not fit is 0 here and is in the pax header."""
     return b"%07o" % (number if 0 <= number < SHORT else 0)
 
 
@@ -120,7 +126,7 @@ def _ustar(member: Member, path: bytes, link: bytes) -> bytes:
         _short(member.gid),
         _long(member.size),
         _long(member.mtime),
-        b" " * 8,  # what the sum is made with
+        b" " * 8,  # the checksum field counts as spaces
         member.kind,
         link,
         b"ustar\x0000",
@@ -144,3 +150,7 @@ def _record(key: bytes, value: bytes) -> bytes:
     if len(str(length)) > len(str(rest)):
         length += 1
     return b"%d %s=%s\n" % (length, key, value)
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.writelines(tar_chunks(from_tree(Path(sys.argv[1]))))

@@ -25,7 +25,7 @@ from rootfs.layer.compress import LEVEL
 from rootfs.layer.pack import pack
 from rootfs.recipe.sections import ImageSettings
 from rootfs.tree.member import Member, from_tree
-from rootfs.tree.tar_writer import frames
+from rootfs.tree.tar_writer import tar_chunks
 
 ROUNDS = 3
 MIB = 1 << 20
@@ -51,12 +51,12 @@ def say(what: str, figure: str) -> None:
 def seconds(tree: Path, folder: Path) -> None:
     """What the parts take, and what frames cost in size."""
     layer, memo = folder / "layer", folder / "memo"
-    say("walk and tar", f"{median(lambda: sum(map(len, frames(from_tree(tree))))):.2f} s")
+    say("walk and tar", f"{median(lambda: sum(map(len, tar_chunks(from_tree(tree))))):.2f} s")
     say("layer, nothing kept", f"{median(lambda: pack(from_tree(tree), layer)):.2f} s")
     packed = pack(from_tree(tree), layer, memo=memo)
     say("layer, all frames kept", f"{median(lambda: pack(from_tree(tree), layer, memo=memo)):.2f} s")
     single = zstandard.ZstdCompressor(level=LEVEL, threads=2)
-    whole = len(single.compress(b"".join(frames(from_tree(tree)))))
+    whole = len(single.compress(b"".join(tar_chunks(from_tree(tree)))))
     say("size, and over one single frame", f"{packed.size} bytes, {100 * packed.size / whole - 100:+.1f} %")
 
 

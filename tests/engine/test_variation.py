@@ -20,7 +20,7 @@ from rootfs.apt.sources import Site
 from rootfs.packages import pool
 from rootfs.process.host import native_architecture
 from rootfs.recipe.recipe import folder_of, read
-from rootfs.tree.compare import explain
+from rootfs.tree.compare import compare_layers
 from tests.engine.variation import CLOCK, Cooked, Dish, Machine, cook
 from tests.support.factory import SHELF
 
@@ -120,7 +120,7 @@ def test_the_digest_is_the_same(dishes, plainly, recipe, engine, name, tmp_path)
     usual, other = plainly(recipe, engine), machine(name)
     with cook(dishes[recipe], other, engine) as made:
         if made.manifest != usual.manifest:
-            differences = explain(usual.layer, made.layer, tmp_path, str)
+            differences = compare_layers(usual.layer, made.layer, tmp_path, str)
             causes = [each for each in TOGETHER.get(name, ()) if differs(dishes[recipe], each, engine, usual)]
             pytest.fail("\n".join([f"alone: {causes}", *map(str, differences[:20])]))
         assert made.year == usual.year + other.later
@@ -137,4 +137,4 @@ def test_a_tree_that_does_differ_is_noticed(dishes, plainly, tmp_path):
     """What all these comparisons would say if something did depend on the machine: here on the recipe."""
     one, two = plainly(SMALL, "mmdebstrap"), plainly("trixie-slim", "mmdebstrap")
     assert one.manifest != two.manifest
-    assert len(explain(one.layer, two.layer, tmp_path, str)) > 100
+    assert len(compare_layers(one.layer, two.layer, tmp_path, str)) > 100

@@ -18,11 +18,11 @@ MOST = 200 << 20  # bytes
 READ = """
 import json, re, sys
 from pathlib import Path
-from rootfs.elf.linkage import Closure
+from rootfs.elf.linkage import LinkageCheck as Closure
 from rootfs.errors import BaseforgeError
 from rootfs.tree.inventory import Inventory
 from rootfs.lock.lock import Lock
-from rootfs.tree.normalize import dated, normalised
+from rootfs.tree.normalize import tree_epoch as dated, normalised
 from rootfs.layer.pack import pack
 from tests.support.trees import grown
 said = {}

@@ -32,7 +32,7 @@ from flows.runtime.workdir import empty_folder
 from flows.smoke.run import Verdict
 from flows.store.base import Store
 from flows.tasks import PackedLayer
-from rootfs.elf.linkage import Closure
+from rootfs.elf.linkage import LinkageCheck
 from tests.support.samples import image_of
 
 NAME = "toy"
@@ -162,6 +162,6 @@ def _platform_image(ctx: BuildContext, inputs: Inputs, place: Path) -> PlatformI
     text = inputs.recipe.model_dump_json().encode()
     image = image_of({"text": text}, place / "image", name=NAME, architecture=inputs.architecture)
     image_id = image_import.import_image(image, EngineBuilder(ctx.engine()))
-    packed = PackedLayer(image.layer, {}, Closure(""), "", 0)
+    packed = PackedLayer(image.layer, {}, LinkageCheck(""), "", 0)
     record = describe(ctx, inputs, image, packed, UsedBuilder(name="default", driver="docker"), Verdict(()))
     return PlatformImage(inputs, image, image_id, packed, record)

@@ -7,7 +7,7 @@ import pytest
 from rootfs.layer.pack import pack
 from rootfs.process.run import run
 from rootfs.tree import content_diff
-from rootfs.tree.compare import explain
+from rootfs.tree.compare import compare_layers
 from rootfs.tree.member import Member
 
 
@@ -19,7 +19,7 @@ def compared(tmp_path):
         for name, content in (("old", old), ("new", new)):
             pack([Member("a").holding(content)], tmp_path / name)
         logged = []
-        found = explain(tmp_path / "old", tmp_path / "new", tmp_path / "work", logged.append)
+        found = compare_layers(tmp_path / "old", tmp_path / "new", tmp_path / "work", logged.append)
         return str(next(each for each in found if each.aspect == "content")), logged
 
     return compare

@@ -17,7 +17,7 @@ from flows.store.open import open_store
 from rootfs.apt.resolver import Apt
 from rootfs.bootstrap.bootstrapper import Job, open_tree
 from rootfs.elf import reader
-from rootfs.elf.linkage import Closure
+from rootfs.elf.linkage import LinkageCheck
 from rootfs.lock.lock import Lock
 from rootfs.packages import pool
 from rootfs.recipe.recipe import folder_of, read
@@ -59,7 +59,7 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
 
 def lacking(tree: Tree, without: str = "") -> list[str]:
     """What the gate says of the tree, one file less."""
-    closure = Closure()
+    closure = LinkageCheck()
     members = (member.holding(data) if member.is_file else member for member, data in tree.values())
     for _ in closure.watching(member for member in members if member.path != without):
         pass

@@ -24,7 +24,7 @@ from rootfs.recipe.debootstrap import DebootstrapRecipe
 from rootfs.recipe.scratch import ScratchRecipe
 from rootfs.tree.filters import Rules, filtered
 from rootfs.tree.member import Members
-from rootfs.tree.normalize import normalised
+from rootfs.tree.normalize import normalize
 
 SUITE = "trixie"
 ROOMY = Limits()
@@ -95,7 +95,7 @@ class Site:
         start = time.monotonic()
         with self.tree(work, kept=kept, **said) as members:
             made = time.monotonic()
-            clean = filtered(normalised(members, self.lock.epoch), Rules.of(recipe.filters))
+            clean = filtered(normalize(members, self.lock.epoch), Rules.of(recipe.filters))
             layer = pack(clean, work / "layer", memo=self.memo if kept else None)
         sys.stdout.write(f"tree {made - start:.2f} s, packed after {time.monotonic() - start:.2f} s\n")
         return layer.digest

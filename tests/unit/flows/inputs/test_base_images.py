@@ -26,7 +26,7 @@ from rootfs.recipe.sections import ImageSettings
 from rootfs.system.digests import canonical_digest
 from rootfs.system.platforms import platform_name
 from rootfs.tree.errors import BadTree
-from rootfs.tree.merge import Stack, members_of, tree_of
+from rootfs.tree.merge import LayerStack, members_of, merge_layers
 from tests.support.contexts import build_context, context
 from tests.support.samples import EPOCH, image_of, layered
 
@@ -153,7 +153,7 @@ def test_an_image_is_laid_out_as_it_is(ctx: Context, tmp_path: Path) -> None:
     ]
     assert foundation.stack.epoch == EPOCH
     assert foundation.image.config["rootfs"]["diff_ids"] == [each.diff_id for each in image.layers]
-    with tree_of(foundation.stack.tars) as tree:
+    with merge_layers(foundation.stack.tars) as tree:
         assert [member.path for member in members_of(tree)] == ["a", "b"]
     assert base_images.size_of(ctx.store, parent) == sum(each.size for each in image.layers)
     for each in image.layers:
@@ -178,7 +178,7 @@ def test_an_image_without_dpkg(ctx: Context, tmp_path: Path) -> None:
         base_images.installed_in(ctx, layer(ctx), kept(ctx, image_of({"a": b""}, tmp_path / "made"))).status()
 
 
-FOUNDATION = Foundation(Parent((), {"config": {"Env": ["PATH=/bin", "LD_LIBRARY_PATH=/opt=lib"]}}), Stack((), 7))
+FOUNDATION = Foundation(Parent((), {"config": {"Env": ["PATH=/bin", "LD_LIBRARY_PATH=/opt=lib"]}}), LayerStack((), 7))
 
 
 def test_the_base_images_library_path_and_time_count() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rootfs.elf.linkage import Closure
+from rootfs.elf.linkage import LinkageCheck
 from rootfs.tree.member import Member, from_tar, from_tree
 from tests.support.elves import ARM64, elf
 
@@ -21,7 +21,7 @@ def tree(files, links=None):
 
 
 def lacking(files, links=None, library_path=""):
-    closure = Closure(library_path)
+    closure = LinkageCheck(library_path)
     for member in closure.watching(tree(files, links)):
         assert member.content is None or member.content.read() == files[member.path]
     return [str(each) for each in closure.missing()]
@@ -162,7 +162,7 @@ def test_a_hard_link_is_the_file():
         *tree(BASE | {"opt/libx.so.1": elf()}),
         Member("lib/libx.so", kind=tarfile.LNKTYPE, link="opt/libx.so.1"),
     ]
-    closure = Closure()
+    closure = LinkageCheck()
     list(closure.watching([*members, *tree({"bin/a": program("libx.so")})]))
     assert closure.missing() == []
 
@@ -176,7 +176,7 @@ def test_out_of_a_tar_and_out_of_a_folder_it_is_the_same(tmp_path):
         archive.add(tmp_path / "tree", ".")
 
     def read(members):
-        closure, content = Closure(), {}
+        closure, content = LinkageCheck(), {}
         for member in closure.watching(members):
             if member.content:
                 content[member.path] = member.content.read()
@@ -194,7 +194,7 @@ def test_of_a_real_program_each_library_is_missed():
         if str(path)[1:] in files:
             continue
         files[str(path)[1:]] = path.read_bytes()
-        closure = Closure()
+        closure = LinkageCheck()
         list(closure.watching(tree({str(path)[1:]: files[str(path)[1:]]})))
         for each in closure.missing():
             places = [Path("/", folder, each.library.lstrip("/")) for folder in ("", *FOLDERS)]
@@ -214,5 +214,5 @@ FOLDERS = ("lib/x86_64-linux-gnu", "lib/aarch64-linux-gnu", "lib64", "usr/lib64"
 
 def test_content_that_is_only_there_once_goes_on_whole():
     member = Member("a", size=len(LIBC), content=io.BytesIO(LIBC))
-    [passed] = Closure().watching([member])
+    [passed] = LinkageCheck().watching([member])
     assert passed.content.read() == LIBC

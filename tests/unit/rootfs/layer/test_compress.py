@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rootfs.layer import compress
-from rootfs.layer.compress import WORKERS, Frames, squeezed
+from rootfs.layer.compress import WORKERS, FrameCache, compress_chunks
 
 PLAIN = [bytes([number]) * 5000 + os.urandom(200) for number in range(20)]
 
 
 def squeeze_all(plain: list[bytes], folder: Path | None = None) -> list[bytes]:
-    return list(squeezed(map(bytearray, plain), Frames(folder) if folder else None))
+    return list(compress_chunks(map(bytearray, plain), FrameCache(folder) if folder else None))
 
 
 def no_compressor(*_: object) -> bytes:
@@ -49,7 +49,7 @@ def test_the_bytes_are_the_same_with_kept_frames(tmp_path_factory: pytest.TempPa
 
 def test_what_is_kept_is_not_compressed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = squeeze_all(PLAIN, tmp_path / "deep" / "kept")
-    monkeypatch.setattr(compress.Squeezer, "_compress", no_compressor)
+    monkeypatch.setattr(compress.FrameCompressor, "_compress", no_compressor)
     assert squeeze_all(PLAIN, tmp_path / "deep" / "kept") == first
     with pytest.raises(AssertionError, match="compressed again"):
         squeeze_all([b"new"], tmp_path / "deep" / "kept")
@@ -89,12 +89,12 @@ def test_a_damaged_frame_is_made_anew(damage: object, tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_used_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "kept").write_text("a file")
     assert squeeze_all(PLAIN, tmp_path / "kept") == squeeze_all(PLAIN)
-    Frames(tmp_path / "kept").prune()
-    Frames(tmp_path / "kept/below").prune()
+    FrameCache(tmp_path / "kept").prune()
+    FrameCache(tmp_path / "kept/below").prune()
 
 
 def test_what_was_not_used_for_longest_goes(tmp_path: Path) -> None:
-    kept = Frames(tmp_path)
+    kept = FrameCache(tmp_path)
     for number in range(4):
         kept.put(f"{number}", bytes(100 - compress.CHECK))
         os.utime(kept._path(f"{number}"), (number, number))
@@ -116,7 +116,7 @@ def test_only_a_few_frames_are_in_hand() -> None:
             made += 1
             yield bytearray(plain)
 
-    for taken, _ in enumerate(squeezed(source())):
+    for taken, _ in enumerate(compress_chunks(source())):
         assert made - taken <= WORKERS + 1
 
 
@@ -126,4 +126,4 @@ def test_a_source_that_fails_is_heard() -> None:
         raise ValueError("the source")
 
     with pytest.raises(ValueError, match="the source"):
-        list(squeezed(source()))
+        list(compress_chunks(source()))

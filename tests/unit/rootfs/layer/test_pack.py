@@ -16,7 +16,7 @@ from rootfs.errors import BuildError
 from rootfs.layer.pack import pack
 from rootfs.process.run import run
 from rootfs.tree.errors import BadTree
-from rootfs.tree.member import Member, from_tar, from_tree, within
+from rootfs.tree.member import Member, from_tar, from_tree, limit_size
 
 
 def file(path, data=b"", **more):
@@ -232,5 +232,5 @@ def test_a_tree_with_more_bytes_than_it_may_have_is_refused_before_they_are_read
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(8 << 40)
     with pytest.raises(BuildError, match="more than 1024 MiB; the limit was reached at sparse") as caught:
-        pack(within(from_tree(tmp_path), 1 << 30), tmp_path.with_name("layer"))
+        pack(limit_size(from_tree(tmp_path), 1 << 30), tmp_path.with_name("layer"))
     assert "sandbox_disk" in str(caught.value)

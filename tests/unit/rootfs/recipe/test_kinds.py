@@ -16,7 +16,7 @@ from rootfs.recipe import reference
 from rootfs.recipe.kinds import KINDS
 from rootfs.recipe.recipe import digest, folder_of, lineage_of, read, request_of
 from rootfs.tree.filters import Rules
-from rootfs.tree.normalize import normalised
+from rootfs.tree.normalize import normalize
 from tests.support.toy_kind import TOY, ToyRecipe
 
 # What one recipe of each kind said when these digests were written down: another digest would build every image anew.
@@ -155,7 +155,7 @@ def test_a_recipe_of_a_registered_kind_becomes_a_layer(toy, tmp_path):
         log=lambda _line: None,
     )
     with open_tree(job) as members:
-        layer = pack(normalised(members, 0), work / "layer")
+        layer = pack(normalize(members, 0), work / "layer")
     plain = zstandard.ZstdDecompressor().stream_reader(layer.path.open("rb"))
     with plain, tarfile.open(fileobj=plain, mode="r|") as tar:
         found = [(each.name, each.mode, tar.extractfile(each).read()) for each in tar if each.isfile()]

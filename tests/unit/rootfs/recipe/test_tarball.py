@@ -18,7 +18,7 @@ from rootfs.errors import BuildError
 from rootfs.lock.lock import Lock
 from rootfs.tarball.errors import TarballRefused
 from rootfs.tarball.sanitize import device_rules
-from rootfs.tree.normalize import dated, normalised
+from rootfs.tree.normalize import normalize, tree_epoch
 from tests.support.elves import ARM64, elf
 from tests.support.hostile import CAPABILITY, END, base256, file, folder, hardlink, header, pax, symlink
 from tests.support.trees import grown, shown
@@ -111,9 +111,9 @@ TIMES = [
 def test_a_tree_is_as_new_as_its_newest_member(times, epoch, tmp_path):
     data = b"".join(file(b"f%d" % time, mtime=base256(time, 12)) for time in times) + END
     with grown(data, tmp_path) as found:
-        clean, newest = dated(found, Lock())
+        clean, newest = tree_epoch(found, Lock())
         assert newest == epoch
-        assert all(0 <= member.mtime <= epoch for member in normalised(clean, epoch))
+        assert all(0 <= member.mtime <= epoch for member in normalize(clean, epoch))
 
 
 def test_the_time_of_the_root_counts_too_and_a_recipe_may_say_another(tmp_path):
@@ -139,7 +139,7 @@ def test_usual_devices_stay_where_they_are_asked_for(tmp_path):
         header(b"dev/" + name, b"3", device=(1, number)) for name, number in [(b"null", 3), (b"kmsg", 11)]
     )
     with grown(devices + END, tmp_path, devices=True) as found:
-        kept = {member.path: shown(member) for member in normalised(found, 0, device_rules())}
+        kept = {member.path: shown(member) for member in normalize(found, 0, device_rules())}
     assert kept == {".": None, "dev": None, "dev/null": "1:3"}
 
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rootfs.elf.linkage import Closure
+from rootfs.elf.linkage import LinkageCheck
 from rootfs.errors import BaseforgeError
 from rootfs.layer.pack import pack
 from rootfs.lock.lock import Lock
@@ -22,7 +22,7 @@ from rootfs.tarball.errors import TarballRefused
 from rootfs.tarball.sanitize import device_rules
 from rootfs.tree.inventory import Inventory
 from rootfs.tree.member import from_tar
-from rootfs.tree.normalize import dated, normalised
+from rootfs.tree.normalize import normalize, tree_epoch
 from tests.support.hostile import BOMBS, CASES, END, Case, file, hardlink, header, pax, sparse_pax, symlink
 from tests.support.trees import grown, shown
 
@@ -71,9 +71,9 @@ watch = Watch()
 
 def packed(data: bytes, place: Path, **keys: Any) -> dict[str, bytes | str | None]:
     """The whole way to a layer, as a build goes it; what is in the layer."""
-    inventory, closure = Inventory(), Closure()
+    inventory, closure = Inventory(), LinkageCheck()
     with grown(data, place, **keys) as members:
-        clean = normalised(*dated(members, Lock()), device_rules() if keys.get("devices") else ())
+        clean = normalize(*tree_epoch(members, Lock()), device_rules() if keys.get("devices") else ())
         layer = pack(closure.watching(inventory.watching(clean)), place / "layer")
     closure.missing()
     inventory.packages()

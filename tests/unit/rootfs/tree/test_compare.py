@@ -12,7 +12,7 @@ import zstandard
 
 from rootfs.layer.pack import pack
 from rootfs.process import run
-from rootfs.tree.compare import CHUNK, DETAILED, WHOLE, Difference, explain
+from rootfs.tree.compare import CHUNK, DETAILED, WHOLE, Difference, compare_layers
 from rootfs.tree.errors import BadTree
 from rootfs.tree.member import Member
 
@@ -34,7 +34,7 @@ def compared(tmp_path, old, new):
     layers = [tmp_path / "old.zst", tmp_path / "new.zst"]
     for layer, members in zip(layers, (old, new), strict=True):
         pack([one.holding(content) for one, content in map(paired, members)], layer)
-    return explain(*layers, tmp_path / "work", pytest.fail)
+    return compare_layers(*layers, tmp_path / "work", pytest.fail)
 
 
 def paired(member):
@@ -164,14 +164,14 @@ def plain(*names, form=tarfile.USTAR_FORMAT):
 def test_members_that_a_tar_says_in_other_words(tmp_path):
     old = packed_by_hand(tmp_path / "a", plain("x"))
     new = packed_by_hand(tmp_path / "b", plain("x", form=tarfile.GNU_FORMAT))
-    [found] = explain(old, new, tmp_path / "work", pytest.fail)
+    [found] = compare_layers(old, new, tmp_path / "work", pytest.fail)
     assert (found.path, found.aspect) == (".", "tar")
 
 
 def test_the_same_tar_compressed_in_another_way(tmp_path):
     tar = plain(*map(str, range(500)))
     layers = [packed_by_hand(tmp_path / str(level), tar, level) for level in (1, 19)]
-    [found] = explain(*layers, tmp_path / "work", pytest.fail)
+    [found] = compare_layers(*layers, tmp_path / "work", pytest.fail)
     assert (found.path, found.aspect) == (".", "compression")
     assert found.old.startswith("sha256:")
 
@@ -180,7 +180,7 @@ def test_several_frames_are_one_layer(tmp_path):
     tar = plain("x", "y")
     two = tmp_path / "two"
     two.write_bytes(b"".join(zstandard.ZstdCompressor().compress(part) for part in (tar[:700], tar[700:])))
-    [found] = explain(packed_by_hand(tmp_path / "one", tar), two, tmp_path / "work", pytest.fail)
+    [found] = compare_layers(packed_by_hand(tmp_path / "one", tar), two, tmp_path / "work", pytest.fail)
     assert found.aspect == "compression"
 
 
@@ -193,13 +193,13 @@ def test_what_is_no_layer_is_refused(name, tmp_path):
     bad.write_bytes(BROKEN[name])
     for pair in ((good, bad), (bad, good)):
         with pytest.raises(BadTree):
-            explain(*pair, tmp_path / "work", pytest.fail)
+            compare_layers(*pair, tmp_path / "work", pytest.fail)
 
 
 HUGE = """
 import resource, sys
 from pathlib import Path
-from rootfs.tree.compare import explain
+from rootfs.tree.compare import compare_layers as explain
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 found = explain(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), print)
 assert [each.aspect for each in found] == ["content"], found

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rootfs.tree.diff_layer import difference
+from rootfs.tree.diff_layer import diff_members
 from rootfs.tree.errors import BadTree
 from rootfs.tree.member import Member, from_tar
-from rootfs.tree.merge import members_of, order, tree_of
-from rootfs.tree.tar_writer import frames
+from rootfs.tree.merge import members_of, merge_layers
+from rootfs.tree.paths import sort_key
+from rootfs.tree.tar_writer import tar_chunks
 
 MTIME = 1_700_000_000
 
@@ -39,7 +40,7 @@ def link(path: str, to: Member) -> Member:
 
 def tar(members: Iterable[Member], path: Path) -> Path:
     """A plain tar of the members, with whose contents it is done."""
-    path.write_bytes(b"".join(frames(members)))
+    path.write_bytes(b"".join(tar_chunks(members)))
     return path
 
 
@@ -60,12 +61,12 @@ def told(members: Iterable[Member]) -> list[tuple[Member, bytes]]:
 def delta(parent: list[Member], child: list[Member], place: Path) -> list[tuple[Member, bytes]]:
     """The members of the layer; seen as well that it makes the child of the parent, whichever way contents come."""
     below = tar(again(parent), place / "parent")
-    with tree_of([below]) as tree:
-        made = told(difference(tree, again(child)))
-        streamed = io.BytesIO(b"".join(frames(again(child))))
-        assert told(difference(tree, from_tar(streamed))) == made
+    with merge_layers([below]) as tree:
+        made = told(diff_members(tree, again(child)))
+        streamed = io.BytesIO(b"".join(tar_chunks(again(child))))
+        assert told(diff_members(tree, from_tar(streamed))) == made
     layer = tar((each.holding(data) if each.is_file else each for each, data in made), place / "layer")
-    with tree_of([below, layer]) as tree:
+    with merge_layers([below, layer]) as tree:
         assert told(members_of(tree)) == told(again(child))
     return made
 
@@ -171,8 +172,8 @@ def test_a_whiteout_is_an_empty_file_without_a_time(tmp_path):
 
 @pytest.mark.parametrize("path", [".wh.a", "etc/.wh.a", "etc/.wh..wh..opq"])
 def test_a_name_that_would_remove_another_file_is_refused(path, tmp_path):
-    with tree_of([tar(again([ROOT, ETC]), tmp_path / "parent")]) as tree, pytest.raises(BadTree, match=r"\.wh\."):
-        list(difference(tree, again([ROOT, ETC, file(path)])))
+    with merge_layers([tar(again([ROOT, ETC]), tmp_path / "parent")]) as tree, pytest.raises(BadTree, match=r"\.wh\."):
+        list(diff_members(tree, again([ROOT, ETC, file(path)])))
 
 
 def test_a_large_content_out_of_a_tar_is_compared_to_its_last_byte(tmp_path):
@@ -190,7 +191,7 @@ KINDS = st.sampled_from(["folder", "file", "other file", "private file", "symbol
 def trees(draw: st.DrawFn) -> list[Member]:
     """Small trees of few names, so that two of them have much in common."""
     made = {".": draw(st.sampled_from([ROOT, folder(".", 0o700)]))}
-    for path in sorted(draw(st.sets(st.sampled_from(NAMES))), key=order):
+    for path in sorted(draw(st.sets(st.sampled_from(NAMES))), key=sort_key):
         above = made.get(path.rpartition("/")[0] or ".")
         if above and above.is_folder:
             made[path] = _entry(path, draw(KINDS), draw(st.integers(0, 5)), made)
@@ -215,9 +216,9 @@ def test_layers_on_layers(tmp_path_factory, versions):
     place = tmp_path_factory.mktemp("trees")
     tars: list[Path] = []
     for number, version in enumerate(versions):
-        with tree_of(tars) as tree:
-            tars.append(tar(told_again(difference(tree, again(version))), place / str(number)))
-    with tree_of(tars) as tree:
+        with merge_layers(tars) as tree:
+            tars.append(tar(told_again(diff_members(tree, again(version))), place / str(number)))
+    with merge_layers(tars) as tree:
         assert told(members_of(tree)) == told(again(versions[-1]))
 
 

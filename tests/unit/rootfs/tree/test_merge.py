@@ -6,13 +6,13 @@ import pytest
 
 from rootfs.tree.errors import BadTree
 from rootfs.tree.member import Member
-from rootfs.tree.merge import members_of, tree_of
+from rootfs.tree.merge import members_of, merge_layers
 from tests.unit.rootfs.tree.test_diff_layer import ETC, ROOT, A, file, folder, link, symlink, tar, told
 
 
 def paths(tmp_path, *layers: list[Member]) -> list[str]:
     tars = [tar(layer, tmp_path / str(number)) for number, layer in enumerate(layers)]
-    with tree_of(tars) as tree:
+    with merge_layers(tars) as tree:
         return [member.path for member in members_of(tree)]
 
 
@@ -47,7 +47,7 @@ def test_an_opaque_root(tmp_path):
 def test_a_hard_link_to_a_file_of_a_layer_below(tmp_path):
     """BuildKit's layers have such; the name that comes first is the file."""
     tars = [tar([ROOT, ETC, file("etc/b", "text")], tmp_path / "0"), tar([link("a", file("etc/b"))], tmp_path / "1")]
-    with tree_of(tars) as tree:
+    with merge_layers(tars) as tree:
         members = {member.path: (member, data) for member, data in told(members_of(tree))}
     assert members["a"][1] == b"text"
     assert members["etc/b"][0].link == "a"
@@ -61,5 +61,5 @@ def test_a_hard_link_to_nothing(tmp_path):
 def test_what_is_no_tar(tmp_path):
     path = tmp_path / "no"
     path.write_bytes(b"no tar" * 1000)
-    with pytest.raises(BadTree, match="a layer cannot be read"), tree_of([path]):
+    with pytest.raises(BadTree, match="a layer cannot be read"), merge_layers([path]):
         pass

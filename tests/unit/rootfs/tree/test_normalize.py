@@ -6,7 +6,7 @@ import tarfile
 import pytest
 
 from rootfs.tree.member import Member
-from rootfs.tree.normalize import clamp_shadow, folders_dated, normalised
+from rootfs.tree.normalize import clamp_shadow, date_folders, normalize
 
 EPOCH = 1_700_000_000
 
@@ -58,27 +58,27 @@ STAYS = [
 
 @pytest.mark.parametrize("path", GONE)
 def test_traces_go(path):
-    assert list(normalised([file(path)], EPOCH)) == []
+    assert list(normalize([file(path)], EPOCH)) == []
 
 
 @pytest.mark.parametrize("path", STAYS)
 def test_the_rest_stays(path):
-    assert [member.path for member in normalised([file(path)], EPOCH)] == [path]
+    assert [member.path for member in normalize([file(path)], EPOCH)] == [path]
 
 
 @pytest.mark.parametrize(("before", "after"), [(0, 0), (EPOCH, EPOCH), (EPOCH + 1, EPOCH)])
 def test_times_after_the_epoch_are_clamped(before, after):
-    [member] = normalised([file("a", mtime=before)], EPOCH)
+    [member] = normalize([file("a", mtime=before)], EPOCH)
     assert member.mtime == after
 
 
 def test_folders_get_one_time_and_nothing_else_does():
     members = [Member("etc", kind=tarfile.DIRTYPE, mtime=EPOCH - 7), file("etc/a", mtime=3), file("etc/b")]
-    assert [member.mtime for member in folders_dated(members, 5)] == [5, 3, 0]
+    assert [member.mtime for member in date_folders(members, 5)] == [5, 3, 0]
 
 
 def test_the_machine_id_is_emptied():
-    [member] = normalised([file("etc/machine-id", b"abc\n")], EPOCH)
+    [member] = normalize([file("etc/machine-id", b"abc\n")], EPOCH)
     assert (member.size, member.content.read(), member.mtime) == (0, b"", EPOCH)
 
 
@@ -98,4 +98,4 @@ def test_dates_of_password_changes_are_clamped(before, after):
 
 def test_links_and_folders_pass():
     members = [Member("bin", kind=tarfile.SYMTYPE, link="usr/bin"), Member("etc", kind=tarfile.DIRTYPE)]
-    assert [member.path for member in normalised(members, EPOCH)] == ["bin", "etc"]
+    assert [member.path for member in normalize(members, EPOCH)] == ["bin", "etc"]

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rootfs.tree.member import from_tree
-from rootfs.tree.order import CHECKSUMS, LARGEST, arranged, packages_of
-from rootfs.tree.tar_writer import frames
+from rootfs.tree.order import CHECKSUMS, LARGEST, in_package_order, packages_of
+from rootfs.tree.tar_writer import tar_chunks
 
 INFO = "/".join(CHECKSUMS)
 
@@ -94,7 +94,7 @@ def test_each_path_comes_once_and_its_folders_before_it(some, data):
     above = [path[:at] for path in some for at, letter in enumerate(path) if letter == "/"]
     paths = [".", *sorted({*some, *above}, key=lambda path: path.split("/"))]
     packages = data.draw(st.dictionaries(st.sampled_from(paths[1:] or ["x"]), st.sampled_from("pqr")))
-    found = list(arranged(paths, packages))
+    found = list(in_package_order(paths, packages))
     assert sorted(found) == sorted(paths)
     for at, path in enumerate(found):
         assert path == "." or "/" not in path or path.rpartition("/")[0] in found[:at]
@@ -105,7 +105,7 @@ def test_each_path_comes_once_and_its_folders_before_it(some, data):
 
 def pieces(tree: Path) -> set[bytes]:
     """The pieces of a tree's layer, by what they are."""
-    return {hashlib.sha256(frame).digest() for frame in frames(from_tree(tree))}
+    return {hashlib.sha256(frame).digest() for frame in tar_chunks(from_tree(tree))}
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["packages", "a folder"])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rootfs.tree import tar_writer
 from rootfs.tree.member import Member
-from rootfs.tree.tar_writer import BLOCK, frames
+from rootfs.tree.tar_writer import BLOCK, tar_chunks
 
 KB = 1 << 10
 
@@ -20,7 +20,7 @@ KB = 1 << 10
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Frames a thousandth of their size, so that a small tree has many."""
-    for name, size in (("FEWEST", KB), ("ENOUGH", 4 * KB), ("MOST", 8 * KB), ("CHUNK", KB)):
+    for name, size in (("SMALLEST_CHUNK", KB), ("TARGET_CHUNK", 4 * KB), ("LARGEST_CHUNK", 8 * KB), ("READ_SIZE", KB)):
         monkeypatch.setattr(tar_writer, name, size)
 
 
@@ -29,7 +29,7 @@ def file(path: str, data: bytes) -> Member:
 
 
 def cut(members: Iterable[Member]) -> list[bytes]:
-    return [bytes(frame) for frame in frames(members)]
+    return [bytes(frame) for frame in tar_chunks(members)]
 
 
 def tree(*left_out: int, **other: bytes) -> list[bytes]:

@@ -8,8 +8,8 @@ import pytest
 
 from rootfs.tree.errors import BadTree
 from rootfs.tree.member import Member
-from rootfs.tree.merge import members_of, tree_of
-from rootfs.tree.tar_writer import frames
+from rootfs.tree.merge import members_of, merge_layers
+from rootfs.tree.tar_writer import tar_chunks
 
 
 def file(path, data=b"", **more):
@@ -44,8 +44,8 @@ def tree(tmp_path):
         def tree(*layers):
             tars = [tmp_path / str(number) for number, _ in enumerate(layers)]
             for layer, tar in zip(layers, tars, strict=True):
-                tar.write_bytes(b"".join(map(bytes, frames(layer))))
-            return list(members_of(opened.enter_context(tree_of(tars))))
+                tar.write_bytes(b"".join(map(bytes, tar_chunks(layer))))
+            return list(members_of(opened.enter_context(merge_layers(tars))))
 
         yield tree
 
