@@ -1,4 +1,4 @@
-"""What all tests share: a Docker engine of their own, so that no test touches what the machine's engine has."""
+"""Fixtures of all tests: a Docker engine of their own, so that no test touches the machine's engine."""
 
 from __future__ import annotations
 

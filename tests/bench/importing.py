@@ -1,4 +1,4 @@
-"""How long trixie takes through a warm docker-container builder, as a ratio to `docker load` of the same image.
+"""Time the import of trixie through a warm docker-container builder, as a ratio to `docker load` of the same image.
 
 Both end with the image in the same engine, from which it was removed before; the file that `docker load` reads is in
 the page cache. Prints the medians of several rounds, taken in turns, and fails when the ratio is above the limit.

@@ -1,4 +1,4 @@
-"""What a fleet of layers on one base costs in time and in stored bytes, against whole images of the same packages.
+"""Measure the time and stored bytes of ten layers on one base image, against ten whole images of the same packages.
 
 Each of the two sites has a store, a pool and caches of its own, which are empty at first. Prints seconds of whole
 commands, bytes of layers in the store, and how much of the whole images' that is; fails when the fleet has more than

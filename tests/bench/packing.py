@@ -1,4 +1,4 @@
-"""What packing costs on this machine: a minbase tree in seconds and bytes, a tree of 4 GB in memory.
+"""Measure packing on this machine: a minbase tree in seconds and bytes, a tree of 4 GB in memory.
 
 Prints medians of several rounds, and fails when more memory than the limit was in use.
 """

@@ -1,4 +1,4 @@
-"""What tests on a real engine share."""
+"""Fixtures for tests on a real engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The main job, for real: the shelf's recipes from the real archive to images that run, the same twice, published."""
+"""Recipes of the shelf are built from the real archive, run, published, and built again with the same digest."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_everything_is_published_once_and_then_unchanged(site, first):
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_every_record_says(first, field):
+def test_every_record_names_its_builder(first, field):
     assert all(field in record for record in first.json)
 
 
@@ -127,7 +127,7 @@ OTHER = {"TZ": "Asia/Tokyo", "LANG": "de_DE.UTF-8", "LC_ALL": "C.UTF-8", "SOURCE
 
 
 @pytest.mark.parametrize("image", some_in_full(SHELF, "trixie", "trixie-slim"))
-def test_the_same_twice_under_another_umask_zone_language_and_folder(site, first, image, tmp_path):
+def test_mmdebstrap_gives_the_same_image_under_another_umask_zone_language_and_folder(site, first, image, tmp_path):
     (work := tmp_path / "elsewhere").mkdir()
     other = {**OTHER, "BASEFORGE_WORK": str(work)}
     again = site.run("build", image, "--force", "--json", "--no-publish", env=other, umask=0o077)
@@ -135,7 +135,7 @@ def test_the_same_twice_under_another_umask_zone_language_and_folder(site, first
 
 
 @pytest.mark.parametrize("image", some_in_full(("small", "noble", "trixie-slim"), "noble", "trixie-slim"))
-def test_the_same_twice_by_debootstrap(site, image, tmp_path):
+def test_debootstrap_gives_the_same_image_twice(site, image, tmp_path):
     site.recipe("small", SMALL)
     words = ("build", image, "--engine", "debootstrap", "--force", "--json", "--no-publish")
     (work := tmp_path / "elsewhere").mkdir()

@@ -1,4 +1,4 @@
-"""Damage in a store: it is noticed, it stays with the image that it is of, and the advice that is given heals it."""
+"""Damage in a store is noticed, does not affect other images, and is repaired by following the hint."""
 
 from __future__ import annotations
 
@@ -64,9 +64,7 @@ def whole(site: Factory) -> None:
 @pytest.mark.parametrize(
     ("name", "harm"), [("layer_digest", cut), ("manifest_digest", Path.unlink), ("ingredients", cut)]
 )
-def test_an_image_with_a_bad_blob_is_not_unchanged_and_its_next_build_heals_it(
-    site: Factory, name: str, harm: Callable[[Path], None]
-) -> None:
+def test_an_image_with_a_damaged_blob_is_built_again(site: Factory, name: str, harm: Callable[[Path], None]) -> None:
     harm(bad := blob(site, name))
     done = site.run("verify", "tiny")
     assert done.status == 1, done.stderr
@@ -76,7 +74,7 @@ def test_an_image_with_a_bad_blob_is_not_unchanged_and_its_next_build_heals_it(
     whole(site)
 
 
-def test_the_advice_for_a_layer_of_other_bytes_heals_it(site: Factory) -> None:
+def test_following_the_hint_repairs_a_changed_layer(site: Factory) -> None:
     flip(blob(site, "layer_digest"))
     done = site.run("export", "tiny", "bad.oci.tar")
     assert done.status == 1

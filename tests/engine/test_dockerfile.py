@@ -1,4 +1,4 @@
-"""Dockerfiles as images of ours: through BuildKit and through an engine's own, with parents, with secrets, and not."""
+"""Images of Dockerfiles, through BuildKit and through an engine's own, with base images and secrets."""
 
 from __future__ import annotations
 
@@ -157,7 +157,9 @@ def names_in(site: Factory, image: str, tmp_path: Path) -> list[str]:
     return told.stdout.splitlines()
 
 
-def test_stages_become_one_layer_and_the_settings_stay(site: Factory, copy: Path, tmp_path: Path) -> None:
+def test_a_multi_stage_dockerfile_becomes_one_layer_and_keeps_its_settings(
+    site: Factory, copy: Path, tmp_path: Path
+) -> None:
     recipe(
         site, "base", BASE, copy, "image: {labels: {b: c}, user: '1:1'}\nsmoke: [{run: [/etc/issue], stdout: hello}]\n"
     )
@@ -177,7 +179,7 @@ def test_stages_become_one_layer_and_the_settings_stay(site: Factory, copy: Path
     assert site.run("verify", "base", "--json").json["status"] == "reproduced"
 
 
-def test_in_a_pod_it_becomes_the_same_image(
+def test_a_kubernetes_builder_makes_the_same_image(
     site: Factory, cluster: Cluster, copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
@@ -223,7 +225,7 @@ def test_through_the_engine_s_own_buildkit(site: Factory, copy: Path) -> None:
 RANDOM = 'FROM scratch\nCOPY copy /copy\nRUN ["/copy", "/proc/sys/kernel/random/uuid", "/id"]\n'
 
 
-def test_what_is_not_repeatable_says_so_or_fails(site: Factory, copy: Path) -> None:
+def test_a_recipe_that_is_not_repeatable_must_say_so(site: Factory, copy: Path) -> None:
     recipe(site, "silent", RANDOM, copy)
     recipe(site, "honest", RANDOM, copy, "repeatable: {no_because: it makes an id}\n")
     built(site, "silent", "honest")
@@ -299,7 +301,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_what_is_wrong_is_said_with_its_place(site: Factory, copy: Path, name: str) -> None:
+def test_errors_are_reported_with_their_place(site: Factory, copy: Path, name: str) -> None:
     dockerfile, more, status, said = FAULTS[name]
     recipe(site, "bad", dockerfile, copy, more)
     complains(site.run("build", "bad"), status, *said)

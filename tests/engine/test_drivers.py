@@ -1,4 +1,4 @@
-"""One image through every driver: whatever it comes through, it is the same image."""
+"""An image is the same through every driver."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers on layers by the command line: made, run, shared, made anew with what they stand on, and made again."""
+"""Layers on base images: built, run, shared, rebuilt when the base image changes, and verified."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def said(site: Factory, digest: str) -> Any:
     return json.loads(blob(site, digest).read_bytes())
 
 
-def test_what_an_image_stands_on_is_built_first_with_a_record_of_its_own(site, first):
+def test_base_images_are_built_first_with_their_own_record(site, first):
     assert first.status == 0, first.stderr
     assert [(each["image"], each["status"]) for each in first.json] == [
         (name, "published") for name in ("base", "child", "top")
@@ -114,7 +114,7 @@ def test_layers_are_shared_and_small(site, first, address):
     assert json.loads(subprocess.run(pushed, capture_output=True, check=True).stdout) == manifest
 
 
-def test_settings_of_the_parent_stay_where_the_child_has_none(site, first):
+def test_a_layer_keeps_its_base_image_s_settings(site, first):
     config = said(site, by_image(first)["child"]["config_digest"])
     assert config["config"]["Env"][1:] == ["KEPT=base", "OWN=child"]
     assert (config["config"]["Cmd"], config["config"]["User"]) == (["hello"], "app")
@@ -129,7 +129,7 @@ LOOK = (
 )
 
 
-def test_in_a_container_it_is_the_tree_that_was_made(site, first):
+def test_a_container_sees_the_tree_that_was_made(site, first):
     assert first.status == 0
     assert docker("run", "--rm", "--network=none", f"{LOCAL_NAME}/child") == "Hello, world!\n"
     lines = docker("run", "--rm", "--network=none", "--user=0", f"{LOCAL_NAME}/child", "sh", "-ec", LOOK).splitlines()
@@ -141,7 +141,7 @@ def test_in_a_container_it_is_the_tree_that_was_made(site, first):
     assert len(installed.splitlines()) == 2
 
 
-def test_the_exported_tree_is_the_whole_one(site, first, tmp_path):
+def test_the_exported_tree_has_all_layers(site, first, tmp_path):
     assert site.run("export", "top", str(tmp_path / "top.tar")).status == 0
     listing = subprocess.run(["tar", "-tvf", tmp_path / "top.tar"], check=True, capture_output=True, text=True).stdout
     names = {line.split()[5]: line for line in listing.splitlines()}
@@ -160,7 +160,7 @@ def test_a_second_run_changes_nothing_and_a_forced_one_gives_the_same(site, firs
 
 
 @pytest.mark.parametrize("image", ["child", "top"])
-def test_it_is_made_again_of_what_was_kept(site, first, image, tmp_path):
+def test_verify_builds_from_what_was_kept(site, first, image, tmp_path):
     """The recipe that it stands on is another by then, or gone."""
     assert first.status == 0
     elsewhere = tmp_path / "none"
@@ -170,7 +170,7 @@ def test_it_is_made_again_of_what_was_kept(site, first, image, tmp_path):
     assert (done.json["status"], len(done.json["links"])) == ("reproduced", 7)
 
 
-def test_children_wait_for_what_they_stand_on_and_follow_it(site, first):
+def test_layers_are_built_after_their_base_image_and_follow_it(site, first):
     """A parent that fails leaves them as they were; one that is another makes them anew, in a night as well."""
     before = site.builds()
     site.recipe("base", f"{BASE}sweet: x\n")
@@ -195,7 +195,7 @@ def test_children_wait_for_what_they_stand_on_and_follow_it(site, first):
     assert shown == "newchild\n"
 
 
-def test_an_image_cannot_be_made_on_what_is_not_kept(site, tmp_path):
+def test_no_image_is_built_on_a_base_image_that_is_not_in_the_store(site, tmp_path):
     other = Factory(tmp_path, site.settings)
     other.recipe("base", "kind: debootstrap\nsuite: trixie\nvariant: essential\n")
     other.recipe("child", "kind: layer\nfrom: base\n")

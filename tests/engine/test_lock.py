@@ -1,4 +1,4 @@
-"""`baseforge lock`: what a recipe means today, what is new in it, and a file that a recipe can name."""
+"""`baseforge lock`: today's packages, the changes since the newest build, and lock files."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def lock(site: Factory) -> Lock:
     return Lock.model_validate(done.json)
 
 
-def test_a_program_gets_all_of_it(lock):
+def test_lock_prints_the_whole_lock_as_json(lock):
     assert {"bash", "dpkg", "libc6"} < {package.name for package in lock.packages}
     assert {release.suite for release in lock.releases} == {"trixie", "trixie-updates", "trixie-security"}
 
 
-def test_a_person_gets_what_is_new_since_the_newest_build(site, lock):
+def test_lock_shows_what_changed_since_the_newest_build(site, lock):
     first = site.run("lock", "small")
     assert f"added bash {version(lock, 'bash')}" in first.stdout
     assert "nothing is built yet" in first.stderr
@@ -85,7 +85,7 @@ BAD = [(("smal",), "Did you mean 'small'"), (("small", "--write", "/proc/lock"),
 
 
 @pytest.mark.parametrize(("words", "said"), BAD)
-def test_what_cannot_be_is_refused_in_a_few_words(site, words, said):
+def test_impossible_requests_are_refused_in_a_few_words(site, words, said):
     done = site.run("lock", *words)
     assert (done.status, "Traceback" in done.stderr) == (2, False)
     assert said in done.stderr

@@ -1,4 +1,4 @@
-"""Nights that were missed while nothing served them: one night is done, and the others say why they are not."""
+"""Nights that were missed while `serve` did not run: the newest one runs, and the others say why they do not."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def missed(site: Factory, runs: list[str]) -> None:
             )
 
 
-def test_of_several_missed_nights_the_newest_is_done_and_a_run_by_hand_is_never_skipped(site):
+def test_only_the_newest_missed_night_runs_and_a_run_by_hand_is_never_skipped(site):
     with site.served():
         api = site.api
         parent = api.ask("GET", "deployments/name/nightly/nightly")["id"]

@@ -1,4 +1,4 @@
-"""Names tell the truth: whatever they point to, a run brings them to the build that has the wanted inputs."""
+"""Names are corrected: whatever they point to, a run moves them to the build with the current inputs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def agree(press: Press, build: str) -> None:
         assert press.in_engine(tag) in (part.config_digest, part.manifest_digest)
 
 
-def test_a_recipe_that_goes_back_takes_all_names_with_it(press: Press) -> None:
+def test_an_earlier_recipe_moves_all_names_back(press: Press) -> None:
     first, second, back = press.build("a"), press.build("b"), press.build("a")
     assert (first.status, second.status, back.status) == ("published", "published", "moved")
     assert (back.build, back.manifest_digest) == (first.build, first.manifest_digest)
@@ -62,7 +62,7 @@ def test_a_recipe_that_goes_back_takes_all_names_with_it(press: Press) -> None:
     assert press.build("a").status == "unchanged"
 
 
-def test_an_index_goes_back_too(press: Press) -> None:
+def test_an_earlier_recipe_moves_the_index_back(press: Press) -> None:
     first = press.build("a", OWN, FOREIGN)
     press.build("b", OWN, FOREIGN)
     press.clear_engine()
@@ -73,7 +73,7 @@ def test_an_index_goes_back_too(press: Press) -> None:
     agree(press, first.build)
 
 
-def test_what_the_registry_has_lost_is_pushed_again(press: Press) -> None:
+def test_images_that_the_registry_lost_are_pushed_again(press: Press) -> None:
     first = press.build("a")
     _lose(press, first.manifest_digest)
     assert press.tags() == {}
@@ -101,7 +101,7 @@ def test_a_registry_tag_that_somebody_moved(press: Press) -> None:
 
 
 @pytest.mark.parametrize("moved", [False, True])
-def test_a_name_in_the_engine_that_is_gone_or_was_moved(press: Press, moved: bool) -> None:
+def test_a_lost_or_moved_name_in_the_engine_is_restored(press: Press, moved: bool) -> None:
     first = press.build("a")
     press.clear_engine()
     if moved:
@@ -128,7 +128,7 @@ def test_without_publishing_no_name_moves(press: Press) -> None:
     agree(press, second.build)
 
 
-def test_the_document_of_the_newest_build_is_made_again(press: Press) -> None:
+def test_a_lost_newest_json_is_written_again(press: Press) -> None:
     press.build("a")
     second = press.build("b")
     (Path(press.store) / f"images/{NAME}/newest.json").write_text("{")
@@ -139,7 +139,7 @@ def test_the_document_of_the_newest_build_is_made_again(press: Press) -> None:
 
 
 @pytest.mark.parametrize("damage", [None, b"short"])
-def test_a_build_whose_blobs_are_damaged_is_made_anew(press: Press, damage: bytes | None) -> None:
+def test_a_build_with_damaged_blobs_is_built_again(press: Press, damage: bytes | None) -> None:
     first = press.build("a")
     second = press.build("b")
     layer = Path(press.store) / "blobs" / first.layer_digest.replace(":", "/")
@@ -191,7 +191,7 @@ def test_a_registry_that_does_not_answer_fails_the_build_and_moves_nothing(press
     agree(press, first.build)
 
 
-def test_a_run_that_is_late_leaves_the_names_to_the_newer_one(press: Press, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_late_run_does_not_move_names_back(press: Press, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another run publishes while this one is about to move its tags."""
     tag, other = registry.tag, replace(press, folder=press.folder / "other")
 
@@ -206,7 +206,7 @@ def test_a_run_that_is_late_leaves_the_names_to_the_newer_one(press: Press, monk
     agree(press, press.newest().build)
 
 
-def test_the_counter_decides_and_not_the_clock(press: Press, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_counter_decides_which_build_is_newest(press: Press, monkeypatch: pytest.MonkeyPatch) -> None:
     press.build("a")
     store = press.open()
     old = press.newest()
@@ -247,7 +247,7 @@ def site(press: Press) -> Factory:
     return Factory(press.folder, {f"BASEFORGE_{name}": value for name, value in settings.items()})
 
 
-def test_the_command_line_goes_back_and_says_so(site: Factory, press: Press) -> None:
+def test_the_command_line_reports_a_moved_name(site: Factory, press: Press) -> None:
     told = []
     for text in "aba":
         site.recipe(NAME, f"kind: scratch\nfiles: [{{path: /text, content: {text}}}]\n")

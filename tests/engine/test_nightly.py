@@ -1,4 +1,4 @@
-"""A night, and the flows that others start: through the API of a served deployment."""
+"""A night, and flows that are started through the API of a served deployment."""
 
 from __future__ import annotations
 

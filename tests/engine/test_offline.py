@@ -1,4 +1,4 @@
-"""A build without a route to any network: everything comes out of the pool and the lists that are there."""
+"""A build without any network: everything comes from the pool and the stored package lists."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_build_runs_to_the_end(site: Factory) -> None:
     assert cut_off(site, "stop").returncode == 0
 
 
-def test_what_is_not_there_is_named(site: Factory) -> None:
+def test_an_offline_build_without_package_lists_is_refused(site: Factory) -> None:
     refused = cut_off(site, "build", "small", "--offline")
     assert refused.returncode == 1, refused.stderr
     assert "offline" in refused.stderr

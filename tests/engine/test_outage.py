@@ -1,4 +1,4 @@
-"""A Prefect server that does not answer: from the start, and from the middle of a command on."""
+"""A Prefect server that does not answer, from the start or from the middle of a command."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_build_goes_on_when_the_server_is_killed_in_the_middle(site):
     assert site.leftovers() == []
 
 
-def test_a_failure_stays_the_failure_that_it_is(site):
+def test_a_failed_build_stays_failed_when_the_server_is_killed(site):
     site.built("tiny")
     with (running := start(site, "build", "wrong")).process:
         running.until(lambda _: is_tested(site))
@@ -105,7 +105,7 @@ def test_a_night_ends_well_without_a_server(site):
     assert done.status == 0, done.stderr
 
 
-def test_a_server_that_hangs_is_never_doubled_and_stop_ends_it(site):
+def test_no_second_server_starts_beside_one_that_hangs_and_stop_ends_it(site):
     site.built("tiny")
     hung = server(site)
     os.kill(hung, signal.SIGSTOP)

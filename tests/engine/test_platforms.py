@@ -1,4 +1,4 @@
-"""Images for more than one platform: trees of another machine, tested under emulation, and one index over them all."""
+"""Images for several platforms: trees for another architecture, tested under emulation, and one index over all."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def nothing_emulated() -> Iterator[None]:
         BINFMT.write_text("1")
 
 
-def test_each_is_one_index_of_both(site: Factory, built: dict[str, Any], address: str) -> None:
+def test_each_image_is_one_index_of_both_platforms(site: Factory, built: dict[str, Any], address: str) -> None:
     for image in IMAGES:
         record = built[image]
         assert (record["status"], record["platforms"]) == ("published", [OWN, FOREIGN])
@@ -109,7 +109,7 @@ def test_the_engine_runs_the_other_platforms(built: dict[str, Any]) -> None:
     )
 
 
-def test_who_pulls_gets_that_of_his_platform(built: dict[str, Any], address: str) -> None:
+def test_a_pull_gets_the_image_of_its_platform(built: dict[str, Any], address: str) -> None:
     with podman() as run:
         for platform, machine in ((FOREIGN, "aarch64"), (OWN, "x86_64")):
             reference = f"{address}/small@{built['small']['manifest_digest']}"
@@ -117,7 +117,7 @@ def test_who_pulls_gets_that_of_his_platform(built: dict[str, Any], address: str
             assert run(*words, reference, "uname", "-m") == f"{machine}\n"
 
 
-def test_what_has_not_changed_on_any_platform_is_not_built_again(site: Factory, built: dict[str, Any]) -> None:
+def test_an_image_that_changed_on_no_platform_is_not_built_again(site: Factory, built: dict[str, Any]) -> None:
     again = {record["image"]: record for record in site.built(*IMAGES)}
     assert {record["status"] for record in again.values()} == {"unchanged"}
     assert {name: record["build"] for name, record in again.items()} == {
@@ -140,7 +140,7 @@ def test_a_build_is_made_again_for_each_platform(site: Factory, built: dict[str,
     assert (other.status, [link["name"] for link in other.json["links"] if not link["same"]]) == (1, ["index"])
 
 
-def test_a_file_of_all_and_of_one(site: Factory, built: dict[str, Any], tmp_path: Path) -> None:
+def test_an_export_has_all_platforms_or_one(site: Factory, built: dict[str, Any], tmp_path: Path) -> None:
     for words in (("all.oci.tar",), ("one.oci.tar", "--platform", FOREIGN), ("one.tar", "--platform", FOREIGN)):
         done = site.run("export", "plain", str(tmp_path / words[0]), *words[1:])
         assert done.status == 0, done.stderr
@@ -184,7 +184,7 @@ def test_one_platform_is_chosen_on_the_command_line(site: Factory, built: dict[s
     assert (wrong.status, "Did you mean 'linux/arm64'?" in wrong.stderr) == (2, True)
 
 
-def test_a_dockerfile_stands_on_the_image_of_its_platform(site: Factory, built: dict[str, Any]) -> None:
+def test_a_dockerfile_uses_the_base_image_of_its_platform(site: Factory, built: dict[str, Any]) -> None:
     record = site.built("stage")[-1]  # after what it stands on
     assert [part["bases"][0]["manifest_digest"] for part in record["parts"]] == [
         part["manifest_digest"] for part in built["plain"]["parts"]
@@ -193,7 +193,7 @@ def test_a_dockerfile_stands_on_the_image_of_its_platform(site: Factory, built: 
     assert docker("image", "inspect", "--format", "{{.Architecture}}", name) == "arm64\n"
 
 
-def test_programs_for_the_wrong_machine_are_found(site: Factory) -> None:
+def test_programs_for_another_architecture_are_found(site: Factory) -> None:
     done = site.run("build", "hello", "--platform", FOREIGN)  # which is compiled with the machine's own compiler
     assert done.status == 1
     assert "hello: failed: hello: the programs in it are for amd64, and the image is for arm64" in done.stderr

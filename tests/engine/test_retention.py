@@ -1,4 +1,4 @@
-"""The database of the local Prefect server: what is old goes, and its file gets smaller."""
+"""The database of the local Prefect server: old runs are removed, and its file shrinks."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def age(site: Factory) -> None:
         connection.execute("update log set message = ? where id = (select id from log limit 1)", ("x" * LARGE,))
 
 
-def test_what_is_older_than_the_setting_says_goes_and_the_file_shrinks(site):
+def test_old_runs_are_removed_and_the_file_shrinks(site):
     site.built("tiny")
     until(lambda: counts(site)["task_run"] > 5, ENOUGH)  # which the server writes down some seconds later
     assert site.run("stop").status == 0
@@ -66,7 +66,7 @@ def test_what_is_older_than_the_setting_says_goes_and_the_file_shrinks(site):
     assert database(site).stat().st_size < LARGE  # which it is once somebody has closed it last, as we have now
 
 
-def test_a_file_that_has_grown_before_gets_smaller_once(site):
+def test_a_large_database_file_is_shrunk_once(site):
     """As a database that an earlier version has made."""
     site.built("tiny")
     assert site.run("stop").status == 0

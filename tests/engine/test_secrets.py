@@ -1,4 +1,4 @@
-"""Passwords of archives and proxies: a build works with them, and nothing that it leaves or shows has them."""
+"""Passwords of archives and proxies: builds use them, and neither show nor store them."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def write(shop: Shop, who: str) -> None:
     shop.auth.chmod(0o600)
 
 
-def test_passwords_are_nowhere_but_where_they_were_put(shop: Shop, watch: Watch) -> None:
+def test_passwords_appear_nowhere_else(shop: Shop, watch: Watch) -> None:
     done = shop.run("build", NAME, "packed", "--json")
     assert done.status == 0, done.stderr
     assert {address.startswith(f"{HOST}/") and status for address, status in shop.proxy.asked} == {200}

@@ -1,4 +1,4 @@
-"""`baseforge serve` as its user, as another user of the machine and as a foreign web page find it."""
+"""`baseforge serve`, for its user, for another user of the machine and for a foreign web page."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def served() -> Iterator[Served]:
         shutil.rmtree(folder)
 
 
-def test_the_night_comes_by_itself(served: Served) -> None:
+def test_the_scheduled_night_runs(served: Served) -> None:
     until(served.site.builds, NIGHT)
     assert {build.split("@")[0] for build in served.site.builds()} == {"tiny"}
 
@@ -98,7 +98,7 @@ def test_the_scheduler_makes_runs_ahead(served: Served) -> None:
         assert len(served.site.api.ask("POST", "flow_runs/filter", chosen)) >= 3
 
 
-def test_a_second_one_is_refused(served: Served) -> None:
+def test_a_second_serve_is_refused(served: Served) -> None:
     done = served.site.run("serve")
     assert done.status == 3
     assert "`baseforge serve` is running already" in done.stderr
@@ -120,7 +120,7 @@ def test_the_command_that_is_printed_works_in_another_folder_without_any_setting
     until(lambda: served.site.api.ask("GET", f"flow_runs/{run}")["state"]["type"] == "COMPLETED", 120)
 
 
-def test_the_login_is_printed_for_who_asks_and_nobody_else(served: Served) -> None:
+def test_only_page_prints_the_login(served: Served) -> None:
     [line] = re.findall(r"^their login: (.*)$", served.said, re.MULTILINE)
     api = served.site.api
     assert subprocess.run(line, shell=True, capture_output=True, text=True, check=True).stdout.splitlines() == [
@@ -170,7 +170,7 @@ def test_another_user_is_refused_by_the_api(served: Served) -> None:
     assert api.ask("GET", f"deployments/{deployment['id']}")["pull_steps"] == deployment["pull_steps"]
 
 
-def test_a_page_of_another_origin_is_not_let_in(served: Served) -> None:
+def test_a_page_of_another_origin_is_refused(served: Served) -> None:
     def preflight(origin: str) -> httpx.Response:
         asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
         return httpx.options(f"{api.pages}/api/deployments/filter", headers={"Origin": origin, **asks})
@@ -210,7 +210,7 @@ def test_services_that_stop_working_end_it_later_on(tmp_path: Path) -> None:
     assert re.search(r"the scheduler has made \d+ runs of nightly, and should have made 3; no night would happen", said)
 
 
-def test_it_comes_back_at_the_same_address(served: Served) -> None:
+def test_the_server_starts_again_at_the_same_address(served: Served) -> None:
     first = served.site.run("page").stdout
     elsewhere = served.site.run("page", env={"BASEFORGE_SERVER_PORT": "1"})
     assert (elsewhere.status, elsewhere.stdout) == (3, "")
@@ -221,7 +221,7 @@ def test_it_comes_back_at_the_same_address(served: Served) -> None:
 
 
 @pytest.mark.parametrize("found", ["its own server", "a server that was there"])
-def test_it_ends_with_its_server_and_talks_to_nobody_else(tmp_path: Path, found: str) -> None:
+def test_serve_ends_with_its_server_and_contacts_no_other(tmp_path: Path, found: str) -> None:
     site = site_in(tmp_path)
     if found == "a server that was there":
         assert site.run("page").status == 0
@@ -291,7 +291,7 @@ class Nothing(http.server.BaseHTTPRequestHandler):
         """No word of it."""
 
 
-def test_what_answers_but_is_no_prefect_server_is_an_error_and_its_password_is_masked(tmp_path: Path) -> None:
+def test_a_server_that_is_not_prefect_is_an_error_and_its_password_is_masked(tmp_path: Path) -> None:
     site = site_in(tmp_path)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Nothing) as other:
         threading.Thread(target=other.serve_forever, daemon=True).start()

@@ -28,7 +28,7 @@ def site(shelf: Shelf) -> Factory:
 
 
 @pytest.mark.parametrize("image", some_in_full(IMAGES, *FULL))
-def test_made_again_it_is_the_same(site, image):
+def test_verify_reproduces_each_recipe_of_the_shelf(site, image):
     done = site.run("verify", image, "--json")
     assert (done.status, done.json["status"]) == (0, "reproduced"), done.stderr
     assert site.leftovers() == []

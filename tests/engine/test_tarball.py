@@ -1,4 +1,4 @@
-"""Tarballs as images: by a recipe and by `import`, out of a pipe, a file and an address; run, verified, unchanged."""
+"""Images of tarballs, by a recipe and by `import`, from a pipe, a file and an address: run, verified, unchanged."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_stream_becomes_an_image_that_runs_and_verifies_and_is_the_same_from_a
     assert again.json[0]["status"] == "unchanged", again.stderr
 
 
-def test_a_night_goes_by_what_was_imported(site):
+def test_a_night_leaves_imported_images_out(site):
     night = site.run("nightly", "--json")
     assert night.status == 0, night.stderr
     assert [record["image"] for record in night.json["builds"]] == ["tiny"]
@@ -171,7 +171,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("data", "words", "status", "said"), REFUSED)
-def test_what_cannot_become_an_image_is_refused_and_leaves_nothing(data, words, status, said, site):
+def test_impossible_imports_are_refused_and_leave_nothing(data, words, status, said, site):
     before = site.builds()
     done = imported(site, "bad", "-", *words, stdin=data)
     assert (done.status, said in done.stderr) == (status, True), done.stderr
@@ -181,19 +181,19 @@ def test_what_cannot_become_an_image_is_refused_and_leaves_nothing(data, words, 
 @pytest.mark.parametrize(
     ("name", "said"), [("tiny", "there is a recipe"), ("No", "not a name"), ("../x", "not a name")]
 )
-def test_names_that_cannot_be(name, said, site):
+def test_impossible_names_are_refused(name, said, site):
     done = imported(site, name, "-", stdin=END)
     assert (done.status, said in done.stderr) == (2, True), done.stderr
 
 
 @pytest.mark.parametrize("source", ["/nowhere/at/all", "/etc"])
-def test_files_that_are_none(source, site):
+def test_a_missing_file_and_a_folder_are_refused(source, site):
     done = imported(site, "bad", source)
     assert (done.status, "cannot be had" in done.stderr) == (2, True), done.stderr
 
 
 @pytest.mark.parametrize("form", ["gnutar", "pax", "ustar", "pax --zstd"])
-def test_what_bsdtar_packs_is_read_as_well(form, busybox, tmp_path):
+def test_archives_of_bsdtar_are_read(form, busybox, tmp_path):
     subprocess.run(["bsdtar", *f"--format {form}".split(), "-cf", tmp_path / "a.tar", "-C", busybox, "."], check=True)
     ours = tmp_path / "ours"
     ours.mkdir()

@@ -1,4 +1,4 @@
-"""One lock, one digest: whoever builds it, where, when, in whatever language, order and on how many processors."""
+"""One lock gives one digest, for every user, folder, clock, language, order and number of processors."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def differs(dish: Dish, name: str, engine: str, usual: Cooked) -> bool:
         return made.manifest != usual.manifest
 
 
-def test_a_tree_that_does_differ_is_noticed(dishes, plainly, tmp_path):
+def test_a_different_tree_is_noticed(dishes, plainly, tmp_path):
     """What all these comparisons would say if something did depend on the machine: here on the recipe."""
     one, two = plainly(SMALL, "mmdebstrap"), plainly("trixie-slim", "mmdebstrap")
     assert one.manifest != two.manifest

@@ -1,4 +1,4 @@
-"""Builds that are made again of what was kept of them: the same, a day later, with no network; or not, and then why."""
+"""`baseforge verify` reproduces builds a day later without network, and explains those that differ."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_every_link_of_the_chain_is_compared(site):
     assert {"recall", "tree", "pack", "assemble", "compare"} <= set(found["seconds"])
 
 
-def test_a_person_reads_the_same(site):
+def test_verify_prints_the_same_for_people(site):
     done = verified(site, f"tiny@{record(site, 'tiny')['build'][:12]}")
     lines = done.stdout.splitlines()
     assert [line.split("  ")[0].strip() for line in lines] == ["LINK", *LINKS]
@@ -92,7 +92,7 @@ def test_a_person_reads_the_same(site):
     assert "reproduced: sha256:" in done.stderr
 
 
-def test_the_recipe_of_then_counts_and_not_the_one_of_today(site, tmp_path):
+def test_verify_uses_the_recorded_recipe(site, tmp_path):
     changed = Factory(tmp_path / "site", site.settings)
     shutil.copytree(site.folder / "store", changed.folder / "store")
     changed.recipe("tiny", TINY, motd="something else\n", run="")
@@ -101,7 +101,7 @@ def test_the_recipe_of_then_counts_and_not_the_one_of_today(site, tmp_path):
     assert verified(changed, "tiny", "--json").json["status"] == "reproduced"
 
 
-def test_what_is_not_repeatable_is_shown_and_fails(site):
+def test_a_build_that_is_not_repeatable_fails_to_verify(site):
     done = verified(site, "random", "--json", status=1)
     assert done.json["status"] == "differs"
     assert [link["name"] for link in done.json["links"] if link["same"]] == ["recipe", "lock", "input"]
@@ -126,7 +126,7 @@ BAD = [(("nothing",), 2, "no image"), (("tiny@2001",), 2, "2001"), (("tiny", "--
 
 
 @pytest.mark.parametrize(("words", "status", "said"), BAD)
-def test_what_cannot_be_meant_is_refused(site, words, status, said):
+def test_invalid_names_and_options_are_refused(site, words, status, said):
     assert said in verified(site, *words, status=status).stderr
 
 
@@ -141,7 +141,7 @@ def blob(site: Factory, digest: str) -> Path:
     return site.folder / "store/blobs/sha256" / digest.removeprefix("sha256:")
 
 
-def test_a_record_that_was_changed_is_noticed(site, tmp_path):
+def test_a_changed_record_is_noticed(site, tmp_path):
     harmed = copied(site, tmp_path / "site")
     [path] = (harmed.folder / "store/images/tiny/builds").glob("*.json")
     said = json.loads(path.read_text())
@@ -152,7 +152,7 @@ def test_a_record_that_was_changed_is_noticed(site, tmp_path):
     assert "another input" in done.stderr
 
 
-def test_ingredients_that_are_gone_or_damaged_are_named(site, tmp_path):
+def test_lost_or_damaged_sources_are_named(site, tmp_path):
     harmed = copied(site, tmp_path / "site")
     digest = record(harmed, "tiny")["ingredients"]
     place = blob(harmed, digest)
@@ -202,12 +202,12 @@ def test_an_image_for_debugging_has_a_shell_for_its_user(runtimes):
 
 
 @pytest.mark.parametrize("image", RUNTIMES)
-def test_an_image_from_nothing_is_the_same_a_day_later_without_any_network(runtimes, image, tmp_path):
+def test_verify_reproduces_a_scratch_image_a_day_later_without_network(runtimes, image, tmp_path):
     verified_tomorrow(runtimes, image, tmp_path)
 
 
 @pytest.mark.parametrize("image", some_in_full(DEBIAN, "trixie", "trixie-slim"))
-def test_a_day_later_without_any_network_it_is_the_same(debian, image, tmp_path):
+def test_verify_reproduces_a_day_later_without_network(debian, image, tmp_path):
     verified_tomorrow(debian, image, tmp_path)
 
 
@@ -242,7 +242,7 @@ def test_a_layer_of_the_shelf_is_the_same_again(debian, image):
 
 
 @pytest.mark.parametrize("image", some_in_full(DEBIAN, "noble", "trixie"))
-def test_from_kept_trees_it_is_the_same(debian, image):
+def test_cached_trees_give_the_same_image(debian, image):
     before = record(debian, image)["manifest_digest"]
     [done] = debian.built(image, "--force")
     assert done["manifest_digest"] == before
@@ -250,7 +250,7 @@ def test_from_kept_trees_it_is_the_same(debian, image):
     assert "the tree of base packages is kept" in log.read_text()
 
 
-def test_a_deb_that_the_pool_no_longer_has_whole_is_named(debian, tmp_path):
+def test_a_damaged_deb_in_the_pool_is_named(debian, tmp_path):
     harmed = Factory(tmp_path / "site", debian.settings)
     shutil.copytree(debian.folder / "store", harmed.folder / "store", copy_function=os.link)
     package = next(each for each in record(harmed, "trixie")["lock"]["packages"] if each["name"] == "bash")

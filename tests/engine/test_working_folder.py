@@ -1,4 +1,4 @@
-"""Commands in a folder where somebody else has put settings of Prefect, which name a program to run."""
+"""Commands in a folder with another user's Prefect settings, which name a program to run."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_no_command_takes_settings_of_prefect_from_there(site: Factory, words: t
     assert site.builds(), "the relative path of the store means this folder"
 
 
-def test_neither_do_the_flow_runs_that_serve_starts(site: Factory) -> None:
+def test_flow_runs_of_serve_do_not_read_it_either(site: Factory) -> None:
     before = site.builds()
     environment = {"BASEFORGE_STORE": "store", "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
     with site.served(env=environment):

@@ -1,4 +1,4 @@
-"""Machines that differ in everything that must not count, and builds on them, from laid out debs to an image.
+"""Builds on machines that differ in everything that must not count, from packages to an image.
 
 As a program, `python -m tests.engine.variation ORDER`, it is the build itself.
 """

@@ -1,4 +1,4 @@
-"""Archives that misbehave, and how a command is made to ask them; good archives are in `tests.support.debian`."""
+"""Archives with errors, and the settings that make a command use them; good archives are in `tests.support.debian`."""
 
 from __future__ import annotations
 

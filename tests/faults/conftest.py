@@ -1,4 +1,4 @@
-"""What tests of faults share: a site that has one build, and must have just that and nothing else afterwards."""
+"""Fixtures for tests of faults: a site with one build, which must have only that build afterwards."""
 
 from __future__ import annotations
 

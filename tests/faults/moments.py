@@ -1,4 +1,4 @@
-"""A publication that is killed at a chosen moment: what it opens, moves, starts and sends is counted."""
+"""Kill a publication at a chosen moment, counted by the files, programs and requests that it uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Archives that lie, break off or are not there: the build ends, and nothing comes of what was fetched."""
+"""Archives that are wrong, interrupted or missing: the build ends and publishes nothing."""
 
 from __future__ import annotations
 
@@ -121,14 +121,14 @@ def test_an_archive_that_breaks_off_at_once(shop):
     assert done.stderr.count("✗ resolve") == 3
 
 
-def test_indexes_that_are_not_those_that_are_signed(shop):
+def test_indexes_that_differ_from_the_signed_ones_are_refused(shop):
     shop.damage("/Packages", b"Package: base", b"Package: evil")
     done = shop.build()
     complains(done, 1, "the indexes it serves are not those", "It may be being updated")
     assert done.stderr.count("✗ resolve") == 3
 
 
-def test_packages_that_break_off_half_way(shop):
+def test_interrupted_downloads_are_reported(shop):
     shop.damage(".deb", b"x" * 9000, b"")
     done = shop.build()
     complains(done, 1, f"{shop.server.address}/pool/libbase_1_all.deb", "the archive does not answer as it should")
@@ -145,11 +145,11 @@ def test_packages_that_exclude_each_other(shop):
     complains(shop.build(), 2, "apt finds no set of packages", "  | ", "quarrel : Conflicts: base")
 
 
-def test_a_package_that_nobody_has(shop):
+def test_an_unknown_package_is_named(shop):
     shop.site.recipe("packages", f"{RECIPE}include: [nosuch]\n")
     complains(shop.build(), 2, f"{SUITE} (main) has no package 'nosuch'")
 
 
-def test_a_package_that_needs_what_nobody_has(shop):
+def test_a_package_with_an_impossible_dependency_is_named(shop):
     shop.archive.publish(*(replace(deb, depends="nowhere") for deb in DEBS), suite=SUITE)
     complains(shop.build(), 2, "apt finds no set of packages", "base : Depends: nowhere")

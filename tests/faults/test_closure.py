@@ -1,4 +1,4 @@
-"""Images that lack a library: nothing is published, and what is missing is named."""
+"""Images that lack a library: nothing is published, and the library is named."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_package_is_named_that_has_what_is_missing(site):
     assert "/usr/bin/" in reason
 
 
-def test_what_nothing_runs_may_lack_them(site):
+def test_files_that_nothing_runs_may_lack_libraries(site):
     site.recipe("lonely", COPY + "unlinked: ['/bin/*']\n")
     done = site.run("build", "lonely", "--no-publish")
     assert done.status == 0, done.stderr

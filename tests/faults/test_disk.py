@@ -1,4 +1,4 @@
-"""Disks that are full: the build ends, and what was half-written is gone."""
+"""Full disks: the build ends, and no partial file is left."""
 
 from __future__ import annotations
 

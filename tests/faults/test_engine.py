@@ -1,4 +1,4 @@
-"""Container engines that are not there, or go away in the middle: the build ends soon and says so."""
+"""Container engines that do not run or stop during a build: the build ends soon with the reason."""
 
 from __future__ import annotations
 

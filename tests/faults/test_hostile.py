@@ -1,4 +1,4 @@
-"""Archives that want memory: each is read in a process of its own, which never takes 200 MB."""
+"""Archives that exhaust memory: each is read in its own process, which never takes 200 MB."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user can get wrong in words: nothing is made, and the message says where and what to write instead."""
+"""Mistakes in input: nothing is built, and the message has the place and a hint."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("recipe", "words"), WRONG.values(), ids=WRONG)
-def test_a_recipe_that_is_wrong(site, recipe, words):
+def test_a_wrong_recipe_is_reported(site, recipe, words):
     site.recipe("wrong", recipe)
     complains(site.run("build", "wrong"), 2, *words)
 
@@ -35,7 +35,7 @@ def test_an_unknown_recipe(site):
     complains(site.run("build", "tinny"), 2, "there is no recipe 'tinny'", "Did you mean 'tiny'?")
 
 
-def test_one_wrong_name_among_right_ones_ends_it_before_anything_is_made(site):
+def test_one_unknown_name_ends_the_command_before_any_build(site):
     done = site.run("build", "tiny", "tinny", "--force")
     complains(done, 2, "there is no recipe 'tinny'")
     assert "✓" not in done.stderr

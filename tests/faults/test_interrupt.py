@@ -1,4 +1,4 @@
-"""Ctrl-C at every step: the command ends within seconds with status 130, and nothing of it is left."""
+"""Ctrl-C at every step: the command ends within seconds with status 130 and leaves nothing."""
 
 from __future__ import annotations
 
@@ -89,11 +89,11 @@ def test_while_publishing(site, probe):
         interrupted(stop(running, lambda _: server.called.is_set(), pause=0.2))
 
 
-def test_a_night_ends_too(sleeper):
+def test_an_interrupted_night_ends(sleeper):
     interrupted(stop(start(sleeper, "nightly"), container(sleeper)))
 
 
-def test_impatience_does_not_cut_the_clean_up_short(sleeper):
+def test_a_second_interrupt_does_not_stop_the_clean_up(sleeper):
     with (running := start(sleeper, "build", "slow")).process:
         running.until(container(sleeper))
         for _ in range(5):
@@ -102,7 +102,7 @@ def test_impatience_does_not_cut_the_clean_up_short(sleeper):
         interrupted(running.end(SLOWEST_END))
 
 
-def test_what_a_killed_run_left_goes_with_the_next(sleeper):
+def test_the_next_run_removes_what_a_killed_run_left(sleeper):
     with (running := start(sleeper, "build", "slow")).process:
         running.until(container(sleeper))
         time.sleep(0.2)

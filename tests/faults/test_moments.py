@@ -1,4 +1,4 @@
-"""SIGKILL at 105 moments of publishing: what a name points to is whole, and the next run or housekeeping goes on."""
+"""SIGKILL at 105 moments of publishing: names point to complete builds, and the next run or housekeeping continues."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def _tried(trial: Trial) -> Iterator[Trial]:
     trial.press.clear_engine()
 
 
-def test_a_publication_that_is_killed(trial: Trial) -> None:
+def test_a_killed_publication_is_finished_later(trial: Trial) -> None:
     count = trial.moments()
     assert count >= MOMENTS
     for number in range(MOMENTS):

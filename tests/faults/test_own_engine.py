@@ -1,4 +1,4 @@
-"""The tests' own engine: the user's is left alone, and nothing stays of it however a run of tests ends. Needs root."""
+"""The tests' engine: it does not touch the user's engine and leaves nothing, however a run ends. Needs root."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Another user of the machine: reads nothing of a build, and stops, misleads and harms none. Needs root."""
+"""Another user of the machine cannot read, stop, mislead or damage a build. Needs root."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_nothing_of_a_build_can_be_read_while_it_runs_and_afterwards(site, probe
 
 
 @pytest.mark.parametrize("what", ["ln -s {target} {name}", "mkdir {name}", "touch {name}", "mkdir -m 700 {name}"])
-def test_the_predictable_name_is_taken_by_another_user(site, what):
+def test_another_user_takes_the_predictable_folder_name(site, what):
     target = site.folder / "target"
     target.write_text("precious")
     for shared in (site.work, Path(site.settings["BASEFORGE_MEMORY"])):
@@ -101,7 +101,7 @@ def nameless(text: str) -> Iterator[str]:
         subprocess.run(["docker", "rmi", image], check=False, capture_output=True)
 
 
-def test_notes_and_locks_of_others_end_no_run_and_remove_no_image(site, probe):
+def test_notes_and_locks_of_other_users_end_no_run_and_remove_no_image(site, probe):
     recipes.checked(site, "slow", probe, "{run: [/probe, sleep, '600']}")
     running = start(site, "build", "slow")
     with nameless("somebody's") as image, running.process:

@@ -1,4 +1,4 @@
-"""The start script on machines that lack something, or whose set-up was cut off. Needs root."""
+"""The start script on machines that lack something, or whose set-up was interrupted. Needs root."""
 
 import os
 import shutil
@@ -47,7 +47,7 @@ def sudo_lines(text):
     return [line for line in text.splitlines() if line.startswith("sudo ")]
 
 
-def test_without_root_one_line_says_it_all(clone, environment):
+def test_without_root_the_set_up_prints_one_command(clone, environment):
     path = stub(clone / "stubs", "dpkg-query", "exit 1")  # nothing is installed
     done = call(*STRANGER, clone / "baseforge", "build", "hello", env={**environment, "PATH": path})
     assert (done.returncode, done.stdout) == (3, "")
@@ -169,7 +169,7 @@ def test_a_clone_that_was_moved_is_set_up_again(clone, environment):
         moved.rename(clone)
 
 
-def test_emulation_is_asked_for_and_registered_again_where_it_is_gone(clone, environment):
+def test_setup_registers_lost_emulation_again(clone, environment):
     path = stub(clone / "emulation", "arch-test", "exit 1")
     without = call(*STRANGER, clone / "baseforge", "setup", "--emulation", env={**environment, "PATH": path})
     assert without.returncode == 3

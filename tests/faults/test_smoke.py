@@ -1,4 +1,4 @@
-"""Images that fail their checks, and commands that fail: nothing is published, and all they printed is kept."""
+"""Images and commands that fail their checks: nothing is published, and the output is kept."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tests.support import recipes
 from tests.support.outcome import complains
 
 
-def test_a_check_that_fails(site, probe):
+def test_a_failing_check_fails_the_build(site, probe):
     recipes.checked(site, "bad", probe, "run: [/probe, both]", "{run: [/probe, say, moon], stdout: ^sun$}")
     done = site.run("build", "bad")
     complains(done, 1, "1 of 2 smoke checks failed; nothing was published", "| moon", "'^sun$'")
@@ -22,7 +22,7 @@ def test_a_check_that_hangs(site, probe):
     complains(done, 1, "1 of 2 smoke checks failed", "it did not end within 2 s and was stopped", "| y")
 
 
-def test_a_check_whose_command_is_not_there(site, probe):
+def test_a_check_with_a_missing_command_fails(site, probe):
     recipes.checked(site, "lost", probe, "{run: [/nowhere]}")
     complains(site.run("build", "lost"), 1, "1 of 1 smoke checks failed", "it could not be started", "/nowhere")
 

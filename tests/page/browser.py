@@ -1,4 +1,4 @@
-"""A browser as a person uses it: it sees what is on the page, clicks and types."""
+"""A browser for tests: read the page, click and type."""
 
 from __future__ import annotations
 

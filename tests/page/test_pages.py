@@ -77,7 +77,7 @@ def start(page: Browser, site: Site, image: str) -> str:
     return run
 
 
-def test_who_does_not_know_the_login_sees_nothing(site: Site, tmp_path: Path) -> None:
+def test_without_the_login_the_pages_show_nothing(site: Site, tmp_path: Path) -> None:
     with browser(tmp_path / "profile") as stranger:
         stranger.open(f"{site.pages}/v2/runs")
         stranger.type(PASSWORD, "admin:guessed")

@@ -1,4 +1,4 @@
-"""Contexts to call steps and flows' functions with, made in a test's own folder."""
+"""Build contexts in a test's own folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line as a user runs it, in a place of its own, and a look at what it leaves behind."""
+"""Run the command line as a user does, in a site of its own, and find what it leaves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a run is shared between several workers (pytest-xdist): what one of them does alone, and what is begun first.
+"""Distribute a test run over several workers (pytest-xdist): which tests stay in one worker, and which start first.
 
 Each worker has a container engine and a Prefect server of its own (`tests/conftest.py`). A module's tests stay
 together, since they share what they have made, and so do all tests of what is there once.

@@ -1,4 +1,4 @@
-"""Archives that mean harm, or are broken in a way that readers disagree about, and what has to become of each.
+"""Hostile and broken archives, and the expected result for each.
 
 `python -m tests.support.hostile FOLDER` writes them to files, to be tried on anything else.
 """

@@ -1,4 +1,4 @@
-"""A mirror on loopback that serves files as well, or as badly, as a test wants."""
+"""A mirror on loopback that serves files correctly or with chosen errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a command went that could not go well: what it says, and how it ends when it is interrupted."""
+"""Check the messages of failed commands and the end of interrupted ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parameters of tests, some of them only for a full run."""
+"""Parameters of tests, some only for a full run."""
 
 from __future__ import annotations
 

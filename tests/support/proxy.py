@@ -1,4 +1,4 @@
-"""A forward proxy on loopback that wants a name and a password, and leads every host to one server."""
+"""A forward proxy on loopback that requires a name and a password and sends every host's requests to one server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Publication alone, without Prefect, an archive or a smoke test: a toy image from its layout to its names."""
+"""Publish a toy image without Prefect, an archive or a smoke test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recipes that take their time, or more room than there is."""
+"""Recipes that take long or need more space than there is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small layers and images to test with."""
+"""Small layers and images for tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images from nothing, of tiny real debs."""
+"""Scratch images from tiny real packages."""
 
 from __future__ import annotations
 

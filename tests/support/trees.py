@@ -1,4 +1,4 @@
-"""Trees that are made of tarballs, without an engine of containers: what an image of one would hold."""
+"""Trees made from tarballs, without a container engine."""
 
 from __future__ import annotations
 

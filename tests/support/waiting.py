@@ -1,4 +1,4 @@
-"""Waiting for what comes to be by itself, but not for ever."""
+"""Wait for a condition, with a time limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules of the house. Each is a function from one file to what breaks it, and is shown able to fail."""
+"""Rules for the code. Each is a function from a file to its violations, and a test shows that it can fail."""
 
 from __future__ import annotations
 

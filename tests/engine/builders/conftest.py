@@ -1,4 +1,4 @@
-"""What tests of builders share."""
+"""Fixtures for tests of builders."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from tests.support.services.workshop import Workshop
 OPTIONS = {"image": IMAGE, "network": "none", "env.COMMAS": 'a,b "c"'}
 
 
-def test_an_image_comes_back_as_it_went_in(
+def test_an_image_comes_back_unchanged(
     workshop: Workshop, tmp_path: Path, example: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_id, log = str(uuid.uuid4()), list[str]()
@@ -37,7 +37,7 @@ def test_an_image_comes_back_as_it_went_in(
     assert workshop.leftovers() == []
 
 
-def test_docker_s_own_example_through_the_engine_itself(workshop: Workshop, example: Path) -> None:
+def test_docker_s_own_example_builds_through_the_engine(workshop: Workshop, example: Path) -> None:
     builds_the_example(workshop.engine, "default", example)
 
 
@@ -64,9 +64,7 @@ def test_an_interrupt_leaves_nothing(seconds: float, workshop: Workshop) -> None
     assert workshop.leftovers() == []
 
 
-def test_what_buildx_left_where_it_was_killed_while_it_looked_for_gpus(
-    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_containers_of_a_killed_gpu_check_are_removed(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     """It makes a container for that, without a name, and starts it a moment later."""
     api = workshop.engine.client.api
     asking = {"auto_remove": True, "device_requests": [DeviceRequest(count=-1, capabilities=[["gpu"]])]}

@@ -1,4 +1,4 @@
-"""Images into a real engine, and out again."""
+"""Images are loaded into a real engine and read back."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_all_settings_arrive(make: Maker, engine: Engine) -> None:
     assert details["Created"].startswith("2023-11-14T22:13:20")
 
 
-def test_a_name_moves_and_the_image_that_had_it_goes(make: Maker, engine: Engine) -> None:
+def test_a_name_moves_and_the_old_image_is_removed(make: Maker, engine: Engine) -> None:
     name = f"{NAME}/move:latest"
     first, second = (import_image(make(), EngineBuilder(engine)) for _ in range(2))
     tag(engine, first, name)

@@ -1,4 +1,4 @@
-"""However a run ends, no container, volume, deployment or entry of buildx is left of the builder made for it."""
+"""However a run ends, nothing of its ephemeral builder is left: no container, volume, deployment or buildx entry."""
 
 from __future__ import annotations
 

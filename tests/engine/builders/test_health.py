@@ -1,4 +1,4 @@
-"""Builders that do not start, break down or run out of room: a fresh one helps where it can, else it is said why."""
+"""Builders that do not start, break down or fill their disk: a replacement helps, else the reason is shown."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_an_image_that_is_not_there(place: Place) -> None:
     assert RETRIED not in done.stderr
 
 
-def test_a_builder_that_is_kept_and_a_fresh_one_that_does_no_better(place: Place) -> None:
+def test_a_broken_persistent_builder_and_its_replacement_are_reported(place: Place) -> None:
     place.describe("persistent", {"image": "localhost:1/nothing", "network": "none"})
     done = place.build()
     assert (done.status, place.site.builds()) == (1, [])
@@ -145,14 +145,14 @@ def test_a_builder_that_is_kept_and_a_fresh_one_that_does_no_better(place: Place
     assert re.search(r"builder baseforge-\S+-1x \(docker-container\): starting failed", done.stderr)
 
 
-def test_one_that_never_answers(place: Place, sleeper: str) -> None:
+def test_a_builder_that_never_answers_is_reported_in_time(place: Place, sleeper: str) -> None:
     place.describe("ephemeral", {"image": sleeper, "network": "none"}, timeout=3)
     started = time.monotonic()
     failed(place, place.build(), 1, "starting failed: it took more than")
     assert time.monotonic() - started < SOON
 
 
-def test_an_existing_one_that_is_something_else(place: Place, sleeper: str) -> None:
+def test_an_existing_builder_that_is_not_buildkit_is_reported(place: Place, sleeper: str) -> None:
     options = ",".join(f"{key}={value}" for key, value in OPTIONS.items())
     docker("buildx", "create", "--name=own", "--driver=docker-container", f"--driver-opt={options}")
     docker("run", "--detach", "--network=none", "--stop-timeout=0", "--name=buildx_buildkit_own0", sleeper)
@@ -163,7 +163,7 @@ def test_an_existing_one_that_is_something_else(place: Place, sleeper: str) -> N
 
 
 @pytest.mark.parametrize("lifecycle", ["persistent", "existing"])
-def test_one_that_dies_in_the_middle(lifecycle: str, place: Place) -> None:
+def test_a_builder_that_dies_is_replaced_by_an_ephemeral_one(lifecycle: str, place: Place) -> None:
     if lifecycle == "existing":
         options = ",".join(f"{key}={value}" for key, value in OPTIONS.items())
         docker("buildx", "create", "--name=own", "--driver=docker-container", f"--driver-opt={options}")
@@ -173,7 +173,7 @@ def test_one_that_dies_in_the_middle(lifecycle: str, place: Place) -> None:
     helped(done, why, "✗ import large", "builder own (docker-container): importing failed")
 
 
-def test_one_of_our_own_that_dies_in_the_middle(place: Place) -> None:
+def test_an_ephemeral_builder_that_dies_is_replaced(place: Place) -> None:
     place.describe("ephemeral", OPTIONS)
 
     def kill() -> None:
@@ -196,7 +196,7 @@ def test_a_disk_that_is_full(place: Place) -> None:
     helped(done, why, "✗ import large", "builder tight (docker-container): importing failed", "no space left on device")
 
 
-def test_a_remote_one_that_dies_in_the_middle(place: Place) -> None:
+def test_a_remote_builder_that_dies_is_reported(place: Place) -> None:
     with buildkitd() as daemon:
         place.describe("ephemeral", driver="remote", endpoint=daemon.address)
         done = place.broken_off(lambda: daemon.send(signal.SIGKILL))
@@ -205,7 +205,7 @@ def test_a_remote_one_that_dies_in_the_middle(place: Place) -> None:
 
 
 @pytest.mark.parametrize("lifecycle", ["ephemeral", "persistent"])
-def test_a_remote_one_that_is_not_there(lifecycle: str, place: Place) -> None:
+def test_a_missing_remote_builder_is_reported(lifecycle: str, place: Place) -> None:
     place.describe(lifecycle, driver="remote", endpoint="tcp://127.0.0.1:1")
     started = time.monotonic()
     failed(place, place.build(), 3, "tcp://127.0.0.1:1: the builder does not answer", "Check the address")
@@ -213,7 +213,7 @@ def test_a_remote_one_that_is_not_there(lifecycle: str, place: Place) -> None:
     assert place.workshop.leftovers() == []
 
 
-def test_an_existing_remote_one_that_is_not_there(place: Place) -> None:
+def test_a_missing_existing_remote_builder_is_reported(place: Place) -> None:
     docker("buildx", "create", "--name=own", "--driver=remote", "tcp://127.0.0.1:1")
     place.describe("existing", timeout=5)
     started = time.monotonic()
@@ -221,7 +221,7 @@ def test_an_existing_remote_one_that_is_not_there(place: Place) -> None:
     assert time.monotonic() - started < SOON
 
 
-def test_one_that_is_too_old(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_builder_with_an_old_buildkit_is_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(life, "OLDEST", (99, 0))
     with (
         pytest.raises(MachineError, match=r"its BuildKit is v0\.\S+; 99\.0 is the oldest that will do") as caught,

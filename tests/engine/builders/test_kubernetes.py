@@ -73,7 +73,7 @@ def unreachable(path: Path) -> str:
     return text
 
 
-def test_an_image_comes_back_as_it_went_in(
+def test_an_image_comes_back_unchanged(
     cluster: Cluster,
     kubeconfig: Path,
     workshop: Workshop,
@@ -139,7 +139,7 @@ def test_a_cluster_whose_rules_forbid_it(kubeconfig: Path, cluster: Cluster) -> 
     assert cluster.leftovers("strict", wait=GONE) == []
 
 
-def test_without_kubectl_buildx_s_own_words_are_said(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_kubectl_buildx_s_own_error_is_shown(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kubernetes, "KUBECTL", "kubectl-that-is-not-there")
     with (
         made(planned({"image": "localhost:1/nothing:1", "timeout": "2s"}), "bad") as taken,
@@ -157,7 +157,7 @@ def test_without_kubectl_buildx_s_own_words_are_said(kubeconfig: Path, monkeypat
         ({"timeout": "5"}, "missing unit"),
     ],
 )
-def test_what_buildx_does_not_take(kubeconfig: Path, options: dict[str, str], said: str) -> None:
+def test_options_that_buildx_refuses_are_reported(kubeconfig: Path, options: dict[str, str], said: str) -> None:
     with pytest.raises(InputError, match=said), made(planned(options), "refused"):
         pass
 
@@ -178,7 +178,9 @@ def test_a_cluster_that_does_not_answer(kubeconfig: Path, cluster: Cluster) -> N
         pass
 
 
-def test_what_buildx_has_forgotten_is_found_by_its_name(kubeconfig: Path, cluster: Cluster, workshop: Workshop) -> None:
+def test_a_forgotten_builder_s_deployment_is_found_by_its_name(
+    kubeconfig: Path, cluster: Cluster, workshop: Workshop
+) -> None:
     """As when the cluster did not answer while the builder was to be removed."""
     run_id = str(uuid.uuid4())
     with made(planned(), run_id) as taken, made(planned(), "another") as another:

@@ -1,4 +1,4 @@
-"""Builders that are kept, builders that go with their run, and what is left when buildx has forgotten one."""
+"""The life cycle of persistent and ephemeral builders, and the removal of builders that buildx forgot."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def containers(workshop: Workshop) -> dict[str, str]:
     return {each["Names"][0].removeprefix("/buildx_buildkit_"): each["Id"] for each in found}
 
 
-def test_one_that_is_kept_is_created_once(place: Workshop) -> None:
+def test_a_persistent_builder_is_created_once(place: Workshop) -> None:
     plan = planned("persistent", name="kept", flags=["--debug"], platforms=["linux/amd64"])
     first = up(plan, "one")
     assert first == Taken("kept", DRIVER, plan)
@@ -61,7 +61,7 @@ def test_one_that_is_kept_is_created_once(place: Workshop) -> None:
     assert containers(place) == made
 
 
-def test_one_that_was_stopped_runs_again(place: Workshop) -> None:
+def test_a_stopped_builder_starts_again(place: Workshop) -> None:
     plan = planned("persistent", name="kept")
     up(plan, "one")
     made = containers(place)
@@ -71,7 +71,7 @@ def test_one_that_was_stopped_runs_again(place: Workshop) -> None:
     assert containers(place) == made
 
 
-def test_one_that_goes_with_its_run_says_whose_it_is(place: Workshop) -> None:
+def test_an_ephemeral_builder_has_its_run_as_a_label(place: Workshop) -> None:
     run_id = str(uuid.uuid4())
     taken = up(planned(), run_id)
     assert (taken.name, taken.ours) == (f"baseforge-{run_id}-1x", True)
@@ -83,7 +83,7 @@ def test_one_that_goes_with_its_run_says_whose_it_is(place: Workshop) -> None:
     assert place.leftovers() == []
 
 
-def test_what_buildx_has_forgotten_is_found_by_the_run(place: Workshop) -> None:
+def test_a_forgotten_builder_s_container_is_found_by_its_run(place: Workshop) -> None:
     run_id = str(uuid.uuid4())
     forgotten, known = up(planned(), run_id), up(planned(), run_id, 2)
     (place.buildx / "instances" / forgotten.name).unlink()
@@ -93,7 +93,7 @@ def test_what_buildx_has_forgotten_is_found_by_the_run(place: Workshop) -> None:
     assert place.leftovers() == []
 
 
-def test_one_run_s_end_leaves_the_other_s_builders(place: Workshop) -> None:
+def test_the_end_of_a_run_leaves_other_runs_builders(place: Workshop) -> None:
     one, two = (str(uuid.uuid4()) for _ in range(2))
     first, second, kept = up(planned(), one), up(planned(), two), up(planned("persistent", name="kept"), two)
     life.remove(first.name, first.driver)

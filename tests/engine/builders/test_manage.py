@@ -1,4 +1,4 @@
-"""`baseforge builder …` on builders that run, that do not, and that cannot: each time by a look at what is there."""
+"""`baseforge builder …` on running, stopped and broken builders; each test checks what exists afterwards."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def selected() -> list[str]:
     return [each["name"] for each in done("list", "--json").json if each["selected"]]
 
 
-def test_the_list_is_that_of_buildx(place: Workshop) -> None:
+def test_the_list_matches_buildx_ls(place: Workshop) -> None:
     context("again", os.environ["DOCKER_HOST"])
     context("doomed", os.environ["DOCKER_HOST"])
     create("one", "--bootstrap", "--use")
@@ -154,7 +154,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("words", "reason"), REFUSED, ids=lambda value: " ".join(value) if value else "")
-def test_what_cannot_be_is_refused_and_nothing_is_created(place: Workshop, words: list[str], reason: str) -> None:
+def test_invalid_builders_are_refused_and_nothing_is_created(place: Workshop, words: list[str], reason: str) -> None:
     ended = builder("create", "--name", "one", "--use", "--bootstrap", *words)
     assert (ended.status, ended.stdout) == (2, "")
     assert reason in ended.stderr
@@ -168,7 +168,7 @@ def test_without_an_engine_the_machine_lacks_something(place: Workshop, monkeypa
     assert names(place) == []
 
 
-def test_a_builder_that_does_not_start_is_not_left(place: Workshop) -> None:
+def test_a_builder_that_does_not_start_is_removed(place: Workshop) -> None:
     ended = builder("create", "--name", "one", "--bootstrap", *OPTIONS, "--driver-opt", "network=nowhere")
     assert (ended.status, ended.stdout) == (1, "")
     assert "network nowhere not found" in ended.stderr
@@ -194,7 +194,7 @@ def test_a_refused_node_leaves_the_others_as_they_were(place: Workshop) -> None:
         assert (place.buildx / "instances/one").read_text() == before
 
 
-def test_names_are_looked_at_before_anything_is_done(place: Workshop) -> None:
+def test_names_are_checked_first(place: Workshop) -> None:
     create("one")
     for command in ("use", "stop", "rm", "inspect"):
         ended = builder(command, "onne")
@@ -218,7 +218,7 @@ def test_names_are_looked_at_before_anything_is_done(place: Workshop) -> None:
     assert names(place) == ["one"]
 
 
-def test_a_removed_builder_is_selected_no_more(place: Workshop) -> None:
+def test_a_removed_builder_is_no_longer_selected(place: Workshop) -> None:
     assert selected() == ["default"]
     create("one")
     done("use", "one")
@@ -301,7 +301,7 @@ def test_the_cache_is_measured_and_cleared(place: Workshop, example: Path) -> No
     assert builder("prune", "--builder", "two").status == 1
 
 
-def test_what_a_local_builder_keeps_goes_with_it(place: Workshop, example: Path) -> None:
+def test_removing_a_local_builder_removes_its_cache(place: Workshop, example: Path) -> None:
     def there() -> list[str]:
         return [left for left in place.leftovers() if "one0" in left or left == "one"]
 
@@ -355,7 +355,7 @@ def test_a_builder_out_of_reach_is_not_forgotten_unless_forced(place: Workshop) 
     assert "/buildx_buildkit_lost0" in place.leftovers()
 
 
-def test_what_does_not_run_can_go_at_once(place: Workshop) -> None:
+def test_inactive_builders_can_be_removed_at_once(place: Workshop) -> None:
     create("one", "--bootstrap")
     create("two", "--bootstrap")
     done("stop", "two")
@@ -366,7 +366,7 @@ def test_what_does_not_run_can_go_at_once(place: Workshop) -> None:
     assert not place.engine.client.api.volumes(filters={"name": "two0"})["Volumes"]
 
 
-def test_one_that_never_answers_does_not_hold_up_what_is_done_to_others(place: Workshop) -> None:
+def test_a_builder_that_never_answers_does_not_delay_the_others(place: Workshop) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""A builder of several nodes: an image goes to the one that is for its architecture."""
+"""A builder with several nodes: an image goes to the node for its architecture."""
 
 from __future__ import annotations
 

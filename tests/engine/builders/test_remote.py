@@ -1,4 +1,4 @@
-"""Images through a BuildKit that is reached over TCP, with and without mutual TLS."""
+"""Images through a remote BuildKit over TCP, with and without mutual TLS."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def daemon(ours: Path) -> Iterator[Buildkitd]:
         yield running
 
 
-def test_an_image_comes_back_as_it_went_in(
+def test_an_image_comes_back_unchanged(
     daemon: Buildkitd, ours: Path, workshop: Workshop, tmp_path: Path, example: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = list[str]()
@@ -98,7 +98,7 @@ def refused(workshop: Workshop, address: str, tls: Mapping[str, str], said: str)
     assert workshop.leftovers() == []
 
 
-def test_who_cannot_say_who_they_are_is_refused(
+def test_a_client_without_a_certificate_is_refused(
     daemon: Buildkitd, ours: Path, workshop: Workshop, tmp_path: Path
 ) -> None:
     other = authority(tmp_path / "other")

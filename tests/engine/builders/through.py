@@ -1,4 +1,4 @@
-"""What every driver must do, whichever it is."""
+"""Checks that every driver must pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other programs read what we write, and all of them find the same digests in it."""
+"""Other programs read our images, and all find the same digests."""
 
 from __future__ import annotations
 

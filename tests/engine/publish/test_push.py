@@ -1,4 +1,4 @@
-"""Into a real registry, back out of it, and run."""
+"""Images are pushed to a real registry, pulled back and run."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_pushed_by_digest_then_named(image: Image, where: Registry) -> None:
     assert list_tags(where, image) == ["20261123T020000Z-1a2b3c4d", "latest"]
 
 
-def test_again_is_no_error_and_a_tag_moves(image: Image, where: Registry, tmp_path: Path) -> None:
+def test_pushing_again_succeeds_and_moves_the_tag(image: Image, where: Registry, tmp_path: Path) -> None:
     for _ in range(2):
         tag(push(image, where), where, ["latest"])
     other = image_of({"other": b"content"}, tmp_path / "other", name=image.name)
@@ -81,7 +81,7 @@ def test_again_is_no_error_and_a_tag_moves(image: Image, where: Registry, tmp_pa
     assert inspect(f"{where.repository(image.name)}@{image.manifest_digest}")["Digest"] == image.manifest_digest
 
 
-def test_pulled_back_it_is_the_same_and_runs(image: Image, where: Registry, tmp_path: Path) -> None:
+def test_a_pulled_image_is_the_same_and_runs(image: Image, where: Registry, tmp_path: Path) -> None:
     pushed = push(image, where)
     back = tmp_path / "back"
     copy = ["skopeo", "--insecure-policy", "copy", "--preserve-digests", "--src-tls-verify=false"]
@@ -101,7 +101,7 @@ def test_plain_http_only_where_it_is_allowed(image: Image, address: str) -> None
     assert caught.value.status == 2
 
 
-def test_a_login_is_needed_and_found(image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registry_login_is_required_and_found(image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "auth.json"))
     (tmp_path / "auth.json").write_text("{}")
     with registry(tmp_path / "registry", login=True) as running:
@@ -130,7 +130,7 @@ def test_docker_logins_count_too(image: Image, tmp_path: Path, monkeypatch: pyte
         push(image, Registry(running, insecure=True))
 
 
-def test_a_registry_that_is_not_there(image: Image) -> None:
+def test_a_missing_registry_is_reported(image: Image) -> None:
     for host in (f"127.0.0.1:{free_port()}", "registry.invalid"):
         with pytest.raises(NetworkFailure, match=host):
             push(image, Registry(host, insecure=True))
@@ -145,7 +145,7 @@ def test_a_registry_that_stops_in_the_middle(image: Image, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["https://HOST", "HOST/Team", "HOST/a b"])
-def test_names_that_are_none(name: str, image: Image, address: str) -> None:
+def test_invalid_registry_names_are_refused(name: str, image: Image, address: str) -> None:
     with pytest.raises(InputError, match="this is not a name that a registry can have"):
         push(image, Registry(name.replace("HOST", address), insecure=True))
 

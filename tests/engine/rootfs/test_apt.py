@@ -1,4 +1,4 @@
-"""Locks of the real archives: the same packages as the distributions' own tools choose, soon enough, as any user."""
+"""Locks of the real archives: the packages that the distributions' own tools choose, quickly, for any user."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def locked(night: Apt, suite: str, **keys: object) -> Lock:
 
 
 @pytest.mark.parametrize(("suite", "variant"), CASES)
-def test_a_variant_is_what_mmdebstrap_makes_of_it(night: Apt, suite: str, variant: str) -> None:
+def test_a_variant_has_the_packages_that_mmdebstrap_installs(night: Apt, suite: str, variant: str) -> None:
     """mmdebstrap before 1.4 leaves apt out where the archive does not call it required."""
     lock = locked(night, suite, variant=variant)
     assert {package.file_name.removesuffix(".deb") for package in lock.packages} == simulated(suite, variant)
@@ -58,14 +58,14 @@ def test_a_disk_that_is_too_small_for_the_lists_is_named(tmp_path: Path) -> None
         subprocess.run(["umount", "--lazy", tmp_path], check=True)
 
 
-def test_the_essential_packages_are_a_whole(night: Apt) -> None:
+def test_the_essential_packages_need_no_others(night: Apt) -> None:
     """What is installed first needs nothing of what is installed later."""
     lock = locked(night, "trixie", include=("gawk", "ca-certificates"), recommends=True)
     first = locked(night, "trixie", variant="essential")
     assert {package.name for package in lock.packages if package.essential} == {each.name for each in first.packages}
 
 
-def test_one_recipe_more_is_soon_resolved(night: Apt) -> None:
+def test_another_recipe_is_resolved_quickly(night: Apt) -> None:
     """In the processor's seconds, and against another program's: machines are not equally fast, nor is one always."""
     locked(night, "trixie")
     taken = []

@@ -1,4 +1,4 @@
-"""Differing contents as diffoscope tells them, where the machine has it; and where it has no time for that."""
+"""Different contents are shown by diffoscope if it is installed, and by Baseforge if diffoscope is too slow."""
 
 import shutil
 
@@ -44,13 +44,13 @@ def test_a_binary(compared):
     assert ("0001" in said, "from byte" in said, logged) == (True, False, [])
 
 
-def test_a_program_is_told_as_a_program(compared, tmp_path):
+def test_a_difference_in_a_program_is_shown(compared, tmp_path):
     said, _ = compared(program(tmp_path, "hello"), program(tmp_path, "hullo"))
     assert "+hullo" in said or "readelf" in said
     assert len(said.splitlines()) <= content_diff.LINES + 2
 
 
-def test_without_time_it_is_told_in_our_words(compared, monkeypatch):
+def test_a_timeout_is_reported_by_baseforge(compared, monkeypatch):
     monkeypatch.setattr(content_diff, "PATIENCE", 0.05)
     said, logged = compared(b"\0\1", b"\0\2")
     assert said == "a: content\n    from byte 1 on: was 01, is 02"

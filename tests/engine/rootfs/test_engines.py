@@ -1,4 +1,4 @@
-"""Both engines make just what the lock says, whoever runs them, from nothing but debs."""
+"""mmdebstrap and debootstrap install exactly the lock's packages, for any user, from local packages only."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def locked(lock: Lock) -> set[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("engine", ["mmdebstrap", "debootstrap"])
-def test_what_is_installed_is_the_lock(site, work, engine):
+def test_the_installed_packages_are_those_of_the_lock(site, work, engine):
     with site.tree(work, engine=engine) as members:
         assert queried(work / "tree") == locked(site.lock)
         marks = (work / "tree/var/lib/apt/extended_states").read_text()
@@ -75,7 +75,7 @@ def test_what_is_installed_is_the_lock(site, work, engine):
         assert {"usr/bin/apt", "etc/apt/apt.conf.d/docker-clean", "usr/sbin/policy-rc.d"} <= paths
 
 
-def test_kept_trees_give_the_same_and_damaged_ones_are_made_again(site, work):
+def test_cached_trees_give_the_same_image_and_damaged_ones_are_made_again(site, work):
     fresh = site.digest(work, kept=False, variant="minbase")
     shutil.rmtree(site.kept, ignore_errors=True)
 
@@ -144,7 +144,7 @@ def test_debootstrap_needs_root(site, work, monkeypatch):
         pass
 
 
-def test_all_that_a_recipe_can_ask_for(site, work, files):
+def test_every_key_of_a_recipe_has_its_effect(site, work, files):
     with site.tree(work, **EVERYTHING) as members:
         tree, rules = work / "tree", Rules.of(recipe_of(**EVERYTHING).filters)
         assert f"interfaces 1, host localhost, epoch {site.lock.epoch}, tz UTC" in site.log
@@ -202,7 +202,7 @@ def test_a_failing_package_is_named_with_its_output(site, work):
     assert "it is broken" in str(caught.value)
 
 
-def test_a_package_that_the_lock_has_not_all_of_is_refused(site, work):
+def test_a_package_whose_dependencies_the_lock_lacks_is_refused(site, work):
     lonely = deb_of(site, work.with_name("lonely"), "lonely", "#!/bin/sh\n", depends="not-there")
     lock = site.lock.model_copy(update={"packages": (*site.lock.packages, lonely)})
     with pytest.raises(ProgramFailed, match="not-there"), site.tree(work, lock=lock):
@@ -218,7 +218,7 @@ def test_packages_start_no_daemons(site, work):
         assert "policy 101" in site.log
 
 
-def test_an_image_that_shall_not_change_has_no_package_manager(site, work):
+def test_an_image_without_package_manager_has_no_apt_and_dpkg(site, work):
     with site.tree(work, package_manager="remove"):
         tree = work / "tree"
         for path in ("usr/bin/apt", "usr/bin/dpkg", "etc/apt", "etc/dpkg", "var/lib/apt", "usr/sbin/policy-rc.d"):

@@ -1,4 +1,4 @@
-"""Commands of recipes and scripts of trees get out of their sandbox in no way, and can do what they usually do.
+"""Commands of recipes and scripts in trees cannot leave their sandbox, and can do their usual work.
 
 Each way out is tried by a script, as root's and as an ordinary user's: see `ways_out.sh`.
 """
@@ -184,7 +184,7 @@ def made(site: Site, place: Path, user: str, **said: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("user", ["root", "ordinary"])
-def test_a_build_command_finds_no_way_out(scratch: Site, machine: dict[str, str], user: str) -> None:
+def test_a_build_command_cannot_leave_the_sandbox(scratch: Site, machine: dict[str, str], user: str) -> None:
     shutil.copy(WAYS_OUT, scratch.files / "ways_out.sh")
     (scratch.files / "values").write_text(values(machine, "0000000000000000"))
     files = [{"path": "/x", "content": "x"}]
@@ -192,7 +192,7 @@ def test_a_build_command_finds_no_way_out(scratch: Site, machine: dict[str, str]
 
 
 @pytest.mark.parametrize("user", ["root", "ordinary"])
-def test_a_build_command_can_read_all_that_it_is_given(scratch: Site, user: str) -> None:
+def test_a_build_command_can_read_its_files(scratch: Site, user: str) -> None:
     certificates = "/etc/ssl/certs/ca-certificates.crt"
     hidden = ["find", "/etc", "-maxdepth", "3", "!", "-readable", "!", "-path", "*/private*"]
     build = [["cp", certificates, "."], hidden]
@@ -201,7 +201,7 @@ def test_a_build_command_can_read_all_that_it_is_given(scratch: Site, user: str)
 
 
 @pytest.mark.parametrize("user", ["root", "ordinary"])
-def test_a_script_in_a_tree_finds_no_way_out_and_can_do_what_is_usual(
+def test_a_script_cannot_leave_the_tree_and_can_do_usual_work(
     site: Site, place: Path, machine: dict[str, str], user: str
 ) -> None:
     shutil.copy(WAYS_OUT, site.files / "ways_out.sh")
@@ -213,15 +213,13 @@ def test_a_script_in_a_tree_finds_no_way_out_and_can_do_what_is_usual(
     checked(log)
 
 
-def test_what_a_link_of_a_build_command_leads_to_stays_out_of_the_image(scratch: Site, machine: dict[str, str]) -> None:
+def test_the_target_of_a_build_command_s_link_is_not_in_the_image(scratch: Site, machine: dict[str, str]) -> None:
     build, files = [["ln", "-s", machine["CANARY"], "made"]], [{"path": "/x", "from": "made"}]
     with pytest.raises(BuildError, match="did not make 'made'"):
         made(scratch, scratch.folder, "root", kind="scratch", build=build, files=files)
 
 
-def test_links_that_a_script_puts_in_place_of_folders_lead_to_nothing_of_the_machine(
-    site: Site, place: Path, tmp_path: Path
-) -> None:
+def test_links_that_a_script_makes_lead_to_no_file_of_the_machine(site: Site, place: Path, tmp_path: Path) -> None:
     """What makes the tree removes apt's settings: it must not follow a link to the machine's."""
     kept = tmp_path / "etc/apt/sources.list"
     kept.parent.mkdir(parents=True)
@@ -247,7 +245,7 @@ PATIENT_HOG = "for i in $(seq 60); do perl -e '$x = \"x\" x 5e7; sleep 600' & do
         ("head -c 1G /dev/zero >/tmp/large; sleep 600", "limit of 256 MiB of memory", "sandbox_memory"),
     ],
 )
-def test_a_build_command_that_wants_too_much_is_ended_with_a_clear_error(
+def test_a_build_command_that_exceeds_a_limit_is_ended_with_a_clear_error(
     scratch: Site, bomb: str, wanted: str, setting: str
 ) -> None:
     began = time.monotonic()
@@ -270,7 +268,7 @@ def test_a_build_command_that_takes_too_long_is_ended_with_a_clear_error(scratch
 @pytest.mark.parametrize(
     ("bomb", "wanted"), [(FORK_BOMB, "limit of 400 processes"), (MEMORY_HOG, "limit of 1024 MiB of memory")]
 )
-def test_a_script_that_wants_too_much_is_ended_with_a_clear_error(site: Site, bomb: str, wanted: str) -> None:
+def test_a_script_that_exceeds_a_limit_is_ended_with_a_clear_error(site: Site, bomb: str, wanted: str) -> None:
     """The tree is in memory, which counts."""
     (site.files / "bomb").write_text(f"#!/bin/bash\n{bomb}\n")
     with pytest.raises(LimitReached, match=wanted) as caught:

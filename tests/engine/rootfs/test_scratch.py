@@ -1,4 +1,4 @@
-"""Runtimes from nothing, of the real archive: what the gate says of each library that is not there, certificates as the
+"""Scratch images from the real archive: the linkage check names each missing library, certificates are as the
 distribution makes them, and trees for a machine that this is not."""
 
 from __future__ import annotations

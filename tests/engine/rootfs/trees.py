@@ -1,4 +1,4 @@
-"""Trees made for real from a lock: `python -m tests.engine.rootfs.trees TASK.json` makes one as whoever runs it."""
+"""Make a tree from a lock: `python -m tests.engine.rootfs.trees TASK.json`, as the user who runs it."""
 
 from __future__ import annotations
 

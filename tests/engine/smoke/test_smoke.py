@@ -1,4 +1,4 @@
-"""Checks in real containers: what they see, what they cannot do, and that nothing of them stays."""
+"""Smoke checks in real containers: what they see, what they cannot do, and that they leave nothing."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_the_entry_point_stays_and_the_command_is_replaced(check) -> None:
     assert check("exit", "3").problems == ("exit status 3, expected 0",)
 
 
-def test_the_two_streams_are_apart(check) -> None:
+def test_output_and_errors_are_separate(check) -> None:
     ran = check("both").ran
     assert (ran.stdout, ran.stderr) == ("to stdout\n", "to stderr\n")
 
@@ -104,7 +104,7 @@ def test_a_check_cannot_write(check) -> None:
     assert check("write", "/data/file").problems == ()  # a volume, which goes with the container
 
 
-def test_volumes_go_with_their_container(check, engine: Engine) -> None:
+def test_volumes_are_removed_with_their_container(check, engine: Engine) -> None:
     def volumes() -> set[str]:
         return {volume["Name"] for volume in engine.client.api.volumes()["Volumes"] or []}
 

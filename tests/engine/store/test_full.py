@@ -1,4 +1,4 @@
-"""Disks without space, and disks that cannot be written."""
+"""Stores on full and on read-only disks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_full_disk_leaves_the_store_as_it_was(small_disk: Path) -> None:
         assert stream.read() == b"small"
 
 
-def test_the_last_byte_that_fits_not(small_disk: Path) -> None:
+def test_a_disk_that_is_full_at_the_last_write_is_reported(small_disk: Path) -> None:
     """The disk is full when the buffered rest is written, not before."""
     store = open_store(str(small_disk / "store"))
     (small_disk / "filler").write_bytes(bytes((8 << 20) - (1 << 16)))

@@ -1,4 +1,4 @@
-"""Memory does not grow with a blob: each way is taken in a process of its own, whose peak is then its own."""
+"""Memory does not grow with a blob's size: each operation runs in its own process, whose peak is measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pool in a real S3 server, and on disks that are full."""
+"""The pool in a real S3 server, and on full disks."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_debs_by_way_of_s3(mirror: Mirror, store: Store, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("size", [1000, LARGE])
-def test_one_flipped_bit_is_noticed_and_healed_or_named(
+def test_one_flipped_bit_is_noticed_and_repaired_or_reported(
     mirror: Mirror, store: Store, s3_server: S3Server, bucket: str, tmp_path: Path, size: int
 ) -> None:
     def flip() -> None:

@@ -1,4 +1,4 @@
-"""A proxy before a real S3 server spoils requests: nothing is lost, and nothing is named that is not there."""
+"""A proxy damages requests to a real S3 server: no document is lost, and none names a missing blob."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def site(bucket: str, proxy: Proxy, s3_server: S3Server, tmp_path: Path) -> Site
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_spoiled_request_of_a_publication(site: Site, kind: str) -> None:
+def test_a_damaged_request_of_a_publication_is_noticed(site: Site, kind: str) -> None:
     """Once, so that trying again helps, or as often as it is tried, so that the publication ends in an error."""
     failed = 0
     for first in range(REQUESTS):
@@ -109,7 +109,7 @@ def test_a_spoiled_request_of_a_publication(site: Site, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_spoiled_request_of_a_large_blob(site: Site, kind: str, tmp_path: Path) -> None:
+def test_a_damaged_request_for_a_large_blob_is_noticed(site: Site, kind: str, tmp_path: Path) -> None:
     for first in range(5):
         (tmp_path / "blob").write_bytes(data := pattern((9 << 20) + first))
         site.proxy.plan = Plan(kind, first, ATTEMPTS)
@@ -129,7 +129,7 @@ def test_a_spoiled_request_of_a_large_blob(site: Site, kind: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_spoiled_look_tells_nothing_false(site: Site, kind: str) -> None:
+def test_a_damaged_answer_is_not_believed(site: Site, kind: str) -> None:
     [record] = records.fleet(site.direct)
     for first, count in itertools.product(range(3), (1, ATTEMPTS)):
         site.proxy.plan = Plan(kind, first, count)

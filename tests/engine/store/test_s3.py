@@ -135,7 +135,7 @@ def test_no_credentials(s3_server: S3Server, bucket: str, monkeypatch: pytest.Mo
     refused(f"s3://{bucket}", s3_server.endpoint, MachineError, "(?s)credentials.*AWS_ACCESS_KEY_ID")
 
 
-def test_half_the_credentials(s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_of_the_credentials_are_refused(s3_server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with pytest.raises(MachineError, match=r"(?s)credentials.*AWS_ACCESS_KEY_ID"):
         open_store(f"s3://{bucket}", endpoint=s3_server.endpoint)
@@ -147,17 +147,17 @@ def test_an_unknown_profile(s3_server: S3Server, bucket: str, monkeypatch: pytes
         open_store(f"s3://{bucket}", endpoint=s3_server.endpoint)
 
 
-def test_a_bucket_name_that_cannot_be(s3_server: S3Server, bucket: str) -> None:
+def test_an_invalid_bucket_name_is_refused(s3_server: S3Server, bucket: str) -> None:
     refused("s3://no!bucket", s3_server.endpoint, InputError, "no!bucket")
 
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:7070", "http://", "nonsense"])
-def test_an_endpoint_that_cannot_be(bucket: str, endpoint: str) -> None:
+def test_an_invalid_endpoint_is_refused(bucket: str, endpoint: str) -> None:
     with pytest.raises(InputError, match="endpoint"):
         open_store(f"s3://{bucket}", endpoint=endpoint)
 
 
-def test_nobody_listens(bucket: str, quick: None) -> None:
+def test_a_closed_port_of_the_store_is_reported(bucket: str, quick: None) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
     refused(f"s3://{bucket}", endpoint, ServiceUnreachable, f"(?s){endpoint}.*Check the endpoint")
@@ -169,7 +169,7 @@ def test_a_server_that_never_answers(bucket: str, quick: None) -> None:
         refused(f"s3://{bucket}", endpoint, ServiceUnreachable, f"(?s){endpoint}.*Check the endpoint")
 
 
-def test_trying_again_can_help_only_where_the_server_does_not_answer() -> None:
+def test_only_an_unreachable_server_is_tried_again() -> None:
     unreachable = store_unreachable("s3://bucket", "http://127.0.0.1", "gone")
     assert isinstance(unreachable, NetworkFailure)
     assert unreachable.status == 3

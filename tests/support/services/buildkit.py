@@ -1,4 +1,4 @@
-"""BuildKit on this machine: as a daemon of ours, and as the image that the factory makes of it."""
+"""BuildKit for tests: as a daemon, and as an image that Baseforge builds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A private Docker engine: one for a session's tests, and more for tests that stop it, kill it or speak TLS with it."""
+"""Private Docker engines: one for a test session, and more for tests that stop it, kill it or use TLS."""
 
 from __future__ import annotations
 

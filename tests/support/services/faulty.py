@@ -1,4 +1,4 @@
-"""A real HTTP proxy on loopback that spoils chosen requests."""
+"""A real HTTP proxy on loopback that damages chosen requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real Kubernetes of one node, in namespaces of its own: etcd, the control plane, containerd and the kubelet.
+"""A real Kubernetes cluster of one node, in its own namespaces: etcd, the control plane, containerd and the kubelet.
 
 Images come in from files; pods have no network but each other's.
 """

@@ -1,4 +1,4 @@
-"""Podman, with all it keeps in a folder of its own."""
+"""Podman, with all its data in one folder."""
 
 from __future__ import annotations
 

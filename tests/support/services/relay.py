@@ -1,4 +1,4 @@
-"""A way from our loopback into the network namespace of another process."""
+"""A relay from our loopback into another process's network namespace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real S3 server (versitygw) on loopback, for as long as a block lasts."""
+"""A real S3 server (versitygw) on loopback, as a context manager."""
 
 from __future__ import annotations
 

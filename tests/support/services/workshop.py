@@ -1,4 +1,4 @@
-"""A place where builders can be made: an engine that has BuildKit's image, and buildx with a folder of its own."""
+"""A place for builders: an engine with BuildKit's image, and buildx with a folder of its own."""
 
 from __future__ import annotations
 

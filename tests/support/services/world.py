@@ -1,4 +1,4 @@
-"""Namespaces of their own for programs that write all over a machine, and a log for each program in there."""
+"""Namespaces for programs that write to many places of a machine, with a log for each program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for every store. `tests/unit/store` runs it on a folder, `tests/engine/store` on a real S3 server."""
+"""Tests that every store must pass: unit tests run them on a folder, engine tests on a real S3 server."""
 
 from __future__ import annotations
 

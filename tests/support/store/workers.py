@@ -1,4 +1,4 @@
-"""What the suite runs in other threads and processes; apart from the suite, as each process imports it."""
+"""What the store suite runs in other threads and processes; a module of its own, as each process imports it."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def served():
     return {deployment.name: deployment for deployment in deployments(Settings(store=""))}
 
 
-def test_both_have_the_same_flows(written, served):
+def test_serve_and_prefect_yaml_have_the_same_flows(written, served):
     assert written.keys() == served.keys() == {"build", "nightly", "housekeeping"}
     for name, entry in written.items():
         path, _, function = entry["entrypoint"].partition(":")

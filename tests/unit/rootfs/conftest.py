@@ -1,4 +1,4 @@
-"""A small archive of real packages, for tests of what resolves."""
+"""A small archive of real packages, for tests of resolving."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masking: no name or password of an address is left in a text, and nothing else is taken."""
+"""Masking removes names and passwords of addresses from text, and nothing else."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_values_are_masked_wherever_they_are():
     assert masked_values(value) == {"http://***@c": ["x", {"y": "http://***@c", "z": 1}], "n": None}
 
 
-def test_no_error_shows_one_nor_does_what_is_kept_of_it():
+def test_no_error_and_no_stored_text_shows_a_password():
     at = "http://joe:pw@a.example/"
     problems = [
         BaseforgeError(at, where=at, hint=at, output=at),

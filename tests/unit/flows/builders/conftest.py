@@ -1,4 +1,4 @@
-"""A docker command that does as it is told, and writes down how it was called."""
+"""A fake docker command that follows a script and logs its calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An engine that answers as it is told, for the faults that a real one cannot be made to have."""
+"""A fake engine with chosen answers, for errors that a real one does not produce on demand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What buildx is told of a Dockerfile, what its words become when it fails, and how secrets are kept."""
+"""Builds of Dockerfiles: buildx's command line, its error messages, and secrets."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def order(tmp_path: Path, **more: object) -> Order:
     return Order(**{**said, **more})  # type: ignore[arg-type]
 
 
-def test_the_words_for_buildx(tmp_path):
+def test_the_buildx_command_line_is_complete(tmp_path):
     plainly = order(tmp_path).words()
     assert "--network=none" in plainly
     assert "--provenance=false" in plainly
@@ -80,7 +80,7 @@ FAILURES = [
 
 
 @pytest.mark.parametrize(("reason", "kind", "said"), FAILURES)
-def test_whose_fault_it_is(tmp_path, monkeypatch, reason, kind, said):
+def test_a_build_error_names_its_cause(tmp_path, monkeypatch, reason, kind, said):
     def fails(*_words, log, more, **_others):
         assert Path(more[buildx_build.POLICIES]).is_file()
         log("0.1 it said first line of it")
@@ -98,7 +98,7 @@ def test_whose_fault_it_is(tmp_path, monkeypatch, reason, kind, said):
 
 
 @pytest.mark.parametrize("size", [1, 5, 27, 28, 1000])
-def test_a_secret_is_found_wherever_pieces_end(size):
+def test_a_secret_is_found_across_chunk_borders(size):
     data = b"x" * 20 + VALUE + b"y" * 30
     watching = Secrets("own", {}, {"token": VALUE}).watched(
         (data[at : at + size] for at in range(0, len(data), size)), "here"
@@ -109,7 +109,7 @@ def test_a_secret_is_found_wherever_pieces_end(size):
     assert list(Secrets("own", {}, {"token": VALUE}).watched(harmless, "here")) == harmless
 
 
-def test_secrets_are_files_of_the_site(tmp_path):
+def test_secrets_are_files_that_the_settings_name(tmp_path):
     (tmp_path / "token").write_bytes(VALUE + b"\n")
     (tmp_path / "short").write_bytes(b"1234567\n")
     site = {name: tmp_path / name for name in ("token", "short", "gone")}
@@ -128,7 +128,7 @@ def test_secrets_are_files_of_the_site(tmp_path):
         ("# c\nARG A=1\n  from a AS b\nFROM c\n", "# c\nARG A=1\nFROM x/y:0 AS base\n  from a AS b\nFROM c\n"),
     ],
 )
-def test_parents_are_stages_before_the_first(tmp_path, text, expected):
+def test_base_images_are_stages_before_the_first(tmp_path, text, expected):
     (tmp_path / "in").mkdir()
     file = tmp_path / "in/Dockerfile"
     file.write_text(text)
@@ -144,13 +144,13 @@ FORMS = {"plain": TAR, "gzip": gzip.compress(TAR), "zstd": zstandard.compress(TA
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_layers_of_every_compression(tmp_path, form):
+def test_layers_of_every_compression_are_read(tmp_path, form):
     (tmp_path / "layer").write_bytes(FORMS[form])
     assert b"".join(plain(tmp_path / "layer")) == TAR
 
 
 @pytest.mark.parametrize("data", [FORMS["gzip"][:-9], FORMS["zstd"][:4] + b"x" * 20])
-def test_layers_that_are_damaged(tmp_path, data):
+def test_damaged_layers_are_refused(tmp_path, data):
     (tmp_path / "layer").write_bytes(data)
     with pytest.raises(LayerDamaged):
         list(plain(tmp_path / "layer"))

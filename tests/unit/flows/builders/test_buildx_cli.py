@@ -1,4 +1,4 @@
-"""How buildx is called: with an end, a reason, and nothing of the user's environment but which engine is meant."""
+"""Calls of buildx: time limit, reason of failures, and environment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rootfs.process import run as door
 from tests.unit.flows.builders.conftest import Stub
 
 
-def test_what_it_prints_is_returned_and_with_a_log_all_of_it(docker: Stub) -> None:
+def test_output_is_returned_and_with_a_log_standard_error_too(docker: Stub) -> None:
     docker("echo out; echo err >&2")
     log: list[str] = []
     assert buildx("ls") == "out\n"
@@ -30,7 +30,7 @@ def test_what_it_prints_is_returned_and_with_a_log_all_of_it(docker: Stub) -> No
         ("", "it failed without a word"),
     ],
 )
-def test_its_own_reason_is_said(printed: str, said: str, docker: Stub) -> None:
+def test_buildx_s_own_reason_is_reported(printed: str, said: str, docker: Stub) -> None:
     docker(f'[ "$2" = version ] || {{ printf "{printed}" >&2; exit 1; }}')
     with pytest.raises(BuildxFailed) as caught:
         buildx("create", "--name", "x")
@@ -53,13 +53,15 @@ def test_no_docker_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         buildx("ls")
 
 
-def test_one_that_hangs(docker: Stub) -> None:
+def test_a_hanging_buildx_is_stopped(docker: Stub) -> None:
     docker("sleep 60")
     with pytest.raises(BuildxFailed, match=r"build: it took more than 0\.2 s"):
         buildx("build", wait=0.2)
 
 
-def test_it_sees_the_choice_of_the_engine_alone(docker: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_buildx_sees_only_the_variables_that_select_the_engine(
+    docker: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     docker(f"env >{tmp_path}/env")
     monkeypatch.setenv("DOCKER_CONTEXT", "elsewhere")
     monkeypatch.setenv("KUBECONFIG", "/the/cluster")

@@ -1,4 +1,4 @@
-"""Which engine is meant, and what is said when it is not there."""
+"""Selection of the engine, and errors if it does not answer."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_broken_context_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("tcp://127.0.0.1:nonsense", "nonsense"),
     ],
 )
-def test_an_engine_that_is_not_there(host: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_does_not_run_is_reported(host: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", host)
     with pytest.raises(MachineError, match=said) as caught:
         connect()
@@ -128,7 +128,7 @@ def test_a_password_in_its_address_is_in_no_traceback(host: str, monkeypatch: py
     assert "ret@" not in "".join(traceback.format_exception(caught.value))
 
 
-def test_an_engine_that_is_not_for_this_user(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_denies_access_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
@@ -138,7 +138,7 @@ def test_an_engine_that_is_not_for_this_user(monkeypatch: pytest.MonkeyPatch) ->
     assert caught.value.status == 3
 
 
-def test_certificates_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_certificates_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
     monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
     monkeypatch.setenv("DOCKER_CERT_PATH", str(tmp_path))
@@ -146,7 +146,7 @@ def test_certificates_that_are_not_there(tmp_path: Path, monkeypatch: pytest.Mon
         connect()
 
 
-def test_an_engine_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_never_answers_is_reported_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REACH", 0.2)
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/deaf.sock")
     with socket.socket(socket.AF_UNIX) as deaf:
@@ -158,7 +158,7 @@ def test_an_engine_that_never_answers(tmp_path: Path, monkeypatch: pytest.Monkey
         assert time.monotonic() - started < 5
 
 
-def test_something_else_that_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_no_engine_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for answer in ({"hello": "world"}, failing(500, "I am a teapot")):
         with engine(tmp_path, {"/version": answer}) as address:
             monkeypatch.setenv("DOCKER_HOST", address)
@@ -172,9 +172,7 @@ def hang_up(request: BaseHTTPRequestHandler) -> None:
     request.close_connection = True
 
 
-def test_what_an_engine_does_not_have_is_none_and_a_refusal_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_image_is_none_and_a_refusal_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = {"/images/sick/json": failing(500, "the disk is on fire"), "/images/lost/json": hang_up}
     with engine(tmp_path, answers) as address:
         monkeypatch.setenv("DOCKER_HOST", address)

@@ -1,4 +1,4 @@
-"""What an image through buildx must come back as, with a docker command that does as it is told."""
+"""Images through buildx must come back unchanged; with a fake docker command."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_an_image_comes_back(docker: Stub, image: Image, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("change", ["config", "bytes", "two", "none"])
-def test_what_is_not_as_it_was_sent_is_refused(change: str, docker: Stub, image: Image, tmp_path: Path) -> None:
+def test_a_changed_image_is_refused(change: str, docker: Stub, image: Image, tmp_path: Path) -> None:
     index = json.loads((image.layout / "index.json").read_bytes())
     (entry,) = index["manifests"]
     manifests = {"config": [{**entry, "digest": image.config_digest}], "two": [entry, entry], "none": []}
@@ -61,7 +61,7 @@ def test_what_is_not_as_it_was_sent_is_refused(change: str, docker: Stub, image:
     assert sorted(path.name for path in image.layout.parent.iterdir()) == ["layer.tar.zst", "layout"]
 
 
-def test_one_that_breaks_off_says_why(docker: Stub, image: Image) -> None:
+def test_an_interrupted_builder_says_why(docker: Stub, image: Image) -> None:
     docker('[ "$2" = version ] || { echo "#1 ERROR: x"; echo "ERROR: it rains"; exit 1; }')
     with pytest.raises(BuilderFailed, match=r"importing failed: it rains\n") as caught:
         BUILDER.import_image(image)
@@ -69,7 +69,7 @@ def test_one_that_breaks_off_says_why(docker: Stub, image: Image) -> None:
     assert sorted(path.name for path in image.layout.parent.iterdir()) == ["layer.tar.zst", "layout"]
 
 
-def test_the_builder_and_the_platform_are_said(docker: Stub, image: Image) -> None:
+def test_the_builder_and_the_platform_are_passed_on(docker: Stub, image: Image) -> None:
     calls = docker('[ "$2" = version ]')
     with pytest.raises(BuilderFailed):
         BUILDER.import_image(replace(image, architecture="armhf"))

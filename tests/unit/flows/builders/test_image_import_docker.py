@@ -67,7 +67,7 @@ def builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Answer, **mor
             yield EngineBuilder(reached)
 
 
-def test_an_engine_that_makes_another_image_of_it(
+def test_an_engine_that_changes_the_image_is_caught(
     image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     removed: list[str] = []
@@ -88,7 +88,7 @@ def test_an_engine_that_makes_another_image_of_it(
     assert len(removed) == 1
 
 
-def test_an_engine_that_refuses(image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_of_the_engine_is_reported(image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refusal = saying({"stream": "Loading layer"}, {"error": "invalid diffID for layer 0"})
     with builder(tmp_path, monkeypatch, refusal) as made, pytest.raises(EngineRefused, match="invalid diffID"):
         import_image(image, made)
@@ -104,12 +104,14 @@ def test_an_engine_that_refuses(image: Image, tmp_path: Path, monkeypatch: pytes
     ],
     ids=["cut off", "no id", "empty", "hung up"],
 )
-def test_an_engine_that_breaks_off(load: Answer, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_connection_to_the_engine_is_reported(
+    load: Answer, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with builder(tmp_path, monkeypatch, load) as made, pytest.raises(MachineError, match="loading sample"):
         import_image(image, made)
 
 
-def test_an_engine_that_falls_silent(image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_engine_is_reported_in_time(image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def sleep(request: BaseHTTPRequestHandler) -> None:
         swallow(request)
         request.rfile.read(1)  # until the client gives up
@@ -120,7 +122,9 @@ def test_an_engine_that_falls_silent(image: Image, tmp_path: Path, monkeypatch: 
             import_image(image, made)
 
 
-def test_an_image_that_is_there_is_not_sent(image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_the_engine_has_is_not_sent(
+    image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here = {"Id": image.config_digest, "RepoTags": []}
 
     def refuse(request: BaseHTTPRequestHandler) -> None:

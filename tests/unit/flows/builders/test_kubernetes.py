@@ -1,4 +1,4 @@
-"""What a kube configuration says of the cluster, before buildx reads it, and what a run adds to a plan."""
+"""The kubernetes driver: the kube configuration, and the options that a run adds."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def configure(folder: Path, server: str, **more: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[", "a: b", "current-context: a\ncontexts: []\nclusters: []", "\udcff", "- 1"])
-def test_a_configuration_that_names_no_cluster(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_configuration_without_a_cluster_is_refused(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "config").write_bytes(text.encode(errors="surrogateescape"))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
     with pytest.raises(ServiceUnreachable, match="current-context"):
@@ -43,7 +45,7 @@ def test_a_configuration_that_names_no_cluster(text: str, tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "relative", "/etc/hostname:/etc/hosts", ""])
-def test_a_configuration_that_is_not_there(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_configuration_is_reported(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("relative").write_text("buildx would look for it in another folder")
     monkeypatch.setenv("KUBECONFIG", path)
@@ -51,26 +53,26 @@ def test_a_configuration_that_is_not_there(path: str, tmp_path: Path, monkeypatc
         reach(PLAN)
 
 
-def test_in_a_pod_none_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_pod_no_configuration_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     reach(PLAN)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_what_nobody_listens_at(scheme: str, tmp_path: Path) -> None:
+def test_a_closed_port_is_reported(scheme: str, tmp_path: Path) -> None:
     configure(tmp_path, f"{scheme}://127.0.0.1:1")
     with pytest.raises(ServiceUnreachable, match=f"{scheme}://127.0.0.1:1: .*refused"):
         reach(PLAN)
 
 
-def test_what_never_says_who_it_is(tmp_path: Path) -> None:
+def test_a_server_that_sends_no_certificate_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         configure(tmp_path, f"https://127.0.0.1:{server.getsockname()[1]}")
         with pytest.raises(ServiceUnreachable, match="timed out"):
             reach(PLAN)
 
 
-def test_through_a_proxy_only_buildx_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_behind_a_proxy_is_left_to_buildx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     configure(tmp_path, "https://127.0.0.1:1", **{"proxy-url": "http://127.0.0.1:2"})
     reach(PLAN)
     (tmp_path / ".kube/config").unlink()
@@ -80,7 +82,7 @@ def test_through_a_proxy_only_buildx_knows(tmp_path: Path, monkeypatch: pytest.M
     reach(PLAN)
 
 
-def test_a_run_is_a_label_and_its_time_the_driver_s() -> None:
+def test_the_run_becomes_a_label_and_the_timeout_an_option() -> None:
     assert prepared(PLAN, "1").options == {"labels": "baseforge.run=1", "timeout": "100s"}
     said = PLAN.model_copy(update={"options": {"labels": "a=b", "timeout": "9s"}})
     assert prepared(said, "1").options == {"labels": "a=b,baseforge.run=1", "timeout": "9s"}

@@ -1,4 +1,4 @@
-"""A builder's life in buildx's words, with a docker command that does as it is told."""
+"""The life cycle of builders, with a fake docker command."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def far(lifecycle: str = "ephemeral", **more: Any) -> BuilderPlan:
     return planned(lifecycle, driver="remote", endpoint=FAR, **more)
 
 
-def test_one_comes_and_goes(docker: Stub) -> None:
+def test_an_ephemeral_builder_is_created_and_removed(docker: Stub) -> None:
     calls = docker("echo said; echo 'BuildKit version: v0.34.2'")
     log: list[str] = []
     taken = take(far(), "remote", "run", 2, log.append)
@@ -57,21 +57,21 @@ def test_one_comes_and_goes(docker: Stub) -> None:
     assert log == ["said", "BuildKit version: v0.34.2"] * 2
 
 
-def test_all_that_a_plan_says_becomes_words(docker: Stub) -> None:
+def test_every_key_of_a_plan_becomes_an_option(docker: Stub) -> None:
     calls = docker("true")
     take(planned(**FULL), "docker-container", "run", 1, print)
     label = " --oci-worker-labels=baseforge.run=run"
     assert calls.read_text() == "buildx create --name baseforge-run-1x" + CREATED.format(label=label) + "\n"
 
 
-def test_what_is_kept_has_no_label_of_a_run(docker: Stub) -> None:
+def test_a_persistent_builder_has_no_label_of_a_run(docker: Stub) -> None:
     calls = docker("true")
     plan = planned("persistent", name="kept", **FULL)
     assert take(plan, plan.driver, "run", 1, print) == Taken("kept", "docker-container", plan)
     assert calls.read_text().splitlines()[-1] == "buildx create --name kept" + CREATED.format(label="")
 
 
-def test_an_existing_one_is_used_as_it_is(docker: Stub) -> None:
+def test_an_existing_builder_is_used_unchanged(docker: Stub) -> None:
     calls = docker("exit 1")
     assert take(named("big"), "kubernetes", "run", 1, print) == Taken("big", "kubernetes", named("big"))
     assert not calls.exists()
@@ -88,7 +88,7 @@ def test_an_existing_one_is_used_as_it_is(docker: Stub) -> None:
         ("kubernetes", FAR, {"servername": "a"}, False),
     ],
 )
-def test_one_that_is_kept_must_be_as_it_is_described(
+def test_a_persistent_builder_must_match_its_description(
     driver: str, endpoint: str, options: dict[str, str], same: bool, docker: Stub
 ) -> None:
     node = {"Name": "kept0", "Endpoint": endpoint, "DriverOpts": options}
@@ -104,7 +104,7 @@ def test_one_that_is_kept_must_be_as_it_is_described(
     assert "create" not in calls.read_text()
 
 
-def test_one_that_buildx_does_not_make(docker: Stub) -> None:
+def test_a_builder_that_buildx_refuses_is_reported(docker: Stub) -> None:
     docker('[ "$2" = version ] || { echo "#1 ERROR: x"; echo "ERROR: it rains"; exit 1; }')
     with pytest.raises(InputError, match="cannot be created: it rains\n") as caught:
         take(far(), "remote", "run", 1, print)
@@ -125,14 +125,14 @@ def test_a_docker_command_without_buildx(docker: Stub) -> None:
         ("sleep 60", "starting failed: it took more than 0.3 s"),
     ],
 )
-def test_one_that_does_not_start_says_why(script: str, said: str, docker: Stub) -> None:
+def test_a_builder_that_does_not_start_says_why(script: str, said: str, docker: Stub) -> None:
     docker(script)
     with pytest.raises(BuilderFailed, match=said) as caught:
         start(Taken("mine", "remote", far(timeout=0.3)), print)
     assert caught.value.where == "builder mine (remote)"
 
 
-def test_a_driver_may_know_better_why(docker: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_explains_why_a_builder_does_not_start(docker: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "explain", lambda name, plan: f"{name} has no room")
     docker('[ "$2" = version ] || { echo "ERROR: expected 1 replicas"; exit 1; }')
     with pytest.raises(BuilderFailed, match="starting failed: mine has no room"):
@@ -142,20 +142,20 @@ def test_a_driver_may_know_better_why(docker: Stub, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     "version", ["v0.11.0", "v0.11.0-rc1", "v0.34.2", "v1.0.0", "v0.0.0+unknown", "23.0.1", "a1b2c3d"]
 )
-def test_a_buildkit_that_will_do(version: str, docker: Stub) -> None:
+def test_a_new_enough_buildkit_is_accepted(version: str, docker: Stub) -> None:
     docker(f"echo 'BuildKit version: {version}'")
     assert start(Taken("mine", "remote", far()), print) == version
 
 
 @pytest.mark.parametrize("versions", [["v0.10.6"], ["v0.9.0"], ["v0.10.0-rc1"], ["0.8.3"], ["v0.34.2", "v0.10.6"]])
-def test_a_buildkit_that_is_too_old(versions: list[str], docker: Stub) -> None:
+def test_an_old_buildkit_is_refused(versions: list[str], docker: Stub) -> None:
     docker("\n".join(f"echo 'BuildKit version: {version}'" for version in versions))
     with pytest.raises(MachineError, match=f"BuildKit is {versions[-1]}; 0.11 is the oldest") as caught:
         start(Taken("mine", "remote", far()), print)
     assert (caught.value.status, caught.value.where) == (3, "builder mine (remote)")
 
 
-def test_versions_of_several_nodes(docker: Stub) -> None:
+def test_the_versions_of_all_nodes_are_checked(docker: Stub) -> None:
     docker('for version in v0.34.2 v0.30.0 v0.34.2; do echo "BuildKit version: $version"; done')
     assert start(Taken("mine", "remote", far()), print) == "v0.34.2, v0.30.0"
 
@@ -183,7 +183,7 @@ KEPT = planned("persistent", name="kept", **FULL)
         ),
     ],
 )
-def test_what_a_fresh_one_instead_of_it_is(taken: Taken, plan: BuilderPlan | None) -> None:
+def test_a_replacement_builder_is_ephemeral(taken: Taken, plan: BuilderPlan | None) -> None:
     assert fresh(taken) == plan
 
 
@@ -191,7 +191,9 @@ def test_what_a_fresh_one_instead_of_it_is(taken: Taken, plan: BuilderPlan | Non
     ("driver", "endpoint", "same"),
     [("docker-container", "my-context", "my-context"), ("kubernetes", "kubernetes:///big?deployment=big0", "")],
 )
-def test_a_fresh_one_is_made_as_an_existing_one_was(driver: str, endpoint: str, same: str, docker: Stub) -> None:
+def test_a_replacement_has_the_options_of_the_existing_builder(
+    driver: str, endpoint: str, same: str, docker: Stub
+) -> None:
     node = {"Name": "big0", "Endpoint": endpoint, "DriverOpts": {"image": "x"}, "Flags": ["--debug"]}
     docker(listing({"Name": "big", "Driver": driver, "Nodes": [node]}))
     taken = Taken("big", driver, planned("existing", name="big", timeout=9))
@@ -200,18 +202,18 @@ def test_a_fresh_one_is_made_as_an_existing_one_was(driver: str, endpoint: str, 
 
 
 @pytest.mark.parametrize("known", [[], [{"Name": "big", "Driver": "kubernetes", "Err": "gone"}]])
-def test_there_is_no_fresh_one_where_nobody_knows_how_it_was_made(known: list[dict[str, str]], docker: Stub) -> None:
+def test_an_unknown_builder_has_no_replacement(known: list[dict[str, str]], docker: Stub) -> None:
     docker(listing(*known))
     assert fresh(Taken("big", "kubernetes", named("big"))) is None
 
 
-def test_what_cannot_be_removed_is_left_to_the_next_housekeeping(docker: Stub) -> None:
+def test_a_builder_that_cannot_be_removed_is_left_to_housekeeping(docker: Stub) -> None:
     calls = docker('[ "$2" = version ] || { echo "ERROR: $2"; exit 1; }')
     remove("mine", "remote")
     assert calls.read_text().splitlines()[0] == "buildx rm --force mine"
 
 
-def test_all_of_some_runs_go_and_nothing_else(docker: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_builders_of_the_given_runs_are_removed(docker: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, bool]] = []
 
     class Driver:
@@ -229,7 +231,9 @@ def test_all_of_some_runs_go_and_nothing_else(docker: Stub, monkeypatch: pytest.
 
 
 @given(st.tuples(st.uuids(), st.integers(1, 99)), st.tuples(st.uuids(), st.integers(1, 99)), st.integers(0, 99))
-def test_no_name_begins_another_one_s_node(one: tuple[uuid.UUID, int], two: tuple[uuid.UUID, int], node: int) -> None:
+def test_no_builder_name_is_the_start_of_another_one_s_node(
+    one: tuple[uuid.UUID, int], two: tuple[uuid.UUID, int], node: int
+) -> None:
     for first, second in ((one, two), ((one[0], one[1]), (one[0], two[1]))):
         if first != second:
             name = name_of(str(first[0]), first[1])

@@ -1,4 +1,4 @@
-"""What buildx says of its builders, as it printed it (0.38): one line a builder, one for each of its nodes."""
+"""The output of `buildx ls` (0.38): one line for each builder and one for each node."""
 
 from __future__ import annotations
 

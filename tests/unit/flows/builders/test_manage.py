@@ -1,4 +1,4 @@
-"""What the command line says of a builder, and what buildx is told of it."""
+"""The options of `baseforge builder create`, and buildx's command line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flows.builders.buildx_cli import described
 from rootfs.errors import InputError
 
 
-def test_all_that_is_said_reaches_buildx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_option_reaches_buildx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("buildkitd.toml", "ca.pem"):
         (tmp_path / name).touch()
@@ -46,7 +46,7 @@ def test_all_that_is_said_reaches_buildx(tmp_path: Path, monkeypatch: pytest.Mon
         ("kubernetes", "", [], ["linux/amd64,"], "'' is not a platform"),
     ],
 )
-def test_what_cannot_be_is_not_planned(
+def test_an_impossible_builder_is_refused(
     driver: str, endpoint: str, options: list[str], platforms: list[str], reason: str
 ) -> None:
     with pytest.raises(InputError) as error:

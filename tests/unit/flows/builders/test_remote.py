@@ -1,4 +1,4 @@
-"""Whether a remote builder answers at all, found out before buildx waits for it."""
+"""A remote builder is asked for an answer before buildx waits for it."""
 
 from __future__ import annotations
 
@@ -54,32 +54,32 @@ def refused(address: str, said: str, options: dict[str, str] | None = None) -> N
         (b"\x15\x03\x01\x00\x02\x02\x16", "does not speak HTTP/2"),  # a TLS alert
     ],
 )
-def test_what_is_no_builder(answer: bytes, said: str, listener: socket.socket) -> None:
+def test_a_server_that_is_no_builder_is_refused(answer: bytes, said: str, listener: socket.socket) -> None:
     refused(answering(listener, answer), said)
 
 
-def test_what_answers_as_one(listener: socket.socket) -> None:
+def test_a_server_that_answers_as_buildkit_is_accepted(listener: socket.socket) -> None:
     reach(planned(answering(listener, b"\0\0\0\4\0\0\0\0\0")))  # an empty SETTINGS frame
 
 
-def test_what_never_answers(listener: socket.socket) -> None:
+def test_a_server_that_never_answers_is_reported_in_time(listener: socket.socket) -> None:
     refused(f"tcp://127.0.0.1:{listener.getsockname()[1]}", "timed out")
 
 
-def test_where_nothing_listens(listener: socket.socket) -> None:
+def test_a_closed_port_of_a_remote_builder_is_reported(listener: socket.socket) -> None:
     address = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
     listener.close()
     refused(address, "refused")
 
 
-def test_certificates_that_are_not_there(listener: socket.socket, tmp_path: Path) -> None:
+def test_missing_certificates_are_reported(listener: socket.socket, tmp_path: Path) -> None:
     refused(answering(listener, b""), "No such file", {"cacert": str(tmp_path / "ca.pem")})
 
 
-def test_what_is_not_reached_over_tcp_is_left_to_buildx() -> None:
+def test_other_endpoints_than_tcp_are_left_to_buildx() -> None:
     reach(planned("unix:///nowhere.sock"))
 
 
-def test_nothing_of_ours_is_put_on_it() -> None:
+def test_the_plan_of_a_remote_builder_is_not_changed() -> None:
     plan = planned("tcp://builder.example:1234", {"servername": "builder"})
     assert prepared(plan, "a-run") == plan

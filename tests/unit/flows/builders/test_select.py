@@ -1,4 +1,4 @@
-"""Which builder is meant, and who said so."""
+"""Selection of the builder, and its reason."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("first", range(len(WAYS)), ids=[name for name, _, _ in WAYS])
-def test_the_first_that_is_said_counts(first: int, docker: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_choice_of_a_builder_counts(first: int, docker: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     docker(knowing("selected" if first < 5 else "mine"))
     if first <= 1:
         monkeypatch.setenv("BUILDX_BUILDER", "variable")
@@ -76,7 +76,7 @@ def test_a_name_means_what_the_site_describes(way: str, docker: Stub, monkeypatc
     assert not calls.exists()  # nothing has to be asked for it
 
 
-def test_what_the_site_says_of_an_existing_one(docker: Stub) -> None:
+def test_the_settings_may_name_an_existing_builder(docker: Stub) -> None:
     docker(knowing("mine"))
     plan = BuilderPlan(lifecycle="existing", name="option", timeout=3)
     assert select_builder("slow", None, Settings(store="", builders={"slow": plan})) == SelectedBuilder(
@@ -85,7 +85,7 @@ def test_what_the_site_says_of_an_existing_one(docker: Stub) -> None:
 
 
 @pytest.mark.parametrize("plan", [EPHEMERAL, KEPT], ids=lambda plan: plan.lifecycle)
-def test_a_recipe_may_describe_its_own(plan: BuilderPlan, docker: Stub) -> None:
+def test_a_recipe_may_describe_a_builder(plan: BuilderPlan, docker: Stub) -> None:
     docker(knowing("mine"))
     settings = Settings(store="", builders={"kept": EPHEMERAL})
     assert select_builder("", plan, settings) == SelectedBuilder(plan, plan.driver, "the recipe")
@@ -104,7 +104,7 @@ def test_plans_that_one_builder_serves_have_one_key() -> None:
         ("other", OtherContext, "docker context use other"),  # the engine of another context
     ],
 )
-def test_a_name_that_will_not_do(name: str, error: type[BaseforgeError], hint: str, docker: Stub) -> None:
+def test_an_unknown_builder_name_is_refused(name: str, error: type[BaseforgeError], hint: str, docker: Stub) -> None:
     docker(knowing("mine"))
     with pytest.raises(error, match=f"'{name}'") as caught:
         select_builder(name, None, Settings(store=""))
@@ -119,7 +119,7 @@ def test_the_engine_itself_needs_no_buildx(name: str, docker: Stub) -> None:
     assert (chosen.plan, chosen.driver) == (named("mine"), "docker")
 
 
-def test_any_other_needs_buildx(docker: Stub) -> None:
+def test_any_other_builder_needs_buildx(docker: Stub) -> None:
     docker("exit 1")
     with pytest.raises(BuildxMissing):
         select_builder("option", None, Settings(store=""))

@@ -1,4 +1,4 @@
-"""What builders have cached, read from buildx's texts (0.38), and what may be asked to be cleared."""
+"""The caches of builders, read from buildx's output (0.38), and the filters for clearing them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_sizes_are_read(text: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "1", "MB", "1 XB", "1.2MiB", "much"])
-def test_what_is_no_size_is_not_taken_for_one(text: str) -> None:
+def test_text_that_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a size"):
         usage.parsed(text)
 
@@ -41,7 +41,7 @@ def test_records_are_read() -> None:
         Cached.model_validate_json(RECORD.replace("8.192kB", "a lot"))
 
 
-def test_what_was_cleared_is_read() -> None:
+def test_the_result_of_clearing_a_cache_is_read() -> None:
     lines = [
         "ID\tRECLAIMABLE\tSIZE\tLAST ACCESSED",
         f"{'abc*':<40}\ttrue \t8.192kB   \t10 minutes ago",
@@ -65,6 +65,6 @@ def test_a_filter_that_selects_nothing_is_refused(said: str) -> None:
 
 
 @pytest.mark.parametrize("said", ["-1GB", "all", "1 XB", "GB"])
-def test_what_is_no_space_is_refused(said: str) -> None:
+def test_an_invalid_amount_of_space_is_refused(said: str) -> None:
     with pytest.raises(InputError):
         usage.prune(keep=said)

@@ -1,4 +1,4 @@
-"""The facts of `baseforge doctor`, on machines that lack this or that."""
+"""The findings of `baseforge doctor`, on machines that lack something."""
 
 import contextlib
 import os
@@ -51,7 +51,7 @@ def test_every_finding_that_is_not_fine_says_what_to_do(monkeypatch):
     assert {*doctor.PACKAGES, "debian suites", "ubuntu keyring", "Docker engine", "root"} <= lacking
 
 
-def test_a_server_that_hangs_is_told_of(monkeypatch):
+def test_a_hanging_server_is_reported(monkeypatch):
     def hung():
         raise server_hangs(4711, "http://127.0.0.1:1/api", Path("/log"), 5)
 
@@ -73,7 +73,7 @@ def test_the_builder_and_why():
     assert find("builder").found == "big (kubernetes, existing): the setting `builder`"
 
 
-def test_no_buildx_is_no_fault_but_a_builder_that_is_not_there_is(monkeypatch):
+def test_a_missing_buildx_is_fine_but_a_missing_builder_is_not(monkeypatch):
     def missing(*_):
         raise BuildxMissing
 
@@ -128,7 +128,7 @@ def test_a_keyring_that_the_site_names(tmp_path):
     assert find("debian keyring", keyrings={"debian": keyring}).found == str(keyring)
 
 
-def test_other_platforms_are_those_whose_programs_run(monkeypatch):
+def test_other_platforms_are_listed_if_their_programs_run(monkeypatch):
     finding = find("other platforms")
     assert (finding.found, finding.ok, finding.needed) == ("linux/arm64, linux/riscv64", True, False)
     monkeypatch.setattr(doctor.host, "can_run", lambda _: False)
@@ -189,7 +189,7 @@ def test_a_data_folder_of_another_user(tmp_path, monkeypatch):
     assert find("data folder").ok
 
 
-def test_the_sandbox_is_tried_out_and_its_limits_are_said(monkeypatch):
+def test_the_sandbox_is_tried_and_its_limits_are_shown(monkeypatch):
     finding = find("sandbox", sandbox_memory=3 << 30, sandbox_processes=99)
     assert finding.found.startswith("3.0 GiB of memory and 99 processes ")
 
@@ -241,7 +241,7 @@ def test_little_memory(monkeypatch, tmp_path, kilobytes, ok):
     assert find("memory").ok is ok
 
 
-def test_a_file_of_passwords_that_others_may_read_is_no_good(tmp_path):
+def test_a_password_file_that_others_can_read_is_refused(tmp_path):
     file = tmp_path / "auth.conf"
     file.write_text("machine a.example login joe password s3cret\n")
     found = {}

@@ -1,4 +1,4 @@
-"""What commands say of builds."""
+"""Output of commands about builds."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def latest(build: str, named: bool = True) -> Newest:
     return Newest(build=build, number=3, at="2026-11-30T00:00:00Z", why="a test", named=named, history=(before,))
 
 
-def test_a_moved_image_says_to_which_build_and_why() -> None:
+def test_a_moved_image_names_the_build_and_the_reason() -> None:
     assert output.ending(record("moved", reason="the newest was build 2")) == f"noble: {MOVED}"
     assert output.ending(record("unchanged")) == f"noble: unchanged, build 1 has these inputs ({DIGEST})"
 
@@ -56,7 +56,7 @@ def test_a_build_is_shown_with_what_latest_means(
 ESCAPE = "\x1b]52;c;aGk=\x07\x9b2J\x7f"
 
 
-def test_a_terminal_obeys_nothing_that_a_record_or_a_log_has(
+def test_control_characters_of_records_and_logs_do_not_reach_the_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("BASEFORGE_HOME", str(tmp_path))
@@ -75,7 +75,7 @@ def test_a_terminal_obeys_nothing_that_a_record_or_a_log_has(
 
 
 @pytest.mark.parametrize("reference", ["..", ".", "/etc", "noble@/etc/", "noble@**", "noble@../x", "a" * 5000, "a\0"])
-def test_what_is_no_name_has_no_log(
+def test_an_invalid_name_has_no_log(
     reference: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("BASEFORGE_HOME", str(tmp_path))

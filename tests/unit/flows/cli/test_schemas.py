@@ -1,4 +1,4 @@
-"""The schemas in deploy/schemas: they are those of the models, and what commands print keeps to them."""
+"""The schemas in deploy/schemas are those of the models, and the output of commands matches them."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_each_command_with_json_has_a_schema() -> None:
 
 
 @pytest.mark.parametrize("case", OUTPUTS)
-def test_what_is_printed_keeps_to_its_schema(
+def test_printed_json_matches_its_schema(
     case: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BASEFORGE_HOME", str(tmp_path))
@@ -128,7 +128,7 @@ def test_what_is_printed_keeps_to_its_schema(
     validate(case.partition(" ")[0], json.loads(capsys.readouterr().out))
 
 
-def test_what_is_said_of_builders_keeps_to_its_schema() -> None:
+def test_printed_json_of_builders_matches_its_schema() -> None:
     node = BuilderNode.model_validate(
         {"Name": "one0", "Labels": {"a": "b"}, "GCPolicy": [{"all": True, "filter": None}]}
     )
@@ -141,13 +141,13 @@ def test_what_is_said_of_builders_keeps_to_its_schema() -> None:
 
 
 @pytest.mark.parametrize("harm", [{"image": 5}, {"unknown": 1}, {"platforms": None}])
-def test_another_output_is_refused(harm: dict[str, Any]) -> None:
+def test_a_wrong_output_does_not_match_the_schema(harm: dict[str, Any]) -> None:
     validate("build", [PART.model_dump(mode="json")])
     with pytest.raises(jsonschema.ValidationError):
         validate("build", [{**PART.model_dump(mode="json"), **harm}])
 
 
-def test_a_document_of_an_earlier_version_keeps_to_its_schema() -> None:
+def test_a_document_of_an_earlier_version_matches_the_schema() -> None:
     """It has fewer keys; what scripts read of a store may lack them."""
     validate("record", {"image": "noble", "build": "1", "status": "published"})
     validate("newest", {"build": "1", "number": 1, "at": "2026-11-29T00:00:00Z", "why": "a new build"})

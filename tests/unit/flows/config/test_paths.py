@@ -1,4 +1,4 @@
-"""The data folder: for its user alone, whatever it was before."""
+"""The data folder is private to its user."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_rights_that_others_have_to_an_older_one_are_taken_away(home):
     assert (home / "logs").is_dir()
 
 
-def test_one_s_own_link_may_lead_to_it(home, tmp_path):
+def test_the_user_s_own_link_to_it_is_followed(home, tmp_path):
     home.parent.mkdir()
     (tmp_path / "large disk").mkdir(0o755)
     home.symlink_to(tmp_path / "large disk")
@@ -69,7 +69,7 @@ def test_another_users_is_refused_by_name(home, tmp_path, kind):
     assert mode(target) == 0o755
 
 
-def test_one_that_cannot_be_made_is_named(home):
+def test_a_data_folder_that_cannot_be_made_is_named(home):
     home.parent.write_text("")
     with pytest.raises(MachineError, match=rf"{data_folder()} cannot be made.*\n.*BASEFORGE_HOME"):
         make_data_folder()

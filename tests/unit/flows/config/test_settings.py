@@ -1,4 +1,4 @@
-"""Settings: where they come from, which one counts, and what a wrong one says."""
+"""Settings: sources, precedence, and errors."""
 
 import errno
 import json
@@ -70,7 +70,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("text", WRONG)
-def test_a_wrong_setting_says_where_and_what(site, text):
+def test_a_wrong_setting_is_reported_with_its_place(site, text):
     (site / "recipes").mkdir()
     (site / "baseforge.toml").write_text(text + "\n")
     with pytest.raises(InputError) as caught:
@@ -118,7 +118,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_variable_with_what_cannot_be_is_refused(monkeypatch, case):
+def test_a_variable_with_an_impossible_value_is_refused(monkeypatch, case):
     name, value, words = REFUSED[case]
     monkeypatch.setenv(f"BASEFORGE_{name}", value)
     with pytest.raises(InputError) as refused:
@@ -143,7 +143,7 @@ def test_a_name_that_engines_take_is_kept(monkeypatch, name):
         ("nightly_cron", "@daily"),
     ],
 )
-def test_a_registry_and_a_schedule_that_can_be(monkeypatch, name, value):
+def test_possible_registries_and_schedules_are_accepted(monkeypatch, name, value):
     monkeypatch.setenv(f"BASEFORGE_{name.upper()}", value)
     assert getattr(load(), name) == value
 
@@ -250,7 +250,7 @@ WRONG_BUILDERS = {
 
 
 @pytest.mark.parametrize("text", WRONG_BUILDERS)
-def test_what_is_wrong_with_a_builder_is_found(site, text):
+def test_a_wrong_builder_is_reported_with_its_place(site, text):
     (site / "recipes").mkdir()
     (site / "baseforge.toml").write_text(f'[builders.one]\nlifecycle = "ephemeral"\n{text}\n')
     with pytest.raises(InputError) as caught:

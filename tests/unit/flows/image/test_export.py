@@ -1,4 +1,4 @@
-"""An image as a file to take away."""
+"""Export of images to files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def files_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name != "made")
 
 
-def test_the_ending_decides(image: Image, tmp_path: Path) -> None:
+def test_the_file_name_s_ending_selects_the_format(image: Image, tmp_path: Path) -> None:
     for name in ("a.tar.zst", "b.rootfs.tar.zst", "c.tar", "d.rootfs.tar"):
         export(image, image.manifest_digest, tmp_path / name, reference=NAME)
     assert digest_of_bytes((tmp_path / "a.tar.zst").read_bytes()) == image.layer.digest
@@ -36,7 +36,7 @@ def test_the_ending_decides(image: Image, tmp_path: Path) -> None:
     assert (tmp_path / "c.tar").read_bytes() == (tmp_path / "d.rootfs.tar").read_bytes() == tar_of(FILES)
 
 
-def test_an_image_file_is_a_layout_and_a_docker_archive_at_once(image: Image, tmp_path: Path) -> None:
+def test_an_image_file_is_an_oci_layout_and_a_docker_archive(image: Image, tmp_path: Path) -> None:
     export(image, image.manifest_digest, tmp_path / "x.oci.tar", reference=NAME)
     found = members([(tmp_path / "x.oci.tar").read_bytes()])
     (listed,) = json.loads(found["index.json"])["manifests"]
@@ -58,7 +58,7 @@ def test_an_image_file_is_a_layout_and_a_docker_archive_at_once(image: Image, tm
 UPPER = {"added": b"new", ".wh.gone": b""}
 
 
-def test_a_file_of_several_layers_is_the_tree_that_they_are(tmp_path: Path) -> None:
+def test_an_exported_tree_merges_all_layers(tmp_path: Path) -> None:
     image = layered({**FILES, "gone": b"old"}, UPPER, tmp_path / "made")
     for name in ("x.tar", "x.tar.zst"):
         export(image, image.manifest_digest, tmp_path / name, reference=NAME)

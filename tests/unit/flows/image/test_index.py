@@ -55,9 +55,7 @@ def test_the_order_is_that_of_the_recipe(images: list[Image], index: Index, tmp_
     assert join(images[::-1], tmp_path / "other").manifest_digest != index.manifest_digest
 
 
-def test_a_file_of_all_images_loads_as_the_one_where_no_index_is_known(
-    images: list[Image], index: Index, tmp_path: Path
-) -> None:
+def test_engines_that_know_no_index_load_the_machine_s_image(images: list[Image], index: Index, tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "store"))
     for image in images:
         records.keep_blobs(store, image)

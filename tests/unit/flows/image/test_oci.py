@@ -1,4 +1,4 @@
-"""Layer and settings to an OCI layout, byte for byte."""
+"""OCI layouts of layers and settings, byte for byte."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def on_top(layer: Layer, tmp_path: Path, settings: ImageSettings, below: ImageSe
     return assemble(upper, settings, parent=parent_of(lower), **more)
 
 
-def test_a_layer_on_another_image_keeps_what_that_one_says(layer: Layer, tmp_path: Path) -> None:
+def test_a_layer_keeps_the_settings_of_its_base_image(layer: Layer, tmp_path: Path) -> None:
     settings = ImageSettings(
         entrypoint=("/bin/other",),
         env={"NEW": "1", "LANG": "de_DE.UTF-8"},
@@ -167,7 +167,7 @@ def test_two_layers_may_be_the_same(layer: Layer, tmp_path: Path) -> None:
     assert [each.digest for each in made.layers] == [LAYER, LAYER]
 
 
-def test_what_is_not_set_is_not_written(layer: Layer, tmp_path: Path) -> None:
+def test_unset_fields_are_not_written(layer: Layer, tmp_path: Path) -> None:
     made = assemble(layer, ImageSettings(), name="x", architecture="amd64", epoch=0, folder=tmp_path / "layout")
     config = json.loads(blob_path(made.layout, made.config_digest).read_bytes())
     assert list(config) == ["architecture", "config", "created", "history", "os", "rootfs"]
@@ -253,7 +253,7 @@ def test_a_full_disk_is_not_taken_for_another_file_system(tmp_path: Path, monkey
 
 
 @given(st.dictionaries(st.text(), st.text() | st.lists(st.text()) | st.integers(0, 2**53)))
-def test_json_is_gos_json(value: dict[str, object]) -> None:
+def test_json_is_written_as_go_writes_it(value: dict[str, object]) -> None:
     written = encoded(value)
     assert json.loads(written) == value
     assert not set("<>&\u2028\u2029") & set(written.decode())

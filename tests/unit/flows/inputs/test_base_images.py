@@ -143,7 +143,7 @@ def kept(ctx: Context, image: Image) -> BaseImageBuild:
     return BaseImageBuild(image="base", build="1", manifest_digest=image.manifest_digest)
 
 
-def test_an_image_is_laid_out_as_it_is(ctx: Context, tmp_path: Path) -> None:
+def test_the_base_image_s_layers_are_unpacked_unchanged(ctx: Context, tmp_path: Path) -> None:
     image = layered({"a": b"a", "gone": b""}, {"b": b"b", ".wh.gone": b""}, tmp_path / "made")
     parent = kept(ctx, image)
     (tmp_path / "laid").mkdir()
@@ -163,7 +163,7 @@ def test_an_image_is_laid_out_as_it_is(ctx: Context, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("upper", [{"x": b""}, {STATUS: b"Package: b\n"}])
-def test_the_highest_status_file_counts_and_is_kept(ctx: Context, upper: dict[str, bytes], tmp_path: Path) -> None:
+def test_the_status_file_of_the_highest_layer_counts(ctx: Context, upper: dict[str, bytes], tmp_path: Path) -> None:
     image = layered({STATUS: b"Package: a\n"}, upper, tmp_path / "made")
     under = base_images.installed_in(ctx, layer(ctx), kept(ctx, image))
     path = under.status()

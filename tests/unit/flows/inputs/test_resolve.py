@@ -1,4 +1,4 @@
-"""What is built: the newest lock, but an earlier one where that has the same packages."""
+"""The inputs of a build: the newest lock, or an earlier one with the same packages."""
 
 import pytest
 
@@ -45,7 +45,7 @@ def test_the_same_packages_are_the_same_lock_however_often_the_archive_signs_the
 
 
 @pytest.mark.parametrize("other", [lock(version="2"), lock(date=2, suites=("trixie",))])
-def test_other_packages_or_suites_are_another_lock(built, other):
+def test_different_packages_or_suites_make_a_different_lock(built, other):
     assert settled(built, other, "trixie", OWN) == other
 
 
@@ -69,7 +69,7 @@ def test_the_image_names_the_archives_themselves_and_not_those_that_a_recipe_add
     assert wanted.sources_list == (f"deb {ARCHIVE} trixie main contrib\ndeb {ARCHIVE} trixie-security main contrib\n")
 
 
-def test_the_lock_of_another_platform_is_another(built):
+def test_each_platform_has_its_own_lock(built):
     assert settled(built, lock(date=2), "trixie", "linux/s390x") == lock(date=2)
 
 
@@ -104,7 +104,7 @@ def test_an_image_is_for_the_platforms_that_are_requested_or_its_recipes_or_the_
     assert [each.platform for each in inputs(scratch, image, **options).platforms] == expected
 
 
-def test_each_platform_has_inputs_of_its_own_and_all_together_are_others(scratch):
+def test_each_platform_has_its_own_input_digest_and_so_has_the_index(scratch):
     both, one = inputs(scratch, "a"), inputs(scratch, "a", platforms=("linux/s390x",))
     assert [each.architecture for each in both.platforms] == ["s390x", "armhf"]
     assert one.digest == both.platforms[0].digest

@@ -1,4 +1,4 @@
-"""Flows that cost little to start, and whose context is none of their parameters."""
+"""Flows start quickly, and their context is not among their parameters."""
 
 import inspect
 
@@ -8,7 +8,7 @@ from flows.build import build
 from flows.config.options import BuildOptions
 
 
-def test_parameters_are_told_as_prefect_would():
+def test_parameters_are_serialized_as_prefect_does():
     said = {"image": "noble", "options": BuildOptions(builder="x", force=True), "only": ("a", "b")}
     assert build.serialize_parameters(said) == jsonable_encoder(said)
 

@@ -43,21 +43,21 @@ def test_runs_that_are_not_made_soon_are_a_problem(looks):
     assert asyncio.run(health.until_scheduled()) == ILL
 
 
-def test_a_moment_of_trouble_is_none_but_a_long_one_is(looks):
+def test_a_short_problem_is_ignored_and_a_long_one_reported(looks):
     looks += [WELL, *[ILL] * 4, WELL, *[ILL] * 4, WELL, ILL]
     began = len(looks)
     assert asyncio.run(health.until_failing(lambda: True)) == ILL.problem
     assert len(looks) == 1 < began
 
 
-def test_what_runs_is_let_finish(looks):
+def test_a_running_build_is_finished_first(looks):
     looks += [ILL]
     answers = iter([False] * 20 + [True])
     assert asyncio.run(health.until_failing(lambda: next(answers))) == ILL.problem
     assert list(answers) == []
 
 
-def test_a_server_that_is_not_there_has_a_problem():
+def test_a_server_that_does_not_answer_is_a_problem():
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         port = listener.getsockname()[1]
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""What Prefect is told where its server is the local one, and where that listens."""
+"""The local Prefect server: its settings, its port and its process."""
 
 import json
 import socket
@@ -23,7 +23,7 @@ def taken():
         yield other.getsockname()[1]
 
 
-def test_only_the_heartbeat_the_address_the_login_and_the_tries_are_others(monkeypatch):
+def test_only_four_settings_of_prefect_are_changed(monkeypatch):
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", "me:secret")
     before = get_current_settings().model_dump()
     with local_server.settings_of("http://127.0.0.1:1/api"):
@@ -120,7 +120,7 @@ def test_the_note_of_the_server_says_its_format_and_a_newer_one_is_refused(tmp_p
             use()
 
 
-def test_a_process_that_ended_and_one_of_the_same_number_are_not_the_server(tmp_path):
+def test_another_process_with_the_same_id_is_not_the_server(tmp_path):
     with subprocess.Popen(["sleep", "60"]) as process:
         born = local_server._born(process.pid)
         assert local_server.Server(process.pid, 1, private=True, born=born).lives()

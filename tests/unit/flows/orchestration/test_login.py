@@ -13,7 +13,7 @@ def mode(path):
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_a_login_is_made_once_whoever_asks(tmp_path):
+def test_a_login_is_made_once(tmp_path):
     found = []
     threads = [threading.Thread(target=lambda: found.append(login.read(tmp_path))) for _ in range(8)]
     for thread in threads:

@@ -1,4 +1,4 @@
-"""A step without Prefect: titled by what it is called with, timed by its first word, heeding interrupts."""
+"""Steps without Prefect: title, seconds, and interrupts."""
 
 import time
 from types import SimpleNamespace
@@ -29,7 +29,7 @@ def release(ctx, name):
     return name
 
 
-def test_it_is_the_function_timed_and_shown(ctx, capfd):
+def test_a_step_runs_its_function_and_shows_its_seconds(ctx, capfd):
     assert pack.fn(ctx, SimpleNamespace(name="ab"), number=2) == "abab"
     assert list(ctx.timeline.seconds) == ["pack"]
     shown = capfd.readouterr().err
@@ -38,14 +38,14 @@ def test_it_is_the_function_timed_and_shown(ctx, capfd):
     assert pack.__doc__ == "Pack it."
 
 
-def test_nothing_begins_after_an_interrupt_but_what_gives_back(ctx, monkeypatch):
+def test_after_an_interrupt_only_steps_that_clean_up_begin(ctx, monkeypatch):
     monkeypatch.setattr(signals, "interrupted", lambda: True)
     with pytest.raises(KeyboardInterrupt):
         pack.fn(ctx, SimpleNamespace(name="ab"), number=2)
     assert release.fn(ctx, "it") == "it"
 
 
-def test_what_it_is_called_with_has_to_fit(ctx):
+def test_a_step_checks_its_arguments(ctx):
     with pytest.raises(TypeError):
         pack.fn(ctx)
 
@@ -57,7 +57,7 @@ def ask(ctx, what, failures):
     return what
 
 
-def test_without_a_server_a_step_of_the_network_is_tried_again_where_that_can_help(ctx, monkeypatch):
+def test_without_a_server_a_failed_network_step_is_tried_again(ctx, monkeypatch):
     monkeypatch.setattr(lost_server, "reason", lambda: "it was killed")
     monkeypatch.setattr(time, "sleep", lambda _: None)
     gone = [NetworkFailure("gone") for _ in range(3)]

@@ -1,4 +1,4 @@
-"""Builds whose blobs are missing or damaged, and what heals them, on a real folder."""
+"""Builds with missing or damaged blobs, and their repair, in a real folder."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def path_of(store: FolderStore, record: Record, blob: str) -> Path:
 
 @pytest.mark.parametrize("blob", BLOBS)
 @pytest.mark.parametrize("harm", HARM.values(), ids=HARM)
-def test_a_build_is_not_whole_with_a_bad_blob_and_the_next_one_heals_it(
+def test_a_damaged_blob_is_noticed_and_the_next_build_replaces_it(
     store: FolderStore, tmp_path: Path, blob: str, harm: Callable[[Path], None]
 ) -> None:
     record = kept(store, tmp_path / "one")
@@ -81,7 +81,7 @@ def test_a_build_is_not_whole_with_a_bad_blob_and_the_next_one_heals_it(
 
 
 @pytest.mark.parametrize("blob", BLOBS)
-def test_no_record_is_written_that_names_what_is_not_there(store: FolderStore, tmp_path: Path, blob: str) -> None:
+def test_no_record_names_a_missing_blob(store: FolderStore, tmp_path: Path, blob: str) -> None:
     record = kept(store, tmp_path / "one").model_copy(update={"build": "20261102T000000Z-2"})
     path_of(store, record, blob).unlink()
     before = records.known(store, record.input_digest)
@@ -107,7 +107,7 @@ def test_a_record_that_names_no_manifest_is_damage(store: FolderStore, tmp_path:
         assert not integrity.is_whole(store, record.model_copy(update={"manifest_digest": digest}))
 
 
-def test_a_record_that_is_there_after_a_lost_answer_stands(store: FolderStore, tmp_path: Path) -> None:
+def test_a_record_whose_answer_was_lost_counts_as_written(store: FolderStore, tmp_path: Path) -> None:
     record = kept(store, tmp_path / "one")
     records.keep_record(store, record.model_copy(update={"seconds": {"publish": 2.0}}))
     document = store.read_document(record.key)

@@ -1,4 +1,4 @@
-"""What `latest` means, on a real folder: a counter that only grows, and moves by compare-and-swap."""
+"""The document of `latest`, in a real folder: a counter that only grows, moved by compare-and-swap."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def pointed(store: Store) -> newest.Newest:
     return found
 
 
-def test_the_last_publication_is_the_newest_whatever_the_clock_said(store: Store) -> None:
+def test_the_last_publication_is_the_newest_even_if_the_clock_was_wrong(store: Store) -> None:
     publish(store, CLOCK_AHEAD)
     now = publish(store, ONE)
     assert records.latest(store, IMAGE) == records.build_of(store, IMAGE) == now
@@ -58,14 +58,14 @@ def test_the_name_moves_back_and_the_counter_grows(store: Store) -> None:
     assert publish(store, THREE, "c").number == 4
 
 
-def test_to_move_it_where_it_is_changes_nothing(store: Store, tmp_path: Path) -> None:
+def test_moving_the_name_to_the_same_build_changes_nothing(store: Store, tmp_path: Path) -> None:
     publish(store, ONE)
     before = (tmp_path / "images/noble/newest.json").read_bytes()
     newest.move(store, IMAGE, ONE, "again")
     assert (tmp_path / "images/noble/newest.json").read_bytes() == before
 
 
-def test_the_history_has_an_end(store: Store) -> None:
+def test_the_history_is_limited(store: Store) -> None:
     for number in range(newest.HISTORY + 10):
         newest.move(store, IMAGE, str(number), "a test")
     found = pointed(store)
@@ -73,13 +73,13 @@ def test_the_history_has_an_end(store: Store) -> None:
     assert found.history[0].build == str(newest.HISTORY + 8)
 
 
-def test_who_moves_it_at_the_same_time_waits_for_his_turn(store: Store) -> None:
+def test_concurrent_moves_wait_for_each_other(store: Store) -> None:
     with ThreadPoolExecutor(4) as threads:
         done = list(threads.map(lambda build: newest.move(store, IMAGE, str(build), "a test").number, range(12)))
     assert sorted(done) == list(range(1, 13))
 
 
-def test_names_are_marked_for_the_newest_build_alone(store: Store) -> None:
+def test_names_are_marked_for_the_newest_build_only(store: Store) -> None:
     publish(store, ONE)
     assert not pointed(store).named
     assert newest.mark_named(store, IMAGE, ONE)
@@ -90,7 +90,7 @@ def test_names_are_marked_for_the_newest_build_alone(store: Store) -> None:
 
 
 @pytest.mark.parametrize("damage", [None, b"", b"{", b"[]", b'{"format": 1, "build": 3}'])
-def test_without_the_document_nobody_guesses_and_a_build_goes_on_from_the_newest_record(
+def test_without_newest_json_commands_fail_and_a_build_continues_from_the_newest_record(
     store: Store, tmp_path: Path, damage: bytes | None
 ) -> None:
     publish(store, CLOCK_AHEAD)
@@ -114,7 +114,7 @@ def test_a_store_of_an_earlier_version_is_ordered_by_ids_until_the_next_publicat
     assert records.build_of(store, IMAGE).build == ONE + "b"
 
 
-def test_where_the_newest_record_is_gone_no_older_one_is_shown_instead(store: Store, tmp_path: Path) -> None:
+def test_an_older_record_is_not_shown_in_place_of_a_lost_one(store: Store, tmp_path: Path) -> None:
     first = publish(store, ONE)
     (tmp_path / publish(store, TWO).key).unlink()
     with pytest.raises(RecordDamaged, match=f"no record of build {TWO}"):
@@ -127,7 +127,7 @@ def test_a_first_build_that_was_killed_before_it_was_named_can_be_shown(store: S
     assert records.build_of(store, IMAGE) == first
 
 
-def test_what_a_newer_version_wrote_is_left_alone(store: Store, tmp_path: Path) -> None:
+def test_documents_of_a_newer_version_are_not_changed(store: Store, tmp_path: Path) -> None:
     publish(store, ONE)
     file = tmp_path / "images/noble/newest.json"
     said = json.dumps({"format": newest.FORMAT + 1, "builds": {}})
@@ -144,7 +144,7 @@ def test_the_newest_is_found_without_a_list_of_all_builds(store: Store, monkeypa
     assert records.latest(store, IMAGE) == records.build_of(store, IMAGE) == now
 
 
-def test_a_record_that_is_written_again_is_the_first_one(store: Store) -> None:
+def test_writing_a_record_twice_keeps_the_first(store: Store) -> None:
     first = record(store, ONE)
     records.publish(store, first, "a new build")
     again = first.model_copy(update={"seconds": {"record": 2.0}})

@@ -1,4 +1,4 @@
-"""What the store says of builds, on a real folder."""
+"""Records of builds, in a real folder."""
 
 import json
 
@@ -39,14 +39,14 @@ def test_inputs_without_their_record_are_not_known(store, tmp_path):
     assert records.known(store, record.input_digest) is None
 
 
-def test_references_mean_the_newest_build_or_the_start_of_an_id(store):
+def test_a_reference_names_the_newest_build_or_the_start_of_an_id(store):
     one, two = keep(store, "noble", "20260101T000000Z-1"), keep(store, "noble", "20260102T000000Z-2")
     assert records.images(store) == ["noble"]
     assert records.build_of(store, "noble") == two
     assert records.build_of(store, "noble@20260101") == one
 
 
-def test_what_was_built_for_a_platform_is_a_part_or_the_build_itself():
+def test_a_platform_s_build_is_a_part_or_the_build_itself():
     one = Record(image="a", status="published", platforms=["linux/arm64"])
     assert (one.of("linux/arm64"), one.of("linux/386"), one.own, one.index) == (one, None, one, "")
     other = one.model_copy(update={"platforms": (OWN,)})
@@ -122,7 +122,7 @@ def test_a_record_without_a_format_is_read(store, tmp_path):
 
 
 @pytest.mark.parametrize("image", ["other", "../../x", "x" * 300, "\x1b]0;x\x07"])
-def test_inputs_that_point_elsewhere_are_not_believed_and_written_anew(store, tmp_path, image):
+def test_inputs_that_name_another_image_s_build_are_replaced(store, tmp_path, image):
     record = published(store, "noble", "20260101T000000Z-1")
     published(store, "other", "20260101T000000Z-1", "sha256:" + "b" * 64)
     entry = tmp_path / f"inputs/{'a' * 64}.json"
@@ -132,7 +132,7 @@ def test_inputs_that_point_elsewhere_are_not_believed_and_written_anew(store, tm
     assert records.known(store, record.input_digest) == again
 
 
-def test_a_newest_build_that_leads_out_is_not_believed(store, tmp_path):
+def test_a_newest_build_with_a_path_for_a_name_is_refused(store, tmp_path):
     published(store, "noble", "20260101T000000Z-1")
     pointer = tmp_path / "images/noble/newest.json"
     pointer.write_text(pointer.read_text().replace("20260101T000000Z-1", "../../../x"))
@@ -159,7 +159,7 @@ def damaged(request, store, tmp_path):
     return record, reason
 
 
-def test_a_damaged_record_is_named_and_hides_nothing_else(store, damaged):
+def test_a_damaged_record_is_reported_and_hides_no_other(store, damaged):
     record, reason = damaged
     for reference in ("noble", "noble@20260102"):
         with pytest.raises(RecordDamaged, match=f"(?s){record.key}.*{reason}"):
@@ -172,7 +172,7 @@ def test_a_damaged_record_is_named_and_hides_nothing_else(store, damaged):
     assert record.key in bad.reason
 
 
-def test_a_build_goes_on_from_the_newest_record_that_can_be_read(store, damaged):
+def test_a_build_continues_from_the_newest_readable_record(store, damaged):
     record, reason = damaged
     assert records.latest(store, "noble").build == "20260101T000000Z-1"
     if "format" in reason:

@@ -1,4 +1,4 @@
-"""What a registry's refusals mean, and that what is there is looked at."""
+"""Registry errors are explained, and pushed images are checked."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SAID: list[tuple[str, type[BaseforgeError]]] = [
 
 
 @pytest.mark.parametrize(("said", "problem"), SAID)
-def test_what_skopeo_says_and_what_it_means(
+def test_errors_of_skopeo_are_explained(
     said: str, problem: type[BaseforgeError], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> Outcome:
@@ -75,7 +75,7 @@ def test_a_registry_that_rewrites_the_image_is_caught(tmp_path: Path, monkeypatc
     assert "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a" in caught.value.message
 
 
-def test_digest_first_then_tags_and_each_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_digest_is_pushed_first_and_every_tag_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image = image_of({"a": b"1"}, tmp_path)
     manifest = image.layout / "blobs" / image.manifest_digest.replace(":", "/")
     calls = skopeo(tmp_path, monkeypatch, f'case "$*" in *inspect*) cat {manifest};; esac')
@@ -93,7 +93,7 @@ def test_digest_first_then_tags_and_each_is_looked_at(tmp_path: Path, monkeypatc
     assert calls.read_text().count("--preserve-digests") == 3
 
 
-def test_a_registry_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registry_that_never_ends_its_answer_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     skopeo(tmp_path, monkeypatch, "exec sleep 60")
     monkeypatch.setattr(registry, "PUSH_TIME", 0.2)
     with pytest.raises(NetworkFailure, match=r"0\.2 s"):

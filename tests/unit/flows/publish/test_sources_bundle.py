@@ -1,4 +1,4 @@
-"""What a build was made of, kept in a real store and laid out again."""
+"""The bundle of a build's recipes and files, kept in a real store and unpacked again."""
 
 import io
 import os
@@ -82,7 +82,7 @@ def recipe_digest(file):
     return digest(read(file), folder_of(file))
 
 
-def test_what_comes_back_is_the_same_recipe(store, recipe, tmp_path):
+def test_the_unpacked_recipe_is_the_same(store, recipe, tmp_path):
     back = again(store, recipe, tmp_path)
     assert back == tmp_path / "again/odd.yaml"
     assert recipe_digest(back) == recipe_digest(recipe)
@@ -99,7 +99,7 @@ def test_the_recipes_of_the_shelf_come_back(name, store, tmp_path):
     assert recipe_digest(again(store, file, tmp_path)) == recipe_digest(file)
 
 
-def test_one_file_may_stay_out(store, recipe, tmp_path):
+def test_one_file_can_be_left_out(store, recipe, tmp_path):
     blob = sources_bundle.keep(store, recipe, but=folder_of(recipe) / "a")
     (tmp_path / "again").mkdir()
     back = folder_of(sources_bundle.unpack(store, blob, tmp_path / "again"))
@@ -125,7 +125,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_changes_is_kept_apart(change, store, recipe):
+def test_each_changed_file_makes_a_new_bundle(change, store, recipe):
     before = kept(store, recipe)
     CHANGES[change](folder_of(recipe))
     assert kept(store, recipe) != before
@@ -154,7 +154,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_tar_that_leads_out_or_contradicts_itself_is_refused(name, store, tmp_path):
+def test_a_tar_with_paths_out_of_the_folder_or_duplicates_is_refused(name, store, tmp_path):
     folder = tmp_path / "deep/folder"
     folder.mkdir(parents=True)
     with pytest.raises(BuildError, match="holds no recipe:"):
@@ -164,7 +164,7 @@ def test_a_tar_that_leads_out_or_contradicts_itself_is_refused(name, store, tmp_
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../../.."])
-def test_a_link_that_leads_out_is_refused_when_the_recipe_is_read(target, store, tmp_path):
+def test_a_link_out_of_the_folder_is_refused_when_the_recipe_is_read(target, store, tmp_path):
     links = [("x", tarfile.DIRTYPE, ""), ("x/link", tarfile.SYMTYPE, target)]
     file = sources_bundle.unpack(store, blob(store, *links), tmp_path)
     file.write_text("kind: scratch\nfiles: [{path: /a, content: a}]\n")
@@ -173,7 +173,7 @@ def test_a_link_that_leads_out_is_refused_when_the_recipe_is_read(target, store,
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", bytes(10240)])
-def test_what_is_no_tar_of_a_recipe_is_refused(data, store, tmp_path):
+def test_other_data_than_a_recipe_s_tar_are_refused(data, store, tmp_path):
     with pytest.raises(BuildError, match="holds no recipe:"):
         sources_bundle.unpack(store, store.put_blob(io.BytesIO(data)), tmp_path)
 

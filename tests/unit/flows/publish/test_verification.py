@@ -1,4 +1,4 @@
-"""What it means that a build was made again: with real images in real stores."""
+"""Comparison of a rebuild with its record, with real images in real stores."""
 
 import io
 import json
@@ -108,13 +108,13 @@ def test_against_an_image_that_the_store_does_not_have(store, made, work):
     assert HEX in said
 
 
-def test_a_layer_that_the_store_no_longer_has_is_said(store, made, work):
+def test_a_layer_that_the_store_lost_is_reported(store, made, work):
     then = verification.expected(store, recorded(made()))
     [said] = verification.differences(store, then, made(b"x"), work, pytest.fail)
     assert "cannot show" in said
 
 
-def test_settings_that_the_store_no_longer_has_are_said(store, made, work):
+def test_settings_that_the_store_lost_are_reported(store, made, work):
     then = verification.expected(store, recorded(made(cmd=("/a",))))
     [said] = verification.differences(store, then, made(), work, pytest.fail)
     assert "cannot show" in said
@@ -123,12 +123,12 @@ def test_settings_that_the_store_no_longer_has_are_said(store, made, work):
 @pytest.mark.parametrize(
     "text", ["latest", "sha256:", f"md5:{HEX}", HEX[1:], f"{HEX}0", f"sha256:{HEX.upper()}", "../x"]
 )
-def test_what_is_no_digest_is_refused(text, store, made):
+def test_an_invalid_digest_is_refused(text, store, made):
     with pytest.raises(InputError, match="is not a digest"):
         verification.expected(store, recorded(made()), text)
 
 
-def test_what_is_no_image_is_no_image_to_compare_with(store, made):
+def test_a_blob_that_is_no_manifest_is_refused(store, made):
     digest = store.put_blob(io.BytesIO(b"hello"))
     with pytest.raises(InputError, match="is not the digest of an image"):
         verification.expected(store, recorded(made()), digest)
@@ -166,7 +166,7 @@ SAME, OTHER = Link(name="layer", recorded="a", found="a"), Link(name="manifest",
         (said(OTHER), "differs", ["manifest"]),
     ],
 )
-def test_it_is_reproduced_when_every_link_is_the_same(found, status, other):
+def test_a_build_is_reproduced_if_every_digest_is_equal(found, status, other):
     assert (found.status, found.other) == (status, other)
     document = json.loads(found.model_dump_json())
     assert document["status"] == status
@@ -174,7 +174,7 @@ def test_it_is_reproduced_when_every_link_is_the_same(found, status, other):
     assert Verdict.model_validate_json(found.model_dump_json()) == found
 
 
-def test_tools_that_differ_are_said_with_both_versions():
+def test_different_tools_are_shown_with_both_versions():
     assert said(SAME, a="1", b="1").other_tools == []
     assert said(SAME, a="2", b="1").other_tools == ["a 2 here, 1 then"]
     assert said(SAME, a="1", c="7").other_tools == ["b missing here, 1 then", "c 7 here, none then"]
@@ -185,7 +185,7 @@ def judged(platform, **keys):
     return Verdict(image="x", build="1", links=(link,), tools={}, **keys)
 
 
-def test_a_verdict_of_several_platforms_says_which_one(made):
+def test_the_verification_of_several_platforms_names_the_platform(made):
     parts = tuple(Record(image="x", status="published", platforms=(name,)) for name in ("linux/386", "linux/b"))
     record = Record(image="x", status="published", parts=parts)
     found = verification.united(record, [judged("b", differences=("1",), different=3), judged("a")], "i", "j")

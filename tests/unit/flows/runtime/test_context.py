@@ -1,4 +1,4 @@
-"""Contexts: what is opened once for a command, and a build's id that sorts by time and log that outlives a failure."""
+"""Contexts: what is opened once for a command; build ids sort by time, and logs stay after a failure."""
 
 import re
 import threading

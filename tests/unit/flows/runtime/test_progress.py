@@ -1,4 +1,4 @@
-"""Progress: lines where there is no terminal."""
+"""Progress lines, with and without a terminal."""
 
 import io
 
@@ -29,7 +29,7 @@ def test_a_step_is_one_plain_line_with_seconds_and_note(out):
 ESCAPES = "\x1b]52;c;aGk=\x07 \x9b2J \r \x1b]0;title\x07 [bold]x[/bold] \\"
 
 
-def test_a_terminal_obeys_nothing_that_a_program_prints(out):
+def test_control_characters_of_programs_do_not_reach_the_terminal(out):
     progress = Progress(Console(file=out, force_terminal=True, width=200))
     with progress.step("tree noble/amd64", timeline := Timeline()):
         progress.detail(ESCAPES, timeline)
@@ -48,7 +48,7 @@ def test_a_step_that_fails_is_marked(out):
     assert out.getvalue().startswith("✗ smoke noble")
 
 
-def test_a_terminal_sees_the_running_step_and_its_newest_line(out):
+def test_a_terminal_shows_the_running_step_and_its_newest_line(out):
     progress = Progress(Console(file=out, force_terminal=True, width=100))
     with progress.step("tree noble/amd64", timeline := Timeline()):
         progress.detail("I: downloading [packages]", timeline)

@@ -1,4 +1,4 @@
-"""Interrupts: one counts, is remembered, and those that follow it closely do not."""
+"""Interrupts: the first counts and is remembered; those that follow at once do not."""
 
 import signal
 import subprocess
@@ -25,7 +25,7 @@ def run(first, then):
     )
 
 
-def test_the_first_counts_and_what_follows_soon_does_not():
+def test_a_second_interrupt_that_follows_at_once_is_ignored():
     for first in ("SIGINT", "SIGTERM"):
         done = run(first, "")
         assert (done.returncode, done.stdout) == (0, "cleaned up True\n"), done.stderr
@@ -35,11 +35,11 @@ def test_nothing_begins_after_an_interrupt():
     assert "KeyboardInterrupt" in run("SIGINT", "signals.raise_if_interrupted()").stderr
 
 
-def test_a_late_one_counts_again():
+def test_a_later_interrupt_counts_again():
     assert "KeyboardInterrupt" in run("SIGINT", "signals.PATIENCE = 0; os.kill(os.getpid(), signal.SIGINT)").stderr
 
 
-def test_at_the_end_none_counts():
+def test_interrupts_at_the_end_are_ignored():
     done = run("SIGINT", "signals.ignore_interrupts(); os.kill(os.getpid(), signal.SIGTERM); print('earned')")
     assert (done.returncode, done.stdout) == (0, "cleaned up True\nearned\n")
 

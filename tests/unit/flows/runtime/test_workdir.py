@@ -1,4 +1,4 @@
-"""Work folders: there while a run lives, gone when it ends, found when it was killed, and never another user's."""
+"""Work folders exist while a run lives, are removed at its end or after a kill, and are never another user's."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_folder_is_private_and_gone_when_the_block_ends(parent):
     assert [path.name for path in parent.rglob("*")] == [NAME]
 
 
-def test_a_living_runs_folder_is_not_swept(parent):
+def test_the_folder_of_a_running_build_is_kept(parent):
     with work_folder(parent, "alive") as folder:
         script = "import sys, pathlib; from flows.runtime import workdir; "
         script += "print(workdir.remove_dead_folders([pathlib.Path(sys.argv[1])]))"
@@ -96,19 +96,19 @@ def test_a_run_is_alive_while_its_lock_is_held(parent):
     assert not lock.exists()
 
 
-def test_a_killed_runs_folder_is_swept(parent):
+def test_the_folder_of_a_killed_run_is_removed(parent):
     assert killed(parent).is_dir()
     assert remove_dead_folders([parent]) == {"dead": ["sha256:1", "sha256:2"]}
 
 
-def test_very_many_folders_in_each_other_are_swept(parent):
+def test_deeply_nested_folders_are_removed(parent):
     script = "import os, sys\nos.chdir(sys.argv[1])\nfor each in range(2100): os.mkdir('d'); os.chdir('d')"
     subprocess.run([sys.executable, "-c", script, killed(parent)], check=True)
     assert remove_dead_folders([parent]) == {"dead": ["sha256:1", "sha256:2"]}
     assert [path.name for path in parent.rglob("*")] == [NAME]
 
 
-def test_a_folder_that_cannot_be_removed_is_told_of_and_does_not_stop_the_sweep(parent, monkeypatch, capsys):
+def test_a_folder_that_cannot_be_removed_is_reported_and_the_others_are_removed(parent, monkeypatch, capsys):
     left = killed(parent)
     other = left.with_name("other")
     other.mkdir()
@@ -128,7 +128,7 @@ def test_a_run_with_two_folders_is_alive_while_one_of_them_is_held(parent, tmp_p
     assert remove_dead_folders([parent, memory]) == {"dead": ["sha256:1", "sha256:2"]}
 
 
-def test_what_others_lay_down_in_the_shared_folder_kills_nobody(parent, tmp_path):
+def test_files_of_other_users_end_no_process(parent, tmp_path):
     """As an earlier layout had it: a lock and a note beside the folders of all users."""
     with work_folder(tmp_path, "living"):
         (parent / "baseforge-living.lock").touch()
@@ -140,7 +140,7 @@ def test_what_others_lay_down_in_the_shared_folder_kills_nobody(parent, tmp_path
 
 
 @as_root
-def test_notes_and_locks_of_another_user_are_not_believed(parent):
+def test_notes_and_locks_of_another_user_are_ignored(parent):
     folder = own_folder(parent)
     (folder / "theirs").mkdir()
     (folder / "theirs.lock").touch()
@@ -168,7 +168,7 @@ def test_a_link_in_place_of_a_lock_or_a_note_is_not_followed(parent, tmp_path):
 
 @as_root
 @pytest.mark.parametrize("kind", ["folder", "private folder", "link", "link to ours", "dangling link", "file"])
-def test_another_user_who_was_there_first_with_the_name_stops_nobody(parent, tmp_path, kind):
+def test_a_folder_of_another_user_with_our_name_stops_no_build(parent, tmp_path, kind):
     place = parent / NAME
     target = tmp_path / "target"
     if "folder" in kind:
@@ -195,7 +195,7 @@ def test_another_user_who_was_there_first_with_the_name_stops_nobody(parent, tmp
 
 
 @as_root
-def test_a_remembered_folder_that_is_another_users_by_now_is_not_used(parent):
+def test_a_remembered_folder_that_now_belongs_to_another_user_is_not_used(parent):
     (parent / NAME).touch()
     first = own_folder(parent)
     os.chown(first, NOBODY, NOBODY)
@@ -203,7 +203,7 @@ def test_a_remembered_folder_that_is_another_users_by_now_is_not_used(parent):
 
 
 @as_root
-def test_an_ordinary_user_leaves_what_is_roots_alone(tmp_path_factory, monkeypatch):
+def test_an_ordinary_user_does_not_touch_root_s_folders(tmp_path_factory, monkeypatch):
     shared = tmp_path_factory.mktemp("shared")
     for folder in shared.parents:  # one more where tests run side by side
         if folder.owner() == "root" and folder.name.startswith(("pytest-", "popen-")):
@@ -277,7 +277,7 @@ def test_a_place_where_others_can_rename_our_folder_is_refused(parent):
 
 
 @as_root
-def test_notes_without_a_format_are_believed(parent, home):
+def test_notes_without_a_format_are_read(parent, home):
     """As earlier versions wrote them: the path of a folder, and the ids of images, a line each."""
     (parent / NAME).touch()
     first = own_folder(parent)
@@ -316,7 +316,7 @@ def package(size: int) -> Package:
     return Package(size=size, sha256="0" * 64, **said)
 
 
-def test_a_tree_takes_many_times_its_debs_and_none_without():
+def test_the_needed_memory_is_a_multiple_of_the_packages():
     assert size_of_work(Lock(packages=(package(10), package(20)))) == 30 * workdir.UNPACKED
     assert size_of_work(Lock()) == 0
 
@@ -328,7 +328,7 @@ def test_trees_are_made_in_memory_with_at_most_half_of_what_is_free_there():
     assert not has_room(TMPFS, half + (1 << 30))
 
 
-def test_at_most_half_of_what_a_container_may_use(tmp_path, monkeypatch):
+def test_at_most_half_of_a_container_s_limit_is_used(tmp_path, monkeypatch):
     limit = tmp_path / "memory.max"
     monkeypatch.setattr(workdir, "LIMITS", [limit])
     limit.write_text("2000\n")
@@ -339,7 +339,7 @@ def test_at_most_half_of_what_a_container_may_use(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("place", [None, Path("/proc"), Path("/nowhere")])
-def test_no_tmpfs_no_room(place):
+def test_a_folder_that_is_no_tmpfs_is_not_used(place):
     assert not has_room(place, 1)
 
 
@@ -351,5 +351,5 @@ def test_the_folder_is_in_memory_where_there_is_room_and_gone_after_the_block(tm
         assert place == tmp_path
 
 
-def test_nothing_to_make_needs_no_memory():
+def test_an_image_without_a_tree_needs_no_memory():
     assert not has_room(TMPFS, 0)

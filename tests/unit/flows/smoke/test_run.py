@@ -1,4 +1,4 @@
-"""Judging what a check printed and how it ended."""
+"""Smoke checks: expected status and output."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ CHECK = {"run": ("prog", "an arg")}
         ({"stdout": "x"}, ran(None, broken="it did not end within 60 s"), ["it did not end within 60 s"]),
     ],
 )
-def test_what_is_expected_and_what_comes(
+def test_a_check_compares_status_and_output(
     check: dict[str, object],
     ending: ContainerResult,
     problems: list[str],
@@ -82,7 +82,7 @@ def test_what_is_expected_and_what_comes(
     assert (verdict.passed, verdict.failed) == ((0, 1) if problems else (1, 0))
 
 
-def test_a_failure_shows_the_output_of_what_failed_alone(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_shows_only_the_output_of_the_failed_check(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     good, bad = SmokeCheck(run=("fine",)), SmokeCheck(run=("prog", "an arg"))
     log: list[str] = []
     verdict = judged(
@@ -102,14 +102,14 @@ def test_a_failure_shows_the_output_of_what_failed_alone(engine: Engine, monkeyp
     assert pickle.loads(pickle.dumps(verdict)) == verdict
 
 
-def test_nothing_to_check_is_fine(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_without_checks_passes(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     verdict = judged(monkeypatch, engine)
     verdict.require()
     assert (verdict.passed, verdict.failed) == (0, 0)
 
 
 @given(st.lists(st.binary(max_size=3000), max_size=60))
-def test_of_a_long_stream_the_beginning_and_the_end_are_kept(pieces: list[bytes]) -> None:
+def test_a_long_output_keeps_its_beginning_and_its_end(pieces: list[bytes]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(container, "KEPT", 1000)
         kept = _Kept()
@@ -131,7 +131,7 @@ def test_gigabytes_are_not_kept() -> None:
     assert len(kept.head) + len(kept.tail) == KEPT
 
 
-def test_what_is_emulated_has_more_time(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
+def test_emulated_checks_have_more_time(monkeypatch: pytest.MonkeyPatch, engine: Engine) -> None:
     seen: list[tuple[str, float]] = []
 
     def run_container(_: Engine, container: container.Container, *, timeout: float) -> ContainerResult:

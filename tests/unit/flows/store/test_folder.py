@@ -62,7 +62,7 @@ class TestFolder(StoreSuite):
         assert opener().put_blob(io.BytesIO(b"once")) == digest
         assert blob_in(folder, digest).stat().st_ino == before.st_ino
 
-    def test_others_may_read_what_the_umask_lets_them(self, opener: Opener, folder: Path) -> None:
+    def test_blobs_have_the_rights_that_the_umask_allows(self, opener: Opener, folder: Path) -> None:
         before = os.umask(0o022)
         try:
             digest = opener().put_blob(io.BytesIO(b"blob"))
@@ -72,20 +72,20 @@ class TestFolder(StoreSuite):
         assert blob_in(folder, digest).stat().st_mode & 0o777 == 0o444
         assert (folder / "inputs/a.json").stat().st_mode & 0o777 == 0o644
 
-    def test_who_reads_a_blob_that_is_dropped_reads_on(self, opener: Opener) -> None:
+    def test_an_open_blob_can_be_read_after_it_was_removed(self, opener: Opener) -> None:
         digest = opener().put_blob(io.BytesIO(b"blob" * (1 << 20)))
         with opener().open_blob(digest) as stream:
             opener().drop_blob(digest)
             assert stream.read() == b"blob" * (1 << 20)
 
-    def test_reading_makes_nothing(self, opener: Opener, folder: Path) -> None:
+    def test_reading_creates_no_files(self, opener: Opener, folder: Path) -> None:
         assert opener().list_documents("images") == []
         assert opener().read_document("inputs/a.json") is None
         assert not opener().has_blob(digest_of(b""))
         opener().drop_blob(digest_of(b""))
         assert not folder.parent.exists()
 
-    def test_a_name_that_a_power_cut_would_take_is_told(
+    def test_a_name_that_cannot_be_synced_to_the_disk_is_an_error(
         self, opener: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def fail(file: int) -> None:
@@ -99,7 +99,7 @@ class TestFolder(StoreSuite):
         with pytest.raises(MachineError, match="Input/output error"):
             store.put_blob(source, digest_of(b"blob"))
 
-    def test_what_killed_writers_left_is_swept_away(self, opener: Opener, folder: Path) -> None:
+    def test_drafts_of_killed_writers_are_removed(self, opener: Opener, folder: Path) -> None:
         opener().sweep()
         folder.mkdir(parents=True)
         with atomic_file(folder):
@@ -108,7 +108,7 @@ class TestFolder(StoreSuite):
             assert len(list(folder.glob(".*.partial"))) == 1
         assert not list(folder.glob(".*.partial"))
 
-    def test_a_draft_that_is_swept_away_before_it_is_locked_is_begun_anew(
+    def test_a_draft_that_is_removed_before_it_is_locked_is_made_again(
         self, opener: Opener, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         swept, lock = [], fcntl.flock
@@ -121,7 +121,7 @@ class TestFolder(StoreSuite):
         assert opener().has_blob(opener().put_blob(io.BytesIO(b"blob")))
         assert len(swept) == 1
 
-    def test_it_is_private_where_we_make_it(self, opener: Opener, folder: Path) -> None:
+    def test_a_folder_that_the_store_makes_is_private(self, opener: Opener, folder: Path) -> None:
         opener().create_document("inputs/a.json", b"{}")
         assert folder.stat().st_mode & 0o777 == 0o700
         assert (folder / ".lock").stat().st_mode & 0o777 == 0o600
@@ -134,7 +134,7 @@ class TestFolder(StoreSuite):
         assert folder.stat().st_mode & 0o777 == 0o755
         assert (folder / ".lock").stat().st_mode & 0o777 == 0o600
 
-    def test_who_holds_the_lock_of_a_shared_store_for_too_long_is_named(self, folder: Path) -> None:
+    def test_a_process_that_holds_a_shared_store_s_lock_is_named(self, folder: Path) -> None:
         folder.mkdir(parents=True)
         folder.chmod(0o777)
         store = FolderStore(folder, wait=0.3)
@@ -149,7 +149,7 @@ class TestFolder(StoreSuite):
         store.create_document("inputs/b.json", b"{}")
 
     @pytest.mark.parametrize("name", ["blobs", "blobs/sha256", "inputs", "inputs/a"])
-    def test_a_link_in_it_leads_nobody_elsewhere(self, opener: Opener, folder: Path, tmp_path: Path, name: str) -> None:
+    def test_links_in_the_store_are_not_followed(self, opener: Opener, folder: Path, tmp_path: Path, name: str) -> None:
         (folder / name).parent.mkdir(parents=True)
         (folder / name).symlink_to(tmp_path)
         (tmp_path / "b.json").write_text("{}")
@@ -194,7 +194,9 @@ class TestFolder(StoreSuite):
         assert opener().list_documents("inputs") == ["inputs/a.json"]
 
     @pytest.mark.parametrize("kind", ["link", "pipe"])
-    def test_what_is_no_draft_is_not_opened(self, opener: Opener, folder: Path, tmp_path: Path, kind: str) -> None:
+    def test_files_that_are_no_drafts_are_not_opened(
+        self, opener: Opener, folder: Path, tmp_path: Path, kind: str
+    ) -> None:
         opener().create_document("inputs/a.json", b"{}")
         strange = folder / ".strange.partial"
         (target := tmp_path / "target").write_text("precious")
@@ -202,7 +204,7 @@ class TestFolder(StoreSuite):
         opener().sweep()
         assert target.read_text() == "precious"
 
-    def test_foreign_files_are_no_documents(self, opener: Opener, folder: Path) -> None:
+    def test_other_files_are_no_documents(self, opener: Opener, folder: Path) -> None:
         opener().create_document("inputs/a.json", b"{}")
         (folder / "inputs/.a.json.swp").touch()
         (folder / "inputs/a copy.json").touch()
@@ -220,7 +222,7 @@ class TestFolder(StoreSuite):
             with pytest.raises(MachineError, match="another as the store"):
                 store.create_document("inputs/a.json", b"{}")
 
-    def test_an_absent_source_is_not_the_stores_fault(self, opener: Opener, tmp_path: Path) -> None:
+    def test_a_missing_source_is_not_reported_as_the_store_s_error(self, opener: Opener, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError):
             opener().put_blob(tmp_path / "none")
 
@@ -248,13 +250,13 @@ def test_addresses_of_folders(address: str, folder: str) -> None:
     "address",
     ["", "file:srv", "file://srv/store", "file:///srv?x=1", "http://127.0.0.1/store", "s3:///x", "s3://", "gs://x"],
 )
-def test_what_is_no_address(address: str) -> None:
+def test_an_invalid_address_is_refused(address: str) -> None:
     with pytest.raises(InputError, match="not a store's address"):
         open_store(address)
 
 
 @pytest.mark.parametrize("prefix", ["../x", "a//b", "a/.b", "a b"])
-def test_what_is_no_prefix(prefix: str) -> None:
+def test_an_invalid_prefix_is_refused(prefix: str) -> None:
     with pytest.raises(InputError, match="plain names"):
         open_store(f"s3://bucket/{prefix}")
 

@@ -31,7 +31,9 @@ from rootfs.errors import BaseforgeError, MachineError, ServiceUnreachable
         (507, "InsufficientStorage", MachineError, "Free space"),
     ],
 )
-def test_what_a_server_can_answer(status: int, code: str, kind: type[BaseforgeError], hint: str) -> None:
+def test_every_answer_of_a_server_becomes_an_error(
+    status: int, code: str, kind: type[BaseforgeError], hint: str
+) -> None:
     error = ClientError(
         {
             "Error": {"Code": code, "Message": "as it says"},

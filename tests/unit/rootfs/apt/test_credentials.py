@@ -1,4 +1,4 @@
-"""Names and passwords for archives: where they come from, which address gets them, who may read the file."""
+"""Credentials for archives: their files, the addresses that get them, and who may read the files."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def written(file: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize("address", FITS)
-def test_an_address_gets_what_its_own_machine_and_path_say(tmp_path, machine, address):
+def test_an_address_gets_the_password_of_its_machine_and_path(tmp_path, machine, address):
     found = load_credentials(written(tmp_path / "own", FILE), machine).find(httpx.URL(address))
     assert (found and (found.login, found.password)) == FITS[address]
 

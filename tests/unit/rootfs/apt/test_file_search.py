@@ -1,4 +1,4 @@
-"""Which package has a library: by the archive's indexes of files, else by the library's name."""
+"""The package that has a library, by the archive's index of files, else by the library's name."""
 
 import gzip
 
@@ -30,7 +30,7 @@ def contents(scene, text, ending=""):
 
 
 @pytest.mark.parametrize("ending", ["", ".gz"])
-def test_an_index_of_files_says_it(scene, ending):
+def test_the_index_of_files_names_the_package(scene, ending):
     contents(scene, CONTENTS, ending)
     assert asked(scene, "libnear.so.2", "/opt/strange/libfar.so.1", "libnone.so") == {
         "libnear.so.2": "near",
@@ -42,12 +42,12 @@ def test_without_one_a_library_is_known_by_its_name(scene):
     assert asked(scene, "libstdc++.so.6", "libnone.so.1", "libapt.so") == {"libstdc++.so.6": "libstdc++6"}
 
 
-def test_an_index_that_is_not_the_one_that_was_signed_says_nothing(scene):
+def test_an_index_that_differs_from_the_signed_one_is_ignored(scene):
     contents(scene, CONTENTS).write_text(CONTENTS.replace("libs/near", "libs/evil"))
     assert asked(scene, "libnear.so.2", "libstdc++.so.6") == {"libstdc++.so.6": "libstdc++6"}
 
 
-def test_offline_nobody_is_asked(scene):
+def test_offline_no_archive_is_asked(scene):
     contents(scene, CONTENTS)
     assert asked(scene, "libnear.so.2", offline=True) == {}
     assert scene.server.asked == []

@@ -1,4 +1,4 @@
-"""apt resolves for a layer: what it adds to its parent's packages, and nothing else."""
+"""apt resolves a layer: only the packages that it adds to its base image."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def names(lock: Lock) -> dict[str, bool]:
     return {package.name: package.auto for package in lock.packages}
 
 
-def test_a_layer_has_only_what_its_parent_lacks(still):
+def test_a_layer_s_lock_has_only_what_the_base_image_lacks(still):
     lock = added(still, include=("build-essential",))
     assert names(lock) == {"build-essential": False, "gcc": True}
     assert not any(package.essential or package.base for package in lock.packages)
     assert [release.suite for release in lock.releases] == [SUITE, f"{SUITE}-updates", f"{SUITE}-security"]
 
 
-def test_what_is_there_already_is_not_added(still):
+def test_installed_packages_are_not_added(still):
     assert names(added(still, include=("needed", "libstdc++6"))) == {"libstdc++6": False}
     assert names(added(still, *MINBASE, "gcc", include=("build-essential",))) == {"build-essential": False}
 
@@ -75,13 +75,13 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("keys", "error", "said"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_added(still, keys, error, said):
+def test_impossible_additions_are_refused(still, keys, error, said):
     with pytest.raises(error) as refused:
         added(still, **keys)
     assert said in f"{refused.value}"
 
 
-def test_a_parent_that_is_behind_the_archive_is_named(scene):
+def test_an_outdated_base_image_is_named(scene):
     scene.archive.publish(Deb("libapt", "2"), Deb("tool", depends="libapt (= 2)"))
     with pytest.raises(BuildError, match=r"replace some of its base image parent.*libapt 1 -> 2") as refused:
         added(scene, include=("tool",))
@@ -107,7 +107,7 @@ def test_an_archive_of_the_layers_own_may_replace_what_is_there(scene, tmp_path)
         scene.apt().lock(asked, scene.files, "amd64", below(path, "sha256:2"))
 
 
-def test_another_parent_is_asked_about_anew(scene):
+def test_another_base_image_is_resolved_again(scene):
     one = below(status(scene, *MINBASE))
     asked = recipe(include=("build-essential",))
     assert set(names(scene.apt().lock(asked, scene.files, "amd64", one))) == {"build-essential", "gcc"}

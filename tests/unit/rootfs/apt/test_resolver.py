@@ -1,4 +1,4 @@
-"""apt resolves: which packages a recipe means, how often archives are asked, and whom they are believed."""
+"""apt resolves recipes: packages, caches, signatures, locks and snapshots."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ def test_the_next_recipe_uses_apts_cache_of_all_packages(scene):
 
 
 @pytest.mark.parametrize("what", MEANS)
-def test_what_a_recipe_means(still, what):
+def test_a_recipe_is_resolved_to_its_packages(still, what):
     keys, names = MEANS[what]
     assert still.names(**keys) == names
 
 
-def test_what_a_lock_says_of_a_package(still):
+def test_a_lock_describes_each_package(still):
     lock = still.lock(include=("gcc", "gawk"))
     known = {package.name: package for package in lock.packages}
     assert [package.name for package in lock.packages] == sorted(known)
@@ -119,7 +119,7 @@ IMPOSSIBLE = {
 
 
 @pytest.mark.parametrize("what", IMPOSSIBLE)
-def test_what_cannot_be_is_refused_with_apts_own_explanation(still, what):
+def test_an_impossible_recipe_is_refused_with_apts_explanation(still, what):
     keys, kind, said = IMPOSSIBLE[what]
     with pytest.raises(kind, match=said) as caught:
         still.lock(**keys)
@@ -149,7 +149,7 @@ def test_a_release_file_that_is_signed_but_not_usable(scene, what):
     assert not list(scene.cache.glob("locks/*"))
 
 
-def test_a_release_file_of_a_stranger_is_refused_with_key_and_keyring(scene, stranger):
+def test_a_release_file_with_an_unknown_signature_is_refused_with_key_and_keyring(scene, stranger):
     scene.archive.publish(*SHELF, signer=stranger)
     with pytest.raises(BuildError, match=r"ring\.gpg \(it is signed by [0-9A-F]{16}\)"):
         scene.lock()
@@ -168,7 +168,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("what", DAMAGED)
-def test_damage_on_the_way_is_noticed_and_mends(scene, what):
+def test_a_damaged_download_is_noticed_and_fetched_again(scene, what):
     ending, change, kind = DAMAGED[what]
     scene.server.damage = sends(ending, change)
     with pytest.raises(kind) as caught:
@@ -266,7 +266,7 @@ def test_an_older_release_file_than_the_last_nights_is_refused(scene):
     assert scene.lock().releases[0].date > before.releases[0].date
 
 
-def test_the_note_of_a_release_file_of_an_earlier_version_is_believed(scene):
+def test_the_note_of_an_earlier_version_is_read(scene):
     before = scene.lock()
     notes = {}
     for note in (scene.cache / "releases").iterdir():
@@ -323,7 +323,7 @@ def test_the_next_night_fetches_only_what_has_changed(scene):
     assert {status for _, status in scene.server.asked} == {304}
 
 
-def test_what_a_recipe_meant_is_remembered_until_something_changes(scene):
+def test_a_resolved_recipe_is_remembered_until_something_changes(scene):
     first = scene.lock()
     for path in scene.cache.glob("lists/*Packages"):
         path.unlink()
@@ -344,7 +344,7 @@ def test_lists_that_were_damaged_are_fetched_anew(scene):
     assert index.read_bytes() == good
 
 
-def test_an_archive_that_moves_on_between_two_looks(scene):
+def test_an_archive_that_changes_while_it_is_read_is_noticed(scene):
     moved = []
 
     def move(path, body):
@@ -360,7 +360,7 @@ def test_an_archive_that_moves_on_between_two_looks(scene):
     assert lock.releases[0].sha256 == hashlib.sha256(served_now).hexdigest()
 
 
-def test_a_component_more_is_fetched_when_a_recipe_wants_it(scene):
+def test_an_additional_component_is_fetched_when_a_recipe_needs_it(scene):
     scene.archive.publish(Deb("unfree"), component="extra")
     night = scene.apt()
     night.lock(recipe(), scene.files, "amd64")
@@ -480,7 +480,7 @@ def test_a_further_archive_has_its_own_keyring(scene, further, stranger):
         assert "9" in {package.version for package in lock.packages}
 
 
-def test_another_archives_key_does_not_do(scene, further):
+def test_the_key_of_another_archive_is_refused(scene, further):
     (scene.files / "key").write_bytes(scene.archive.signer.keyring.read_bytes())
     with pytest.raises(BuildError, match="files/key"):
         scene.lock(repositories=(repository(further),))
@@ -544,7 +544,7 @@ def test_nothing_of_the_machines_own_apt_is_used(tmp_path):
     assert [line.split()[0] for line in machines] == ["Dir::Etc::netrc", "Dir::Etc::netrcparts"]  # credentials alone
 
 
-def test_packages_that_come_alone_bring_nothing_along(still):
+def test_packages_asked_without_dependencies_bring_no_others(still):
     wanted = Origin(suite=SUITE, include=("apt",))
     lock = still.apt().lock(wanted, still.files, "amd64", without_dependencies=("base", "libapt"))
     assert {package.name: package.auto for package in lock.packages} == {"apt": False, "libapt": True, "base": False}

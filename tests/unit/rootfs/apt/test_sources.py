@@ -1,4 +1,4 @@
-"""Archives: mirrors, keyrings, and what a Release file must be before anything is built from it."""
+"""Package archives: mirrors, keyrings, and checks of Release files."""
 
 import os
 from dataclasses import replace
@@ -118,12 +118,12 @@ def test_a_release_that_was_changed_or_not_signed_is_refused(spoil, key, source)
         check_release(spoil(signed(key)), source, "where")
 
 
-def test_a_release_signed_by_a_stranger_is_refused_with_the_key(stranger, source):
+def test_a_release_signed_with_an_unknown_key_is_refused_with_the_key(stranger, source):
     with pytest.raises(BuildError, match=r"signed by [0-9A-F]{16}\)"):
         check_release(signed(stranger), source, "where")
 
 
-def test_a_key_that_has_expired_does_not_do(tmp_path):
+def test_an_expired_key_is_refused(tmp_path):
     with signer(tmp_path / "key") as old:
         then = ("--faked-system-time", "20250101T000000!")
         old.gpg(*then, "--passphrase", "", "--quick-gen-key", "x", "ed25519", "sign", "1d")
@@ -133,7 +133,7 @@ def test_a_key_that_has_expired_does_not_do(tmp_path):
         check_release(data, Source(PUBLIC, PUBLIC, "trixie", ("main",), old.keyring), "where")
 
 
-def test_what_stands_outside_the_signature_is_not_read(key, source):
+def test_text_outside_the_signature_is_not_read(key, source):
     state = check_release(b"Codename: evil\nLabel: Evil\n\n" + signed(key), source, "where")
     assert (state.release.suite, state.field("Label")) == ("trixie", "")
 
@@ -152,7 +152,7 @@ def test_snapshots_are_found_by_an_archives_whole_address():
         site.snapshot(f"{PUBLIC}/d-security", "20250101T000000Z")
 
 
-def test_addresses_are_remembered_while_what_knows_them_stays_the_same(tmp_path, monkeypatch):
+def test_addresses_are_remembered_until_their_source_changes(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "ADDRESS_FILES", (tmp_path,))
     site = Site(keyrings={"debian": Path(__file__)})
     before = sources.suite_sources("trixie", (), ("main",), "amd64", site, tmp_path / "memo")

@@ -1,4 +1,4 @@
-"""What engines share: debs, the repository of stage one, trees that are kept, the plan of stage two."""
+"""What bootstrappers share: packages, the local archive, cached trees, the installation plan."""
 
 import hashlib
 import lzma
@@ -55,7 +55,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("data", "why"), BROKEN.values(), ids=BROKEN)
-def test_what_is_no_deb_is_named(tmp_path, data, why):
+def test_a_file_that_is_no_deb_is_named(tmp_path, data, why):
     (tmp_path / "a.deb").write_bytes(data)
     with pytest.raises(BadDeb, match=why) as caught:
         deb.decompress_deb(tmp_path / "a.deb", tmp_path / "b.deb")
@@ -81,7 +81,7 @@ def test_the_repository_has_just_the_packages_and_all_are_required(tmp_path):
     assert local_repository.newest_build_time(tmp_path, packages) == 9
 
 
-def test_debs_are_unpacked_once_and_anew_where_what_was_kept_is_damaged(tmp_path, monkeypatch):
+def test_packages_are_decompressed_once_and_again_if_the_cache_is_damaged(tmp_path, monkeypatch):
     packages = [package("a"), package("b", "3", sha256="1" * 64)]
     for each in packages:
         (tmp_path / each.file_name).write_bytes(a_deb())
@@ -109,7 +109,7 @@ def test_debs_are_unpacked_once_and_anew_where_what_was_kept_is_damaged(tmp_path
     assert unpacked == []
 
 
-def test_a_folder_that_cannot_be_written_to_keeps_no_debs(tmp_path):
+def test_without_write_access_nothing_is_cached(tmp_path):
     (tmp_path / package().file_name).write_bytes(a_deb())
     (tmp_path / "file").touch()
     (tmp_path / "r").mkdir()
@@ -132,7 +132,7 @@ def test_a_kept_tree_is_found_again_and_a_damaged_one_goes(tmp_path):
     assert list(folder.iterdir()) == []
 
 
-def test_what_was_not_used_for_longest_is_let_go(tmp_path, monkeypatch):
+def test_the_least_recently_used_tree_is_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(tree_cache, "MAX_TREES", 2)
     for index, name in enumerate("abc"):
         (tmp_path / "made").write_bytes(name.encode())
@@ -144,7 +144,7 @@ def test_what_was_not_used_for_longest_is_let_go(tmp_path, monkeypatch):
     assert [name for name in "abc" if tree_cache.find_tree(tmp_path / "kept", name)] == ["a", "c"]
 
 
-def test_where_nothing_can_be_kept_the_build_goes_on(tmp_path):
+def test_a_build_goes_on_without_a_cache(tmp_path):
     (tmp_path / "made").write_bytes(b"tree")
     (tmp_path / "kept").write_text("a file, not a folder")
     tree_cache.save_tree(tmp_path / "kept", "k", tmp_path / "made")
@@ -210,7 +210,7 @@ def test_who_finds_no_tree_is_alone_in_making_it(tmp_path):
 
 
 @pytest.mark.parametrize("change", ["packages", "engine", "architecture", "suite", "kind", "which are essential"])
-def test_the_key_is_of_all_that_counts(change):
+def test_the_cache_key_has_everything_that_counts(change):
     said = {"kind": "base", "packages": [package()], "engine": "mmdebstrap", "architecture": "amd64", "suite": "s"}
     other = {"packages": [package(sha256="1" * 64)], "engine": "debootstrap", "architecture": "arm64", "suite": "t"}
     other |= {"kind": "essential", "which are essential": [package(essential=True)]}
@@ -237,7 +237,7 @@ def test_a_clock_that_is_behind_is_refused_before_anything_is_made(tmp_path):
 FURTHER = {"uri": "http://example.invalid/x", "suites": ("s", "t"), "keyring": "keys/x.asc"}
 
 
-def test_apt_is_configured_only_where_it_is(tmp_path):
+def test_apt_is_configured_only_if_it_is_installed(tmp_path):
     with_apt = job(tmp_path, packages=(package("apt"),), repositories=(FURTHER,), slim=("man",))
     texts = make_plan(with_apt, with_apt.recipe, StartTree(tmp_path / "t", 0), 0).settings
     assert texts["/etc/apt/sources.list"] == "deb x\n"
@@ -266,7 +266,7 @@ def test_a_layer_adds_to_the_settings_of_the_image_below(tmp_path):
     assert make_plan(wanted, bare, StartTree(tmp_path / "t", 7, has_base=True, layered=True), 7).settings == {}
 
 
-def test_a_plan_crosses_as_json(tmp_path):
+def test_a_plan_is_passed_as_json(tmp_path):
     files = [{"path": "/a", "content": "é", "mode": "4755", "owner": "1:2"}, {"path": "/b", "link": "a"}]
     users = [{"name": "u", "uid": 5, "groups": ("g",)}]
     said = {"groups": ({"name": "g", "gid": 3},), "users": tuple(users), "files": tuple(files), "customise": ("x.sh",)}
@@ -295,7 +295,7 @@ def test_what_stage_two_installs_is_unpacked_once_it_is_asked_for_and_kept(tmp_p
     assert unpacked(tmp_path, "second", tmp_path / "kept", wanted) == first
 
 
-def test_more_than_a_share_is_not_kept(tmp_path, monkeypatch):
+def test_more_than_the_share_is_not_cached(tmp_path, monkeypatch):
     monkeypatch.setattr(decompressed, "MAX_BUILD", 1000)
     (tmp_path / package().file_name).write_bytes(a_deb())
     assert len(unpacked(tmp_path, "debs", tmp_path / "kept", [package()])) == 1

@@ -1,4 +1,4 @@
-"""What mmdebstrap is told to run while it makes a tree."""
+"""The hooks that mmdebstrap runs while it makes a tree."""
 
 import os
 import subprocess
@@ -35,7 +35,7 @@ def unpack(tmp_path):
     return run
 
 
-def test_packages_are_unpacked_but_for_what_only_people_read(unpack, tmp_path):
+def test_packages_are_unpacked_without_documentation(unpack, tmp_path):
     debs = [{f"usr/lib/{number}": b"%d" % number, f"usr/share/doc/{number}/copyright": b"x"} for number in range(40)]
     assert unpack(*debs, {"usr/share/man/man1/a.1": b"x", "srv/usr/share/doc/a": b"x"}) == (0, "")
     files = {str(path.relative_to(tmp_path / "tree")) for path in (tmp_path / "tree").rglob("*") if path.is_file()}
@@ -50,7 +50,7 @@ def test_folders_that_no_package_has_are_made_by_several_at_once(unpack, tmp_pat
 
 
 @pytest.mark.parametrize("gone", [0, 7, 19])
-def test_what_cannot_be_read_is_no_success(unpack, gone):
+def test_an_unreadable_package_is_an_error(unpack, gone):
     status, said = unpack(*({f"usr/lib/{number}": b"x" * 20_000} for number in range(20)), gone={gone})
     assert status
     assert f"cannot open {local_repository.POOL}/{gone}.deb" in said

@@ -1,4 +1,4 @@
-"""Libraries that a tree has, or lacks: as the dynamic linker would find them in a container."""
+"""The libraries that programs of a tree find or lack, as the dynamic linker searches them."""
 
 import io
 import tarfile
@@ -94,7 +94,7 @@ FOUND = {
 
 
 @pytest.mark.parametrize(("files", "links"), FOUND.values(), ids=FOUND)
-def test_what_the_linker_finds_is_found(files, links):
+def test_libraries_that_the_linker_finds_are_found(files, links):
     assert lacking(BASE | files, links) == []
 
 
@@ -153,7 +153,7 @@ LACKING = {
 
 
 @pytest.mark.parametrize(("files", "links", "said"), LACKING.values(), ids=LACKING)
-def test_what_the_linker_does_not_find_is_named(files, links, said):
+def test_missing_libraries_are_named(files, links, said):
     assert lacking(BASE | files, links) == said
 
 
@@ -167,7 +167,7 @@ def test_a_hard_link_is_the_file():
     assert closure.missing() == []
 
 
-def test_out_of_a_tar_and_out_of_a_folder_it_is_the_same(tmp_path):
+def test_a_tar_and_a_folder_give_the_same_result(tmp_path):
     files = BASE | {"bin/a": program("libx.so"), "data": b"x" * 100_000}
     for path, data in files.items():
         (tmp_path / "tree" / path).parent.mkdir(parents=True, exist_ok=True)
@@ -186,7 +186,7 @@ def test_out_of_a_tar_and_out_of_a_folder_it_is_the_same(tmp_path):
         assert read(from_tar(stream)) == read(from_tree(tmp_path / "tree")) == (files, ["/bin/a needs libx.so"])
 
 
-def test_of_a_real_program_each_library_is_missed():
+def test_each_missing_library_of_a_real_program_is_named():
     """`ls` of this machine with all it is linked with: without any one of these, that one is named."""
     files, links, waiting = {}, {}, [Path("/bin/ls")]
     while waiting:
@@ -212,7 +212,7 @@ def test_of_a_real_program_each_library_is_missed():
 FOLDERS = ("lib/x86_64-linux-gnu", "lib/aarch64-linux-gnu", "lib64", "usr/lib64", "lib", "usr/lib")
 
 
-def test_content_that_is_only_there_once_goes_on_whole():
+def test_the_content_of_a_stream_is_passed_on_whole():
     member = Member("a", size=len(LIBC), content=io.BytesIO(LIBC))
     [passed] = LinkageCheck().watching([member])
     assert passed.content.read() == LIBC

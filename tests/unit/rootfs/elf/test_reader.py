@@ -1,4 +1,4 @@
-"""ELF files as the dynamic linker reads them, held against another reader, and what only looks like one."""
+"""ELF files are read as another reader reads them; broken ones are refused."""
 
 import io
 import itertools
@@ -52,7 +52,7 @@ def as_others_read(path):
     return needed, ends and "libc.so.6" in needed, required, provided, runpath, interpreter
 
 
-def test_all_that_is_here_is_read_as_others_read_it():
+def test_every_file_of_this_machine_is_read_as_pyelftools_reads_it():
     paths = of_this_machine()
     assert len(paths) > 20
     for path in paths:
@@ -70,7 +70,7 @@ def header(kind, *, ident=b"\x7fELF\x02\x01\x01"):
 
 
 @pytest.mark.parametrize("data", [b"", b"\x7fEL", b"#!/bin/sh\n", header(1), header(4)])
-def test_what_is_not_loaded_says_nothing(data):
+def test_files_that_are_not_loaded_need_nothing(data):
     assert read(io.BytesIO(data)) is None
 
 
@@ -81,7 +81,7 @@ def test_a_static_program_needs_nothing():
 @pytest.mark.parametrize(
     "data", [MAGIC, header(2)[:40], header(2, ident=b"\x7fELF\x05\x01"), header(2, ident=b"\x7fELF\x02\x07")]
 )
-def test_what_no_linker_could_load_is_named(data):
+def test_a_broken_file_is_named(data):
     with pytest.raises(BrokenElf):
         read(io.BytesIO(data))
 
@@ -90,7 +90,7 @@ PROGRAM = Path("/bin/ls").read_bytes()
 
 
 @given(st.lists(st.tuples(st.integers(0, len(PROGRAM) - 1), st.integers(0, 255)), max_size=20), st.integers(0, 1000))
-def test_a_damaged_one_is_read_or_refused_in_no_time(changes, lost):
+def test_a_damaged_file_is_read_or_refused_quickly(changes, lost):
     damaged = bytearray(PROGRAM)
     for place, value in changes:
         damaged[place % 4096 if value % 2 else place] = value

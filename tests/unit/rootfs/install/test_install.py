@@ -1,4 +1,4 @@
-"""Stage two's own work on a tree: places, accounts, files, settings; what needs no programs of the tree."""
+"""Installation in a tree: paths, accounts, files and settings, without programs of the tree."""
 
 import os
 
@@ -42,7 +42,7 @@ PLACES = {
 
 
 @pytest.mark.parametrize(("path", "place"), PLACES.items())
-def test_links_lead_where_they_would_inside(tree, path, place):
+def test_links_are_resolved_inside_the_tree(tree, path, place):
     assert chroot_files.resolve_path(tree, path) == tree / place
 
 
@@ -94,7 +94,7 @@ CLASHES = [
 
 
 @pytest.mark.parametrize("entry", CLASHES, ids=lambda entry: entry.path)
-def test_files_that_cannot_be_there(tree, tmp_path, entry):
+def test_impossible_files_are_refused(tree, tmp_path, entry):
     with pytest.raises(InputError, match=r"^files: (/etc|/etc/file|/usr/lib): "):
         customize.write_entries(tree, [entry], tmp_path)
 
@@ -130,7 +130,7 @@ def test_a_group_of_the_same_name_and_number_is_the_users_own():
     assert accounts.texts()["group"].count("u:x:500:") == 1
 
 
-def test_tables_that_a_tree_does_not_have_stay_away():
+def test_missing_account_tables_are_not_created():
     accounts = Accounts({name: TABLES[name] for name in ("passwd", "group")})
     accounts.add_user(user(), day=9)
     assert set(accounts.texts()) == {"passwd", "group"}
@@ -149,7 +149,7 @@ def test_tables_that_a_tree_does_not_have_stay_away():
         (user(groups=("nix",)), "no group nix"),
     ],
 )
-def test_accounts_that_cannot_be(new, why):
+def test_impossible_accounts_are_refused(new, why):
     accounts = Accounts(TABLES)
     with pytest.raises(InputError, match=why):
         accounts.add_group(new) if isinstance(new, NewGroup) else accounts.add_user(new, day=9)
@@ -197,7 +197,7 @@ def test_the_tree_is_the_lock(tree, packages, said):
             dpkg.check_installed(wanted)
 
 
-def test_what_an_image_had_stays_unless_the_lock_has_another(tree):
+def test_packages_of_the_base_image_stay_unless_the_lock_replaces_them(tree):
     (tree / "var/lib/dpkg").mkdir(parents=True)
     (tree / "var/lib/dpkg/status").write_text(STATUS)
     had = {"present": (("a", "1:2", "amd64"),)}
@@ -211,7 +211,7 @@ def test_what_an_image_had_stays_unless_the_lock_has_another(tree):
 MARK = "Package: %s\nArchitecture: amd64\nAuto-Installed: 1\n\n"
 
 
-def test_marks_of_an_image_stay_but_for_what_is_asked_for_now(tree):
+def test_auto_marks_of_the_base_image_stay_except_for_requested_packages(tree):
     marks = tree / dpkg.MARKS
     marks.parent.mkdir(parents=True)
     marks.write_text(MARK % "old" + MARK % "wanted")
@@ -220,7 +220,7 @@ def test_marks_of_an_image_stay_but_for_what_is_asked_for_now(tree):
     assert marks.read_text() == MARK % "old" + MARK % "new"
 
 
-def test_marks_that_stay_as_they_are_are_not_written_anew(tree):
+def test_unchanged_auto_marks_are_not_written(tree):
     marks = tree / dpkg.MARKS
     marks.parent.mkdir(parents=True)
     marks.write_text(MARK % "old")
@@ -244,7 +244,7 @@ def test_a_failing_package_is_named(output, package):
     assert (f"the package {package} could" in said) is (package is not None)
 
 
-def test_of_a_failing_package_just_its_own_output_is_shown():
+def test_a_failing_package_shows_only_its_own_output():
     lines = [*["Setting up a (1) ...", "fine"], *["Setting up bad (1) ...", "it is broken"]]
     lines += ["dpkg: error processing package bad (--configure):", " installed bad package … exit status 4"]
     error = dpkg.explain_failure(ProgramFailed("apt-get", 100, "\n".join([*lines, "Setting up c (1) ...", "fine"])))

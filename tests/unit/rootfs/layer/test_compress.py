@@ -1,4 +1,4 @@
-"""Frames of zstd: the same bytes whatever is kept, whatever happened to it, and few of them in memory."""
+"""zstd frames: the same bytes with any state of the cache, and few frames in memory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_each_frame_is_complete_and_in_its_place() -> None:
         assert (parameters.content_size, parameters.has_checksum) == (5200, True)
 
 
-def test_nothing_gives_nothing() -> None:
+def test_an_empty_stream_stays_empty() -> None:
     assert squeeze_all([]) == []
 
 
@@ -47,7 +47,7 @@ def test_the_bytes_are_the_same_with_kept_frames(tmp_path_factory: pytest.TempPa
     assert squeeze_all(plain, folder) == without
 
 
-def test_what_is_kept_is_not_compressed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_frames_are_not_compressed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = squeeze_all(PLAIN, tmp_path / "deep" / "kept")
     monkeypatch.setattr(compress.FrameCompressor, "_compress", no_compressor)
     assert squeeze_all(PLAIN, tmp_path / "deep" / "kept") == first
@@ -93,7 +93,7 @@ def test_a_folder_that_cannot_be_used_is_no_error(tmp_path: Path) -> None:
     FrameCache(tmp_path / "kept/below").prune()
 
 
-def test_what_was_not_used_for_longest_goes(tmp_path: Path) -> None:
+def test_the_least_recently_used_frame_is_removed(tmp_path: Path) -> None:
     kept = FrameCache(tmp_path)
     for number in range(4):
         kept.put(f"{number}", bytes(100 - compress.CHECK))
@@ -120,7 +120,7 @@ def test_only_a_few_frames_are_in_hand() -> None:
         assert made - taken <= WORKERS + 1
 
 
-def test_a_source_that_fails_is_heard() -> None:
+def test_an_error_of_the_source_is_reported() -> None:
     def source() -> Iterator[bytearray]:
         yield bytearray(b"a")
         raise ValueError("the source")

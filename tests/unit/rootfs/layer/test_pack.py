@@ -1,4 +1,4 @@
-"""Layers: deterministic bytes that GNU tar and Python read back as they went in."""
+"""Layers are deterministic, and GNU tar and Python read them back unchanged."""
 
 import hashlib
 import io
@@ -121,7 +121,7 @@ def test_a_source_that_fails_leaves_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_content_shorter_than_promised_is_refused(tmp_path):
+def test_a_content_shorter_than_its_header_says_is_refused(tmp_path):
     with pytest.raises(BadTree, match="3 bytes early"):
         pack([Member("a", size=5, content=io.BytesIO(b"xy"))], tmp_path / "layer")
 
@@ -174,7 +174,7 @@ def test_a_layer_of_several_frames_is_one_stream(tmp_path):
     assert [member.size for member in read_back(layer)] == [1_000_000] * 12
 
 
-def test_a_memo_changes_nothing(tmp_path):
+def test_a_cache_does_not_change_the_bytes(tmp_path):
     layers = [pack(large(), tmp_path / "layer", memo=memo) for memo in (None, tmp_path / "memo", tmp_path / "memo")]
     assert layers[0] == layers[1] == layers[2]
     assert len(list((tmp_path / "memo").iterdir())) > 1

@@ -29,7 +29,7 @@ OTHER = {
 
 
 @pytest.mark.parametrize("what", OTHER)
-def test_another_input_has_another_digest(what):
+def test_a_different_input_has_a_different_digest(what):
     assert input_digest(*OTHER[what]) != input_digest(*BASE)
 
 

@@ -1,4 +1,4 @@
-"""Lock files: what is written is read again, what is wrong in one is found at its place, and how two differ."""
+"""Lock files: writing, reading, errors with their place, and differences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Downloads from mirrors that break off, stall, lie, move, or serve something else."""
+"""Downloads from mirrors that break off, stall, redirect, or send wrong bytes."""
 
 from __future__ import annotations
 
@@ -109,7 +109,9 @@ def ranges(mirror: Mirror) -> list[str]:
         pytest.param([cut(1000), says(307, Location="/elsewhere")], ["", *["bytes=1000-"] * 2], id="redirected-range"),
     ],
 )
-def test_a_deb_comes_in_the_end(mirror: Mirror, archive: DebSource, answers: list[Answer], asked: list[str]) -> None:
+def test_a_deb_is_downloaded_after_errors(
+    mirror: Mirror, archive: DebSource, answers: list[Answer], asked: list[str]
+) -> None:
     deb = mirror.offer("libc6", DATA, *answers)
     mirror.files["/elsewhere"] = DATA
     assert get(archive, deb) == {}
@@ -124,7 +126,7 @@ def test_a_stalled_download_goes_on(mirror: Mirror, archive: DebSource) -> None:
     assert ranges(mirror) == ["", f"bytes={len(DATA) // 2}-"]
 
 
-def test_a_wrong_copy_is_fetched_past_the_caches(mirror: Mirror, archive: DebSource) -> None:
+def test_a_wrong_copy_is_fetched_again_without_caches(mirror: Mirror, archive: DebSource) -> None:
     assert get(archive, mirror.offer("libc6", DATA, says(200, OTHER))) == {}
     assert [headers.get("Cache-Control") for _, headers in mirror.asked] == [None, "no-cache"]
 
@@ -150,7 +152,7 @@ def test_a_proxy_is_taken_from_the_environment(mirror: Mirror, tmp_path: Path, m
 @example(size=len(DATA), right=False, modified=CHANGED)
 @example(size=len(DATA) + 1, right=True, modified=CHANGED)
 @example(size=len(DATA) - 1, right=True, modified=CHANGED)
-def test_a_later_run_goes_on_from_anywhere(
+def test_a_later_run_continues_a_download(
     mirror: Mirror, tmp_path_factory: pytest.TempPathFactory, size: int, right: bool, modified: int
 ) -> None:
     archive = DebSource(mirror.mirror, tmp_path_factory.mktemp("later") / "partial", [].append)
@@ -172,7 +174,7 @@ def test_a_later_run_does_not_add_to_a_file_that_changed(mirror: Mirror, archive
     assert mirror.asked[0][1]["If-Range"].endswith("GMT")
 
 
-def test_a_killed_run_leaves_what_came(mirror: Mirror, archive: DebSource) -> None:
+def test_a_killed_run_leaves_the_partial_download(mirror: Mirror, archive: DebSource) -> None:
     end = threading.Event()
     deb = mirror.offer("libc6", DATA, hangs(end))
     argv = [sys.executable, "-c", KILLED, mirror.address, str(archive.folder), deb.model_dump_json()]
@@ -217,7 +219,7 @@ download_debs([Package.model_validate_json(deb)], DebSource(lambda _: address, P
 # Many
 
 
-def test_many_come_in_parallel_over_few_connections(mirror: Mirror, archive: DebSource) -> None:
+def test_many_downloads_share_few_connections(mirror: Mirror, archive: DebSource) -> None:
     meeting = threading.Barrier(PARALLEL)
 
     def together(handler: Handler, data: bytes | None) -> None:
@@ -230,7 +232,7 @@ def test_many_come_in_parallel_over_few_connections(mirror: Mirror, archive: Deb
     assert len(mirror.connections) == PARALLEL
 
 
-def test_what_one_deb_lacks_does_not_keep_others_from_coming(mirror: Mirror, archive: DebSource) -> None:
+def test_a_missing_deb_does_not_stop_the_other_downloads(mirror: Mirror, archive: DebSource) -> None:
     gone, other = package("gone", b"gone"), mirror.offer("other", DATA, *[says(200, OTHER)] * 2)
     there = [mirror.offer(f"p{number}", b"%d" % number) for number in range(20)]
     failed = get(archive, gone, other, *there)
@@ -263,7 +265,9 @@ def test_two_runs_share_a_folder(mirror: Mirror, archive: DebSource) -> None:
         pytest.param([cut(9), says(206, b"x"), says(200, OTHER)], package("x", OTHER).sha256, id="first-a-part"),
     ],
 )
-def test_something_else_is_refused(mirror: Mirror, archive: DebSource, answers: list[Answer], found: str) -> None:
+def test_a_file_with_another_digest_is_refused(
+    mirror: Mirror, archive: DebSource, answers: list[Answer], found: str
+) -> None:
     deb = mirror.offer("libc6", DATA, *answers, version="2.41-1")
     problem = get(archive, deb)[deb]
     assert type(problem) is DebMismatch
@@ -309,7 +313,7 @@ def test_an_archive_that_does_not_answer(
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1", "http://no-such-host.invalid", "ftp://x", "http://[", "x"])
-def test_an_address_where_nobody_is(tmp_path: Path, address: str) -> None:
+def test_an_unreachable_address_is_reported(tmp_path: Path, address: str) -> None:
     with pytest.raises(ArchiveUnreachable):
         download_debs([package("libc6", DATA)], DebSource(lambda _: address, tmp_path, [].append), Kept())
 
@@ -324,7 +328,7 @@ def test_an_archive_that_always_stalls(mirror: Mirror, archive: DebSource) -> No
 
 
 @pytest.mark.parametrize("head", [False, True])
-def test_an_archive_that_drips_ends(mirror: Mirror, archive: DebSource, *, head: bool) -> None:
+def test_an_archive_that_sends_very_slowly_is_given_up(mirror: Mirror, archive: DebSource, *, head: bool) -> None:
     """Each byte comes in time, and all of them never would: 102,400 bytes in 85 minutes."""
     deb = mirror.offer("libc6", DATA, *[drips(0.05, head=head)] * 3)
     slow = replace(archive, transfers=Transfers(timeout=5, rate=1000, window=0.4))
@@ -352,7 +356,7 @@ def test_an_archive_that_is_slow_but_not_too_slow_is_waited_for(mirror: Mirror, 
         (407, "the proxy wants a name", "http_proxy="),
     ],
 )
-def test_who_is_not_let_in_is_told_so_at_once(
+def test_a_denied_access_is_reported_at_once(
     mirror: Mirror, archive: DebSource, status: int, said: str, hint: str
 ) -> None:
     deb = mirror.offer("libc6", DATA, *[says(status)] * 3)
@@ -363,7 +367,7 @@ def test_who_is_not_let_in_is_told_so_at_once(
     assert len(mirror.asked) == 1
 
 
-def test_an_archive_that_goes_away_ends_all(mirror: Mirror, archive: DebSource) -> None:
+def test_an_archive_that_stops_ends_all_downloads(mirror: Mirror, archive: DebSource) -> None:
     """Those that came before are kept, and none is waited for that would not come either."""
     end = threading.Event()
     first = mirror.offer("first", b"first")
@@ -378,7 +382,7 @@ def test_an_archive_that_goes_away_ends_all(mirror: Mirror, archive: DebSource) 
     assert len(mirror.asked) <= 1 + PARALLEL
 
 
-def test_what_keeping_raises_is_raised(mirror: Mirror, archive: DebSource) -> None:
+def test_errors_of_the_store_are_passed_on(mirror: Mirror, archive: DebSource) -> None:
     def refuse(_deb: Package, _file: BinaryIO) -> None:
         raise ZeroDivisionError
 

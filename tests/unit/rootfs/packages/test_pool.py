@@ -1,4 +1,4 @@
-"""The pool: what it lacks is fetched once, what is damaged is noticed, healed where that can be, else named."""
+"""The pool: missing packages are fetched once; damaged ones are noticed and fetched again or named."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 # Filling
 
 
-def test_what_is_lacking_is_fetched_once(shop: Shop, mirror: Mirror, store: FolderStore) -> None:
+def test_missing_packages_are_fetched_once(shop: Shop, mirror: Mirror, store: FolderStore) -> None:
     debs = [mirror.offer(f"p{number}", b"%d" % number * 100) for number in range(12)]
     assert shop.fill(*debs[:10]) == (0, 10, 1000)
     assert shop.fill(*debs) == (10, 2, 400)
@@ -100,14 +100,14 @@ def test_a_full_pool_needs_no_archive_and_no_folder(shop: Shop, mirror: Mirror) 
     assert not (shop.folder / "partial").exists()
 
 
-def test_the_same_bytes_under_two_names_come_once(shop: Shop, mirror: Mirror) -> None:
+def test_the_same_bytes_under_two_names_are_fetched_once(shop: Shop, mirror: Mirror) -> None:
     one, other = mirror.offer("one", b"same"), mirror.offer("other", b"same")
     assert shop.fill(one, other, one) == (0, 1, 4)
     shop.lay_out(one, other)
     assert contents(shop.folder / "debs") == {one.file_name: b"same", other.file_name: b"same"}
 
 
-def test_a_second_fill_goes_on_where_the_first_broke_off(shop: Shop, mirror: Mirror) -> None:
+def test_a_second_fill_continues_the_first(shop: Shop, mirror: Mirror) -> None:
     deb = mirror.offer("libc6", bytes(5000), cut(2000), says(500), says(500))
     with pytest.raises(NetworkFailure, match="500"):
         shop.fill(deb)
@@ -117,14 +117,16 @@ def test_a_second_fill_goes_on_where_the_first_broke_off(shop: Shop, mirror: Mir
     assert headers["Range"] == "bytes=2000-"
 
 
-def test_an_archive_that_moved_on_is_told_and_the_rest_is_kept(shop: Shop, mirror: Mirror, store: FolderStore) -> None:
+def test_a_changed_archive_is_reported_and_other_packages_are_kept(
+    shop: Shop, mirror: Mirror, store: FolderStore
+) -> None:
     gone, there = package("gone", b"gone"), [mirror.offer(f"p{number}", b"%d" % number) for number in range(12)]
     with pytest.raises(ArchiveMoved, match=r"gone 1\.0-1"):
         shop.fill(gone, *there)
     assert all(store.has_blob(deb.digest) for deb in there)
 
 
-def test_something_else_is_never_kept(shop: Shop, mirror: Mirror, store: FolderStore) -> None:
+def test_a_file_with_another_digest_is_never_kept(shop: Shop, mirror: Mirror, store: FolderStore) -> None:
     deb = mirror.offer("libc6", b"right", says(200, b"wrong"), says(200, b"wrong"))
     with pytest.raises(DebMismatch, match=r"libc6 1\.0-1"):
         shop.fill(deb)
@@ -135,7 +137,7 @@ def test_something_else_is_never_kept(shop: Shop, mirror: Mirror, store: FolderS
 @pytest.mark.parametrize(
     ("count", "named"), [(1, "lacks p0 1.0-1\n"), (5, "p3 1.0-1, p4 1.0-1\n"), (8, "p4 1.0-1 and 3 more\n")]
 )
-def test_offline_what_is_lacking_is_named(shop: Shop, mirror: Mirror, count: int, named: str) -> None:
+def test_offline_missing_packages_are_named(shop: Shop, mirror: Mirror, count: int, named: str) -> None:
     lacking = [package(f"p{number}", b"%d" % number) for number in range(count)]
     with pytest.raises(BuildError, match="the pool lacks") as caught:
         shop.fill(mirror.offer("other", b"other"), *lacking[1:], offline=True)
@@ -187,7 +189,7 @@ def test_debs_are_laid_out_by_apts_names(shop: Shop, mirror: Mirror, store: Fold
     assert contents(debs) == {"one_2%3a1.0~rc1+b1_amd64.deb": b"one", "other_1.0-1_amd64.deb": b"other"}
 
 
-def test_all_that_is_bad_is_returned_and_not_laid_out(shop: Shop, mirror: Mirror, store: FolderStore) -> None:
+def test_damaged_packages_are_returned_and_not_used(shop: Shop, mirror: Mirror, store: FolderStore) -> None:
     debs = [mirror.offer(f"p{number}", b"%d" % number * 5000) for number in range(10)]
     shop.fill(*debs)
     flip(store, debs[2])
@@ -210,7 +212,7 @@ def drop(store: FolderStore, deb: Package) -> None:
 
 
 @pytest.mark.parametrize("spoil", [flip, drop])
-def test_a_bad_deb_is_healed_while_the_archive_has_it(
+def test_a_damaged_deb_is_fetched_again(
     shop: Shop, mirror: Mirror, store: FolderStore, debs: Path, spoil: Spoil
 ) -> None:
     bad, fine = mirror.offer("bad", b"bad" * 1000), mirror.offer("fine", b"fine")
@@ -248,7 +250,7 @@ def another(mirror: Mirror, deb: Package) -> None:
     ],
 )
 @pytest.mark.parametrize(("spoil", "state"), [(flip, "it is damaged; "), (drop, "it is missing; ")])
-def test_a_bad_deb_that_cannot_be_had_again_is_named(
+def test_a_damaged_deb_that_the_archive_lost_is_named(
     shop: Shop,
     mirror: Mirror,
     store: FolderStore,
@@ -272,7 +274,7 @@ def test_a_bad_deb_that_cannot_be_had_again_is_named(
     assert not (offline and mirror.asked)
 
 
-def test_each_deb_that_cannot_be_had_is_named_and_the_others_are_healed(
+def test_each_lost_deb_is_named_and_the_others_are_fetched_again(
     shop: Shop, mirror: Mirror, store: FolderStore
 ) -> None:
     debs = [mirror.offer(f"p{number:02}", b"%d" % number * 5000) for number in range(16)]

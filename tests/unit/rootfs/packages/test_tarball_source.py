@@ -1,4 +1,4 @@
-"""Tarballs on their way into the pool: from a folder or an address, whole, as meant, and vouched for."""
+"""Tarballs come into the pool from a folder or an address, complete and checked."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def remote(mirror, **keys):
     return recipe(source=mirror.address + PATH, **{"sha256": SHA256, **keys})
 
 
-def test_what_is_meant(folder):
+def test_the_digest_of_a_tarball_is_found(folder):
     assert archive_digest(recipe(), folder) == archive_digest(recipe(sha256=SHA256), folder) == DIGEST
     assert archive_digest(recipe(source="https://a.example/x.tar", sha256="a" * 64), folder) == f"sha256:{'a' * 64}"
     (folder / "rootfs.tar").write_bytes(DATA + b"more")
@@ -82,7 +82,7 @@ def test_a_file_of_the_folder_is_kept_in_the_pool(folder, store, tmp_path):
     assert (tmp_path / "it").read_bytes() == DATA
 
 
-def test_what_is_nowhere_is_said(folder, store):
+def test_a_missing_tarball_is_reported(folder, store):
     (folder / "rootfs.tar").unlink()
     with pytest.raises(InputError, match="neither there nor in the pool"):
         source(recipe(), folder, store).put_in_pool(DIGEST)
@@ -92,7 +92,7 @@ GOOD = [[], [cut(1000)], [cut(1000), cut(5000)], [says(503), cut(0, dated=False)
 
 
 @pytest.mark.parametrize("answers", GOOD)
-def test_an_address_is_asked_until_all_has_come_and_then_never_again(answers, mirror, folder, store):
+def test_an_address_is_downloaded_once(answers, mirror, folder, store):
     mirror.answers[PATH] = list(answers)
     wanted = source(remote(mirror), folder, store)
     assert wanted.put_in_pool(DIGEST) == len(DATA)
@@ -122,14 +122,14 @@ BAD = [
 
 
 @pytest.mark.parametrize(("answers", "error", "said"), BAD)
-def test_what_cannot_be_had_is_not_kept(answers, error, said, mirror, folder, store):
+def test_a_failed_download_is_not_kept(answers, error, said, mirror, folder, store):
     mirror.answers[PATH] = list(answers)
     with pytest.raises(error, match=said):
         source(remote(mirror), folder, store).put_in_pool(DIGEST)
     assert not store.has_blob(DIGEST)
 
 
-def test_an_address_that_drips_ends(mirror, folder, store):
+def test_an_address_that_sends_very_slowly_is_given_up(mirror, folder, store):
     mirror.answers[PATH] = [drips(0.05)] * 3
     slow = replace(source(remote(mirror), folder, store), transfers=Transfers(rate=1000, window=0.3))
     with pytest.raises(NetworkFailure, match=r"it sent \d bytes in 0.3 s") as caught:
@@ -139,12 +139,12 @@ def test_an_address_that_drips_ends(mirror, folder, store):
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1/x", "http://[/x", "http://nowhere.invalid/x"])
-def test_addresses_where_nothing_is(address, folder, store):
+def test_unreachable_addresses_are_reported(address, folder, store):
     with pytest.raises(BaseforgeError):
         source(recipe(source=address, sha256=SHA256), folder, store).put_in_pool(DIGEST)
 
 
-def test_more_than_may_come_is_not_taken(mirror, folder, store):
+def test_a_tarball_larger_than_the_limit_is_refused(mirror, folder, store):
     with pytest.raises(TarballRefused, match="raise `largest`"):
         source(remote(mirror, largest=1000), folder, store).put_in_pool(DIGEST)
 
@@ -155,7 +155,7 @@ def test_nothing_is_asked_when_offline(mirror, folder, store):
     assert mirror.asked == []
 
 
-def test_what_went_bad_in_the_pool_is_had_again(mirror, folder, store, tmp_path):
+def test_a_damaged_tarball_is_downloaded_again(mirror, folder, store, tmp_path):
     wanted = source(remote(mirror), folder, store)
     wanted.put_in_pool(DIGEST)
     blob = next((tmp_path / "store/blobs").rglob(SHA256))
@@ -212,5 +212,5 @@ def test_a_signature_at_an_address_is_fetched_once(keys, mirror, folder, tmp_pat
     assert len(mirror.asked) == 1
 
 
-def test_an_unsigned_archive_is_vouched_for_by_nobody(folder, tmp_path):
+def test_a_tarball_without_signature_is_not_checked(folder, tmp_path):
     assert verified_signer(recipe(), folder, Path(), tmp_path, offline=True, log=[].append) == ""

@@ -1,4 +1,4 @@
-"""Where a control group can be made, in both versions, and what is read from it."""
+"""Control groups of both versions: where they can be made, and which limit was reached."""
 
 import os
 import subprocess
@@ -27,18 +27,18 @@ def machine(tmp_path, monkeypatch):
     return made
 
 
-def test_version_2_has_it_in_the_nearest_group_that_hands_the_controller_down(machine):
+def test_version_2_uses_the_nearest_group_that_delegates_the_controller(machine):
     handed = {"v2": "memory pids", "v2/system.slice": "cpu memory pids", "v2/system.slice/own.service": ""}
     folder = machine(["v2 cgroup2 rw"], ["0::/system.slice/own.service"], handed)
     assert parent_of("memory") == folder / "v2/system.slice"
 
 
-def test_version_2_without_controllers_has_none(machine):
+def test_version_2_without_controllers_has_no_group(machine):
     machine(["v2 cgroup2 rw"], ["0::/"], {"v2": ""})
     assert parent_of("pids") is None
 
 
-def test_version_1_has_it_below_its_own_group(machine):
+def test_version_1_uses_a_group_below_its_own(machine):
     mounts, own = ["v1 cgroup rw,memory", "v2 cgroup2 rw"], ["4:memory:/own", "0::/"]
     folder = machine(mounts, own, {"v1/own": "", "v2": ""})
     assert parent_of("memory") == folder / "v1/own"
@@ -49,7 +49,7 @@ def test_a_container_that_does_not_see_its_own_group_uses_what_is_mounted(machin
     assert parent_of("pids") == folder / "v1"
 
 
-def test_where_no_group_can_be_made_there_is_none(machine):
+def test_without_rights_there_is_no_group(machine):
     machine(["v2 cgroup2 rw"], ["0::/"], {"v2": ""})
     with cgroup.control_group(1 << 30, 100) as made:
         assert made is None
@@ -63,7 +63,7 @@ def test_where_no_group_can_be_made_there_is_none(machine):
         ("oom_kill 0\n", "max 0\n", None),
     ],
 )
-def test_which_limit_was_reached(tmp_path, events, pids, reached):
+def test_the_reached_limit_is_named(tmp_path, events, pids, reached):
     (tmp_path / "memory.events").write_text(events)
     (tmp_path / "pids.events").write_text(pids)
     assert ControlGroup(tmp_path, tmp_path).reached() == reached

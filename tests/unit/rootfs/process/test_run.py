@@ -1,4 +1,4 @@
-"""The door to programs: what they get, what they leave, how they end."""
+"""Running programs: environment, input, output, errors and time limits."""
 
 import os
 import time
@@ -49,7 +49,7 @@ def test_a_line_without_an_end_is_read_in_parts_and_output_is_cut():
     assert seen[-1] == "… sh prints more than 16 MiB: the rest is not kept"
 
 
-def test_output_that_memory_should_not_hold_is_refused(monkeypatch):
+def test_too_much_output_is_refused(monkeypatch):
     monkeypatch.setattr("rootfs.process.run.MAX_OUTPUT", 1000)
     with pytest.raises(BuildError, match="cat printed more than"):
         run(["cat", "/dev/zero"])
@@ -70,7 +70,7 @@ def test_programs_that_fetch_are_given_the_users_proxies(monkeypatch):
     assert "https_proxy=http://127.0.0.1:1\n" in run(["env"], env=proxies()).stdout
 
 
-def test_the_umask_is_ours():
+def test_the_umask_is_022():
     previous = os.umask(0o077)
     try:
         assert run(["sh", "-c", "umask"]).stdout == "0022\n"

@@ -1,4 +1,4 @@
-"""What other threads wait for can be stopped, and ends with an error there."""
+"""Programs and downloads of other threads can be stopped, which is an error there."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_download_is_cancelled() -> None:
         stopped(lambda: run_stoppable(asyncio.sleep(60)))
 
 
-def test_what_is_over_is_not_stopped() -> None:
+def test_a_stop_after_the_block_calls_nothing() -> None:
     called = threading.Event()
     with stoppable(called.set):
         pass
@@ -56,7 +56,7 @@ def test_what_is_over_is_not_stopped() -> None:
     assert not called.is_set()
 
 
-def test_what_runs_as_a_coroutine_returns_its_value_and_raises_its_error() -> None:
+def test_a_coroutine_returns_its_value_or_raises_its_error() -> None:
     async def value() -> int:
         return 7
 

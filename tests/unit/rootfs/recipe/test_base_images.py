@@ -1,4 +1,4 @@
-"""What a layer's recipe can be laid on, and in which order images are built."""
+"""Base images of layers, and the order in which images are built."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("text", "said"), REFUSED.values(), ids=REFUSED)
-def test_what_no_layer_can_be(text, said, folder):
+def test_impossible_layers_are_refused(text, said, folder):
     write(folder, "shut", BASE + "package_manager: remove\n")
     path = write(folder, "it", text)
     with pytest.raises(RecipeInvalid) as refused:
@@ -81,18 +81,18 @@ def test_a_layer_on_a_layer(folder):
 
 
 @pytest.mark.parametrize("name", ["base", "tiny"])
-def test_a_recipe_that_only_has_the_word_stands_on_nothing(name, folder):
+def test_a_recipe_that_only_mentions_the_word_has_no_base_image(name, folder):
     assert parents_of(folder / f"{name}.yaml") == {}
     assert parents_of(write(folder, "x", "kind: debootstrap # no layer\nfrom: base\n")) == {}
     assert parents_of(folder / "top.yaml") == {FROM: "mid"}
 
 
-def test_parents_come_first_and_once(folder):
+def test_base_images_come_first_and_once(folder):
     assert base_images_first(["top", "tiny", "mid"], folder) == ["base", "mid", "top", "tiny"]
     assert base_images_first(["tiny"], folder) == ["tiny"]
 
 
-def test_a_recipe_that_cannot_be_read_gets_its_turn_all_the_same(folder):
+def test_an_unreadable_recipe_stays_in_the_list(folder):
     write(folder, "odd", "kind: layer\n  from: [\n")
     write(folder, "lost", on("nowhere"))
     assert base_images_first(["odd", "lost", "mid"], folder) == ["odd", "lost", "base", "mid"]
@@ -100,7 +100,7 @@ def test_a_recipe_that_cannot_be_read_gets_its_turn_all_the_same(folder):
         parents_of(folder / "odd.yaml")
 
 
-def test_the_digest_is_of_the_layers_own_words(folder):
+def test_the_digest_covers_the_layer_s_own_keys(folder):
     path = folder / "mid.yaml"
     before = digest(read(path), folder_of(path))
     write(folder, "base", BASE + "include: [curl]\n")
@@ -113,7 +113,7 @@ FURTHER = "repositories: [{uri: 'http://x.test', suites: [s], keyring: keys/x.as
 PIN = "{packages: [%s], pin: version 1, priority: 9}"
 
 
-def test_what_apt_is_asked_for_a_layer(folder):
+def test_a_layer_uses_its_base_image_s_suite_and_archives(folder):
     for name in ("base", "mid"):
         (folder / name / "keys").mkdir(parents=True)
         (folder / name / "keys/x.asc").touch()
@@ -133,7 +133,7 @@ def test_what_apt_is_asked_for_a_layer(folder):
     assert asked.lock == "top/top.lock"
 
 
-def test_the_last_recipe_has_the_last_word_on_paths(folder):
+def test_the_last_recipe_s_path_rules_win(folder):
     write(folder, "base", BASE + "paths: {exclude: [/usr/share/*], include: [/usr/share/keep]}\n")
     write(folder, "mid", on("base", "paths: {exclude: [/usr/share/keep]}\n"))
     lines = lineage_of(read(folder / "mid.yaml"), folder / "mid.yaml")
@@ -142,7 +142,7 @@ def test_the_last_recipe_has_the_last_word_on_paths(folder):
     assert not Rules.of(*(each.filters for each in lines)).keeps("usr/share/keep")
 
 
-def test_a_parent_that_went_away_meanwhile(folder):
+def test_a_removed_base_image_is_reported(folder):
     top = read(folder / "top.yaml")
     (folder / "base.yaml").unlink()
     with pytest.raises((InputError, RecipeInvalid)):

@@ -1,4 +1,4 @@
-"""What a recipe may say of its builder."""
+"""The key `builder` of recipes."""
 
 from __future__ import annotations
 
@@ -95,14 +95,14 @@ BAD = [
 
 @pytest.mark.parametrize("kind", [DEBIAN, SCRATCH], ids=["debootstrap", "scratch"])
 @pytest.mark.parametrize("text", GOOD)
-def test_what_a_recipe_may_say(text: str, kind: str, tmp_path: Path) -> None:
+def test_valid_builders_are_accepted(text: str, kind: str, tmp_path: Path) -> None:
     (path := tmp_path / "noble.yaml").write_text(f"{kind}{text}\n")
     assert read(path).builder == GOOD[text]
     VALIDATOR.validate(YAML(typ="safe", pure=True).load(path.read_text()))
 
 
 @pytest.mark.parametrize(("text", "said", "seen"), BAD)
-def test_what_it_may_not(text: str, said: str, seen: bool, tmp_path: Path) -> None:
+def test_invalid_builders_are_refused(text: str, said: str, seen: bool, tmp_path: Path) -> None:
     (path := tmp_path / "noble.yaml").write_text(f"{DEBIAN}builder: {text}\n")
     with pytest.raises(RecipeInvalid) as caught:
         read(path)

@@ -1,4 +1,4 @@
-"""Recipes of Dockerfiles: what they may say, what is told where they say something else, and what they stand on."""
+"""Dockerfile recipes: valid and invalid keys, and base images."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ GOOD = {
 
 
 @pytest.mark.parametrize("text", GOOD)
-def test_what_a_recipe_may_say(write, text):
+def test_valid_recipes_are_accepted(write, text):
     key, value = GOOD[text]
     write(name="trixie-slim")
     assert getattr(read(write(text)), key) == value
@@ -77,7 +77,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("text", BAD)
-def test_what_is_told_of_a_recipe_that_is_wrong(write, text):
+def test_a_wrong_recipe_is_explained(write, text):
     path = write(text)
     with pytest.raises(RecipeInvalid) as caught:
         read(path)
@@ -103,14 +103,14 @@ def test_another_frontend_needs_the_network(write, dockerfile):
         read(path)
 
 
-def test_the_digest_speaks_of_the_folder_and_the_arguments(write):
+def test_the_digest_covers_the_folder_and_the_arguments(write):
     path = write("args: {A: b}")
     before = digest(read(path), folder_of(path))
     (path.parent / "own/.dockerignore").write_text("x\n")
     assert len({before, digest(read(path), folder_of(path)), digest(read(write("args: {A: c}")), folder_of(path))}) == 3
 
 
-def test_parents_come_first_and_along(write, tmp_path):
+def test_base_images_come_first_and_are_included(write, tmp_path):
     write("contexts: {base: middle, other: low}", name="top")
     write("contexts: {base: low}", name="middle")
     write(name="low")
@@ -119,7 +119,7 @@ def test_parents_come_first_and_along(write, tmp_path):
     assert [recipe.name for recipe in read_all(tmp_path)] == ["low", "middle", "top"]
 
 
-def test_parents_that_cannot_be(write, tmp_path):
+def test_impossible_base_images_are_refused(write, tmp_path):
     path = write("contexts: {base: two}", name="one")
     with pytest.raises(RecipeInvalid, match=r"one.yaml:2:18: there is no recipe 'two'"):
         read(path)
@@ -130,7 +130,7 @@ def test_parents_that_cannot_be(write, tmp_path):
     assert base_images_first(["one"], tmp_path) == ["one"]
 
 
-def test_a_context_is_what_the_digest_speaks_of(tmp_path):
+def test_the_build_context_has_normalized_modes_and_times(tmp_path):
     source = tmp_path / "source"
     (source / "deep").mkdir(parents=True, mode=0o700)
     (source / "empty").mkdir()

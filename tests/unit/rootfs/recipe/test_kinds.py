@@ -1,4 +1,4 @@
-"""The registry of recipe kinds: a kind that is registered is read, validated, documented and built like any other."""
+"""The registry of recipe kinds: a registered kind is read, validated, documented and built like any other."""
 
 from __future__ import annotations
 

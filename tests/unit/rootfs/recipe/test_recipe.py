@@ -1,4 +1,4 @@
-"""What a recipe may say, and what its reader is told when it says something else."""
+"""Recipes: valid keys, and errors with their place."""
 
 from __future__ import annotations
 
@@ -378,16 +378,16 @@ def test_a_recipe_is_a_regular_file_of_a_few_bytes(write, tmp_path, make, error)
         ("%YAML 1.1\n---\nkind: scratch\n", "1:1: a recipe is YAML 1.2 without directives"),
     ],
 )
-def test_yaml_that_is_no_recipe(write, text, error):
+def test_yaml_that_is_no_recipe_is_refused(write, text, error):
     assert refusal(write(text)).startswith(f"noble.yaml:{error}")
 
 
-def test_yaml_1_2_has_fewer_surprises(write):
+def test_yaml_1_2_rules_apply(write):
     recipe = read(write(DEBIAN + "image: {env: {A: no, B: 12:30:00, C: 2024-01-01, D: =}}\n"))
     assert recipe.image.env == {"A": "no", "B": "12:30:00", "C": "2024-01-01", "D": "="}
 
 
-def test_bytes_that_are_no_text(tmp_path):
+def test_bytes_that_are_no_text_are_refused(tmp_path):
     path = tmp_path / "noble.yaml"
     path.write_bytes(b"kind: scratch\nx: \xff\n")
     assert refusal(path) == "noble.yaml:2:4: the file is not UTF-8 text"
@@ -595,7 +595,7 @@ most: 1000
         ("kind: tarball\nsource: x.tar\nmost: 0\n", "3:7: this should be greater than or equal to 1"),
     ],
 )
-def test_what_no_tarball_recipe_can_say(write, text, error):
+def test_invalid_tarball_recipes_are_refused(write, text, error):
     assert refusal(write(text)).startswith(f"noble.yaml:{error}")
 
 

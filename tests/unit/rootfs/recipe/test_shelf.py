@@ -1,4 +1,4 @@
-"""The recipes that come along, and their schema for editors."""
+"""The recipes of the shelf, their schema and their reference."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def plain_tuples(path: Path) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("name", ["trixie", "bookworm"])
-def test_a_slim_one_is_the_same_made_slim(name):
+def test_a_slim_recipe_differs_only_in_slim(name):
     whole, slim = read(SHELF / f"{name}.yaml"), read(SHELF / f"{name}-slim.yaml")
     assert isinstance(whole, DebootstrapRecipe)
     assert slim == whole.model_copy(
@@ -106,7 +106,7 @@ def test_every_key_is_explained():
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_the_shelf_keeps_to_the_schema(path):
+def test_the_shelf_matches_the_schema(path):
     VALIDATOR.validate(plain(path.read_text()))
 
 
@@ -125,7 +125,7 @@ def test_the_shelf_keeps_to_the_schema(path):
         "{kind: other}",
     ],
 )
-def test_the_schema_refuses_what_the_reader_refuses(text, tmp_path):
+def test_the_schema_and_the_reader_refuse_the_same(text, tmp_path):
     assert not VALIDATOR.is_valid(plain(text))
     path = tmp_path / "noble.yaml"
     path.write_text(text)

@@ -1,4 +1,4 @@
-"""Tarballs that mean well: whoever packed them, in whatever order and compression, the tree is what was packed."""
+"""Valid tarballs, of any program, order and compression, give the packed tree."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_attributes_and_capabilities_are_kept(tmp_path):
     assert found.xattrs == {"security.capability": CAPABILITY, "user.a=b": b"\xff\x00"}
 
 
-def test_what_belongs_to_a_running_container_is_left_out(tmp_path):
+def test_files_of_a_running_container_are_left_out(tmp_path):
     data = file(b"run/x") + file(b"dev/shm/x") + file(b"etc/hostname") + header(b"dev/null", b"3", device=(1, 3))
     assert tree(data + file() + END, tmp_path) == {".": None, "f": b"x"}
 
@@ -211,7 +211,7 @@ def test_an_old_tar_without_magic(tmp_path):
     assert tree(out.getvalue() + END, tmp_path) == {".": None, "d": None, "d/f": b"x"}
 
 
-def test_a_refusal_says_how_to_go_on(tmp_path):
+def test_a_refusal_has_a_hint(tmp_path):
     with pytest.raises(
         TarballRefused, match=r"(?s)rootfs.tar: etc/sda is a device .*`leave_out` with a pattern of /etc/sda"
     ):

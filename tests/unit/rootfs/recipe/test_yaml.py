@@ -1,4 +1,4 @@
-"""Whatever a file holds, its reader says where it is wrong and never falls over."""
+"""The YAML reader reports every mistake with its place, for any file."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ lines = st.text(
 
 @settings(max_examples=50, deadline=None)
 @given(suite=words, include=st.lists(words, unique=True), env=st.dictionaries(words, lines), cmd=st.lists(lines))
-def test_what_is_written_is_what_is_read(suite: str, include: list[str], env: dict[str, str], cmd: list[str]) -> None:
+def test_written_yaml_is_read_back(suite: str, include: list[str], env: dict[str, str], cmd: list[str]) -> None:
     image = {"env": env, "cmd": cmd}
     text = json.dumps({"kind": "debootstrap", "suite": suite, "include": include, "image": image}, ensure_ascii=False)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""The scratch engine: named files, made in a clean folder, with owners that no disk has to hold."""
+"""Scratch trees: named files and files that commands make, with their owners."""
 
 import tarfile
 

@@ -1,4 +1,4 @@
-"""The bundle, and Java's key store, read by the format's description: sun.security.provider.JavaKeyStore."""
+"""The certificate bundle and Java's key store, read as sun.security.provider.JavaKeyStore describes its format."""
 
 import base64
 import hashlib
@@ -26,7 +26,7 @@ PACKAGE = Deb(
 SORTED = ["B_last", "Z Third", "a first"]
 
 
-def test_the_bundle_has_each_with_a_line_of_its_own(make):
+def test_the_bundle_has_each_certificate(make):
     made = make("suite: trixie\ningredients: [certificates]\n", PACKAGE)
     assert made.contents["etc/ssl/certs/ca-certificates.crt"].decode() == "".join(
         f"{pem(DERS[name])}\n" for name in SORTED

@@ -1,4 +1,4 @@
-"""What an image takes of the packages that its own depend on: what is needed, and no more."""
+"""A scratch image takes from dependencies only what it needs."""
 
 import base64
 
@@ -43,7 +43,7 @@ def libraries(made):
     return {path.rpartition("/")[2] for path in made.files if ".so" in path}
 
 
-def test_only_what_is_linked_with_comes_and_its_licences(make):
+def test_only_linked_libraries_and_their_licenses_are_added(make):
     made = make(TOOL, tool("libx.so.1"), needed=(LIBC, LIBX, COMMON))
     assert libraries(made) == {
         "ld-linux-x86-64.so.2",
@@ -67,7 +67,7 @@ def test_the_licence_of_a_whole_package_is_found_through_a_linked_folder(make):
     assert made.contents["usr/share/doc/x-common/copyright"] == b"gpl"
 
 
-def test_nothing_comes_that_nothing_needs(make):
+def test_unneeded_files_are_not_added(make):
     made = make(TOOL, Deb("tool", files={"usr/bin/tool": "x"}), needed=(LIBC, LIBX, COMMON))
     assert libraries(made) == set()
 
@@ -117,7 +117,7 @@ def test_an_opened_library_that_nothing_has_is_named(make):
 NSS = "suite: trixie\npackages: [tool]\nfiles: [{path: /etc/nsswitch.conf, content: '%s'}]\n"
 
 
-def test_name_services_are_there_that_nsswitch_conf_names(make):
+def test_the_name_services_of_nsswitch_conf_are_added(make):
     made = make(
         NSS % "passwd: files [!UNAVAIL=return] compat # not nis\\nhosts: files dns", tool("libc.so.6"), needed=(LIBC,)
     )

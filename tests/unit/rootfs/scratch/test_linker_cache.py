@@ -1,4 +1,4 @@
-"""ld.so.cache: what ldconfig itself would write, and reads."""
+"""ld.so.cache has the entries that ldconfig writes and reads."""
 
 import subprocess
 import tarfile

@@ -1,4 +1,4 @@
-"""Ingredients, one by one."""
+"""The ingredients of scratch recipes, one by one."""
 
 import tarfile
 
@@ -95,7 +95,7 @@ users: [{name: app, uid: 1000, groups: [staff2], home: /srv/app}]
 """
 
 
-def test_users_of_the_recipe_come_behind_the_others(make):
+def test_the_recipe_s_users_are_added_at_the_end(make):
     made = make(ACCOUNTS)
     lines = made.contents["etc/passwd"].decode().splitlines()
     assert lines[-1].startswith("app:x:1000:1000:")

@@ -1,4 +1,4 @@
-"""Pruning of caches: what was not used for longest goes first."""
+"""Pruning of caches: the least recently used file is removed first."""
 
 from __future__ import annotations
 

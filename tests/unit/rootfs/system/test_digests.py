@@ -1,4 +1,4 @@
-"""Digests of files: the same as of their bytes, however many pieces they are read in."""
+"""Digests of files are those of their bytes."""
 
 import hashlib
 

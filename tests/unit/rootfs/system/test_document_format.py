@@ -29,6 +29,6 @@ def test_a_newer_document_is_refused_with_its_place():
 
 
 @pytest.mark.parametrize("data", ["", "{", "[]", "1", b"\xff", "[" * 100_000])
-def test_what_is_no_document_is_a_value_error(data):
+def test_invalid_json_is_a_value_error(data):
     with pytest.raises(ValueError, match=r".+"):
         document_format.parse(data, "the note", "/here")

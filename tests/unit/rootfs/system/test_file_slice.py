@@ -1,4 +1,4 @@
-"""A part of a file as a stream of its own."""
+"""A part of a file as a stream."""
 
 import os
 
@@ -35,7 +35,7 @@ def test_parts_of_one_file_are_read_one_beside_the_other(path):
         assert file.read(1) == b"\0"  # still open, and where it was
 
 
-def test_a_file_that_it_owns_goes_with_it(path):
+def test_closing_it_closes_the_file_that_it_owns(path):
     with path.open("rb") as file:
         FileSlice(file, 0, 1, owned=True).close()
         assert file.closed

@@ -1,4 +1,4 @@
-"""File locks: held alone or together, waited for in time, with the name of whoever holds them."""
+"""File locks: exclusive or shared, with a time limit that names the holder."""
 
 from __future__ import annotations
 

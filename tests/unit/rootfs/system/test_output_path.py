@@ -1,4 +1,4 @@
-"""Files that a user names to be written: only a regular file, or nothing, is ever replaced."""
+"""Output paths: only regular files are replaced."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_new_file_and_a_regular_one_may_be_written(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", MAKE)
-def test_what_is_no_regular_file_is_not_replaced(tmp_path, kind):
+def test_only_regular_files_are_replaced(tmp_path, kind):
     MAKE[kind](tmp_path / "x.tar")
     with pytest.raises(InputError, match=kind) as failed:
         check_output_path(tmp_path / "x.tar")

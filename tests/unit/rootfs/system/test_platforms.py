@@ -25,7 +25,7 @@ def test_a_platform_is_one_architecture() -> None:
     ("platform", "hint"),
     [("linux/arm64/v8", "'linux/arm64'"), ("linux/x86_64", "'linux/386'"), ("", "one of"), ("windows/amd64", "amd64")],
 )
-def test_a_platform_that_is_none(platform: str, hint: str) -> None:
+def test_an_unknown_platform_is_refused(platform: str, hint: str) -> None:
     with pytest.raises(UnknownPlatform, match=hint) as wrong:
         architecture_of(platform)
     assert wrong.value.status == 2
@@ -67,7 +67,7 @@ BASE = "kind: debootstrap\nsuite: trixie\n"
         ("kind: layer\nfrom: plain\nplatforms: [linux/amd64]\n", "2:7: 'plain' is not for linux/amd64: name the same"),
     ],
 )
-def test_platforms_that_cannot_be(tmp_path: Path, text: str, said: str) -> None:
+def test_impossible_platforms_are_refused(tmp_path: Path, text: str, said: str) -> None:
     recipe(tmp_path, "base", BASE + "platforms: [linux/amd64, linux/arm64]\n")
     recipe(tmp_path, "plain", BASE)
     with pytest.raises(RecipeInvalid) as wrong:

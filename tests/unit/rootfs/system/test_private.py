@@ -1,4 +1,4 @@
-"""Private folders: this user's alone, and in a place where nobody else can put another in their stead."""
+"""Private folders belong to this user, and nobody else can replace them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hostile archives: refused with a reason or made harmless, never a traceback, never a byte outside the work folder."""
+"""Hostile archives are refused with a reason or made harmless: no traceback, no byte outside the work folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two layers side by side: every way in which a member can differ is found, named, and shown in a few lines."""
+"""Comparison of two layers: every difference of a member is found and shown in a few lines."""
 
 import dataclasses
 import io
@@ -59,7 +59,7 @@ ASPECTS = [
 
 
 @pytest.mark.parametrize(("aspect", "old", "new", "said"), ASPECTS, ids=[f"{row[0]} {row[1].path}" for row in ASPECTS])
-def test_each_aspect_is_found_alone_and_said(aspect, old, new, said, tmp_path):
+def test_each_difference_is_found_and_described(aspect, old, new, said, tmp_path):
     [found] = compared(tmp_path, [old], [new])
     assert (found.aspect, str(found)) == (aspect, said)
 
@@ -74,7 +74,7 @@ def test_what_is_missing_and_what_is_added(tmp_path):
     assert list(map(str, found)) == ["etc/l: missing: was a symbolic link", "null: added: is a character device"]
 
 
-def test_another_type_says_all_that_comes_with_it(tmp_path):
+def test_a_different_type_shows_all_its_attributes(tmp_path):
     found = compared(tmp_path, [(FILE, TEXT)], [changed(LINK, path=FILE.path)])
     assert [each.aspect for each in found] == ["type", "mode", "mtime", "size", "link"]
 
@@ -87,7 +87,7 @@ def test_a_text_is_compared_line_by_line(tmp_path):
     assert {"-two", "+TWO"} < set(lines)
 
 
-def test_of_a_long_text_only_the_first_lines_are_shown_and_nothing_reaches_the_terminal(tmp_path):
+def test_a_long_text_shows_its_first_lines_without_control_characters(tmp_path):
     old, new = (b"".join(b"%d \x1b[2J %s\n" % (number, word) for number in range(1000)) for word in (b"x", b"y"))
     [found] = compared(tmp_path, [(FILE, old)], [(FILE, new)])
     lines = found.detail.splitlines()
@@ -112,7 +112,7 @@ BINARIES = [
 
 
 @pytest.mark.parametrize(("old", "new", "at"), [row[1:] for row in BINARIES], ids=[row[0] for row in BINARIES])
-def test_of_a_binary_the_first_other_byte_is_named(old, new, at, tmp_path):
+def test_a_binary_difference_shows_the_first_different_byte(old, new, at, tmp_path):
     for pair in ((old, new), (new, old)):
         found = compared(tmp_path, [(FILE, pair[0])], [(FILE, pair[1])])
         assert found[-1].aspect == "content"
@@ -142,7 +142,7 @@ def test_an_order_that_changed_names_the_first_that_moved(tmp_path):
     assert str(found) == "b: order: was after a, is first"
 
 
-def test_names_that_are_no_text_are_told_apart_and_can_be_printed(tmp_path):
+def test_names_that_are_no_text_are_distinguished_and_printable(tmp_path):
     name = b"caf\xe9".decode(errors="surrogateescape")
     [found] = compared(tmp_path, [changed(FILE, path=name)], [changed(FILE, path=name, uid=7)])
     assert str(found) == "caf\\xe9: owner: was 0:0, is 7:0"
@@ -188,7 +188,7 @@ BROKEN = {"not compressed": b"hello", "not a tar": zstandard.compress(b"x" * 200
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_is_no_layer_is_refused(name, tmp_path):
+def test_data_that_are_no_layer_are_refused(name, tmp_path):
     good, bad = packed_by_hand(tmp_path / "good", plain("x")), tmp_path / "bad"
     bad.write_bytes(BROKEN[name])
     for pair in ((good, bad), (bad, good)):

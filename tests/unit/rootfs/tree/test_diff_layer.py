@@ -1,4 +1,4 @@
-"""What a layer says of the difference between two trees, and that laid over the one it gives the other."""
+"""Diff layers: the difference between two trees, which turns the one into the other."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ TABLE = {
 
 
 @pytest.mark.parametrize(("parent", "child", "paths"), TABLE.values(), ids=TABLE)
-def test_what_differs(parent, child, paths, tmp_path):
+def test_every_kind_of_difference_makes_a_member(parent, child, paths, tmp_path):
     assert [member.path for member, _ in delta(parent, child, tmp_path)] == paths
 
 
@@ -207,7 +207,7 @@ def _entry(path: str, kind: str, number: int, made: dict[str, Member]) -> Member
 
 
 @given(trees(), trees())
-def test_the_layer_over_the_one_tree_is_the_other(tmp_path_factory, parent, child):
+def test_the_diff_layer_turns_one_tree_into_the_other(tmp_path_factory, parent, child):
     delta(parent, child, tmp_path_factory.mktemp("trees"))
 
 

@@ -1,4 +1,4 @@
-"""The lists that recipes name in `slim`: what a slim image has and has not."""
+"""The filter lists of `slim`."""
 
 from __future__ import annotations
 
@@ -59,5 +59,5 @@ def test_every_rule_says_where_it_comes_from(path):
         ("bin/man", True),
     ],
 )
-def test_slim(names, path, kept):
+def test_slim_leaves_out_what_it_names(names, path, kept):
     assert Rules.named(names).keeps(path) is kept

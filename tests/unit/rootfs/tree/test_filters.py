@@ -1,4 +1,4 @@
-"""Path filters: what stays, what goes, and what that means for folders and hard links."""
+"""Path filters, for files, folders and hard links."""
 
 import io
 import tarfile
@@ -98,5 +98,5 @@ def test_a_recipes_own_rules_come_after_its_lists_and_are_dpkgs_too():
     ]
 
 
-def test_no_rules_are_no_configuration_of_dpkg():
+def test_without_rules_dpkg_is_not_configured():
     assert dpkg_rules(["# a comment", ""]) == ""

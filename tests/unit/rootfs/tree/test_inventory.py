@@ -1,4 +1,4 @@
-"""The inventory: installed packages, noted while the members pass."""
+"""The inventory of installed packages, read while the members pass."""
 
 import io
 

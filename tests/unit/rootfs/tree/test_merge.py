@@ -1,4 +1,4 @@
-"""What layers are together, those of other programs too."""
+"""Merging of layers, also those of other programs."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_hard_link_to_nothing(tmp_path):
         paths(tmp_path, [ROOT, link("b", A)])
 
 
-def test_what_is_no_tar(tmp_path):
+def test_data_that_are_no_tar_are_refused(tmp_path):
     path = tmp_path / "no"
     path.write_bytes(b"no tar" * 1000)
     with pytest.raises(BadTree, match="a layer cannot be read"), merge_layers([path]):

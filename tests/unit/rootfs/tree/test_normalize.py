@@ -1,4 +1,4 @@
-"""Normalising: the traces of a build go, everything else stays as it is."""
+"""Normalization removes the traces of a build, and nothing else."""
 
 import io
 import tarfile
@@ -57,12 +57,12 @@ STAYS = [
 
 
 @pytest.mark.parametrize("path", GONE)
-def test_traces_go(path):
+def test_traces_of_the_build_are_removed(path):
     assert list(normalize([file(path)], EPOCH)) == []
 
 
 @pytest.mark.parametrize("path", STAYS)
-def test_the_rest_stays(path):
+def test_other_files_stay(path):
     assert [member.path for member in normalize([file(path)], EPOCH)] == [path]
 
 

@@ -1,4 +1,4 @@
-"""What a package brings stands together in a layer: by dpkg's checksums, and by nothing outside the tree."""
+"""The files of a package are together in a layer, by dpkg's checksums in the tree."""
 
 import hashlib
 import os
@@ -24,7 +24,7 @@ def sums(tree: Path, name: str, *paths: str) -> Path:
     return file
 
 
-def test_of_a_tree_without_packages_nothing_is_known(tmp_path):
+def test_a_tree_without_packages_has_no_order(tmp_path):
     assert packages_of(tmp_path) == {}
 
 
@@ -68,7 +68,7 @@ def test_only_regular_files_of_a_sensible_size_are_read(tmp_path):
     assert packages_of(tmp_path) == {"usr/bin/a": "a", "usr/bin/f": "f"}
 
 
-def test_what_a_package_brings_stands_together_in_a_layer(tmp_path):
+def test_the_files_of_a_package_are_together_in_a_layer(tmp_path):
     files = ["etc/a", "usr/bin/a", "usr/bin/b", "usr/bin/own", "usr/share/doc/a/copyright", "usr/share/doc/b/copyright"]
     for path in files:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)

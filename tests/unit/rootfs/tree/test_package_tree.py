@@ -1,4 +1,4 @@
-"""Packages in a tree: whole, without what is left out, and beside each other."""
+"""Unpacked packages in a tree, without the files to leave out."""
 
 import hashlib
 import os
@@ -107,7 +107,7 @@ def test_a_file_that_cannot_be_there_is_refused(make, path):
         make(f"suite: trixie\npackages: [tool]\nfiles: [{{path: {path}, content: x}}]\n", TOOL)
 
 
-def test_it_is_the_same_on_another_machine(make, monkeypatch):
+def test_the_tree_is_the_same_on_another_machine(make, monkeypatch):
     text = "suite: trixie\npackages: [tool, old]\ningredients: [users, tmp, nsswitch]\nfiles: [{path: /x, from: x}]\n"
 
     def seen():

@@ -1,4 +1,4 @@
-"""Frames: where a tar is cut, and what of it stays when members change."""
+"""Frames: where a tar is cut, and which frames stay the same when members change."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_tree_has_many_frames_within_the_limits() -> None:
     [{"f1000": b"x" * 200}, {"f1000": b"x" * 3000}, {"f1000": b"x" * 50_000}, {"f1000": b""}],
     ids=["same size", "larger", "very large", "empty"],
 )
-def test_one_that_changes_leaves_most_as_they_were(other: dict[str, bytes]) -> None:
+def test_a_changed_file_leaves_most_frames_as_they_were(other: dict[str, bytes]) -> None:
     before, after = tree(), tree(**other)
     assert before != after
     assert len(set(before) - set(after)) <= 12
@@ -59,7 +59,7 @@ def test_one_that_changes_leaves_most_as_they_were(other: dict[str, bytes]) -> N
     assert after[-len(before) // 3 :] == before[-len(before) // 3 :]
 
 
-def test_one_that_goes_leaves_most_as_they_were() -> None:
+def test_a_removed_file_leaves_most_frames_as_they_were() -> None:
     before, after = tree(), tree(1000)
     assert 0 < len(set(before) - set(after)) <= 12
 

@@ -1,4 +1,4 @@
-"""Layers one over the other: what each hides of those below, and what a file with several names becomes."""
+"""Merged layers: whiteouts, replaced files and hard links."""
 
 import io
 import tarfile
@@ -118,7 +118,7 @@ def test_a_file_of_several_names_is_stored_under_the_first(tree):
     assert {(member.mode, member.uid) for member in members} == {(0o4755, 3)}
 
 
-def test_a_link_outlives_the_name_it_was_made_of(told):
+def test_a_hard_link_stays_when_its_first_name_is_removed(told):
     assert told([file("a", b"old"), link("b", "a")], [file("a", b"new")]) == ["a: new", "b: old"]
     assert told([file("a", b"old"), link("b", "a")], [file(".wh.a")]) == ["b: old"]
 
@@ -147,6 +147,6 @@ def test_contents_are_read_in_pieces_and_more_than_once_in_any_order(tree):
         ([[symlink("a", "c"), folder("c")], [file("a/b")]], "a/b is below a, which is no folder"),
     ],
 )
-def test_layers_that_contradict_themselves(layers, what, tree):
+def test_contradictory_layers_are_refused(layers, what, tree):
     with pytest.raises(BadTree, match=what):
         tree(*layers)
