@@ -1,4 +1,4 @@
-"""The housekeeping flow: what runs have left behind goes, also where nothing on this machine remembers them."""
+"""The housekeeping flow: it removes what killed runs have left behind, also runs of other machines on this engine."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ FLOWS = ("build", "nightly", "verify", "housekeeping")
 def housekeeping(ctx: Context) -> list[str]:
     """Remove builders, containers and work folders of runs that have ended; returns the ids of those runs.
 
-    What is half-written in the store goes too, and in time what is half downloaded. The names of images in the registry
-    and the engine are moved to what the store says, where a run that moved them was interrupted.
+    Half-written blobs are removed too, and old partial downloads. Names of images that an interrupted run has not moved
+    are moved to what the store says.
 
     A run of this machine has ended when nobody holds its lock. Of others that share the engine Prefect may know; one
     that it does not know, or takes for running, counts as ended when its newest trace is a day old. Prefect is told of
@@ -40,18 +40,18 @@ def housekeeping(ctx: Context) -> list[str]:
 
 def tell_prefect(ended: Iterable[str]) -> None:
     """Mark runs as crashed that Prefect has as running: these, and those that have taken longer than any run does."""
-    known: list[UUID] = []
-    for name in ended:
-        with contextlib.suppress(ValueError):  # a run without Prefect may have a name of another form
-            known.append(UUID(name))
+    run_ids: list[UUID] = []
+    for run in ended:
+        with contextlib.suppress(ValueError):  # a run without Prefect may have an id of another form
+            run_ids.append(UUID(run))
     running = {"state": {"type": {"any_": [StateType.RUNNING]}}}
-    wanted: list[dict[str, object]] = [{"id": {"any_": [run]}} for run in known]
-    wanted.append({"start_time": {"before_": datetime.now(UTC) - LONGEST}})
+    filters: list[dict[str, object]] = [{"id": {"any_": [run_id]}} for run_id in run_ids]
+    filters.append({"start_time": {"before_": datetime.now(UTC) - LONGEST}})
     with contextlib.suppress(httpx.HTTPError), get_client(sync_client=True) as client:
-        for chosen in wanted:
+        for each_filter in filters:
             found = client.read_flow_runs(
                 flow_filter=FlowFilter.model_validate({"name": {"any_": list(FLOWS)}}),
-                flow_run_filter=FlowRunFilter.model_validate({**running, **chosen}),
+                flow_run_filter=FlowRunFilter.model_validate({**running, **each_filter}),
             )
             for each in found:
                 client.set_flow_run_state(each.id, Crashed(message="its process was killed"), force=True)

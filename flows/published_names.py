@@ -1,7 +1,7 @@
-"""The names of a build: which build `latest` means in the store, the registry and the engine, and how that changes.
+"""The names of a published build: `latest` and the build id in the store, the registry and the engine.
 
-The store decides, and the others follow: see `flows.publish.newest`. Whatever was interrupted on the way is finished by
-the next run of the image, or by housekeeping.
+The store decides which build `latest` is, and the others follow: see `flows.publish.newest`. The next run of the image,
+or housekeeping, finishes what was interrupted.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from rootfs.errors import BaseforgeError, error_from
 from rootfs.system.platforms import architecture_of
 
 LATEST = "latest"
-TURNS = 5  # others may move `latest` while we do
+TURNS = 5  # tries: other runs may move `latest` at the same time
 
 
 @dataclass(frozen=True)
@@ -141,14 +141,14 @@ def finish_names(ctx: Context, image: str) -> str:
 
 
 def images_to_finish(ctx: Context) -> list[str]:
-    """The images whose names in the registry or the engine have not followed the store."""
+    """The images whose names in the registry or the engine are not yet those of the store."""
     found = ((image, newest.readable(ctx.store, image)) for image in records.images(ctx.store))
     return [image for image, pointed in found if pointed and not pointed.named]
 
 
 @contextmanager
 def naming(record: Record, but: tuple[type[BaseforgeError], ...] = ()) -> Iterator[None]:
-    """Add to what goes wrong in the block what is in the store all the same. Raises it, or one of `but`."""
+    """Add to an error of the block that the build is in the store all the same; errors in `but` stay as they are."""
     try:
         yield
     except but:
@@ -161,7 +161,7 @@ def naming(record: Record, but: tuple[type[BaseforgeError], ...] = ()) -> Iterat
 
 
 def _follow(ctx: Context, record: Record) -> None:
-    """Move the tags that do not mean this build yet, and the names in the engine."""
+    """Move the tags that do not point to this build yet, and the names in the engine."""
     tags = [record.build, LATEST]
     if where := registry_of(ctx):
         repository = where.repository(record.image)
@@ -188,9 +188,9 @@ def _name_in_engine(ctx: Context, record: Record) -> None:
 
 
 def _give_way(ctx: Context, image: str) -> None:
-    """Another run has moved `latest` meanwhile, and its names may have come before ours: let them mean its build again.
+    """Point the names to the build of another run that has moved `latest` meanwhile: ours may have come after its own.
 
-    What it has not pushed or loaded yet it will name itself.
+    What that run has not pushed or loaded yet, it names itself.
     """
     where, engine = registry_of(ctx), ctx.engine()
     for _ in range(TURNS):
@@ -204,7 +204,7 @@ def _give_way(ctx: Context, image: str) -> None:
 
 
 def load_missing(ctx: Context, record: Record) -> None:
-    """Push and load what the registry and the engine do not have of a build, out of the store."""
+    """Push to the registry and load into the engine what they lack of a build, out of the store."""
     with work_folder(ctx.settings.work, str(uuid.uuid4())) as folder:
         layouts = _Layouts(ctx, record, folder)
         where, engine = registry_of(ctx), ctx.engine()
@@ -218,7 +218,7 @@ def load_missing(ctx: Context, record: Record) -> None:
 
 @dataclass(frozen=True)
 class _Layouts:
-    """A build's images as OCI layouts in a work folder, once something needs them."""
+    """A build's images as OCI layouts in a work folder, made when they are first needed."""
 
     ctx: Context
     record: Record

@@ -101,12 +101,12 @@ def fetch_layers(store: Store, base: BaseImageBuild, folder: Path) -> Foundation
     manifest = document(store, base.manifest_digest)
     config = document(store, manifest["config"]["digest"])
     layers, tars = [], []
-    for number, (said, diff_id) in enumerate(zip(manifest["layers"], config["rootfs"]["diff_ids"], strict=True)):
+    for number, (layer, diff_id) in enumerate(zip(manifest["layers"], config["rootfs"]["diff_ids"], strict=True)):
         path, tar = folder / f"{number}.tar.zst", folder / f"{number}.tar"
-        store.fetch_blob(said["digest"], path)
+        store.fetch_blob(layer["digest"], path)
         with tar.open("wb") as file:
-            file.writelines(uncompressed_layer(store, said["digest"], diff_id))
-        layers.append(Layer(path, said["digest"], diff_id, said["size"], tar.stat().st_size))
+            file.writelines(uncompressed_layer(store, layer["digest"], diff_id))
+        layers.append(Layer(path, layer["digest"], diff_id, layer["size"], tar.stat().st_size))
         tars.append(tar)
     return Foundation(Parent(tuple(layers), config), LayerStack(tuple(tars), created(config)))
 

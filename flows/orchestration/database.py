@@ -1,4 +1,4 @@
-"""The database of the local Prefect server: what it keeps for how long, and that its file gives room back."""
+"""The database of the local Prefect server: how long it keeps what, and how its file shrinks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FULL = 1  # sqlite.org/pragma.html#pragma_auto_vacuum
 
 
 def retention(days: int) -> dict[str, str]:
-    """What the server is told: it removes what is older every hour, with all logs, tables and task runs."""
+    """Settings by which the server removes older runs every hour, with their logs, tables and task runs."""
     return {
         "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
         "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(days * DAY),

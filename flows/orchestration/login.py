@@ -1,4 +1,4 @@
-"""The login of the local Prefect server: made anew at each of its starts, in a file that only its owner can read."""
+"""The login of the local Prefect server: new at each start, in a file that only its owner can read."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def read(folder: Path) -> str:
 
 
 def renewed(folder: Path) -> str:
-    """A new login, in the place of the old one: whoever has come to know that can do nothing with it any more.
+    """Replace the login by a new one: whoever knows the old one can no longer use it.
 
     Clients of the old server send it to whatever listens on the port afterwards. Raises MachineError.
     """

@@ -1,4 +1,4 @@
-"""Whether this process has lost the Prefect server, and its end without waiting for what can no longer be sent."""
+"""Whether this process has lost the Prefect server, and how it ends without waiting for it."""
 
 from __future__ import annotations
 

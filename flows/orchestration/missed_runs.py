@@ -1,4 +1,4 @@
-"""Runs of a schedule that were missed while nothing served it: only the newest of them does the work."""
+"""Skip scheduled runs that were missed while nothing served the schedule: only the newest of them does the work."""
 
 from __future__ import annotations
 

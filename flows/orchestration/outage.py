@@ -1,7 +1,7 @@
-"""What happens when Prefect's server does not answer: before any work begins, and in the middle of it.
+"""Go on without Prefect's server when it stops answering; report one that does not answer before work begins.
 
-A run needs the server only to show itself: what it makes is in the store. So a server that cannot be used is reported
-before work begins, and one that is lost later costs nothing but the pages' knowledge of how the run ended.
+A run needs the server only to be shown: what it makes is in the store. If the server is lost, its pages do not show how
+the run ended, and nothing else is lost.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def show_table(rows: list[dict[str, Any]], key: str, description: str = "") -> N
 
 
 def require_server(address: str) -> None:
-    """See that a Prefect server at this address takes our credentials, before any work begins.
+    """Check that a Prefect server at this address accepts our credentials, before any work begins.
 
     Raises MachineError.
     """
@@ -112,7 +112,7 @@ def _said(error: Exception) -> str:
 
 
 def record_outcome(outcome: Outcome[R], work: Callable[[], R]) -> R:
-    """The work of a flow, whose end is noted; it ends the flow run without a word to the server where that is lost."""
+    """Do the work of a flow and note how it ended; where the server is lost, end the flow run without telling it."""
     try:
         outcome.value = work()
     except BaseException as error:
@@ -124,7 +124,7 @@ def record_outcome(outcome: Outcome[R], work: Callable[[], R]) -> R:
 
 
 def run_despite_outage(outcome: Outcome[R], run: Callable[[], R], alone: Callable[[], R]) -> R:
-    """Run a flow by `run`; where the server is lost the result counts all the same. What has not begun runs `alone`."""
+    """Run a flow by `run`; if the server is lost, its result still counts. If the work has not begun, run `alone`."""
     if not lost_server.reason():
         try:
             return run()

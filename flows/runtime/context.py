@@ -1,4 +1,4 @@
-"""What a command, and each build in it, works with: made where a command or a flow begins, and passed on from there."""
+"""The context of a command and of each build in it: made where a command or a flow begins, and passed on from there."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Once:
 
 @dataclass(frozen=True)
 class Context:
-    """What one command, or one night, has opened for all its images.
+    """The context of one command or one night: what is opened once for all its images.
 
     `builds` has the contexts of builds that are open, `results` how each image's build ended. `run_id` is that of the
     flow run, `builders` are those that it holds for all builds in it.
@@ -109,7 +109,7 @@ class Context:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildContext(Context):
-    """A context for the build of one image: besides the command's, its build id, options, log and timeline.
+    """The context of the build of one image: the command's, and its build id, options, log and timeline.
 
     `answers` has what is asked once a build, such as the image's inputs.
     """

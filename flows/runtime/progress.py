@@ -1,4 +1,4 @@
-"""What a person sees of a build: its steps, their seconds, what came out. Live on a terminal, lines elsewhere."""
+"""Progress of builds for people: steps, their seconds and results. Live on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Ctrl-C and SIGTERM: one is enough, it is not lost, and those that follow do not cut the clean-up short.
+"""Interrupts by Ctrl-C and SIGTERM: the first ends the work, and those that follow soon do not stop the clean-up.
 
-A KeyboardInterrupt comes up wherever the program happens to be: in a library that makes another error of it, or in a
-callback whose errors Python only prints. That one came is therefore kept.
+Python raises KeyboardInterrupt wherever the program happens to be: perhaps in a library that turns it into another
+error, or in a callback whose errors are only printed. Therefore it is noted that one came, for the whole process.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import signal
 import time
 from types import FrameType
 
-PATIENCE = 10.0  # seconds in which a second interrupt is taken for impatience
+PATIENCE = 10.0  # seconds in which a second interrupt is ignored
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _times: list[float] = []
 
 
 def handle_interrupts() -> None:
-    """Take interrupts from now on; for the command line alone, as a process has but one way to take them."""
+    """Handle interrupts from now on; for the command line alone, as a process has one handler for a signal."""
     for number in SIGNALS:
         signal.signal(number, _take)
 
@@ -29,7 +29,7 @@ def _take(_number: int, _frame: FrameType | None) -> None:
 
 
 def stop() -> None:
-    """Let no step begin any more: what other threads do is to end as after an interrupt."""
+    """Let no further step begin, as after an interrupt: other threads have to end."""
     _times.append(time.monotonic())
 
 
@@ -39,12 +39,12 @@ def interrupted() -> bool:
 
 
 def raise_if_interrupted() -> None:
-    """Raises KeyboardInterrupt when there was an interrupt; for places from which nothing new may begin."""
+    """Raise KeyboardInterrupt if there was an interrupt; for places where new work would begin."""
     if interrupted():
         raise KeyboardInterrupt
 
 
 def ignore_interrupts() -> None:
-    """All is done: the exit status is to be the one that was earned."""
+    """Ignore interrupts from now on: all work is done, and the exit status says how it ended."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Work folders: one a run, locked while its run lives, so that what a killed run left behind is known and removed.
+"""Work folders: one for each run, locked while the run is alive, so that those of killed runs are found and removed.
 
 They are in a private folder of the user, `baseforge-UID` in a folder that all users may share. Where another user was
 there first with that name, it is one with a random name that is remembered in the user's data folder. Trees are made in
@@ -38,7 +38,7 @@ IMAGES = "images"  # a file in a work folder: the images that the run brings int
 
 @contextlib.contextmanager
 def work_folder(parent: Path, run_id: str) -> Iterator[Path]:
-    """An empty folder for one run, gone when the block ends, however it ends.
+    """Make an empty folder for one run; it is removed when the block ends, however it ends.
 
     Raises MachineError, LockHeld, DiskFull.
     """
@@ -61,7 +61,7 @@ def work_folder(parent: Path, run_id: str) -> Iterator[Path]:
 
 
 def empty_folder(folder: Path) -> Path:
-    """The folder without what an earlier try may have left in it."""
+    """Make an empty folder; what an earlier try may have left in it is removed."""
     remove_tree(folder)
     folder.mkdir()
     folder.chmod(0o755)
@@ -82,20 +82,20 @@ def own_folder(parent: Path) -> Path:
         pass
     note = _note(parent)
     with locks.locked(note.with_suffix(".lock")):
-        if known := _remembered(parent):
-            return known
+        if folder_there := _remembered(parent):
+            return folder_there
         made = tempfile.mkdtemp(prefix=PREFIX, dir=parent)
         atomic_file.write_file(note, document_format.dump({"folder": made}))
         return Path(made)
 
 
 def _note(parent: Path) -> Path:
-    """The file that says which folder with a random name is ours."""
+    """The file that names our folder with a random name."""
     return data_folder() / "work" / canonical_digest(str(parent)).removeprefix("sha256:")
 
 
 def _remembered(parent: Path) -> Path | None:
-    """Our folder with a random name, if there is one."""
+    """Our folder with a random name, if it is there."""
     with contextlib.suppress(OSError, ValueError):
         folder = _folder_in(_note(parent))
         if folder.parent == parent and private.is_private(folder):
@@ -137,14 +137,14 @@ def _mounts_below(folder: Path) -> list[str]:
 
 
 def note_image(folder: Path, image_id: str) -> None:
-    """Say which image a run brings into the engine, for whoever clears away after it: a JSON object a line."""
+    """Note which image a run brings into the engine, for whoever cleans up after it: one JSON object a line."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(folder / IMAGES, flags, 0o600), "a") as note:
         note.write(document_format.dump({"image": image_id}).decode() + "\n")
 
 
 def _noted_images(folder: Path) -> list[str]:
-    """The images that a run of ours has noted; a note that is not this user's file says nothing. Raises FormatNewer."""
+    """The images that a run has noted; a note that is not this user's file is ignored. Raises FormatNewer."""
     with contextlib.suppress(OSError, ValueError):
         number = os.open(folder / IMAGES, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(number) as note:
