@@ -87,7 +87,7 @@ def test_an_ordinary_user_gets_the_same_lock(night: Apt, tmp_path: Path) -> None
     script = (
         "import sys, pathlib; from rootfs.apt.resolver import Apt; from rootfs.apt.sources import Site\n"
         "from rootfs.recipe.debootstrap import DebootstrapRecipe as R\n"
-        "from rootfs.lock.lock import native_architecture as n\n"
+        "from rootfs.process.host import native_architecture as n\n"
         "print(Apt(pathlib.Path(sys.argv[1]), Site(), log=lambda line: None)"
         ".lock(R(name='it', kind='debootstrap', suite='trixie'), pathlib.Path('/'), n()).model_dump_json())"
     )
