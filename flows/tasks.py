@@ -165,7 +165,7 @@ def pack_layer(
     """
     inventory, closure = Inventory(), LinkageCheck(base_images.library_path(inputs.recipe.image, foundation))
     with running:
-        members, epoch = tree_epoch(members, inputs.lock)
+        members, epoch = tree_epoch(members, inputs.lock.epoch if inputs.lock.releases else None)
         epoch = base_images.epoch_on(foundation, epoch)
         clean = normalize(members, epoch, device_rules() if inputs.recipe.keeps_devices else ())
         if (rules := Rules.of(*(each.filters for each in inputs.lineage))).steps:

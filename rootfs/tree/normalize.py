@@ -5,26 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, islice
-from typing import TYPE_CHECKING
 
 from rootfs.tree.errors import BadTree
 from rootfs.tree.filters import Rules, filter_list, filtered
 from rootfs.tree.member import Member, Members
 
-if TYPE_CHECKING:
-    from rootfs.lock.lock import Lock
-
 DAY = 86_400  # seconds
 LARGEST = 1 << 20  # bytes of a file that is edited
 
 
-def tree_epoch(members: Members, lock: Lock) -> tuple[Members, int]:
-    """The members, and how new their tree is, in seconds since 1970: as new as its lock.
-
-    Of a tree without packages only its engine knows, and gives that time to the first member, the root.
-    """
-    if lock.releases:
-        return members, lock.epoch
+def tree_epoch(members: Members, epoch: int | None) -> tuple[Members, int]:
+    """The members and the time of their tree, in seconds since 1970: `epoch`, or else the time of the first member."""
+    if epoch is not None:
+        return members, epoch
     rest = iter(members)
     first = list(islice(rest, 1))
     return chain(first, rest), first[0].mtime if first else 0

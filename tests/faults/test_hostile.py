@@ -32,7 +32,7 @@ for archive in sorted(Path(sys.argv[1]).iterdir()):
     try:
         inventory, closure = Inventory(), Closure()
         with grown(archive, place) as members:
-            pack(closure.watching(inventory.watching(normalised(*dated(members, Lock())))), place / "layer")
+            pack(closure.watching(inventory.watching(normalised(*dated(members, None)))), place / "layer")
         closure.missing(), inventory.packages()
     except BaseforgeError as problem:
         said[archive.name] = str(problem)

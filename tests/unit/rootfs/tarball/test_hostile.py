@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from rootfs.elf.linkage import LinkageCheck
 from rootfs.errors import BaseforgeError
 from rootfs.layer.pack import pack
-from rootfs.lock.lock import Lock
 from rootfs.tarball.errors import TarballRefused
 from rootfs.tarball.sanitize import device_rules
 from rootfs.tree.inventory import Inventory
@@ -73,7 +72,7 @@ def packed(data: bytes, place: Path, **keys: Any) -> dict[str, bytes | str | Non
     """The whole way to a layer, as a build goes it; what is in the layer."""
     inventory, closure = Inventory(), LinkageCheck()
     with grown(data, place, **keys) as members:
-        clean = normalize(*tree_epoch(members, Lock()), device_rules() if keys.get("devices") else ())
+        clean = normalize(*tree_epoch(members, None), device_rules() if keys.get("devices") else ())
         layer = pack(closure.watching(inventory.watching(clean)), place / "layer")
     closure.missing()
     inventory.packages()
