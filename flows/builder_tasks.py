@@ -10,7 +10,7 @@ from typing import TypeVar
 from flows.builders import image_import, lifecycle
 from flows.builders.errors import BuilderFailed
 from flows.builders.image_import import Builder, BuildxBuilder, EngineBuilder
-from flows.builders.lifecycle import ENGINE, Lease, Leases, Taken
+from flows.builders.lifecycle import ENGINE, AcquiredBuilder, Lease, Leases
 from flows.builders.select import SelectedBuilder
 from flows.image.oci import Image
 from flows.orchestration.step import step
@@ -92,14 +92,14 @@ def lease_builder(ctx: Context, chosen: SelectedBuilder) -> Lease:
             return replace_builder(ctx, chosen, taken, failure)
 
 
-def replace_builder(ctx: Context, chosen: SelectedBuilder, failed: Taken, failure: BuilderFailed) -> Lease:
+def replace_builder(ctx: Context, chosen: SelectedBuilder, failed: AcquiredBuilder, failure: BuilderFailed) -> Lease:
     """A fresh ephemeral builder instead of one that has failed. Raises the failure where there can be none."""
     leases = leases_of(ctx)
     with leases.lock:
         current = leases.held.get(chosen.key)
         if current and current.taken != failed:  # another image's build has replaced it meanwhile
             return current
-        if (plan := lifecycle.fresh(failed)) is None:
+        if (plan := lifecycle.replacement_plan(failed)) is None:
             raise failure
         ctx.log(str(failure))
         ctx.progress.say(f"{failure}\n  Trying once more, on a fresh builder.")
@@ -116,7 +116,7 @@ def leases_of(ctx: Context) -> Leases:
     return ctx.builders
 
 
-def _take(ctx: Context, chosen: SelectedBuilder) -> Taken:
+def _take(ctx: Context, chosen: SelectedBuilder) -> AcquiredBuilder:
     leases = leases_of(ctx)
     number = len(leases.created) + 1
     if chosen.plan.lifecycle == "ephemeral":  # noted before it is there: an interrupt may come in between
@@ -125,7 +125,7 @@ def _take(ctx: Context, chosen: SelectedBuilder) -> Taken:
     return taken
 
 
-def _start(ctx: Context, taken: Taken, key: str, why: str) -> Lease:
+def _start(ctx: Context, taken: AcquiredBuilder, key: str, why: str) -> Lease:
     leases_of(ctx).held[key] = lease = Lease(taken, bootstrap(ctx, taken), why)
     return lease
 
@@ -137,15 +137,15 @@ def release_all(ctx: Context, leases: Leases) -> None:
 
 
 @step("acquire {chosen.title}", network=True)
-def acquire(ctx: Context, chosen: SelectedBuilder, run_id: str, number: int) -> Taken:
+def acquire(ctx: Context, chosen: SelectedBuilder, run_id: str, number: int) -> AcquiredBuilder:
     """Take the selected builder, created where it has to be."""
-    taken = lifecycle.take(chosen.plan, chosen.driver, run_id, number, ctx.log)
+    taken = lifecycle.acquire(chosen.plan, chosen.driver, run_id, number, ctx.log)
     ctx.note(f"{chosen.plan.lifecycle}, {chosen.why}")
     return taken
 
 
 @step("bootstrap {taken.title}")
-def bootstrap(ctx: Context, taken: Taken) -> str:
+def bootstrap(ctx: Context, taken: AcquiredBuilder) -> str:
     """Start a builder where it does not run yet; returns its BuildKit's version."""
     version = lifecycle.start(taken, ctx.log)
     ctx.note(version)
@@ -153,7 +153,7 @@ def bootstrap(ctx: Context, taken: Taken) -> str:
 
 
 @step("release {taken.title}", last=True)
-def release(ctx: Context, taken: Taken) -> None:
+def release(ctx: Context, taken: AcquiredBuilder) -> None:
     """Remove a builder where it was made for this run; leave it as it is otherwise."""
     if taken.ours:
         lifecycle.remove(taken.name, taken.driver)

@@ -10,12 +10,12 @@ from typing import cast
 
 from flows.builder_tasks import with_builder
 from flows.builders import buildx_build, secrets
-from flows.builders.buildx_build import Built, Order
+from flows.builders.buildx_build import BuildRequest, BuildResult
 from flows.builders.errors import dockerfile_unfit
 from flows.builders.lifecycle import ENGINE, Lease
 from flows.builders.select import SelectedBuilder
 from flows.image.decompress import plain
-from flows.image.oci import Parent
+from flows.image.oci import BaseImage
 from flows.inputs.base_images import Foundation, fetch_layout, library_path, newest_epoch
 from flows.inputs.resolve import Inputs
 from flows.orchestration.step import step
@@ -39,7 +39,7 @@ AGENT = "SSH_AUTH_SOCK"
 @step("collect {inputs.recipe.name}", network=True)
 def collect(
     ctx: BuildContext, inputs: Inputs, recipe: DockerfileRecipe, folder: Path, epoch: int, *, use_cache: bool
-) -> Order:
+) -> BuildRequest:
     """Collect what the builder gets: a copy of the recipe's folder, the base images, the site's secrets.
 
     Raises MachineError.
@@ -51,7 +51,7 @@ def collect(
     keys = {name: site.ssh[name] for name in recipe.ssh if name in site.ssh}
     if "default" in recipe.ssh and "default" not in keys and os.environ.get(AGENT):
         keys["default"] = Path(os.environ[AGENT])
-    return Order(
+    return BuildRequest(
         context=place / "context",
         dockerfile=recipe.dockerfile,
         shown=inputs.files / recipe.dockerfile,
@@ -60,7 +60,7 @@ def collect(
         target=recipe.target,
         args=recipe.args,
         parents={name: images[image] for name, image in recipe.contexts.items()},
-        secrets=secrets.lent(recipe.name, recipe.secrets, site.secrets),
+        secrets=secrets.read_secrets(recipe.name, recipe.secrets, site.secrets),
         ssh={name: secrets.site_file(recipe.name, "ssh", name, keys) for name in recipe.ssh},
         online=recipe.online,
         afresh=not use_cache,
@@ -68,7 +68,7 @@ def collect(
 
 
 @step("dockerfile {recipe.name} ({lease.taken.driver})")
-def build(ctx: BuildContext, recipe: DockerfileRecipe, order: Order, lease: Lease) -> Built:
+def build(ctx: BuildContext, recipe: DockerfileRecipe, order: BuildRequest, lease: Lease) -> BuildResult:
     """Build the Dockerfile. Raises BuildError, InputError, BuilderFailed."""
     folder, builder = empty_folder(order.context.with_name("built")), lease.taken
     if builder.driver == ENGINE:
@@ -84,7 +84,7 @@ def build(ctx: BuildContext, recipe: DockerfileRecipe, order: Order, lease: Leas
     return made
 
 
-def check_fit(image: str, made: Built) -> None:
+def check_fit(image: str, made: BuildResult) -> None:
     """Check that an image of ours can hold this. Raises InputError."""
     if made.config["config"].get("OnBuild"):  # the builder that it is imported through would do it
         what = "its Dockerfile has ONBUILD, which the OCI image specification does not know"
@@ -108,7 +108,7 @@ def make_layers(
     tars = unpack_layers(order, built, folder)
     if recipe.layers == "kept":
         return keep_layers(ctx, inputs, order, built, tars, use_cache=use_cache)
-    foundation = Foundation(Parent(config={"config": built.config["config"]}), LayerStack((), epoch))
+    foundation = Foundation(BaseImage(config={"config": built.config["config"]}), LayerStack((), epoch))
     with ExitStack() as running:
         members = rooted(running.enter_context(merge_layers(tars)), epoch)
         packed = pack_layer(ctx, inputs, members, folder, running, foundation=foundation, use_cache=use_cache)
@@ -123,7 +123,7 @@ def rooted(tree: MergedTree, epoch: int) -> Members:
 
 @step("pack {inputs.label}")
 def keep_layers(
-    ctx: BuildContext, inputs: Inputs, order: Order, built: Built, tars: list[Path], *, use_cache: bool
+    ctx: BuildContext, inputs: Inputs, order: BuildRequest, built: BuildResult, tars: list[Path], *, use_cache: bool
 ) -> tuple[PackedLayer, Foundation]:
     """Keep the Dockerfile's own layers, each tar as it is: a base image's as it has them, the others compressed."""
     memo = frame_cache(ctx, use_cache=use_cache)
@@ -133,7 +133,7 @@ def keep_layers(
         existing.get(diff_id) or pack_tar(tar, tar.with_suffix(".tar.zst"), memo=memo)
         for tar, diff_id in zip(tars, diff_ids, strict=True)
     ]
-    foundation = Foundation(Parent(tuple(layers[:-1]), built.config), LayerStack(tuple(tars[:-1]), order.epoch))
+    foundation = Foundation(BaseImage(tuple(layers[:-1]), built.config), LayerStack(tuple(tars[:-1]), order.epoch))
     inventory, closure = Inventory(), LinkageCheck(library_path(inputs.recipe.image, foundation))
     with merge_layers(tars) as tree:
         for _ in closure.watching(inventory.watching(members_of(tree))):
@@ -143,7 +143,7 @@ def keep_layers(
     return packed, foundation
 
 
-def unpack_layers(order: Order, built: Built, place: Path) -> list[Path]:
+def unpack_layers(order: BuildRequest, built: BuildResult, place: Path) -> list[Path]:
     """Unpack the layers to plain tars. Raises BuildError with the instruction that has made one, and LayerDamaged."""
     made_by = [each.get("created_by", "") for each in built.config["history"] if not each.get("empty_layer")]
     tars = []

@@ -15,11 +15,11 @@ from flows.builders.select import SelectedBuilder
 from flows.image.oci import Image
 from flows.inputs.base_images import Foundation, size_of
 from flows.inputs.resolve import ImageInputs, Inputs
-from flows.publish.record import BaseImageBuild, Record, Smoke, UsedBuilder
+from flows.publish.record import BaseImageBuild, Record, SmokeCounts, UsedBuilder
 from flows.runtime.context import BuildContext, Context
 from flows.runtime.leftovers import remove_leftovers
 from flows.runtime.workdir import empty_folder, note_image, size_of_work, tree_folder, work_folder
-from flows.smoke.run import Verdict
+from flows.smoke.run import SmokeResult
 from flows.tasks import (
     PackedLayer,
     assemble,
@@ -144,7 +144,7 @@ def example(recipe: Recipe) -> tuple[str, ...] | None:
 
 
 def describe(
-    ctx: BuildContext, inputs: Inputs, image: Image, packed: PackedLayer, builder: UsedBuilder, verdict: Verdict
+    ctx: BuildContext, inputs: Inputs, image: Image, packed: PackedLayer, builder: UsedBuilder, verdict: SmokeResult
 ) -> Record:
     """The record of a build for one platform, but for how long it took and where it is published."""
     return Record(
@@ -168,6 +168,6 @@ def describe(
         packages=len(packed.packages),
         distribution=packed.distribution,
         builder=builder,
-        smoke=Smoke(passed=verdict.passed, failed=verdict.failed),
+        smoke=SmokeCounts(passed=verdict.passed, failed=verdict.failed),
         example=example(inputs.recipe),
     )

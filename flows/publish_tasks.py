@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.image.index import Index, join
+from flows.image.index import Index, combine_images
 from flows.image.oci import Image
 from flows.inputs.resolve import ImageInputs
 from flows.orchestration.step import step
 from flows.platform_build import PlatformImage
 from flows.publish import records, registry, sources_bundle
-from flows.publish.record import Record, Smoke
+from flows.publish.record import Record, SmokeCounts
 from flows.published_names import name_build, naming, registry_of
 from flows.runtime.context import BuildContext
 from flows.runtime.workdir import empty_folder
@@ -33,7 +33,7 @@ def join_platforms(
 @step("join {ctx.image}")
 def join_images(ctx: BuildContext, platforms: Sequence[PlatformImage], folder: Path) -> Index:
     """Join the images of all platforms under one index."""
-    index = join([each.image for each in platforms], empty_folder(folder))
+    index = combine_images([each.image for each in platforms], empty_folder(folder))
     ctx.note(index.manifest_digest)
     return index
 
@@ -51,7 +51,9 @@ def describe_all(inputs: ImageInputs, index: Index, parts: Sequence[Record]) -> 
             "input_digest": inputs.digest,
             "manifest_digest": index.manifest_digest,
             "size": index.size,
-            "smoke": Smoke(passed=sum(each.passed for each in checks), failed=sum(each.failed for each in checks)),
+            "smoke": SmokeCounts(
+                passed=sum(each.passed for each in checks), failed=sum(each.failed for each in checks)
+            ),
             "versions": differing_versions(locks),
         }
     )
@@ -90,7 +92,7 @@ def write_record(ctx: BuildContext, record: Record, platforms: Sequence[Platform
     The names in the registry and in the engine follow; see `flows.published_names`.
     """
     store, inputs = ctx.store, platforms[0].inputs
-    sources = sources_bundle.keep(store, *lineage(inputs.file), but=inputs.archive)
+    sources = sources_bundle.keep_sources(store, *lineage(inputs.file), but=inputs.archive)
     inventories = [records.keep_bytes(store, canonical_json(each.packed.packages)) for each in platforms]
     kept = {
         "number": records.next_number(store, record.image),
@@ -104,4 +106,4 @@ def write_record(ctx: BuildContext, record: Record, platforms: Sequence[Platform
             for part, inventory in zip(record.parts, inventories if record.parts else (), strict=True)
         ),
     }
-    return records.publish(store, record.model_copy(update=kept), "a new build")
+    return records.publish_record(store, record.model_copy(update=kept), "a new build")

@@ -58,10 +58,10 @@ def _pushed(ctx: Context, record: Record) -> str:
 
 
 def _in_store(ctx: Context, record: Record) -> Iterator[str]:
-    pointed = newest.readable(ctx.store, record.image)
-    if pointed is None and (last := records.latest(ctx.store, record.image)):
+    pointed = newest.read_if_valid(ctx.store, record.image)
+    if pointed is None and (last := records.latest_readable(ctx.store, record.image)):
         if last.build == record.build and last.number <= newest.FIRST:  # as an earlier version left it
-            newest.move(ctx.store, record.image, record.build, "the newest record", least=last.number)
+            newest.move_latest(ctx.store, record.image, record.build, "the newest record", least=last.number)
             newest.mark_named(ctx.store, record.image, record.build)
         else:
             yield f"the store had lost which build is the newest; the newest record was {last.build}"
@@ -98,7 +98,7 @@ def find_existing(ctx: BuildContext, inputs: ImageInputs) -> Existing | None:
     A build that is not to be published moves no names, so it does not ask either.
     """
     record = build_with(ctx, inputs)
-    if record is None or not integrity.is_whole(ctx.store, record):
+    if record is None or not integrity.is_complete(ctx.store, record):
         return None
     record = record.model_copy(update={"status": "unchanged", "seconds": dict(ctx.timeline.seconds)})
     return check_names(ctx, record) if ctx.options.publish else Existing(record)
@@ -120,7 +120,7 @@ def move_names(ctx: BuildContext, existing: Existing) -> Record:
     record, why = existing.record, "; ".join(existing.reasons)
     load_missing(ctx, record)
     least = records.next_number(ctx.store, record.image)
-    newest.move(ctx.store, record.image, record.build, f"it has the wanted inputs: {why}", least=least)
+    newest.move_latest(ctx.store, record.image, record.build, f"it has the wanted inputs: {why}", least=least)
     _follow(ctx, record)
     ctx.note(f"build {record.build}")
     return record.model_copy(update={"status": "moved", "reason": why})
@@ -132,7 +132,7 @@ def finish_names(ctx: Context, image: str) -> str:
 
     Where the store has no longer the record of that build nothing is done: the next run of the image decides.
     """
-    record, pointed = records.latest(ctx.store, image), newest.readable(ctx.store, image)
+    record, pointed = records.latest_readable(ctx.store, image), newest.read_if_valid(ctx.store, image)
     if record is None or pointed is None or pointed.build != record.build:
         return ""
     load_missing(ctx, record)
@@ -142,7 +142,7 @@ def finish_names(ctx: Context, image: str) -> str:
 
 def images_to_finish(ctx: Context) -> list[str]:
     """The images whose names in the registry or the engine are not yet those of the store."""
-    found = ((image, newest.readable(ctx.store, image)) for image in records.images(ctx.store))
+    found = ((image, newest.read_if_valid(ctx.store, image)) for image in records.images(ctx.store))
     return [image for image, pointed in found if pointed and not pointed.named]
 
 
@@ -174,7 +174,7 @@ def _name(ctx: Context, record: Record, tags: list[str]) -> None:
     where = registry_of(ctx)
     if where and tags:
         registry.tag(_pushed(ctx, record), where, tags, log=ctx.log)
-    pointed = newest.readable(ctx.store, record.image)
+    pointed = newest.read_if_valid(ctx.store, record.image)
     if pointed and pointed.build == record.build:
         _name_in_engine(ctx, record)
     if not newest.mark_named(ctx.store, record.image, record.build):
@@ -194,7 +194,7 @@ def _give_way(ctx: Context, image: str) -> None:
     """
     where, engine = registry_of(ctx), ctx.engine()
     for _ in range(TURNS):
-        record = records.latest(ctx.store, image)
+        record = records.latest_readable(ctx.store, image)
         if record is None or not check_names(ctx, record).reasons:
             return
         if all(engine.inspect(engine.image_id(part)) for part in record.parts or (record,)):
@@ -227,7 +227,7 @@ class _Layouts:
     @cached_property
     def images(self) -> list[Image]:
         return [
-            stored_image.lay_out(
+            stored_image.write_layout(
                 self.ctx.store,
                 self.record.image,
                 part.manifest_digest,
@@ -241,4 +241,4 @@ class _Layouts:
     def whole(self) -> Image | Index:
         if not self.record.index:
             return self.images[0]
-        return stored_image.lay_out_index(self.ctx.store, self.record.index, self.images, self.folder / "index")
+        return stored_image.write_index_layout(self.ctx.store, self.record.index, self.images, self.folder / "index")

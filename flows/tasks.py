@@ -16,7 +16,7 @@ from flows.orchestration.step import step
 from flows.publish.record import BaseImageBuild
 from flows.runtime.context import BuildContext
 from flows.runtime.workdir import empty_folder
-from flows.smoke.run import Verdict, smoke_test
+from flows.smoke.run import SmokeResult, smoke_test
 from rootfs.bootstrap.bootstrapper import Job, open_tree
 from rootfs.elf.errors import missing_libraries, other_architecture
 from rootfs.elf.linkage import LinkageCheck
@@ -205,21 +205,21 @@ def assemble(
     ctx: BuildContext, inputs: Inputs, packed: PackedLayer, layout: Path, foundation: Foundation | None = None
 ) -> oci.Image:
     """Assemble the OCI image: from here on its digest is known."""
-    image = oci.assemble(
+    image = oci.make_image(
         packed.layer,
         inputs.recipe.container_settings,
         name=inputs.recipe.name,
         architecture=inputs.architecture,
         epoch=packed.epoch,
         folder=layout,
-        parent=foundation.image if foundation else oci.Parent(),
+        parent=foundation.image if foundation else oci.BaseImage(),
     )
     ctx.note(image.manifest_digest)
     return image
 
 
 @step("smoke {inputs.label}")
-def run_smoke_tests(ctx: BuildContext, inputs: Inputs, image_id: str, folder: Path) -> Verdict:
+def run_smoke_tests(ctx: BuildContext, inputs: Inputs, image_id: str, folder: Path) -> SmokeResult:
     """Run the recipe's checks; a failure ends the build before anything is published."""
 
     def overlay(check: SmokeCheck) -> Path | None:

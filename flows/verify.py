@@ -21,7 +21,7 @@ from flows.platform_build import require_emulation, size_of_build, work_folders
 from flows.publish import integrity, records, sources_bundle, verification
 from flows.publish.errors import NotReproduced
 from flows.publish.record import Record
-from flows.publish.verification import Expected, Link, Verdict
+from flows.publish.verification import ExpectedDigests, Link, Verification
 from flows.runtime.context import BuildContext, Context, open_build
 from flows.runtime.leftovers import remove_leftovers
 from flows.runtime.workdir import empty_folder
@@ -38,15 +38,15 @@ BOOTSTRAPPERS: tuple[Literal["mmdebstrap", "debootstrap"], ...] = ("mmdebstrap",
 
 
 @flow(name="verify", flow_run_name="{reference} · verify", clean_up=[clean_up])
-def verify(ctx: Context, reference: str, against: str = "") -> Verdict:
+def verify(ctx: Context, reference: str, against: str = "") -> Verification:
     """Rebuild `IMAGE` or `IMAGE@BUILD` and compare it with its record, or with another image's manifest digest.
 
-    What the store has of the build is read as well: the blobs that are missing or damaged are in the Verdict.
+    What the store has of the build is read as well: the blobs that are missing or damaged are in the Verification.
 
     No network and no engine is needed: the pool has the packages, and nothing is imported; only a Dockerfile needs its
-    builder. Raises NotReproduced, which carries the Verdict.
+    builder. Raises NotReproduced, which carries the Verification.
     """
-    record = records.build_of(ctx.store, reference)
+    record = records.find_build(ctx.store, reference)
     with open_build(ctx, record.image, BuildOptions(offline=True)) as build_ctx, leasing(build_ctx) as leased:
         damage = read_blobs(leased, record)
         found = rebuild(leased, record, against).model_copy(update={"damage": tuple(map(str, damage))})
@@ -55,12 +55,12 @@ def verify(ctx: Context, reference: str, against: str = "") -> Verdict:
     return found
 
 
-def run_verify(ctx: Context, reference: str, against: str = "") -> Verdict:
-    """Run the flow here; the Verdict, whether or not it is the same image."""
+def run_verify(ctx: Context, reference: str, against: str = "") -> Verification:
+    """Run the flow here; the Verification, whether or not it is the same image."""
     try:
         return verify.run_in(ctx, reference, against)
     except NotReproduced as failed:
-        return Verdict.model_validate_json(failed.verdict)
+        return Verification.model_validate_json(failed.verdict)
 
 
 @step("read {record.image}", network=True)
@@ -71,33 +71,35 @@ def read_blobs(ctx: BuildContext, record: Record) -> list[BaseforgeError]:
     return damage
 
 
-def rebuild(ctx: BuildContext, record: Record, against: str) -> Verdict:
+def rebuild(ctx: BuildContext, record: Record, against: str) -> Verification:
     """Rebuild the image for each of its platforms, and the index over them."""
     if not record.parts:
-        return rebuild_platform(ctx, record, verification.expected(ctx.store, record, against))[0]
-    found = [rebuild_platform(ctx, part, verification.expected(ctx.store, part)) for part in record.parts]
+        return rebuild_platform(ctx, record, verification.expected_digests(ctx.store, record, against))[0]
+    found = [rebuild_platform(ctx, part, verification.expected_digests(ctx.store, part)) for part in record.parts]
     manifests = [descriptor for _, descriptor in found if descriptor]
     index = digest_of_bytes(index_of(manifests)) if len(manifests) == len(found) else ""
-    return verification.united(
-        record, [said for said, _ in found], verification.digest_said(against) or record.index, index
+    return verification.combine(
+        record, [said for said, _ in found], verification.parse_digest(against) or record.index, index
     )
 
 
-def rebuild_platform(ctx: BuildContext, record: Record, then: Expected) -> tuple[Verdict, Descriptor | None]:
+def rebuild_platform(
+    ctx: BuildContext, record: Record, then: ExpectedDigests
+) -> tuple[Verification, Descriptor | None]:
     """Rebuild the image for one platform, with nothing of an earlier build but the pool, and compare it.
 
-    With the Verdict comes what an index says of the image; nothing of one that cannot be rebuilt.
+    With it comes the image's descriptor in an index; None for one that cannot be rebuilt.
     """
     remove_leftovers(ctx.settings.places)
     with work_folders(ctx, size_of_build(ctx, record.lock, record.parent)) as (_, folder):
         inputs = recall(ctx, record, empty_folder(folder / "recipe"))
         require_emulation(inputs, None)
         found = replace(inputs, tools=record.tools)
-        verdict = Verdict(
+        verdict = Verification(
             image=record.image,
             build=record.build,
             links=inputs_of(record, found),
-            tools=verification.tools(record.tools, inputs.tools),
+            tools=verification.compare_tools(record.tools, inputs.tools),
             no_because=inputs.recipe.no_because,
         )
         if verdict.no_because:
@@ -107,7 +109,7 @@ def rebuild_platform(ctx: BuildContext, record: Record, then: Expected) -> tuple
             packed, foundation = rebuild_with_builder(ctx, inputs, folder)
         else:
             debs = fetch(ctx, inputs, folder)
-            found = replace(found, lock=verification.lock_of(record.lock, debs))
+            found = replace(found, lock=verification.lock_of_files(record.lock, debs))
             packed, foundation = rebuild_from_pool(ctx, inputs, debs, folder)
         image = assemble(ctx, inputs, packed, folder / "layout", foundation)
         differences = compare(ctx, image, then, empty_folder(folder / "compare"))
@@ -145,7 +147,7 @@ def recall(ctx: BuildContext, record: Record, folder: Path) -> Inputs:
             f"the record of {record.image}@{record.build} has no ingredients: it is of a time before they were kept",
             hint=f"`baseforge build {record.image} --force` makes a build that can be verified.",
         )
-    file = sources_bundle.unpack(ctx.store, record.ingredients, folder)
+    file = sources_bundle.unpack_sources(ctx.store, record.ingredients, folder)
     used = next((name for name in BOOTSTRAPPERS if name in record.tools), None)
     recipe = with_bootstrapper(read(file, record.image, pooled=True), BuildOptions(engine=used))
     return Inputs(
@@ -172,7 +174,7 @@ def inputs_of(record: Record, found: Inputs) -> tuple[Link, ...]:
 
 
 @step("compare {image.name}", network=True)
-def compare(ctx: BuildContext, image: Image, then: Expected, folder: Path) -> list[str]:
+def compare(ctx: BuildContext, image: Image, then: ExpectedDigests, folder: Path) -> list[str]:
     """Compare the image with the one of then, member by member; nothing differs where the digests are the same."""
     differences = verification.differences(ctx.store, then, image, folder, ctx.log)
     ctx.note(f"{len(differences)} differences" if differences else "the same")

@@ -21,7 +21,7 @@ from typing import IO, Any, cast
 from flows.builders.buildx_cli import buildx, plain, quoted
 from flows.builders.engine import LABEL, Engine
 from flows.builders.errors import BuilderFailed, BuildxFailed
-from flows.builders.image_import import EngineBuilder, discard, of_run, tag
+from flows.builders.image_import import EngineBuilder, discard, images_of_run, tag
 from flows.builders.secrets import Secrets
 from flows.image.oci import Image, blob_path
 from rootfs.errors import BaseforgeError, BuildError, InputError
@@ -46,7 +46,7 @@ PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
-class Order:
+class BuildRequest:
     """What to build: `context` is a folder with the files that count, `dockerfile` a path in it, and `shown` the path
     in messages.
 
@@ -82,14 +82,14 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Built:
+class BuildResult:
     """The result: the image's config, and its layers as files of any compression, the lowest first."""
 
     config: dict[str, Any]
     layers: tuple[Path, ...]
 
 
-def build_with_builder(order: Order, name: str, driver: str, folder: Path, log: Log) -> Built:
+def build_with_builder(order: BuildRequest, name: str, driver: str, folder: Path, log: Log) -> BuildResult:
     """Build with a builder that has a BuildKit of its own. `folder` is empty.
 
     Raises BuildError, InputError, BuilderFailed and BuildxTooOld.
@@ -99,16 +99,21 @@ def build_with_builder(order: Order, name: str, driver: str, folder: Path, log: 
         (folder / f"base-{number}").symlink_to(image.layout.resolve())
         bases += ["--build-context", f"{known_as}=oci-layout://base-{number}:{image.name}"]
     words = ["build", "--builder", name, *order.words(), *bases, "--output", LAYOUT]
-    call(order, [*words, "--file", str(order.context / order.dockerfile)], (name, driver), folder, log)
+    call_buildx(order, [*words, "--file", str(order.context / order.dockerfile)], (name, driver), folder, log)
     back = folder / "back"
     [listed] = json.loads((back / "index.json").read_bytes())["manifests"]
     manifest = json.loads(blob_path(back, listed["digest"]).read_bytes())
     config = json.loads(blob_path(back, manifest["config"]["digest"]).read_bytes())
-    return Built(config, tuple(blob_path(back, each["digest"]) for each in manifest["layers"] or ()))
+    return BuildResult(config, tuple(blob_path(back, each["digest"]) for each in manifest["layers"] or ()))
 
 
-def call(
-    order: Order, words: Sequence[str], builder: tuple[str, str], folder: Path, log: Log, allowed: Sequence[str] = ()
+def call_buildx(
+    order: BuildRequest,
+    words: Sequence[str],
+    builder: tuple[str, str],
+    folder: Path,
+    log: Log,
+    allowed: Sequence[str] = (),
 ) -> None:
     """Call buildx. `allowed` are images that it may use without network.
 
@@ -130,7 +135,7 @@ def _policy(allowed: Sequence[str]) -> dict[str, Any]:
     return {"version": 1, "rules": [{"action": word, "selector": {"identifier": each}} for word, each in rules]}
 
 
-def _explained(order: Order, reason: str, said: str, builder: tuple[str, str]) -> BaseforgeError:
+def _explained(order: BuildRequest, reason: str, said: str, builder: tuple[str, str]) -> BaseforgeError:
     if SOLVING not in reason or BROKEN.search(reason):
         return BuilderFailed(*builder, "building", reason)
     line, excerpt = _place(said)
@@ -159,7 +164,7 @@ def _place(said: str) -> tuple[str, str]:
     return found, "\n".join(line for line in told if not PLACE.match(line))
 
 
-def build_in_engine(order: Order, name: str, engine: Engine, run_id: str, folder: Path, log: Log) -> Built:
+def build_in_engine(order: BuildRequest, name: str, engine: Engine, run_id: str, folder: Path, log: Log) -> BuildResult:
     """Build with the engine's own BuildKit, and leave only its cache in the engine. `folder` is empty.
 
     Raises BuildError, InputError, BuilderFailed, MachineError and EngineRefused.
@@ -171,14 +176,14 @@ def build_in_engine(order: Order, name: str, engine: Engine, run_id: str, folder
         allowed = [f"docker-image://*/{each}*" for each in names.values()]
         words = [word for word in order.words() if not (names and word == "--pull")]  # no registry has the base images
         try:
-            call(order, ["build", "--builder", name, *words, *to], (name, "docker"), folder, log, allowed)
+            call_buildx(order, ["build", "--builder", name, *words, *to], (name, "docker"), folder, log, allowed)
             return _saved(engine, note.read_text(), folder / "saved")
         finally:
-            discard(engine, of_run(engine, run_id))
+            discard(engine, images_of_run(engine, run_id))
 
 
 @contextlib.contextmanager
-def _named(order: Order, engine: Engine, run_id: str) -> Iterator[dict[str, str]]:
+def _named(order: BuildRequest, engine: Engine, run_id: str) -> Iterator[dict[str, str]]:
     """The base images in the engine for the block: their names there, by their names in the Dockerfile."""
     names = {each: f"{PARENTS}/{run_id}:{number}" for number, each in enumerate(order.parents)}
     ids = []
@@ -214,7 +219,7 @@ def _with_stages(file: Path, names: dict[str, str], folder: Path) -> Path:
     return copy
 
 
-def _saved(engine: Engine, image_id: str, folder: Path) -> Built:
+def _saved(engine: Engine, image_id: str, folder: Path) -> BuildResult:
     """Save the image from the engine, as `docker save` does. A layer that occurs twice may be a link there."""
     folder.mkdir()
     files: dict[str, Path] = {}
@@ -231,7 +236,7 @@ def _saved(engine: Engine, image_id: str, folder: Path) -> Built:
     [listed] = json.loads(files["manifest.json"].read_bytes())
     config = json.loads(files[listed["Config"]].read_bytes())
     del config["config"]["Labels"][LABEL]
-    return Built(config, tuple(files[layer] for layer in listed["Layers"] or ()))
+    return BuildResult(config, tuple(files[layer] for layer in listed["Layers"] or ()))
 
 
 class _Pieces:

@@ -82,10 +82,10 @@ def tag(engine: Engine, image_id: str, name: str) -> None:
         repository, _, version = name.rpartition(":")
         engine.client.api.tag(image_id, repository, version)
     if previous and previous["Id"] != image_id:
-        drop(engine, previous["Id"])
+        remove_unused(engine, previous["Id"])
 
 
-def drop(engine: Engine, image_id: str) -> bool:
+def remove_unused(engine: Engine, image_id: str) -> bool:
     """Remove an image without names and containers; returns whether it is gone. Raises MachineError."""
     details = engine.inspect(image_id)
     if details is None:
@@ -109,7 +109,7 @@ def _images(engine: Engine) -> set[str]:
         return set(engine.client.api.images(quiet=True, all=True))
 
 
-def of_run(engine: Engine, run_id: str) -> list[str]:
+def images_of_run(engine: Engine, run_id: str) -> list[str]:
     """The ids of the images with a run's label. Raises MachineError and EngineRefused."""
     with engine.during("listing its images"):
         return list(engine.client.api.images(quiet=True, all=True, filters={"label": f"{LABEL}={run_id}"}))
@@ -119,7 +119,7 @@ def discard(engine: Engine, image_ids: Iterable[str]) -> None:
     """Remove unused images during clean-up. Errors are ignored: the original error is the one to report."""
     for image_id in image_ids:
         try:
-            drop(engine, image_id)
+            remove_unused(engine, image_id)
         except BaseforgeError:
             return
 

@@ -13,7 +13,7 @@ from flows.builders import docker_container, kubernetes, remote
 from flows.builders.buildx_cli import buildx, described
 from flows.builders.engine import context_name
 from flows.builders.errors import BuilderFailed, BuildxFailed, OtherContext, cannot_create
-from flows.builders.listing import BuilderNode, driver_of, known, values
+from flows.builders.listing import BuilderNode, driver_of, known_builders, values
 from rootfs.errors import BaseforgeError, InputError, MachineError
 from rootfs.process.run import Log
 from rootfs.recipe.builder import BuilderPlan
@@ -48,7 +48,7 @@ DRIVERS: dict[str, Driver] = {"docker-container": docker_container, "kubernetes"
 
 
 @dataclass(frozen=True)
-class Taken:
+class AcquiredBuilder:
     """A builder that a run uses. `ours` says whether it was created for the run and is removed after it."""
 
     name: str
@@ -66,7 +66,7 @@ class Taken:
 class Lease:
     """A builder that is up, with its BuildKit's version and why it was selected."""
 
-    taken: Taken
+    taken: AcquiredBuilder
     buildkit: str
     why: str
 
@@ -80,7 +80,7 @@ class Leases:
 
     run_id: str
     held: dict[str, Lease] = field(default_factory=dict)
-    taken: list[Taken] = field(default_factory=list)
+    taken: list[AcquiredBuilder] = field(default_factory=list)
     created: list[tuple[str, str]] = field(default_factory=list)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -90,17 +90,17 @@ class Leases:
             remove(name, driver, late=True)
 
 
-def take(plan: BuilderPlan, driver: str, run_id: str, number: int, log: Log) -> Taken:
+def acquire(plan: BuilderPlan, driver: str, run_id: str, number: int, log: Log) -> AcquiredBuilder:
     """Find or create the planned builder; it is not started. An ephemeral one is named after the run and `number`.
 
     Raises InputError, ServiceUnreachable and BuildxMissing.
     """
     if plan.lifecycle == "existing":
-        return Taken(plan.name, driver, plan)
+        return AcquiredBuilder(plan.name, driver, plan)
     DRIVERS[plan.driver].reach(plan)
     if plan.lifecycle == "persistent":
         return _persistent(plan, log)
-    taken = Taken(name_of(run_id, number), plan.driver, plan, ours=True)
+    taken = AcquiredBuilder(name_of(run_id, number), plan.driver, plan, ours=True)
     _create(taken.name, DRIVERS[plan.driver].prepared(plan, run_id), log)
     return taken
 
@@ -122,9 +122,9 @@ def existing_driver(name: str) -> str:
     return driver
 
 
-def _persistent(plan: BuilderPlan, log: Log) -> Taken:
+def _persistent(plan: BuilderPlan, log: Log) -> AcquiredBuilder:
     plan = DRIVERS[plan.driver].prepared(plan, "")
-    there = known().get(plan.name)
+    there = known_builders().get(plan.name)
     if there is None:
         _create(plan.name, plan, log)
     elif there.driver != plan.driver or any(_differs(node, plan) for node in there.nodes):
@@ -135,7 +135,7 @@ def _persistent(plan: BuilderPlan, log: Log) -> Taken:
                 f"After `baseforge builder rm {plan.name}` a build makes it anew; `baseforge builder inspect` shows it."
             ),
         )
-    return Taken(plan.name, plan.driver, plan)
+    return AcquiredBuilder(plan.name, plan.driver, plan)
 
 
 def _differs(node: BuilderNode, plan: BuilderPlan) -> bool:
@@ -150,7 +150,7 @@ def _create(name: str, plan: BuilderPlan, log: Log) -> None:
         raise cannot_create(name, plan.driver, error.message) from error
 
 
-def start(taken: Taken, log: Log) -> str:
+def start(taken: AcquiredBuilder, log: Log) -> str:
     """Start a builder if it does not run, check its BuildKit's version, and return that version.
 
     Raises BuilderFailed, also when it is not up in the plan's time, ServiceUnreachable and MachineError.
@@ -171,7 +171,7 @@ def start(taken: Taken, log: Log) -> str:
     return ", ".join(dict.fromkeys(versions))
 
 
-def _new_enough(taken: Taken, version: str) -> None:
+def _new_enough(taken: AcquiredBuilder, version: str) -> None:
     """Check the version. Some distributions build BuildKit as v0.0.0+unknown, which is accepted."""
     numbers = re.match(r"v?(\d+)\.(\d+)", version)
     if numbers and (0, 0) < (int(numbers[1]), int(numbers[2])) < OLDEST:
@@ -182,13 +182,13 @@ def _new_enough(taken: Taken, version: str) -> None:
         )
 
 
-def fresh(taken: Taken) -> BuilderPlan | None:
+def replacement_plan(taken: AcquiredBuilder) -> BuilderPlan | None:
     """The plan of an ephemeral builder that can replace this failed one; None if there cannot be one."""
     if taken.driver in (ENGINE, "remote"):
         return None
     plan = taken.plan
     if plan.lifecycle == "existing":
-        there = known().get(taken.name)
+        there = known_builders().get(taken.name)
         if there is None or not there.nodes:
             return None
         node = there.nodes[0]
@@ -212,7 +212,7 @@ def remove_all(run_ids: Collection[str]) -> None:
     """Remove every builder of these runs. Never raises."""
     prefixes = tuple(f"{PREFIX}{run_id}-" for run_id in run_ids)
     with contextlib.suppress(BaseforgeError):
-        for name in known():
+        for name in known_builders():
             if name.startswith(prefixes):
                 buildx("rm", "--force", name)
     for prefix in prefixes:

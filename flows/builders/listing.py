@@ -59,7 +59,7 @@ class BuilderNode(_Read):
     gc_rules: tuple[Rule, ...] = Field((), alias="GCPolicy")
 
 
-class Listed(_Read):
+class ListedBuilder(_Read):
     """A builder that buildx knows. `error` says why it cannot be loaded; `selected` is set by `builder use`."""
 
     name: str
@@ -94,7 +94,7 @@ class Listed(_Read):
         return ", ".join(sorted(found))
 
 
-def listed() -> list[Listed]:
+def listed() -> list[ListedBuilder]:
     """Every builder in buildx's order, with its error if it cannot be reached.
 
     Raises BuildxMissing and BuildxFailed.
@@ -102,7 +102,7 @@ def listed() -> list[Listed]:
     return parse(buildx("ls", "--format", FORMAT, wait=SLOWEST))
 
 
-def known() -> dict[str, Listed]:
+def known_builders() -> dict[str, ListedBuilder]:
     """Every builder by name, without its state, as none is asked. Raises BuildxMissing and BuildxFailed."""
     try:
         found = parse(buildx("ls", "--timeout", AT_ONCE, "--format", FORMAT))
@@ -111,15 +111,15 @@ def known() -> dict[str, Listed]:
     return {builder.name: builder for builder in found}
 
 
-def parse(text: str) -> list[Listed]:
+def parse(text: str) -> list[ListedBuilder]:
     """Parse buildx's output in our format: a line for each builder and each of its loaded nodes."""
     rows = [line.partition("\t") for line in text.split("\n") if line]
     grouped = itertools.groupby(rows, key=lambda row: row[0])
     return [_listed(json, [platforms for _, _, platforms in lines][1:]) for json, lines in grouped]
 
 
-def _listed(json: str, platforms: list[str]) -> Listed:
-    builder = Listed.model_validate_json(json)
+def _listed(json: str, platforms: list[str]) -> ListedBuilder:
+    builder = ListedBuilder.model_validate_json(json)
     if builder.error:  # its nodes are blank
         return builder.model_copy(update={"nodes": ()})
     marked = zip(builder.nodes, platforms, strict=False)
@@ -127,19 +127,19 @@ def _listed(json: str, platforms: list[str]) -> Listed:
     return builder.model_copy(update={"nodes": nodes})
 
 
-def find(name: str) -> Listed:
+def find(name: str) -> ListedBuilder:
     """The builder of this name. Raises InputError with the nearest name, BuildxMissing and BuildxFailed."""
     return pick(name, {builder.name: builder for builder in listed()})
 
 
-def pick(name: str, there: Mapping[str, Listed]) -> Listed:
+def pick(name: str, there: Mapping[str, ListedBuilder]) -> ListedBuilder:
     """The builder of this name. Raises InputError, which suggests the nearest name."""
     if name not in there:
         raise unknown_builder(name, there)
     return there[name]
 
 
-def meant(name: str) -> str:
+def name_or_selected(name: str) -> str:
     """This name, or else that of BUILDX_BUILDER or of the selected builder. Raises BuildxMissing, BuildxFailed."""
     name = name or os.environ.get("BUILDX_BUILDER", "")
     return name or selected()[0]
@@ -162,7 +162,7 @@ def selected() -> tuple[str, str]:
 
 def driver_of(name: str) -> str:
     """The driver of the builder of this name, `docker` for an engine. No builder is asked. Raises as `find`."""
-    builder = pick(name, known())
+    builder = pick(name, known_builders())
     return "docker" if builder.is_engine else builder.driver
 
 

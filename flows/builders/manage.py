@@ -22,7 +22,7 @@ from flows.builders.errors import (
     invalid_builder,
 )
 from flows.builders.lifecycle import DRIVERS
-from flows.builders.listing import RUNNING, Listed, fault_of, find, known, listed, pick
+from flows.builders.listing import RUNNING, ListedBuilder, fault_of, find, known_builders, listed, pick
 from rootfs.errors import InputError, nearest
 from rootfs.process.run import Log
 from rootfs.recipe.builder import BuilderPlan, Driver
@@ -86,7 +86,7 @@ def create(name: str, plan: BuilderPlan, *, node: str = "") -> str:
 
     Raises InputError, and the errors of the engine or the cluster.
     """
-    if name in known():
+    if name in known_builders():
         raise invalid_builder(f"there is a builder {name!r} already", "Take another name, or `--append` a node to it.")
     _reach(plan)
     return _create(name or "without a name", plan, *_named(name, node))
@@ -131,7 +131,7 @@ def _reach(plan: BuilderPlan) -> None:
         DRIVERS[plan.driver].reach(plan)
 
 
-def boot(name: str, log: Log) -> Listed:
+def boot(name: str, log: Log) -> ListedBuilder:
     """Start a builder's nodes. Raises InputError and BuilderNotStarted."""
     _existing(name, "", engine=True)
     hint = f"`baseforge builder inspect {name}` shows how it was created."
@@ -172,13 +172,13 @@ def stop(name: str) -> None:
     buildx("stop", name)
 
 
-def check(names: Sequence[str], doing: str) -> list[Listed]:
+def check(names: Sequence[str], doing: str) -> list[ListedBuilder]:
     """The builders of these names. Raises InputError if one does not exist, so that nothing is done to any."""
     return [_existing(name, doing) for name in names]
 
 
-def _existing(name: str, doing: str, *, engine: bool = False) -> Listed:
-    builder = pick(name, known())
+def _existing(name: str, doing: str, *, engine: bool = False) -> ListedBuilder:
+    builder = pick(name, known_builders())
     if builder.is_engine and not engine:
         raise InputError(
             f"the builder {name!r} is the engine of a docker context itself: it cannot be {doing}",
@@ -202,7 +202,7 @@ def remove(name: str, *, keep_state: bool = False, keep_daemon: bool = False, fo
     A builder that cannot be reached is left alone unless `force` is given: buildx would forget it, and its container
     and cache would stay behind unnoticed. Raises BuilderFailing and BuildxFailed.
     """
-    builder = known()[name]
+    builder = known_builders()[name]
     if builder.driver != "remote" and not force and not keep_daemon and (reason := fault_of(name)):
         raise BuilderFailing(name, reason)
     words = [*(["--keep-state"] if keep_state else []), *(["--keep-daemon"] if keep_daemon else [])]
@@ -210,7 +210,7 @@ def remove(name: str, *, keep_state: bool = False, keep_daemon: bool = False, fo
     try:
         buildx("rm", *words, name, log=said.append)
     except BuildxFailed as error:
-        if not force or name in known():
+        if not force or name in known_builders():
             begin = f"failed to remove {name}: "
             reasons = [line.removeprefix(begin) for line in said if line.startswith(begin)]
             raise BuildxFailed("rm", "\n".join(reasons) or error.message) from error

@@ -48,7 +48,7 @@ class Secrets:
             yield piece
 
 
-def lent(image: str, wanted: Iterable[str], site: Mapping[str, Path]) -> Secrets:
+def read_secrets(image: str, wanted: Iterable[str], site: Mapping[str, Path]) -> Secrets:
     """Read the secrets that a recipe names from the site's files. Raises MachineError."""
     files = {name: site_file(image, "secrets", name, site) for name in wanted}
     return Secrets(image, files, {name: _value(image, name, path) for name, path in files.items()})

@@ -11,7 +11,7 @@ from pydantic.alias_generators import to_pascal
 from flows.builders.buildx_cli import buildx
 from flows.builders.engine import context_name
 from flows.builders.errors import BuilderAsleep, BuildxFailed, OtherContext, invalid_builder
-from flows.builders.listing import RUNNING, Listed, find, listed, meant
+from flows.builders.listing import RUNNING, ListedBuilder, find, listed, name_or_selected
 from rootfs.errors import nearest
 
 PRUNE = 600.0  # seconds
@@ -141,7 +141,7 @@ def usage(name: str = "") -> list[Usage]:
     return [_told(builder) for builder in listed()]
 
 
-def _told(builder: Listed) -> Usage:
+def _told(builder: ListedBuilder) -> Usage:
     try:
         return _of(_awake(builder))
     except (BuilderAsleep, BuildxFailed, OtherContext) as error:
@@ -149,13 +149,13 @@ def _told(builder: Listed) -> Usage:
         return Usage(builder=builder.name, driver=builder.driver, status=builder.status, error=reason)
 
 
-def _of(builder: Listed) -> Usage:
+def _of(builder: ListedBuilder) -> Usage:
     lines = buildx("du", "--builder", builder.name, "--format", "json").splitlines()
     records = tuple(map(Cached.model_validate_json, lines))
     return Usage(builder=builder.name, driver=builder.driver, status=builder.status, records=records)
 
 
-def _awake(builder: Listed) -> Listed:
+def _awake(builder: ListedBuilder) -> ListedBuilder:
     """Check that a builder runs, as asking does not start it. buildx asks only the current context's engine."""
     if builder.is_engine and builder.name != context_name():
         raise OtherContext(builder.name)
@@ -173,7 +173,7 @@ def prune(name: str = "", *, filters: Sequence[str] = (), keep: str = "", everyt
     words = [word for each in filters for word in ("--filter", _filter(each))]
     if keep:
         words += ["--reserved-space", _size(keep)]
-    builder = _awake(find(meant(name)))
+    builder = _awake(find(name_or_selected(name)))
     said = buildx("prune", "--force", "--builder", builder.name, *words, *(["--all"] if everything else []), wait=PRUNE)
     records = tuple(cleared(said.splitlines()))
     return Usage(builder=builder.name, driver=builder.driver, status=builder.status, records=records)

@@ -81,9 +81,9 @@ def inspect(
 ) -> None:
     """One builder: its nodes, their options and state, and BuildKit's rules for clearing the cache."""
     from flows.builders import manage
-    from flows.builders.listing import find, meant
+    from flows.builders.listing import find, name_or_selected
 
-    name = meant(name)
+    name = name_or_selected(name)
     found = manage.boot(name, _say) if bootstrap else find(name)
     if as_json:
         output.print_json(masked_values(found.model_dump(mode="json")))
@@ -123,9 +123,9 @@ def use(
 def stop(names: Names = None) -> None:
     """Stop builders (without a name the selected one); what they have cached stays."""
     from flows.builders import manage
-    from flows.builders.listing import meant
+    from flows.builders.listing import name_or_selected
 
-    wanted = manage.check(names or [meant("")], "stopped")
+    wanted = manage.check(names or [name_or_selected("")], "stopped")
     for builder in wanted:
         if builder.driver == "remote":
             _say(f"{builder.name}: a remote daemon is not ours to stop")

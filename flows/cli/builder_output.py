@@ -13,7 +13,7 @@ from rootfs.mask import masked
 from rootfs.system.text import format_size, visible
 
 if TYPE_CHECKING:
-    from flows.builders.listing import BuilderNode, Listed, Rule
+    from flows.builders.listing import BuilderNode, ListedBuilder, Rule
     from flows.builders.usage import Cached, Usage
 
 INDENT = r" \_ "  # what a node's row begins with, as in `docker buildx ls`
@@ -41,7 +41,7 @@ def show(table: Table) -> None:
     console.print(table)
 
 
-def builders(found: Sequence[Listed]) -> None:
+def builders(found: Sequence[ListedBuilder]) -> None:
     """Cell by cell what `docker buildx ls --no-trunc` prints, then why those fail that do."""
     table = Table("NAME/NODE", "DRIVER/ENDPOINT", "STATUS", "BUILDKIT", "PLATFORMS", box=None, pad_edge=False)
     for builder in found:
@@ -54,7 +54,7 @@ def builders(found: Sequence[Listed]) -> None:
     reasons(found)
 
 
-def reasons(found: Iterable[Listed]) -> None:
+def reasons(found: Iterable[ListedBuilder]) -> None:
     """Why builders fail, a line each."""
     failing = [(builder.name, error) for builder in found for error in builder.errors]
     if failing:
@@ -65,7 +65,7 @@ def _platforms(node: BuilderNode) -> list[str]:
     return [platform + ("*" if platform in node.fixed else "") for platform in node.platforms]
 
 
-def builder(found: Listed) -> None:
+def builder(found: ListedBuilder) -> None:
     """One builder, line by line, and each of its nodes."""
     table = _facts()
     facts = {"name": found.name, "driver": found.driver, "selected": "yes" if found.selected else "no"}

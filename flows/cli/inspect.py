@@ -21,7 +21,7 @@ Json = Annotated[bool, typer.Option("--json", help="print one JSON document on s
 
 def list_(recipes: Recipes = None, as_json: Json = False) -> None:
     """The images in the store, each with its newest build; exit status 1 where a record cannot be read."""
-    if status := output.listing(records.fleet(store_of(load(recipes))), as_json):
+    if status := output.listing(records.newest_builds(store_of(load(recipes))), as_json):
         raise typer.Exit(status)
 
 
@@ -30,8 +30,8 @@ def show(
 ) -> None:
     """One build: its digests, sizes, seconds and smoke test; and which build `latest` means, since when, and why."""
     store = store_of(load(recipes))
-    record = records.build_of(store, reference)
-    output.one(record, newest.readable(store, record.image), as_json)
+    record = records.find_build(store, reference)
+    output.one(record, newest.read_if_valid(store, record.image), as_json)
 
 
 def log(reference: Annotated[str, typer.Argument(metavar="IMAGE[@BUILD]")], recipes: Recipes = None) -> None:
@@ -50,7 +50,7 @@ def export(
 
     check_output_path(file)
     store = store_of(load(recipes))
-    record = records.build_of(store, reference)
+    record = records.find_build(store, reference)
     digests = {each.platforms[0]: each.manifest_digest for each in (record.own, *record.parts)}
     if platform and platform not in digests:
         raise InputError(

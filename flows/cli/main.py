@@ -159,7 +159,7 @@ def lock(
         platforms = architectures(recipe, BuildOptions(platforms=_known(platform)))
         inputs = [resolve_platform(ctx, recipe, file, each) for each in platforms]
         found = {each.platform: each.newest for each in inputs}
-        known = publication.latest(ctx.store, image)
+        known = publication.latest_readable(ctx.store, image)
     if write:
         check_output_path(write)
         try:

@@ -28,7 +28,7 @@ from rootfs.system.text import format_size
 
 if TYPE_CHECKING:
     from flows.night import Night
-    from flows.publish.verification import Verdict
+    from flows.publish.verification import Verification
 
 
 TERMINAL = re.compile(r"[\x7f-\x9f\ud800-\udfff]")  # what JSON need not escape, and a terminal may obey or not take
@@ -185,7 +185,7 @@ def log(store: Store, reference: str) -> None:
     if local := newest_log(image, build):
         say(local.read_text(errors="replace"), end="")
         return
-    record = publication.build_of(store, reference)
+    record = publication.find_build(store, reference)
     if not record.log:
         raise no_build(image, build)
     with store.open_blob(record.log) as stream:
@@ -219,7 +219,7 @@ def disagreement(versions: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
         yield f"  … and {len(versions) - SHOWN} more"
 
 
-def verdict(found: Verdict, as_json: bool) -> int:
+def verdict(found: Verification, as_json: bool) -> int:
     """How a build that was made again compares, and the exit status that says so."""
     if as_json:
         print_json(found.model_dump(mode="json"))
@@ -230,7 +230,7 @@ def verdict(found: Verdict, as_json: bool) -> int:
     return int(found.status in ("differs", "damaged"))
 
 
-def _verdict(found: Verdict) -> None:
+def _verdict(found: Verification) -> None:
     if found.other_tools:
         say(f"made with other tools: {', '.join(found.other_tools)}")
     table = Table("LINK", "", "RECORDED", "FOUND", box=None, pad_edge=False)

@@ -32,13 +32,13 @@ class _OutputSchema(_DocumentSchema):
 
 def types() -> dict[str, tuple[str, Any]]:
     """What each schema describes, and its type, by the schema's name. This imports what every command needs."""
-    from flows.builders.listing import Listed
+    from flows.builders.listing import ListedBuilder
     from flows.builders.usage import AllUsage, Cleared
     from flows.cli.json_output import CleanedRuns, Diagnosis, ShownBuild
     from flows.night import Night
     from flows.publish.newest import Newest
     from flows.publish.record import Record
-    from flows.publish.verification import Verdict
+    from flows.publish.verification import Verification
     from rootfs.lock.lock import Lock
 
     return {
@@ -49,11 +49,11 @@ def types() -> dict[str, tuple[str, Any]]:
         "list": ("baseforge list --json", list[Record]),
         "show": ("baseforge show --json", ShownBuild),
         "lock": ("baseforge lock --json: one lock, or for several platforms one each", Lock | dict[str, Lock]),
-        "verify": ("baseforge verify --json", Verdict),
+        "verify": ("baseforge verify --json", Verification),
         "doctor": ("baseforge doctor --json", Diagnosis),
         "gc": ("baseforge gc --json", CleanedRuns),
-        "builder-list": ("baseforge builder list --json", list[Listed]),
-        "builder-inspect": ("baseforge builder inspect --json", Listed),
+        "builder-list": ("baseforge builder list --json", list[ListedBuilder]),
+        "builder-inspect": ("baseforge builder inspect --json", ListedBuilder),
         "builder-du": ("baseforge builder du --json", AllUsage),
         "builder-prune": ("baseforge builder prune --json", Cleared),
     }

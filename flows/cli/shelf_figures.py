@@ -20,7 +20,7 @@ def figures(settings: Settings) -> dict[str, dict[str, object]]:
     """
     store, found = store_of(settings), {}
     for recipe in read_all(settings.recipes):
-        record = records.latest(store, recipe.name)
+        record = records.latest_readable(store, recipe.name)
         if record is None:
             raise no_image(recipe.name, f"Build it: ./baseforge build {recipe.name}")
         date = f"{datetime.fromtimestamp(record.own.lock.epoch, UTC):%Y-%m-%d}" if record.own.lock.releases else ""

@@ -18,7 +18,7 @@ from functools import partial
 from typing import BinaryIO, Protocol
 
 from flows.image.errors import LayerDamaged
-from flows.image.oci import LAYOUT_FILE, Image, index
+from flows.image.oci import LAYOUT_FILE, Image, layout_index
 from rootfs.layer.pack import Layer
 from rootfs.system.compression import CorruptStream, DecompressedStream
 from rootfs.system.platforms import platform_of
@@ -68,7 +68,7 @@ def oci_archive(image: Image) -> Iterator[bytes]:
     """The image as an OCI archive without a name, in pieces, with compressed layers."""
     manifest = read_blob(image, image.manifest_digest)
     config = read_blob(image, image.config_digest)
-    contents = index(manifest, platform_of(image.architecture), {})
+    contents = layout_index(manifest, platform_of(image.architecture), {})
     yield from tar_archive(
         ArchiveFile("oci-layout", len(LAYOUT_FILE), [LAYOUT_FILE]),
         ArchiveFile("index.json", len(contents), [contents]),

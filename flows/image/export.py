@@ -26,7 +26,7 @@ from flows.image.archives import (
     uncompressed_layer,
 )
 from flows.image.index import outer_index
-from flows.image.oci import LAYOUT_FILE, index
+from flows.image.oci import LAYOUT_FILE, layout_index
 from rootfs.errors import InputError
 from rootfs.layer.compress import compress_chunks
 from rootfs.system.atomic_file import atomic_file
@@ -191,7 +191,7 @@ def _small_entries(parts: _Parts) -> Iterator[ArchiveFile]:
         "oci-layout": LAYOUT_FILE,
         "index.json": outer_index(read_blob(parts.blobs, parts.index), names)
         if parts.index
-        else index(parts.manifest, platform, names),
+        else layout_index(parts.manifest, platform, names),
         "manifest.json": docker_manifest(parts.config_digest, plain, name=parts.reference),
         blob_name(parts.manifest_digest): parts.manifest,
         blob_name(parts.config_digest): parts.config,

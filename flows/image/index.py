@@ -40,7 +40,7 @@ def outer_index(index: bytes, annotations: dict[str, str]) -> bytes:
     return encoded({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [said]})
 
 
-def join(images: Sequence[Image], folder: Path, index: bytes | None = None) -> Index:
+def combine_images(images: Sequence[Image], folder: Path, index: bytes | None = None) -> Index:
     """Write one layout with all images to an empty `folder`, as hard links: it must be on the same file system.
 
     Without an `index`, one is made.

@@ -40,7 +40,7 @@ _ESCAPES = str.maketrans({character: f"\\u{ord(character):04x}" for character in
 
 
 @dataclass(frozen=True)
-class Parent:
+class BaseImage:
     """The base image's layers, the lowest first, and its config. An image without a base image has neither."""
 
     layers: tuple[Layer, ...] = ()
@@ -75,7 +75,7 @@ class Image:
         return blob_path(self.layout, digest).open("rb")
 
 
-def assemble(
+def make_image(
     layer: Layer,
     settings: ImageSettings,
     *,
@@ -83,7 +83,7 @@ def assemble(
     architecture: str,
     epoch: int,
     folder: Path,
-    parent: Parent = Parent(),
+    parent: BaseImage = BaseImage(),
 ) -> Image:
     """Write the OCI layout to `folder`, which must not be there yet, and take the layers in without copying them.
 
@@ -97,7 +97,7 @@ def assemble(
     for blob in (config, manifest):
         blob_path(folder, digest_of_bytes(blob)).write_bytes(blob)
     (folder / "oci-layout").write_bytes(LAYOUT_FILE)
-    (folder / "index.json").write_bytes(index(manifest, platform, {"org.opencontainers.image.ref.name": name}))
+    (folder / "index.json").write_bytes(layout_index(manifest, platform, {"org.opencontainers.image.ref.name": name}))
     return Image(
         name=name,
         layout=folder,
@@ -121,7 +121,7 @@ def encoded(value: Mapping[str, Any], *, indent: int | None = None) -> bytes:
     return json.dumps(value, ensure_ascii=False, indent=indent, separators=separators).translate(_ESCAPES).encode()
 
 
-def index(manifest: bytes, platform: Mapping[str, str], annotations: Mapping[str, str]) -> bytes:
+def layout_index(manifest: bytes, platform: Mapping[str, str], annotations: Mapping[str, str]) -> bytes:
     """The index.json of a layout with one image."""
     descriptor = _descriptor(MANIFEST_TYPE, digest_of_bytes(manifest), len(manifest))
     listed = descriptor | ({"annotations": dict(annotations)} if annotations else {}) | {"platform": dict(platform)}

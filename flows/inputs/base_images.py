@@ -12,7 +12,7 @@ from typing import IO, Any, cast
 
 from flows.image.archives import read_blob, uncompressed_layer
 from flows.image.errors import LayerDamaged
-from flows.image.oci import Image, Parent
+from flows.image.oci import BaseImage, Image
 from flows.publish import records, stored_image
 from flows.publish.record import BaseImageBuild
 from flows.runtime.context import Context
@@ -37,7 +37,7 @@ KEPT = 64 << 20  # bytes of the cached dpkg status files of base images
 class Foundation:
     """What an image is assembled on: the layers and settings of a base image, and the tree that they make."""
 
-    image: Parent
+    image: BaseImage
     stack: LayerStack
 
 
@@ -46,7 +46,7 @@ def base_build(ctx: Context, image: str, base: str, platform: str) -> BaseImageB
 
     Raises BuildError, InputError.
     """
-    record = ctx.results.get(base) or records.latest(ctx.store, base)
+    record = ctx.results.get(base) or records.latest_readable(ctx.store, base)
     if record and record.status == "failed":
         raise BuildError(
             f"{image} was not built, because its base image {base} could not be built",
@@ -93,7 +93,9 @@ def newest_epoch(store: Store, bases: Iterable[BaseImageBuild]) -> int:
 
 def fetch_layout(store: Store, base: BaseImageBuild, architecture: str, folder: Path) -> Image:
     """Fetch a base image as an OCI layout below `folder`. Raises BlobMissing, BlobDamaged, LayerDamaged."""
-    return stored_image.lay_out(store, base.image, base.manifest_digest, architecture, folder / f"base-{base.image}")
+    return stored_image.write_layout(
+        store, base.image, base.manifest_digest, architecture, folder / f"base-{base.image}"
+    )
 
 
 def fetch_layers(store: Store, base: BaseImageBuild, folder: Path) -> Foundation:
@@ -108,7 +110,7 @@ def fetch_layers(store: Store, base: BaseImageBuild, folder: Path) -> Foundation
             file.writelines(uncompressed_layer(store, layer["digest"], diff_id))
         layers.append(Layer(path, layer["digest"], diff_id, layer["size"], tar.stat().st_size))
         tars.append(tar)
-    return Foundation(Parent(tuple(layers), config), LayerStack(tuple(tars), created(config)))
+    return Foundation(BaseImage(tuple(layers), config), LayerStack(tuple(tars), created(config)))
 
 
 def created(config: Mapping[str, Any]) -> int:

@@ -112,7 +112,7 @@ def with_bootstrapper(recipe: Recipe, options: BuildOptions) -> Recipe:
 
 def build_with(ctx: Context, inputs: ImageInputs) -> Record | None:
     """The build with the same inputs, if the store has one."""
-    record = records.known(ctx.store, inputs.digest)
+    record = records.find_by_inputs(ctx.store, inputs.digest)
     return record if record and record.image == inputs.recipe.name else None
 
 
@@ -157,7 +157,7 @@ def settled(ctx: Context, lock: Lock, image: str, platform: str) -> Lock:
 
     Archives sign their indexes anew every few hours; an image whose packages are the same is the same image.
     """
-    newest = records.latest(ctx.store, image)
+    newest = records.latest_readable(ctx.store, image)
     last = newest and newest.of(platform)
     if last is None or last.lock.packages != lock.packages or _suites(last.lock) != _suites(lock):
         return lock

@@ -12,12 +12,12 @@ from flows.store.errors import InvalidKey
 from rootfs.errors import BaseforgeError, BlobDamaged, BlobMissing
 
 
-def is_whole(store: Store, record: Record) -> bool:
+def is_complete(store: Store, record: Record) -> bool:
     """Whether the store has every blob of the build. Layers are not read, only their lengths are compared."""
     return not find_damage(store, record)
 
 
-def require(store: Store, record: Record) -> None:
+def require_blobs(store: Store, record: Record) -> None:
     """Check the blobs of a record before it is written. Raises BlobMissing, BlobDamaged."""
     for problem in find_damage(store, record):
         raise problem

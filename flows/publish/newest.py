@@ -45,13 +45,13 @@ def read(store: Store, image: str) -> Newest | None:
     return documents.read(store, document_key(image), Newest)
 
 
-def readable(store: Store, image: str) -> Newest | None:
+def read_if_valid(store: Store, image: str) -> Newest | None:
     """Which build is `latest`; None also for a damaged document, which the next move replaces. Raises RecordNewer."""
     document = store.read_document(document_key(image))
     return _parsed(store, document, image) if document else None
 
 
-def move(store: Store, image: str, build: str, why: str, *, least: int = 0) -> Newest:
+def move_latest(store: Store, image: str, build: str, why: str, *, least: int = 0) -> Newest:
     """Make this build `latest`. The counter becomes `least` or more. If it is `latest` already, nothing is written.
 
     Raises Conflict if other runs keep changing the document.

@@ -55,7 +55,7 @@ class BaseImageBuild(Frozen):
 OLDER = ("ahead", "early")  # in records of earlier versions: seconds that are also in those of other steps
 
 
-class Smoke(Frozen):
+class SmokeCounts(Frozen):
     """How many of the recipe's smoke checks passed and failed."""
 
     passed: Count
@@ -111,7 +111,7 @@ class Record(Frozen):
     log: DigestOrEmpty = ""
     builder: UsedBuilder | None = None
     seconds: dict[str, float] = {}
-    smoke: Smoke | None = None
+    smoke: SmokeCounts | None = None
     registry: str = ""
     created: str = ""
     example: tuple[str, ...] | None = None

@@ -16,7 +16,7 @@ from flows.publish.errors import RecordDamaged, RecordNewer, no_build, no_image
 from flows.publish.record import FORMAT, Format, Record, StoreName, key_of
 from flows.store.base import Store
 from flows.store.errors import Conflict, InvalidKey
-from flows.store.keys import is_part
+from flows.store.keys import is_valid_name
 from rootfs.errors import nearest
 from rootfs.system.digests import canonical_json
 
@@ -33,7 +33,7 @@ def _inputs_key(digest: str) -> str:
     return f"inputs/{digest.removeprefix('sha256:')}.json"
 
 
-def known(store: Store, input_digest: str) -> Record | None:
+def find_by_inputs(store: Store, input_digest: str) -> Record | None:
     """The build that was made of these inputs.
 
     None also if its record is missing (after a crash), cannot be read or has other inputs: the image is built again
@@ -65,7 +65,7 @@ def images(store: Store) -> list[str]:
     return store.list_folders("images")
 
 
-def fleet(store: Store) -> list[Record]:
+def newest_builds(store: Store) -> list[Record]:
     """Each image's newest build. If its record cannot be read, the status is `damaged`, with the reason."""
     found = []
     for image in images(store):
@@ -92,7 +92,7 @@ def newest_build(store: Store, image: str) -> Record | None:
     return found
 
 
-def latest(store: Store, image: str) -> Record | None:
+def latest_readable(store: Store, image: str) -> Record | None:
     """An image's newest build with a readable record. The next build follows it."""
     try:
         return newest_build(store, image)
@@ -115,19 +115,19 @@ def _greatest(records: Iterable[Record]) -> Record | None:
 
 def next_number(store: Store, image: str) -> int:
     """The number of the next build that is published."""
-    if pointed := newest.readable(store, image):
+    if pointed := newest.read_if_valid(store, image):
         return pointed.number + 1
     last = _last(store, image)
     return last.number + 1 if last else newest.FIRST
 
 
-def build_of(store: Store, reference: str) -> Record:
+def find_build(store: Store, reference: str) -> Record:
     """The build of a reference: `IMAGE` for its newest, or `IMAGE@BUILD` with the id or its beginning.
 
     Raises InputError, which suggests the nearest name, and RecordDamaged.
     """
     image, _, build = reference.partition("@")
-    if not is_part(image):
+    if not is_valid_name(image):
         raise no_image(image, nearest(image, images(store)))
     if not build:
         if record := newest_build(store, image):
@@ -180,7 +180,7 @@ def keep_record(store: Store, record: Record) -> Record:
     Returns the record in the store: if a step is retried, that is the record of its first attempt. Raises BlobMissing
     or BlobDamaged, and writes nothing, if the store lacks a blob that the record names.
     """
-    integrity.require(store, record)
+    integrity.require_blobs(store, record)
     try:
         store.create_document(record.key, record.model_dump_json(indent=2).encode() + b"\n")
     except Conflict:
@@ -203,8 +203,8 @@ def _note_inputs(store: Store, record: Record) -> None:
             store.replace_document(key, entry, before.version)
 
 
-def publish(store: Store, record: Record, why: str) -> Record:
+def publish_record(store: Store, record: Record, why: str) -> Record:
     """Keep a build's record and make it `latest`: the commit point of a publication. Returns the record kept."""
     kept = keep_record(store, record)
-    newest.move(store, kept.image, kept.build, why, least=kept.number)
+    newest.move_latest(store, kept.image, kept.build, why, least=kept.number)
     return kept

@@ -27,7 +27,7 @@ HEADER = "BASEFORGE.format"  # in the global pax header (pax(1), "pax Header Blo
 CONTRADICTIONS = (FileExistsError, FileNotFoundError, NotADirectoryError)
 
 
-def keep(store: Store, *recipes: Path, but: Path | None = None) -> str:
+def keep_sources(store: Store, *recipes: Path, but: Path | None = None) -> str:
     """Keep the files of a recipe and of its base recipes, each with the folder of the files that it names.
 
     The file `but` is left out. Returns the blob's digest.
@@ -68,7 +68,7 @@ def _add(archive: tarfile.TarFile, name: str, path: Path) -> None:
             archive.addfile(info, content)
 
 
-def unpack(store: Store, digest: str, folder: Path) -> Path:
+def unpack_sources(store: Store, digest: str, folder: Path) -> Path:
     """Unpack the recipe and its files to an empty `folder`; returns the recipe's path.
 
     Raises BlobMissing, BlobDamaged, FormatNewer and, if the blob holds no recipe, BuildError. Links are

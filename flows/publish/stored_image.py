@@ -9,14 +9,14 @@ from typing import Any
 
 from flows.image.archives import read_blob
 from flows.image.decompress import plain
-from flows.image.index import Index, join
-from flows.image.oci import LAYOUT_FILE, Image, blob_path, index
+from flows.image.index import Index, combine_images
+from flows.image.oci import LAYOUT_FILE, Image, blob_path, layout_index
 from flows.store.base import Store
 from rootfs.layer.pack import Layer
 from rootfs.system.platforms import platform_of
 
 
-def lay_out(store: Store, name: str, manifest_digest: str, architecture: str, layout: Path) -> Image:
+def write_layout(store: Store, name: str, manifest_digest: str, architecture: str, layout: Path) -> Image:
     """Write an image to the new folder `layout` as an OCI layout. `architecture` is Debian's name.
 
     Raises BlobMissing, BlobDamaged, LayerDamaged.
@@ -31,7 +31,7 @@ def lay_out(store: Store, name: str, manifest_digest: str, architecture: str, la
     data = blob_path(layout, manifest_digest).read_bytes()
     (layout / "oci-layout").write_bytes(LAYOUT_FILE)
     names = {"org.opencontainers.image.ref.name": name}
-    (layout / "index.json").write_bytes(index(data, platform_of(architecture), names))
+    (layout / "index.json").write_bytes(layout_index(data, platform_of(architecture), names))
     return Image(
         name=name,
         layout=layout,
@@ -44,9 +44,9 @@ def lay_out(store: Store, name: str, manifest_digest: str, architecture: str, la
     )
 
 
-def lay_out_index(store: Store, index_digest: str, images: Sequence[Image], layout: Path) -> Index:
+def write_index_layout(store: Store, index_digest: str, images: Sequence[Image], layout: Path) -> Index:
     """Write an index and its images to an empty folder as one OCI layout. Raises BlobMissing, BlobDamaged."""
-    return join(images, layout, read_blob(store, index_digest))
+    return combine_images(images, layout, read_blob(store, index_digest))
 
 
 def _document(store: Store, digest: str, layout: Path) -> dict[str, Any]:

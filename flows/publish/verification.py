@@ -44,7 +44,7 @@ class Link(BaseModel):
         return self.recorded == self.found
 
 
-class Verdict(BaseModel):
+class Verification(BaseModel):
     """The result of making a build again.
 
     `tools` has the tools' versions of then and now, an empty one for a missing tool. `different` counts what differs
@@ -95,7 +95,7 @@ class Verdict(BaseModel):
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectedDigests:
     """The digests that an image must have; an empty one is not known."""
 
     diff_id: str
@@ -114,32 +114,32 @@ class Expected:
         return tuple(Link(name=name, recorded=then, found=now) for name, (then, now) in pairs.items() if then)
 
 
-def expected(store: Store, record: Record, against: str = "") -> Expected:
+def expected_digests(store: Store, record: Record, against: str = "") -> ExpectedDigests:
     """The digests in a build's record, or those of another image with the manifest digest `against`.
 
     Raises InputError.
     """
     if not against:
-        return Expected(record.diff_id, record.layer_digest, record.config_digest, record.manifest_digest)
-    manifest = digest_said(against)
+        return ExpectedDigests(record.diff_id, record.layer_digest, record.config_digest, record.manifest_digest)
+    manifest = parse_digest(against)
     if not (said := _document(store, manifest)):
-        return Expected("", "", "", manifest)
+        return ExpectedDigests("", "", "", manifest)
     try:
         config, layer = said["config"]["digest"], said["layers"][-1]["digest"]
         diff_id = _document(store, config)["rootfs"]["diff_ids"][-1]
     except (KeyError, IndexError, TypeError) as error:
         raise not_a_digest(against, "of an image") from error
-    return Expected(diff_id, layer, config, manifest)
+    return ExpectedDigests(diff_id, layer, config, manifest)
 
 
-def digest_said(against: str) -> str:
+def parse_digest(against: str) -> str:
     """The full digest that a person gave; empty if none was given. Raises InputError."""
     if against and not DIGEST.fullmatch(against):
         raise not_a_digest(against)
     return f"sha256:{against.removeprefix('sha256:')}" if against else ""
 
 
-def united(record: Record, parts: Sequence[Verdict], index: str, found: str) -> Verdict:
+def combine(record: Record, parts: Sequence[Verification], index: str, found: str) -> Verification:
     """Combine the results for the platforms of an image. `index` is its recorded index digest; empty means unknown."""
     pairs = [(record.parts[number].platforms[0], each) for number, each in enumerate(parts)]
     links = [link.model_copy(update={"name": f"{name} {link.name}"}) for name, each in pairs for link in each.links]
@@ -166,12 +166,12 @@ def _document(store: Store, digest: str) -> dict[str, Any]:
         raise not_a_digest(digest, "of an image") from error
 
 
-def tools(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+def compare_tools(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """The tools' versions of then and now, by name."""
     return {name: (then.get(name, ""), now.get(name, "")) for name in sorted({*then, *now})}
 
 
-def lock_of(lock: Lock, debs: Path) -> Lock:
+def lock_of_files(lock: Lock, debs: Path) -> Lock:
     """The lock of the debs or the tarball in a folder: what was really used."""
     tarball = f"sha256:{sha256_of_file(debs / TARBALL)}" if lock.tarball else ""
     packages = tuple(_as_it_is(package, debs) for package in lock.packages)
@@ -183,7 +183,7 @@ def _as_it_is(package: Package, debs: Path) -> Package:
     return package.model_copy(update={"sha256": sha256_of_file(path), "size": path.stat().st_size})
 
 
-def differences(store: Store, then: Expected, made: Image, folder: Path, log: Log) -> list[str]:
+def differences(store: Store, then: ExpectedDigests, made: Image, folder: Path, log: Log) -> list[str]:
     """Describe how the image differs from the one of then, as far as the store has that. `folder` is empty."""
     try:
         if then.layer and then.layer != made.layer.digest:

@@ -21,7 +21,7 @@ from flows.config.settings import Settings, load
 from flows.publish.record import Record
 from flows.runtime.progress import Progress, Timeline
 from flows.store.base import Store
-from flows.store.keys import is_part
+from flows.store.keys import is_valid_name
 from flows.store.open import open_store
 from rootfs.apt.resolver import Apt
 from rootfs.mask import masked
@@ -187,7 +187,7 @@ def newest_log(image: str, build: str = "") -> Path | None:
 
     None where there is none, and for what cannot be an image's name or the start of an id.
     """
-    if not (is_part(image) and (not build or is_part(build))):
+    if not (is_valid_name(image) and (not build or is_valid_name(build))):
         return None
     link = _logs(image) / NEWEST
     if not build and link.is_symlink() and link.is_file():

@@ -11,7 +11,7 @@ from pathlib import Path
 from flows.builders import buildx_build, image_import, lifecycle
 from flows.builders.engine import LABEL, Engine, connect
 from flows.builders.errors import BuildxMissing
-from flows.builders.listing import known
+from flows.builders.listing import known_builders
 from flows.runtime.workdir import remove_dead_folders
 from flows.smoke.run import remove_containers
 
@@ -31,7 +31,7 @@ def remove_leftovers(places: Iterable[Path], *run_ids: str) -> list[str]:
             for run_id in dead:
                 remove_containers(engine, run_id)
                 buildx_build.forget(engine, run_id)
-                image_import.discard(engine, image_import.of_run(engine, run_id))
+                image_import.discard(engine, image_import.images_of_run(engine, run_id))
             image_import.discard(engine, chain.from_iterable(swept.values()))
     return sorted(dead)
 
@@ -69,7 +69,7 @@ def _volumes(engine: Engine) -> Iterator[tuple[str, datetime]]:
 def _builders() -> Iterator[tuple[str, datetime]]:
     """The runs that have a builder, wherever it runs."""
     try:
-        entries = known()
+        entries = known_builders()
     except BuildxMissing:
         return
     for builder in entries.values():

@@ -34,7 +34,7 @@ class CheckResult:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class SmokeResult:
     """The results of all checks of an image."""
 
     results: tuple[CheckResult, ...]
@@ -68,7 +68,7 @@ def smoke_test(
     log: Log | None = None,
     brought: Brought = lambda _: None,
     emulated: str = "",
-) -> Verdict:
+) -> SmokeResult:
     """Run each check in a container of its own. `log` gets commands and output.
 
     `brought` returns the tar with a check's own files. `emulated` is the image's platform if it is not the machine's:
@@ -81,7 +81,7 @@ def smoke_test(
     def one(check: SmokeCheck) -> CheckResult:
         return _one(Container(image_id, check.run, run_label, emulated, brought(check)), check, engine, log)
 
-    return Verdict(tuple(map(one, checks)))
+    return SmokeResult(tuple(map(one, checks)))
 
 
 def remove_containers(engine: Engine, run_label: str) -> int:

@@ -25,7 +25,7 @@ def is_valid_path(path: str) -> bool:
     return len(path) <= _LONGEST and all(_PART.fullmatch(part) for part in path.split("/"))
 
 
-def is_part(name: str) -> bool:
+def is_valid_name(name: str) -> bool:
     """Whether this is one valid name, such as an image's or a build's."""
     return bool(_PART.fullmatch(name))
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from flows.builders import lifecycle
 from flows.builders.engine import Engine, connect
-from flows.builders.image_import import BuildxBuilder, drop
-from flows.image.oci import Image, assemble
+from flows.builders.image_import import BuildxBuilder, remove_unused
+from flows.image.oci import Image, make_image
 from rootfs.layer.pack import Layer
 from rootfs.recipe.builder import BuilderPlan
 from rootfs.recipe.recipe import read
@@ -42,7 +42,7 @@ def trixie(folder: Path) -> Image:
     [record] = built.json
     packed = Layer(layer, record["layer_digest"], record["diff_id"], layer.stat().st_size, record["unpacked"])
     settings, epoch = read(SHELF / "trixie.yaml").image, record["lock"]["releases"]
-    made = assemble(
+    made = make_image(
         packed,
         settings,
         name="trixie",
@@ -62,14 +62,14 @@ def seconds(work: Callable[[], object], engine: Engine, image: Image) -> float:
     assert engine.inspect(engine.image_id(image)), "it did not arrive"
     for name in (engine.inspect(engine.image_id(image)) or {})["RepoTags"]:
         engine.client.api.remove_image(name)
-    assert drop(engine, engine.image_id(image))
+    assert remove_unused(engine, engine.image_id(image))
     return took
 
 
 def measure(engine: Engine, image: Image, folder: Path) -> tuple[float, float]:
     """Medians of `docker load` and of the import, in seconds."""
     plan = BuilderPlan(lifecycle="ephemeral", options={"image": IMAGE, "network": "none"})
-    taken = lifecycle.take(plan, plan.driver, "bench", 1, lambda _: None)
+    taken = lifecycle.acquire(plan, plan.driver, "bench", 1, lambda _: None)
     try:
         lifecycle.start(taken, lambda _: None)
         builder = BuildxBuilder(engine, taken.name, taken.driver, lambda _: None)

@@ -19,8 +19,8 @@ from pathlib import Path
 import zstandard
 
 from flows.builders.engine import Engine, connect
-from flows.builders.image_import import EngineBuilder, drop, import_image
-from flows.image.oci import assemble
+from flows.builders.image_import import EngineBuilder, import_image, remove_unused
+from flows.image.oci import make_image
 from rootfs.layer.compress import LEVEL
 from rootfs.layer.pack import pack
 from rootfs.recipe.sections import ImageSettings
@@ -77,10 +77,10 @@ def timeline(tree: Path, folder: Path, engine: Engine, memo: Path | None) -> dic
     folder.mkdir()
     layer = pack(walked(), folder / "layer", memo=memo)
     note("compressed")
-    made = assemble(layer, ImageSettings(), name="bench", architecture="amd64", epoch=0, folder=folder / "layout")
+    made = make_image(layer, ImageSettings(), name="bench", architecture="amd64", epoch=0, folder=folder / "layout")
     image_id = import_image(made, EngineBuilder(engine))
     note("imported")
-    drop(engine, image_id)
+    remove_unused(engine, image_id)
     return ends
 
 

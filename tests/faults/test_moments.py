@@ -64,7 +64,7 @@ class Trial:
         store, records = self.store, self.records
         for key in store.list_documents(f"images/{NAME}/builds"):
             if (build := Path(key).stem) not in records:
-                record = publication.build_of(store, f"{NAME}@{build}")
+                record = publication.find_build(store, f"{NAME}@{build}")
                 assert integrity.find_damage(store, record, read=True) == []
                 records[build] = record
         if said := newest.read(store, NAME):
@@ -98,7 +98,7 @@ class Trial:
         assert said.named
         record = records[said.build]
         if text:
-            assert publication.known(self.store, record.input_digest) == record
+            assert publication.find_by_inputs(self.store, record.input_digest) == record
         assert self.press.in_engine() in (record.manifest_digest, record.config_digest)
         if self.press.registry:
             tags = self.press.tags()

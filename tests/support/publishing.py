@@ -17,7 +17,7 @@ from flows.builders import image_import
 from flows.builders.image_import import EngineBuilder
 from flows.config.options import BuildOptions
 from flows.config.settings import Settings
-from flows.image.index import Index, join
+from flows.image.index import Index, combine_images
 from flows.image.oci import Image
 from flows.inputs.resolve import Inputs, resolve_image
 from flows.orchestration.step import Step
@@ -29,7 +29,7 @@ from flows.publish_tasks import describe_all, publish
 from flows.published_names import find_existing, finish_names, images_to_finish
 from flows.runtime.context import BuildContext, Context, open_build, open_context, store_of
 from flows.runtime.workdir import empty_folder
-from flows.smoke.run import Verdict
+from flows.smoke.run import SmokeResult
 from flows.store.base import Store
 from flows.tasks import PackedLayer
 from rootfs.elf.linkage import LinkageCheck
@@ -106,7 +106,7 @@ class Press:
         made = [_platform_image(ctx, each, empty_folder(place / each.architecture)) for each in inputs.platforms]
         if len(made) == 1:
             return made[0].image, made[0].record, made
-        index = join([each.image for each in made], empty_folder(place / "index"))
+        index = combine_images([each.image for each in made], empty_folder(place / "index"))
         return index, describe_all(inputs, index, [each.record for each in made]), made
 
     def gc(self) -> list[str]:
@@ -126,7 +126,7 @@ class Press:
     def records(self) -> list[Record]:
         store = self.open()
         keys = store.list_documents(f"images/{NAME}/builds")
-        return [publication.build_of(store, f"{NAME}@{key.rsplit('/', 1)[1].removesuffix('.json')}") for key in keys]
+        return [publication.find_build(store, f"{NAME}@{key.rsplit('/', 1)[1].removesuffix('.json')}") for key in keys]
 
     def tags(self) -> dict[str, str]:
         """The tags in the registry, each with its digest."""
@@ -163,5 +163,5 @@ def _platform_image(ctx: BuildContext, inputs: Inputs, place: Path) -> PlatformI
     image = image_of({"text": text}, place / "image", name=NAME, architecture=inputs.architecture)
     image_id = image_import.import_image(image, EngineBuilder(ctx.engine()))
     packed = PackedLayer(image.layer, {}, LinkageCheck(""), "", 0)
-    record = describe(ctx, inputs, image, packed, UsedBuilder(name="default", driver="docker"), Verdict(()))
+    record = describe(ctx, inputs, image, packed, UsedBuilder(name="default", driver="docker"), SmokeResult(()))
     return PlatformImage(inputs, image, image_id, packed, record)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import zstandard
 
-from flows.image.oci import Image, Parent, assemble
+from flows.image.oci import BaseImage, Image, make_image
 from rootfs.layer.pack import Layer
 from rootfs.recipe.sections import ImageSettings
 
@@ -53,7 +53,7 @@ def image_of(
     """An image of these files in `folder`/layout."""
     folder.mkdir(parents=True, exist_ok=True)
     layer = layer_of(files, folder / "layer.tar.zst")
-    return assemble(
+    return make_image(
         layer,
         settings or ImageSettings(),
         name=name,
@@ -69,10 +69,10 @@ def layered(
     """An image of two layers in `folder`/layout; the settings are those of the one below."""
     below = image_of(lower, folder / "below", settings)
     with below.open_blob(below.config_digest) as config:
-        parent = Parent(below.layers, json.load(config))
+        parent = BaseImage(below.layers, json.load(config))
     layer = layer_of(upper, folder / "upper.tar.zst")
     more = {"name": "sample", "architecture": "amd64", "epoch": EPOCH, "folder": folder / "layout"}
-    return assemble(layer, ImageSettings(), parent=parent, **more)  # type: ignore[arg-type]
+    return make_image(layer, ImageSettings(), parent=parent, **more)  # type: ignore[arg-type]
 
 
 def _digest(data: bytes) -> str:

@@ -86,7 +86,7 @@ def test_containers_of_a_killed_gpu_check_are_removed(workshop: Workshop, monkey
 def test_what_a_killed_run_left_is_found_by_its_name(workshop: Workshop) -> None:
     """buildx still has an entry then, which only buildx removes."""
     plan = BuilderPlan(lifecycle="ephemeral", options=OPTIONS)
-    taken = lifecycle.take(plan, plan.driver, "killed", 1, print)
+    taken = lifecycle.acquire(plan, plan.driver, "killed", 1, print)
     lifecycle.start(taken, print)
     docker_container.remove_leftovers("baseforge-killed-")
     assert workshop.leftovers() == [taken.name]

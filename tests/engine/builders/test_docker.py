@@ -20,7 +20,7 @@ from flows.builders import engine as engines
 from flows.builders import image_import
 from flows.builders.engine import Engine, connect
 from flows.builders.errors import EngineRefused
-from flows.builders.image_import import EngineBuilder, drop, import_image, tag
+from flows.builders.image_import import EngineBuilder, import_image, remove_unused, tag
 from flows.image.errors import LayerDamaged
 from flows.image.oci import Image, blob_path
 from rootfs.errors import BuildError, MachineError
@@ -119,7 +119,7 @@ def test_a_name_moves_and_the_old_image_is_removed(make: Maker, engine: Engine) 
     details = engine.inspect(name)
     assert details
     assert details["Id"] == second
-    assert not drop(engine, second)
+    assert not remove_unused(engine, second)
     assert engine.inspect(second)
     docker_cli("rmi", name)
 
@@ -135,8 +135,8 @@ def test_an_image_with_another_name_or_a_container_stays(make: Maker, engine: En
     tag(engine, third, name)
     assert engine.inspect(second)
     docker_cli("rm", container)
-    assert drop(engine, second)
-    assert drop(engine, second)  # gone already
+    assert remove_unused(engine, second)
+    assert remove_unused(engine, second)  # gone already
     docker_cli("rmi", name, other)
 
 

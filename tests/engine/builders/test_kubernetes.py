@@ -16,7 +16,7 @@ import pytest
 from flows.builders import kubernetes, lifecycle
 from flows.builders.errors import BuilderFailed
 from flows.builders.image_import import BuildxBuilder
-from flows.builders.lifecycle import Taken
+from flows.builders.lifecycle import AcquiredBuilder
 from rootfs.errors import InputError, ServiceUnreachable
 from rootfs.process import run as door
 from rootfs.recipe.builder import BuilderPlan
@@ -57,9 +57,9 @@ def kubeconfig(cluster: Cluster, workshop: Workshop, tmp_path: Path, monkeypatch
 
 
 @contextlib.contextmanager
-def made(plan: BuilderPlan, run_id: str) -> Iterator[Taken]:
+def made(plan: BuilderPlan, run_id: str) -> Iterator[AcquiredBuilder]:
     """A builder that is created, not started, and removed."""
-    taken = lifecycle.take(plan, plan.driver, run_id, 1, print)
+    taken = lifecycle.acquire(plan, plan.driver, run_id, 1, print)
     try:
         yield taken
     finally:
@@ -198,7 +198,7 @@ def test_a_forgotten_builder_s_deployment_is_found_by_its_name(
 
 def test_what_a_killed_run_left_is_removed(kubeconfig: Path, cluster: Cluster) -> None:
     run_id = str(uuid.uuid4())
-    taken = lifecycle.take(planned(), "kubernetes", run_id, 1, print)
+    taken = lifecycle.acquire(planned(), "kubernetes", run_id, 1, print)
     lifecycle.start(taken, print)
     assert len(cluster.get("pods")) == 1
     lifecycle.remove_all([run_id])

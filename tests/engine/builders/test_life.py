@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flows.builders import lifecycle as life
-from flows.builders.lifecycle import Taken
+from flows.builders.lifecycle import AcquiredBuilder
 from flows.builders.listing import find
 from rootfs.errors import InputError
 from rootfs.recipe.builder import BuilderPlan
@@ -32,9 +32,9 @@ def planned(lifecycle: str = "ephemeral", **more: Any) -> BuilderPlan:
     return BuilderPlan.model_validate({"lifecycle": lifecycle, "options": OPTIONS, **more})
 
 
-def up(plan: BuilderPlan, run_id: str, number: int = 1) -> Taken:
+def up(plan: BuilderPlan, run_id: str, number: int = 1) -> AcquiredBuilder:
     """A builder that runs."""
-    taken = life.take(plan, DRIVER, run_id, number, print)
+    taken = life.acquire(plan, DRIVER, run_id, number, print)
     assert life.start(taken, print).startswith("v0.")
     return taken
 
@@ -48,7 +48,7 @@ def containers(workshop: Workshop) -> dict[str, str]:
 def test_a_persistent_builder_is_created_once(place: Workshop) -> None:
     plan = planned("persistent", name="kept", flags=["--debug"], platforms=["linux/amd64"])
     first = up(plan, "one")
-    assert first == Taken("kept", DRIVER, plan)
+    assert first == AcquiredBuilder("kept", DRIVER, plan)
     made = containers(place)
     assert list(made) == ["kept0"]
     assert up(plan, "two") == first
@@ -57,7 +57,7 @@ def test_a_persistent_builder_is_created_once(place: Workshop) -> None:
         with pytest.raises(
             InputError, match="it is there, with another driver, address or other options than are asked for"
         ):
-            life.take(plan.model_copy(update={"options": other}), DRIVER, "three", 1, print)
+            life.acquire(plan.model_copy(update={"options": other}), DRIVER, "three", 1, print)
     assert containers(place) == made
 
 

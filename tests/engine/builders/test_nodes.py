@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from flows.builders import lifecycle
-from flows.builders.image_import import BuildxBuilder, drop, import_image
-from flows.builders.lifecycle import Taken
+from flows.builders.image_import import BuildxBuilder, import_image, remove_unused
+from flows.builders.lifecycle import AcquiredBuilder
 from flows.image.oci import Image
 from rootfs.recipe.builder import named
 from tests.support.samples import image_of
@@ -46,7 +46,7 @@ def sees(node: str, image: Image) -> bool:
 
 
 def test_each_architecture_goes_to_its_own_node(builder: BuildxBuilder, tmp_path: Path) -> None:
-    assert lifecycle.start(Taken("two", builder.driver, named("two")), print).startswith("v0.")
+    assert lifecycle.start(AcquiredBuilder("two", builder.driver, named("two")), print).startswith("v0.")
     images = {
         node: image_of({"file": uuid.uuid4().bytes}, tmp_path / node, name=node, architecture=architecture)
         for node, architecture in NODES.items()
@@ -57,6 +57,6 @@ def test_each_architecture_goes_to_its_own_node(builder: BuildxBuilder, tmp_path
         details = builder.engine.inspect(imported)
         assert details
         assert details["Architecture"] == image.architecture
-        assert drop(builder.engine, imported)
+        assert remove_unused(builder.engine, imported)
     seen = {(node, name) for node in NODES for name, image in images.items() if sees(node, image)}
     assert seen == {("east", "east"), ("west", "west")}

@@ -12,7 +12,7 @@ import pytest
 
 from flows.builders import image_import, lifecycle
 from flows.builders.engine import Engine
-from flows.builders.image_import import Builder, BuildxBuilder, EngineBuilder, drop, import_image
+from flows.builders.image_import import Builder, BuildxBuilder, EngineBuilder, import_image, remove_unused
 from flows.image.oci import Image
 from rootfs.errors import BuildError
 from rootfs.process.run import Log
@@ -41,7 +41,7 @@ def ephemeral(engine: Engine, run_id: str, log: Log, **plan: Any) -> Iterator[Bu
     planned = BuilderPlan.model_validate({"lifecycle": "ephemeral", **plan})
     up = False
     try:
-        taken = lifecycle.take(planned, planned.driver, run_id, 1, log)
+        taken = lifecycle.acquire(planned, planned.driver, run_id, 1, log)
         lifecycle.start(taken, log)
         up = True
         yield BuildxBuilder(engine, taken.name, taken.driver, log)
@@ -73,12 +73,12 @@ def passes_unchanged(builder: Builder, images: list[Image]) -> None:
     """Each image comes through with its digest, and is the one that the driver `docker` makes of the same layout."""
     for image in images:
         straight = import_image(image, EngineBuilder(builder.engine))
-        assert drop(builder.engine, straight)
+        assert remove_unused(builder.engine, straight)
         assert builder.engine.inspect(straight) is None
         through = import_image(image, builder)
         assert through == straight
         assert list(image.layout.parent.glob("through-*")) == []
-        assert drop(builder.engine, through)
+        assert remove_unused(builder.engine, through)
 
 
 def tampering_is_caught(builder: BuildxBuilder, image: Image, monkeypatch: pytest.MonkeyPatch, dockerfile: str) -> None:

@@ -19,7 +19,7 @@ import pytest
 from flows.builders import engine as engines
 from flows.builders.engine import Engine, connect
 from flows.builders.errors import EngineRefused
-from flows.builders.image_import import EngineBuilder, drop, import_image
+from flows.builders.image_import import EngineBuilder, import_image, remove_unused
 from flows.smoke import container
 from flows.smoke.run import CheckResult, remove_containers, smoke_test
 from rootfs.errors import MachineError
@@ -35,7 +35,7 @@ def image_id(tmp_path_factory: pytest.TempPathFactory, probe: bytes) -> Iterator
     image = image_of(files, tmp_path_factory.mktemp("smoke"), settings)
     with connect() as reached:
         yield import_image(image, EngineBuilder(reached))
-        drop(reached, reached.image_id(image))
+        remove_unused(reached, reached.image_id(image))
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_a_program_that_is_not_there(engine: Engine, tmp_path: Path, probe: byte
     assert result.problems[0].startswith("it could not be started: ")
     assert "/absent" in result.problems[0]
     assert left(engine, label) == []
-    drop(engine, imported)
+    remove_unused(engine, imported)
 
 
 @pytest.mark.parametrize("verb", ["sleep", "hide"])

@@ -70,11 +70,11 @@ class Site:
 
 def published(store: Store, image: Image, record: Record) -> Record:
     """As a build does it: blobs, reports, the record, and then the document that says which build is newest."""
-    if records.known(store, record.input_digest):
+    if records.find_by_inputs(store, record.input_digest):
         raise AssertionError("it is known before it is published")
     records.keep_blobs(store, image)
     reports = {name: records.keep_bytes(store, f"{name} {record.number}".encode()) for name in ("inventory", "log")}
-    return records.publish(store, record.model_copy(update=reports), "it was built")
+    return records.publish_record(store, record.model_copy(update=reports), "it was built")
 
 
 @pytest.fixture
@@ -98,10 +98,10 @@ def test_a_damaged_request_of_a_publication_is_noticed(site: Site, kind: str) ->
             failed += 1
         assert site.proxy.plan.spoiled
         site.proxy.plan = Plan()
-        if not (done := records.known(site.direct, record.input_digest)):
+        if not (done := records.find_by_inputs(site.direct, record.input_digest)):
             done = published(site.store, image, record)
         else:
-            records.publish(site.store, done, "it was built")
+            records.publish_record(site.store, done, "it was built")
         assert integrity.find_damage(site.direct, done, read=True) == []
         assert records.newest_build(site.direct, "toy") == done
     assert failed >= REQUESTS // 3
@@ -130,12 +130,12 @@ def test_a_damaged_request_for_a_large_blob_is_noticed(site: Site, kind: str, tm
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_answer_is_not_believed(site: Site, kind: str) -> None:
-    [record] = records.fleet(site.direct)
+    [record] = records.newest_builds(site.direct)
     for first, count in itertools.product(range(3), (1, ATTEMPTS)):
         site.proxy.plan = Plan(kind, first, count)
         try:
-            assert records.fleet(site.store) == [record]
-            assert integrity.is_whole(site.store, record)
+            assert records.newest_builds(site.store) == [record]
+            assert integrity.is_complete(site.store, record)
             assert not site.store.has_blob(f"sha256:{first:064}")
         except NetworkFailure:
             pass

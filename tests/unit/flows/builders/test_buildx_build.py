@@ -10,7 +10,7 @@ import pytest
 import zstandard
 
 from flows.builders import buildx_build, secrets
-from flows.builders.buildx_build import Order, _with_stages
+from flows.builders.buildx_build import BuildRequest, _with_stages
 from flows.builders.errors import BuilderFailed, BuildxFailed
 from flows.builders.secrets import Secrets
 from flows.image.decompress import plain
@@ -21,7 +21,7 @@ from rootfs.process.errors import ProgramFailed
 VALUE = b"first line of it\nsecond line"
 
 
-def order(tmp_path: Path, **more: object) -> Order:
+def order(tmp_path: Path, **more: object) -> BuildRequest:
     said = {
         "context": tmp_path / "context",
         "dockerfile": "Dockerfile",
@@ -36,7 +36,7 @@ def order(tmp_path: Path, **more: object) -> Order:
         "online": False,
         "afresh": False,
     }
-    return Order(**{**said, **more})  # type: ignore[arg-type]
+    return BuildRequest(**{**said, **more})  # type: ignore[arg-type]
 
 
 def test_the_buildx_command_line_is_complete(tmp_path):
@@ -113,11 +113,11 @@ def test_secrets_are_files_that_the_settings_name(tmp_path):
     (tmp_path / "token").write_bytes(VALUE + b"\n")
     (tmp_path / "short").write_bytes(b"1234567\n")
     site = {name: tmp_path / name for name in ("token", "short", "gone")}
-    assert secrets.lent("own", ["token"], site).values == {"token": VALUE}
-    assert "first" not in repr(secrets.lent("own", ["token"], site))
+    assert secrets.read_secrets("own", ["token"], site).values == {"token": VALUE}
+    assert "first" not in repr(secrets.read_secrets("own", ["token"], site))
     for name, said in {"short": "fewer than 8 bytes", "gone": "there is no", "other": "the site names none"}.items():
         with pytest.raises(MachineError, match=said) as caught:
-            secrets.lent("own", [name], site)
+            secrets.read_secrets("own", [name], site)
         assert caught.value.status == 3
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from flows.builders import lifecycle as life
 from flows.builders import remote
 from flows.builders.errors import BuilderFailed, BuildxMissing
-from flows.builders.lifecycle import Taken, fresh, name_of, remove, remove_all, start, take
+from flows.builders.lifecycle import AcquiredBuilder, acquire, name_of, remove, remove_all, replacement_plan, start
 from rootfs.errors import InputError, MachineError
 from rootfs.recipe.builder import BuilderPlan, named
 from tests.unit.flows.builders.conftest import Stub, listing
@@ -45,8 +45,8 @@ def far(lifecycle: str = "ephemeral", **more: Any) -> BuilderPlan:
 def test_an_ephemeral_builder_is_created_and_removed(docker: Stub) -> None:
     calls = docker("echo said; echo 'BuildKit version: v0.34.2'")
     log: list[str] = []
-    taken = take(far(), "remote", "run", 2, log.append)
-    assert taken == Taken("baseforge-run-2x", "remote", far(), ours=True)
+    taken = acquire(far(), "remote", "run", 2, log.append)
+    assert taken == AcquiredBuilder("baseforge-run-2x", "remote", far(), ours=True)
     assert start(taken, log.append) == "v0.34.2"
     remove(taken.name, taken.driver)
     assert calls.read_text().splitlines() == [
@@ -59,7 +59,7 @@ def test_an_ephemeral_builder_is_created_and_removed(docker: Stub) -> None:
 
 def test_every_key_of_a_plan_becomes_an_option(docker: Stub) -> None:
     calls = docker("true")
-    take(planned(**FULL), "docker-container", "run", 1, print)
+    acquire(planned(**FULL), "docker-container", "run", 1, print)
     label = " --oci-worker-labels=baseforge.run=run"
     assert calls.read_text() == "buildx create --name baseforge-run-1x" + CREATED.format(label=label) + "\n"
 
@@ -67,13 +67,13 @@ def test_every_key_of_a_plan_becomes_an_option(docker: Stub) -> None:
 def test_a_persistent_builder_has_no_label_of_a_run(docker: Stub) -> None:
     calls = docker("true")
     plan = planned("persistent", name="kept", **FULL)
-    assert take(plan, plan.driver, "run", 1, print) == Taken("kept", "docker-container", plan)
+    assert acquire(plan, plan.driver, "run", 1, print) == AcquiredBuilder("kept", "docker-container", plan)
     assert calls.read_text().splitlines()[-1] == "buildx create --name kept" + CREATED.format(label="")
 
 
 def test_an_existing_builder_is_used_unchanged(docker: Stub) -> None:
     calls = docker("exit 1")
-    assert take(named("big"), "kubernetes", "run", 1, print) == Taken("big", "kubernetes", named("big"))
+    assert acquire(named("big"), "kubernetes", "run", 1, print) == AcquiredBuilder("big", "kubernetes", named("big"))
     assert not calls.exists()
 
 
@@ -95,10 +95,10 @@ def test_a_persistent_builder_must_match_its_description(
     calls = docker(listing({"Name": "kept", "Driver": driver, "Nodes": [node]}))
     plan = far("persistent", name="kept", options={"servername": "a"})
     if same:
-        assert take(plan, "remote", "run", 1, print).name == "kept"
+        assert acquire(plan, "remote", "run", 1, print).name == "kept"
     else:
         with pytest.raises(InputError, match="with another driver, address or other options") as caught:
-            take(plan, "remote", "run", 1, print)
+            acquire(plan, "remote", "run", 1, print)
         assert (caught.value.status, caught.value.where) == (2, "builder kept")
         assert "baseforge builder rm kept" in caught.value.hint
     assert "create" not in calls.read_text()
@@ -107,14 +107,14 @@ def test_a_persistent_builder_must_match_its_description(
 def test_a_builder_that_buildx_refuses_is_reported(docker: Stub) -> None:
     docker('[ "$2" = version ] || { echo "#1 ERROR: x"; echo "ERROR: it rains"; exit 1; }')
     with pytest.raises(InputError, match="cannot be created: it rains\n") as caught:
-        take(far(), "remote", "run", 1, print)
+        acquire(far(), "remote", "run", 1, print)
     assert (caught.value.status, caught.value.where) == (2, "builder baseforge-run-1x (remote)")
 
 
 def test_a_docker_command_without_buildx(docker: Stub) -> None:
     docker("echo \"docker: 'buildx' is not a docker command.\" >&2; exit 1")
     with pytest.raises(BuildxMissing):
-        take(far(), "remote", "run", 1, print)
+        acquire(far(), "remote", "run", 1, print)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_docker_command_without_buildx(docker: Stub) -> None:
 def test_a_builder_that_does_not_start_says_why(script: str, said: str, docker: Stub) -> None:
     docker(script)
     with pytest.raises(BuilderFailed, match=said) as caught:
-        start(Taken("mine", "remote", far(timeout=0.3)), print)
+        start(AcquiredBuilder("mine", "remote", far(timeout=0.3)), print)
     assert caught.value.where == "builder mine (remote)"
 
 
@@ -136,7 +136,7 @@ def test_a_driver_explains_why_a_builder_does_not_start(docker: Stub, monkeypatc
     monkeypatch.setattr(remote, "explain", lambda name, plan: f"{name} has no room")
     docker('[ "$2" = version ] || { echo "ERROR: expected 1 replicas"; exit 1; }')
     with pytest.raises(BuilderFailed, match="starting failed: mine has no room"):
-        start(Taken("mine", "remote", far()), print)
+        start(AcquiredBuilder("mine", "remote", far()), print)
 
 
 @pytest.mark.parametrize(
@@ -144,25 +144,25 @@ def test_a_driver_explains_why_a_builder_does_not_start(docker: Stub, monkeypatc
 )
 def test_a_new_enough_buildkit_is_accepted(version: str, docker: Stub) -> None:
     docker(f"echo 'BuildKit version: {version}'")
-    assert start(Taken("mine", "remote", far()), print) == version
+    assert start(AcquiredBuilder("mine", "remote", far()), print) == version
 
 
 @pytest.mark.parametrize("versions", [["v0.10.6"], ["v0.9.0"], ["v0.10.0-rc1"], ["0.8.3"], ["v0.34.2", "v0.10.6"]])
 def test_an_old_buildkit_is_refused(versions: list[str], docker: Stub) -> None:
     docker("\n".join(f"echo 'BuildKit version: {version}'" for version in versions))
     with pytest.raises(MachineError, match=f"BuildKit is {versions[-1]}; 0.11 is the oldest") as caught:
-        start(Taken("mine", "remote", far()), print)
+        start(AcquiredBuilder("mine", "remote", far()), print)
     assert (caught.value.status, caught.value.where) == (3, "builder mine (remote)")
 
 
 def test_the_versions_of_all_nodes_are_checked(docker: Stub) -> None:
     docker('for version in v0.34.2 v0.30.0 v0.34.2; do echo "BuildKit version: $version"; done')
-    assert start(Taken("mine", "remote", far()), print) == "v0.34.2, v0.30.0"
+    assert start(AcquiredBuilder("mine", "remote", far()), print) == "v0.34.2, v0.30.0"
 
 
 def test_the_engine_has_nothing_to_start(docker: Stub) -> None:
     calls = docker("exit 1")
-    assert start(Taken("default", "docker", named("default")), print) == ""
+    assert start(AcquiredBuilder("default", "docker", named("default")), print) == ""
     assert not calls.exists()
 
 
@@ -172,19 +172,19 @@ KEPT = planned("persistent", name="kept", **FULL)
 @pytest.mark.parametrize(
     ("taken", "plan"),
     [
-        (Taken("default", "docker", named("default")), None),
-        (Taken("there", "remote", named("there")), None),
-        (Taken("mine", "remote", far("persistent", name="mine")), None),
-        (Taken("kept", "docker-container", KEPT), planned(**FULL)),
-        (Taken("ours", "docker-container", planned(**FULL), ours=True), planned(**FULL)),
+        (AcquiredBuilder("default", "docker", named("default")), None),
+        (AcquiredBuilder("there", "remote", named("there")), None),
+        (AcquiredBuilder("mine", "remote", far("persistent", name="mine")), None),
+        (AcquiredBuilder("kept", "docker-container", KEPT), planned(**FULL)),
+        (AcquiredBuilder("ours", "docker-container", planned(**FULL), ours=True), planned(**FULL)),
         (
-            Taken("pods", "kubernetes", planned("persistent", name="pods", driver="kubernetes", timeout=9)),
+            AcquiredBuilder("pods", "kubernetes", planned("persistent", name="pods", driver="kubernetes", timeout=9)),
             planned(driver="kubernetes", timeout=9),
         ),
     ],
 )
-def test_a_replacement_builder_is_ephemeral(taken: Taken, plan: BuilderPlan | None) -> None:
-    assert fresh(taken) == plan
+def test_a_replacement_builder_is_ephemeral(taken: AcquiredBuilder, plan: BuilderPlan | None) -> None:
+    assert replacement_plan(taken) == plan
 
 
 @pytest.mark.parametrize(
@@ -196,15 +196,15 @@ def test_a_replacement_has_the_options_of_the_existing_builder(
 ) -> None:
     node = {"Name": "big0", "Endpoint": endpoint, "DriverOpts": {"image": "x"}, "Flags": ["--debug"]}
     docker(listing({"Name": "big", "Driver": driver, "Nodes": [node]}))
-    taken = Taken("big", driver, planned("existing", name="big", timeout=9))
+    taken = AcquiredBuilder("big", driver, planned("existing", name="big", timeout=9))
     described = {"driver": driver, "endpoint": same, "options": {"image": "x"}, "flags": ("--debug",), "timeout": 9}
-    assert fresh(taken) == planned(**described)
+    assert replacement_plan(taken) == planned(**described)
 
 
 @pytest.mark.parametrize("known", [[], [{"Name": "big", "Driver": "kubernetes", "Err": "gone"}]])
 def test_an_unknown_builder_has_no_replacement(known: list[dict[str, str]], docker: Stub) -> None:
     docker(listing(*known))
-    assert fresh(Taken("big", "kubernetes", named("big"))) is None
+    assert replacement_plan(AcquiredBuilder("big", "kubernetes", named("big"))) is None
 
 
 def test_a_builder_that_cannot_be_removed_is_left_to_housekeeping(docker: Stub) -> None:

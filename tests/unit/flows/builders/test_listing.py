@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from flows.builders.listing import Listed, parse
+from flows.builders.listing import ListedBuilder, parse
 
 RULE = {"all": True, "filter": None, "keepDuration": 172800000000000, "maxUsedSpace": 100, "reservedSpace": 10}
 TWO = {
@@ -85,5 +85,5 @@ def test_builders_and_their_nodes_are_read() -> None:
     ],
 )
 def test_a_builders_state_is_that_of_its_nodes(builder: dict[str, object], status: str, errors: list[str]) -> None:
-    found = Listed.model_validate(builder)
+    found = ListedBuilder.model_validate(builder)
     assert (found.status, found.errors) == (status, errors)

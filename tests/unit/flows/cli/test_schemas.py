@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import typer
 
-from flows.builders.listing import BuilderNode, Listed
+from flows.builders.listing import BuilderNode, ListedBuilder
 from flows.builders.usage import AllUsage, Cached, Cleared, Usage
 from flows.cli import output, schemas
 from flows.cli.json_output import Finding
@@ -19,8 +19,8 @@ from flows.cli.main import app
 from flows.config.settings import load
 from flows.night import Night
 from flows.publish.newest import Move, Newest
-from flows.publish.record import BaseImageBuild, Record, Smoke, UsedBuilder
-from flows.publish.verification import Link, Verdict
+from flows.publish.record import BaseImageBuild, Record, SmokeCounts, UsedBuilder
+from flows.publish.verification import Link, Verification
 from flows.runtime.progress import Progress
 from rootfs.lock.lock import Lock, Package, Release
 from tests.support.schemas import SCHEMAS, schema_name, validate
@@ -52,14 +52,14 @@ PART = Record(
     parent=BaseImageBuild(image="base", build="1", manifest_digest=DIGEST),
     builder=UsedBuilder(name="default", driver="docker"),
     seconds={"lock": 0.5},
-    smoke=Smoke(passed=1, failed=0),
+    smoke=SmokeCounts(passed=1, failed=0),
     example=("true",),
 )
 RECORD = PART.model_copy(update={"parts": (PART,), "versions": {"a": {"linux/amd64": "1", "linux/arm64": "2"}}})
 FAILED = Record(image="noble", status="failed", reason="it broke", exit_status=1)
 MOVE = Move(build="1", number=1, at="2026-11-29T00:00:00Z", why="a new build")
 NEWEST = Newest(**dict(MOVE), named=True, history=(MOVE,))
-VERDICT = Verdict(
+VERDICT = Verification(
     image="noble",
     build="1",
     links=(Link(name="lock", recorded=DIGEST, found=DIGEST),),
@@ -132,7 +132,7 @@ def test_printed_json_of_builders_matches_its_schema() -> None:
     node = BuilderNode.model_validate(
         {"Name": "one0", "Labels": {"a": "b"}, "GCPolicy": [{"all": True, "filter": None}]}
     )
-    builder = Listed.model_validate({"Name": "one", "Driver": "remote", "Nodes": [node]})
+    builder = ListedBuilder.model_validate({"Name": "one", "Driver": "remote", "Nodes": [node]})
     usage = Usage(builder="one", driver="remote", status="running", records=(Cached.model_validate({"ID": "x"}),))
     validate("builder-list", [builder.model_dump(mode="json")])
     validate("builder-inspect", builder.model_dump(mode="json"))

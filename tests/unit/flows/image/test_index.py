@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.image.export import export
-from flows.image.index import Index, join
+from flows.image.index import Index, combine_images
 from flows.image.oci import Image, blob_path
 from flows.publish import records
 from flows.store.open import open_store
@@ -26,7 +26,7 @@ def images(tmp_path: Path) -> list[Image]:
 @pytest.fixture
 def index(images: list[Image], tmp_path: Path) -> Index:
     (tmp_path / "index").mkdir()
-    return join(images, tmp_path / "index")
+    return combine_images(images, tmp_path / "index")
 
 
 def test_an_index_has_each_image_with_its_platform(images: list[Image], index: Index) -> None:
@@ -50,9 +50,9 @@ def test_an_index_has_each_image_with_its_platform(images: list[Image], index: I
 
 def test_the_order_is_that_of_the_recipe(images: list[Image], index: Index, tmp_path: Path) -> None:
     (tmp_path / "again").mkdir()
-    assert join(images, tmp_path / "again").manifest_digest == index.manifest_digest
+    assert combine_images(images, tmp_path / "again").manifest_digest == index.manifest_digest
     (tmp_path / "other").mkdir()
-    assert join(images[::-1], tmp_path / "other").manifest_digest != index.manifest_digest
+    assert combine_images(images[::-1], tmp_path / "other").manifest_digest != index.manifest_digest
 
 
 def test_engines_that_know_no_index_load_the_machine_s_image(images: list[Image], index: Index, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.image.oci import Image, Parent, assemble, blob_path, encoded
+from flows.image.oci import BaseImage, Image, blob_path, encoded, make_image
 from rootfs.errors import InputError
 from rootfs.layer.pack import Layer
 from rootfs.recipe.sections import ImageSettings
@@ -76,7 +76,7 @@ def layer(tmp_path: Path) -> Layer:
 
 
 def test_the_bytes_are_those_that_a_builder_writes(layer: Layer, tmp_path: Path) -> None:
-    made = assemble(layer, SETTINGS, name="sample", architecture="armhf", epoch=EPOCH, folder=tmp_path / "layout")
+    made = make_image(layer, SETTINGS, name="sample", architecture="armhf", epoch=EPOCH, folder=tmp_path / "layout")
     manifest = (MANIFEST % (made.config_digest, len(CONFIG), LAYER, len(PACKED))).encode()
     assert blob_path(made.layout, made.config_digest).read_bytes() == CONFIG
     assert blob_path(made.layout, made.manifest_digest).read_bytes() == manifest
@@ -107,17 +107,17 @@ ON_TOP = (
 )
 
 
-def parent_of(made: Image) -> Parent:
+def parent_of(made: Image) -> BaseImage:
     """An image as one that another is laid on."""
-    return Parent(made.layers, json.loads(blob_path(made.layout, made.config_digest).read_bytes()))
+    return BaseImage(made.layers, json.loads(blob_path(made.layout, made.config_digest).read_bytes()))
 
 
 def on_top(layer: Layer, tmp_path: Path, settings: ImageSettings, below: ImageSettings = SETTINGS) -> Image:
     """An image of one layer more."""
-    lower = assemble(layer, below, name="sample", architecture="armhf", epoch=EPOCH, folder=tmp_path / "lower")
+    lower = make_image(layer, below, name="sample", architecture="armhf", epoch=EPOCH, folder=tmp_path / "lower")
     upper = layer_of({"new": b"new"}, tmp_path / "upper.tar.zst")
     more: dict[str, Any] = {"name": "top", "architecture": "armhf", "epoch": EPOCH + 1, "folder": tmp_path / "layout"}
-    return assemble(upper, settings, parent=parent_of(lower), **more)
+    return make_image(upper, settings, parent=parent_of(lower), **more)
 
 
 def test_a_layer_keeps_the_settings_of_its_base_image(layer: Layer, tmp_path: Path) -> None:
@@ -161,14 +161,14 @@ def test_the_parents_path_stays(layer: Layer, tmp_path: Path) -> None:
 
 
 def test_two_layers_may_be_the_same(layer: Layer, tmp_path: Path) -> None:
-    lower = assemble(layer, SETTINGS, name="x", architecture="amd64", epoch=0, folder=tmp_path / "lower")
+    lower = make_image(layer, SETTINGS, name="x", architecture="amd64", epoch=0, folder=tmp_path / "lower")
     more: dict[str, Any] = {"name": "y", "architecture": "amd64", "epoch": 0, "folder": tmp_path / "layout"}
-    made = assemble(layer, SETTINGS, parent=parent_of(lower), **more)
+    made = make_image(layer, SETTINGS, parent=parent_of(lower), **more)
     assert [each.digest for each in made.layers] == [LAYER, LAYER]
 
 
 def test_unset_fields_are_not_written(layer: Layer, tmp_path: Path) -> None:
-    made = assemble(layer, ImageSettings(), name="x", architecture="amd64", epoch=0, folder=tmp_path / "layout")
+    made = make_image(layer, ImageSettings(), name="x", architecture="amd64", epoch=0, folder=tmp_path / "layout")
     config = json.loads(blob_path(made.layout, made.config_digest).read_bytes())
     assert list(config) == ["architecture", "config", "created", "history", "os", "rootfs"]
     assert list(config["config"]) == ["Env"]
@@ -177,7 +177,7 @@ def test_unset_fields_are_not_written(layer: Layer, tmp_path: Path) -> None:
 
 def test_a_path_of_ones_own_stays_and_comes_first(layer: Layer, tmp_path: Path) -> None:
     settings = ImageSettings(env={"A": "1", "PATH": "/only"})
-    made = assemble(layer, settings, name="x", architecture="amd64", epoch=0, folder=tmp_path / "layout")
+    made = make_image(layer, settings, name="x", architecture="amd64", epoch=0, folder=tmp_path / "layout")
     config = json.loads(blob_path(made.layout, made.config_digest).read_bytes())
     assert config["config"]["Env"] == ["PATH=/only", "A=1"]
 
@@ -190,7 +190,7 @@ def test_the_order_of_keys_in_a_recipe_means_nothing(layer: Layer, tmp_path: Pat
         env={"B": "2", "A": "1"}, labels={"y": "2", "x": "1"}, volumes=("/b", "/a"), expose=("2", "1/tcp")
     )
     digests = {
-        assemble(layer, settings, name="x", architecture="amd64", epoch=0, folder=tmp_path / name).manifest_digest
+        make_image(layer, settings, name="x", architecture="amd64", epoch=0, folder=tmp_path / name).manifest_digest
         for name, settings in (("one", one), ("two", two))
     }
     assert len(digests) == 1
@@ -211,7 +211,7 @@ def test_the_order_of_keys_in_a_recipe_means_nothing(layer: Layer, tmp_path: Pat
 def test_debian_architectures_have_oci_names(
     debian: str, platform: dict[str, str], layer: Layer, tmp_path: Path
 ) -> None:
-    made = assemble(layer, ImageSettings(), name="x", architecture=debian, epoch=0, folder=tmp_path / "layout")
+    made = make_image(layer, ImageSettings(), name="x", architecture=debian, epoch=0, folder=tmp_path / "layout")
     assert json.loads((made.layout / "index.json").read_text())["manifests"][0]["platform"] == platform
     config = json.loads(blob_path(made.layout, made.config_digest).read_bytes())
     assert {key: config[key] for key in ("architecture", "os", "variant") if key in config} == platform
@@ -219,7 +219,7 @@ def test_debian_architectures_have_oci_names(
 
 def test_an_unknown_architecture_leaves_nothing(layer: Layer, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"'amd46'(?s:.*)'amd64'"):
-        assemble(layer, ImageSettings(), name="x", architecture="amd46", epoch=0, folder=tmp_path / "layout")
+        make_image(layer, ImageSettings(), name="x", architecture="amd46", epoch=0, folder=tmp_path / "layout")
     assert not (tmp_path / "layout").exists()
 
 
@@ -238,7 +238,7 @@ def test_the_layer_is_copied_from_another_file_system(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(Path, "hardlink_to", refuse)
     layer = layer_of({"a": b"1"}, tmp_path / "layer")
-    made = assemble(layer, ImageSettings(), name="x", architecture="amd64", epoch=0, folder=tmp_path / "layout")
+    made = make_image(layer, ImageSettings(), name="x", architecture="amd64", epoch=0, folder=tmp_path / "layout")
     assert made.layer.path.read_bytes() == layer.path.read_bytes()
     assert not made.layer.path.samefile(layer.path)
 

@@ -9,7 +9,7 @@ import pytest
 
 from flows.build import build_base_images
 from flows.config.options import BuildOptions
-from flows.image.oci import Image, Parent
+from flows.image.oci import BaseImage, Image
 from flows.inputs import base_images
 from flows.inputs.base_images import Foundation, base_build
 from flows.inputs.resolve import Inputs, resolve_image
@@ -132,7 +132,9 @@ def test_ingredients_have_the_recipes_of_base_images(ctx: Context, tmp_path: Pat
     ctx.results["mid"] = record("mid")
     inputs = inputs_of(ctx, "top")
     (tmp_path / "again").mkdir()
-    file = sources_bundle.unpack(ctx.store, sources_bundle.keep(ctx.store, *lineage(inputs.file)), tmp_path / "again")
+    file = sources_bundle.unpack_sources(
+        ctx.store, sources_bundle.keep_sources(ctx.store, *lineage(inputs.file)), tmp_path / "again"
+    )
     found = sorted(str(path.relative_to(tmp_path / "again")) for path in (tmp_path / "again").rglob("*"))
     assert (file.name, found) == ("top.yaml", ["base", "base.yaml", "base/unnamed", "mid.yaml", "top.yaml"])
     assert read(file) == inputs.recipe
@@ -178,7 +180,9 @@ def test_an_image_without_dpkg(ctx: Context, tmp_path: Path) -> None:
         base_images.installed_in(ctx, layer(ctx), kept(ctx, image_of({"a": b""}, tmp_path / "made"))).status()
 
 
-FOUNDATION = Foundation(Parent((), {"config": {"Env": ["PATH=/bin", "LD_LIBRARY_PATH=/opt=lib"]}}), LayerStack((), 7))
+FOUNDATION = Foundation(
+    BaseImage((), {"config": {"Env": ["PATH=/bin", "LD_LIBRARY_PATH=/opt=lib"]}}), LayerStack((), 7)
+)
 
 
 def test_the_base_images_library_path_and_time_count() -> None:

@@ -68,14 +68,14 @@ def test_a_damaged_blob_is_noticed_and_the_next_build_replaces_it(
     store: FolderStore, tmp_path: Path, blob: str, harm: Callable[[Path], None]
 ) -> None:
     record = kept(store, tmp_path / "one")
-    assert integrity.is_whole(store, record)
+    assert integrity.is_complete(store, record)
     bad = path_of(store, record, blob)
     harm(bad)
     [problem] = integrity.find_damage(store, record, read=True)
     assert type(problem) is (BlobDamaged if bad.exists() else BlobMissing)
     assert getattr(record, blob) in str(problem)
     # Only to read a whole layer shows that its bytes are others.
-    assert integrity.is_whole(store, record) == (blob == "layer_digest" and harm is flip)
+    assert integrity.is_complete(store, record) == (blob == "layer_digest" and harm is flip)
     kept(store, tmp_path / "two", "20261102T000000Z-2")
     assert integrity.find_damage(store, record, read=True) == []
 
@@ -84,18 +84,18 @@ def test_a_damaged_blob_is_noticed_and_the_next_build_replaces_it(
 def test_no_record_names_a_missing_blob(store: FolderStore, tmp_path: Path, blob: str) -> None:
     record = kept(store, tmp_path / "one").model_copy(update={"build": "20261102T000000Z-2"})
     path_of(store, record, blob).unlink()
-    before = records.known(store, record.input_digest)
+    before = records.find_by_inputs(store, record.input_digest)
     with pytest.raises(BlobMissing, match=getattr(record, blob)):
         records.keep_record(store, record)
     assert store.read_document(record.key) is None
-    assert records.known(store, record.input_digest) == before
+    assert records.find_by_inputs(store, record.input_digest) == before
 
 
 def test_the_parts_of_a_build_for_several_platforms_are_looked_at(store: FolderStore, tmp_path: Path) -> None:
     one = kept(store, tmp_path / "one")
     other = one.model_copy(update={"inventory": records.keep_bytes(store, b"other")})
     both = one.model_copy(update={"parts": (one, other), "manifest_digest": records.keep_bytes(store, b"index")})
-    assert integrity.is_whole(store, both)
+    assert integrity.is_complete(store, both)
     for path in (path_of(store, other, "inventory"), path_of(store, both, "manifest_digest")):
         path.unlink()
     assert [type(problem) for problem in integrity.find_damage(store, both)] == [BlobMissing, BlobMissing]
@@ -104,7 +104,7 @@ def test_the_parts_of_a_build_for_several_platforms_are_looked_at(store: FolderS
 def test_a_record_that_names_no_manifest_is_damage(store: FolderStore, tmp_path: Path) -> None:
     record = kept(store, tmp_path / "one")
     for digest in ("nonsense", records.keep_bytes(store, b"text"), records.keep_bytes(store, b"[]")):
-        assert not integrity.is_whole(store, record.model_copy(update={"manifest_digest": digest}))
+        assert not integrity.is_complete(store, record.model_copy(update={"manifest_digest": digest}))
 
 
 def test_a_record_whose_answer_was_lost_counts_as_written(store: FolderStore, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def record(store: Store, build: str, inputs: str = "a") -> Record:
 
 
 def publish(store: Store, build: str, inputs: str = "a") -> Record:
-    return records.publish(store, record(store, build, inputs), "a new build")
+    return records.publish_record(store, record(store, build, inputs), "a new build")
 
 
 def pointed(store: Store) -> newest.Newest:
@@ -43,15 +43,15 @@ def pointed(store: Store) -> newest.Newest:
 def test_the_last_publication_is_the_newest_even_if_the_clock_was_wrong(store: Store) -> None:
     publish(store, CLOCK_AHEAD)
     now = publish(store, ONE)
-    assert records.latest(store, IMAGE) == records.build_of(store, IMAGE) == now
+    assert records.latest_readable(store, IMAGE) == records.find_build(store, IMAGE) == now
     assert [each.build for each in pointed(store).history] == [CLOCK_AHEAD]
 
 
 def test_the_name_moves_back_and_the_counter_grows(store: Store) -> None:
     first = publish(store, ONE)
     publish(store, TWO, "b")
-    newest.move(store, IMAGE, ONE, "the recipe is as it was")
-    assert records.latest(store, IMAGE) == first
+    newest.move_latest(store, IMAGE, ONE, "the recipe is as it was")
+    assert records.latest_readable(store, IMAGE) == first
     found = pointed(store)
     assert (found.number, found.why) == (3, "the recipe is as it was")
     assert [(each.build, each.number) for each in found.history] == [(TWO, 2), (ONE, 1)]
@@ -61,13 +61,13 @@ def test_the_name_moves_back_and_the_counter_grows(store: Store) -> None:
 def test_moving_the_name_to_the_same_build_changes_nothing(store: Store, tmp_path: Path) -> None:
     publish(store, ONE)
     before = (tmp_path / "images/noble/newest.json").read_bytes()
-    newest.move(store, IMAGE, ONE, "again")
+    newest.move_latest(store, IMAGE, ONE, "again")
     assert (tmp_path / "images/noble/newest.json").read_bytes() == before
 
 
 def test_the_history_is_limited(store: Store) -> None:
     for number in range(newest.HISTORY + 10):
-        newest.move(store, IMAGE, str(number), "a test")
+        newest.move_latest(store, IMAGE, str(number), "a test")
     found = pointed(store)
     assert (found.number, len(found.history)) == (newest.HISTORY + 10, newest.HISTORY)
     assert found.history[0].build == str(newest.HISTORY + 8)
@@ -75,7 +75,7 @@ def test_the_history_is_limited(store: Store) -> None:
 
 def test_concurrent_moves_wait_for_each_other(store: Store) -> None:
     with ThreadPoolExecutor(4) as threads:
-        done = list(threads.map(lambda build: newest.move(store, IMAGE, str(build), "a test").number, range(12)))
+        done = list(threads.map(lambda build: newest.move_latest(store, IMAGE, str(build), "a test").number, range(12)))
     assert sorted(done) == list(range(1, 13))
 
 
@@ -98,33 +98,33 @@ def test_without_newest_json_commands_fail_and_a_build_continues_from_the_newest
     file = tmp_path / "images/noble/newest.json"
     file.unlink() if damage is None else file.write_bytes(damage)
     with pytest.raises(RecordDamaged, match=r"newest\.json"):
-        records.build_of(store, IMAGE)
-    [listed] = records.fleet(store)
+        records.find_build(store, IMAGE)
+    [listed] = records.newest_builds(store)
     assert (listed.status, "images/noble/newest.json" in listed.reason) == ("damaged", True)
-    assert records.latest(store, IMAGE) == now
+    assert records.latest_readable(store, IMAGE) == now
     assert publish(store, TWO).number == 3
-    assert pointed(store).build == records.build_of(store, IMAGE).build == TWO
+    assert pointed(store).build == records.find_build(store, IMAGE).build == TWO
 
 
 def test_a_store_of_an_earlier_version_is_ordered_by_ids_until_the_next_publication(store: Store) -> None:
     for build in (TWO, ONE):
         records.keep_record(store, record(store, build).model_copy(update={"number": 0}))
-    assert records.build_of(store, IMAGE).build == TWO
+    assert records.find_build(store, IMAGE).build == TWO
     assert publish(store, ONE + "b").number == 1
-    assert records.build_of(store, IMAGE).build == ONE + "b"
+    assert records.find_build(store, IMAGE).build == ONE + "b"
 
 
 def test_an_older_record_is_not_shown_in_place_of_a_lost_one(store: Store, tmp_path: Path) -> None:
     first = publish(store, ONE)
     (tmp_path / publish(store, TWO).key).unlink()
     with pytest.raises(RecordDamaged, match=f"no record of build {TWO}"):
-        records.build_of(store, IMAGE)
-    assert records.latest(store, IMAGE) == first
+        records.find_build(store, IMAGE)
+    assert records.latest_readable(store, IMAGE) == first
 
 
 def test_a_first_build_that_was_killed_before_it_was_named_can_be_shown(store: Store) -> None:
     first = records.keep_record(store, record(store, ONE).model_copy(update={"number": 1}))
-    assert records.build_of(store, IMAGE) == first
+    assert records.find_build(store, IMAGE) == first
 
 
 def test_documents_of_a_newer_version_are_not_changed(store: Store, tmp_path: Path) -> None:
@@ -141,12 +141,12 @@ def test_the_newest_is_found_without_a_list_of_all_builds(store: Store, monkeypa
     now = publish(store, ONE)
     monkeypatch.setattr(type(store), "list_documents", None)
     assert records.images(store) == [IMAGE]
-    assert records.latest(store, IMAGE) == records.build_of(store, IMAGE) == now
+    assert records.latest_readable(store, IMAGE) == records.find_build(store, IMAGE) == now
 
 
 def test_writing_a_record_twice_keeps_the_first(store: Store) -> None:
     first = record(store, ONE)
-    records.publish(store, first, "a new build")
+    records.publish_record(store, first, "a new build")
     again = first.model_copy(update={"seconds": {"record": 2.0}})
-    assert records.publish(store, again, "a new build") == first
+    assert records.publish_record(store, again, "a new build") == first
     assert pointed(store).number == 1

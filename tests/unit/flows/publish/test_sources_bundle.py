@@ -55,7 +55,7 @@ def recipe(tmp_path):
 
 
 def kept(store, file):
-    return sources_bundle.keep(store, *lineage(file))
+    return sources_bundle.keep_sources(store, *lineage(file))
 
 
 def test_a_newer_format_is_refused_and_a_tar_without_one_is_read(store, recipe, tmp_path):
@@ -65,17 +65,17 @@ def test_a_newer_format_is_refused_and_a_tar_without_one_is_read(store, recipe, 
     newer = store.put_blob(io.BytesIO(data.replace(b"BASEFORGE.format=1\n", b"BASEFORGE.format=2\n")))
     (tmp_path / "newer").mkdir()
     with pytest.raises(FormatNewer, match=f"{newer}: .*has format 2"):
-        sources_bundle.unpack(store, newer, tmp_path / "newer")
+        sources_bundle.unpack_sources(store, newer, tmp_path / "newer")
     assert not list((tmp_path / "newer").iterdir())
     older = store.put_blob(io.BytesIO(data[2 * tarfile.BLOCKSIZE :]))  # without the global header
     (tmp_path / "older").mkdir()
-    assert recipe_digest(sources_bundle.unpack(store, older, tmp_path / "older")) == recipe_digest(recipe)
+    assert recipe_digest(sources_bundle.unpack_sources(store, older, tmp_path / "older")) == recipe_digest(recipe)
 
 
 def again(store, file, tmp_path):
     folder = tmp_path / "again"
     folder.mkdir()
-    return sources_bundle.unpack(store, kept(store, file), folder)
+    return sources_bundle.unpack_sources(store, kept(store, file), folder)
 
 
 def recipe_digest(file):
@@ -100,9 +100,9 @@ def test_the_recipes_of_the_shelf_come_back(name, store, tmp_path):
 
 
 def test_one_file_can_be_left_out(store, recipe, tmp_path):
-    blob = sources_bundle.keep(store, recipe, but=folder_of(recipe) / "a")
+    blob = sources_bundle.keep_sources(store, recipe, but=folder_of(recipe) / "a")
     (tmp_path / "again").mkdir()
-    back = folder_of(sources_bundle.unpack(store, blob, tmp_path / "again"))
+    back = folder_of(sources_bundle.unpack_sources(store, blob, tmp_path / "again"))
     assert not (back / "a").exists()
     assert (back / "deep/er/b").exists()
 
@@ -158,7 +158,7 @@ def test_a_tar_with_paths_out_of_the_folder_or_duplicates_is_refused(name, store
     folder = tmp_path / "deep/folder"
     folder.mkdir(parents=True)
     with pytest.raises(BuildError, match="holds no recipe:"):
-        sources_bundle.unpack(store, blob(store, *BAD[name]), folder)
+        sources_bundle.unpack_sources(store, blob(store, *BAD[name]), folder)
     assert not Path("/tmp/baseforge-leads-out").exists()
     assert {path.name for path in tmp_path.rglob("out")} == set()
 
@@ -166,7 +166,7 @@ def test_a_tar_with_paths_out_of_the_folder_or_duplicates_is_refused(name, store
 @pytest.mark.parametrize("target", ["/etc/passwd", "../../.."])
 def test_a_link_out_of_the_folder_is_refused_when_the_recipe_is_read(target, store, tmp_path):
     links = [("x", tarfile.DIRTYPE, ""), ("x/link", tarfile.SYMTYPE, target)]
-    file = sources_bundle.unpack(store, blob(store, *links), tmp_path)
+    file = sources_bundle.unpack_sources(store, blob(store, *links), tmp_path)
     file.write_text("kind: scratch\nfiles: [{path: /a, content: a}]\n")
     with pytest.raises(RecipeInvalid, match="leads out"):
         read(file)
@@ -175,18 +175,18 @@ def test_a_link_out_of_the_folder_is_refused_when_the_recipe_is_read(target, sto
 @pytest.mark.parametrize("data", [b"", b"hello", bytes(10240)])
 def test_other_data_than_a_recipe_s_tar_are_refused(data, store, tmp_path):
     with pytest.raises(BuildError, match="holds no recipe:"):
-        sources_bundle.unpack(store, store.put_blob(io.BytesIO(data)), tmp_path)
+        sources_bundle.unpack_sources(store, store.put_blob(io.BytesIO(data)), tmp_path)
 
 
 def test_a_tar_without_a_recipe_is_refused(store, tmp_path):
     with pytest.raises(BuildError, match="does not begin with a recipe"):
-        sources_bundle.unpack(store, blob(store, ("a.txt", tarfile.REGTYPE, ""), head=False), tmp_path)
+        sources_bundle.unpack_sources(store, blob(store, ("a.txt", tarfile.REGTYPE, ""), head=False), tmp_path)
 
 
 def test_a_blob_that_is_gone_or_damaged_is_named(store, recipe, tmp_path):
     held = kept(store, recipe)
     with pytest.raises(BlobMissing):
-        sources_bundle.unpack(store, "sha256:" + "0" * 64, tmp_path / "a")
+        sources_bundle.unpack_sources(store, "sha256:" + "0" * 64, tmp_path / "a")
     place = tmp_path / "store/blobs/sha256" / held.removeprefix("sha256:")
     place.chmod(0o644)
     data = bytearray(place.read_bytes())
@@ -194,4 +194,4 @@ def test_a_blob_that_is_gone_or_damaged_is_named(store, recipe, tmp_path):
     place.write_bytes(data)
     (tmp_path / "b").mkdir()
     with pytest.raises(BlobDamaged):
-        sources_bundle.unpack(store, held, tmp_path / "b")
+        sources_bundle.unpack_sources(store, held, tmp_path / "b")

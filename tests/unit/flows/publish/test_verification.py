@@ -8,7 +8,7 @@ import pytest
 from flows.image import oci
 from flows.publish import records, verification
 from flows.publish.record import Record
-from flows.publish.verification import Expected, Link, Verdict
+from flows.publish.verification import ExpectedDigests, Link, Verification
 from flows.store.open import open_store
 from rootfs.errors import InputError
 from rootfs.layer.pack import pack
@@ -32,7 +32,7 @@ def made(tmp_path):
         folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
         layer = pack([Member("a").holding(content)], folder / "layer")
-        return oci.assemble(
+        return oci.make_image(
             layer, ImageSettings(**settings), name="x", architecture="amd64", epoch=0, folder=folder / "layout"
         )
 
@@ -61,7 +61,7 @@ def recorded(image):
 def test_the_same_image_has_the_same_links_and_no_difference(store, made, work):
     image = made()
     records.keep_blobs(store, image)
-    then = verification.expected(store, recorded(image))
+    then = verification.expected_digests(store, recorded(image))
     links = then.links(made())
     assert [link.name for link in links] == ["diff id", "layer", "config", "manifest"]
     assert all(link.same for link in links)
@@ -71,7 +71,7 @@ def test_the_same_image_has_the_same_links_and_no_difference(store, made, work):
 def test_another_layer_is_shown_member_by_member(store, made, work):
     image = made()
     records.keep_blobs(store, image)
-    then, other = verification.expected(store, recorded(image)), made(b"one\nTWO\n")
+    then, other = verification.expected_digests(store, recorded(image)), made(b"one\nTWO\n")
     assert [link.name for link in then.links(other) if not link.same] == ["diff id", "layer", "config", "manifest"]
     [said] = verification.differences(store, then, other, work, pytest.fail)
     assert said.startswith("a: content")
@@ -81,7 +81,7 @@ def test_another_layer_is_shown_member_by_member(store, made, work):
 def test_other_settings_are_shown_line_by_line(store, made, work):
     image = made(cmd=("/a",))
     records.keep_blobs(store, image)
-    then, other = verification.expected(store, recorded(image)), made(cmd=("/b",))
+    then, other = verification.expected_digests(store, recorded(image)), made(cmd=("/b",))
     assert [link.name for link in then.links(other) if not link.same] == ["config", "manifest"]
     [said] = verification.differences(store, then, other, work, pytest.fail)
     assert '-   "/a"' in said
@@ -93,15 +93,15 @@ def test_against_an_image_that_the_store_has(store, made, work):
     records.keep_blobs(store, image)
     record = recorded(made(b"something else"))
     for digest in (image.manifest_digest, image.manifest_digest.removeprefix("sha256:")):
-        then = verification.expected(store, record, digest)
-        assert then == verification.expected(store, recorded(image))
+        then = verification.expected_digests(store, record, digest)
+        assert then == verification.expected_digests(store, recorded(image))
     assert verification.differences(store, then, made(), work, pytest.fail) == []
 
 
 def test_against_an_image_that_the_store_does_not_have(store, made, work):
     image = made()
-    then = verification.expected(store, recorded(image), HEX)
-    assert then == Expected("", "", "", f"sha256:{HEX}")
+    then = verification.expected_digests(store, recorded(image), HEX)
+    assert then == ExpectedDigests("", "", "", f"sha256:{HEX}")
     assert [(link.name, link.same) for link in then.links(image)] == [("manifest", False)]
     [said] = verification.differences(store, then, image, work, pytest.fail)
     assert "cannot show" in said
@@ -109,13 +109,13 @@ def test_against_an_image_that_the_store_does_not_have(store, made, work):
 
 
 def test_a_layer_that_the_store_lost_is_reported(store, made, work):
-    then = verification.expected(store, recorded(made()))
+    then = verification.expected_digests(store, recorded(made()))
     [said] = verification.differences(store, then, made(b"x"), work, pytest.fail)
     assert "cannot show" in said
 
 
 def test_settings_that_the_store_lost_are_reported(store, made, work):
-    then = verification.expected(store, recorded(made(cmd=("/a",))))
+    then = verification.expected_digests(store, recorded(made(cmd=("/a",))))
     [said] = verification.differences(store, then, made(), work, pytest.fail)
     assert "cannot show" in said
 
@@ -125,13 +125,13 @@ def test_settings_that_the_store_lost_are_reported(store, made, work):
 )
 def test_an_invalid_digest_is_refused(text, store, made):
     with pytest.raises(InputError, match="is not a digest"):
-        verification.expected(store, recorded(made()), text)
+        verification.expected_digests(store, recorded(made()), text)
 
 
 def test_a_blob_that_is_no_manifest_is_refused(store, made):
     digest = store.put_blob(io.BytesIO(b"hello"))
     with pytest.raises(InputError, match="is not the digest of an image"):
-        verification.expected(store, recorded(made()), digest)
+        verification.expected_digests(store, recorded(made()), digest)
 
 
 def test_the_lock_is_that_of_the_debs_that_were_used(tmp_path):
@@ -140,19 +140,21 @@ def test_the_lock_is_that_of_the_debs_that_were_used(tmp_path):
     )
     lock = Lock(packages=(package,))
     (tmp_path / package.file_name).write_bytes(b"hello")
-    found = verification.lock_of(lock, tmp_path)
+    found = verification.lock_of_files(lock, tmp_path)
     assert found.packages[0].sha256.startswith("2cf24dba")
     assert found.digest != lock.digest
-    assert verification.lock_of(found, tmp_path) == found
+    assert verification.lock_of_files(found, tmp_path) == found
 
 
 def test_the_lock_is_that_of_the_tarball_that_was_used(tmp_path):
     (tmp_path / TARBALL).write_bytes(b"hello")
-    assert verification.lock_of(Lock(tarball=f"sha256:{HEX}"), tmp_path).tarball.startswith("sha256:2cf24dba")
+    assert verification.lock_of_files(Lock(tarball=f"sha256:{HEX}"), tmp_path).tarball.startswith("sha256:2cf24dba")
 
 
 def said(*links, **tools):
-    return Verdict(image="x", build="1", links=links, tools=verification.tools({"a": "1", "b": "1"}, tools))
+    return Verification(
+        image="x", build="1", links=links, tools=verification.compare_tools({"a": "1", "b": "1"}, tools)
+    )
 
 
 SAME, OTHER = Link(name="layer", recorded="a", found="a"), Link(name="manifest", recorded="a", found="b")
@@ -171,7 +173,7 @@ def test_a_build_is_reproduced_if_every_digest_is_equal(found, status, other):
     document = json.loads(found.model_dump_json())
     assert document["status"] == status
     assert document["links"][-1]["same"] is (status == "reproduced")
-    assert Verdict.model_validate_json(found.model_dump_json()) == found
+    assert Verification.model_validate_json(found.model_dump_json()) == found
 
 
 def test_different_tools_are_shown_with_both_versions():
@@ -182,19 +184,19 @@ def test_different_tools_are_shown_with_both_versions():
 
 def judged(platform, **keys):
     link = Link(name="layer", recorded="a", found=platform)
-    return Verdict(image="x", build="1", links=(link,), tools={}, **keys)
+    return Verification(image="x", build="1", links=(link,), tools={}, **keys)
 
 
 def test_the_verification_of_several_platforms_names_the_platform(made):
     parts = tuple(Record(image="x", status="published", platforms=(name,)) for name in ("linux/386", "linux/b"))
     record = Record(image="x", status="published", parts=parts)
-    found = verification.united(record, [judged("b", differences=("1",), different=3), judged("a")], "i", "j")
+    found = verification.combine(record, [judged("b", differences=("1",), different=3), judged("a")], "i", "j")
     assert found.other == ["linux/386 layer", "index"]
     assert (found.differences, found.different, found.status) == (("linux/386: 1",), 3, "differs")
-    same = verification.united(record, [judged("a"), judged("a")], "i", "i")
+    same = verification.combine(record, [judged("a"), judged("a")], "i", "i")
     assert (same.status, [link.name for link in same.links]) == (
         "reproduced",
         ["linux/386 layer", "linux/b layer", "index"],
     )
-    unknown = verification.united(record, [judged("a", no_because="it is so")] * 2, "i", "")
+    unknown = verification.combine(record, [judged("a", no_because="it is so")] * 2, "i", "")
     assert (unknown.status, len(unknown.links)) == ("not repeatable", 2)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from flows.builders.engine import Engine
 from flows.smoke import container
 from flows.smoke.container import KEPT, ContainerResult, _Kept
-from flows.smoke.run import Verdict, smoke_test
+from flows.smoke.run import SmokeResult, smoke_test
 from rootfs.errors import BuildError
 from rootfs.recipe.sections import SmokeCheck
 
@@ -27,7 +27,7 @@ def judged(
     engine: Engine,
     *pairs: tuple[SmokeCheck, ContainerResult],
     log: list[str] | None = None,
-) -> Verdict:
+) -> SmokeResult:
     """The verdict on checks that went as said."""
     endings = iter([ending for _, ending in pairs])
     monkeypatch.setattr("flows.smoke.run.run_container", lambda *_, **__: next(endings))
