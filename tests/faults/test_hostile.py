@@ -22,7 +22,7 @@ from rootfs.elf.linkage import LinkageCheck as Closure
 from rootfs.errors import BaseforgeError
 from rootfs.tree.inventory import Inventory
 from rootfs.lock.lock import Lock
-from rootfs.tree.normalize import tree_epoch as dated, normalised
+from rootfs.tree.normalize import normalize, tree_epoch
 from rootfs.layer.pack import pack
 from tests.support.trees import grown
 said = {}
@@ -32,7 +32,7 @@ for archive in sorted(Path(sys.argv[1]).iterdir()):
     try:
         inventory, closure = Inventory(), Closure()
         with grown(archive, place) as members:
-            pack(closure.watching(inventory.watching(normalised(*dated(members, None)))), place / "layer")
+            pack(closure.watching(inventory.watching(normalize(*tree_epoch(members, None)))), place / "layer")
         closure.missing(), inventory.packages()
     except BaseforgeError as problem:
         said[archive.name] = str(problem)
