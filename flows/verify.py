@@ -79,7 +79,7 @@ def rebuild(ctx: BuildContext, record: Record, against: str) -> Verification:
     manifests = [descriptor for _, descriptor in found if descriptor]
     index = digest_of_bytes(index_of(manifests)) if len(manifests) == len(found) else ""
     return verification.combine(
-        record, [said for said, _ in found], verification.parse_digest(against) or record.index, index
+        record, [verdict for verdict, _ in found], verification.parse_digest(against) or record.index, index
     )
 
 

@@ -81,7 +81,7 @@ CALM = {
 
 @dataclass(frozen=True)
 class Server:
-    """A local server: its process and port, and whether it asks for the login, as all but older ones do.
+    """A local server: its process and port, and whether it asks for the login; old ones do not.
 
     `born` is when the process began, in the kernel's ticks: another one may have the same number later. It is `ready`
     once it has answered.
@@ -115,14 +115,14 @@ class Server:
                 return False
 
     def _is_of_this_user(self) -> bool:
-        """Whether we are who listens there: another user's program on a port that was ours would be sent the login."""
+        """Whether this user listens there: else another user's program on that port would be sent the login."""
         place = f"{int.from_bytes(socket.inet_aton(HOST), sys.byteorder):08X}:{self.port:04X}"
         lines = (line.split() for line in SOCKETS.read_text().splitlines())
         return any(words[1::2][:2] == [place, LISTENING] and int(words[7]) == os.geteuid() for words in lines)
 
     def lives(self) -> bool:
         """Whether its process is there, even if it does not answer."""
-        return self.born > 0 and _born(self.pid) == self.born
+        return self.born > 0 and _start_time(self.pid) == self.born
 
     def environment(self) -> dict[str, str]:
         """What a client of it needs in its environment. Raises MachineError."""
@@ -137,8 +137,8 @@ class Server:
         }
 
 
-def connect(wanted: LocalServer, quiet: bool = True) -> str:
-    """Make Prefect use the server named by `PREFECT_API_URL`, else the local one, started if need be.
+def connect(settings: LocalServer, quiet: bool = True) -> str:
+    """Make Prefect use the server named by `PREFECT_API_URL`, else the local one, started if necessary.
 
     With `quiet` Prefect keeps its own log lines from the terminal. Returns the server's address. Raises MachineError
     with the end of its log, MachineError, PortTaken.
@@ -150,7 +150,7 @@ def connect(wanted: LocalServer, quiet: bool = True) -> str:
     private.make_private_folder(folder())
     if address := os.environ.get("PREFECT_API_URL"):
         return address
-    server = running() or start(wanted)
+    server = running() or start(settings)
     os.environ |= server.environment()
     return server.address
 
@@ -175,7 +175,7 @@ def require_port(port: int) -> None:
 
 
 def _certificate() -> Path:
-    """A file with just one certificate, which nothing is checked by: without any Prefect's clients do not start."""
+    """A file with one certificate that checks nothing: Prefect's clients do not start without any."""
     if not (path := folder() / CERTIFICATE).exists():
         first, end, _ = certifi.contents().partition("-----END CERTIFICATE-----\n")
         atomic_file.write_file(path, (first + end).encode())
@@ -184,15 +184,15 @@ def _certificate() -> Path:
 
 def running() -> Server | None:
     """The local server, if there is one. Raises MachineError."""
-    return server if (server := _known()) and server.private else None
+    return server if (server := _find_server()) and server.private else None
 
 
-def _known() -> Server | None:
+def _find_server() -> Server | None:
     """The server that was started last, if it is there: perhaps one of an earlier version, which answers everybody.
 
     One that lives is never doubled, as both would write to one database. Raises MachineError when it does not answer.
     """
-    if not (server := _noted()):
+    if not (server := _read_state()):
         return None
     began = time.monotonic()
     wait = ANSWER if server.ready else START
@@ -205,7 +205,7 @@ def _known() -> Server | None:
     return server
 
 
-def _noted() -> Server | None:
+def _read_state() -> Server | None:
     """The server that was started last, whether or not it is still there. Raises FormatNewer."""
     note = folder() / STATE
     try:
@@ -214,13 +214,13 @@ def _noted() -> Server | None:
         return None
 
 
-def _note(server: Server) -> Server:
-    """Let every later command know this server."""
+def _write_state(server: Server) -> Server:
+    """Write down the server, so that later commands find it."""
     atomic_file.write_file(folder() / STATE, document_format.dump(asdict(server)))
     return server
 
 
-def _born(pid: int) -> int:
+def _start_time(pid: int) -> int:
     """When a process began, in the kernel's ticks; 0 where there is none, or only what is left of one."""
     try:
         state, *others = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()  # proc_pid_stat(5)
@@ -229,19 +229,19 @@ def _born(pid: int) -> int:
     return 0 if state in "ZX" else int(others[18])
 
 
-def start(wanted: LocalServer) -> Server:
+def start(settings: LocalServer) -> Server:
     """Start the local server and wait until it answers; whoever comes second uses the first one's.
 
     Its port is the given one, else one that is the same at each start unless another program has taken it.
     """
     private.make_private_folder(folder())
     with locks.locked(folder() / "lock", wait=2 * START):
-        if old := _known():
+        if old := _find_server():
             if old.private:
                 return old
             _end(old)
         database.give_room_back(folder())
-        return _launch(wanted)
+        return _launch(settings)
 
 
 def _environment(port: int, days: int) -> dict[str, str]:
@@ -258,20 +258,20 @@ def _environment(port: int, days: int) -> dict[str, str]:
     return {**CALM, **database.retention(days), **os.environ, **QUIET, **ours}
 
 
-def _launch(wanted: LocalServer) -> Server:
-    """A server in a session of its own, so that it outlives us: the one program that is meant to."""
+def _launch(settings: LocalServer) -> Server:
+    """Start a server in a session of its own: it is the one program that outlives this process."""
     log = log_file()
     log.unlink(missing_ok=True)
-    with listener.opened(wanted.port, folder()) as ours:
+    with listener.opened(settings.port, folder()) as ours:
         port = int(ours.getsockname()[1])
         argv = [sys.executable, "-P", "-m", "flows.orchestration.api_server", str(ours.fileno())]
-        process = start_detached(argv, _environment(port, wanted.days), log, cwd=folder(), files=[ours.fileno()])
-    server, deadline = Server(process.pid, port, private=True, born=_born(process.pid)), time.monotonic() + START
-    _note(server)  # should we be interrupted, the next command knows it
+        process = start_detached(argv, _environment(port, settings.days), log, cwd=folder(), files=[ours.fileno()])
+    server, deadline = Server(process.pid, port, private=True, born=_start_time(process.pid)), time.monotonic() + START
+    _write_state(server)  # should we be interrupted, the next command knows it
     while time.monotonic() < deadline and process.poll() is None:
         if server.answers():
             process.returncode = 0  # it is not ours to wait for: no warning when the object goes
-            return _note(replace(server, ready=True))
+            return _write_state(replace(server, ready=True))
         time.sleep(0.1)
     _end(server)
     process.wait()
@@ -290,7 +290,7 @@ class Watched(NamedTuple):
 
 @contextlib.contextmanager
 def watched(server: Server) -> Iterator[Watched]:
-    """Nobody else can listen on the server's port while the block lasts, also when the server has ended.
+    """Keep the server's port while the block lasts, so that nobody else can listen there when the server has ended.
 
     Raises MachineError when it has already.
     """
@@ -332,7 +332,7 @@ def _log() -> list[str]:
 
 def stop() -> bool:
     """End the local server, also one that hangs; whether there was one."""
-    server = _noted()
+    server = _read_state()
     if server is None or not (server.lives() or server.answers()):
         return False
     _end(server)
@@ -357,10 +357,10 @@ def _end(server: Server) -> None:
 
 
 @contextlib.contextmanager
-def connected(wanted: LocalServer, quiet: bool = True) -> Iterator[str]:
-    """Flows run inside this block: a server answers, and no flow waits for a heartbeat thread to end its nap of 1 s."""
+def connected(settings: LocalServer, quiet: bool = True) -> Iterator[str]:
+    """Connect to a server for the block, in which flows run without a heartbeat thread, which would cost each 1 s."""
     chosen = "PREFECT_API_URL" in os.environ
-    address = connect(wanted, quiet)
+    address = connect(settings, quiet)
     import_prefect()
     from flows.orchestration import outage
 
@@ -375,10 +375,10 @@ def connected(wanted: LocalServer, quiet: bool = True) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def connected_on_demand(wanted: LocalServer) -> Iterator[Callable[[], str]]:
+def connected_on_demand(settings: LocalServer) -> Iterator[Callable[[], str]]:
     """A function that connects as `connected` does, when it is first called, until the block ends."""
     with contextlib.ExitStack() as stack:
-        yield functools.cache(lambda: stack.enter_context(connected(wanted)))
+        yield functools.cache(lambda: stack.enter_context(connected(settings)))
 
 
 def settings_of(address: str) -> SettingsContext:
@@ -390,11 +390,11 @@ def settings_of(address: str) -> SettingsContext:
     from pydantic import SecretStr
 
     now = get_settings_context()
-    known: dict[str, object] = {"url": address}
+    api_settings: dict[str, object] = {"url": address}
     if secret := os.environ.get("PREFECT_API_AUTH_STRING"):
-        known["auth_string"] = SecretStr(secret)
+        api_settings["auth_string"] = SecretStr(secret)
     flows = now.settings.flows.model_copy(update={"heartbeat_frequency": None})
-    api = now.settings.api.model_copy(update=known)
+    api = now.settings.api.model_copy(update=api_settings)
     client = now.settings.client.model_copy(update={"max_retries": TRIES})
     update = {"flows": flows, "api": api, "client": client}
     return SettingsContext(profile=now.profile, settings=now.settings.model_copy(update=update))

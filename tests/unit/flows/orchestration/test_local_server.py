@@ -110,10 +110,10 @@ def test_a_server_that_asks_for_no_login_is_replaced(tmp_path, monkeypatch):
 def test_the_note_of_the_server_says_its_format_and_a_newer_one_is_refused(tmp_path, monkeypatch):
     """Without it a second server might be started, on the same database."""
     monkeypatch.setenv("BASEFORGE_HOME", str(tmp_path))
-    ours = local_server._note(local_server.Server(1, 2, private=True))
+    ours = local_server._write_state(local_server.Server(1, 2, private=True))
     note = tmp_path / "prefect/server.json"
     assert json.loads(note.read_text())["format"] == 1
-    assert local_server._noted() == ours
+    assert local_server._read_state() == ours
     note.write_text(json.dumps({"format": 2, "servers": []}))
     for use in (local_server.running, local_server.stop, lambda: local_server.start(LocalServer(0, 1))):
         with pytest.raises(FormatNewer, match=f"{note}: the note of the local server .* format 2"):
@@ -122,7 +122,7 @@ def test_the_note_of_the_server_says_its_format_and_a_newer_one_is_refused(tmp_p
 
 def test_another_process_with_the_same_id_is_not_the_server(tmp_path):
     with subprocess.Popen(["sleep", "60"]) as process:
-        born = local_server._born(process.pid)
+        born = local_server._start_time(process.pid)
         assert local_server.Server(process.pid, 1, private=True, born=born).lives()
         assert not local_server.Server(process.pid, 1, private=True, born=born - 1).lives()
         process.kill()
