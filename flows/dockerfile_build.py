@@ -126,17 +126,17 @@ def keep_layers(
     ctx: BuildContext, inputs: Inputs, order: BuildRequest, built: BuildResult, tars: list[Path], *, use_cache: bool
 ) -> tuple[PackedLayer, Foundation]:
     """Keep the Dockerfile's own layers, each tar as it is: a base image's as it has them, the others compressed."""
-    memo = frame_cache(ctx, use_cache=use_cache)
+    cache = frame_cache(ctx, use_cache=use_cache)
     existing = {layer.diff_id: layer for image in order.parents.values() for layer in image.layers}
     diff_ids = built.config["rootfs"]["diff_ids"]
     layers = [
-        existing.get(diff_id) or pack_tar(tar, tar.with_suffix(".tar.zst"), memo=memo)
+        existing.get(diff_id) or pack_tar(tar, tar.with_suffix(".tar.zst"), frame_cache=cache)
         for tar, diff_id in zip(tars, diff_ids, strict=True)
     ]
     foundation = Foundation(BaseImage(tuple(layers[:-1]), built.config), LayerStack(tuple(tars[:-1]), order.epoch))
     inventory, closure = Inventory(), LinkageCheck(library_path(inputs.recipe.image, foundation))
     with merge_layers(tars) as tree:
-        for _ in closure.watching(inventory.watching(members_of(tree))):
+        for _ in closure.observe(inventory.observe(members_of(tree))):
             pass
     ctx.note(f"{format_size(sum(layer.unpacked for layer in layers))} in {len(layers)} layers")
     packed = PackedLayer(layers[-1], inventory.packages(), closure, inventory.distribution, order.epoch)

@@ -170,10 +170,10 @@ def pack_layer(
         clean = normalize(members, epoch, device_rules() if inputs.recipe.keeps_devices else ())
         if (rules := Rules.of(*(each.filters for each in inputs.lineage))).steps:
             clean = filtered(clean, rules)
-        watched: Members = closure.watching(inventory.watching(clean))
+        watched: Members = closure.observe(inventory.observe(clean))
         if foundation and foundation.stack.tars:
             watched = diff_members(running.enter_context(merge_layers(foundation.stack.tars)), watched)
-        layer = pack(watched, folder / "layer.tar.zst", memo=frame_cache(ctx, use_cache=use_cache))
+        layer = pack(watched, folder / "layer.tar.zst", frame_cache=frame_cache(ctx, use_cache=use_cache))
     ctx.note(f"{format_size(layer.unpacked)} to {format_size(layer.size)}")
     return PackedLayer(layer, inventory.packages(), closure, inventory.distribution, epoch)
 

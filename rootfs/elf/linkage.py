@@ -71,10 +71,10 @@ class LinkageCheck:
         self._has_cache = False
         self._read_texts = self._size = 0
 
-    def watching(self, members: Members) -> Iterator[Member]:
+    def observe(self, members: Members) -> Iterator[Member]:
         """The same members; the closure is complete when the stream has ended."""
         for member in members:
-            yield (noted := self.note(member))
+            yield (noted := self.observe_member(member))
             close_copy(noted, member)
 
     @property
@@ -93,7 +93,7 @@ class LinkageCheck:
         found = [each for path in self._elves for each in self._lacking(path, usual)]
         return sorted([*self._broken, *found], key=lambda each: (each.file, each.library))
 
-    def note(self, member: Member) -> Member:
+    def observe_member(self, member: Member) -> Member:
         """Note one member, and return it with all its content."""
         path = member.path
         if member.kind == SYMTYPE:
@@ -106,7 +106,7 @@ class LinkageCheck:
                 data = member.content.read()
                 self._read_texts += member.size
                 self._texts[path] = data.decode(errors="replace")
-                return member.holding(data)
+                return member.with_content(data)
             return self._read(member)
         return member
 
@@ -130,7 +130,7 @@ class LinkageCheck:
         content.seek(0)
         return member
 
-    def places(self, missing: Missing) -> list[str]:
+    def search_paths(self, missing: Missing) -> list[str]:
         """Where the linker looks for what a file lacks, the first place first."""
         this = self._elves.get(missing.file)
         if this is None or "/" in missing.library:

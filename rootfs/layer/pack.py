@@ -37,32 +37,32 @@ class Layer:
     unpacked: int
 
 
-def pack(members: Members, path: Path, *, memo: Path | None = None) -> Layer:
+def pack(members: Members, path: Path, *, frame_cache: Path | None = None) -> Layer:
     """Write the members as a layer to `path`; nothing is left there when it fails.
 
-    `memo` is a folder of compressed pieces, shared by all who pack: the bytes are the same with it and without.
+    `frame_cache` is a folder of compressed pieces, shared by all who pack: the bytes are the same with it and without.
     Raises DiskFull, BadTree where the members contradict themselves, and whatever the members' source raises.
     """
     try:
-        return _written(tar_chunks(members), path, memo)
+        return _written(tar_chunks(members), path, frame_cache)
     except tarfile.TarError as error:  # from the content of a member that comes out of a tar
         raise BadTree(f"the engine's tar cannot be read: {error}") from error
 
 
-def pack_tar(tar: Path, path: Path, *, memo: Path | None = None) -> Layer:
-    """Write a plain tar as a layer to `path`, the tar as it is; `memo` as for `pack`. Raises DiskFull."""
+def pack_tar(tar: Path, path: Path, *, frame_cache: Path | None = None) -> Layer:
+    """Write a plain tar as a layer to `path`, the tar as it is; `frame_cache` as for `pack`. Raises DiskFull."""
     with tar.open("rb") as file:
-        return _written(map(bytearray, iter(partial(file.read, FRAME), b"")), path, memo)
+        return _written(map(bytearray, iter(partial(file.read, FRAME), b"")), path, frame_cache)
 
 
-def _written(pieces: Iterable[bytearray], path: Path, memo: Path | None) -> Layer:
-    kept = FrameCache(memo) if memo else None
+def _written(pieces: Iterable[bytearray], path: Path, frame_cache: Path | None) -> Layer:
+    cache = FrameCache(frame_cache) if frame_cache else None
     tar, packed = _Hashed(), _Hashed()
     with disk_full(path.parent), _no_half_file(path), path.open("wb") as file:
-        for frame in packed.through(compress_chunks(tar.through(pieces), kept)):
+        for frame in packed.through(compress_chunks(tar.through(pieces), cache)):
             file.write(frame)
-    if kept:
-        kept.prune()
+    if cache:
+        cache.prune()
     return Layer(path, packed.digest, tar.digest, packed.size, tar.size)
 
 

@@ -56,7 +56,7 @@ def open_tree(job: Job, recipe: ScratchRecipe) -> Iterator[Members]:
     _add_ingredients(made, recipe, debs, mtime)
     files = [_entry_piece(entry, folder, merge=made.aliased) for entry in recipe.files]
     for piece in files:
-        made.lay(piece)
+        made.put(piece)
     system_files.add_accounts(made, recipe.users, recipe.groups, mtime)
     cached = "linker-cache" in recipe.ingredients
     needs = DependencyResolver(made, debs, whole, recipe.image.env.get("LD_LIBRARY_PATH", ""), cached=cached)
@@ -106,7 +106,7 @@ def _add_packages(made: PackageTree, recipe: ScratchRecipe, debs: UnpackedPackag
         for path, piece in debs[name].tree.pieces.items():
             if rules.keeps(path):
                 is_whole = piece.member.kind == LNKTYPE and not rules.keeps(piece.member.link)
-                made.add(debs[name].tree.alone(piece) if is_whole else piece)
+                made.add(debs[name].tree.standalone(piece) if is_whole else piece)
     return whole
 
 

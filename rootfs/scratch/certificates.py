@@ -47,7 +47,7 @@ def add_keystore(tree: PackageTree, debs: UnpackedPackages, mtime: int) -> None:
 
 
 def _certificates(package: PackageTree) -> list[TreeEntry]:
-    return [piece for piece in package.below(SHARED) if piece.path.endswith(".crt")]
+    return [piece for piece in package.entries_below(SHARED) if piece.path.endswith(".crt")]
 
 
 def _der_certificates(text: bytes) -> Iterator[bytes]:

@@ -42,9 +42,9 @@ class DependencyResolver:
         self._links = ChainMap(tree.links, links, {alias.path: alias.link for alias in aliases()})
         self._closure = LinkageCheck(library_path)
         for alias in aliases():
-            self._closure.note(alias)
+            self._closure.observe_member(alias)
         if cached:
-            self._closure.note(Member(CACHE).holding(b"to be written"))
+            self._closure.observe_member(Member(CACHE).with_content(b"to be written"))
         self._noted: set[str] = set()
 
     def fill(self, opened: Iterable[str], scripts: Iterable[TreeEntry]) -> None:
@@ -97,7 +97,9 @@ class DependencyResolver:
             self._note()
             before = len(self._tree.pieces)
             for missing in self._closure.missing():
-                places = (p for p in self._closure.places(missing) if (missing.file, missing.library, p) not in tried)
+                places = (
+                    p for p in self._closure.search_paths(missing) if (missing.file, missing.library, p) not in tried
+                )
                 for place in places:
                     tried.add((missing.file, missing.library, place))
                     if self.take(place):
@@ -112,11 +114,11 @@ class DependencyResolver:
 
     def _note_piece(self, piece: TreeEntry) -> None:
         if not piece.member.is_file:
-            self._closure.note(piece.member)
+            self._closure.observe_member(piece.member)
             return
         with piece.open() as content:
             member = replace(piece.member, content=content)
-            close_copy(self._closure.note(member), member)
+            close_copy(self._closure.observe_member(member), member)
 
     def _licences(self) -> None:
         """The copyright file of each package that something was taken of, also where another package has it."""

@@ -61,7 +61,7 @@ def add_os_release(tree: PackageTree, debs: UnpackedPackages, _mtime: int) -> No
 
 def add_time_zones(tree: PackageTree, debs: UnpackedPackages, _mtime: int) -> None:
     """All time zones."""
-    for piece in debs["tzdata"].tree.below(ZONES):
+    for piece in debs["tzdata"].tree.entries_below(ZONES):
         tree.add(piece)
 
 
@@ -83,12 +83,15 @@ def add_locale(tree: PackageTree, debs: UnpackedPackages, name: str) -> None:
     codeset, at, modifier = rest.partition("@")
     folder = f"{LOCALES}/{stem}{dot}{codeset.replace('-', '').lower()}{at}{modifier}"
     found = [
-        (debs[each].tree, piece) for each in LOCALE_PACKAGES if each in debs for piece in debs[each].tree.below(folder)
+        (debs[each].tree, piece)
+        for each in LOCALE_PACKAGES
+        if each in debs
+        for piece in debs[each].tree.entries_below(folder)
     ]
     if not found:
         raise no_locale(name, f"there is none in {' or '.join(LOCALE_PACKAGES)}")
     for there, piece in found:
-        tree.add(there.alone(piece))
+        tree.add(there.standalone(piece))
 
 
 def add_accounts(tree: PackageTree, users: Sequence[User], groups: Sequence[Group], mtime: int) -> None:

@@ -84,7 +84,7 @@ def write_smoke_overlay(
         for piece in each.tree.pieces.values():
             tree.add(piece)
     for name in names:
-        tree.lay(entry_from_disk(name, files / name))
+        tree.put(entry_from_disk(name, files / name))
     path = folder / "brought.tar"
     with path.open("wb") as tar:
         tar.writelines(tar_chunks(tree.members()))

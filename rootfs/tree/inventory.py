@@ -28,7 +28,7 @@ class Inventory:
         self._packages: dict[str, str] = {}
         self._names: dict[str, str] = {}
 
-    def watching(self, members: Members) -> Iterator[Member]:
+    def observe(self, members: Members) -> Iterator[Member]:
         """The same members; the inventory is complete when the stream has ended. Raises BadTree."""
         for member in members:
             read = next((read for pattern, read in DATABASES if pattern.fullmatch(member.path)), None)
@@ -42,7 +42,7 @@ class Inventory:
                 self._packages.update(read(data))
             else:
                 self._names[member.path] = _pretty_name(data)
-            yield member.holding(data)
+            yield member.with_content(data)
 
     def packages(self) -> dict[str, str]:
         """Installed packages as `name:architecture` and their versions, sorted; empty where no database is known."""

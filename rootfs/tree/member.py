@@ -63,7 +63,7 @@ class Member:
         """Whether it is a folder."""
         return self.kind == tarfile.DIRTYPE
 
-    def holding(self, data: bytes) -> Member:
+    def with_content(self, data: bytes) -> Member:
         """The same member with other content."""
         return replace(self, size=len(data), content=BytesIO(data))
 

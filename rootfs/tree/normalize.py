@@ -60,7 +60,7 @@ def _edited(member: Member, edit: Edit, epoch: int) -> Member:
         raise BadTree(f"/{member.path} is of {member.size} bytes, which no such file is")
     old = member.content.read() if member.content else b""
     new = edit(old)
-    return member.holding(new) if new == old else replace(member.holding(new), mtime=epoch)
+    return member.with_content(new) if new == old else replace(member.with_content(new), mtime=epoch)
 
 
 def clamp_shadow(shadow: bytes, day: int) -> bytes:

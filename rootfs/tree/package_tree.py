@@ -63,10 +63,10 @@ class PackageTree:
     def add(self, piece: TreeEntry) -> None:
         """Take a package's piece in. Raises InputError where another package has the path."""
         if (there := self.pieces.get(piece.path)) is None:
-            return self._put(piece)
+            return self._store(piece)
         if there.member.is_folder and piece.member.is_folder:
             newest = max(there.member.mtime, piece.member.mtime)
-            return self._put(replace(there, member=replace(there.member, mtime=newest)))
+            return self._store(replace(there, member=replace(there.member, mtime=newest)))
         if there.member.is_folder or piece.member.is_folder or there.package != piece.package:
             raise InputError(
                 f"/{piece.path}: both {there.package} and {piece.package} have it",
@@ -74,37 +74,37 @@ class PackageTree:
             )
         return None
 
-    def lay(self, piece: TreeEntry) -> None:
+    def put(self, piece: TreeEntry) -> None:
         """Take a piece in, over what is there. Raises InputError where a folder would become something else."""
         there = self.pieces.get(piece.path)
         if there and there.member.is_folder != piece.member.is_folder:
             raise cannot_place(f"/{piece.path}", f"{there.package or 'another file'} has a folder or a file there")
-        self._put(piece)
+        self._store(piece)
 
     def write(self, path: str, data: bytes, mtime: int) -> None:
         """Lay a file of this content, which everybody may read."""
-        self.lay(TreeEntry(Member(path, mtime=mtime, size=len(data)), data=data))
+        self.put(TreeEntry(Member(path, mtime=mtime, size=len(data)), data=data))
 
     def link(self, path: str, target: str, mtime: int = 0) -> None:
         """Lay a symbolic link."""
-        self.lay(TreeEntry(Member(path, kind=SYMTYPE, mode=0o777, link=target, mtime=mtime)))
+        self.put(TreeEntry(Member(path, kind=SYMTYPE, mode=0o777, link=target, mtime=mtime)))
 
     def folder(self, path: str, mode: int, owner: tuple[int, int] = (0, 0), mtime: int = 0) -> None:
         """Lay a folder."""
-        self.lay(TreeEntry(Member(path, kind=DIRTYPE, mode=mode, uid=owner[0], gid=owner[1], mtime=mtime)))
+        self.put(TreeEntry(Member(path, kind=DIRTYPE, mode=mode, uid=owner[0], gid=owner[1], mtime=mtime)))
 
-    def alone(self, piece: TreeEntry) -> TreeEntry:
+    def standalone(self, piece: TreeEntry) -> TreeEntry:
         """The piece as one that needs no other: the file itself where it is a hard link."""
         if piece.member.kind != LNKTYPE:
             return piece
         file = self.pieces[piece.member.link]
         return replace(file, member=replace(file.member, path=piece.path))
 
-    def below(self, folder: str) -> Iterator[TreeEntry]:
+    def entries_below(self, folder: str) -> Iterator[TreeEntry]:
         """All that is in a folder, at any depth, sorted by path."""
         return (self.pieces[path] for path in sorted(self.pieces) if path.startswith(f"{folder}/"))
 
-    def _put(self, piece: TreeEntry) -> None:
+    def _store(self, piece: TreeEntry) -> None:
         self.links.pop(piece.path, None)
         if is_link(piece):
             self.links[piece.path] = piece.member.link

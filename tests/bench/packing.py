@@ -53,8 +53,8 @@ def seconds(tree: Path, folder: Path) -> None:
     layer, memo = folder / "layer", folder / "memo"
     say("walk and tar", f"{median(lambda: sum(map(len, tar_chunks(from_tree(tree))))):.2f} s")
     say("layer, nothing kept", f"{median(lambda: pack(from_tree(tree), layer)):.2f} s")
-    packed = pack(from_tree(tree), layer, memo=memo)
-    say("layer, all frames kept", f"{median(lambda: pack(from_tree(tree), layer, memo=memo)):.2f} s")
+    packed = pack(from_tree(tree), layer, frame_cache=memo)
+    say("layer, all frames kept", f"{median(lambda: pack(from_tree(tree), layer, frame_cache=memo)):.2f} s")
     single = zstandard.ZstdCompressor(level=LEVEL, threads=2)
     whole = len(single.compress(b"".join(tar_chunks(from_tree(tree)))))
     say("size, and over one single frame", f"{packed.size} bytes, {100 * packed.size / whole - 100:+.1f} %")
@@ -75,7 +75,7 @@ def timeline(tree: Path, folder: Path, engine: Engine, memo: Path | None) -> dic
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    layer = pack(walked(), folder / "layer", memo=memo)
+    layer = pack(walked(), folder / "layer", frame_cache=memo)
     note("compressed")
     made = make_image(layer, ImageSettings(), name="bench", architecture="amd64", epoch=0, folder=folder / "layout")
     image_id = import_image(made, EngineBuilder(engine))

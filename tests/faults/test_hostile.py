@@ -18,7 +18,7 @@ MOST = 200 << 20  # bytes
 READ = """
 import json, re, sys
 from pathlib import Path
-from rootfs.elf.linkage import LinkageCheck as Closure
+from rootfs.elf.linkage import LinkageCheck
 from rootfs.errors import BaseforgeError
 from rootfs.tree.inventory import Inventory
 from rootfs.lock.lock import Lock
@@ -30,9 +30,9 @@ for archive in sorted(Path(sys.argv[1]).iterdir()):
     place = Path(sys.argv[2]) / archive.name
     place.mkdir()
     try:
-        inventory, closure = Inventory(), Closure()
+        inventory, closure = Inventory(), LinkageCheck()
         with grown(archive, place) as members:
-            pack(closure.watching(inventory.watching(normalize(*tree_epoch(members, None)))), place / "layer")
+            pack(closure.observe(inventory.observe(normalize(*tree_epoch(members, None)))), place / "layer")
         closure.missing(), inventory.packages()
     except BaseforgeError as problem:
         said[archive.name] = str(problem)

@@ -36,7 +36,7 @@ class ToyRecipe(Recipe):
 @contextmanager
 def tree(job: Job, recipe: ToyRecipe) -> Iterator[Members]:
     """The tree of a toy recipe."""
-    yield iter([Member("program", mode=0o755).holding((job.files / recipe.program).read_bytes())])
+    yield iter([Member("program", mode=0o755).with_content((job.files / recipe.program).read_bytes())])
 
 
 TOY = Kind(ToyRecipe, "tests.support.toy_kind:tree")

@@ -17,7 +17,7 @@ def compared(tmp_path):
 
     def compare(old, new):
         for name, content in (("old", old), ("new", new)):
-            pack([Member("a").holding(content)], tmp_path / name)
+            pack([Member("a").with_content(content)], tmp_path / name)
         logged = []
         found = compare_layers(tmp_path / "old", tmp_path / "new", tmp_path / "work", logged.append)
         return str(next(each for each in found if each.aspect == "content")), logged

@@ -60,8 +60,8 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
 def lacking(tree: Tree, without: str = "") -> list[str]:
     """What the gate says of the tree, one file less."""
     closure = LinkageCheck()
-    members = (member.holding(data) if member.is_file else member for member, data in tree.values())
-    for _ in closure.watching(member for member in members if member.path != without):
+    members = (member.with_content(data) if member.is_file else member for member, data in tree.values())
+    for _ in closure.observe(member for member in members if member.path != without):
         pass
     return [str(each) for each in closure.missing()]
 

@@ -31,7 +31,7 @@ def made(tmp_path):
     def make(content=b"one\ntwo\n", **settings):
         folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
-        layer = pack([Member("a").holding(content)], folder / "layer")
+        layer = pack([Member("a").with_content(content)], folder / "layer")
         return oci.make_image(
             layer, ImageSettings(**settings), name="x", architecture="amd64", epoch=0, folder=folder / "layout"
         )

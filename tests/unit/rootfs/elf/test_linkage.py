@@ -16,13 +16,13 @@ LIBC = elf(soname="libc.so", provides=["libc.so", "V1", "V2"])
 
 def tree(files, links=None):
     """Members of files by path, and of symbolic links by path."""
-    members = [Member(path).holding(data) for path, data in files.items()]
+    members = [Member(path).with_content(data) for path, data in files.items()]
     return members + [Member(path, kind=tarfile.SYMTYPE, link=target) for path, target in (links or {}).items()]
 
 
 def lacking(files, links=None, library_path=""):
     closure = LinkageCheck(library_path)
-    for member in closure.watching(tree(files, links)):
+    for member in closure.observe(tree(files, links)):
         assert member.content is None or member.content.read() == files[member.path]
     return [str(each) for each in closure.missing()]
 
@@ -163,7 +163,7 @@ def test_a_hard_link_is_the_file():
         Member("lib/libx.so", kind=tarfile.LNKTYPE, link="opt/libx.so.1"),
     ]
     closure = LinkageCheck()
-    list(closure.watching([*members, *tree({"bin/a": program("libx.so")})]))
+    list(closure.observe([*members, *tree({"bin/a": program("libx.so")})]))
     assert closure.missing() == []
 
 
@@ -177,7 +177,7 @@ def test_a_tar_and_a_folder_give_the_same_result(tmp_path):
 
     def read(members):
         closure, content = LinkageCheck(), {}
-        for member in closure.watching(members):
+        for member in closure.observe(members):
             if member.content:
                 content[member.path] = member.content.read()
         return content, [str(each) for each in closure.missing()]
@@ -195,7 +195,7 @@ def test_each_missing_library_of_a_real_program_is_named():
             continue
         files[str(path)[1:]] = path.read_bytes()
         closure = LinkageCheck()
-        list(closure.watching(tree({str(path)[1:]: files[str(path)[1:]]})))
+        list(closure.observe(tree({str(path)[1:]: files[str(path)[1:]]})))
         for each in closure.missing():
             places = [Path("/", folder, each.library.lstrip("/")) for folder in ("", *FOLDERS)]
             place = next(place for place in places if place.is_file())
@@ -214,5 +214,5 @@ FOLDERS = ("lib/x86_64-linux-gnu", "lib/aarch64-linux-gnu", "lib64", "usr/lib64"
 
 def test_the_content_of_a_stream_is_passed_on_whole():
     member = Member("a", size=len(LIBC), content=io.BytesIO(LIBC))
-    [passed] = LinkageCheck().watching([member])
+    [passed] = LinkageCheck().observe([member])
     assert passed.content.read() == LIBC

@@ -73,7 +73,7 @@ def packed(data: bytes, place: Path, **keys: Any) -> dict[str, bytes | str | Non
     inventory, closure = Inventory(), LinkageCheck()
     with grown(data, place, **keys) as members:
         clean = normalize(*tree_epoch(members, None), device_rules() if keys.get("devices") else ())
-        layer = pack(closure.watching(inventory.watching(clean)), place / "layer")
+        layer = pack(closure.observe(inventory.observe(clean)), place / "layer")
     closure.missing()
     inventory.packages()
     with zstd(layer.path) as tar:

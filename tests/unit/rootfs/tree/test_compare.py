@@ -33,7 +33,7 @@ def compared(tmp_path, old, new):
     """What is found between two lists of members; where a member is a pair, the second is its content."""
     layers = [tmp_path / "old.zst", tmp_path / "new.zst"]
     for layer, members in zip(layers, (old, new), strict=True):
-        pack([one.holding(content) for one, content in map(paired, members)], layer)
+        pack([one.with_content(content) for one, content in map(paired, members)], layer)
     return compare_layers(*layers, tmp_path / "work", pytest.fail)
 
 
@@ -199,9 +199,9 @@ def test_data_that_are_no_layer_are_refused(name, tmp_path):
 HUGE = """
 import resource, sys
 from pathlib import Path
-from rootfs.tree.compare import compare_layers as explain
+from rootfs.tree.compare import compare_layers
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-found = explain(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), print)
+found = compare_layers(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), print)
 assert [each.aspect for each in found] == ["content"], found
 assert found[0].detail == "from byte 99999999 on: was 00, is 01", found
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

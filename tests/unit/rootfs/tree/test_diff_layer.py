@@ -27,7 +27,7 @@ def folder(path: str, mode: int = 0o755, mtime: int = MTIME) -> Member:
 
 
 def file(path: str, text: str = "", mode: int = 0o644, **more: object) -> Member:
-    return replace(Member(path, mode=mode, mtime=MTIME), **more).holding(text.encode())  # type: ignore[arg-type]
+    return replace(Member(path, mode=mode, mtime=MTIME), **more).with_content(text.encode())  # type: ignore[arg-type]
 
 
 def symlink(path: str, to: str) -> Member:
@@ -49,7 +49,7 @@ def again(members: Iterable[Member]) -> list[Member]:
     fresh = []
     for each in members:
         data = each.content.getvalue() if isinstance(each.content, io.BytesIO) else b""
-        fresh.append(each.holding(data) if each.is_file else each)
+        fresh.append(each.with_content(data) if each.is_file else each)
     return fresh
 
 
@@ -65,7 +65,7 @@ def delta(parent: list[Member], child: list[Member], place: Path) -> list[tuple[
         made = told(diff_members(tree, again(child)))
         streamed = io.BytesIO(b"".join(tar_chunks(again(child))))
         assert told(diff_members(tree, from_tar(streamed))) == made
-    layer = tar((each.holding(data) if each.is_file else each for each, data in made), place / "layer")
+    layer = tar((each.with_content(data) if each.is_file else each for each, data in made), place / "layer")
     with merge_layers([below, layer]) as tree:
         assert told(members_of(tree)) == told(again(child))
     return made
@@ -224,4 +224,4 @@ def test_layers_on_layers(tmp_path_factory, versions):
 
 def told_again(members: Iterable[Member]) -> list[Member]:
     """The members as they are when all have passed."""
-    return [each.holding(data) if each.is_file else each for each, data in told(members)]
+    return [each.with_content(data) if each.is_file else each for each, data in told(members)]

@@ -31,14 +31,14 @@ Version: 3.152
 def test_installed_packages_are_noted_and_the_file_goes_on_unchanged():
     inventory = Inventory()
     member = Member("var/lib/dpkg/status", size=len(STATUS), content=io.BytesIO(STATUS))
-    [passed] = inventory.watching([member])
+    [passed] = inventory.observe([member])
     assert passed.content.read() == STATUS
     assert inventory.packages() == {"adduser:all": "3.152", "base-files:amd64": "13.8"}
 
 
 def test_a_tree_without_dpkg_has_no_packages():
     inventory = Inventory()
-    assert list(inventory.watching([Member("hello", content=io.BytesIO())]))
+    assert list(inventory.observe([Member("hello", content=io.BytesIO())]))
     assert inventory.packages() == {}
 
 
@@ -68,7 +68,7 @@ def noted(*members):
     inventory = Inventory()
     passed = [
         member.content.read()
-        for member in inventory.watching(
+        for member in inventory.observe(
             [Member(path, size=len(data), content=io.BytesIO(data)) for path, data in members]
         )
     ]
@@ -99,7 +99,7 @@ def test_a_tree_says_which_distribution_it_is(members, name):
 def test_a_database_larger_than_any_is_not_read():
     member = Member("var/lib/dpkg/status", size=LARGEST + 1, content=io.BytesIO(STATUS))
     with pytest.raises(BadTree, match="/var/lib/dpkg/status is of"):
-        list(Inventory().watching([member]))
+        list(Inventory().observe([member]))
 
 
 def test_packages_of_images_without_dpkg_are_in_a_file_each():
@@ -109,5 +109,5 @@ def test_packages_of_images_without_dpkg_are_in_a_file_each():
         "a.md5sums": b"00  x\n",
         "b": STATUS.split(b"\n\n")[0],
     }
-    list(inventory.watching(Member(f"var/lib/dpkg/status.d/{name}").holding(text) for name, text in texts.items()))
+    list(inventory.observe(Member(f"var/lib/dpkg/status.d/{name}").with_content(text) for name, text in texts.items()))
     assert inventory.packages() == {"a:all": "1", "base-files:amd64": "13.8"}

@@ -41,7 +41,7 @@ def test_a_package_is_there_without_its_documentation_and_no_script_has_run(make
 def test_scanners_and_our_inventory_find_the_packages(make):
     inventory = Inventory()
     made = make("suite: trixie\npackages: [tool, old]\n", TOOL, OLD)
-    list(inventory.watching(m.holding(made.contents[m.path]) if m.content else m for m in made.members))
+    list(inventory.observe(m.with_content(made.contents[m.path]) if m.content else m for m in made.members))
     assert inventory.packages() == {"old:all": "1", "tool:all": "1:2-3"}
 
 
