@@ -18,7 +18,7 @@ from rootfs.system.digests import blake3_of_file, canonical_digest
 from rootfs.system.errors import DiskFull, LockHeld
 from rootfs.system.locks import locked
 
-REVISION = 4  # raised when the same key shall mean another tar
+REVISION = 4  # raised when the same key has to mean another tar
 MAX_TREES = 24  # tars: two for each suite and variant
 MAX_BYTES = 4 << 30  # bytes of them all
 LOCK_TIMEOUT = 600.0  # seconds to wait for another run that makes the same tar

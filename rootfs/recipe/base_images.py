@@ -1,4 +1,4 @@
-"""Which recipes another one stands on, as far as their files say so: whole recipes are read later."""
+"""The base images that recipes name, and the order in which to build them; whole recipes are read later."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FROM: Key = ("from",)
 
 
 def parents_of(file: Path) -> dict[Key, str]:
-    """The names of the recipes that one stands on, by the key that says so; none where there is no file.
+    """The names of a recipe's base images, by the key that names each; none where there is no file.
 
     A layer is `from` one, a Dockerfile has `contexts`. Raises RecipeInvalid for what is no YAML.
     """
@@ -63,7 +63,7 @@ def wrong_parents(file: Path, *, pooled: bool = False) -> Iterator[tuple[Key, st
 
 
 def base_images_first(names: Iterable[str], folder: Path) -> list[str]:
-    """The images, each after those it stands on, which come along; a recipe that cannot be has none."""
+    """The images with their base images, each after its own base images; a recipe that is wrong has none."""
     return list(dict.fromkeys(each for name in names for each in _line(folder / f"{name}.yaml")))
 
 

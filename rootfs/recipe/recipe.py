@@ -57,7 +57,7 @@ def folder_of(path: Path) -> Path:
 def read(path: Path, image: str = "", *, pooled: bool = False) -> Recipe:
     """The recipe in a file, of its own `image` or of the one for debugging.
 
-    Where it is `pooled`, what the store has need not be in the folder: a tarball, and what a Dockerfile stands on.
+    Where it is `pooled`, what the store has need not be in the folder: a tarball, and the base images of a Dockerfile.
     Raises RecipeInvalid with everything that is wrong in it.
     """
     document = yaml.load(path)

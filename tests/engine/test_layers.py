@@ -161,7 +161,7 @@ def test_a_second_run_changes_nothing_and_a_forced_one_gives_the_same(site, firs
 
 @pytest.mark.parametrize("image", ["child", "top"])
 def test_verify_builds_from_what_was_kept(site, first, image, tmp_path):
-    """The recipe that it stands on is another by then, or gone."""
+    """The recipe of its base image is another by then, or gone."""
     assert first.status == 0
     elsewhere = tmp_path / "none"
     elsewhere.mkdir()

@@ -185,7 +185,7 @@ def test_one_platform_is_chosen_on_the_command_line(site: Factory, built: dict[s
 
 
 def test_a_dockerfile_uses_the_base_image_of_its_platform(site: Factory, built: dict[str, Any]) -> None:
-    record = site.built("stage")[-1]  # after what it stands on
+    record = site.built("stage")[-1]  # after its base image
     assert [part["bases"][0]["manifest_digest"] for part in record["parts"]] == [
         part["manifest_digest"] for part in built["plain"]["parts"]
     ]
