@@ -9,14 +9,14 @@ from rootfs.errors import BaseforgeError, BuildError, InputError
 
 
 def no_archive(source: str, reason: str) -> InputError:
-    """There is no such tarball, or it cannot be read."""
+    """A tarball is missing or cannot be read."""
     return InputError(
         f"this archive cannot be had: {reason}", where=source, hint="Correct `source`, or put the archive there."
     )
 
 
 def another_archive(source: str, expected: str, found: str) -> BuildError:
-    """A tarball is not the one that is meant."""
+    """A tarball has another digest than expected."""
     return BuildError(
         f"this is another archive than expected: its sha256 is {found}, not {expected}",
         where=source,
@@ -25,7 +25,7 @@ def another_archive(source: str, expected: str, found: str) -> BuildError:
 
 
 def source_unsigned(source: str, keyring: object, reasons: Iterable[str]) -> BuildError:
-    """The signature of a tarball is by nobody in its keyring, or of other bytes."""
+    """The signature of a tarball is not valid for its bytes, or not by a key of its keyring."""
     found = ", ".join(reasons)
     return BuildError(
         "its signature is none of the keyring's keys for these bytes" + (f" (found: {found})" if found else ""),
@@ -47,7 +47,7 @@ class DebGone(ArchiveMoved):
 
 
 class DebMismatch(BuildError):
-    """A mirror gave, twice, something else than the deb that the lock names; it was not kept."""
+    """A mirror sent, twice, other bytes than those of the deb in the lock."""
 
     def __init__(self, deb: str, expected: str, found: str, address: str) -> None:
         super().__init__(
@@ -60,7 +60,7 @@ class DebMismatch(BuildError):
 
 
 def missing_debs(debs: Sequence[str]) -> BuildError:
-    """The pool lacks debs, and no archive may be asked for them."""
+    """The pool lacks debs, and they must not be downloaded."""
     more = f" and {len(debs) - 5} more" if len(debs) > 5 else ""
     return BuildError(
         f"the pool lacks {', '.join(debs[:5])}{more}",
@@ -69,7 +69,7 @@ def missing_debs(debs: Sequence[str]) -> BuildError:
 
 
 def damaged_debs(debs: Sequence[tuple[str, str, str]]) -> BuildError:
-    """Debs of the pool are damaged or gone, and could not be had again; `debs` are (name, digest, why)."""
+    """Debs of the pool are damaged or missing, and could not be replaced; `debs` are (name, digest, reason)."""
     lines = [f"{name} ({digest}): {why}" for name, digest, why in debs[:10]]
     more = [f"… and {len(debs) - 10} more"] if len(debs) > 10 else []
     return BuildError(
@@ -79,7 +79,7 @@ def damaged_debs(debs: Sequence[tuple[str, str, str]]) -> BuildError:
 
 
 class BadDeb(BuildError):
-    """A deb has the sha256 that the archive says, but cannot be read as one."""
+    """A deb has the right digest, but cannot be read."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"{name} is not a deb we can read: {reason}", hint="Report it to the archive it comes from.")

@@ -113,7 +113,7 @@ class PackageTree:
     def members(self, packages: Mapping[str, str] | None = None) -> Iterator[Member]:
         """Every member below the folders that lead to it, sorted by `merge.order`.
 
-        `packages` has those of files that shall stand together (`belonging.arranged`). Folders that nobody named are
+        `packages` has those of files that are placed together (`rootfs.tree.order`). Folders that nobody named are
         0755. Raises InputError where something is below what is no folder.
         """
         pieces = {**self._parents(), **self.pieces}

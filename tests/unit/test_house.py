@@ -156,6 +156,18 @@ def steps_and_flows_take_a_context(source: Source) -> Iterator[str]:
                 yield f"{node.lineno}: {node.name} is a step or a flow, and its first parameter is not `ctx`"
 
 
+# In pieces, so that this file does not have them.
+FORBIDDEN = re.compile(
+    r"\b(" + "|".join(("men" + "d", "stands? " + "on", "what is " + "meant", "sha" + "ll")) + r")\b", re.I
+)
+
+
+def words_are_plain(source: Source) -> Iterator[str]:
+    for number, line in enumerate(source.text.splitlines(), 1):
+        if found := FORBIDDEN.search(line):
+            yield f"{number}: {found[0]!r}; write plain English (hint, base image, must)"
+
+
 def modules_are_short(source: Source) -> Iterator[str]:
     lines = len(source.text.splitlines())
     if lines > MODULE_LINES:
@@ -240,6 +252,7 @@ RULES: dict[Rule, list[Source]] = {
     streams_are_decompressed_in_one_module: CODE,
     state_is_passed: CODE,
     steps_and_flows_take_a_context: CODE,
+    words_are_plain: files("*.md", "*/*.md", "flows/**/*.py", "rootfs/**/*.py", "tests/**/*.py", "recipes/*.yaml"),
     modules_are_short: CODE,
     functions_are_short: CODE,
     modules_say_what_they_are: CODE,
@@ -325,6 +338,8 @@ BAD: list[tuple[Rule, str, str]] = [
     (state_is_passed, "flows/build.py", "count = 0\ndef f():\n    global count\n    count += 1"),
     (steps_and_flows_take_a_context, "flows/build.py", "@flow(name='build')\ndef build(image, ctx): ..."),
     (steps_and_flows_take_a_context, "flows/tasks.py", "@step('pack', network=True)\ndef pack(): ..."),
+    (words_are_plain, "flows/build.py", "# a recipe {} be a file".format("sha" + "ll")),
+    (words_are_plain, "README.md", "what an image {} on".format("stands")),
     (modules_are_short, "flows/build.py", lines(MODULE_LINES + 1)),
     (functions_are_short, "flows/build.py", f"def f():\n    'Says what.'\n{lines(FUNCTION_LINES + 1)}"),
     (functions_are_short, "flows/build.py", f"class A:\n  async def f(self):\n{lines(FUNCTION_LINES + 1)}"),
@@ -358,6 +373,7 @@ GOOD: list[tuple[Rule, str, str]] = [
     (streams_are_decompressed_in_one_module, COMPRESSION, "import gzip\ngzip.GzipFile(fileobj=file)"),
     (state_is_passed, "flows/build.py", "from prefect.context import FlowRunContext"),
     (steps_and_flows_take_a_context, "flows/tasks.py", "@step('pack')\ndef pack(ctx, *, layer): ..."),
+    (words_are_plain, "README.md", "Recommendations for shallow folders stand here."),
     (modules_are_short, "flows/build.py", lines(MODULE_LINES)),
     (functions_are_short, "flows/build.py", f"def f():\n    '''Says\n{lines(30)}'''\n{lines(FUNCTION_LINES)}"),
     (functions_are_short, "flows/build.py", "def f():\n    'Says what.'"),
