@@ -14,7 +14,7 @@ from flows.publish.record import Record
 from flows.runtime.context import Context
 from rootfs.errors import BaseforgeError
 from rootfs.recipe.base_images import base_images_first
-from rootfs.recipe.recipe import images_of
+from rootfs.recipe.recipe import image_names
 
 
 class Night(BaseModel):
@@ -43,7 +43,7 @@ def night(
     whose ids it gets. It does not look at images again that the command has a record of.
     """
     left, ran = list[str](), list[Night]()
-    images = base_images_first(images_of(ctx.settings.recipes, only), ctx.settings.recipes)
+    images = base_images_first(image_names(ctx.settings.recipes, only), ctx.settings.recipes)
 
     def run() -> None:
         ran.append(run_flow(left))

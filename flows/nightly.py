@@ -16,7 +16,7 @@ from flows.runtime.context import Context
 from flows.runtime.workdir import work_folder
 from rootfs.errors import BaseforgeError, BuildError
 from rootfs.recipe.base_images import base_images_first
-from rootfs.recipe.recipe import images_of
+from rootfs.recipe.recipe import image_names
 
 
 @flow(name="nightly", flow_run_name="nightly", clean_up=[clean_up])
@@ -25,7 +25,7 @@ def nightly(ctx: Context, only: tuple[str, ...] = (), options: BuildOptions = Bu
 
     Raises NightFailed at the end when an image failed, so that the run counts as failed; it carries the Night.
     """
-    images = base_images_first(images_of(ctx.settings.recipes, only), ctx.settings.recipes)
+    images = base_images_first(image_names(ctx.settings.recipes, only), ctx.settings.recipes)
     _tidy(ctx)
     with work_folder(ctx.settings.work, ctx.run_id), leasing(ctx) as leased:
         for image in images:

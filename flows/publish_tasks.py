@@ -16,7 +16,7 @@ from flows.published_names import name_build, naming, registry_of
 from flows.runtime.context import BuildContext
 from flows.runtime.workdir import empty_folder
 from rootfs.lock.lockfile import differing_versions
-from rootfs.recipe.base_images import lineage
+from rootfs.recipe.base_images import lineage_files
 from rootfs.system.digests import canonical_json
 
 
@@ -92,7 +92,7 @@ def write_record(ctx: BuildContext, record: Record, platforms: Sequence[Platform
     The names in the registry and in the engine follow; see `flows.published_names`.
     """
     store, inputs = ctx.store, platforms[0].inputs
-    sources = sources_bundle.keep_sources(store, *lineage(inputs.file), but=inputs.archive)
+    sources = sources_bundle.keep_sources(store, *lineage_files(inputs.file), but=inputs.archive)
     inventories = [records.keep_bytes(store, canonical_json(each.packed.packages)) for each in platforms]
     kept = {
         "number": records.next_number(store, record.image),

@@ -28,7 +28,7 @@ from flows.orchestration.errors import not_a_prefect_server, server_ended, servi
 from flows.runtime.progress import Progress
 from rootfs.errors import MachineError
 from rootfs.mask import masked
-from rootfs.recipe.recipe import images_of
+from rootfs.recipe.recipe import image_names
 from rootfs.system import locks, private
 
 # A night that is still running when the next is due is let finish.
@@ -169,4 +169,4 @@ def command(*words: str) -> str:
 
 def _image(settings: Settings) -> str:
     """The name of an image that can be built: the first of the recipes."""
-    return next(iter(images_of(settings.recipes, ())), "IMAGE")
+    return next(iter(image_names(settings.recipes, ())), "IMAGE")

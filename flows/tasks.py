@@ -27,7 +27,7 @@ from rootfs.packages import pool
 from rootfs.packages.tarball_signature import verified_signer
 from rootfs.packages.tarball_source import TarballSource
 from rootfs.process.host import native_architecture
-from rootfs.recipe.sections import TARBALL, SmokeCheck, TarballKeys
+from rootfs.recipe.sections import TARBALL_NAME, SmokeCheck, TarballKeys
 from rootfs.scratch import unpack
 from rootfs.system.disk import program_disk_full
 from rootfs.system.text import format_size
@@ -69,7 +69,7 @@ def fetch(ctx: BuildContext, inputs: Inputs, folder: Path) -> Path:
     """Fetch all that the lock names into a folder: out of the pool, which downloads only what it lacks."""
     debs = empty_folder(folder / "debs")
     if tarball := inputs.recipe.tarball:
-        fetch_tarball(ctx, inputs, tarball, debs / TARBALL)
+        fetch_tarball(ctx, inputs, tarball, debs / TARBALL_NAME)
         return debs
     offline, packages, partial = ctx.options.offline, inputs.lock.packages, ctx.cache / "partial"
     mirror, transfers = ctx.settings.site.mirror, ctx.settings.site.transfers()
@@ -98,7 +98,7 @@ def check_signature(ctx: BuildContext, inputs: Inputs, tarball: TarballKeys, deb
     """Check the tarball's signature, as its recipe names it. Raises what `verified_signer` does."""
     cache, transfers = ctx.cache / "partial", ctx.settings.site.transfers()
     if key := verified_signer(
-        tarball, inputs.files, debs / TARBALL, cache, offline=ctx.options.offline, log=ctx.log, transfers=transfers
+        tarball, inputs.files, debs / TARBALL_NAME, cache, offline=ctx.options.offline, log=ctx.log, transfers=transfers
     ):
         ctx.log(f"{tarball.source}: signed by {key}")
 
@@ -136,8 +136,8 @@ def make_tree(
         sources_list=inputs.sources_list,
         cache=ctx.cache if use_cache else None,
         log=ctx.log,
-        stack=foundation.stack if foundation else None,
-        below=inputs.lineage[:-1],
+        base_image=foundation.stack if foundation else None,
+        base_recipes=inputs.lineage[:-1],
         limits=ctx.settings.limits,
     )
     with program_disk_full(job.folder), ExitStack() as bootstrapping:

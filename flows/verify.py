@@ -29,7 +29,7 @@ from flows.tasks import PackedLayer, assemble, fetch, fetch_base_image, make_tre
 from rootfs.errors import BaseforgeError, BuildError
 from rootfs.lock.lock import tool_versions
 from rootfs.recipe.kinds import needs_builder
-from rootfs.recipe.recipe import digest, folder_of, lineage_of, read
+from rootfs.recipe.recipe import digest_recipe, files_folder, lineage_of, read_recipe
 from rootfs.system.digests import digest_of_bytes
 from rootfs.system.platforms import architecture_of
 
@@ -149,7 +149,7 @@ def recall(ctx: BuildContext, record: Record, folder: Path) -> Inputs:
         )
     file = sources_bundle.unpack_sources(ctx.store, record.ingredients, folder)
     used = next((name for name in BOOTSTRAPPERS if name in record.tools), None)
-    recipe = with_bootstrapper(read(file, record.image, pooled=True), BuildOptions(engine=used))
+    recipe = with_bootstrapper(read_recipe(file, record.image, pooled=True), BuildOptions(engine=used))
     return Inputs(
         recipe=recipe,
         file=file,
@@ -157,7 +157,7 @@ def recall(ctx: BuildContext, record: Record, folder: Path) -> Inputs:
         newest=record.lock,
         lock=record.lock,
         tools=tool_versions(recipe),
-        recipe_digest=digest(recipe, folder_of(file)),
+        recipe_digest=digest_recipe(recipe, files_folder(file)),
         lineage=lineage_of(recipe, file),
         base=record.parent,
         bases=record.bases,

@@ -10,7 +10,7 @@ from flows.builders.errors import BuildxMissing
 from flows.builders.lifecycle import ENGINE, existing_driver
 from flows.builders.listing import selected
 from flows.config.settings import Settings
-from rootfs.recipe.builder import BuilderPlan, named
+from rootfs.recipe.builder import BuilderPlan, existing_builder
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ def select_builder(option: str, recipe: BuilderPlan | None, settings: Settings) 
     OtherContext, BuildxMissing and BuildxFailed.
     """
     said = [
-        (named(option) if option else None, "--builder"),
-        (named(variable) if (variable := os.environ.get("BUILDX_BUILDER")) else None, "BUILDX_BUILDER"),
+        (existing_builder(option) if option else None, "--builder"),
+        (existing_builder(variable) if (variable := os.environ.get("BUILDX_BUILDER")) else None, "BUILDX_BUILDER"),
         (recipe, "the recipe"),
-        (named(settings.builder) if settings.builder else None, "the setting `builder`"),
+        (existing_builder(settings.builder) if settings.builder else None, "the setting `builder`"),
     ]
     plan, why = next(((plan, why) for plan, why in said if plan), (None, ""))
     if plan is None:
@@ -60,5 +60,5 @@ def _selected() -> SelectedBuilder:
     except BuildxMissing:
         name, driver = context_name(), ENGINE
     if driver == ENGINE:
-        return SelectedBuilder(named(name), driver, "default: the engine of the current docker context")
-    return SelectedBuilder(named(name), driver, "selected with `builder use`")
+        return SelectedBuilder(existing_builder(name), driver, "default: the engine of the current docker context")
+    return SelectedBuilder(existing_builder(name), driver, "selected with `builder use`")

@@ -24,7 +24,7 @@ from flows.runtime.workdir import work_folder
 from rootfs.errors import InputError
 from rootfs.packages.errors import another_archive, no_archive
 from rootfs.packages.tarball_source import DownloadRequest, download_file
-from rootfs.recipe.sections import LARGEST, MOST, TARBALL, is_address
+from rootfs.recipe.sections import MAX_TARBALL_BYTES, MAX_TARBALL_MEMBERS, TARBALL_NAME, is_address
 from rootfs.recipe.tarball import TarballRecipe
 from rootfs.tarball.errors import TarballRefused
 
@@ -44,8 +44,8 @@ def import_(  # noqa: PLR0913, PLR0917 - each is an option
         Patterns, typer.Option(metavar="PATTERN", help="files that may lack libraries; repeatable")
     ] = None,
     devices: Annotated[bool, typer.Option("--devices", help="keep the usual devices in /dev")] = False,
-    largest: Annotated[int, typer.Option(metavar="BYTES", help="how much it may be unpacked")] = LARGEST,
-    most: Annotated[int, typer.Option(metavar="N", help="how many members it may have")] = MOST,
+    largest: Annotated[int, typer.Option(metavar="BYTES", help="how much it may be unpacked")] = MAX_TARBALL_BYTES,
+    most: Annotated[int, typer.Option(metavar="N", help="how many members it may have")] = MAX_TARBALL_MEMBERS,
     cmd: Annotated[str, typer.Option(metavar="WORDS", help="the command that a container starts with")] = "",
     smoke: Annotated[Patterns, typer.Option(metavar="WORDS", help="a command that must work; repeatable")] = None,
     platform: Annotated[str, typer.Option(metavar="PLATFORM", help="what it is for, if not this machine's own")] = "",
@@ -89,7 +89,7 @@ def _recipe(name: str, source: str, sha256: str | None, keys: dict[str, Any]) ->
 
     However the archive came, the recipe names it in one way: the same bytes are the same image.
     """
-    place = source if is_address(source) else TARBALL
+    place = source if is_address(source) else TARBALL_NAME
     said = {"name": name, "kind": "tarball", "source": place, "sha256": sha256 or "0" * 64, **keys}
     try:
         recipe = TarballRecipe.model_validate_json(json.dumps(said))

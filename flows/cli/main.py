@@ -27,7 +27,7 @@ from flows.runtime.context import Context, open_context
 from rootfs.errors import BaseforgeError
 from rootfs.process.run import replace_process
 from rootfs.recipe.base_images import base_images_first
-from rootfs.recipe.recipe import find, images_of, read
+from rootfs.recipe.recipe import find_recipe, image_names, read_recipe
 from rootfs.system.errors import cannot_write
 from rootfs.system.output_path import check_output_path
 from rootfs.system.platforms import architecture_of
@@ -72,7 +72,7 @@ def build(
     """Build images: make, import, smoke-test and publish each one whose inputs have changed."""
     settings = load(recipes)
     for image in images:
-        read(find(image, settings.recipes))
+        read_recipe(find_recipe(image, settings.recipes))
     options = BuildOptions(
         builder=builder,
         engine=engine,
@@ -111,7 +111,7 @@ def nightly(
     """Build every recipe whose inputs have changed; one that fails does not stop the others."""
     settings, options = load(recipes), BuildOptions(builder=builder, offline=offline)
     # A mistake in a recipe is reported before work begins.
-    base_images_first(images_of(settings.recipes, only or ()), settings.recipes)
+    base_images_first(image_names(settings.recipes, only or ()), settings.recipes)
     with open_context(settings) as ctx, local_server.connected_on_demand(settings.server) as connect:
 
         def run_flow(left: Sequence[str]) -> Night:
@@ -128,11 +128,11 @@ def validate(
     images: Annotated[list[str] | None, typer.Argument(metavar="[IMAGE…]")] = None, recipes: Recipes = None
 ) -> None:
     """Check recipes without building anything."""
-    from rootfs.recipe.recipe import read_all
+    from rootfs.recipe.recipe import read_recipes
 
     check_data_folder()
     folder = load(recipes).recipes
-    found = [read(find(image, folder)) for image in images] if images else read_all(folder)
+    found = [read_recipe(find_recipe(image, folder)) for image in images] if images else read_recipes(folder)
     for recipe in found:
         typer.echo(f"{recipe.name}: valid ({recipe.kind})")
 
@@ -154,8 +154,8 @@ def lock(
     if write:
         check_output_path(write)
     with open_context(load(recipes)) as ctx:
-        file = find(image, ctx.settings.recipes)
-        recipe = read(file, image).model_copy(update={"lock": None})
+        file = find_recipe(image, ctx.settings.recipes)
+        recipe = read_recipe(file, image).model_copy(update={"lock": None})
         platforms = architectures(recipe, BuildOptions(platforms=_known(platform)))
         inputs = [resolve_platform(ctx, recipe, file, each) for each in platforms]
         found = {each.platform: each.newest for each in inputs}

@@ -10,7 +10,7 @@ from flows.config.settings import Settings, load
 from flows.publish import records
 from flows.publish.errors import no_image
 from flows.runtime.context import store_of
-from rootfs.recipe.recipe import read_all
+from rootfs.recipe.recipe import read_recipes
 
 
 def figures(settings: Settings) -> dict[str, dict[str, object]]:
@@ -19,7 +19,7 @@ def figures(settings: Settings) -> dict[str, dict[str, object]]:
     Raises InputError for a recipe that was not built.
     """
     store, found = store_of(settings), {}
-    for recipe in read_all(settings.recipes):
+    for recipe in read_recipes(settings.recipes):
         record = records.latest_readable(store, recipe.name)
         if record is None:
             raise no_image(recipe.name, f"Build it: ./baseforge build {recipe.name}")

@@ -73,7 +73,7 @@ def base_builds(ctx: Context, recipe: Recipe, platform: str) -> tuple[BaseImageB
 def installed_in(ctx: Context, recipe: Recipe, base: BaseImageBuild) -> BaseImagePackages:
     """What apt has to know of the base image."""
     status = partial(_status, ctx, base.manifest_digest)
-    own = recipe.request.repositories if recipe.request else ()
+    own = recipe.added_packages.repositories if recipe.added_packages else ()
     return BaseImagePackages(recipe.name, base.image, base.manifest_digest, own, status)
 
 

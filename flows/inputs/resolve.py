@@ -15,7 +15,7 @@ from rootfs.lock.lock import Lock, input_digest, tool_versions
 from rootfs.packages import tarball_source
 from rootfs.process.host import native_architecture
 from rootfs.recipe.base import Recipe
-from rootfs.recipe.recipe import digest, find, folder_of, lineage_of, read, request_of
+from rootfs.recipe.recipe import digest_recipe, files_folder, find_recipe, lineage_of, read_recipe, request_of
 from rootfs.system.digests import canonical_digest
 from rootfs.system.platforms import architecture_of, platform_name
 
@@ -43,7 +43,7 @@ class Inputs:
     @property
     def files(self) -> Path:
         """The folder of the files that the recipe names."""
-        return folder_of(self.file)
+        return files_folder(self.file)
 
     @property
     def archive(self) -> Path | None:
@@ -93,8 +93,8 @@ class ImageInputs:
 
 def resolve_image(ctx: BuildContext) -> ImageInputs:
     """Read the image's recipe and resolve it for each platform. Raises what reading and resolving it raise."""
-    file, options = find(ctx.image, ctx.settings.recipes), ctx.options
-    recipe = with_bootstrapper(read(file, ctx.image), options)
+    file, options = find_recipe(ctx.image, ctx.settings.recipes), ctx.options
+    recipe = with_bootstrapper(read_recipe(file, ctx.image), options)
     platforms = architectures(recipe, options)
     return ImageInputs(tuple(resolve_platform(ctx, recipe, file, each, offline=options.offline) for each in platforms))
 
@@ -135,9 +135,11 @@ def resolve_platform(ctx: Context, recipe: Recipe, file: Path, architecture: str
     newest = Lock()
     if request:
         installed = installed_in(ctx, recipe, base) if base else None
-        newest = ctx.apt(offline=offline).lock(*request, architecture, installed, without_dependencies=recipe.alone)
+        newest = ctx.apt(offline=offline).lock(
+            *request, architecture, installed, without_dependencies=recipe.standalone
+        )
     elif recipe.tarball:
-        newest = Lock(tarball=tarball_source.archive_digest(recipe.tarball, folder_of(file)))
+        newest = Lock(tarball=tarball_source.archive_digest(recipe.tarball, files_folder(file)))
     return Inputs(
         recipe=recipe,
         file=file,
@@ -145,7 +147,7 @@ def resolve_platform(ctx: Context, recipe: Recipe, file: Path, architecture: str
         newest=newest,
         lock=newest if not request or request[0].lock else settled(ctx, newest, recipe.name, platform),
         tools=tool_versions(recipe),
-        recipe_digest=digest(recipe, folder_of(file)),
+        recipe_digest=digest_recipe(recipe, files_folder(file)),
         lineage=lineage,
         base=base,
         bases=base_builds(ctx, recipe, platform),

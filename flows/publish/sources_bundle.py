@@ -16,7 +16,7 @@ from typing import IO
 
 from flows.publish.errors import damaged_sources
 from flows.store.base import Store
-from rootfs.recipe.recipe import folder_of
+from rootfs.recipe.recipe import files_folder
 from rootfs.system.document_format import FIRST
 from rootfs.system.errors import FormatNewer
 from rootfs.system.source_tree import normalized_mode
@@ -37,20 +37,20 @@ def keep_sources(store: Store, *recipes: Path, but: Path | None = None) -> str:
         with tarfile.open(
             fileobj=tar, mode="w", format=tarfile.PAX_FORMAT, errors="surrogateescape", pax_headers=header
         ) as archive:
-            for name, path in (each for recipe in recipes for each in _ingredients(recipe, folder_of(recipe))):
+            for name, path in (each for recipe in recipes for each in _ingredients(recipe, files_folder(recipe))):
                 if path != but:
                     _add(archive, name, path)
         tar.seek(0)
         return store.put_blob(tar, check=True)
 
 
-def _ingredients(recipe_file: Path, files_folder: Path) -> Iterator[tuple[str, Path]]:
+def _ingredients(recipe_file: Path, folder: Path) -> Iterator[tuple[str, Path]]:
     """The names in the tar and the files; a folder comes before its content."""
     yield recipe_file.name, recipe_file
-    if files_folder.is_dir():
-        below = sorted(files_folder.rglob("*"), key=lambda path: os.fsencode(path.relative_to(files_folder)))
-        for path in (files_folder, *below):
-            yield str(recipe_file.stem / path.relative_to(files_folder)), path
+    if folder.is_dir():
+        below = sorted(folder.rglob("*"), key=lambda path: os.fsencode(path.relative_to(folder)))
+        for path in (folder, *below):
+            yield str(recipe_file.stem / path.relative_to(folder)), path
 
 
 def _add(archive: tarfile.TarFile, name: str, path: Path) -> None:

@@ -18,7 +18,7 @@ from flows.store.base import Store
 from rootfs.errors import BlobMissing
 from rootfs.lock.lock import Lock, Package
 from rootfs.process.run import Log
-from rootfs.recipe.sections import TARBALL
+from rootfs.recipe.sections import TARBALL_NAME
 from rootfs.system.digests import sha256_of_file
 from rootfs.tree.compare import compare_layers
 from rootfs.tree.content_diff import ContentPair, describe_difference
@@ -173,7 +173,7 @@ def compare_tools(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, 
 
 def lock_of_files(lock: Lock, debs: Path) -> Lock:
     """The lock of the debs or the tarball in a folder: what was really used."""
-    tarball = f"sha256:{sha256_of_file(debs / TARBALL)}" if lock.tarball else ""
+    tarball = f"sha256:{sha256_of_file(debs / TARBALL_NAME)}" if lock.tarball else ""
     packages = tuple(_as_it_is(package, debs) for package in lock.packages)
     return lock.model_copy(update={"packages": packages, "tarball": tarball})
 

@@ -17,7 +17,7 @@ from rootfs.apt.root import AptRoot, index_file_name
 from rootfs.apt.sources import Source
 from rootfs.lock.lock import Package
 from rootfs.process.run import Outcome
-from rootfs.recipe.base import Origin
+from rootfs.recipe.base import AptRequest
 
 PRIORITIES = {
     "minbase": ("required",),
@@ -61,7 +61,7 @@ class Stages:
 
 def resolve(
     root: AptRoot,
-    recipe: Origin,
+    recipe: AptRequest,
     states: Sequence[SuiteState],
     without_dependencies: Sequence[str] = (),
     variant_packages: Sequence[Package] | None = None,
@@ -92,7 +92,7 @@ def resolve(
     return sorted(packages, key=lambda package: (package.name, package.architecture))
 
 
-def _install_arguments(recipe: Origin) -> tuple[str, ...]:
+def _install_arguments(recipe: AptRequest) -> tuple[str, ...]:
     """What apt has to install and leave out. Essential packages and priorities are those of the recipe's suite."""
     suite = recipe.suite.replace(".", "[.]")
     if recipe.variant == "none":
@@ -104,7 +104,7 @@ def _install_arguments(recipe: Origin) -> tuple[str, ...]:
     return f"?narrow({','.join(conditions)})", *named, *recipe.include, *(f"{name}-" for name in recipe.exclude)
 
 
-def simulate_apt(root: AptRoot, recipe: Origin, arguments: tuple[str, ...]) -> Outcome:
+def simulate_apt(root: AptRoot, recipe: AptRequest, arguments: tuple[str, ...]) -> Outcome:
     """What apt-get prints for these arguments, without doing it. Raises PackageMissing, PackagesConflict."""
     result = root.run("apt-get", "-q", "--print-uris", *arguments, check=False)
     if missing := re.search(r"^E: (?:Unable to locate|Can't select .* from) package '?([^\s']+)", result.stderr, re.M):
@@ -151,14 +151,17 @@ def _stanzas(root: AptRoot, packages: list[str]) -> dict[tuple[str, str, str], s
 
 
 def _stages(
-    root: AptRoot, recipe: Origin, resolved_packages: list[ResolvedPackage], variant_packages: Sequence[Package] | None
+    root: AptRoot,
+    recipe: AptRequest,
+    resolved_packages: list[ResolvedPackage],
+    variant_packages: Sequence[Package] | None,
 ) -> Stages:
     if recipe.variant == "none":
         return Stages(set(), set())
     return Stages(_essential(root, recipe, resolved_packages), _base(resolved_packages, variant_packages))
 
 
-def _essential(root: AptRoot, recipe: Origin, resolved_packages: list[ResolvedPackage]) -> set[str]:
+def _essential(root: AptRoot, recipe: AptRequest, resolved_packages: list[ResolvedPackage]) -> set[str]:
     """The essential set as apt computes it from the resolved packages alone."""
     architecture = root.architecture
     sources = f"Types: deb\nURIs: {LOCKED}\nSuites: {recipe.suite}\nComponents: main\nTrusted: yes\n"
@@ -237,7 +240,7 @@ def _without_userinfo(address: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-def preferences(recipe: Origin, states: Sequence[SuiteState]) -> str:
+def preferences(recipe: AptRequest, states: Sequence[SuiteState]) -> str:
     """apt_preferences(5) for a recipe: the priorities of its repositories, and its pins."""
     sources = [state.source for state in states]
     entries = [("*", _release_rule(each), each.source.priority) for each in states if each.source.priority is not None]

@@ -24,7 +24,7 @@ from rootfs.apt.resolve import (
 from rootfs.apt.root import AptRoot
 from rootfs.errors import BuildError, InputError
 from rootfs.lock.lock import Package
-from rootfs.recipe.base import Origin
+from rootfs.recipe.base import AptRequest
 from rootfs.recipe.sections import Repository
 
 # One cache file for all base images of a set of sources: apt rewrites it for another base image.
@@ -48,7 +48,7 @@ class BaseImagePackages:
 
 
 def resolve_layer(
-    root: AptRoot, recipe: Origin, states: Sequence[SuiteState], base_image: BaseImagePackages
+    root: AptRoot, recipe: AptRequest, states: Sequence[SuiteState], base_image: BaseImagePackages
 ) -> list[Package]:
     """The packages that a layer adds, by name. apt sees those of the base image as installed; none may be removed.
 
@@ -85,7 +85,7 @@ def _installed(status: Path) -> dict[str, str]:
     return dict.fromkeys(provided, "") | {each["package"]: each["version"] for each in installed}
 
 
-def _check_names(recipe: Origin, resolved_packages: Iterable[ResolvedPackage], installed: dict[str, str]) -> None:
+def _check_names(recipe: AptRequest, resolved_packages: Iterable[ResolvedPackage], installed: dict[str, str]) -> None:
     """Check that each name in `include` is a package, and that no excluded package was added."""
     for name in recipe.include:
         if name not in installed and not any(provides_name(resolved, name) for resolved in resolved_packages):

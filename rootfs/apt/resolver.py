@@ -22,7 +22,7 @@ from rootfs.lock.lock import Lock, Package
 from rootfs.lock.lockfile import committed_lock
 from rootfs.process.host import package_versions
 from rootfs.process.run import Log
-from rootfs.recipe.base import Origin
+from rootfs.recipe.base import AptRequest
 from rootfs.system import atomic_file, document_format
 from rootfs.system.digests import canonical_digest
 from rootfs.system.errors import FormatNewer
@@ -55,7 +55,7 @@ class Apt:
 
     def lock(
         self,
-        recipe: Origin,
+        recipe: AptRequest,
         files: Path,
         architecture: str,
         base_image: BaseImagePackages | None = None,
@@ -85,7 +85,7 @@ class Apt:
             self._releases.forget()
         raise archive_changing(states[0].source.folder, "")
 
-    def packages_with(self, recipe: Origin, files: Path, architecture: str, names: Iterable[str]) -> dict[str, str]:
+    def packages_with(self, recipe: AptRequest, files: Path, architecture: str, names: Iterable[str]) -> dict[str, str]:
         """Find packages of the recipe's suites by the names of files in them. The result is empty when offline."""
         if self._offline:
             return {}
@@ -98,7 +98,7 @@ class Apt:
         """Forget the archives' states: the next lock asks for them again."""
         self._releases.forget()
 
-    def _sources(self, recipe: Origin, files: Path, architecture: str) -> tuple[Source, ...]:
+    def _sources(self, recipe: AptRequest, files: Path, architecture: str) -> tuple[Source, ...]:
         """The suites that a recipe takes packages from, those of its own distribution first."""
         cache = self._cache / "addresses"
         own = suite_sources(recipe.suite, recipe.pockets, recipe.components, architecture, self._site, cache)
@@ -109,7 +109,7 @@ class Apt:
 
     def _resolve(
         self,
-        recipe: Origin,
+        recipe: AptRequest,
         states: tuple[SuiteState, ...],
         architecture: str,
         base_image: BaseImagePackages | None,
@@ -136,7 +136,7 @@ class Apt:
         return lock
 
     def _variant_packages(
-        self, recipe: Origin, states: tuple[SuiteState, ...], architecture: str
+        self, recipe: AptRequest, states: tuple[SuiteState, ...], architecture: str
     ) -> tuple[Package, ...] | None:
         """The packages of the recipe without its `include`, which many recipes share: that saves runs of apt.
 
@@ -164,7 +164,7 @@ class Apt:
                 self._indexes.update(stale, architecture, self._log, refetch=refetch)
 
 
-def _repository_sources(recipe: Origin, files: Path, site: Site) -> tuple[Source, ...]:
+def _repository_sources(recipe: AptRequest, files: Path, site: Site) -> tuple[Source, ...]:
     """The suites of the recipe's additional repositories."""
     return tuple(
         Source(
@@ -191,7 +191,7 @@ class _LockCache:
     def __init__(
         self,
         folder: Path,
-        requested: tuple[Origin, tuple[str, ...]],
+        requested: tuple[AptRequest, tuple[str, ...]],
         states: tuple[SuiteState, ...],
         architecture: str,
         base_image: BaseImagePackages | None,

@@ -1,4 +1,4 @@
-"""Engines make a tree from a recipe and its lock: one file each, all behind one Protocol."""
+"""Bootstrappers: the Protocol, and the job that they are given."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ READ_TIMEOUT = 3600.0  # seconds that reading a tree may take
 
 @dataclass(frozen=True)
 class Job:
-    """One tree to make: `folder` is an empty work folder, `files` the recipe's own folder of files.
+    """One tree to make. `folder` is an empty work folder, `files` the recipe's own folder of files.
 
-    `debs` holds every deb of the lock under its `file_name`, or its tarball, checked. `sources_list` is the text of
-    the image's own `/etc/apt/sources.list`. What saves other builds work is kept in `cache`; without one nothing is
-    used or kept. A layer's tree begins with that of `stack`, the image it is laid on, which is of the recipes `below`,
-    the lowest first. `limits` hold for the recipe's commands, and for packages and scripts of the tree.
+    `debs` holds every deb of the lock under its `file_name`, or the tarball, verified. `sources_list` is the text of
+    the image's `/etc/apt/sources.list`. `cache` is the folder of caches; without one nothing is cached. A layer's tree
+    starts from the tree of `base_image`, which was made of `base_recipes`, the lowest first. `limits` hold for the
+    recipe's commands, and for packages and scripts of the tree.
     """
 
     recipe: Recipe
@@ -39,43 +39,43 @@ class Job:
     sources_list: str
     cache: Path | None
     log: Log
-    stack: LayerStack | None = None
-    below: tuple[Recipe, ...] = ()
+    base_image: LayerStack | None = None
+    base_recipes: tuple[Recipe, ...] = ()
     limits: Limits = field(default_factory=Limits)
 
     @property
     def epoch(self) -> int:
-        """`SOURCE_DATE_EPOCH`: never before that of the image below, whose files stay as they are."""
-        return max(self.lock.epoch, self.stack.epoch if self.stack else 0)
+        """`SOURCE_DATE_EPOCH`: not before that of the base image, whose files stay as they are."""
+        return max(self.lock.epoch, self.base_image.epoch if self.base_image else 0)
 
     @property
     def tree(self) -> Path:
-        """Where the tree is made."""
+        """The folder that the tree is made in."""
         return self.folder / "tree"
 
     @property
     def repository(self) -> Path:
-        """Where the archive is that stage one gets its packages from."""
+        """The local apt repository of the essential packages."""
         return self.folder / "repository"
 
     @property
-    def kept(self) -> Path | None:
-        """Where trees that many recipes begin with are kept."""
+    def tree_cache(self) -> Path | None:
+        """The folder of cached trees."""
         return self.cache / "kept" if self.cache else None
 
     @property
-    def kept_debs(self) -> Path | None:
-        """Where debs without compression are kept for the next time."""
-        return self.kept / "debs" if self.kept else None
+    def deb_cache(self) -> Path | None:
+        """The folder of cached decompressed debs."""
+        return self.tree_cache / "debs" if self.tree_cache else None
 
     @property
-    def plain(self) -> Path:
-        """Where debs are without compression."""
+    def decompressed(self) -> Path:
+        """The folder of this tree's decompressed debs."""
         return self.folder / "plain"
 
     @property
     def environment(self) -> dict[str, str]:
-        """What an engine's programs see besides the clean environment."""
+        """Environment variables of the bootstrapper's programs, in addition to the clean environment."""
         return {
             "SOURCE_DATE_EPOCH": str(self.epoch),
             "TMPDIR": str(self.folder),
@@ -84,27 +84,30 @@ class Job:
 
 
 class Bootstrapper(Protocol):
-    """Makes a tree and gives its members, in order, while the block lasts; leaving it checks how its programs ended."""
+    """Makes a tree of one kind of recipe.
+
+    Its members can be read, in order, while the context is open; leaving it checks that its programs ended well.
+    """
 
     def __call__(self, job: Job, recipe: Any) -> AbstractContextManager[Members]:  # noqa: ANN401 - of its own kind
-        """The members of the tree that the job's recipe and lock mean."""
+        """The members of the job's tree."""
 
 
 def open_tree(job: Job) -> AbstractContextManager[Members]:
-    """The members of the job's tree, made by what the recipe's kind is registered with."""
+    """The members of the job's tree, made by the bootstrapper of the recipe's kind."""
     bootstrapper: Bootstrapper = pkgutil.resolve_name(KINDS[job.recipe.kind].bootstrapper)
     return bootstrapper(job, job.recipe)
 
 
 def is_root() -> bool:
-    """Whether we run as root."""
+    """Whether this process runs as root."""
     return os.geteuid() == 0
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a work folder with all in it, also what belongs to an ordinary user's subordinate ids (subuid(5)).
+    """Remove a work folder, also files that belong to an ordinary user's subordinate ids (subuid(5)).
 
-    rm(1) does it, as folders in it may be in each other too deep for Python. What cannot be removed stays.
+    rm(1) does it, as folders may be nested too deep for Python. What cannot be removed stays.
     """
     if os.path.lexists(path):
         contained: Contained = False if is_root() else "with owners"

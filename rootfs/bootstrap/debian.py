@@ -103,7 +103,7 @@ def _removed_when_read(tree: Path) -> Iterator[Members]:
 
 def _with_folder_times(job: Job, members: Members) -> Members:
     """The members with reproducible times of folders; on a base image they are left as they are."""
-    return members if job.stack else date_folders(members, _base_epoch(job))
+    return members if job.base_image else date_folders(members, _base_epoch(job))
 
 
 def _base_packages(job: Job) -> list[Package]:
@@ -120,8 +120,8 @@ def make_tree(job: Job, recipe: DebootstrapRecipe, used: Event) -> None:
     with ExitStack() as locks:
         start, make_start = _find_start(job, recipe, locks)
         install_packages(job, make_plan(job, recipe, start, epoch), make_start)
-        if job.kept and start.save_to:
-            tree_cache.save_in_background(job.kept, start.save_to.values(), locks, used)
+        if job.tree_cache and start.save_to:
+            tree_cache.save_in_background(job.tree_cache, start.save_to.values(), locks, used)
 
 
 def _find_start(job: Job, recipe: DebootstrapRecipe, locks: ExitStack) -> tuple[StartTree, MakeStart | None]:
@@ -133,10 +133,10 @@ def _find_start(job: Job, recipe: DebootstrapRecipe, locks: ExitStack) -> tuple[
     base, save_to = _base_packages(job), dict[str, Path]()
     essential = [package for package in base if package.essential]
     for kind, packages in {"base": base, "essential": essential}.items():
-        if job.kept is None or (kind == "base" and base == essential):
+        if job.tree_cache is None or (kind == "base" and base == essential):
             continue
         key = tree_cache.cache_key(kind, packages, recipe.engine, job.architecture, recipe.suite)
-        if found := tree_cache.find_or_lock(job.kept, key, locks):
+        if found := tree_cache.find_or_lock(job.tree_cache, key, locks):
             job.log(f"the tree of {kind} packages is kept as {key}")
             return StartTree(
                 found, local_repository.newest_build_time(job.debs, packages), has_base=kind == "base", save_to=save_to
@@ -159,7 +159,7 @@ def make_essential_tree(
     `others` starts to decompress the other packages meanwhile; what runs in the background ends when `background` is
     closed. Raises BadDeb, BuildError, MachineError, ProgramFailed, ProgramTimedOut.
     """
-    folder, kept = job.repository, job.kept_debs
+    folder, kept = job.repository, job.deb_cache
     background.callback(remove_tree, folder)
     folder.mkdir()
     saver = background.enter_context(ThreadPoolExecutor(1))
@@ -179,14 +179,15 @@ def make_essential_tree(
 
 def make_layer_tree(job: Job, recipe: Packaged) -> None:
     """Make the tree of the base image with what the recipe adds."""
-    assert job.stack  # noqa: S101 - a layer has one
-    tar = job.stack.tars[0]
-    if len(job.stack.tars) > 1:
+    assert job.base_image  # noqa: S101 - a layer has one
+    tar = job.base_image.tars[0]
+    if len(job.base_image.tars) > 1:
         tar = job.folder / "base.tar"
-        with merge_layers(job.stack.tars) as tree, tar.open("wb") as file:
+        with merge_layers(job.base_image.tars) as tree, tar.open("wb") as file:
             file.writelines(tar_chunks(members_of(tree)))
     install_packages(
-        job, make_plan(job, recipe, StartTree(tar, job.stack.epoch, has_base=True, layered=True), job.stack.epoch)
+        job,
+        make_plan(job, recipe, StartTree(tar, job.base_image.epoch, has_base=True, layered=True), job.base_image.epoch),
     )
 
 
@@ -204,7 +205,7 @@ def install_packages(job: Job, plan: Plan, make_start: MakeStart | None = None) 
     """
     rest = [package for package in job.lock.packages if not (package.essential or (plan.has_base and package.base))]
     with ExitStack() as background:
-        others = background.enter_context(decompressed.decompressing(rest, job.debs, plan.debs, job.kept_debs))
+        others = background.enter_context(decompressed.decompressing(rest, job.debs, plan.debs, job.deb_cache))
 
         def prepare() -> bytes:
             if make_start:

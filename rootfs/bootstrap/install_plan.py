@@ -46,7 +46,7 @@ def make_plan(job: Job, recipe: Packaged, start: StartTree, base_epoch: int) -> 
         layered=start.layered,
         save_to=start.save_to,
         base_epoch=base_epoch,
-        debs=job.plain,
+        debs=job.decompressed,
         files=job.files,
         architecture=job.architecture,
         epoch=job.epoch,
@@ -91,9 +91,10 @@ def _settings(job: Job, recipe: Packaged) -> Iterator[tuple[str, str]]:
 def _added_settings(job: Job, recipe: Packaged) -> Iterator[tuple[str, str]]:
     """Settings that a layer adds to those of its base image."""
     if own_lines := filter_lines(recipe.filters):
-        before = [line for each in job.below for line in filter_lines(each.filters)]
+        before = [line for each in job.base_recipes for line in filter_lines(each.filters)]
         yield FILTER_SETTINGS, dpkg_rules([*before, *own_lines])
-    yield from _archive_sources(recipe, sum(len(each.request.repositories) for each in job.below if each.request))
+    added = [each.added_packages for each in job.base_recipes if each.added_packages]
+    yield from _archive_sources(recipe, sum(len(each.repositories) for each in added))
 
 
 def _archive_sources(recipe: Packaged, before: int = 0) -> Iterator[tuple[str, str]]:

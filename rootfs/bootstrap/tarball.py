@@ -10,7 +10,7 @@ from rootfs.bootstrap.bootstrapper import Job
 from rootfs.elf.errors import other_architecture
 from rootfs.elf.machine import architectures
 from rootfs.errors import BuildError
-from rootfs.recipe.sections import TARBALL
+from rootfs.recipe.sections import TARBALL_NAME
 from rootfs.recipe.tarball import TarballRecipe
 from rootfs.system.text import printable
 from rootfs.tarball.decompress import LimitedStream
@@ -41,7 +41,7 @@ def _fill(depot: Staging, recipe: TarballRecipe, job: Job) -> int:
     """The depot with all that stays of the archive; how new that is."""
     lines = [*filter_list("volatile"), *(device_rules() if recipe.devices else ()), *excluded(recipe.leave_out)]
     try:
-        with (job.debs / TARBALL).open("rb") as file:
+        with (job.debs / TARBALL_NAME).open("rb") as file:
             return depot.fill(sanitize(_read_members(file, recipe, job), Rules.parse(lines), job.log), LATEST)
     except TarballRefused as refused:
         refused.where = recipe.source

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rootfs.errors import InputError, RecipeInvalid
 from rootfs.lock.lock import Lock, Package, Release
 from rootfs.recipe import types, yaml
-from rootfs.recipe.base import Origin
-from rootfs.recipe.validation import complaints
+from rootfs.recipe.base import AptRequest
+from rootfs.recipe.validation import describe_errors
 from rootfs.system import atomic_file, document_format
 from rootfs.system.digests import canonical_json
 from rootfs.system.platforms import platform_name
@@ -160,7 +160,7 @@ def read_locks(path: Path) -> dict[str, Lock]:
         if isinstance(content := json.loads(text), dict) and "platforms" in content:
             model = _LockFiles
         if newer := document_format.newer(content, FORMAT):
-            raise RecipeInvalid([(yaml.load(path).place((document_format.FIELD,)), NEWER.format(newer, FORMAT))])
+            raise RecipeInvalid([(yaml.load_yaml(path).place((document_format.FIELD,)), NEWER.format(newer, FORMAT))])
         found = model.model_validate_json(text)
         locks = found.platforms if isinstance(found, _LockFiles) else {"": found}
         return {
@@ -173,14 +173,14 @@ def read_locks(path: Path) -> dict[str, Lock]:
         where = f"{path}:{error.lineno}:{error.colno}"
         raise RecipeInvalid([(where, f"this is not the JSON of a lock file: {error.msg}")]) from None
     except ValidationError as error:
-        raise RecipeInvalid(complaints(error, yaml.load(path), model)) from None
+        raise RecipeInvalid(describe_errors(error, yaml.load_yaml(path), model)) from None
     except RecursionError:
         raise RecipeInvalid([(f"{path}:1:1", "this is no lock file: it is nested too deeply")]) from None
     except ValueError:
         raise RecipeInvalid([(f"{path}:1:1", "the file is not UTF-8 text")]) from None
 
 
-def committed_lock(recipe: Origin, path: Path, architecture: str) -> Lock:
+def committed_lock(recipe: AptRequest, path: Path, architecture: str) -> Lock:
     """The lock in the file that a recipe names. Raises RecipeInvalid, InputError."""
     locks, platform = read_locks(path), platform_name(architecture)
     if (lock := locks.get("") or locks.get(platform)) is None:

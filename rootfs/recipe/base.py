@@ -48,7 +48,7 @@ class Recipe(Part):
     """
 
     # Whether all files of the recipe's folder count in its digest, not only if it names some.
-    whole_folder: ClassVar[bool] = False
+    digests_whole_folder: ClassVar[bool] = False
     # Keys that name other recipes as base images: one as a text, or several as a mapping.
     base_image_keys: ClassVar[tuple[str, ...]] = ()
     # Whether an image of this kind can be what a layer is made on: it has a package manager.
@@ -77,17 +77,17 @@ class Recipe(Part):
     )
 
     @property
-    def origin(self) -> Origin | None:
+    def apt_request(self) -> AptRequest | None:
         """What apt is asked for by this recipe alone; None where it has no packages of its own."""
         return None
 
     @property
-    def alone(self) -> tuple[str, ...]:
+    def standalone(self) -> tuple[str, ...]:
         """Packages that are asked for without those they depend on."""
         return ()
 
     @property
-    def request(self) -> Request | None:
+    def added_packages(self) -> AddedPackages | None:
         """The packages and archives that it adds to those of its base image; None for kinds without a base image."""
         return None
 
@@ -162,7 +162,7 @@ class Recipe(Part):
         yield from ()
 
 
-class Archives(Part):
+class FurtherArchives(Part):
     """Additional archives, apt pins, and a lock file."""
 
     repositories: tuple[Repository, ...] = Field(default=(), description="additional package archives")
@@ -173,7 +173,7 @@ class Archives(Part):
     )
 
 
-class Sources(Archives):
+class DistributionArchives(FurtherArchives):
     """A distribution's archives besides, and the state of them that is meant."""
 
     pockets: Annotated[tuple[Literal["updates", "security"], ...], *types.Distinct] = Field(
@@ -194,7 +194,7 @@ class Sources(Archives):
         return self
 
 
-class Wishes(Part):
+class PackageSelection(Part):
     """Packages to install and packages to exclude."""
 
     include: Annotated[tuple[types.Package, ...], *types.Distinct] = Field(
@@ -206,18 +206,18 @@ class Wishes(Part):
     recommends: bool = Field(default=False, description="whether to install recommended packages")
 
 
-class Origin(Wishes, Sources):
+class AptRequest(PackageSelection, DistributionArchives):
     """What apt is asked for. The variant `none` is nothing but what is included."""
 
     suite: types.Suite = Field(description="the distribution's code name: noble, trixie, …")
     variant: Literal["essential", "apt", "minbase", "buildd", "important", "standard", "none"] = "none"
 
 
-class Request(Wishes, Archives):
+class AddedPackages(PackageSelection, FurtherArchives):
     """Packages, and the archives that they may come from besides the distribution's own."""
 
 
-class Contents(Part):
+class ImageContents(Part):
     """What to add to an image of packages, and what to leave out."""
 
     paths: PathRules = Field(default_factory=PathRules, description="additional files to leave out")
@@ -232,7 +232,7 @@ class Contents(Part):
     )
 
 
-class Packaged(Contents, Request, Recipe):
+class Packaged(ImageContents, AddedPackages, Recipe):
     """A recipe whose packages are installed, with their scripts, in a tree that has a package manager."""
 
     takes_layers: ClassVar[bool] = True
@@ -255,7 +255,7 @@ class Packaged(Contents, Request, Recipe):
         return checks
 
     @property
-    def request(self) -> Request:
+    def added_packages(self) -> AddedPackages:
         """The packages and archives that it adds to those of its base image."""
         return self
 
@@ -272,8 +272,8 @@ class Packaged(Contents, Request, Recipe):
     def named_files(self) -> Iterator[tuple[Key, str]]:
         """Each file of its folder that it names, with the key that names it."""
         yield from super().named_files()
-        yield from sources_of(self.files)
-        yield from keyrings_of(self.repositories)
+        yield from named_sources(self.files)
+        yield from named_keyrings(self.repositories)
         yield from ((("customise", index), script) for index, script in enumerate(self.customise))
         if self.lock is not None:
             yield ("lock",), self.lock
@@ -284,13 +284,13 @@ def with_locale(settings: ImageSettings, locale: str | None) -> ImageSettings:
     return settings if locale is None else settings.model_copy(update={"env": {"LANG": locale, **settings.env}})
 
 
-def sources_of(files: Files) -> Iterator[tuple[Key, str]]:
+def named_sources(files: Files) -> Iterator[tuple[Key, str]]:
     """The files of the recipe's folder that become files of the image, with the key that names each."""
     for index, entry in enumerate(files):
         if entry.source is not None:
             yield ("files", index, "from"), entry.source
 
 
-def keyrings_of(repositories: tuple[Repository, ...]) -> Iterator[tuple[Key, str]]:
+def named_keyrings(repositories: tuple[Repository, ...]) -> Iterator[tuple[Key, str]]:
     """The keyrings of further archives, with the key that names each."""
     yield from ((("repositories", index, "keyring"), each.keyring) for index, each in enumerate(repositories))

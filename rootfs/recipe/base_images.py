@@ -14,7 +14,7 @@ Key = tuple[str, ...]
 FROM: Key = ("from",)
 
 
-def parents_of(file: Path) -> dict[Key, str]:
+def base_images_of(file: Path) -> dict[Key, str]:
     """The names of a recipe's base images, by the key that names each; none where there is no file.
 
     A layer is `from` one, a Dockerfile has `contexts`. Raises RecipeInvalid for what is no YAML.
@@ -24,7 +24,7 @@ def parents_of(file: Path) -> dict[Key, str]:
     data = read_recipe_file(file)  # YAML takes milliseconds to read, and most recipes are of a kind without base images
     if not any(name.encode() in data for name, kind in KINDS.items() if kind.model.base_image_keys):
         return {}
-    document = yaml.load(file)
+    document = yaml.load_yaml(file)
     kind = kind_of(document.at(("kind",)))
     said: dict[Key, object] = {}
     for key in kind.model.base_image_keys if kind else ():
@@ -33,79 +33,79 @@ def parents_of(file: Path) -> dict[Key, str]:
     return {key: name for key, name in said.items() if isinstance(name, str)}
 
 
-def lineage(file: Path) -> list[Path]:
+def lineage_files(file: Path) -> list[Path]:
     """The files of a recipe and of those that it is `from`, itself first; one that is not there ends it.
 
     Raises RecipeInvalid.
     """
     files = [file]
-    while (name := parents_of(files[-1]).get(FROM)) and _beside(file, name) not in files:
-        files.append(_beside(file, name))
+    while (name := base_images_of(files[-1]).get(FROM)) and _recipe_beside(file, name) not in files:
+        files.append(_recipe_beside(file, name))
     return files
 
 
-def wrong_parents(file: Path, *, pooled: bool = False) -> Iterator[tuple[Key, str]]:
+def base_image_problems(file: Path, *, pooled: bool = False) -> Iterator[tuple[Key, str]]:
     """The keys that name what cannot be a base image, each with the reason in a sentence. Raises RecipeInvalid.
 
     Where it is `pooled`, images come out of the store, and only the recipe that a layer is `from` is looked at.
     """
-    for key, name in parents_of(file).items():
+    for key, name in base_images_of(file).items():
         if pooled and key != FROM:
             continue
-        parent = _beside(file, name)
-        if circle := _circle(parent, (file.stem,)):
+        parent = _recipe_beside(file, name)
+        if circle := _find_circle(parent, (file.stem,)):
             yield key, f"an image cannot build on itself: {' is from '.join(circle)}"
         elif not is_file(parent):
             known = [path.stem for path in file.parent.glob("*.yaml") if path != file]
             yield key, f"there is no recipe {name!r} in {file.parent}. {nearest(name, known)}".rstrip()
-        elif why := (_no_carrier(parent) if key == FROM else "") or _other_platforms(file, parent):
+        elif why := (_cannot_take_layers(parent) if key == FROM else "") or _missing_platforms(file, parent):
             yield key, why
 
 
 def base_images_first(names: Iterable[str], folder: Path) -> list[str]:
     """The images with their base images, each after its own base images; a recipe that is wrong has none."""
-    return list(dict.fromkeys(each for name in names for each in _line(folder / f"{name}.yaml")))
+    return list(dict.fromkeys(each for name in names for each in _with_base_images(folder / f"{name}.yaml")))
 
 
-def _line(file: Path) -> Iterator[str]:
+def _with_base_images(file: Path) -> Iterator[str]:
     try:
-        parents = {} if any(wrong_parents(file)) else parents_of(file)
+        parents = {} if any(base_image_problems(file)) else base_images_of(file)
     except RecipeInvalid:
         parents = {}
     for name in parents.values():
-        yield from _line(_beside(file, name))
+        yield from _with_base_images(_recipe_beside(file, name))
     yield file.stem
 
 
-def _beside(file: Path, name: str) -> Path:
+def _recipe_beside(file: Path, name: str) -> Path:
     return file.parent / f"{name}.yaml"
 
 
-def _circle(file: Path, line: tuple[str, ...]) -> tuple[str, ...]:
+def _find_circle(file: Path, line: tuple[str, ...]) -> tuple[str, ...]:
     """The names on a way from the recipes of `line` back to one on it; none where there is no such way."""
     line = (*line, file.stem)
     if file.stem in line[:-1]:
         return line
-    circles = (_circle(_beside(file, name), line) for name in parents_of(file).values())
+    circles = (_find_circle(_recipe_beside(file, name), line) for name in base_images_of(file).values())
     return next(filter(None, circles), ())
 
 
-def _other_platforms(file: Path, parent: Path) -> str:
+def _missing_platforms(file: Path, parent: Path) -> str:
     """Why an image cannot be for the platforms that it names, in a sentence; empty where it can, or names none."""
-    own, there = (_list(yaml.load(each).at(("platforms",))) for each in (file, parent))
+    own, there = (_as_list(yaml.load_yaml(each).at(("platforms",))) for each in (file, parent))
     if lacking := [str(each) for each in own if each not in there]:
         return f"{parent.stem!r} is not for {', '.join(lacking)}: name the same there, in `platforms`"
     return ""
 
 
-def _list(said: object) -> Sequence[object]:
+def _as_list(said: object) -> Sequence[object]:
     """What a list has; nothing where there is none, which reading the recipe says."""
     return said if isinstance(said, list | tuple) else ()
 
 
-def _no_carrier(parent: Path) -> str:
+def _cannot_take_layers(parent: Path) -> str:
     """Why no packages can be installed on an image, in a sentence; empty where they can."""
-    document = yaml.load(parent)
+    document = yaml.load_yaml(parent)
     kind = kind_of(said := document.at(("kind",)))
     if kind is None or not kind.model.takes_layers:
         return f"{parent.stem!r} is of kind {said}, on which no packages can be installed"

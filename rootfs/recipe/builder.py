@@ -62,7 +62,7 @@ class BuilderPlan(BaseModel):
         return self
 
 
-def named(name: str) -> BuilderPlan:
+def existing_builder(name: str) -> BuilderPlan:
     """The builder of this name, as it is."""
     return BuilderPlan(lifecycle="existing", name=name)
 

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from rootfs.errors import InputError
-from rootfs.recipe.base import Origin, Packaged, Recipe
+from rootfs.recipe.base import AptRequest, Packaged, Recipe
 
 TOOLS = {"mmdebstrap": ("apt", "dpkg", "mmdebstrap"), "debootstrap": ("apt", "debootstrap", "dpkg")}
 DEBOOTSTRAP_VARIANTS = ("minbase", "buildd", "important")
@@ -22,7 +22,7 @@ class _Bootstrapped(Recipe):
 
 
 # Keys come in the order of the bases from last to first: what an editor and an error show.
-class DebootstrapRecipe(Packaged, Origin, _Bootstrapped):
+class DebootstrapRecipe(Packaged, AptRequest, _Bootstrapped):
     """A Debian or Ubuntu tree, made of packages from the distribution's own archive."""
 
     variant: Literal["essential", "apt", "minbase", "buildd", "important", "standard"] = Field(
@@ -38,7 +38,7 @@ class DebootstrapRecipe(Packaged, Origin, _Bootstrapped):
         return variant
 
     @property
-    def origin(self) -> Origin:
+    def apt_request(self) -> AptRequest:
         """What apt is asked for."""
         return self
 

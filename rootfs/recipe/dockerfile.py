@@ -34,7 +34,7 @@ class Repeatable(Part):
         return reason
 
 
-def _said(value: object) -> object:
+def _parse_repeatable(value: object) -> object:
     if value is False:
         raise ValueError("a recipe that is not repeatable says why: {no_because: …}")
     return Repeatable.model_construct(no_because="") if value is True else value
@@ -43,7 +43,7 @@ def _said(value: object) -> object:
 class DockerfileRecipe(Recipe):
     """The result of a Dockerfile, built through a builder; the recipe's folder is its build context."""
 
-    whole_folder: ClassVar[bool] = True
+    digests_whole_folder: ClassVar[bool] = True
     base_image_keys: ClassVar[tuple[str, ...]] = ("contexts",)
 
     kind: Literal["dockerfile"] = Field(description="the result of a Dockerfile in the recipe's folder")
@@ -64,7 +64,7 @@ class DockerfileRecipe(Recipe):
         default=(), description="ids for RUN --mount=type=ssh; the site's settings name their keys or agents"
     )
     repeatable: Annotated[
-        Repeatable | None, BeforeValidator(_said, json_schema_input_type=Repeatable | Literal[True])
+        Repeatable | None, BeforeValidator(_parse_repeatable, json_schema_input_type=Repeatable | Literal[True])
     ] = Field(
         default=None,
         description="{no_because: …} if a second build gives a different image, which `verify` then does not compare",
@@ -104,16 +104,16 @@ class DockerfileRecipe(Recipe):
     def file_problems(self, folder: Path) -> Iterator[tuple[str, str]]:
         """(file:line:column, sentence) for what no builder can do anything about."""
         if is_file(folder / self.dockerfile):
-            yield from faults(self, folder)
+            yield from dockerfile_problems(self, folder)
 
 
-def faults(recipe: DockerfileRecipe, folder: Path) -> Iterator[tuple[str, str]]:
+def dockerfile_problems(recipe: DockerfileRecipe, folder: Path) -> Iterator[tuple[str, str]]:
     """(file:line:column, sentence) for what no builder can do anything about.
 
     What a Dockerfile means is BuildKit's to say; but a `# syntax=` line has it fetch another BuildKit first.
     """
     path = folder / recipe.dockerfile
-    yield from _passwords(path)
+    yield from _addresses_with_passwords(path)
     with path.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, 1):
             if not COMMENT.match(line):
@@ -125,7 +125,7 @@ def faults(recipe: DockerfileRecipe, folder: Path) -> Iterator[tuple[str, str]]:
                 )
 
 
-def _passwords(path: Path) -> Iterator[tuple[str, str]]:
+def _addresses_with_passwords(path: Path) -> Iterator[tuple[str, str]]:
     """Each line of an ADD, which may go on over several, whose address has a name or a password."""
     adds = goes_on = False
     with path.open(encoding="utf-8", errors="replace") as lines:

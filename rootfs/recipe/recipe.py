@@ -10,35 +10,35 @@ from pydantic import ValidationError
 
 from rootfs.errors import InputError, RecipeInvalid, nearest
 from rootfs.recipe import yaml
-from rootfs.recipe.base import Origin, Recipe
-from rootfs.recipe.base_images import wrong_parents
+from rootfs.recipe.base import AptRequest, Recipe
+from rootfs.recipe.base_images import base_image_problems
 from rootfs.recipe.kinds import KINDS, kind_of
-from rootfs.recipe.scratch import DEBUG
+from rootfs.recipe.scratch import DEBUG_SUFFIX
 from rootfs.recipe.sections import Repository
-from rootfs.recipe.validation import complaints
+from rootfs.recipe.validation import describe_errors
 from rootfs.system.digests import canonical_digest
 from rootfs.system.source_tree import is_file, list_entries, read_recipe_file, unsupported_entries
 
 
-def find(name: str, folder: Path) -> Path:
+def find_recipe(name: str, folder: Path) -> Path:
     """The file of the recipe that an image of this name is made by. Raises InputError with the nearest name."""
-    known = {path.stem: path for path in _recipes(folder)}
-    path = known.get(name) or known.get(name.removesuffix(DEBUG))
-    if path is None or name not in _images(path):
+    known = {path.stem: path for path in _recipe_files(folder)}
+    path = known.get(name) or known.get(name.removesuffix(DEBUG_SUFFIX))
+    if path is None or name not in _image_names(path):
         raise unknown_recipe(name, folder, list(known))
     return path
 
 
-def images_of(folder: Path, only: Iterable[str] = ()) -> list[str]:
+def image_names(folder: Path, only: Iterable[str] = ()) -> list[str]:
     """The images of a folder of recipes, or those named in `only`: whether a recipe is right is not looked at.
 
     Raises InputError.
     """
-    wanted = [name for name in only if find(name, folder)]
-    return wanted or [name for path in _recipes(folder) for name in _images(path)]
+    wanted = [name for name in only if find_recipe(name, folder)]
+    return wanted or [name for path in _recipe_files(folder) for name in _image_names(path)]
 
 
-def _images(path: Path) -> Iterator[str]:
+def _image_names(path: Path) -> Iterator[str]:
     """The names of a recipe's images: its own, and that of the one for debugging."""
     yield path.stem
     try:
@@ -46,43 +46,43 @@ def _images(path: Path) -> Iterator[str]:
     except RecipeInvalid:  # as reading it says
         return
     if b"debug" in data and re.search(rb"^debug:\s*true\b", data, re.MULTILINE):
-        yield f"{path.stem}{DEBUG}"
+        yield f"{path.stem}{DEBUG_SUFFIX}"
 
 
-def folder_of(path: Path) -> Path:
+def files_folder(path: Path) -> Path:
     """The folder beside a recipe's file that holds the files it names; a recipe without such files has none."""
     return path.parent / path.stem
 
 
-def read(path: Path, image: str = "", *, pooled: bool = False) -> Recipe:
+def read_recipe(path: Path, image: str = "", *, pooled: bool = False) -> Recipe:
     """The recipe in a file, of its own `image` or of the one for debugging.
 
     Where it is `pooled`, what the store has need not be in the folder: a tarball, and the base images of a Dockerfile.
     Raises RecipeInvalid with everything that is wrong in it.
     """
-    document = yaml.load(path)
-    model = _model(document)
+    document = yaml.load_yaml(path)
+    model = _model_of(document)
     wrong = []
     if "name" in document.values:
         wrong.append((document.key(("name",)), "unknown key 'name': a recipe has the name of its file"))
     try:
         recipe = model.model_validate({**document.values, "name": path.stem})
     except ValidationError as error:
-        raise RecipeInvalid(wrong + complaints(error, document, model)) from None
-    wrong.extend(_missing(recipe, document, folder_of(path), pooled=pooled))
-    wrong.extend((document.place(key), why) for key, why in wrong_parents(path, pooled=pooled))
+        raise RecipeInvalid(wrong + describe_errors(error, document, model)) from None
+    wrong.extend(_file_problems(recipe, document, files_folder(path), pooled=pooled))
+    wrong.extend((document.place(key), why) for key, why in base_image_problems(path, pooled=pooled))
     if wrong:
         raise RecipeInvalid(wrong)
     return recipe.for_image(image)
 
 
-def read_all(folder: Path) -> list[Recipe]:
+def read_recipes(folder: Path) -> list[Recipe]:
     """Every recipe of a folder, by name. Raises RecipeInvalid with what is wrong in any of them."""
     recipes: list[Recipe] = []
     wrong: list[tuple[str, str]] = []
-    for path in _recipes(folder):
+    for path in _recipe_files(folder):
         try:
-            recipes.append(read(path))
+            recipes.append(read_recipe(path))
         except RecipeInvalid as error:
             wrong.extend(error.problems)
     if wrong:
@@ -90,15 +90,15 @@ def read_all(folder: Path) -> list[Recipe]:
     return recipes
 
 
-def digest(recipe: Recipe, folder: Path) -> str:
-    """`sha256:HEX` of what a recipe says, defaults included, and of the files in its `folder` (see `folder_of`).
+def digest_recipe(recipe: Recipe, folder: Path) -> str:
+    """`sha256:HEX` of what a recipe says, defaults included, and of the files in its `folder` (see `files_folder`).
 
     The description and the builder do not count: a better sentence makes no other image, nor does another builder, nor
     one for a further platform. A tarball counts in the lock. Raises RecipeInvalid for a file that cannot be read.
     """
     said = recipe.model_dump(mode="json", by_alias=True, exclude={"description", "builder", "platforms"})
     archive = recipe.tarball.source if recipe.tarball else None
-    files = list_entries(folder, but=archive) if recipe.whole_folder or any(recipe.named_files()) else []
+    files = list_entries(folder, but=archive) if recipe.digests_whole_folder or any(recipe.named_files()) else []
     return canonical_digest({"recipe": said, "files": files})
 
 
@@ -109,54 +109,54 @@ def lineage_of(recipe: Recipe, file: Path) -> tuple[Recipe, ...]:
     """
     found = [recipe]
     while base := found[0].base_recipe:
-        found.insert(0, read(find(base, file.parent)))
+        found.insert(0, read_recipe(find_recipe(base, file.parent)))
     return tuple(found)
 
 
-def request_of(lineage: Sequence[Recipe], file: Path) -> tuple[Origin, Path] | None:
+def request_of(lineage: Sequence[Recipe], file: Path) -> tuple[AptRequest, Path] | None:
     """What apt is asked for the last recipe of a lineage, whose file this is, and the folder of the files it names.
 
     None where the image has no packages.
     """
     recipe = lineage[-1]
     if len(lineage) > 1:
-        asked = whole(lineage)
+        asked = layered_request(lineage)
         return (asked, file.parent) if asked else None
-    return (recipe.origin, folder_of(file)) if recipe.origin else None
+    return (recipe.apt_request, files_folder(file)) if recipe.apt_request else None
 
 
-def whole(lineage: Sequence[Recipe]) -> Origin | None:
+def layered_request(lineage: Sequence[Recipe]) -> AptRequest | None:
     """What apt is to be asked for the last of a lineage of more than one; None where the image has no packages.
 
     Suites and settings are those of the lowest, archives and pins those of them all; what to include is the last's own.
     Files are named from the folder of recipes on. What one below excludes may be asked for, but does not come along.
     """
-    origin, last = lineage[0].origin, lineage[-1].request
+    origin, last = lineage[0].apt_request, lineage[-1].added_packages
     if origin is None or last is None:
         return None
-    requests = [(each.name, each.request) for each in lineage if each.request]
+    requests = [(each.name, each.added_packages) for each in lineage if each.added_packages]
     excluded = dict.fromkeys(name for _, each in requests for name in each.exclude)
     return origin.model_copy(
         update={
             "include": last.include,
             "exclude": tuple(name for name in excluded if name in last.exclude or name not in last.include),
             "recommends": last.recommends,
-            "repositories": tuple(_from(owner, one) for owner, each in requests for one in each.repositories),
+            "repositories": tuple(_with_owner(owner, one) for owner, each in requests for one in each.repositories),
             "pins": tuple(pin for _, each in requests for pin in each.pins),
             "lock": last.lock and f"{lineage[-1].name}/{last.lock}",
         }
     )
 
 
-def _from(owner: str, repository: Repository) -> Repository:
+def _with_owner(owner: str, repository: Repository) -> Repository:
     return repository.model_copy(update={"keyring": f"{owner}/{repository.keyring}"})
 
 
-def _recipes(folder: Path) -> list[Path]:
+def _recipe_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.yaml"), key=lambda path: path.stem)
 
 
-def _model(document: yaml.Document) -> type[Recipe]:
+def _model_of(document: yaml.Document) -> type[Recipe]:
     kind = document.at(("kind",))
     if kind is None:
         raise RecipeInvalid([(document.place(("kind",)), f"key 'kind' is missing; it is one of {', '.join(KINDS)}")])
@@ -166,7 +166,7 @@ def _model(document: yaml.Document) -> type[Recipe]:
     return known.model
 
 
-def _missing(recipe: Recipe, document: yaml.Document, folder: Path, *, pooled: bool) -> Iterator[tuple[str, str]]:
+def _file_problems(recipe: Recipe, document: yaml.Document, folder: Path, *, pooled: bool) -> Iterator[tuple[str, str]]:
     """The files that a recipe names and nothing can bring; an archive whose sha256 is said may be in the pool."""
     if found := list(unsupported_entries(folder)):  # nothing there is opened
         yield from ((document.place(("files",)), f"{path} {why}") for path, why in found)

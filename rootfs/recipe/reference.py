@@ -17,7 +17,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from rootfs.recipe.base import Recipe
 from rootfs.recipe.kinds import KINDS
-from rootfs.recipe.recipe import read_all
+from rootfs.recipe.recipe import read_recipes
 from rootfs.system.text import format_size
 
 GENERATED = "<!-- All that follows is generated from the recipes and the models. -->\n"
@@ -59,11 +59,11 @@ def schema_text() -> str:
     return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
 
 
-def text() -> str:
+def reference_text() -> str:
     """The generated part of the page."""
     measured = json.loads((SHELF / "figures.json").read_text())
     beside = json.loads((SHELF / "comparable.json").read_text())["images"]
-    rows = [_image(recipe, measured.get(recipe.name), beside.get(recipe.name)) for recipe in read_all(SHELF)]
+    rows = [_image(recipe, measured.get(recipe.name), beside.get(recipe.name)) for recipe in read_recipes(SHELF)]
     date = max(each["date"] for each in measured.values())
     shelf = INTRODUCTION.format(date=date, rows="\n".join(rows))
     return shelf + "".join(f"\n{section}" for section in _sections())
@@ -144,7 +144,7 @@ def write() -> None:
     (SHELF / "recipe.schema.json").write_text(schema_text())
     page = SHELF / "README.md"
     guide = page.read_text().partition(GENERATED)[0]
-    page.write_text(guide + GENERATED + text())
+    page.write_text(guide + GENERATED + reference_text())
 
 
 if __name__ == "__main__":

@@ -9,7 +9,18 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from rootfs.recipe import types
-from rootfs.recipe.base import SLIM, Contents, Key, Origin, Recipe, Slim, Sources, keyrings_of, sources_of, with_locale
+from rootfs.recipe.base import (
+    SLIM,
+    AptRequest,
+    DistributionArchives,
+    ImageContents,
+    Key,
+    Recipe,
+    Slim,
+    named_keyrings,
+    named_sources,
+    with_locale,
+)
 from rootfs.recipe.sections import Files, ImageSettings
 
 Ingredient = Literal["certificates", "keystore", "zones", "users", "tmp", "os-release", "nsswitch", "linker-cache"]
@@ -17,7 +28,7 @@ Ingredient = Literal["certificates", "keystore", "zones", "users", "tmp", "os-re
 NONROOT = 65532  # as in other images without a distribution, just before those that mean nobody
 NONROOT_HOME = "/home/nonroot"
 
-MEANS: dict[Ingredient, str] = {
+INGREDIENT_TEXTS: dict[Ingredient, str] = {
     "certificates": "the CA certificates in /etc/ssl/certs/ca-certificates.crt",
     "keystore": "the same for Java, in /etc/ssl/certs/java/cacerts",
     "zones": "the time zones in /usr/share/zoneinfo",
@@ -28,7 +39,7 @@ MEANS: dict[Ingredient, str] = {
     "linker-cache": "/etc/ld.so.cache, which the dynamic linker reads instead of searching folders",
 }
 
-PACKAGES: dict[Ingredient, tuple[str, ...]] = {
+INGREDIENT_PACKAGES: dict[Ingredient, tuple[str, ...]] = {
     "certificates": ("ca-certificates",),
     "keystore": ("ca-certificates",),
     "zones": ("tzdata",),
@@ -39,14 +50,22 @@ PACKAGES: dict[Ingredient, tuple[str, ...]] = {
     "linker-cache": (),
 }
 
-DEBUG, SHELL = "-debug", "/busybox/sh"  # the ending of an image's name, and the shell it has
-FROM_ARCHIVE = ("packages", "libraries", "opened", "repositories", "pins", "lock", "snapshot")  # keys that need a suite
+DEBUG_SUFFIX, DEBUG_SHELL = "-debug", "/busybox/sh"  # the ending of an image's name, and the shell it has
+KEYS_NEEDING_SUITE = (
+    "packages",
+    "libraries",
+    "opened",
+    "repositories",
+    "pins",
+    "lock",
+    "snapshot",
+)  # keys that need a suite
 
 
-class ScratchRecipe(Contents, Sources, Recipe):
+class ScratchRecipe(ImageContents, DistributionArchives, Recipe):
     """An image of only the files and packages that the recipe names; no script of a package runs."""
 
-    whole_folder: ClassVar[bool] = True
+    digests_whole_folder: ClassVar[bool] = True
 
     kind: Literal["scratch"] = Field(description="an image of only the files and packages that the recipe names")
     files: Files = Field(default=(), description="the files of the image; they replace those of packages")
@@ -71,7 +90,8 @@ class ScratchRecipe(Contents, Sources, Recipe):
         default=(), description="names of libraries that programs load at run time, from the same packages"
     )
     ingredients: Annotated[tuple[Ingredient, ...], *types.Distinct] = Field(
-        default=(), description="what most images need: " + "; ".join(f"`{key}`, {is_}" for key, is_ in MEANS.items())
+        default=(),
+        description="what most images need: " + "; ".join(f"`{key}`, {is_}" for key, is_ in INGREDIENT_TEXTS.items()),
     )
     nonroot: bool = Field(default=False, description="run as the user `nonroot` (65532) of the ingredient `users`")
     debug: bool = Field(
@@ -87,8 +107,8 @@ class ScratchRecipe(Contents, Sources, Recipe):
 
     @model_validator(mode="after")
     def _has_archive(self) -> Self:
-        asked = [key for key in (*FROM_ARCHIVE, "locale", "timezone", "debug") if getattr(self, key)]
-        asked += [f"{word}' in 'ingredients" for word in self.ingredients if PACKAGES[word]]
+        asked = [key for key in (*KEYS_NEEDING_SUITE, "locale", "timezone", "debug") if getattr(self, key)]
+        asked += [f"{word}' in 'ingredients" for word in self.ingredients if INGREDIENT_PACKAGES[word]]
         asked += ["packages' in 'smoke" for check in self.smoke if check.packages]
         if self.suite is None and asked:
             raise ValueError(f"'{asked[0]}' needs a 'suite' to take it from")
@@ -97,9 +117,9 @@ class ScratchRecipe(Contents, Sources, Recipe):
     @model_validator(mode="after")
     def _one_shell(self) -> Self:
         if self.debug and any(
-            SHELL in (entry.path, *map(str, PurePosixPath(entry.path).parents)) for entry in self.files
+            DEBUG_SHELL in (entry.path, *map(str, PurePosixPath(entry.path).parents)) for entry in self.files
         ):
-            raise ValueError(f"'debug' makes {SHELL}, which is in 'files' already")
+            raise ValueError(f"'debug' makes {DEBUG_SHELL}, which is in 'files' already")
         return self
 
     @model_validator(mode="after")
@@ -109,22 +129,22 @@ class ScratchRecipe(Contents, Sources, Recipe):
         return self
 
     @property
-    def origin(self) -> Origin | None:
+    def apt_request(self) -> AptRequest | None:
         """What apt is asked for, with all dependencies; None where the image has no packages."""
         if self.suite is None:
             return None
-        said = {key: getattr(self, key) for key in Sources.model_fields}
-        return Origin(**said, suite=self.suite, include=tuple(dict.fromkeys((*self.packages, *self.libraries))))
+        said = {key: getattr(self, key) for key in DistributionArchives.model_fields}
+        return AptRequest(**said, suite=self.suite, include=tuple(dict.fromkeys((*self.packages, *self.libraries))))
 
     @property
-    def alone(self) -> tuple[str, ...]:
+    def standalone(self) -> tuple[str, ...]:
         """Packages without those they depend on: ones that a part of is taken, and those for checks."""
         return tuple(dict.fromkeys((*self.partly, *(name for check in self.smoke for name in check.packages))))
 
     @property
     def partly(self) -> tuple[str, ...]:
         """Packages that the image has a part of: what an ingredient, the locale or the time zone is taken from."""
-        wanted = [package for word in self.ingredients for package in PACKAGES[word]]
+        wanted = [package for word in self.ingredients for package in INGREDIENT_PACKAGES[word]]
         if self.locale is not None:
             wanted.append("libc-bin" if self.locale.startswith("C.") else "locales-all")
         if self.timezone is not None:
@@ -147,13 +167,13 @@ class ScratchRecipe(Contents, Sources, Recipe):
 
     def for_image(self, image: str) -> ScratchRecipe:
         """The recipe of its own image, or of the one for debugging."""
-        return debugging(self) if image == f"{self.name}{DEBUG}" else self
+        return debug_recipe(self) if image == f"{self.name}{DEBUG_SUFFIX}" else self
 
     def named_files(self) -> Iterator[tuple[Key, str]]:
         """Each file of its folder that it names, with the key that names it."""
         yield from super().named_files()
-        yield from sources_of(self.files)
-        yield from keyrings_of(self.repositories)
+        yield from named_sources(self.files)
+        yield from named_keyrings(self.repositories)
         if self.lock is not None:
             yield ("lock",), self.lock
 
@@ -162,11 +182,14 @@ class ScratchRecipe(Contents, Sources, Recipe):
         return {"files"} if self.build else set()
 
 
-def debugging(recipe: ScratchRecipe) -> ScratchRecipe:
+def debug_recipe(recipe: ScratchRecipe) -> ScratchRecipe:
     """The same image with a shell, and busybox's other programs behind it, to look around in."""
-    said = recipe.model_dump(exclude_defaults=True, by_alias=True) | {"name": f"{recipe.name}{DEBUG}", "debug": False}
+    said = recipe.model_dump(exclude_defaults=True, by_alias=True) | {
+        "name": f"{recipe.name}{DEBUG_SUFFIX}",
+        "debug": False,
+    }
     said["packages"] = tuple(dict.fromkeys((*recipe.packages, "busybox-static")))
-    said["files"] = (*said.get("files", ()), {"path": SHELL, "link": "/usr/bin/busybox"})
+    said["files"] = (*said.get("files", ()), {"path": DEBUG_SHELL, "link": "/usr/bin/busybox"})
     if not recipe.image.entrypoint:  # which every check goes through
-        said["smoke"] = (*said.get("smoke", ()), {"run": (SHELL, "-c", "ls /busybox"), "stdout": "^sh$"})
+        said["smoke"] = (*said.get("smoke", ()), {"run": (DEBUG_SHELL, "-c", "ls /busybox"), "stdout": "^sh$"})
     return ScratchRecipe.model_validate(said)

@@ -9,9 +9,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from rootfs.recipe import types
 
-TARBALL = "tarball"  # what the archive is called in a work folder
-LARGEST = 8 << 30  # bytes unpacked
-MOST = 250_000  # members
+TARBALL_NAME = "tarball"  # what the archive is called in a work folder
+MAX_TARBALL_BYTES = 8 << 30  # bytes unpacked
+MAX_TARBALL_MEMBERS = 250_000  # members
 
 
 class Part(BaseModel):
@@ -86,7 +86,7 @@ class FileEntry(Part):
         return self
 
 
-def _possible_together(files: tuple[FileEntry, ...]) -> tuple[FileEntry, ...]:
+def _check_paths(files: tuple[FileEntry, ...]) -> tuple[FileEntry, ...]:
     """Each path once, and nothing below what is no folder."""
     seen: dict[PurePosixPath, bool] = {}
     for entry in sorted(files, key=lambda entry: PurePosixPath(entry.path)):
@@ -99,7 +99,7 @@ def _possible_together(files: tuple[FileEntry, ...]) -> tuple[FileEntry, ...]:
     return files
 
 
-Files = Annotated[tuple[FileEntry, ...], AfterValidator(_possible_together)]
+Files = Annotated[tuple[FileEntry, ...], AfterValidator(_check_paths)]
 
 
 class Repository(Part):
@@ -199,8 +199,12 @@ class TarballKeys(Part):
         lt=1 << 32,
         description="the image's time in seconds since 1970; default: that of its newest member",
     )
-    largest: int = Field(default=LARGEST, ge=1, lt=1 << 62, description="how many bytes the unpacked archive may have")
-    most: int = Field(default=MOST, ge=1, lt=1 << 62, description="how many members the archive may have")
+    largest: int = Field(
+        default=MAX_TARBALL_BYTES, ge=1, lt=1 << 62, description="how many bytes the unpacked archive may have"
+    )
+    most: int = Field(
+        default=MAX_TARBALL_MEMBERS, ge=1, lt=1 << 62, description="how many members the archive may have"
+    )
 
     @model_validator(mode="after")
     def _checkable(self) -> Self:

@@ -12,7 +12,7 @@ from rootfs.recipe.yaml import Document, Loc
 
 KEY = "[key]"  # pydantic's last step on the way to a key of a mapping
 
-KINDS = {
+TYPE_WORDS = {
     "string": ("a string", "strings"),
     "integer": ("a whole number", "numbers"),
     "number": ("a number", "numbers"),
@@ -22,18 +22,18 @@ KINDS = {
 }
 
 
-def complaints(error: ValidationError, document: Document, model: type[BaseModel]) -> list[tuple[str, str]]:
+def describe_errors(error: ValidationError, document: Document, model: type[BaseModel]) -> list[tuple[str, str]]:
     """(file:line:column, sentence) for each thing that is wrong, in the order of the file."""
     schema = model.model_json_schema()
-    found = [_complaint(detail, document, schema) for detail in error.errors(include_url=False)]
+    found = [_describe_error(detail, document, schema) for detail in error.errors(include_url=False)]
     return sorted(found, key=lambda each: [int(number) for number in each[0].rsplit(":", 2)[1:]])
 
 
-def _complaint(detail: ErrorDetails, document: Document, schema: dict[str, Any]) -> tuple[str, str]:
+def _describe_error(detail: ErrorDetails, document: Document, schema: dict[str, Any]) -> tuple[str, str]:
     loc: Loc = detail["loc"]
     match detail["type"]:
         case "extra_forbidden":
-            known = [key for key in _at(schema, loc[:-1])["properties"] if key != "name"]
+            known = [key for key in _schema_at(schema, loc[:-1])["properties"] if key != "name"]
             hint = nearest(str(loc[-1]), known) or f"Known here: {', '.join(known)}."
             return document.key(loc), f"unknown key {loc[-1]!r}. {hint}"
         case "missing":
@@ -41,16 +41,16 @@ def _complaint(detail: ErrorDetails, document: Document, schema: dict[str, Any])
         case "value_error":
             sentence = str(detail["ctx"]["error"])
         case "literal_error" if isinstance(detail["input"], str):
-            word, choices = detail["input"], _choices(_at(schema, loc))
+            word, choices = detail["input"], _choices(_schema_at(schema, loc))
             sentence = f"{word!r} is not one of {', '.join(choices)}. {nearest(word, choices)}".rstrip()
         case kind if kind.endswith("_type") or kind == "literal_error":
-            sentence = f"expected {_expected(_at(schema, loc), schema)}, found {_found(detail['input'])}"
+            sentence = f"expected {_expected(_schema_at(schema, loc), schema)}, found {_found(detail['input'])}"
         case _:
             sentence = detail["msg"].replace("Input", "this", 1)
     return (document.key(loc[:-1]) if loc[-1:] == (KEY,) else document.place(loc)), sentence
 
 
-def _at(schema: dict[str, Any], loc: Loc) -> dict[str, Any]:
+def _schema_at(schema: dict[str, Any], loc: Loc) -> dict[str, Any]:
     """The part of a JSON Schema that speaks of the value there."""
     node = schema
     for step in loc:
@@ -76,7 +76,7 @@ def _expected(node: dict[str, Any], schema: dict[str, Any], *, many: bool = Fals
     kinds = node.get("type", "string")
     if not many and ("enum" in node or "const" in node):
         return f"one of {', '.join(_choices(node))}"
-    said = " or ".join(KINDS[kind][many] for kind in ([kinds] if isinstance(kinds, str) else kinds))
+    said = " or ".join(TYPE_WORDS[kind][many] for kind in ([kinds] if isinstance(kinds, str) else kinds))
     return f"{said} of {_expected(_resolved(node['items'], schema), schema, many=True)}" if kinds == "array" else said
 
 

@@ -56,7 +56,7 @@ class Document:
         return value
 
 
-def load(file: Path) -> Document:
+def load_yaml(file: Path) -> Document:
     """Read one file that holds one mapping. Raises RecipeInvalid with the place of everything that is wrong."""
     text = _text(file)
     yaml = YAML(typ="safe", pure=True)
@@ -65,12 +65,12 @@ def load(file: Path) -> Document:
     try:
         top = yaml.compose(text)
     except ReaderError as error:
-        raise RecipeInvalid([(_place_of(file, text[: error.position]), str(error).partition("\n")[0])]) from None
+        raise RecipeInvalid([(_error_position(file, text[: error.position]), str(error).partition("\n")[0])]) from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise RecipeInvalid([(_mark(file, mark), f"this is not YAML: {error.problem}")]) from None
+        raise RecipeInvalid([(_mark_position(file, mark), f"this is not YAML: {error.problem}")]) from None
     if not isinstance(top, MappingNode):
-        raise RecipeInvalid([(_mark(file, top and top.start_mark), "expected a mapping of keys and values")])
+        raise RecipeInvalid([(_mark_position(file, top and top.start_mark), "expected a mapping of keys and values")])
     return _Walk(file, yaml).document(top)
 
 
@@ -80,19 +80,19 @@ def _text(file: Path) -> str:
         text = data.decode()
     except UnicodeDecodeError as error:
         good = data[: error.start].decode()
-        raise RecipeInvalid([(_place_of(file, good), "the file is not UTF-8 text")]) from None
+        raise RecipeInvalid([(_error_position(file, good), "the file is not UTF-8 text")]) from None
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith("%"):
             raise RecipeInvalid([(f"{file}:{number}:1", "a recipe is YAML 1.2 without directives: remove this line")])
     return text
 
 
-def _place_of(file: Path, before: str) -> str:
+def _error_position(file: Path, before: str) -> str:
     """The place just after this much of the file."""
     return f"{file}:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
 
 
-def _mark(file: Path, mark: StringMark | None) -> str:
+def _mark_position(file: Path, mark: StringMark | None) -> str:
     return f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else f"{file}:1:1"
 
 
@@ -157,4 +157,4 @@ class _Walk:
         self._wrong.append((self._where(node), why))
 
     def _where(self, node: Node) -> str:
-        return _mark(self._file, node.start_mark)
+        return _mark_position(self._file, node.start_mark)

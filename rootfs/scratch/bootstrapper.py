@@ -49,7 +49,7 @@ def open_tree(job: Job, recipe: ScratchRecipe) -> Iterator[Members]:
     InputError, ProgramFailed.
     """
     folder = _run_build(job, recipe)
-    debs = unpack_packages(_image_packages(job, recipe), job.debs, job.plain, job.kept_debs)
+    debs = unpack_packages(_image_packages(job, recipe), job.debs, job.decompressed, job.deb_cache)
     made = PackageTree(aliased=bool(debs))
     mtime = local_repository.newest_build_time(job.debs, job.lock.packages)
     whole = _add_packages(made, recipe, debs)

@@ -21,7 +21,7 @@ from flows.builders.image_import import BuildxBuilder, remove_unused
 from flows.image.oci import Image, make_image
 from rootfs.layer.pack import Layer
 from rootfs.recipe.builder import BuilderPlan
-from rootfs.recipe.recipe import read
+from rootfs.recipe.recipe import read_recipe
 from tests.support.factory import SHELF, Factory
 from tests.support.services.buildkit import IMAGE, build_image
 from tests.support.services.dockerd import dockerd
@@ -41,7 +41,7 @@ def trixie(folder: Path) -> Image:
     assert factory.run("export", "trixie", str(layer)).status == 0
     [record] = built.json
     packed = Layer(layer, record["layer_digest"], record["diff_id"], layer.stat().st_size, record["unpacked"])
-    settings, epoch = read(SHELF / "trixie.yaml").image, record["lock"]["releases"]
+    settings, epoch = read_recipe(SHELF / "trixie.yaml").image, record["lock"]["releases"]
     made = make_image(
         packed,
         settings,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from rootfs.recipe.layer import LayerRecipe
-from rootfs.recipe.recipe import read_all
+from rootfs.recipe.recipe import read_recipes
 from tests.engine.test_verify import DEBIAN, RUNTIMES
 from tests.support.factory import SHELF, Factory
 from tests.support.parameters import some_in_full
 from tests.support.shelf import IMAGES as BUILT
 from tests.support.shelf import Shelf
 
-OTHERS = tuple(each.name for each in read_all(SHELF) if not isinstance(each, LayerRecipe))
+OTHERS = tuple(each.name for each in read_recipes(SHELF) if not isinstance(each, LayerRecipe))
 IMAGES = tuple(name for name in OTHERS if name not in (*DEBIAN, *RUNTIMES))
 
 

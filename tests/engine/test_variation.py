@@ -19,7 +19,7 @@ from rootfs.apt.resolver import Apt
 from rootfs.apt.sources import Site
 from rootfs.packages import pool
 from rootfs.process.host import native_architecture
-from rootfs.recipe.recipe import folder_of, read
+from rootfs.recipe.recipe import files_folder, read_recipe
 from rootfs.tree.compare import compare_layers
 from tests.engine.variation import CLOCK, Cooked, Dish, Machine, cook
 from tests.support.factory import SHELF
@@ -88,9 +88,9 @@ def dishes() -> Iterator[dict[str, Dish]]:
 
 def dish(folder: Path, recipe: Path, apt: Apt, store: Store, site: Site) -> Dish:
     name, debs = recipe.stem, folder / f"{recipe.stem}.debs"
-    said = read(recipe)
-    assert said.origin is not None
-    lock = apt.lock(said.origin, folder_of(recipe), native_architecture(), without_dependencies=said.alone)
+    said = read_recipe(recipe)
+    assert said.apt_request is not None
+    lock = apt.lock(said.apt_request, files_folder(recipe), native_architecture(), without_dependencies=said.standalone)
     (folder / f"{name}.json").write_text(lock.model_dump_json())
     pool.fill_pool(lock.packages, store, site.mirror, offline=False, log=str, folder=folder / "partial")
     debs.mkdir()

@@ -24,7 +24,7 @@ from flows.runtime.context import open_build, open_context
 from flows.tasks import assemble, make_tree, pack_layer
 from rootfs.lock.lock import Lock, tool_versions
 from rootfs.process.host import native_architecture
-from rootfs.recipe.recipe import digest, folder_of, lineage_of, read
+from rootfs.recipe.recipe import digest_recipe, files_folder, lineage_of, read_recipe
 
 ROOT = Path(__file__).parents[2]
 CLOCK = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
@@ -198,7 +198,7 @@ def build(recipe: Path, lock: Lock, debs: Path, place: Path, engine: str, shuffl
     from datetime import UTC, datetime
 
     options = BuildOptions.model_validate({"engine": engine})
-    chosen = with_bootstrapper(read(recipe), options)
+    chosen = with_bootstrapper(read_recipe(recipe), options)
     inputs = Inputs(
         recipe=chosen,
         file=recipe,
@@ -206,7 +206,7 @@ def build(recipe: Path, lock: Lock, debs: Path, place: Path, engine: str, shuffl
         newest=lock,
         lock=lock,
         tools=tool_versions(chosen),
-        recipe_digest=digest(chosen, folder_of(recipe)),
+        recipe_digest=digest_recipe(chosen, files_folder(recipe)),
         lineage=lineage_of(chosen, recipe),
     )
     with (

@@ -12,7 +12,7 @@ import pytest
 
 from rootfs.bootstrap.bootstrapper import Job, open_tree
 from rootfs.lock.lock import Lock, Package
-from rootfs.recipe.recipe import folder_of, read
+from rootfs.recipe.recipe import files_folder, read_recipe
 from rootfs.tree.member import Member
 from tests.support.debian import Deb, made
 
@@ -77,9 +77,9 @@ def make(tmp_path: Path) -> Make:
         (folder / "r.yaml").write_text(f"kind: scratch\n{text}")
         packages = [locked(deb, folder / "debs", auto=False) for deb in debs]
         packages += [locked(deb, folder / "debs", auto=True) for deb in needed]
-        recipe = read(folder / "r.yaml", name)
+        recipe = read_recipe(folder / "r.yaml", name)
         lock = Lock(packages=tuple(packages))
-        where = folder_of(folder / "r.yaml")
+        where = files_folder(folder / "r.yaml")
         job = Job(recipe, where, lock, "amd64", folder / "work", folder / "debs", "", None, lambda _: None)
         members, contents = [], {}
         with open_tree(job) as stream:

@@ -10,7 +10,7 @@ from typing import Any
 
 from rootfs.bootstrap.bootstrapper import Job, open_tree
 from rootfs.lock.lock import Lock
-from rootfs.recipe.sections import TARBALL
+from rootfs.recipe.sections import TARBALL_NAME
 from rootfs.recipe.tarball import TarballRecipe
 from rootfs.tree.member import Member, Members
 
@@ -28,9 +28,9 @@ def grown(data: bytes | Path, place: Path, architecture: str = "amd64", **keys: 
     work.mkdir()
     debs.mkdir()
     if isinstance(data, Path):
-        (debs / TARBALL).symlink_to(data)
+        (debs / TARBALL_NAME).symlink_to(data)
     else:
-        (debs / TARBALL).write_bytes(data)
+        (debs / TARBALL_NAME).write_bytes(data)
     made = recipe(**keys)
     job = Job(
         recipe=made,

@@ -18,7 +18,7 @@ from typer.main import get_command
 from flows.cli.main import app
 from flows.config.settings import Settings, load
 from rootfs.recipe.kinds import KINDS
-from rootfs.recipe.recipe import read
+from rootfs.recipe.recipe import read_recipe
 from tests.support.documents import (
     CODE,
     PAGES,
@@ -212,7 +212,7 @@ def examples(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 def test_recipes_are_valid(examples):
     folder, names = examples
-    found = [read(folder / f"{name}.yaml") for name in names]
+    found = [read_recipe(folder / f"{name}.yaml") for name in names]
     assert found
     assert all(each.description and each.smoke for each in found if not each.platforms)
 

@@ -13,7 +13,7 @@ from flows.builders import lifecycle
 from flows.builders.image_import import BuildxBuilder, import_image, remove_unused
 from flows.builders.lifecycle import AcquiredBuilder
 from flows.image.oci import Image
-from rootfs.recipe.builder import named
+from rootfs.recipe.builder import existing_builder
 from tests.support.samples import image_of
 from tests.support.services.buildkit import IMAGE
 from tests.support.services.workshop import Workshop
@@ -46,7 +46,7 @@ def sees(node: str, image: Image) -> bool:
 
 
 def test_each_architecture_goes_to_its_own_node(builder: BuildxBuilder, tmp_path: Path) -> None:
-    assert lifecycle.start(AcquiredBuilder("two", builder.driver, named("two")), print).startswith("v0.")
+    assert lifecycle.start(AcquiredBuilder("two", builder.driver, existing_builder("two")), print).startswith("v0.")
     images = {
         node: image_of({"file": uuid.uuid4().bytes}, tmp_path / node, name=node, architecture=architecture)
         for node, architecture in NODES.items()

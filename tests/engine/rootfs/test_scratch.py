@@ -20,7 +20,7 @@ from rootfs.elf import reader
 from rootfs.elf.linkage import LinkageCheck
 from rootfs.lock.lock import Lock
 from rootfs.packages import pool
-from rootfs.recipe.recipe import folder_of, read
+from rootfs.recipe.recipe import files_folder, read_recipe
 from rootfs.recipe.scratch import ScratchRecipe
 from rootfs.tree.member import Member
 from tests.support.factory import SHELF
@@ -40,10 +40,10 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
     @cache
     def made(name: str, architecture: str) -> tuple[Tree, Lock, Path]:
         path = SHELF / f"{name}.yaml"
-        recipe, files = read(path), folder_of(path)
+        recipe, files = read_recipe(path), files_folder(path)
         assert isinstance(recipe, ScratchRecipe)
-        assert recipe.origin
-        lock = apt.lock(recipe.origin, files, architecture, without_dependencies=recipe.alone)
+        assert recipe.apt_request
+        lock = apt.lock(recipe.apt_request, files, architecture, without_dependencies=recipe.standalone)
         work = base / f"{name}-{architecture}"
         debs = work / "debs"
         debs.mkdir(parents=True)

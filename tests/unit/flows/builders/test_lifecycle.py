@@ -14,7 +14,7 @@ from flows.builders import remote
 from flows.builders.errors import BuilderFailed, BuildxMissing
 from flows.builders.lifecycle import AcquiredBuilder, acquire, name_of, remove, remove_all, replacement_plan, start
 from rootfs.errors import InputError, MachineError
-from rootfs.recipe.builder import BuilderPlan, named
+from rootfs.recipe.builder import BuilderPlan, existing_builder
 from tests.unit.flows.builders.conftest import Stub, listing
 
 FAR = "unix:///far.sock"
@@ -73,7 +73,9 @@ def test_a_persistent_builder_has_no_label_of_a_run(docker: Stub) -> None:
 
 def test_an_existing_builder_is_used_unchanged(docker: Stub) -> None:
     calls = docker("exit 1")
-    assert acquire(named("big"), "kubernetes", "run", 1, print) == AcquiredBuilder("big", "kubernetes", named("big"))
+    assert acquire(existing_builder("big"), "kubernetes", "run", 1, print) == AcquiredBuilder(
+        "big", "kubernetes", existing_builder("big")
+    )
     assert not calls.exists()
 
 
@@ -162,7 +164,7 @@ def test_the_versions_of_all_nodes_are_checked(docker: Stub) -> None:
 
 def test_the_engine_has_nothing_to_start(docker: Stub) -> None:
     calls = docker("exit 1")
-    assert start(AcquiredBuilder("default", "docker", named("default")), print) == ""
+    assert start(AcquiredBuilder("default", "docker", existing_builder("default")), print) == ""
     assert not calls.exists()
 
 
@@ -172,8 +174,8 @@ KEPT = planned("persistent", name="kept", **FULL)
 @pytest.mark.parametrize(
     ("taken", "plan"),
     [
-        (AcquiredBuilder("default", "docker", named("default")), None),
-        (AcquiredBuilder("there", "remote", named("there")), None),
+        (AcquiredBuilder("default", "docker", existing_builder("default")), None),
+        (AcquiredBuilder("there", "remote", existing_builder("there")), None),
         (AcquiredBuilder("mine", "remote", far("persistent", name="mine")), None),
         (AcquiredBuilder("kept", "docker-container", KEPT), planned(**FULL)),
         (AcquiredBuilder("ours", "docker-container", planned(**FULL), ours=True), planned(**FULL)),
@@ -204,7 +206,7 @@ def test_a_replacement_has_the_options_of_the_existing_builder(
 @pytest.mark.parametrize("known", [[], [{"Name": "big", "Driver": "kubernetes", "Err": "gone"}]])
 def test_an_unknown_builder_has_no_replacement(known: list[dict[str, str]], docker: Stub) -> None:
     docker(listing(*known))
-    assert replacement_plan(AcquiredBuilder("big", "kubernetes", named("big"))) is None
+    assert replacement_plan(AcquiredBuilder("big", "kubernetes", existing_builder("big"))) is None
 
 
 def test_a_builder_that_cannot_be_removed_is_left_to_housekeeping(docker: Stub) -> None:

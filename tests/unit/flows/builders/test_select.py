@@ -10,7 +10,7 @@ from flows.builders.errors import BuildxMissing, OtherContext
 from flows.builders.select import SelectedBuilder, select_builder
 from flows.config.settings import Settings
 from rootfs.errors import BaseforgeError, InputError
-from rootfs.recipe.builder import BuilderPlan, named
+from rootfs.recipe.builder import BuilderPlan, existing_builder
 from tests.unit.flows.builders.conftest import Stub, listing
 
 # Builders that buildx knows, with their drivers; `mine` is what stands for the current docker context.
@@ -59,9 +59,11 @@ def test_the_first_choice_of_a_builder_counts(first: int, docker: Stub, monkeypa
     if first <= 1:
         monkeypatch.setenv("BUILDX_BUILDER", "variable")
     settings = Settings(store="", builder="setting" if first <= 3 else "")
-    chosen = select_builder("option" if first == 0 else "", named("recipe") if first <= 2 else None, settings)
+    chosen = select_builder(
+        "option" if first == 0 else "", existing_builder("recipe") if first <= 2 else None, settings
+    )
     name, driver, why = WAYS[first]
-    assert chosen == SelectedBuilder(named(name), driver, why)
+    assert chosen == SelectedBuilder(existing_builder(name), driver, why)
     assert chosen.title == name
 
 
@@ -71,7 +73,9 @@ def test_a_name_means_what_the_site_describes(way: str, docker: Stub, monkeypatc
     if way == "variable":
         monkeypatch.setenv("BUILDX_BUILDER", "big")
     settings = Settings(store="", builder="big" if way == "setting" else "", builders={"big": EPHEMERAL})
-    chosen = select_builder("big" if way == "option" else "", named("big") if way == "recipe" else None, settings)
+    chosen = select_builder(
+        "big" if way == "option" else "", existing_builder("big") if way == "recipe" else None, settings
+    )
     assert (chosen.plan, chosen.driver, chosen.title) == (EPHEMERAL, "kubernetes", "kubernetes")
     assert not calls.exists()  # nothing has to be asked for it
 
@@ -93,8 +97,11 @@ def test_a_recipe_may_describe_a_builder(plan: BuilderPlan, docker: Stub) -> Non
 
 
 def test_plans_that_one_builder_serves_have_one_key() -> None:
-    one, two = SelectedBuilder(named("a"), "remote", "--builder"), SelectedBuilder(named("a"), "remote", "the recipe")
-    assert one.key == two.key != SelectedBuilder(named("b"), "remote", "--builder").key
+    one, two = (
+        SelectedBuilder(existing_builder("a"), "remote", "--builder"),
+        SelectedBuilder(existing_builder("a"), "remote", "the recipe"),
+    )
+    assert one.key == two.key != SelectedBuilder(existing_builder("b"), "remote", "--builder").key
 
 
 @pytest.mark.parametrize(
@@ -116,7 +123,7 @@ def test_an_unknown_builder_name_is_refused(name: str, error: type[BaseforgeErro
 def test_the_engine_itself_needs_no_buildx(name: str, docker: Stub) -> None:
     docker("exit 1")
     chosen = select_builder(name, None, Settings(store=""))
-    assert (chosen.plan, chosen.driver) == (named("mine"), "docker")
+    assert (chosen.plan, chosen.driver) == (existing_builder("mine"), "docker")
 
 
 def test_any_other_builder_needs_buildx(docker: Stub) -> None:

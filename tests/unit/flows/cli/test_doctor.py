@@ -13,7 +13,7 @@ from flows.config.settings import Settings
 from flows.orchestration.errors import server_hangs
 from rootfs.process.errors import ProgramFailed, ProgramMissing
 from rootfs.process.host import tools_missing
-from rootfs.recipe.builder import named
+from rootfs.recipe.builder import existing_builder
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,9 @@ def machine(monkeypatch):
     monkeypatch.setattr(doctor.host, "can_run", lambda architecture: architecture in ("arm64", "riscv64"))
     monkeypatch.setattr(doctor, "buildx", lambda _: "github.com/docker/buildx v0.38.2 0a1b")
     monkeypatch.setattr(
-        doctor, "select_builder", lambda *_: SelectedBuilder(named("big"), "kubernetes", "the setting `builder`")
+        doctor,
+        "select_builder",
+        lambda *_: SelectedBuilder(existing_builder("big"), "kubernetes", "the setting `builder`"),
     )
 
 

@@ -19,9 +19,9 @@ from flows.runtime.context import Context
 from rootfs.errors import BlobMissing, BuildError, InputError
 from rootfs.lock.lock import Lock
 from rootfs.process.host import native_architecture
-from rootfs.recipe.base_images import lineage
+from rootfs.recipe.base_images import lineage_files
 from rootfs.recipe.layer import LayerRecipe
-from rootfs.recipe.recipe import find, read
+from rootfs.recipe.recipe import find_recipe, read_recipe
 from rootfs.recipe.sections import ImageSettings
 from rootfs.system.digests import canonical_digest
 from rootfs.system.platforms import platform_name
@@ -62,7 +62,7 @@ def recorded(ctx: Context, of: Record) -> None:
 
 
 def layer(ctx: Context, name: str = "mid") -> LayerRecipe:
-    found = read(find(name, ctx.settings.recipes))
+    found = read_recipe(find_recipe(name, ctx.settings.recipes))
     assert isinstance(found, LayerRecipe)
     return found
 
@@ -133,11 +133,11 @@ def test_ingredients_have_the_recipes_of_base_images(ctx: Context, tmp_path: Pat
     inputs = inputs_of(ctx, "top")
     (tmp_path / "again").mkdir()
     file = sources_bundle.unpack_sources(
-        ctx.store, sources_bundle.keep_sources(ctx.store, *lineage(inputs.file)), tmp_path / "again"
+        ctx.store, sources_bundle.keep_sources(ctx.store, *lineage_files(inputs.file)), tmp_path / "again"
     )
     found = sorted(str(path.relative_to(tmp_path / "again")) for path in (tmp_path / "again").rglob("*"))
     assert (file.name, found) == ("top.yaml", ["base", "base.yaml", "base/unnamed", "mid.yaml", "top.yaml"])
-    assert read(file) == inputs.recipe
+    assert read_recipe(file) == inputs.recipe
 
 
 def kept(ctx: Context, image: Image) -> BaseImageBuild:

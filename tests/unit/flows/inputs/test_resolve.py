@@ -7,7 +7,7 @@ from flows.publish.record import Record
 from flows.publish.records import keep_record
 from rootfs.lock.lock import Lock, Package, Release
 from rootfs.process.host import native_architecture
-from rootfs.recipe.recipe import lineage_of, read
+from rootfs.recipe.recipe import lineage_of, read_recipe
 from rootfs.system.platforms import platform_name
 from tests.support.contexts import build_context, context
 
@@ -63,7 +63,7 @@ def test_the_image_names_the_archives_themselves_and_not_those_that_a_recipe_add
     )
     own, other = lock(), Release(address="http://other.test", suite="stable", sha256="a", date=1, signer="F")
     known = own.model_copy(update={"releases": (*own.releases, other)})
-    recipe = read(file)
+    recipe = read_recipe(file)
     state = {"newest": known, "lock": known, "tools": {}, "recipe_digest": ""}
     wanted = Inputs(recipe=recipe, file=file, architecture="amd64", lineage=lineage_of(recipe, file), **state)
     assert wanted.sources_list == (f"deb {ARCHIVE} trixie main contrib\ndeb {ARCHIVE} trixie-security main contrib\n")

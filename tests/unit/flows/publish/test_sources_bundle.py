@@ -10,8 +10,8 @@ import pytest
 from flows.publish import sources_bundle
 from flows.store.open import open_store
 from rootfs.errors import BlobDamaged, BlobMissing, BuildError, RecipeInvalid
-from rootfs.recipe.base_images import lineage
-from rootfs.recipe.recipe import digest, folder_of, read
+from rootfs.recipe.base_images import lineage_files
+from rootfs.recipe.recipe import digest_recipe, files_folder, read_recipe
 from rootfs.system.errors import FormatNewer
 
 SHELF = Path(__file__).parents[4] / "recipes"
@@ -28,7 +28,7 @@ def store(tmp_path):
 def recipe(tmp_path):
     """A recipe with everything that a recipe's digest can speak of."""
     file = tmp_path / "recipes/odd.yaml"
-    folder = folder_of(file)
+    folder = files_folder(file)
     (folder / "deep/er").mkdir(parents=True)
     (folder / "empty").mkdir()
     file.write_text(RECIPE)
@@ -55,7 +55,7 @@ def recipe(tmp_path):
 
 
 def kept(store, file):
-    return sources_bundle.keep_sources(store, *lineage(file))
+    return sources_bundle.keep_sources(store, *lineage_files(file))
 
 
 def test_a_newer_format_is_refused_and_a_tar_without_one_is_read(store, recipe, tmp_path):
@@ -79,15 +79,15 @@ def again(store, file, tmp_path):
 
 
 def recipe_digest(file):
-    return digest(read(file), folder_of(file))
+    return digest_recipe(read_recipe(file), files_folder(file))
 
 
 def test_the_unpacked_recipe_is_the_same(store, recipe, tmp_path):
     back = again(store, recipe, tmp_path)
     assert back == tmp_path / "again/odd.yaml"
     assert recipe_digest(back) == recipe_digest(recipe)
-    assert (folder_of(back) / "deep/er/dots").readlink() == Path("..//er/./b")
-    assert (folder_of(back) / "empty").is_dir()
+    assert (files_folder(back) / "deep/er/dots").readlink() == Path("..//er/./b")
+    assert (files_folder(back) / "empty").is_dir()
     assert {path.relative_to(back.parent) for path in back.parent.rglob("*")} == {
         path.relative_to(recipe.parent) for path in recipe.parent.rglob("*")
     }
@@ -100,9 +100,9 @@ def test_the_recipes_of_the_shelf_come_back(name, store, tmp_path):
 
 
 def test_one_file_can_be_left_out(store, recipe, tmp_path):
-    blob = sources_bundle.keep_sources(store, recipe, but=folder_of(recipe) / "a")
+    blob = sources_bundle.keep_sources(store, recipe, but=files_folder(recipe) / "a")
     (tmp_path / "again").mkdir()
-    back = folder_of(sources_bundle.unpack_sources(store, blob, tmp_path / "again"))
+    back = files_folder(sources_bundle.unpack_sources(store, blob, tmp_path / "again"))
     assert not (back / "a").exists()
     assert (back / "deep/er/b").exists()
 
@@ -111,7 +111,7 @@ def test_times_owners_and_other_modes_are_not_kept(store, recipe):
     before = kept(store, recipe)
     for path in recipe.parent.rglob("*"):
         os.utime(path, (1, 1), follow_symlinks=False)
-    (folder_of(recipe) / "a").chmod(0o604)
+    (files_folder(recipe) / "a").chmod(0o604)
     assert kept(store, recipe) == before
 
 
@@ -127,7 +127,7 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_each_changed_file_makes_a_new_bundle(change, store, recipe):
     before = kept(store, recipe)
-    CHANGES[change](folder_of(recipe))
+    CHANGES[change](files_folder(recipe))
     assert kept(store, recipe) != before
 
 
@@ -169,7 +169,7 @@ def test_a_link_out_of_the_folder_is_refused_when_the_recipe_is_read(target, sto
     file = sources_bundle.unpack_sources(store, blob(store, *links), tmp_path)
     file.write_text("kind: scratch\nfiles: [{path: /a, content: a}]\n")
     with pytest.raises(RecipeInvalid, match="leads out"):
-        read(file)
+        read_recipe(file)
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", bytes(10240)])

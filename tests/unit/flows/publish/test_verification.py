@@ -13,7 +13,7 @@ from flows.store.open import open_store
 from rootfs.errors import InputError
 from rootfs.layer.pack import pack
 from rootfs.lock.lock import Lock, Package
-from rootfs.recipe.sections import TARBALL, ImageSettings
+from rootfs.recipe.sections import TARBALL_NAME, ImageSettings
 from rootfs.tree.member import Member
 
 HEX = "ab" * 32
@@ -147,7 +147,7 @@ def test_the_lock_is_that_of_the_debs_that_were_used(tmp_path):
 
 
 def test_the_lock_is_that_of_the_tarball_that_was_used(tmp_path):
-    (tmp_path / TARBALL).write_bytes(b"hello")
+    (tmp_path / TARBALL_NAME).write_bytes(b"hello")
     assert verification.lock_of_files(Lock(tarball=f"sha256:{HEX}"), tmp_path).tarball.startswith("sha256:2cf24dba")
 
 

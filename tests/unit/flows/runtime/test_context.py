@@ -9,7 +9,7 @@ from flows.config.options import BuildOptions
 from flows.config.settings import Settings
 from flows.runtime import context as context_module
 from flows.runtime.context import Once, newest_log, open_build, open_context
-from rootfs.recipe.builder import named
+from rootfs.recipe.builder import existing_builder
 
 OPTIONS = BuildOptions()
 
@@ -80,7 +80,7 @@ def test_builds_side_by_side_have_logs_and_seconds_of_their_own(ctx):
 def test_buildx_is_asked_once_for_each_builder_that_may_be_selected(ctx, monkeypatch):
     asked = []
     monkeypatch.setattr(context_module, "select_builder", lambda *said: asked.append(said[:2]) or len(asked))
-    plan = named("fast").model_copy(update={"options": {"image": "local"}})
+    plan = existing_builder("fast").model_copy(update={"options": {"image": "local"}})
     said = [("", None), ("slow", None), ("", plan)]
     assert [ctx.builder(*each) for each in said * 2] == [1, 2, 3] * 2
     assert asked == said

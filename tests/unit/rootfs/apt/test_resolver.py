@@ -21,7 +21,7 @@ from rootfs.apt.sources import Site, Source
 from rootfs.apt.transfer import Transfers
 from rootfs.errors import BuildError, InputError, NetworkFailure
 from rootfs.lock.lockfile import write_locks
-from rootfs.recipe.base import Origin
+from rootfs.recipe.base import AptRequest
 from rootfs.system.errors import FormatNewer
 from tests.support.debian import POCKETS, SUITE, Archive, Deb, served
 from tests.unit.rootfs.conftest import SHELF, recipe
@@ -545,7 +545,7 @@ def test_nothing_of_the_machines_own_apt_is_used(tmp_path):
 
 
 def test_packages_asked_without_dependencies_bring_no_others(still):
-    wanted = Origin(suite=SUITE, include=("apt",))
+    wanted = AptRequest(suite=SUITE, include=("apt",))
     lock = still.apt().lock(wanted, still.files, "amd64", without_dependencies=("base", "libapt"))
     assert {package.name: package.auto for package in lock.packages} == {"apt": False, "libapt": True, "base": False}
     with pytest.raises(PackageMissing, match="nothing-like-it"):

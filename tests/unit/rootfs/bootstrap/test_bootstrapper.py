@@ -255,7 +255,9 @@ def test_a_layer_adds_to_the_settings_of_the_image_below(tmp_path):
     below = (job(tmp_path, slim=("man",), repositories=(FURTHER,)).recipe,)
     own = {"repositories": (FURTHER,), "paths": PathRules(include=("/usr/share/man/x",))}
     recipe = LayerRecipe.model_validate({"name": "top", "kind": "layer", "from": "r", **own})
-    wanted = replace(job(tmp_path), recipe=recipe, below=below, stack=LayerStack((tmp_path / "tar",), epoch=7))
+    wanted = replace(
+        job(tmp_path), recipe=recipe, base_recipes=below, base_image=LayerStack((tmp_path / "tar",), epoch=7)
+    )
     made = make_plan(wanted, recipe, StartTree(tmp_path / "t", 7, has_base=True, layered=True), 7)
     assert list(made.settings) == ["/etc/dpkg/dpkg.cfg.d/baseforge-paths", "/etc/apt/sources.list.d/further-2.sources"]
     rules = made.settings["/etc/dpkg/dpkg.cfg.d/baseforge-paths"]

@@ -9,7 +9,7 @@ import pytest
 from rootfs.errors import InputError, RecipeInvalid
 from rootfs.lock.lock import Lock, Package, Release
 from rootfs.lock.lockfile import committed_lock, differing_versions, lock_changes, read_locks, write_locks
-from rootfs.recipe.base import Origin
+from rootfs.recipe.base import AptRequest
 
 
 def package(name: str, version: str = "1", **keys) -> Package:
@@ -41,7 +41,7 @@ def test_an_image_for_several_platforms_has_a_lock_for_each_in_one_file(tmp_path
     assert all(line.count('"name":') < 2 for line in (tmp_path / "it.lock").read_text().splitlines())
     assert differing_versions(locks) == {"aa": {"linux/amd64": "1:2~x+b1", "linux/arm64": "2"}}
     assert differing_versions({"linux/amd64": LOCK}) == {}
-    wanted = Origin(suite="trixie", repositories=(), pockets=())
+    wanted = AptRequest(suite="trixie", repositories=(), pockets=())
     file = tmp_path / "one.lock"
     write_locks({"linux/amd64": other, "linux/arm64": other}, file)
     assert committed_lock(wanted, file, "arm64") == other

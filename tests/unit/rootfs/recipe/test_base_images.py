@@ -8,9 +8,9 @@ import pytest
 
 from rootfs.errors import InputError, RecipeInvalid
 from rootfs.recipe.base import Packaged
-from rootfs.recipe.base_images import FROM, base_images_first, lineage, parents_of
+from rootfs.recipe.base_images import FROM, base_images_first, base_images_of, lineage_files
 from rootfs.recipe.layer import LayerRecipe
-from rootfs.recipe.recipe import digest, folder_of, lineage_of, read, whole
+from rootfs.recipe.recipe import digest_recipe, files_folder, layered_request, lineage_of, read_recipe
 from rootfs.tree.filters import Rules
 
 BASE = "kind: debootstrap\nsuite: trixie\n"
@@ -57,34 +57,34 @@ def test_impossible_layers_are_refused(text, said, folder):
     write(folder, "shut", BASE + "package_manager: remove\n")
     path = write(folder, "it", text)
     with pytest.raises(RecipeInvalid) as refused:
-        read(path)
+        read_recipe(path)
     assert str(refused.value).startswith(f"{path}:{said.format(folder=folder)}".rstrip("."))
 
 
 def test_a_circle_is_refused_wherever_one_comes_into_it(folder):
     write(folder, "mid", on("top"))
     with pytest.raises(RecipeInvalid, match="an image cannot build on itself: top is from mid is from top"):
-        read(folder / "top.yaml")
+        read_recipe(folder / "top.yaml")
     path = write(folder, "above", on("top"))
     with pytest.raises(RecipeInvalid, match="build on itself: above is from top is from mid is from top"):
-        read(path)
+        read_recipe(path)
     assert base_images_first(["above", "top"], folder) == ["above", "top"]
 
 
 def test_a_layer_on_a_layer(folder):
-    top = read(folder / "top.yaml")
+    top = read_recipe(folder / "top.yaml")
     assert isinstance(top, LayerRecipe)
     assert top.parent == "mid"
-    assert [path.stem for path in lineage(folder / "top.yaml")] == ["top", "mid", "base"]
+    assert [path.stem for path in lineage_files(folder / "top.yaml")] == ["top", "mid", "base"]
     assert [each.name for each in lineage_of(top, folder / "top.yaml")] == ["base", "mid", "top"]
-    assert [each.name for each in lineage_of(read(folder / "tiny.yaml"), folder / "tiny.yaml")] == ["tiny"]
+    assert [each.name for each in lineage_of(read_recipe(folder / "tiny.yaml"), folder / "tiny.yaml")] == ["tiny"]
 
 
 @pytest.mark.parametrize("name", ["base", "tiny"])
 def test_a_recipe_that_only_mentions_the_word_has_no_base_image(name, folder):
-    assert parents_of(folder / f"{name}.yaml") == {}
-    assert parents_of(write(folder, "x", "kind: debootstrap # no layer\nfrom: base\n")) == {}
-    assert parents_of(folder / "top.yaml") == {FROM: "mid"}
+    assert base_images_of(folder / f"{name}.yaml") == {}
+    assert base_images_of(write(folder, "x", "kind: debootstrap # no layer\nfrom: base\n")) == {}
+    assert base_images_of(folder / "top.yaml") == {FROM: "mid"}
 
 
 def test_base_images_come_first_and_once(folder):
@@ -97,16 +97,16 @@ def test_an_unreadable_recipe_stays_in_the_list(folder):
     write(folder, "lost", on("nowhere"))
     assert base_images_first(["odd", "lost", "mid"], folder) == ["odd", "lost", "base", "mid"]
     with pytest.raises(RecipeInvalid, match=r"odd\.yaml:2"):
-        parents_of(folder / "odd.yaml")
+        base_images_of(folder / "odd.yaml")
 
 
 def test_the_digest_covers_the_layer_s_own_keys(folder):
     path = folder / "mid.yaml"
-    before = digest(read(path), folder_of(path))
+    before = digest_recipe(read_recipe(path), files_folder(path))
     write(folder, "base", BASE + "include: [curl]\n")
-    assert digest(read(path), folder_of(path)) == before
+    assert digest_recipe(read_recipe(path), files_folder(path)) == before
     write(folder, "mid", on("base", "include: [curl]\n"))
-    assert digest(read(path), folder_of(path)) != before
+    assert digest_recipe(read_recipe(path), files_folder(path)) != before
 
 
 FURTHER = "repositories: [{uri: 'http://x.test', suites: [s], keyring: keys/x.asc}]\npins: [%s]\n"
@@ -123,7 +123,7 @@ def test_a_layer_uses_its_base_image_s_suite_and_archives(folder):
     (folder / "top").mkdir()
     (folder / "top/top.lock").touch()
     write(folder, "top", on("mid", "include: [other, two]\nexclude: [worse]\nlock: top.lock\n"))
-    asked = whole(lineage_of(read(folder / "top.yaml"), folder / "top.yaml"))
+    asked = layered_request(lineage_of(read_recipe(folder / "top.yaml"), folder / "top.yaml"))
     assert asked is not None
     assert (asked.suite, asked.snapshot) == ("trixie", "20261101T000000Z")
     assert asked.components == ("main", "contrib")
@@ -136,14 +136,14 @@ def test_a_layer_uses_its_base_image_s_suite_and_archives(folder):
 def test_the_last_recipe_s_path_rules_win(folder):
     write(folder, "base", BASE + "paths: {exclude: [/usr/share/*], include: [/usr/share/keep]}\n")
     write(folder, "mid", on("base", "paths: {exclude: [/usr/share/keep]}\n"))
-    lines = lineage_of(read(folder / "mid.yaml"), folder / "mid.yaml")
+    lines = lineage_of(read_recipe(folder / "mid.yaml"), folder / "mid.yaml")
     assert all(isinstance(each, Packaged) for each in lines)
     assert Rules.of(lines[0].filters).keeps("usr/share/keep")
     assert not Rules.of(*(each.filters for each in lines)).keeps("usr/share/keep")
 
 
 def test_a_removed_base_image_is_reported(folder):
-    top = read(folder / "top.yaml")
+    top = read_recipe(folder / "top.yaml")
     (folder / "base.yaml").unlink()
     with pytest.raises((InputError, RecipeInvalid)):
         lineage_of(top, folder / "top.yaml")

@@ -12,8 +12,8 @@ from ruamel.yaml import YAML
 
 from rootfs.errors import RecipeInvalid
 from rootfs.recipe import reference
-from rootfs.recipe.builder import BuilderPlan, named
-from rootfs.recipe.recipe import digest, read
+from rootfs.recipe.builder import BuilderPlan, existing_builder
+from rootfs.recipe.recipe import digest_recipe, read_recipe
 
 DEBIAN = "kind: debootstrap\nsuite: trixie\n"
 SCRATCH = "kind: scratch\nfiles: [{path: /motd, content: hello}]\n"
@@ -32,9 +32,9 @@ WHOLE = """builder:
 """
 
 GOOD = {
-    "builder: big": named("big"),
-    "builder: Big_1.x": named("Big_1.x"),
-    "builder: {lifecycle: existing, name: big}": named("big"),
+    "builder: big": existing_builder("big"),
+    "builder: Big_1.x": existing_builder("Big_1.x"),
+    "builder: {lifecycle: existing, name: big}": existing_builder("big"),
     "builder: {lifecycle: existing, name: big, timeout: 5}": BuilderPlan(lifecycle="existing", name="big", timeout=5),
     "builder: {lifecycle: persistent, name: big}": BuilderPlan(lifecycle="persistent", name="big"),
     "builder: {lifecycle: ephemeral}": BuilderPlan(lifecycle="ephemeral", driver="docker-container", timeout=300),
@@ -97,7 +97,7 @@ BAD = [
 @pytest.mark.parametrize("text", GOOD)
 def test_valid_builders_are_accepted(text: str, kind: str, tmp_path: Path) -> None:
     (path := tmp_path / "noble.yaml").write_text(f"{kind}{text}\n")
-    assert read(path).builder == GOOD[text]
+    assert read_recipe(path).builder == GOOD[text]
     VALIDATOR.validate(YAML(typ="safe", pure=True).load(path.read_text()))
 
 
@@ -105,7 +105,7 @@ def test_valid_builders_are_accepted(text: str, kind: str, tmp_path: Path) -> No
 def test_invalid_builders_are_refused(text: str, said: str, seen: bool, tmp_path: Path) -> None:
     (path := tmp_path / "noble.yaml").write_text(f"{DEBIAN}builder: {text}\n")
     with pytest.raises(RecipeInvalid) as caught:
-        read(path)
+        read_recipe(path)
     assert str(caught.value).startswith(f"{path}:3:{said}")
     assert len(str(caught.value).splitlines()) == 1
     assert VALIDATOR.is_valid(YAML(typ="safe", pure=True).load(path.read_text())) is not seen
@@ -117,10 +117,10 @@ def test_a_builder_is_not_part_of_the_digest(text: str, tmp_path: Path) -> None:
     digests = set()
     for content in (DEBIAN, f"{DEBIAN}{text}\n"):
         path.write_text(content)
-        digests.add(digest(read(path), tmp_path / "noble"))
+        digests.add(digest_recipe(read_recipe(path), tmp_path / "noble"))
     path.write_text(f"{DEBIAN}include: [curl]\n")
     assert len(digests) == 1
-    assert digest(read(path), tmp_path / "noble") not in digests
+    assert digest_recipe(read_recipe(path), tmp_path / "noble") not in digests
 
 
 def test_a_plan_does_not_change_and_is_the_same_as_text() -> None:

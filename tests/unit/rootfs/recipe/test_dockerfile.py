@@ -10,7 +10,7 @@ import pytest
 from rootfs.errors import RecipeInvalid
 from rootfs.recipe.base_images import base_images_first
 from rootfs.recipe.dockerfile import DockerfileRecipe
-from rootfs.recipe.recipe import digest, folder_of, read, read_all
+from rootfs.recipe.recipe import digest_recipe, files_folder, read_recipe, read_recipes
 from rootfs.system.source_tree import copy_normalized
 
 
@@ -27,7 +27,7 @@ def write(tmp_path: Path):
 
 
 def test_a_short_recipe_has_every_default(write):
-    recipe = read(write())
+    recipe = read_recipe(write())
     assert isinstance(recipe, DockerfileRecipe)
     assert (recipe.dockerfile, recipe.target, recipe.layers, recipe.online) == ("Dockerfile", None, "one", False)
     assert (recipe.no_because, recipe.args, recipe.contexts, recipe.secrets, recipe.ssh) == ("", {}, {}, (), ())
@@ -52,7 +52,7 @@ GOOD = {
 def test_valid_recipes_are_accepted(write, text):
     key, value = GOOD[text]
     write(name="trixie-slim")
-    assert getattr(read(write(text)), key) == value
+    assert getattr(read_recipe(write(text)), key) == value
 
 
 BAD = {
@@ -80,7 +80,7 @@ BAD = {
 def test_a_wrong_recipe_is_explained(write, text):
     path = write(text)
     with pytest.raises(RecipeInvalid) as caught:
-        read(path)
+        read_recipe(path)
     assert str(caught.value).startswith(f"{path}:{BAD[text]}")
 
 
@@ -94,20 +94,29 @@ SYNTAX = {
 
 @pytest.mark.parametrize("dockerfile", SYNTAX)
 def test_another_frontend_needs_the_network(write, dockerfile):
-    read(write(f"{ONLINE}repeatable: true", dockerfile))
+    read_recipe(write(f"{ONLINE}repeatable: true", dockerfile))
     path = write("", dockerfile)
     if not (line := SYNTAX[dockerfile]):
-        read(path)
+        read_recipe(path)
         return
     with pytest.raises(RecipeInvalid, match=f"Dockerfile:{line}:1: a `# syntax=` line fetches"):
-        read(path)
+        read_recipe(path)
 
 
 def test_the_digest_covers_the_folder_and_the_arguments(write):
     path = write("args: {A: b}")
-    before = digest(read(path), folder_of(path))
+    before = digest_recipe(read_recipe(path), files_folder(path))
     (path.parent / "own/.dockerignore").write_text("x\n")
-    assert len({before, digest(read(path), folder_of(path)), digest(read(write("args: {A: c}")), folder_of(path))}) == 3
+    assert (
+        len(
+            {
+                before,
+                digest_recipe(read_recipe(path), files_folder(path)),
+                digest_recipe(read_recipe(write("args: {A: c}")), files_folder(path)),
+            }
+        )
+        == 3
+    )
 
 
 def test_base_images_come_first_and_are_included(write, tmp_path):
@@ -116,17 +125,17 @@ def test_base_images_come_first_and_are_included(write, tmp_path):
     write(name="low")
     assert base_images_first(["top", "low"], tmp_path) == ["low", "middle", "top"]
     assert base_images_first(["low", "top"], tmp_path) == ["low", "middle", "top"]
-    assert [recipe.name for recipe in read_all(tmp_path)] == ["low", "middle", "top"]
+    assert [recipe.name for recipe in read_recipes(tmp_path)] == ["low", "middle", "top"]
 
 
 def test_impossible_base_images_are_refused(write, tmp_path):
     path = write("contexts: {base: two}", name="one")
     with pytest.raises(RecipeInvalid, match=r"one.yaml:2:18: there is no recipe 'two'"):
-        read(path)
-    assert read(path, pooled=True).kind == "dockerfile"
+        read_recipe(path)
+    assert read_recipe(path, pooled=True).kind == "dockerfile"
     write("contexts: {base: one}", name="two")
     with pytest.raises(RecipeInvalid, match=r"one.yaml:2:18: an image cannot build on itself: one is from two is"):
-        read(path)
+        read_recipe(path)
     assert base_images_first(["one"], tmp_path) == ["one"]
 
 
@@ -158,8 +167,8 @@ ADDED = {
 def test_an_address_with_a_password_is_not_added(write, dockerfile):
     path = write(f"{ONLINE}repeatable: true", dockerfile)
     if not ADDED[dockerfile]:
-        assert read(path)
+        assert read_recipe(path)
         return
     with pytest.raises(RecipeInvalid, match=f"Dockerfile:{ADDED[dockerfile]}:1: this address has a name") as caught:
-        read(path)
+        read_recipe(path)
     assert "s3cret" not in str(caught.value)

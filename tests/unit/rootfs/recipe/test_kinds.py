@@ -14,7 +14,7 @@ from rootfs.layer.pack import pack
 from rootfs.lock.lock import Lock, input_digest
 from rootfs.recipe import reference
 from rootfs.recipe.kinds import KINDS
-from rootfs.recipe.recipe import digest, folder_of, lineage_of, read, request_of
+from rootfs.recipe.recipe import digest_recipe, files_folder, lineage_of, read_recipe, request_of
 from rootfs.tree.filters import Rules
 from rootfs.tree.normalize import normalize
 from tests.support.toy_kind import TOY, ToyRecipe
@@ -66,7 +66,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipe_digests_stay_the_same(folder, name):
     file = folder / f"{name}.yaml"
-    assert digest(read(file), folder_of(file)) == DIGESTS[name]
+    assert digest_recipe(read_recipe(file), files_folder(file)) == DIGESTS[name]
 
 
 def test_every_kind_has_a_recipe_whose_digest_is_known():
@@ -91,31 +91,31 @@ def test_input_digests_stay_the_same(folder):
     ],
 )
 def test_tools_of_the_machine_that_count(folder, name, tools):
-    assert read(folder / f"{name}.yaml").host_tools == tools
+    assert read_recipe(folder / f"{name}.yaml").host_tools == tools
 
 
 def test_what_a_container_starts_with_follows_from_other_keys(folder):
-    base, nothing = (read(folder / f"{name}.yaml").container_settings for name in ("base", "nothing"))
+    base, nothing = (read_recipe(folder / f"{name}.yaml").container_settings for name in ("base", "nothing"))
     assert base.env == {"LANG": "C.UTF-8"}
     assert (nothing.user, nothing.workdir) == ("65532:65532", "/home/nonroot")
 
 
 def test_only_images_with_a_package_manager_take_layers_and_run_programs(folder):
-    recipes = {name: read(folder / f"{name}.yaml") for name in RECIPES}
+    recipes = {name: read_recipe(folder / f"{name}.yaml") for name in RECIPES}
     assert {name for name, each in recipes.items() if each.takes_layers} == {"base", "layer"}
     assert {name for name, each in recipes.items() if each.runs_programs} == {"base", "layer"}
 
 
 def test_a_registered_kind_is_read(toy):
-    recipe = read(toy)
+    recipe = read_recipe(toy)
     assert isinstance(recipe, ToyRecipe)
     assert (recipe.name, recipe.program) == ("one", "run")
 
 
 def test_files_that_a_registered_kind_names_count_in_its_digest(toy):
-    before = digest(read(toy), folder_of(toy))
+    before = digest_recipe(read_recipe(toy), files_folder(toy))
     (toy.parent / "one/run").write_bytes(b"another program")
-    assert digest(read(toy), folder_of(toy)) != before
+    assert digest_recipe(read_recipe(toy), files_folder(toy)) != before
 
 
 @pytest.mark.parametrize(
@@ -129,23 +129,23 @@ def test_files_that_a_registered_kind_names_count_in_its_digest(toy):
 def test_mistakes_in_a_recipe_of_a_registered_kind_are_shown_where_they_are(toy, text, problem):
     toy.write_text(text)
     with pytest.raises(RecipeInvalid) as caught:
-        read(toy)
+        read_recipe(toy)
     assert any(f"{place}: {why}".startswith(f"{toy}:{problem}") for place, why in caught.value.problems)
 
 
 def test_the_schema_and_the_reference_have_registered_kinds(toy):
     assert reference.schema()["$defs"]["ToyRecipe"]["properties"]["kind"]["const"] == "toy"
-    assert "## kind: toy\n\nAn image of one static program.\n" in reference.text()
+    assert "## kind: toy\n\nAn image of one static program.\n" in reference.reference_text()
 
 
 def test_a_recipe_of_a_registered_kind_becomes_a_layer(toy, tmp_path):
-    recipe = read(toy)
+    recipe = read_recipe(toy)
     lineage = lineage_of(recipe, toy)
     assert (lineage, request_of(lineage, toy), Rules.of(recipe.filters).steps) == ((recipe,), None, ())
     (work := tmp_path / "work").mkdir()
     job = Job(
         recipe=recipe,
-        files=folder_of(toy),
+        files=files_folder(toy),
         lock=Lock(),
         architecture="amd64",
         folder=work,

@@ -12,7 +12,7 @@ from rootfs.errors import InputError, RecipeInvalid
 from rootfs.lock.lock import Lock
 from rootfs.recipe.debootstrap import DebootstrapRecipe
 from rootfs.recipe.kinds import KINDS
-from rootfs.recipe.recipe import digest, find, folder_of, images_of, read, read_all
+from rootfs.recipe.recipe import digest_recipe, files_folder, find_recipe, image_names, read_recipe, read_recipes
 from rootfs.recipe.scratch import ScratchRecipe
 from rootfs.recipe.sections import FileEntry
 from rootfs.recipe.tarball import TarballRecipe
@@ -39,13 +39,13 @@ def write(tmp_path: Path):
 def refusal(path: Path) -> str:
     """The lines of the error, with the folder left out."""
     with pytest.raises(RecipeInvalid) as caught:
-        read(path)
+        read_recipe(path)
     assert caught.value.status == 2
     return str(caught.value).replace(f"{path.parent}/", "")
 
 
 def test_a_short_recipe_has_every_default(write):
-    recipe = read(write(DEBIAN))
+    recipe = read_recipe(write(DEBIAN))
     assert isinstance(recipe, DebootstrapRecipe)
     assert (recipe.name, recipe.suite, recipe.variant, recipe.engine) == ("noble", "trixie", "minbase", "mmdebstrap")
     assert recipe.pockets == ("updates", "security")
@@ -54,7 +54,7 @@ def test_a_short_recipe_has_every_default(write):
 
 
 def test_every_key_of_a_debootstrap_recipe(write):
-    recipe = read(
+    recipe = read_recipe(
         write(
             """
 description: All of it
@@ -112,7 +112,7 @@ files:
 """,
         "made.yaml",
     )
-    recipe = read(path)
+    recipe = read_recipe(path)
     assert isinstance(recipe, ScratchRecipe)
     assert (recipe.tools, recipe.build) == (("gcc",), (("gcc", "-o", "made", "made.c"),))
     assert [(file.path, file.source, file.content, file.link, file.mode, file.owner) for file in recipe.files] == [
@@ -125,22 +125,22 @@ files:
 def test_an_image_for_debugging_is_found_and_is_the_same_with_a_shell(write):
     path = write(BARE + "suite: trixie\npackages: [bash]\nnonroot: true\ndebug: true\n", "it.yaml")
     write(BARE, "other.yaml")
-    assert images_of(path.parent) == ["it", "it-debug", "other"]
-    assert images_of(path.parent, ["it-debug"]) == ["it-debug"]
-    assert find("it-debug", path.parent) == path
-    plain, made = read(path), read(path, "it-debug")
+    assert image_names(path.parent) == ["it", "it-debug", "other"]
+    assert image_names(path.parent, ["it-debug"]) == ["it-debug"]
+    assert find_recipe("it-debug", path.parent) == path
+    plain, made = read_recipe(path), read_recipe(path, "it-debug")
     assert isinstance(plain, ScratchRecipe)
     assert isinstance(made, ScratchRecipe)
     assert (made.name, made.packages, made.nonroot) == ("it-debug", ("bash", "busybox-static"), True)
     assert [entry.path for entry in made.files] == ["/x", "/busybox/sh"]
     assert made.smoke[-1].run[0] == "/busybox/sh"
-    assert digest(plain, path.parent) != digest(made, path.parent)
+    assert digest_recipe(plain, path.parent) != digest_recipe(made, path.parent)
     with pytest.raises(InputError, match="there is no recipe"):
-        find("other-debug", path.parent)
+        find_recipe("other-debug", path.parent)
 
 
 def test_recipes_do_not_change(write):
-    recipe = read(write(DEBIAN))
+    recipe = read_recipe(write(DEBIAN))
     with pytest.raises(ValueError, match="frozen"):
         recipe.suite = "noble"
 
@@ -242,7 +242,7 @@ def test_recipes_do_not_change(write):
 def test_debootstrap_keys(write, line, error):
     path = write(DEBIAN + line + "\n")
     if error is None:
-        assert read(path)
+        assert read_recipe(path)
     else:
         assert refusal(path).startswith(f"noble.yaml:{error}")
         assert len(refusal(path).splitlines()) == 1
@@ -283,13 +283,13 @@ def test_files(write, tmp_path, entry, error):
     (tmp_path / "noble/sub/below").touch()
     path = write(f"kind: scratch\nfiles:\n  - {entry}\n")
     if error is None:
-        assert read(path)
+        assert read_recipe(path)
     else:
         assert refusal(path).startswith(f"noble.yaml:{error}")
 
 
 def test_a_file_that_build_may_make_need_not_be_there(write):
-    recipe = read(write("kind: scratch\nbuild: [[make]]\nfiles: [{path: /a, from: out/a}]\n"))
+    recipe = read_recipe(write("kind: scratch\nbuild: [[make]]\nfiles: [{path: /a, from: out/a}]\n"))
     assert isinstance(recipe, ScratchRecipe)
     assert recipe.files == (FileEntry.model_validate({"path": "/a", "from": "out/a"}),)
 
@@ -331,7 +331,7 @@ def test_a_recipe_is_a_regular_file_of_a_few_bytes(write, tmp_path, make, error)
     path = tmp_path / "noble.yaml"
     make(path)
     assert error in refusal(path)
-    assert images_of(tmp_path) == ["noble"], "the others are built none the less"
+    assert image_names(tmp_path) == ["noble"], "the others are built none the less"
 
 
 @pytest.mark.parametrize(
@@ -383,7 +383,7 @@ def test_yaml_that_is_no_recipe_is_refused(write, text, error):
 
 
 def test_yaml_1_2_rules_apply(write):
-    recipe = read(write(DEBIAN + "image: {env: {A: no, B: 12:30:00, C: 2024-01-01, D: =}}\n"))
+    recipe = read_recipe(write(DEBIAN + "image: {env: {A: no, B: 12:30:00, C: 2024-01-01, D: =}}\n"))
     assert recipe.image.env == {"A": "no", "B": "12:30:00", "C": "2024-01-01", "D": "="}
 
 
@@ -434,8 +434,8 @@ def test_names_that_no_registry_takes(write, name):
 @pytest.mark.parametrize("name", ["noble", "trixie-slim", "python3.12", "a_b", "9"])
 def test_names_that_registries_take(write, name):
     path = write(DEBIAN, f"{name}.yaml")
-    assert read(path).name == name
-    assert folder_of(path) == path.parent / name
+    assert read_recipe(path).name == name
+    assert files_folder(path) == path.parent / name
 
 
 def test_all_errors_of_a_file_in_its_order(write):
@@ -451,7 +451,7 @@ def test_not_more_errors_than_a_person_reads(write):
 
 def test_find(write, tmp_path):
     path = write(DEBIAN)
-    assert find("noble", tmp_path) == path
+    assert find_recipe("noble", tmp_path) == path
 
 
 @pytest.mark.parametrize(
@@ -460,7 +460,7 @@ def test_find(write, tmp_path):
 def test_unknown_recipe(write, tmp_path, name, hint):
     write(DEBIAN)
     with pytest.raises(InputError, match="there is no recipe") as caught:
-        find(name, tmp_path)
+        find_recipe(name, tmp_path)
     assert isinstance(caught.value, InputError)
     assert str(tmp_path) in caught.value.message
     assert caught.value.hint.startswith(hint)
@@ -468,17 +468,17 @@ def test_unknown_recipe(write, tmp_path, name, hint):
 
 def test_unknown_recipe_where_there_are_none(tmp_path):
     with pytest.raises(InputError, match="absent"):
-        find("noble", tmp_path / "absent")
+        find_recipe("noble", tmp_path / "absent")
 
 
 def test_read_all_sorts_and_collects(write, tmp_path):
     write(DEBIAN, "trixie.yaml")
     write(DEBIAN, "trixie-slim.yaml")
-    assert [recipe.name for recipe in read_all(tmp_path)] == ["trixie", "trixie-slim"]
+    assert [recipe.name for recipe in read_recipes(tmp_path)] == ["trixie", "trixie-slim"]
     write("kind: debootstrap\n", "b.yaml")
     write("kind: scratch\nx: y\n", "a.yaml")
     with pytest.raises(RecipeInvalid) as caught:
-        read_all(tmp_path)
+        read_recipes(tmp_path)
     found = [where.removeprefix(f"{tmp_path}/") for where, _ in caught.value.problems]
     assert found == ["a.yaml:2:1", "b.yaml:1:1"]
 
@@ -488,7 +488,7 @@ class TestDigest:
 
     def of(self, write, text: str, name: str = "noble.yaml") -> str:
         path = write(text, name)
-        return digest(read(path), folder_of(path))
+        return digest_recipe(read_recipe(path), files_folder(path))
 
     def test_does_not_change(self, write):
         """Pinned: when this changes, every image of every site is built again."""
@@ -575,7 +575,7 @@ largest: 1000000
 most: 1000
 """
     path = write(text, "it.yaml", "ring.gpg")
-    recipe = read(path)
+    recipe = read_recipe(path)
     assert isinstance(recipe, TarballRecipe)
     said = recipe.model_dump(exclude_defaults=True)
     assert said["epoch"] == 1_700_000_000
@@ -600,17 +600,17 @@ def test_invalid_tarball_recipes_are_refused(write, text, error):
 
 
 def test_a_tarball_need_not_be_in_the_folder_where_the_pool_may_have_it(write):
-    assert read(write(f"kind: tarball\nsource: x.tar\nsha256: {SHA}\n"))
-    assert read(write("kind: tarball\nsource: x.tar\n"), pooled=True)
+    assert read_recipe(write(f"kind: tarball\nsource: x.tar\nsha256: {SHA}\n"))
+    assert read_recipe(write("kind: tarball\nsource: x.tar\n"), pooled=True)
 
 
 def test_a_tarball_counts_in_the_lock_and_not_in_the_digest_of_its_recipe(write):
     path = write("kind: tarball\nsource: x.tar\nsignature: sig\nkeyring: ring\n", "it.yaml", "x.tar", "sig", "ring")
-    before = digest(read(path), folder_of(path))
-    (folder_of(path) / "x.tar").write_text("other")
-    assert digest(read(path), folder_of(path)) == before
-    (folder_of(path) / "ring").write_text("other")
-    assert digest(read(path), folder_of(path)) != before
+    before = digest_recipe(read_recipe(path), files_folder(path))
+    (files_folder(path) / "x.tar").write_text("other")
+    assert digest_recipe(read_recipe(path), files_folder(path)) == before
+    (files_folder(path) / "ring").write_text("other")
+    assert digest_recipe(read_recipe(path), files_folder(path)) != before
 
 
 def test_only_a_tarball_makes_it_count_in_a_lock():

@@ -13,7 +13,7 @@ from rootfs.recipe import recipe, reference
 from rootfs.recipe.debootstrap import DebootstrapRecipe
 from rootfs.recipe.kinds import KINDS
 from rootfs.recipe.layer import LayerRecipe
-from rootfs.recipe.recipe import folder_of, read, read_all
+from rootfs.recipe.recipe import files_folder, read_recipe, read_recipes
 from rootfs.recipe.scratch import ScratchRecipe
 
 SHELF = Path(__file__).parents[4] / "recipes"
@@ -29,12 +29,12 @@ def plain(text: str) -> object:
 
 
 def test_the_shelf_has_what_it_should():
-    assert {"hello", *DEBIAN, *RUNTIMES} <= {each.name for each in read_all(SHELF)}
+    assert {"hello", *DEBIAN, *RUNTIMES} <= {each.name for each in read_recipes(SHELF)}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_each_recipe_is_an_example(path):
-    found = read(path)
+    found = read_recipe(path)
     assert found.description
     of_its_parent = isinstance(found, LayerRecipe)
     assert found.image.cmd or found.image.entrypoint or of_its_parent or all(each.brings for each in found.smoke)
@@ -58,7 +58,7 @@ def plain_tuples(path: Path) -> dict[str, object]:
 
 @pytest.mark.parametrize("name", ["trixie", "bookworm"])
 def test_a_slim_recipe_differs_only_in_slim(name):
-    whole, slim = read(SHELF / f"{name}.yaml"), read(SHELF / f"{name}-slim.yaml")
+    whole, slim = read_recipe(SHELF / f"{name}.yaml"), read_recipe(SHELF / f"{name}-slim.yaml")
     assert isinstance(whole, DebootstrapRecipe)
     assert slim == whole.model_copy(
         update={"name": f"{name}-slim", "description": slim.description, "slim": ("docs", "man", "locales")}
@@ -66,10 +66,10 @@ def test_a_slim_recipe_differs_only_in_slim(name):
 
 
 def test_each_folder_belongs_to_a_scratch_recipe_or_has_recipes_of_its_own():
-    owners = {folder_of(path).name for path in FILES if isinstance(read(path), ScratchRecipe)}
+    owners = {files_folder(path).name for path in FILES if isinstance(read_recipe(path), ScratchRecipe)}
     others = [path for path in SHELF.iterdir() if path.is_dir() and path.name not in owners]
     assert [path.name for path in others] == ["buildkit"]
-    assert [each.name for each in read_all(SHELF / "buildkit")] == ["buildkit"]
+    assert [each.name for each in read_recipes(SHELF / "buildkit")] == ["buildkit"]
 
 
 def test_the_schema_is_the_models():
@@ -79,18 +79,18 @@ def test_the_schema_is_the_models():
 
 def test_the_reference_is_the_models():
     page = (SHELF / "README.md").read_text()
-    assert page.partition(reference.GENERATED)[2] == reference.text(), "python -m rootfs.recipe.reference"
+    assert page.partition(reference.GENERATED)[2] == reference.reference_text(), "python -m rootfs.recipe.reference"
 
 
 def test_the_reference_has_every_image_of_the_shelf_as_it_was_measured():
-    rows = [line.split(" | ") for line in reference.text().splitlines() if line.startswith("| [")]
-    assert [row[0] for row in rows] == [f"| [{each.name}]({each.name}.yaml)" for each in read_all(SHELF)]
+    rows = [line.split(" | ") for line in reference.reference_text().splitlines() if line.startswith("| [")]
+    assert [row[0] for row in rows] == [f"| [{each.name}]({each.name}.yaml)" for each in read_recipes(SHELF)]
     assert all(row[3].isdigit() and row[4][0].isdigit() for row in rows)
     assert json.loads((SHELF / "comparable.json").read_text())["images"].keys() <= {path.stem for path in FILES}
 
 
 def test_the_reference_has_every_key_of_every_kind():
-    common, *others = reference.text().split("\n## ")[2:]
+    common, *others = reference.reference_text().split("\n## ")[2:]
     sections = {section.partition("\n")[0]: section for section in others}
     for name, kind in KINDS.items():
         for key in {each.alias or field for field, each in kind.model.model_fields.items()} - {"name"}:
@@ -130,4 +130,4 @@ def test_the_schema_and_the_reader_refuse_the_same(text, tmp_path):
     path = tmp_path / "noble.yaml"
     path.write_text(text)
     with pytest.raises(recipe.RecipeInvalid):
-        read(path)
+        read_recipe(path)

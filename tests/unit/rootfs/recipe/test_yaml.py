@@ -16,9 +16,9 @@ from ruamel.yaml import YAML
 from rootfs.errors import RecipeInvalid
 from rootfs.recipe.debootstrap import DebootstrapRecipe
 from rootfs.recipe.kinds import KINDS
-from rootfs.recipe.recipe import digest, folder_of, read
+from rootfs.recipe.recipe import digest_recipe, files_folder, read_recipe
 from rootfs.recipe.scratch import ScratchRecipe
-from rootfs.recipe.yaml import load
+from rootfs.recipe.yaml import load_yaml
 
 LINE = re.compile(r"(.*noble\.yaml:[1-9]\d*:[1-9]\d*: \S.*|… and \d+ more)")
 
@@ -29,12 +29,12 @@ def check(data: bytes) -> None:
         path = Path(folder) / "noble.yaml"
         path.write_bytes(data)
         try:
-            recipe = read(path)
+            recipe = read_recipe(path)
         except RecipeInvalid as error:
             for line in str(error).split("\n"):
                 assert LINE.fullmatch(line), line
         else:
-            assert re.fullmatch("sha256:[0-9a-f]{64}", digest(recipe, folder_of(path)))
+            assert re.fullmatch("sha256:[0-9a-f]{64}", digest_recipe(recipe, files_folder(path)))
 
 
 def dumped(value: object) -> bytes:
@@ -98,7 +98,7 @@ def test_written_yaml_is_read_back(suite: str, include: list[str], env: dict[str
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "noble.yaml"
         path.write_text(text)  # JSON is YAML
-        recipe = read(path)
+        recipe = read_recipe(path)
     assert isinstance(recipe, DebootstrapRecipe)
     assert (recipe.suite, list(recipe.include)) == (suite, include)
     assert (recipe.image.env, list(recipe.image.cmd)) == (env, cmd)
@@ -107,7 +107,7 @@ def test_written_yaml_is_read_back(suite: str, include: list[str], env: dict[str
 def test_every_value_and_key_has_a_place(tmp_path: Path) -> None:
     path = tmp_path / "noble.yaml"
     path.write_text('a: 1\n"b":\n  - x\n  - {c: [y, z], d: }\ne:\nf: |\n  text\n')
-    document = load(path)
+    document = load_yaml(path)
     assert document.values == {"a": 1, "b": ("x", {"c": ("y", "z"), "d": None}), "e": None, "f": "text\n"}
     places = {loc: place.removeprefix(f"{path}:") for loc, place in document.places.items()}
     assert places == {
@@ -132,6 +132,6 @@ def test_every_value_and_key_has_a_place(tmp_path: Path) -> None:
 def test_a_recipe_is_read_again_from_what_it_says(tmp_path: Path) -> None:
     path = tmp_path / "noble.yaml"
     path.write_text("kind: scratch\nfiles: [{path: /a, content: x}]\n")
-    recipe = read(path)
+    recipe = read_recipe(path)
     assert isinstance(recipe, ScratchRecipe)
     assert ScratchRecipe.model_validate_json(recipe.model_dump_json(by_alias=True, exclude_defaults=True)) == recipe

@@ -8,7 +8,7 @@ from rootfs.bootstrap.bootstrapper import Job, open_tree
 from rootfs.errors import BuildError
 from rootfs.lock.lock import Lock
 from rootfs.process.errors import ProgramFailed
-from rootfs.recipe.recipe import folder_of, read
+from rootfs.recipe.recipe import files_folder, read_recipe
 
 
 @pytest.fixture
@@ -20,8 +20,8 @@ def tree(tmp_path):
         (tmp_path / "r.yaml").write_text("kind: scratch\n" + text)
         work = tmp_path / "work"
         work.mkdir()
-        recipe = read(tmp_path / "r.yaml")
-        files = folder_of(tmp_path / "r.yaml")
+        recipe = read_recipe(tmp_path / "r.yaml")
+        files = files_folder(tmp_path / "r.yaml")
         job = Job(recipe, files, Lock(), "amd64", work, tmp_path, "", None, lambda line: None)
         with open_tree(job) as members:
             return {m.path: (m, m.content.read() if m.content else None) for m in members}

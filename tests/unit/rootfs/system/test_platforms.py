@@ -10,7 +10,7 @@ from rootfs.errors import MachineError, RecipeInvalid
 from rootfs.process import host
 from rootfs.process.errors import ProgramMissing
 from rootfs.process.host import native_architecture, require_emulation
-from rootfs.recipe.recipe import digest, folder_of, read
+from rootfs.recipe.recipe import digest_recipe, files_folder, read_recipe
 from rootfs.system.errors import UnknownPlatform
 from rootfs.system.platforms import PLATFORMS, architecture_of, platform_name
 
@@ -42,10 +42,10 @@ def recipe(folder: Path, name: str = "a", text: str = SCRATCH) -> Path:
 
 def test_platforms_are_no_part_of_the_recipes_digest(tmp_path: Path) -> None:
     one = recipe(tmp_path)
-    before = digest(read(one), folder_of(one))
+    before = digest_recipe(read_recipe(one), files_folder(one))
     recipe(tmp_path, text=SCRATCH + "platforms: [linux/amd64, linux/arm64]\n")
-    assert read(one).platforms == ("linux/amd64", "linux/arm64")
-    assert digest(read(one), folder_of(one)) == before
+    assert read_recipe(one).platforms == ("linux/amd64", "linux/arm64")
+    assert digest_recipe(read_recipe(one), files_folder(one)) == before
 
 
 TARBALL = "kind: tarball\nsource: a.tar\nsha256: " + "0" * 64 + "\n"
@@ -71,14 +71,14 @@ def test_impossible_platforms_are_refused(tmp_path: Path, text: str, said: str) 
     recipe(tmp_path, "base", BASE + "platforms: [linux/amd64, linux/arm64]\n")
     recipe(tmp_path, "plain", BASE)
     with pytest.raises(RecipeInvalid) as wrong:
-        read(recipe(tmp_path, text=text))
+        read_recipe(recipe(tmp_path, text=text))
     assert said in str(wrong.value)
 
 
 def test_a_layer_is_for_platforms_of_its_parent(tmp_path: Path) -> None:
     recipe(tmp_path, "base", BASE + "platforms: [linux/amd64, linux/arm64]\n")
     for said in ("", "platforms: [linux/arm64]\n"):
-        read(recipe(tmp_path, text="kind: layer\nfrom: base\n" + said))
+        read_recipe(recipe(tmp_path, text="kind: layer\nfrom: base\n" + said))
 
 
 def test_the_machines_own_programs_run(monkeypatch: pytest.MonkeyPatch) -> None:
