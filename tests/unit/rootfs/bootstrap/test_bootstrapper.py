@@ -105,7 +105,7 @@ def test_packages_are_decompressed_once_and_again_if_the_cache_is_damaged(tmp_pa
         path.write_bytes(damage)
     assert make("damaged") == first
     assert len(unpacked) == 2
-    assert make("mended") == first
+    assert make("repaired") == first
     assert unpacked == []
 
 
