@@ -46,9 +46,7 @@ def _finish(tree: Path, epoch: int, tar: Path | None) -> None:
     touch = ("touch", "--no-dereference", "--no-create", f"--date={moment}")
     run(["find", tree, "-newermt", moment, "-exec", *touch, "{}", "+"])
     if tar:
-        draft = tar.with_suffix(".draft")
-        run([*CREATE_TAR, f"--file={draft}", f"--directory={tree}", "."])
-        draft.rename(tar)  # it appears under its name only when it is complete
+        run([*CREATE_TAR, f"--file={tar}", f"--directory={tree}", "."])
 
 
 def clamp_password_dates(tree: Path, epoch: int) -> None:

@@ -18,7 +18,6 @@ FUNCTION_LINES = 40
 DOOR = "rootfs/process/run.py"
 LOCKS = "rootfs/system/locks.py"
 ATOMIC = "rootfs/system/atomic_file.py"
-MAKES_TAR = "rootfs/install/base_tree.py"  # a program writes the file that it renames
 DIGESTS = "rootfs/system/digests.py"
 COMPRESSION = "rootfs/system/compression.py"
 
@@ -92,7 +91,7 @@ RENAMES = re.compile(r"os\.(rename|renames|replace|link)|tempfile\.(mkstemp|mkte
 
 
 def files_are_replaced_only_through_one_module(source: Source) -> Iterator[str]:
-    if source.path in (ATOMIC, MAKES_TAR):
+    if source.path == ATOMIC:
         return
     for node in source.nodes:
         if isinstance(node, ast.Attribute) and RENAMES.fullmatch(ast.unparse(node)):

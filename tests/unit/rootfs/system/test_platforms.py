@@ -6,10 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rootfs.errors import MachineError, RecipeInvalid
-from rootfs.process import host
-from rootfs.process.errors import ProgramMissing
-from rootfs.process.host import native_architecture, require_emulation
+from rootfs.errors import RecipeInvalid
 from rootfs.recipe.recipe import digest_recipe, files_folder, read_recipe
 from rootfs.system.errors import UnknownPlatform
 from rootfs.system.platforms import PLATFORMS, architecture_of, platform_name
@@ -79,15 +76,3 @@ def test_a_layer_is_for_platforms_of_its_parent(tmp_path: Path) -> None:
     recipe(tmp_path, "base", BASE + "platforms: [linux/amd64, linux/arm64]\n")
     for said in ("", "platforms: [linux/arm64]\n"):
         read_recipe(recipe(tmp_path, text="kind: layer\nfrom: base\n" + said))
-
-
-def test_the_machines_own_programs_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*_: object, **__: object) -> None:
-        raise ProgramMissing("arch-test")
-
-    native = native_architecture()
-    monkeypatch.setattr(host, "run", missing)
-    require_emulation("a", native, "it does")
-    with pytest.raises(MachineError, match="cannot run programs for linux/s390x, and a needs that: it does") as lacks:
-        require_emulation("a", "s390x", "it does")
-    assert (lacks.value.status, "setup --emulation" in lacks.value.hint) == (3, True)
