@@ -109,6 +109,22 @@ def test_contributing_is_short_on_how_to_add_something():
     assert [len(lines) < 10 for lines in how.values()] == [True] * 3
 
 
+def test_what_contributing_names_is_where_it_says():
+    """Of the form: `Driver` in `flows/builders/lifecycle.py`."""
+    named = re.findall(r"`(\w+)` in `([\w/]+\.py)`", page_of("CONTRIBUTING.md"))
+    assert len(named) > 5
+    for name, path in named:
+        assert re.search(rf"\b{name}\b", (ROOT / path).read_text()), f"{name} in {path}"
+
+
+def test_contributing_names_every_function_of_a_driver():
+    listed = set(sections("CONTRIBUTING.md", "How to add a builder driver").popitem()[1])
+    module = (ROOT / "flows/builders/lifecycle.py").read_text()
+    protocol = module.partition("class Driver(Protocol):")[2].partition("\n\n\n")[0]
+    for function in re.findall(r"def (\w+)", protocol):
+        assert f"`{function}`" in " ".join(listed), function
+
+
 def test_contributing_explains_ten_decisions():
     why = sections("CONTRIBUTING.md", "?")
     assert [heading for heading, lines in why.items() if not 5 <= len(lines) <= 15] == []
@@ -130,6 +146,7 @@ def test_commands_exist(block, line):
             assert Path(sys.executable).with_name(Path(program).name).exists()
             if rest[:1] == ["-m"]:
                 assert importlib.util.find_spec(rest[1]), rest[1]
+            assert all((ROOT / word).exists() for word in rest if "/" in word), rest
         else:
             assert program in OTHERS, f"{block}: {program}"
 
