@@ -14,7 +14,7 @@ from flows.builders.buildx_build import BuildRequest, BuildResult
 from flows.builders.errors import dockerfile_unfit
 from flows.builders.lifecycle import ENGINE, Lease
 from flows.builders.select import SelectedBuilder
-from flows.image.decompress import plain
+from flows.image.archives import uncompressed_file
 from flows.image.oci import BaseImage
 from flows.inputs.base_images import Foundation, fetch_layout, library_path, newest_epoch
 from flows.inputs.resolve import Inputs
@@ -59,11 +59,11 @@ def collect(
         epoch=epoch,
         target=recipe.target,
         args=recipe.args,
-        parents={name: images[image] for name, image in recipe.contexts.items()},
+        base_images={name: images[image] for name, image in recipe.contexts.items()},
         secrets=secrets.read_secrets(recipe.name, recipe.secrets, site.secrets),
         ssh={name: secrets.site_file(recipe.name, "ssh", name, keys) for name in recipe.ssh},
         online=recipe.online,
-        afresh=not use_cache,
+        without_cache=not use_cache,
     )
 
 
@@ -127,7 +127,7 @@ def keep_layers(
 ) -> tuple[PackedLayer, Foundation]:
     """Keep the Dockerfile's own layers, each tar as it is: a base image's as it has them, the others compressed."""
     cache = frame_cache(ctx, use_cache=use_cache)
-    existing = {layer.diff_id: layer for image in order.parents.values() for layer in image.layers}
+    existing = {layer.diff_id: layer for image in order.base_images.values() for layer in image.layers}
     diff_ids = built.config["rootfs"]["diff_ids"]
     layers = [
         existing.get(diff_id) or pack_tar(tar, tar.with_suffix(".tar.zst"), frame_cache=cache)
@@ -150,7 +150,7 @@ def unpack_layers(order: BuildRequest, built: BuildResult, place: Path) -> list[
     for number, (layer, instruction) in enumerate(zip(built.layers, made_by, strict=True)):
         tars.append(place / f"{number}.tar")
         with disk_full(place), tars[-1].open("wb") as tar:
-            tar.writelines(order.secrets.watched(plain(layer), f"the layer of {instruction!r}"))
+            tar.writelines(order.secrets.watched(uncompressed_file(layer), f"the layer of {instruction!r}"))
     return tars
 
 

@@ -50,8 +50,8 @@ class BuildRequest:
     """What to build: `context` is a folder with the files that count, `dockerfile` a path in it, and `shown` the path
     in messages.
 
-    `parents` has the images that the Dockerfile refers to, by name. Times in the image are at most `epoch`. Without
-    `online` the build has no network; with `afresh` it uses nothing of earlier builds.
+    `base_images` has the images that the Dockerfile refers to, by name. Times in the image are at most `epoch`. Without
+    `online` the build has no network; with `without_cache` it uses nothing of earlier builds.
     """
 
     context: Path
@@ -61,11 +61,11 @@ class BuildRequest:
     epoch: int
     target: str | None
     args: Mapping[str, str]
-    parents: Mapping[str, Image]
+    base_images: Mapping[str, Image]
     secrets: Secrets
     ssh: Mapping[str, Path | None]
     online: bool
-    afresh: bool
+    without_cache: bool
 
     def words(self) -> list[str]:
         """The options of `buildx build`, except base images and output."""
@@ -78,7 +78,7 @@ class BuildRequest:
             words += ["--ssh", f"{name}={place}" if place else name]
         words += ["--target", self.target] if self.target else []
         words += ["--pull"] if self.online else ["--network=none"]
-        return words + (["--no-cache"] if self.afresh or self.online else [])
+        return words + (["--no-cache"] if self.without_cache or self.online else [])
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def build_with_builder(order: BuildRequest, name: str, driver: str, folder: Path
     Raises BuildError, InputError, BuilderFailed and BuildxTooOld.
     """
     bases: list[str] = []
-    for number, (known_as, image) in enumerate(order.parents.items()):  # buildx splits options at commas and colons
+    for number, (known_as, image) in enumerate(order.base_images.items()):  # buildx splits options at commas and colons
         (folder / f"base-{number}").symlink_to(image.layout.resolve())
         bases += ["--build-context", f"{known_as}=oci-layout://base-{number}:{image.name}"]
     words = ["build", "--builder", name, *order.words(), *bases, "--output", LAYOUT]
@@ -185,10 +185,10 @@ def build_in_engine(order: BuildRequest, name: str, engine: Engine, run_id: str,
 @contextlib.contextmanager
 def _named(order: BuildRequest, engine: Engine, run_id: str) -> Iterator[dict[str, str]]:
     """The base images in the engine for the block: their names there, by their names in the Dockerfile."""
-    names = {each: f"{PARENTS}/{run_id}:{number}" for number, each in enumerate(order.parents)}
+    names = {each: f"{PARENTS}/{run_id}:{number}" for number, each in enumerate(order.base_images)}
     ids = []
     try:
-        for known_as, image in order.parents.items():
+        for known_as, image in order.base_images.items():
             ids.append(image_id := EngineBuilder(engine).import_image(image))
             tag(engine, image_id, names[known_as])
         yield names

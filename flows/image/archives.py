@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from flows.image.errors import LayerDamaged
@@ -127,18 +128,29 @@ def compressed_layer(blobs: BlobSource, digest: str) -> Iterator[bytes]:
 
 
 def uncompressed_layer(blobs: BlobSource, digest: str, diff_id: str) -> Iterator[bytes]:
-    """A layer's plain tar, in pieces. Raises LayerDamaged, at the end, where it is not the one of that diff id.
+    """A layer's uncompressed tar, in pieces. Raises LayerDamaged, at the end if the tar does not have the diff id.
 
-    zstd reports no error where a stream was cut off; the digest tells.
+    zstd reports no error for a truncated stream, so the digest is checked.
     """
     hasher = hashlib.sha256()
     with blobs.open_blob(digest) as stream:
-        reader = DecompressedStream(stream)
-        try:
-            while piece := reader.read(CHUNK):
-                hasher.update(piece)
-                yield piece
-        except CorruptStream as error:
-            raise LayerDamaged(digest, str(error)) from error
+        for piece in _decompress(stream, digest):
+            hasher.update(piece)
+            yield piece
     if diff_id != f"sha256:{hasher.hexdigest()}":
         raise LayerDamaged(digest, f"its tar has sha256:{hasher.hexdigest()}, not {diff_id}")
+
+
+def uncompressed_file(layer: Path) -> Iterator[bytes]:
+    """The uncompressed tar of a layer's file, in pieces. Raises LayerDamaged."""
+    with layer.open("rb") as file:
+        yield from _decompress(file, layer.name)
+
+
+def _decompress(stream: BinaryIO, name: str) -> Iterator[bytes]:
+    decompressed = DecompressedStream(stream)
+    try:
+        while piece := decompressed.read(CHUNK):
+            yield piece
+    except CorruptStream as error:
+        raise LayerDamaged(name, str(error)) from error

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.image.archives import read_blob
-from flows.image.decompress import plain
+from flows.image.archives import read_blob, uncompressed_file
 from flows.image.index import Index, combine_images
 from flows.image.oci import LAYOUT_FILE, Image, blob_path, layout_index
 from flows.store.base import Store
@@ -58,4 +57,4 @@ def _document(store: Store, digest: str, layout: Path) -> dict[str, Any]:
 def _fetched(store: Store, said: dict[str, Any], diff_id: str, layout: Path) -> Layer:
     path = blob_path(layout, said["digest"])
     store.fetch_blob(said["digest"], path)
-    return Layer(path, said["digest"], diff_id, said["size"], sum(map(len, plain(path))))
+    return Layer(path, said["digest"], diff_id, said["size"], sum(map(len, uncompressed_file(path))))

@@ -13,7 +13,7 @@ from flows.builders import buildx_build, secrets
 from flows.builders.buildx_build import BuildRequest, _with_stages
 from flows.builders.errors import BuilderFailed, BuildxFailed
 from flows.builders.secrets import Secrets
-from flows.image.decompress import plain
+from flows.image.archives import uncompressed_file
 from flows.image.errors import LayerDamaged
 from rootfs.errors import BuildError, InputError, MachineError
 from rootfs.process.errors import ProgramFailed
@@ -30,11 +30,11 @@ def order(tmp_path: Path, **more: object) -> BuildRequest:
         "epoch": 7,
         "target": None,
         "args": {},
-        "parents": {},
+        "base_images": {},
         "secrets": Secrets("own"),
         "ssh": {},
         "online": False,
-        "afresh": False,
+        "without_cache": False,
     }
     return BuildRequest(**{**said, **more})  # type: ignore[arg-type]
 
@@ -46,7 +46,9 @@ def test_the_buildx_command_line_is_complete(tmp_path):
     assert "SOURCE_DATE_EPOCH=7" in plainly
     assert "--no-cache" not in plainly
     lent = Secrets("own", {"token": Path('/odd, "path"')}, {"token": VALUE})
-    words = order(tmp_path, args={"A": "b"}, target="x", secrets=lent, ssh={"default": Path("/s")}, afresh=True).words()
+    words = order(
+        tmp_path, args={"A": "b"}, target="x", secrets=lent, ssh={"default": Path("/s")}, without_cache=True
+    ).words()
     pairs = list(itertools.pairwise(words))
     assert {("--build-arg", "A=b"), ("--target", "x"), ("--ssh", "default=/s")} <= set(pairs)
     assert ("--secret", 'id=token,"src=/odd, ""path"""') in pairs
@@ -146,11 +148,11 @@ FORMS = {"plain": TAR, "gzip": gzip.compress(TAR), "zstd": zstandard.compress(TA
 @pytest.mark.parametrize("form", FORMS)
 def test_layers_of_every_compression_are_read(tmp_path, form):
     (tmp_path / "layer").write_bytes(FORMS[form])
-    assert b"".join(plain(tmp_path / "layer")) == TAR
+    assert b"".join(uncompressed_file(tmp_path / "layer")) == TAR
 
 
 @pytest.mark.parametrize("data", [FORMS["gzip"][:-9], FORMS["zstd"][:4] + b"x" * 20])
 def test_damaged_layers_are_refused(tmp_path, data):
     (tmp_path / "layer").write_bytes(data)
     with pytest.raises(LayerDamaged):
-        list(plain(tmp_path / "layer"))
+        list(uncompressed_file(tmp_path / "layer"))
