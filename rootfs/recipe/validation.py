@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -24,9 +25,15 @@ TYPE_WORDS = {
 
 def describe_errors(error: ValidationError, document: Document, model: type[BaseModel]) -> list[tuple[str, str]]:
     """(file:line:column, sentence) for each thing that is wrong, in the order of the file."""
-    schema = model.model_json_schema()
+    schema = _schema_of(model)
     found = [_describe_error(detail, document, schema) for detail in error.errors(include_url=False)]
     return sorted(found, key=lambda each: [int(number) for number in each[0].rsplit(":", 2)[1:]])
+
+
+@functools.cache
+def _schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """The model's JSON Schema. Making it takes longer than all the rest."""
+    return model.model_json_schema()
 
 
 def _describe_error(detail: ErrorDetails, document: Document, schema: dict[str, Any]) -> tuple[str, str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import traceback
@@ -30,13 +32,15 @@ from rootfs.system.errors import FormatNewer
 NAME = f"baseforge-{os.geteuid()}"
 NOBODY = 65534
 KILLED = """
-import os, sys
-from pathlib import Path
+import os
 from flows.runtime.workdir import note_image, work_folder
-with work_folder(Path(sys.argv[1]), "dead") as folder:
+os.environ.update(environment)
+with work_folder(parent, "dead") as folder:
     note_image(folder, "sha256:1"); note_image(folder, "sha256:2")
     os.kill(os.getpid(), 9)
 """
+PROCESSES = multiprocessing.get_context("forkserver")  # quicker than a new interpreter for each
+PROCESSES.set_forkserver_preload(["flows.runtime.workdir"])
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
 
 
@@ -59,7 +63,10 @@ def parent(tmp_path: Path) -> Iterator[Path]:
 
 def killed(parent: Path) -> Path:
     """The folder that a killed run has left."""
-    subprocess.run([sys.executable, "-c", KILLED, parent], check=False)
+    process = PROCESSES.Process(target=exec, args=(KILLED, {"parent": parent, "environment": dict(os.environ)}))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
     return own_folder(parent) / "dead"
 
 
