@@ -1,4 +1,4 @@
-"""Whether each program and library of a tree finds there what it is linked with, as ld.so(8) looks for it."""
+"""Check that each program and library of a tree finds its libraries there, searching as ld.so(8) does."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from rootfs.elf.reader import BrokenElf, Elf
 from rootfs.tree.errors import BadTree
 from rootfs.tree.member import Member, Members, close_copy, seekable
 
-CACHE = "etc/ld.so.cache"  # without it the linker does not know of the folders that ld.so.conf names
+CACHE = "etc/ld.so.cache"  # without it the linker does not search the folders of ld.so.conf
 CONF = re.compile(r"etc/ld\.so\.conf(\.d/[^/]+\.conf)?|etc/ld-musl-[^/]+\.path")
 MUSL = re.compile(r"/ld-musl-[^/]+\.so\.1$")
 STANDARD = ("lib", "usr/lib", "lib64", "usr/lib64", "lib32", "usr/lib32", "libx32", "usr/libx32")
 MUSL_STANDARD = ("lib", "usr/local/lib", "usr/lib")
-# Debian's linker looks into the folders of its own architecture without being told (multiarch).
+# Debian's linker also searches the folders of its own architecture (multiarch).
 TRIPLETS = {
     3: "i386-linux-gnu",
     22: "s390x-linux-gnu",
@@ -32,14 +32,14 @@ TRIPLETS = {
     183: "aarch64-linux-gnu",
     243: "riscv64-linux-gnu",
 }  # by e_machine
-HOPS = 40  # symbolic links on one way, as the kernel has it (path_resolution(7))
+HOPS = 40  # symbolic links on one path, the limit of the kernel (path_resolution(7))
 SMALL = 1 << 20  # bytes of configuration files that are read
-LARGE = 64 << 20  # bytes that what is noted of all programs takes: several times that of a full desktop
+LARGE = 64 << 20  # bytes of memory for all programs: several times those of a full desktop
 
 
 @dataclass(frozen=True)
 class Missing:
-    """A file that does not find a library, or not all versions of its symbols; `reason` where it cannot be read."""
+    """A file that lacks a library, or versions of its symbols; `reason` where the file cannot be read."""
 
     file: str
     library: str
@@ -59,7 +59,7 @@ class Missing:
 
 
 class LinkageCheck:
-    """A bystander of the stream: notes what each file needs while the members go on to the packer."""
+    """Observes the stream of members and records which libraries each file needs and provides."""
 
     def __init__(self, library_path: str = "") -> None:
         self._elves: dict[str, Elf] = {}
@@ -72,29 +72,29 @@ class LinkageCheck:
         self._read_texts = self._size = 0
 
     def observe(self, members: Members) -> Iterator[Member]:
-        """The same members; the closure is complete when the stream has ended."""
+        """Yield the same members; the check is complete when they have all passed."""
         for member in members:
             yield (noted := self.observe_member(member))
             close_copy(noted, member)
 
     @property
     def size(self) -> int:
-        """How many programs and libraries there are."""
+        """The number of programs and libraries."""
         return len(self._elves)
 
     @property
     def machines(self) -> Counter[Machine]:
-        """How many of them there are for each machine."""
+        """The number of programs and libraries for each machine."""
         return Counter(each.kind for each in self._elves.values())
 
     def missing(self) -> list[Missing]:
-        """What is not found, by file."""
+        """The missing libraries, by file."""
         usual = self._usual()
         found = [each for path in self._elves for each in self._lacking(path, usual)]
         return sorted([*self._broken, *found], key=lambda each: (each.file, each.library))
 
     def observe_member(self, member: Member) -> Member:
-        """Note one member, and return it with all its content."""
+        """Record one member, and return it with all its content."""
         path = member.path
         if member.kind == SYMTYPE:
             self._links[path] = member.link
@@ -111,7 +111,7 @@ class LinkageCheck:
         return member
 
     def _read(self, member: Member) -> Member:
-        """Note what an ELF file says; one that comes out of a tar, in which nothing goes back, is copied for that."""
+        """Record an ELF file. A content that cannot be rewound is copied first."""
         content = member.content
         assert content is not None  # noqa: S101 - a regular file
         if _start(content) != reader.MAGIC:
@@ -131,7 +131,7 @@ class LinkageCheck:
         return member
 
     def search_paths(self, missing: Missing) -> list[str]:
-        """Where the linker looks for what a file lacks, the first place first."""
+        """The paths at which the linker searches a missing library, in its order."""
         this = self._elves.get(missing.file)
         if this is None or "/" in missing.library:
             return [missing.library]
@@ -157,14 +157,14 @@ class LinkageCheck:
         return None if this.interpreter else self._loaded(library, this)
 
     def _loaded(self, library: str, this: Elf) -> Elf | None:
-        """A library of this name wherever it is: what is opened at run time may find it loaded by whoever opens it."""
+        """A library of this name anywhere: a library opened at run time may use one that its program has loaded."""
         for path, other in self._elves.items():
             if other.kind == this.kind and library in (other.soname, posixpath.basename(path)):
                 return other
         return None
 
     def _search(self, path: str, this: Elf) -> Iterator[str]:
-        """Folders in the order of ld.so(8): RPATH, but not beside RUNPATH; LD_LIBRARY_PATH; RUNPATH; the usual ones."""
+        """Folders in the order of ld.so(8): RPATH unless RUNPATH is set, LD_LIBRARY_PATH, RUNPATH, defaults."""
         if not this.runpath:
             yield from self._expanded(this.rpath, path)
         yield from self._library_path
@@ -172,7 +172,7 @@ class LinkageCheck:
         yield from (f"{folder}/{triplet}" for folder in ("lib", "usr/lib") if (triplet := TRIPLETS.get(this.kind[2])))
 
     def _usual(self) -> list[str]:
-        """The folders that the linker of this tree looks into for every file."""
+        """The folders that the linker of this tree searches for every file."""
         known = [line.strip() for text in self._texts.values() for line in text.splitlines()] if self._has_cache else []
         musl = next((path for path in (*self._elves, *self._links) if MUSL.search(f"/{path}")), "")
         own = self._texts.get(f"etc/{posixpath.basename(musl).removesuffix('.so.1')}.path", "")
@@ -189,18 +189,18 @@ class LinkageCheck:
         return found if found and found.kind == this.kind else None
 
     def _real(self, path: str) -> str | None:
-        """A path without symbolic links, None where they lead nowhere."""
+        """A path with all symbolic links resolved; None for a loop."""
         return real_path(path, self._links, self._names)
 
 
 def real_path(path: str, links: Mapping[str, str], names: Mapping[str, str]) -> str | None:
-    """A path of a tree without symbolic `links`, and of hard links (`names`) the one with the content."""
+    """Resolve symbolic `links` in a path, and a hard link (`names`) to the path with the content."""
     found = link_chain(path, links)
     return names.get(found[-1], found[-1]) if found else None
 
 
 def link_chain(path: str, links: Mapping[str, str]) -> list[str]:
-    """The symbolic links that a path leads over, and last where it ends; nothing where it never does."""
+    """The symbolic links on a path, and last the path it resolves to; empty for a loop."""
     done: list[str] = []
     over: list[str] = []
     parts = _parts(path)
@@ -227,7 +227,7 @@ def _parts(path: str) -> list[str]:
 
 
 def _start(content: IO[bytes]) -> bytes:
-    """The first bytes of a content, which stay in it."""
+    """The first bytes of a content, without consuming them."""
     if isinstance(content, io.BytesIO):
         return content.getvalue()[: len(reader.MAGIC)]
     return content.peek(len(reader.MAGIC))[: len(reader.MAGIC)] if isinstance(content, io.BufferedReader) else b""

@@ -1,4 +1,4 @@
-"""Which machine the programs of a tree are for."""
+"""The machine that ELF files are for, and Debian's names of architectures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 
 from rootfs.elf.reader import EXECUTABLE, MAGIC, SHARED
 
-HEADER_SIZE = 20  # bytes of a file that say it
+HEADER_SIZE = 20  # bytes of a file that name its machine
 
 # By class (1: 32 bits), byte order (1: little) and e_machine of ELF (gABI, chapter 4), Debian's names.
 ARCHITECTURES = {
@@ -29,7 +29,7 @@ Machine = tuple[int, int, int]
 
 
 def machine_of(head: bytes) -> Machine | None:
-    """What the first HEAD bytes of a file say; None where it is no program or library."""
+    """The machine named in the first HEADER_SIZE bytes of a file; None if it is no program or library."""
     if len(head) < HEADER_SIZE or not head.startswith(MAGIC) or head[5] not in (1, 2):
         return None
     kind, machine = struct.unpack_from("<HH" if head[5] == 1 else ">HH", head, 16)

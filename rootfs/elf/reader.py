@@ -1,4 +1,4 @@
-"""What a program or library says it needs, read as the dynamic linker does: from an ELF file's segments.
+"""Read ELF files: the libraries and symbol versions that they need, from the same segments as the dynamic linker.
 
 Sources: the System V ABI (gABI), chapter 5, and the Linux Standard Base, "Symbol Versioning". Own code, as the
 libraries for it take 2 to 5 ms a file, which is seconds for an image; tests hold it against one of them.
@@ -29,15 +29,15 @@ CHUNK = 1 << 20  # bytes
 
 
 class BrokenElf(ValueError):
-    """It begins as an ELF file, but no linker could load it."""
+    """An ELF file that no linker could load."""
 
 
 @dataclass(frozen=True)
 class Elf:
     """A file that can be loaded. Files of the same `kind` (class, byte order, machine) can be loaded together.
 
-    `opened` has the libraries that the C library opens for what this calls.
-    `requires` has the versions of symbols that it wants from each library, `provides` those that it has itself.
+    `opened` are libraries that the C library opens at run time for functions that this file calls.
+    `requires` are the symbol versions that it needs from each library, `provides` those that it has itself.
     """
 
     kind: tuple[int, int, int]
@@ -52,14 +52,14 @@ class Elf:
 
     @property
     def weight(self) -> int:
-        """About how many bytes this takes in memory."""
+        """The approximate size of this object in memory, in bytes."""
         names = (self.interpreter, self.soname, *self.needed, *self.rpath, *self.runpath, *self.provides)
         versions = (name for known in self.requires.values() for name in known)
         return 512 + sum(64 + len(name) for name in (*names, *self.requires, *versions))
 
 
 def read(stream: IO[bytes]) -> Elf | None:
-    """What the file says; None where it is none that is loaded. Raises BrokenElf."""
+    """Read a program or library; None for any other file. Raises BrokenElf."""
     stream.seek(0)
     if stream.read(len(MAGIC)) != MAGIC:
         return None
@@ -158,7 +158,7 @@ class _Reader:
             place += following
 
     def _ends_threads(self, size: int) -> bool:
-        """Whether it knows one of those functions by name, in its strings of that many bytes."""
+        """Whether its string table of `size` bytes names one of those functions."""
         self._stream.seek(self._strings)
         seen = b""
         while size > 0 and (chunk := self._stream.read(min(size, CHUNK))):

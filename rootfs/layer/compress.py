@@ -1,7 +1,7 @@
-"""Frames of a tar to frames of zstd, on every core, and none that is kept from an earlier time a second time.
+"""Compress tar chunks to zstd frames in parallel, reusing cached frames.
 
-Each is a complete zstd frame; one behind the other they are one zstd stream (RFC 8878, 3). The bytes are a function of
-the plain ones and of zstd's version: neither the number of threads nor what is kept changes them.
+The frames one after another are one zstd stream (RFC 8878, 3). The compressed bytes depend only on the plain bytes and
+on zstd's version: neither the number of threads nor the cache changes them.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from rootfs.system.digests import blake3_of_bytes
 from rootfs.system.errors import DiskFull
 
 LEVEL = 7  # measured on a minbase tree: 1 % larger than 9 in two thirds of its time; 7 % smaller than 3
-WINDOW = 23  # as power of two: what a frame repeats is found wherever it stands in it
-WORKERS = min(4, len(os.sched_getaffinity(0)))  # each has tables of some 30 MB and a frame in hand
+WINDOW = 23  # as power of two: large enough to find every repetition inside a frame
+WORKERS = min(4, len(os.sched_getaffinity(0)))  # each needs some 30 MB for its tables, and one chunk
 
 FOLDER = "frames"  # of a cache
-CACHE_LIMIT = 1 << 30  # bytes of compressed frames that stay for the next time
+CACHE_LIMIT = 1 << 30  # bytes of compressed frames that stay in the cache
 CHECK = len(blake3_of_bytes(b""))
 
 
 class FrameCache:
-    """Compressed frames in a folder, by the sum of their plain bytes; a saving, so what goes wrong here is no error.
+    """A cache of compressed frames in a folder, by the digest of their plain bytes. Failures here are no errors.
 
-    A file is the sum of the frame and then the frame: one that was damaged or cut off is made anew.
+    A file is the digest of the frame and then the frame: one that is damaged or cut off is made again.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -42,7 +42,7 @@ class FrameCache:
             folder.mkdir(parents=True, exist_ok=True)
 
     def get(self, plain: str) -> bytes | None:
-        """The frame of these plain bytes, which counts as used now."""
+        """The compressed frame for the digest of its plain bytes, or None; marks it as used now."""
         path = self._path(plain)
         try:
             data = path.read_bytes()
@@ -53,13 +53,13 @@ class FrameCache:
         return frame if blake3_of_bytes(frame).encode() == data[:CHECK] else None
 
     def put(self, plain: str, frame: bytes) -> None:
-        """Keep a frame; whoever reads at the same time finds it whole or not at all."""
+        """Store a frame. Concurrent readers find all of it or nothing."""
         path = self._path(plain)
         with contextlib.suppress(OSError, DiskFull):
             write_file(path, blake3_of_bytes(frame).encode(), frame)
 
     def prune(self, limit: int = CACHE_LIMIT) -> None:
-        """Remove what was not used for longest until `limit` bytes are left."""
+        """Remove the least recently used frames until at most `limit` bytes are left."""
         prune(self._folder, max_bytes=limit)
 
     def _path(self, plain: str) -> Path:
@@ -67,17 +67,17 @@ class FrameCache:
         return self._folder / f"{plain}-{version}-{LEVEL}-{WINDOW}"
 
 
-def compress_chunks(frames: Iterable[bytearray], kept: FrameCache | None = None) -> Iterator[bytes]:
-    """The frames compressed, in their order; only a few are in memory at any time.
+def compress_chunks(frames: Iterable[bytearray], cache: FrameCache | None = None) -> Iterator[bytes]:
+    """Compress the chunks, in their order; only a few are in memory at any time.
 
-    Raises what the source of the frames raises, when those before it are done.
+    Raises what the source of the chunks raises, after the chunks before it are done.
     """
-    squeezer = FrameCompressor(kept)
+    compressor = FrameCompressor(cache)
     waiting: deque[Future[bytes]] = deque()
-    with ThreadPoolExecutor(WORKERS, "squeeze") as pool:
+    with ThreadPoolExecutor(WORKERS, "compress") as pool:
         for frame in frames:
-            waiting.append(pool.submit(squeezer, frame))
-            del frame  # the worker alone holds it
+            waiting.append(pool.submit(compressor, frame))
+            del frame  # only the worker holds it
             while len(waiting) > WORKERS or (waiting and waiting[0].done()):
                 yield waiting.popleft().result()
         while waiting:
@@ -85,19 +85,19 @@ def compress_chunks(frames: Iterable[bytearray], kept: FrameCache | None = None)
 
 
 class FrameCompressor:
-    """Compresses one frame; a thread takes its tables from one frame to the next, as making them costs 10 ms."""
+    """Compresses one chunk. Each thread reuses its compressor, as making one costs 10 ms."""
 
-    def __init__(self, kept: FrameCache | None) -> None:
-        self._kept, self._own = kept, threading.local()
+    def __init__(self, cache: FrameCache | None) -> None:
+        self._cache, self._own = cache, threading.local()
 
     def __call__(self, frame: bytearray) -> bytes:
-        """The frame compressed: as it is kept, else it is kept now."""
-        if self._kept is None:
+        """The chunk as a zstd frame, from the cache or compressed and stored there now."""
+        if self._cache is None:
             return self._compress(frame)
         plain = blake3_of_bytes(frame)
-        if (known := self._kept.get(plain)) is None:
+        if (known := self._cache.get(plain)) is None:
             known = self._compress(frame)
-            self._kept.put(plain, known)
+            self._cache.put(plain, known)
         return known
 
     def _compress(self, frame: bytearray) -> bytes:

@@ -1,4 +1,4 @@
-"""Members to one layer: a deterministic tar, hashed, compressed and hashed again in a single pass."""
+"""Pack the members of a tree as one layer: write, hash and compress a deterministic tar in one pass."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ class Layer:
 
 
 def pack(members: Members, path: Path, *, frame_cache: Path | None = None) -> Layer:
-    """Write the members as a layer to `path`; nothing is left there when it fails.
+    """Write the members as a layer to `path`; when this fails, no file stays there.
 
-    `frame_cache` is a folder of compressed pieces, shared by all who pack: the bytes are the same with it and without.
-    Raises DiskFull, BadTree where the members contradict themselves, and whatever the members' source raises.
+    `frame_cache` is a folder of compressed frames, shared by all builds: the bytes are the same with it and without.
+    Raises DiskFull, BadTree where the members are inconsistent, and whatever the members' source raises.
     """
     try:
         return _written(tar_chunks(members), path, frame_cache)
-    except tarfile.TarError as error:  # from the content of a member that comes out of a tar
-        raise BadTree(f"the engine's tar cannot be read: {error}") from error
+    except tarfile.TarError as error:  # raised by the content of a member that is read from a tar
+        raise BadTree(f"the tar of the tree cannot be read: {error}") from error
 
 
 def pack_tar(tar: Path, path: Path, *, frame_cache: Path | None = None) -> Layer:
@@ -58,7 +58,7 @@ def pack_tar(tar: Path, path: Path, *, frame_cache: Path | None = None) -> Layer
 def _written(pieces: Iterable[bytearray], path: Path, frame_cache: Path | None) -> Layer:
     cache = FrameCache(frame_cache) if frame_cache else None
     tar, packed = _Hashed(), _Hashed()
-    with disk_full(path.parent), _no_half_file(path), path.open("wb") as file:
+    with disk_full(path.parent), _removed_on_failure(path), path.open("wb") as file:
         for frame in packed.through(compress_chunks(tar.through(pieces), cache)):
             file.write(frame)
     if cache:
@@ -67,7 +67,7 @@ def _written(pieces: Iterable[bytearray], path: Path, frame_cache: Path | None) 
 
 
 @contextlib.contextmanager
-def _no_half_file(path: Path) -> Iterator[None]:
+def _removed_on_failure(path: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
@@ -76,13 +76,13 @@ def _no_half_file(path: Path) -> Iterator[None]:
 
 
 class _Hashed:
-    """Hashes and counts what passes through it."""
+    """Hashes and counts the bytes that pass through it."""
 
     def __init__(self) -> None:
         self._hash, self.size = hashlib.sha256(), 0
 
     def through(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
-        """The same pieces; digest and size are theirs when the last has passed."""
+        """The same pieces; afterwards digest and size are those of all of them."""
         for piece in pieces:
             self._hash.update(piece)
             self.size += len(piece)

@@ -1,7 +1,7 @@
-"""Two layers side by side: which members differ, and how.
+"""Compare two layers: which members differ, and how.
 
-Each is streamed, and contents are compared by the hashes of their pieces, so that no layer is ever in memory; only the
-first few that differ are read once more.
+Each layer is streamed, and contents are compared by the hashes of their pieces, so no layer is ever in memory. Only the
+first few contents that differ are read again.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from rootfs.tree.errors import BadTree
 from rootfs.tree.member import Member, from_tar
 
 CHUNK = 1 << 20  # a piece of a content, in bytes
-DETAILED = 20  # differing contents that are looked into
-WHOLE = 8 << 20  # a larger content is looked into from its first different piece on, and no further than that
+DETAILED = 20  # differing contents that are compared in detail
+WHOLE = 8 << 20  # of a larger content only the first different piece is compared in detail
 KINDS = {
     tarfile.REGTYPE: "file",
     tarfile.DIRTYPE: "folder",
@@ -44,7 +44,7 @@ class Difference:
 
     `aspect` is `missing` (the new layer lacks it), `added`, `type`, `mode`, `owner`, `mtime`, `size`, `content`,
     `link`, `xattrs`, `device` or `order`; where all members are the same, `tar` or `compression`, of the path `.`.
-    `old` and `new` are the two values; `detail` is what a look into two contents gave.
+    `old` and `new` are the two values; `detail` describes how two contents differ.
     """
 
     path: str
@@ -60,8 +60,8 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What is kept of a member: its head without the content, and the hashes of the content's pieces, end to end."""
+class _MemberSummary:
+    """Summary of a member: the member without its content, and the concatenated hashes of the content's pieces."""
 
     head: Member
     pieces: bytes
@@ -72,19 +72,19 @@ class _Seen:
 
 
 @dataclass(frozen=True)
-class _Contents:
-    """What is kept of a layer. Of a path that comes twice the later counts, as for whoever unpacks it."""
+class _LayerSummary:
+    """Summary of a layer. Of a path that comes twice the later one counts, as when it is unpacked."""
 
-    members: Mapping[str, _Seen]
+    members: Mapping[str, _MemberSummary]
     tar: str
 
 
 def compare_layers(old: Path, new: Path, folder: Path, log: Log) -> list[Difference]:
-    """What differs between two layers (zstd-compressed tars), by path; nothing where they are the same bytes.
+    """The differences of two layers (zstd-compressed tars), by path; empty where they have the same bytes.
 
-    The first differing contents are looked into, which needs an empty `folder`. Raises BadTree for what is no layer.
+    The first differing contents are compared in detail, which needs an empty `folder`. Raises BadTree.
     """
-    was, now = _contents(old), _contents(new)
+    was, now = _summary_of_layer(old), _summary_of_layer(new)
     found = [*_members(was.members, now.members), *_order(list(was.members), list(now.members))]
     if not found:
         return [Difference(".", *pair) for pair in _outside(old, new, was, now)]
@@ -95,21 +95,21 @@ def compare_layers(old: Path, new: Path, folder: Path, log: Log) -> list[Differe
     return [replace(each, detail=details.get(each.path, "")) if each.aspect == "content" else each for each in found]
 
 
-def _outside(old: Path, new: Path, was: _Contents, now: _Contents) -> Iterator[tuple[str, str, str]]:
-    """What is left to differ where all members are the same: how the tar says it, else how it is compressed."""
+def _outside(old: Path, new: Path, was: _LayerSummary, now: _LayerSummary) -> Iterator[tuple[str, str, str]]:
+    """The difference where all members are equal: the tar itself, else its compression."""
     if was.tar != now.tar:
         yield "tar", was.tar, now.tar
     elif (first := sha256_of_file(old)) != (second := sha256_of_file(new)):
         yield "compression", f"sha256:{first}", f"sha256:{second}"
 
 
-def _contents(layer: Path) -> _Contents:
+def _summary_of_layer(layer: Path) -> _LayerSummary:
     with _opened(layer) as tar:
         hashed = _Hashed(tar)
-        members = {member.path: _seen(member) for member in from_tar(cast(IO[bytes], hashed))}
+        members = {member.path: _summary(member) for member in from_tar(cast(IO[bytes], hashed))}
         while hashed.read(CHUNK):
             pass
-    return _Contents(members, hashed.digest)
+    return _LayerSummary(members, hashed.digest)
 
 
 class _Hashed:
@@ -138,9 +138,9 @@ def _opened(layer: Path) -> Iterator[IO[bytes]]:
         raise BadTree(f"{layer.name} cannot be unpacked: {error}") from error
 
 
-def _seen(member: Member) -> _Seen:
+def _summary(member: Member) -> _MemberSummary:
     pieces = b"".join(hashlib.sha256(piece).digest() for piece in _pieces(member))
-    return _Seen(replace(member, content=None), pieces)
+    return _MemberSummary(replace(member, content=None), pieces)
 
 
 def _pieces(member: Member) -> Iterator[bytes]:
@@ -155,7 +155,7 @@ def _moment(seconds: int) -> str:
         return f"{seconds} s"
 
 
-ASPECTS: dict[str, Callable[[_Seen], str]] = {
+ASPECTS: dict[str, Callable[[_MemberSummary], str]] = {
     "type": lambda seen: seen.kind,
     "mode": lambda seen: f"{seen.head.mode:04o}",
     "owner": lambda seen: f"{seen.head.uid}:{seen.head.gid}",
@@ -167,7 +167,7 @@ ASPECTS: dict[str, Callable[[_Seen], str]] = {
 }
 
 
-def _members(old: Mapping[str, _Seen], new: Mapping[str, _Seen]) -> Iterator[Difference]:
+def _members(old: Mapping[str, _MemberSummary], new: Mapping[str, _MemberSummary]) -> Iterator[Difference]:
     for path in sorted(old.keys() | new.keys()):
         was, now = old.get(path), new.get(path)
         if was and now:
@@ -178,7 +178,7 @@ def _members(old: Mapping[str, _Seen], new: Mapping[str, _Seen]) -> Iterator[Dif
             yield Difference(path, "added", new=f"a {now.kind}")
 
 
-def _aspects(path: str, was: _Seen, now: _Seen) -> Iterator[Difference]:
+def _aspects(path: str, was: _MemberSummary, now: _MemberSummary) -> Iterator[Difference]:
     for aspect, said in ASPECTS.items():
         if (first := said(was)) != (second := said(now)):
             yield Difference(path, aspect, first or "none", second or "none")
@@ -187,7 +187,7 @@ def _aspects(path: str, was: _Seen, now: _Seen) -> Iterator[Difference]:
 
 
 def _order(old: list[str], new: list[str]) -> Iterator[Difference]:
-    """The first member that is not where it was, of those that both layers have."""
+    """The first member with another position, of those that both layers have."""
     both = set(old) & set(new)
     firsts, seconds = ([path for path in paths if path in both] for paths in (old, new))
     for index, (first, second) in enumerate(zip(firsts, seconds, strict=True)):
@@ -201,8 +201,8 @@ def _place(paths: list[str], path: str) -> str:
     return f"after {paths[paths.index(path) - 1]}"
 
 
-def _start(was: _Seen, now: _Seen) -> int | None:
-    """From which byte on two contents are looked into, to the end of that piece; None: they are, whole."""
+def _start(was: _MemberSummary, now: _MemberSummary) -> int | None:
+    """The offset of the piece of two contents that is compared in detail; None: all of it."""
     if max(was.head.size, now.head.size) <= WHOLE:
         return None
     size = hashlib.sha256().digest_size
@@ -212,7 +212,7 @@ def _start(was: _Seen, now: _Seen) -> int | None:
 
 
 def _extract(layer: Path, starts: Mapping[str, int | None], folder: Path) -> dict[str, Path]:
-    """Read a layer once more, for the contents that are looked into: each into a file of its own, named by number."""
+    """Read a layer again and write the contents that are compared in detail to files, named by number."""
     folder.mkdir(parents=True)
     files = {path: folder / str(number) for number, path in enumerate(starts)}
     with _opened(layer) as tar:

@@ -1,4 +1,4 @@
-"""A look into two contents that are not the same: how they differ, in a few lines."""
+"""Summarize the difference between two files in a few lines."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ LINES = 20  # of a text's differences
 COLUMNS = 200  # of each line
 SHOWN = 8  # bytes of a binary, from the first different one on
 TEXT = 1 << 20  # bytes of a text that lines are compared in
-PATIENCE = 60.0  # seconds for all that diffoscope looks into
+PATIENCE = 60.0  # seconds for all runs of diffoscope together
 DIFFERENT = 1  # diffoscope's exit status
 
 
 @dataclass(frozen=True)
 class ContentPair:
-    """Two contents, each in a file of its own that has it from byte `start` on, and to its end where it is `whole`."""
+    """Two contents, each in a file: from byte `start` on, and `whole` if nothing of them is missing."""
 
     old: Path
     new: Path
@@ -32,7 +32,7 @@ class ContentPair:
 
 
 def compare_contents(pairs: dict[str, ContentPair], log: Log) -> dict[str, str]:
-    """What a look into each pair gives, by name: in diffoscope's words where the machine has it, else in ours."""
+    """Summarize the difference of each pair, by name: by diffoscope if it is installed, else by our own code."""
     told, until = dict[str, str](), time.monotonic() + PATIENCE
     for name, pair in pairs.items():
         left = until - time.monotonic()
@@ -41,7 +41,7 @@ def compare_contents(pairs: dict[str, ContentPair], log: Log) -> dict[str, str]:
 
 
 def _diffoscope(pair: ContentPair, seconds: float, log: Log) -> str:
-    """What diffoscope says; nothing where it is not there or fails, which is no reason to fail as well."""
+    """The output of diffoscope; empty where it is not installed or fails, which is no error."""
     words = ["diffoscope", "--text=-", "--text-color=never", "--no-progress", f"--max-diff-block-lines={LINES}"]
     try:
         done = run([*words, pair.old, pair.new], timeout=seconds, check=False)
@@ -53,11 +53,11 @@ def _diffoscope(pair: ContentPair, seconds: float, log: Log) -> str:
     if done.status != DIFFERENT:
         log(str(ProgramFailed("diffoscope", done.status, done.stderr)))
         return ""
-    return _bounded(done.stdout.splitlines()[2:])  # after the names of the two files, which are ours
+    return _bounded(done.stdout.splitlines()[2:])  # without the names of the two files
 
 
 def describe_difference(pair: ContentPair) -> str:
-    """Two texts line by line, else the first byte that is not the same."""
+    """The differing lines of two texts, else the first differing byte."""
     old, new = pair.old.read_bytes(), pair.new.read_bytes()
     texts = _text(old), _text(new)
     if pair.whole and texts[0] is not None and texts[1] is not None:
@@ -69,7 +69,7 @@ def describe_difference(pair: ContentPair) -> str:
 
 
 def _text(data: bytes) -> str | None:
-    """The content as text, where it is one that lines can be compared in."""
+    """The content as text, or None if it is binary or too long."""
     if len(data) > TEXT or b"\0" in data:
         return None
     try:
@@ -79,7 +79,7 @@ def _text(data: bytes) -> str | None:
 
 
 def _first_other(old: bytes, new: bytes) -> int:
-    """Where two contents part: halving, as comparing slices is much faster than comparing bytes one by one."""
+    """The offset of the first difference, by bisection: comparing slices is much faster than comparing single bytes."""
     low, high = 0, min(len(old), len(new))
     while low < high:
         middle = (low + high + 1) // 2

@@ -1,8 +1,8 @@
-"""The layer that makes one tree of another: what is new or other, and whiteouts for what is there no more.
+"""The difference between two trees as a layer: new and changed members, and whiteouts for removed ones.
 
-As layer.md of the OCI image specification wants it: each member stands below all the folders that lead to it, since
-engines make those that a layer lacks as they please; a removed folder is one whiteout; hard links never lead out of the
-layer, so what has several names comes with all of them as soon as one of them is other than it was.
+As layer.md of the OCI image specification requires: each member comes after all folders that contain it, since engines
+create missing ones with arbitrary attributes; a removed folder is one whiteout; hard links never lead out of the layer,
+so a file with several names comes with all of them as soon as one of them changes.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from rootfs.tree.paths import parent_folders, sort_key
 CHUNK = 1 << 20
 
 
-def diff_members(parent: Mapping[str, Node], members: Members) -> Iterator[Member]:
-    """The members of the layer, which has the root folder at least, in an order that depends on the two trees alone.
+def diff_members(base: Mapping[str, Node], members: Members) -> Iterator[Member]:
+    """The members of the layer, at least the root folder, in an order that depends only on the two trees.
 
-    Raises BadTree for a name that only a whiteout may have.
+    Raises BadTree for a file that is named like a whiteout.
     """
-    return _Difference(parent).of(members)
+    return _LayerDiff(base).of(members)
 
 
-class _Difference:
-    """The state of one pass over the new tree. What has several names is known by the first of them."""
+class _LayerDiff:
+    """The state of one pass over the new tree. A file with several names is identified by the first."""
 
-    def __init__(self, parent: Mapping[str, Node]) -> None:
-        self._parent = parent
+    def __init__(self, base: Mapping[str, Node]) -> None:
+        self._base = base
         self._seen: set[str] = set()
         self._folders: dict[str, Member] = {}
         self._sent: set[str] = set()
-        self._same: dict[str, Node] = {}  # what is as it was, by its first name
+        self._same: dict[str, Node] = {}  # unchanged files, by their first name
         self._taken: set[Node] = set()
-        self._links: dict[str, list[Member]] = {}  # further names of what is as it was
-        self._late: dict[str, None] = {}  # what is as it was, but has another name
+        self._links: dict[str, list[Member]] = {}  # further names of unchanged files
+        self._renamed: dict[str, None] = {}  # unchanged files with a new name
 
     def of(self, members: Members) -> Iterator[Member]:
         for member in members:
@@ -52,7 +52,7 @@ class _Difference:
             if (changed := self._changed(member)) is not None:
                 yield from self._with_folders(changed)
                 close_copy(changed, member)
-        for first in self._late:
+        for first in self._renamed:
             for member in (self._same[first].member(first), *self._links[first]):
                 yield from self._with_folders(member)
         for path in self._removed():
@@ -61,10 +61,10 @@ class _Difference:
         yield from self._send(self._folders["."])
 
     def _changed(self, member: Member) -> Member | None:
-        """The member, as it can still be read, if the layer needs it now."""
+        """The member, readable from its beginning, if the layer needs it."""
         if member.kind == LNKTYPE:
             return self._changed_link(member)
-        node = self._parent.get(member.path)
+        node = self._base.get(member.path)
         if node is None or node in self._taken or replace(node.head, path=member.path) != replace(member, content=None):
             return member
         if member.content:
@@ -83,17 +83,17 @@ class _Difference:
         if node is None:
             return member
         self._links.setdefault(member.link, []).append(member)
-        if self._parent.get(member.path) is not node:
-            self._late[member.link] = None
+        if self._base.get(member.path) is not node:
+            self._renamed[member.link] = None
         return None
 
     def _removed(self) -> list[str]:
-        """What is gone although the folder it was in is not."""
-        gone = (path for path in self._parent if path not in self._seen)
+        """Removed paths whose folder is still there."""
+        gone = (path for path in self._base if path not in self._seen)
         return sorted((path for path in gone if (posixpath.dirname(path) or ".") in self._folders), key=sort_key)
 
     def _with_folders(self, member: Member) -> Iterator[Member]:
-        """A member behind the folders that lead to it."""
+        """A member after the folders that contain it."""
         for path in (".", *parent_folders(member.path)):
             yield from self._send(self._folders[path])
         yield from self._send(member)

@@ -1,4 +1,4 @@
-"""What is installed in a tree, and what the tree calls itself, read from the members as they pass."""
+"""List the installed packages and the distribution of a tree, read from its members as they stream by."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from rootfs.tree.member import Member, Members
 
 STATUS = "var/lib/dpkg/status"  # dpkg's database
 LARGEST = 16 << 20  # bytes of a database, ten times that of a full desktop
-LONGEST = 200  # characters of the tree's name for itself
+LONGEST = 200  # characters of the distribution's name
 
 Packages = Iterator[tuple[str, str]]
 OS_RELEASE = ("etc/os-release", "usr/lib/os-release")  # os-release(5): the first counts, if it is no link to the other
 
 
 class Inventory:
-    """A bystander of the stream: notes the databases of dpkg, apk and pacman while the members go on to the packer."""
+    """Observes the stream of members and reads the databases of dpkg, apk and pacman in it."""
 
     def __init__(self) -> None:
         self._packages: dict[str, str] = {}
         self._names: dict[str, str] = {}
 
     def observe(self, members: Members) -> Iterator[Member]:
-        """The same members; the inventory is complete when the stream has ended. Raises BadTree."""
+        """Yield the same members; the inventory is complete when they have all passed. Raises BadTree."""
         for member in members:
             read = next((read for pattern, read in DATABASES if pattern.fullmatch(member.path)), None)
             if not (read or member.path in OS_RELEASE) or not (member.is_file and member.content):
                 yield member
                 continue
             if member.size > LARGEST:
-                raise BadTree(f"/{member.path} is of {member.size} bytes, which no such file is")
+                raise BadTree(f"/{member.path} has {member.size} bytes, which is too large for this file")
             data = member.content.read()
             if read:
                 self._packages.update(read(data))
@@ -50,7 +50,7 @@ class Inventory:
 
     @property
     def distribution(self) -> str:
-        """What the tree calls itself; empty where it has no name."""
+        """The name of the distribution from os-release(5); empty where there is none."""
         return next((name for path in OS_RELEASE if (name := self._names.get(path))), "")
 
 
@@ -62,13 +62,13 @@ def _dpkg(data: bytes) -> Packages:
 
 
 def _apk(data: bytes) -> Packages:
-    """apk's database, of which each letter is a field (apk-v2(5))."""
+    """apk's database, in which each letter is a field (apk-v2(5))."""
     for entry in _stanzas(data, ("p", "a", "v")):
         yield f"{entry.get('p', '')}:{entry.get('a', '')}", entry.get("v", "")
 
 
 def _pacman(data: bytes) -> Packages:
-    """One package of pacman's: a line with the field's name between percent signs, and the value on the next."""
+    """One package of pacman's database: the field's name between percent signs, and its value on the next line."""
     fields = dict(re.findall(r"^%(NAME|ARCH|VERSION)%\n(.+)$", data.decode(errors="replace"), re.MULTILINE))
     if "NAME" in fields:
         yield f"{fields['NAME']}:{fields.get('ARCH', '')}", fields.get("VERSION", "")
@@ -84,7 +84,7 @@ DATABASES: tuple[tuple[re.Pattern[str], Callable[[bytes], Packages]], ...] = (
 def _stanzas(data: bytes, keys: Iterable[str]) -> Iterator[dict[str, str]]:
     """These fields of each paragraph, by their name in small letters.
 
-    Own code for four fields, as a whole parser takes memory and time that a hostile file can make large.
+    Own code for four fields: a hostile file could make a full parser use much memory and time.
     """
     entry: dict[str, str] = {}
     for line in itertools.chain(io.BytesIO(data), [b""]):

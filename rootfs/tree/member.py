@@ -1,8 +1,8 @@
 # ruff: noqa: PTH115 - a tree has many files, and each would be a Path
-"""The members of a root filesystem, as a stream: from an engine's tar or from a folder, in one deterministic order.
+"""The members of a root filesystem as a stream: read from a tar or from a folder, in one deterministic order.
 
-Everything after the engine (filters, normalising, packing) is a function from members to members. So owners need no
-root, a tree of any size needs no memory, and a test needs nothing but a list.
+Every later step (filter, normalize, pack) is a function from members to members. So setting owners needs no root, a
+tree of any size needs little memory, and a test needs only a list.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from rootfs.system.file_slice import FileSlice
 from rootfs.tree.errors import BadTree
 from rootfs.tree.order import in_package_order, packages_of
 
-PATH_LONGEST, NAME_LONGEST = 4096, 256  # bytes that Linux takes, with the NUL or slash at the end
-WHOLE = 1 << 20  # bytes of the largest content that is read at once
-ROOM = 16 << 20  # bytes of a content's copy that are kept in memory
+MAX_PATH, MAX_NAME = 4096, 256  # bytes that Linux takes, with the NUL or slash at the end
+READ_AT_ONCE = 1 << 20  # bytes: smaller contents are read at once
+COPY_IN_MEMORY = 16 << 20  # bytes of a copy that stay in memory; more goes to a file
 CHUNK = 1 << 20
 
 XATTR = "SCHILY.xattr."  # GNU tar's and star's pax keyword for extended attributes
@@ -37,7 +37,7 @@ class Member:
     """One file, folder, link or device of a tree.
 
     `path` is relative, without a leading `./` or a trailing slash, undecodable bytes as surrogates; the tree's root is
-    `"."`. `kind` is the tar type flag. `link` is a symbolic link's target as it stands, or a hard link's path in the
+    `"."`. `kind` is the tar type flag. `link` is a symbolic link's target as written, or a hard link's path in the
     tree. `content` is read once, in order, before the next member is asked for.
     """
 
@@ -55,7 +55,7 @@ class Member:
 
     @property
     def is_file(self) -> bool:
-        """Whether it is a regular file with content of its own."""
+        """Whether it is a regular file."""
         return self.kind == tarfile.REGTYPE
 
     @property
@@ -72,7 +72,7 @@ Members = Iterable[Member]
 
 
 def limit_size(members: Members, most: int) -> Iterator[Member]:
-    """The members, as long as all files together have at most so many bytes; they are not read. Raises BuildError."""
+    """The same members. Raises BuildError when all files together have more than `most` bytes."""
     left = most
     for member in members:
         left -= member.size
@@ -85,7 +85,7 @@ def limit_size(members: Members, most: int) -> Iterator[Member]:
 
 
 def from_tar(stream: IO[bytes]) -> Iterator[Member]:
-    """The members of an uncompressed tar, as they come.
+    """Read the members of an uncompressed tar from a stream.
 
     Raises BadTree where the stream is not a tar or ends in the middle of one.
     """
@@ -95,11 +95,11 @@ def from_tar(stream: IO[bytes]) -> Iterator[Member]:
                 yield _from_info(archive, info)
                 archive.members = []  # type: ignore[attr-defined]  # tarfile keeps every header it has read: a leak in a stream
     except tarfile.TarError as error:
-        raise BadTree(f"the engine's tar cannot be read: {error}") from error
+        raise BadTree(f"the tar of the tree cannot be read: {error}") from error
 
 
 def read_headers(tar: IO[bytes]) -> Iterator[tuple[Member, int]]:
-    """The members of a plain tar in a file, without their contents, and where in the file each content begins.
+    """Read the members of an uncompressed tar in a file, without contents, each with the offset of its content.
 
     Raises BadTree.
     """
@@ -142,13 +142,13 @@ def _relative(name: str) -> str:
 
 
 def from_tree(tree: Path) -> Iterator[Member]:
-    """The members of a folder: each folder before what is in it, the entries of a folder sorted by bytes.
+    """Read the members of a folder: each folder before its contents, the entries of a folder sorted by bytes.
 
-    But what a package has brought stands together (`belonging.arranged`). A file with several names is stored under the
-    first, the others are hard links to that. Sockets are left out, as tar does.
+    Files of one package come together (`order.in_package_order`). A file with several names is stored under the first
+    name, the others are hard links to it. Sockets are left out, as tar does.
     """
     seen: dict[tuple[int, int], str] = {}
-    for path in in_package_order(chain(["."], _below(tree)), packages_of(tree)):
+    for path in in_package_order(chain(["."], _walk(tree)), packages_of(tree)):
         place = f"{tree}/{path}"
         status = os.lstat(place)
         if stat.S_ISSOCK(status.st_mode):
@@ -161,10 +161,10 @@ def from_tree(tree: Path) -> Iterator[Member]:
             yield _from_status(place, path, status, kind, link, None)
 
 
-def _below(tree: Path) -> Iterator[str]:
-    """The paths of all that is in a folder, each folder before what is in it. Raises BadTree for one that is too deep.
+def _walk(tree: Path) -> Iterator[str]:
+    """All paths in a folder, each folder before its contents. Raises BadTree for one that is too deep.
 
-    It does not call itself: a tree may have more folders in each other than Python has calls.
+    Not recursive: a tree may be deeper than Python's stack.
     """
     waiting = _entries(tree, "")
     while waiting:
@@ -175,10 +175,10 @@ def _below(tree: Path) -> Iterator[str]:
 
 
 def _entries(tree: Path, folder: str) -> list[tuple[str, bool]]:
-    """The paths in a folder, the last first, and which are folders."""
+    """The paths in a folder, in reverse order, and which are folders."""
     place = f"{tree}/{folder}"
-    if len(os.fsencode(place)) + NAME_LONGEST >= PATH_LONGEST:
-        raise BadTree(f"the tree has too many folders in each other: {folder[:60]}…")
+    if len(os.fsencode(place)) + MAX_NAME >= MAX_PATH:
+        raise BadTree(f"the folders of the tree are nested too deeply: {folder[:60]}…")
     with os.scandir(place) as entries:
         found = [(os.fsencode(each.name), each.name, each.is_dir(follow_symlinks=False)) for each in entries]
     return [(f"{folder}{name}", is_folder) for _, name, is_folder in sorted(found, reverse=True)]
@@ -195,7 +195,7 @@ KINDS = {
 
 
 def _kind(place: str, path: str, status: os.stat_result, seen: dict[tuple[int, int], str]) -> tuple[bytes, str]:
-    """The tar type flag, and where a link leads. What has several names is a link to the first that was `seen`."""
+    """The tar type flag and the link target. Further names of a file that was `seen` are hard links to the first."""
     kind = KINDS[stat.S_IFMT(status.st_mode)]
     if kind == tarfile.SYMTYPE:
         return kind, os.readlink(place)
@@ -207,8 +207,8 @@ def _kind(place: str, path: str, status: os.stat_result, seen: dict[tuple[int, i
 
 
 def _content(place: str, size: int) -> IO[bytes]:
-    """A file's content: most are small, and a buffer of Python's takes longer to make than they to read."""
-    if size > WHOLE:
+    """Open a file's content. Most files are small, and reading them at once is faster than Python's buffered reader."""
+    if size > READ_AT_ONCE:
         return open(place, "rb")  # noqa: PTH123
     with FileIO(place) as file:
         return BytesIO(file.readall())
@@ -239,27 +239,27 @@ def _xattrs(place: str) -> dict[str, bytes]:
 
 
 def seekable(member: Member) -> Member:
-    """The member with a content that `seek(0)` begins anew: its own or a copy, which nobody else needs afterwards."""
+    """The member with a content that can be rewound by `seek(0)`: its own, or a copy that the caller closes."""
     content = member.content
     assert content is not None  # noqa: S101 - a regular file
-    return member if _begins_a_file(content) else replace(member, content=_copied(content, member.size))
+    return member if _is_seekable(content) else replace(member, content=_copied(content, member.size))
 
 
 def close_copy(copy: Member, member: Member) -> None:
-    """Close the content of a copy that `rewindable` has made of the member; the member's own stays open."""
+    """Close the copy that `seekable` has made of the member's content, if any; the member's own content stays open."""
     if copy.content and copy.content is not member.content:
         copy.content.close()
 
 
-def _begins_a_file(content: IO[bytes]) -> bool:
-    """Whether its beginning is that of a file, and can be gone back to."""
+def _is_seekable(content: IO[bytes]) -> bool:
+    """Whether the content is a seekable file at its beginning."""
     if isinstance(content, SpooledTemporaryFile):
         return content.tell() == 0
     return isinstance(getattr(content, "raw", content), FileIO | BytesIO | FileSlice) and content.tell() == 0
 
 
 def _copied(content: IO[bytes], size: int) -> IO[bytes]:
-    copy = SpooledTemporaryFile(ROOM)  # noqa: SIM115 - closed when the member has passed
+    copy = SpooledTemporaryFile(COPY_IN_MEMORY)  # noqa: SIM115 - closed when the member has passed
     while size and (data := content.read(min(size, CHUNK))):
         copy.write(data)
         size -= len(data)

@@ -1,4 +1,4 @@
-"""Layers one over the other: the tree that they are together, as whoever unpacks them in their order gets it."""
+"""Merge the layers of an image to one tree, as unpacking them in order does."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from rootfs.tree.errors import BadTree
 from rootfs.tree.member import Member, read_headers
 from rootfs.tree.paths import parent_folders, sort_key
 
-# OCI image specification, layer.md, "Whiteouts": what is there no more, and a folder of which nothing below is.
+# OCI image specification, layer.md, "Whiteouts": a removed path, and a folder whose lower contents are hidden.
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
-AUFS = ".wh..wh."  # what aufs notes of itself, which is of no image
+AUFS = ".wh..wh."  # files that aufs itself makes, which belong to no image
 
 FOLDER = Member(".", kind=DIRTYPE, mode=0o755)
 
 
 @dataclass(frozen=True)
 class LayerStack:
-    """The plain tars of an image's layers, the lowest first, and its time in seconds since 1970."""
+    """The uncompressed tars of an image's layers, the lowest first, and its epoch in seconds since 1970."""
 
     tars: tuple[Path, ...]
     epoch: int
@@ -33,14 +33,14 @@ class LayerStack:
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """What paths of a tree lead to: all of its hard links to the same node. The content is at `start` of the tar."""
+    """A file, folder or link of a tree; all hard links to a file share one node. Its content begins at `start`."""
 
     head: Member
     tar: IO[bytes]
     start: int
 
     def member(self, path: str) -> Member:
-        """It as the member of this path, with a content of its own."""
+        """The node as the member at this path, with its content."""
         content = FileSlice.of(self.tar, self.start, self.head.size) if self.head.is_file else None
         return replace(self.head, path=path, content=content)
 
@@ -50,17 +50,17 @@ MergedTree = dict[str, Node]
 
 @contextmanager
 def merge_layers(tars: Iterable[Path]) -> Iterator[MergedTree]:
-    """The tree of these layers, by path; contents can be read while the block lasts. Raises BadTree."""
+    """Merge these layers to a tree, by path; contents can be read inside the block. Raises BadTree."""
     with ExitStack() as opened:
         tree: MergedTree = {}
         for path in tars:
             tar = opened.enter_context(path.open("rb"))
-            _lay(tree, tar)
+            _apply_layer(tree, tar)
         yield tree
 
 
 def members_of(tree: Mapping[str, Node]) -> Iterator[Member]:
-    """The members of a tree, sorted by `order`; the first name of what has several is the file."""
+    """The members of a tree, sorted by path; of a file with several names the first is the file."""
     first: dict[Node, str] = {}
     for path in sorted(tree, key=sort_key):
         node = tree[path]
@@ -70,8 +70,8 @@ def members_of(tree: Mapping[str, Node]) -> Iterator[Member]:
             yield replace(node.head, path=path, kind=LNKTYPE, size=0, link=first[node], xattrs={})
 
 
-def _lay(tree: MergedTree, tar: IO[bytes]) -> None:
-    """One more layer. Its whiteouts speak of the layers below alone, wherever in it they stand."""
+def _apply_layer(tree: MergedTree, tar: IO[bytes]) -> None:
+    """Apply one more layer. Its whiteouts apply only to lower layers, wherever they are in the tar."""
     own: MergedTree = {}
     hidden: list[str] = []
     for member, start in read_headers(tar):
@@ -80,21 +80,21 @@ def _lay(tree: MergedTree, tar: IO[bytes]) -> None:
         else:
             own[member.path] = _node(member, tar, start, own, tree)
     for path in hidden:
-        _hide(tree, *posixpath.split(path))
+        _apply_whiteout(tree, *posixpath.split(path))
     for path in sorted(own, key=sort_key):
         _put(tree, path, own[path], tar)
 
 
-def _node(member: Member, tar: IO[bytes], start: int, own: MergedTree, below: MergedTree) -> Node:
-    """What the member is: a hard link leads into its own layer, or to what was there before that hides anything."""
+def _node(member: Member, tar: IO[bytes], start: int, own: MergedTree, lower: MergedTree) -> Node:
+    """The node of a member. A hard link refers to its own layer, or to the tree before this layer's whiteouts."""
     if member.kind != LNKTYPE:
         return Node(member, tar, start)
-    if node := own.get(member.link) or below.get(member.link):
+    if node := own.get(member.link) or lower.get(member.link):
         return node
     raise BadTree(f"{member.path} is a hard link to {member.link}, which is not there")
 
 
-def _hide(tree: MergedTree, folder: str, name: str) -> None:
+def _apply_whiteout(tree: MergedTree, folder: str, name: str) -> None:
     if name == OPAQUE:
         _empty(tree, folder or ".")
     elif not name.startswith(AUFS):
@@ -102,7 +102,7 @@ def _hide(tree: MergedTree, folder: str, name: str) -> None:
 
 
 def _put(tree: MergedTree, path: str, node: Node, tar: IO[bytes]) -> None:
-    """A folder over a folder keeps what is in it; the folders above that no layer has are made."""
+    """Put a node at a path. A folder over a folder keeps its contents; missing parent folders are added."""
     for folder in reversed(parent_folders(path)):
         if folder in tree:
             if not tree[folder].head.is_folder:

@@ -1,4 +1,4 @@
-"""What makes a tree repeatable: the same packages give the same members, whoever builds them, where and when."""
+"""Normalize a tree: the same packages give the same members, whoever builds them, where and when."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rootfs.tree.filters import Rules, filter_list, filtered
 from rootfs.tree.member import Member, Members
 
 DAY = 86_400  # seconds
-LARGEST = 1 << 20  # bytes of a file that is edited
+LARGEST = 1 << 20  # bytes of a file that is rewritten
 
 
 def tree_epoch(members: Members, epoch: int | None) -> tuple[Members, int]:
@@ -24,11 +24,11 @@ def tree_epoch(members: Members, epoch: int | None) -> tuple[Members, int]:
 
 
 def normalize(members: Members, epoch: int, keep: Iterable[str] = ()) -> Iterator[Member]:
-    """The members without the traces of their making.
+    """The members without traces of their build.
 
     Modification times after `epoch` (seconds since 1970) become `epoch`, the files of `filter_lists/volatile.list`
     go but for those that the rules of `keep` include, dates of password changes are clamped, the machine id is emptied.
-    Raises BadTree for a file of these that is larger than any.
+    Raises BadTree where one of these files is too large.
     """
     edits = _edits(epoch)
     for member in filtered(members, Rules.parse([*filter_list("volatile"), *keep])):
@@ -42,8 +42,8 @@ def normalize(members: Members, epoch: int, keep: Iterable[str] = ()) -> Iterato
 def date_folders(members: Members, epoch: int) -> Iterator[Member]:
     """The members, each folder with the time `epoch`, in seconds since 1970.
 
-    A folder's own time says when something was last put there, or taken away, on the machine that made the tree: in
-    which order packages came, and by which program.
+    A folder's own time depends on when something was last added or removed there: on the order in which packages were
+    installed, and by which program.
     """
     return (replace(member, mtime=epoch) if member.is_folder else member for member in members)
 
@@ -57,7 +57,7 @@ def _edits(epoch: int) -> dict[str, Edit]:
 
 def _edited(member: Member, edit: Edit, epoch: int) -> Member:
     if member.size > LARGEST:
-        raise BadTree(f"/{member.path} is of {member.size} bytes, which no such file is")
+        raise BadTree(f"/{member.path} has {member.size} bytes, which is too large for this file")
     old = member.content.read() if member.content else b""
     new = edit(old)
     return member.with_content(new) if new == old else replace(member.with_content(new), mtime=epoch)

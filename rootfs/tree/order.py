@@ -1,7 +1,7 @@
-"""Which package the files of a tree came with, and the order of a layer that follows from it.
+"""The order of a layer: files of one package come together.
 
-What a package brings stands together, so images that have packages in common have most pieces of their layers in
-common, too: in the order of folders one more package would change a piece wherever it puts a file.
+So images with packages in common have most compressed frames of their layers in common, too. In the order of folders
+one more package would change a frame wherever it has a file.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from pathlib import Path
 
 from rootfs.tree.paths import parent_folders, usr_merged_path
 
-# dpkg's checksums, of every package: also of those that came without, and where it was removed when all was done.
+# dpkg's checksums of every package; also in trees from which dpkg was removed.
 CHECKSUMS, SUFFIX = ("var", "lib", "dpkg", "info"), ".md5sums"
 LARGEST = 64 << 20  # bytes of all checksums: ten times those of a full desktop
-UNSTEADY = ("etc/", "var/")  # where packages' scripts write, and dpkg
+WRITTEN_BY_SCRIPTS = ("etc/", "var/")  # and by dpkg
 
 
 def is_package_file(path: str) -> bool:
-    """Whether a path is where nobody but its package writes."""
-    return "/" in path and not path.startswith(UNSTEADY)
+    """Whether only the package itself writes at this path."""
+    return "/" in path and not path.startswith(WRITTEN_BY_SCRIPTS)
 
 
 def packages_of(tree: Path) -> dict[str, str]:
-    """The package of each file of a tree, by path, as far as it says so; of several the first by name."""
+    """The package of each file of a tree, by path, as far as dpkg's checksums name it; of several the first by name."""
     found: dict[str, str] = {}
     with contextlib.suppress(OSError), _opened(tree) as folder:
         names = (name for name in os.listdir(folder) if name.endswith(SUFFIX))  # noqa: PTH208 - an open folder
@@ -41,30 +41,30 @@ def packages_of(tree: Path) -> dict[str, str]:
 
 
 def in_package_order(paths: Iterable[str], packages: Mapping[str, str]) -> Iterator[str]:
-    """The paths, of which each folder is before what is in it, as a layer has them.
+    """The paths in the order of a layer; each folder comes before its contents.
 
-    The root is first. What is of a package comes with the others of it, behind the folders that lead there; all else
-    comes last, as it came.
+    The root is first. Then come the files of each package, after the folders that contain them, and last all other
+    paths, in their given order.
     """
     if not packages:
         yield from paths
         return
-    known = dict.fromkeys(paths, False)  # whether it has come
-    belonging = sorted((path for path in known if path in packages), key=packages.__getitem__)
+    known = dict.fromkeys(paths, False)  # whether it was yielded
+    owned = sorted((path for path in known if path in packages), key=packages.__getitem__)
     last = None
-    for path in belonging:
+    for path in owned:
         folder = path.rpartition("/")[0]
         for each in (path,) if folder == last else (".", *parent_folders(path), path):
             if known.get(each) is False:
                 known[each] = True
                 yield each
         last = folder
-    yield from (path for path, has_come in known.items() if not has_come)
+    yield from (path for path, is_done in known.items() if not is_done)
 
 
 @contextlib.contextmanager
 def _opened(tree: Path) -> Iterator[int]:
-    """The folder of checksums, to which no link may lead: it could lead out of the tree."""
+    """Open the folder of checksums without following links, which could lead out of the tree."""
     with contextlib.ExitStack() as opened:
         folder = os.open(tree, os.O_RDONLY | os.O_DIRECTORY)
         for name in CHECKSUMS:
@@ -75,7 +75,7 @@ def _opened(tree: Path) -> Iterator[int]:
 
 
 def _read(folder: int, name: str, room: int) -> bytes:
-    """A regular file of a folder, nothing of any other; also nothing of one for which there is no room."""
+    """The content of a regular file of at most `room` bytes; empty for anything else."""
     with contextlib.suppress(OSError):
         number = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
         with os.fdopen(number, "rb") as file:

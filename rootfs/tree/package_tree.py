@@ -1,4 +1,4 @@
-"""A tree in the making: every member by its path, with the package it came from and where its content is."""
+"""A tree built from packages and files: every entry by its path, with its package and the place of its content."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rootfs.tree.paths import ALIASES, sort_key, usr_merged_path
 
 @dataclass(frozen=True)
 class TreeEntry:
-    """A member without its content, the `package` it is of (empty: none), and its content: bytes, or a file's part."""
+    """A member without content, its `package` (empty: none), and its content: bytes, or a part of a file."""
 
     member: Member
     package: str = ""
@@ -31,7 +31,7 @@ class TreeEntry:
 
     @property
     def path(self) -> str:
-        """Where it is in the tree."""
+        """The path in the tree."""
         return self.member.path
 
     def open(self) -> IO[bytes]:
@@ -45,7 +45,7 @@ class TreeEntry:
 
 
 def entry_from_disk(path: str, file: Path, mode: int | None = None, owner: tuple[int, int] = (0, 0)) -> TreeEntry:
-    """A file of the disk as the piece at a path; 0755 where it can be run and no mode is said, else 0644."""
+    """A file of the disk as the entry at a path; the default mode is 0755 for executable files, else 0644."""
     status = file.stat()
     mode = normalized_mode(status) if mode is None else mode
     member = Member(path, mode=mode, uid=owner[0], gid=owner[1], size=status.st_size)
@@ -54,14 +54,14 @@ def entry_from_disk(path: str, file: Path, mode: int | None = None, owner: tuple
 
 @dataclass
 class PackageTree:
-    """Pieces by path, and where their symbolic links point; `aliased` where folders outside /usr lead into it."""
+    """Entries by path, and the targets of symbolic links; `aliased` where folders such as /bin are links into /usr."""
 
     pieces: dict[str, TreeEntry] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     aliased: bool = True
 
     def add(self, piece: TreeEntry) -> None:
-        """Take a package's piece in. Raises InputError where another package has the path."""
+        """Add an entry of a package. Raises InputError where another package has the path."""
         if (there := self.pieces.get(piece.path)) is None:
             return self._store(piece)
         if there.member.is_folder and piece.member.is_folder:
@@ -75,33 +75,33 @@ class PackageTree:
         return None
 
     def put(self, piece: TreeEntry) -> None:
-        """Take a piece in, over what is there. Raises InputError where a folder would become something else."""
+        """Add or replace an entry. Raises InputError where a folder would become something else."""
         there = self.pieces.get(piece.path)
         if there and there.member.is_folder != piece.member.is_folder:
             raise cannot_place(f"/{piece.path}", f"{there.package or 'another file'} has a folder or a file there")
         self._store(piece)
 
     def write(self, path: str, data: bytes, mtime: int) -> None:
-        """Lay a file of this content, which everybody may read."""
+        """Put a file with this content, readable for everybody."""
         self.put(TreeEntry(Member(path, mtime=mtime, size=len(data)), data=data))
 
     def link(self, path: str, target: str, mtime: int = 0) -> None:
-        """Lay a symbolic link."""
+        """Put a symbolic link."""
         self.put(TreeEntry(Member(path, kind=SYMTYPE, mode=0o777, link=target, mtime=mtime)))
 
     def folder(self, path: str, mode: int, owner: tuple[int, int] = (0, 0), mtime: int = 0) -> None:
-        """Lay a folder."""
+        """Put a folder."""
         self.put(TreeEntry(Member(path, kind=DIRTYPE, mode=mode, uid=owner[0], gid=owner[1], mtime=mtime)))
 
     def standalone(self, piece: TreeEntry) -> TreeEntry:
-        """The piece as one that needs no other: the file itself where it is a hard link."""
+        """The entry without dependence on others: of a hard link the file itself."""
         if piece.member.kind != LNKTYPE:
             return piece
         file = self.pieces[piece.member.link]
         return replace(file, member=replace(file.member, path=piece.path))
 
     def entries_below(self, folder: str) -> Iterator[TreeEntry]:
-        """All that is in a folder, at any depth, sorted by path."""
+        """All entries in a folder, at any depth, sorted by path."""
         return (self.pieces[path] for path in sorted(self.pieces) if path.startswith(f"{folder}/"))
 
     def _store(self, piece: TreeEntry) -> None:
@@ -111,10 +111,10 @@ class PackageTree:
         self.pieces[piece.path] = piece
 
     def members(self, packages: Mapping[str, str] | None = None) -> Iterator[Member]:
-        """Every member below the folders that lead to it, sorted by `merge.order`.
+        """Every member after the folders that contain it, sorted by path.
 
-        `packages` has those of files that are placed together (`rootfs.tree.order`). Folders that nobody named are
-        0755. Raises InputError where something is below what is no folder.
+        With `packages`, which has the package of each file, files of one package come together. Folders without an
+        entry get mode 0755. Raises InputError where the parent of an entry is no folder.
         """
         pieces = {**self._parents(), **self.pieces}
         for path in in_package_order(sorted(pieces, key=sort_key), packages or {}):
@@ -126,7 +126,7 @@ class PackageTree:
                 yield replace(piece.member, content=content)
 
     def _parents(self) -> dict[str, TreeEntry]:
-        """Folders that lead to what is there, and the aliases of those in /usr."""
+        """The folders that contain the entries, and the links into /usr that are used."""
         found: dict[str, TreeEntry] = {".": TreeEntry(Member(".", kind=DIRTYPE, mode=0o755))}
         for child in self.pieces:
             path = child
@@ -141,7 +141,7 @@ class PackageTree:
 
 
 def aliases() -> list[Member]:
-    """The links that folders outside /usr are."""
+    """The links into /usr: /bin, /lib and so on."""
     return [Member(name, kind=SYMTYPE, mode=0o777, link=f"usr/{name}") for name in ALIASES]
 
 
@@ -151,13 +151,13 @@ def is_link(piece: TreeEntry) -> bool:
 
 
 def usr_merged(member: Member) -> Member:
-    """The same member where it is in a tree with just one folder for programs, and one for libraries."""
+    """The member at its place in a tree with merged /usr."""
     link = usr_merged_path(member.link) if member.kind == LNKTYPE else member.link
     return replace(member, path=usr_merged_path(member.path), link=link)
 
 
 def package_entries(package: str, plain: Path, start: int, size: int) -> Iterator[TreeEntry]:
-    """What a package puts into a tree: the members of the tar in this part of its deb."""
+    """The entries of a package: the members of the tar in this part of its deb."""
     for head, offset in read_headers(FileSlice.open(plain, start, size)):
         member = usr_merged(head)
         if member.path != "." and member.path not in ALIASES:

@@ -7,7 +7,7 @@ ALIASES = ("bin", "lib", "lib32", "lib64", "libo32", "libx32", "sbin")
 
 
 def parent_folders(path: str) -> list[str]:
-    """The folders that lead to a path, the outermost first; not the root."""
+    """The folders that contain a path, the outermost first; not the root."""
     found, at = [], path.find("/")
     while at >= 0:
         found.append(path[:at])
@@ -16,11 +16,11 @@ def parent_folders(path: str) -> list[str]:
 
 
 def usr_merged_path(path: str) -> str:
-    """Where a path leads to when the folders outside /usr are aliases of those in it."""
+    """The path with `bin`, `lib`, … replaced by `usr/bin`, `usr/lib`, …, which they are links to."""
     first, slash, _ = path.partition("/")
     return f"usr/{path}" if first in ALIASES and slash else path
 
 
 def sort_key(path: str) -> tuple[bytes, ...]:
-    """What sorts paths: each folder before what is in it, the entries of a folder by bytes."""
+    """A key to sort paths: each folder before its contents, the entries of a folder by bytes."""
     return () if path == "." else tuple(os.fsencode(path).split(b"/"))

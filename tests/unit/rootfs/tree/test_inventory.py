@@ -98,7 +98,7 @@ def test_a_tree_says_which_distribution_it_is(members, name):
 
 def test_a_database_larger_than_any_is_not_read():
     member = Member("var/lib/dpkg/status", size=LARGEST + 1, content=io.BytesIO(STATUS))
-    with pytest.raises(BadTree, match="/var/lib/dpkg/status is of"):
+    with pytest.raises(BadTree, match="/var/lib/dpkg/status has"):
         list(Inventory().observe([member]))
 
 
