@@ -69,7 +69,7 @@ def test_everything_is_published_once_and_then_unchanged(site, first):
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_every_record_names_its_builder(first, field):
+def test_every_record_has_the_field(first, field):
     assert all(field in record for record in first.json)
 
 
