@@ -82,17 +82,15 @@ def build_base_images(ctx: Context, image: str, options: BuildOptions) -> None:
             attempt(ctx, base, options)
 
 
-def attempt(ctx: Context, image: str, options: BuildOptions, *, of_night: bool = False) -> Record:
-    """Build an image after its base images, and note how that ended.
+def attempt(ctx: Context, image: str, options: BuildOptions) -> Record:
+    """Build an image after its base images, and note how that ended. An unchanged one costs no flow run.
 
-    A failure is a record too, so that the next image gets its turn, but one that is not kept. One `of_night` that is
-    unchanged costs no flow run of its own.
+    A failure is a record too, so that the next image gets its turn, but one that is not kept.
     """
     build_base_images(ctx, image, options)
     with open_build(ctx, image, options) as build_ctx:
         try:
-            known = unchanged(build_ctx) if of_night else None
-            record = known or build.run_in(build_ctx, image, options)
+            record = unchanged(build_ctx) or build.run_in(build_ctx, image, options)
         except Exception as error:  # a bug that one image meets must not cost the others their night
             record = failed(build_ctx, error)
     ctx.results[image] = record

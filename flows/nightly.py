@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flows.build import attempt, clean_up
+from flows.build import clean_up
 from flows.builder_tasks import leasing
 from flows.cleanup import housekeeping, tell_prefect
 from flows.config.options import BuildOptions
@@ -14,6 +14,7 @@ from flows.orchestration import outage
 from flows.orchestration.flow import flow
 from flows.runtime.context import Context
 from flows.runtime.workdir import work_folder
+from flows.side_by_side import build_images
 from rootfs.errors import BaseforgeError, BuildError
 from rootfs.recipe.base_images import base_images_first
 from rootfs.recipe.recipe import image_names
@@ -28,9 +29,7 @@ def nightly(ctx: Context, only: tuple[str, ...] = (), options: BuildOptions = Bu
     images = base_images_first(image_names(ctx.settings.recipes, only), ctx.settings.recipes)
     _tidy(ctx)
     with work_folder(ctx.settings.work, ctx.run_id), leasing(ctx) as leased:
-        for image in images:
-            if image not in ctx.results:
-                attempt(leased, image, options, of_night=True)
+        build_images(leased, images, options)
     done = night_of(ctx, images)
     _table(done)
     if failed := [record.image for record in done.builds if record.status == "failed"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,7 +23,7 @@ from flows.orchestration import local_server, lost_server
 from flows.orchestration.log_masking import masked_traceback
 from flows.publish import records as publication
 from flows.runtime import signals
-from flows.runtime.context import Context, open_context
+from flows.runtime.context import open_context
 from rootfs.errors import BaseforgeError
 from rootfs.process.run import replace_process
 from rootfs.recipe.base_images import base_images_first
@@ -84,18 +84,15 @@ def build(
     )
     ordered = base_images_first(images, settings.recipes)
     with open_context(settings) as ctx, local_server.connected_on_demand(settings.server) as connect:
-        build_changed(ctx, ordered, options, lambda: _build_others(ctx, ordered, options, connect))
+
+        def build_others() -> None:
+            connect()
+            from flows.side_by_side import build_images
+
+            build_images(ctx, ordered, options)
+
+        build_changed(ctx, ordered, options, build_others)
         _end(output.builds([ctx.results[image] for image in ordered], settings, ctx.progress, as_json))
-
-
-def _build_others(ctx: Context, images: Sequence[str], options: BuildOptions, connect: Callable[[], object]) -> None:
-    """Build the images of which the command has no record yet."""
-    connect()
-    from flows.build import attempt
-
-    for image in images:
-        if image not in ctx.results:
-            attempt(ctx, image, options)
 
 
 @app.command()

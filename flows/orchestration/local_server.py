@@ -63,6 +63,7 @@ QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
     "PREFECT_CLI_PROMPT": "false",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # of tasks whose images have flows of their own
     "DO_NOT_TRACK": "1",
 }
 # Each flow's own client would load the certificates of all authorities, which takes 50 ms, and ask for a token that

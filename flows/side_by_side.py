@@ -1,0 +1,79 @@
+"""Build several images at once, base images first, in the threads of a Prefect task runner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from graphlib import TopologicalSorter
+from queue import SimpleQueue
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.build import attempt
+from flows.config.options import BuildOptions
+from flows.runtime import signals
+from flows.runtime.context import Context
+from rootfs.process.stop import stop_all
+from rootfs.recipe.base_images import parents_first
+
+
+def build_images(ctx: Context, images: Sequence[str], options: BuildOptions) -> None:
+    """Build the images of which the command has no result yet, and note how each ended; failures stop no other image.
+
+    As many are built at once as the settings say. An image begins when its base images have ended.
+    """
+    waiting = [image for image in images if image not in ctx.results]
+    workers = min(ctx.settings.images_at_once, len(waiting))
+    if workers > 1:
+        _build_at_once(ctx, waiting, options, workers)
+    else:
+        for image in waiting:
+            attempt(ctx, image, options)
+
+
+def _build_at_once(ctx: Context, images: Sequence[str], options: BuildOptions, workers: int) -> None:
+    """Build them in so many threads. An interrupt, which the main thread gets, stops them all and waits for them."""
+    order = TopologicalSorter({image: _base_images(ctx, image, images) for image in images})
+    order.prepare()
+    ended: SimpleQueue[str] = SimpleQueue()
+    running: dict[str, PrefectFuture[None]] = {}
+    with ThreadPoolTaskRunner[None](max_workers=workers) as runner:
+        try:
+            while order.is_active():
+                for image in order.get_ready():
+                    running[image] = _submit(runner, ctx, image, options, ended)
+                image = ended.get()
+                running.pop(image).result()  # raises what no result can be made of
+                order.done(image)
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                signals.stop()
+                stop_all()
+            raise
+
+
+def _base_images(ctx: Context, image: str, images: Sequence[str]) -> list[str]:
+    """The base images of an image, as far as they are to be built."""
+    return [base for base in parents_first([image], ctx.settings.recipes)[:-1] if base in images]
+
+
+def _submit(
+    runner: ThreadPoolTaskRunner[None], ctx: Context, image: str, options: BuildOptions, ended: SimpleQueue[str]
+) -> PrefectFuture[None]:
+    """Begin the image's build as soon as a thread is free; its name is put into `ended` when it has ended."""
+
+    def work() -> None:
+        attempt(ctx, image, options)
+
+    future = runner.submit(_build_image, {"image": image, "work": work})
+    future.add_done_callback(lambda _: ended.put(image))
+    return future
+
+
+@task(name="image", task_run_name="{image}", cache_policy=NO_CACHE, persist_result=False)
+def _build_image(image: str, work: Callable[[], None]) -> None:  # noqa: ARG001 - the name of the task's run
+    """Build one image."""
+    signals.heed()
+    work()
