@@ -7,6 +7,7 @@ error, or in a callback whose errors are only printed. Therefore it is noted tha
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from types import FrameType
 
@@ -14,6 +15,7 @@ PATIENCE = 10.0  # seconds in which a second interrupt is ignored
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _times: list[float] = []
+_stopping = threading.Event()
 
 
 def handle_interrupts() -> None:
@@ -30,12 +32,12 @@ def _take(_number: int, _frame: FrameType | None) -> None:
 
 def stop() -> None:
     """Let no further step begin, as after an interrupt: other threads have to end."""
-    _times.append(time.monotonic())
+    _stopping.set()
 
 
 def interrupted() -> bool:
     """Whether there was an interrupt: an error after it is its consequence."""
-    return bool(_times)
+    return bool(_times) or _stopping.is_set()
 
 
 def raise_if_interrupted() -> None:
