@@ -16,7 +16,7 @@ from flows.config.options import BuildOptions
 from flows.runtime import signals
 from flows.runtime.context import Context
 from rootfs.process.stop import stop_all
-from rootfs.recipe.base_images import parents_first
+from rootfs.recipe.base_images import base_images_first
 
 
 def build_images(ctx: Context, images: Sequence[str], options: BuildOptions) -> None:
@@ -56,7 +56,7 @@ def _build_at_once(ctx: Context, images: Sequence[str], options: BuildOptions, w
 
 def _base_images(ctx: Context, image: str, images: Sequence[str]) -> list[str]:
     """The base images of an image, as far as they are to be built."""
-    return [base for base in parents_first([image], ctx.settings.recipes)[:-1] if base in images]
+    return [base for base in base_images_first([image], ctx.settings.recipes)[:-1] if base in images]
 
 
 def _submit(
@@ -75,5 +75,5 @@ def _submit(
 @task(name="image", task_run_name="{image}", cache_policy=NO_CACHE, persist_result=False)
 def _build_image(image: str, work: Callable[[], None]) -> None:  # noqa: ARG001 - the name of the task's run
     """Build one image."""
-    signals.heed()
+    signals.raise_if_interrupted()
     work()

@@ -75,7 +75,7 @@ CALM = {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "2",
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "100",
-    # A server that is started anew knows who holds a concurrency limit; in memory those slots were taken for ever.
+    # A server that is started anew knows who holds a concurrency limit.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
 }
 
@@ -383,10 +383,7 @@ def connected_on_demand(settings: LocalServer) -> Iterator[Callable[[], str]]:
 
 
 def settings_of(address: str) -> SettingsContext:
-    """Prefect's settings without a heartbeat, at this server.
-
-    Prefect's `temporary_settings` would read and check all of them again.
-    """
+    """Prefect's settings without a heartbeat, at this server. `temporary_settings` would check all of them again."""
     from prefect.context import SettingsContext, get_settings_context
     from pydantic import SecretStr
 
