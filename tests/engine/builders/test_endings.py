@@ -163,7 +163,7 @@ def served(place: Place) -> Iterator[Served]:
     with place.site.served(env={"PREFECT_RUNNER_POLL_FREQUENCY": "1"}) as process:
         api = place.site.api
         deployment = api.ask("GET", "deployments/name/build/build")["id"]
-        parameters = {"parameters": {"image": "large", "choice": {"publish": False}}}
+        parameters = {"parameters": {"image": "large", "options": {"publish": False}}}
         made = api.ask("POST", f"deployments/{deployment}/create_flow_run", parameters)
         served = Served(process, api, made["id"])
         while not place.builder_is_there():
