@@ -17,7 +17,7 @@ from rootfs.errors import BuildError
 from rootfs.mask import masked_values
 
 app = typer.Typer(
-    help="Builders: make, show, select, stop, clear and remove what images are imported through.",
+    help="Manage the builders that images are imported through.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -29,7 +29,7 @@ Names = Annotated[list[str] | None, typer.Argument(metavar="NAME…")]
 
 @app.command()
 def create(  # noqa: PLR0913, PLR0917 - each is an option
-    name: Annotated[str, typer.Option(help="the builder's name; without it buildx finds one")] = "",
+    name: Annotated[str, typer.Option(help="the builder's name; default: buildx makes one up")] = "",
     driver: Annotated[str, typer.Option(help="docker-container (default), kubernetes or remote")] = "",
     endpoint: Annotated[
         str, typer.Argument(metavar="ENDPOINT", help="remote: tcp://HOST:PORT, …; else a docker context or address")
@@ -41,7 +41,7 @@ def create(  # noqa: PLR0913, PLR0917 - each is an option
     buildkitd_config: Annotated[Path | None, typer.Option(metavar="FILE", help="buildkitd's configuration")] = None,
     buildkitd_flags: Annotated[str, typer.Option(metavar="FLAGS", help="buildkitd's flags, in one word")] = "",
     platform: Annotated[
-        list[str] | None, typer.Option(metavar="P", help="a platform that is fixed for it; repeatable")
+        list[str] | None, typer.Option(metavar="P", help="a platform that it builds for; repeatable")
     ] = None,
     node: Annotated[str, typer.Option(help="the node's name")] = "",
     append: Annotated[bool, typer.Option("--append", help="add a node to the builder of this name")] = False,
@@ -63,7 +63,7 @@ def create(  # noqa: PLR0913, PLR0917 - each is an option
 
 @app.command("list")
 def list_(as_json: Json = False) -> None:
-    """All builders, the selected one with a `*`; those that fail with their reason."""
+    """List all builders, the selected one with a `*`, and errors with their reason."""
     from flows.builders.listing import listed
 
     found = listed()
@@ -79,7 +79,7 @@ def inspect(
     bootstrap: Annotated[bool, typer.Option("--bootstrap", help="start it first")] = False,
     as_json: Json = False,
 ) -> None:
-    """One builder: its nodes, their options and state, and BuildKit's rules for clearing the cache."""
+    """Show one builder: nodes, options, state, and BuildKit's rules for clearing the cache."""
     from flows.builders import manage
     from flows.builders.listing import find, name_or_selected
 
@@ -93,11 +93,11 @@ def inspect(
 
 @app.command()
 def du(
-    builder: Annotated[str, typer.Option(metavar="NAME", help="of this builder alone")] = "",
-    verbose: Annotated[bool, typer.Option("--verbose", help="all that is known of each record")] = False,
+    builder: Annotated[str, typer.Option(metavar="NAME", help="only this builder")] = "",
+    verbose: Annotated[bool, typer.Option("--verbose", help="show all details of each record")] = False,
     as_json: Json = False,
 ) -> None:
-    """What builders have cached; one that does not run is not started for it."""
+    """Show what builders have cached. Stopped builders are not started."""
     from flows.builders import usage
 
     found = usage.usage(builder)
@@ -110,10 +110,10 @@ def du(
 @app.command()
 def use(
     name: Annotated[str, typer.Argument(metavar="NAME")],
-    default: Annotated[bool, typer.Option("--default", help="also whenever this docker context is in force")] = False,
+    default: Annotated[bool, typer.Option("--default", help="whenever this docker context is used")] = False,
     everywhere: Annotated[bool, typer.Option("--global", help="also when the docker context changes")] = False,
 ) -> None:
-    """Select a builder for the docker context in force."""
+    """Select a builder for the current docker context."""
     from flows.builders import manage
 
     manage.use(name, default=default, everywhere=everywhere)
@@ -121,7 +121,7 @@ def use(
 
 @app.command()
 def stop(names: Names = None) -> None:
-    """Stop builders (without a name the selected one); what they have cached stays."""
+    """Stop builders, without NAME the selected one. Their caches stay."""
     from flows.builders import manage
     from flows.builders.listing import name_or_selected
 
@@ -138,11 +138,11 @@ def prune(
     filters: Annotated[
         list[str] | None, typer.Option("--filter", metavar="NAME=VALUE", help="until=24h, type=regular, …; repeatable")
     ] = None,
-    keep_storage: Annotated[str, typer.Option(metavar="SIZE", help="how much may stay, as 20GB")] = "",
+    keep_storage: Annotated[str, typer.Option(metavar="SIZE", help="how much to keep, such as 20GB")] = "",
     everything: Annotated[bool, typer.Option("--all", help="also what BuildKit keeps for itself")] = False,
     as_json: Json = False,
 ) -> None:
-    """Clear a builder's cache, without a question, and say what was reclaimed."""
+    """Clear a builder's cache without asking, and show how much was freed."""
     from flows.builders import usage
 
     done = usage.prune(builder, filters=filters or (), keep=keep_storage, everything=everything)
@@ -155,12 +155,12 @@ def prune(
 @app.command()
 def rm(
     names: Names = None,
-    keep_state: Annotated[bool, typer.Option("--keep-state", help="leave the cache")] = False,
-    keep_daemon: Annotated[bool, typer.Option("--keep-daemon", help="leave BuildKit running")] = False,
-    all_inactive: Annotated[bool, typer.Option("--all-inactive", help="remove all that do not run")] = False,
-    force: Annotated[bool, typer.Option("--force", help="forget also those that cannot be reached")] = False,
+    keep_state: Annotated[bool, typer.Option("--keep-state", help="keep the cache")] = False,
+    keep_daemon: Annotated[bool, typer.Option("--keep-daemon", help="keep BuildKit running")] = False,
+    all_inactive: Annotated[bool, typer.Option("--all-inactive", help="remove all builders that do not run")] = False,
+    force: Annotated[bool, typer.Option("--force", help="also forget builders that cannot be reached")] = False,
 ) -> None:
-    """Remove builders and their cache, without a question; a remote daemon keeps running, with its cache."""
+    """Remove builders and their caches without asking. A remote daemon keeps running, with its cache."""
     from flows.builders import manage
 
     if bool(names) == all_inactive:

@@ -35,7 +35,7 @@ Patterns = list[str] | None
 def import_(  # noqa: PLR0913, PLR0917 - each is an option
     name: Annotated[str, typer.Argument(metavar="NAME", help="the name of the image")],
     source: Annotated[str, typer.Argument(metavar="FILE|URL|-", help="a root filesystem as tar; - is standard input")],
-    sha256: Annotated[str | None, typer.Option(metavar="HEX", help="what the archive must hash to")] = None,
+    sha256: Annotated[str | None, typer.Option(metavar="HEX", help="the archive's sha256")] = None,
     setuid: Annotated[
         Patterns, typer.Option(metavar="PATTERN", help="files that may be set-uid or set-gid; repeatable")
     ] = None,
@@ -44,18 +44,24 @@ def import_(  # noqa: PLR0913, PLR0917 - each is an option
         Patterns, typer.Option(metavar="PATTERN", help="files that may lack libraries; repeatable")
     ] = None,
     devices: Annotated[bool, typer.Option("--devices", help="keep the usual devices in /dev")] = False,
-    largest: Annotated[int, typer.Option(metavar="BYTES", help="how much it may be unpacked")] = MAX_TARBALL_BYTES,
+    largest: Annotated[
+        int, typer.Option(metavar="BYTES", help="how many bytes it may have unpacked")
+    ] = MAX_TARBALL_BYTES,
     most: Annotated[int, typer.Option(metavar="N", help="how many members it may have")] = MAX_TARBALL_MEMBERS,
     cmd: Annotated[str, typer.Option(metavar="WORDS", help="the command that a container starts with")] = "",
     smoke: Annotated[Patterns, typer.Option(metavar="WORDS", help="a command that must work; repeatable")] = None,
-    platform: Annotated[str, typer.Option(metavar="PLATFORM", help="what it is for, if not this machine's own")] = "",
+    platform: Annotated[
+        str, typer.Option(metavar="PLATFORM", help="the image's platform; default: this machine's")
+    ] = "",
     builder: Annotated[str, typer.Option(metavar="NAME", help="import through this builder")] = "",
-    force: Annotated[bool, typer.Option("--force", help="build even what is unchanged")] = False,
-    no_publish: Annotated[bool, typer.Option("--no-publish", help="make and test the image, keep no build")] = False,
+    force: Annotated[bool, typer.Option("--force", help="build also an unchanged image")] = False,
+    no_publish: Annotated[
+        bool, typer.Option("--no-publish", help="make and test the image, but keep no build")
+    ] = False,
     recipes: Annotated[Path | None, typer.Option(metavar="DIR", help="the folder of recipes")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document on standard output")] = False,
 ) -> None:
-    """Make an image of a tarball: checked, tested and published as any other, but without a recipe to keep."""
+    """Make an image from a tarball, without a recipe: checked, tested and published as any other."""
     settings, options = load(recipes), BuildOptions(builder=builder, force=force, publish=not no_publish)
     if (settings.recipes / f"{name}.yaml").exists():
         raise cannot_import(name, f"there is a recipe of this name in {settings.recipes}")

@@ -20,7 +20,7 @@ Json = Annotated[bool, typer.Option("--json", help="print one JSON document on s
 
 
 def list_(recipes: Recipes = None, as_json: Json = False) -> None:
-    """The images in the store, each with its newest build; exit status 1 where a record cannot be read."""
+    """List the images in the store with their newest builds; exit status 1 if a record cannot be read."""
     if status := output.listing(records.newest_builds(store_of(load(recipes))), as_json):
         raise typer.Exit(status)
 
@@ -28,21 +28,21 @@ def list_(recipes: Recipes = None, as_json: Json = False) -> None:
 def show(
     reference: Annotated[str, typer.Argument(metavar="IMAGE[@BUILD]")], recipes: Recipes = None, as_json: Json = False
 ) -> None:
-    """One build: its digests, sizes, seconds and smoke test; and which build `latest` means, since when, and why."""
+    """Show one build: digests, sizes, seconds and smoke tests; and which build `latest` means, since when, and why."""
     store = store_of(load(recipes))
     record = records.find_build(store, reference)
     output.one(record, newest.read_if_valid(store, record.image), as_json)
 
 
 def log(reference: Annotated[str, typer.Argument(metavar="IMAGE[@BUILD]")], recipes: Recipes = None) -> None:
-    """What the programs of a build printed; without a build, of the newest run, failed ones too."""
+    """Show what a build's programs printed; without BUILD, those of the newest run, also if it failed."""
     output.log(store_of(load(recipes)), reference)
 
 
 def export(
     reference: Annotated[str, typer.Argument(metavar="IMAGE[@BUILD]")],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="NAME.tar.zst, NAME.tar or NAME.oci.tar")],
-    platform: Annotated[str, typer.Option(metavar="PLATFORM", help="only what is for this, such as linux/arm64")] = "",
+    platform: Annotated[str, typer.Option(metavar="PLATFORM", help="only this platform, such as linux/arm64")] = "",
     recipes: Recipes = None,
 ) -> None:
     """Write a build to a file: its rootfs (.tar.zst, .tar) or its image (.oci.tar, for docker load and podman load)."""

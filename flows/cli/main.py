@@ -47,14 +47,12 @@ app.add_typer(commands.app, name="builder")
 app.command("import")(import_tarball.import_)
 
 Builder = Annotated[str, typer.Option("--builder", metavar="NAME", help="import through this builder")]
-Offline = Annotated[
-    bool, typer.Option("--offline", help="ask no archive: take the package lists and packages that are there")
-]
+Offline = Annotated[bool, typer.Option("--offline", help="ask no archive: use the stored package lists and packages")]
 Platforms = Annotated[
     list[str] | None,
-    typer.Option("--platform", metavar="PLATFORM", help="build for this, such as linux/arm64; repeatable"),
+    typer.Option("--platform", metavar="PLATFORM", help="a platform to build for, such as linux/arm64; repeatable"),
 ]
-Engine = Annotated[Literal["mmdebstrap", "debootstrap"] | None, typer.Option(help="make the tree with this engine")]
+Engine = Annotated[Literal["mmdebstrap", "debootstrap"] | None, typer.Option(help="the program that makes the tree")]
 
 
 @app.command()
@@ -63,13 +61,13 @@ def build(
     builder: Builder = "",
     platform: Platforms = None,
     engine: Engine = None,
-    force: Annotated[bool, typer.Option("--force", help="build even what is unchanged")] = False,
+    force: Annotated[bool, typer.Option("--force", help="build also unchanged images")] = False,
     offline: Offline = False,
-    no_publish: Annotated[bool, typer.Option("--no-publish", help="make and test the image, keep nothing")] = False,
+    no_publish: Annotated[bool, typer.Option("--no-publish", help="make and test the image, but keep nothing")] = False,
     recipes: Recipes = None,
     as_json: Json = False,
 ) -> None:
-    """Build images: make, import, smoke-test and publish each one whose inputs have changed."""
+    """Build images: make, import, smoke-test and publish those whose inputs have changed."""
     settings = load(recipes)
     for image in images:
         read_recipe(find_recipe(image, settings.recipes))
@@ -105,7 +103,7 @@ def nightly(
     recipes: Recipes = None,
     as_json: Json = False,
 ) -> None:
-    """Build every recipe whose inputs have changed; one that fails does not stop the others."""
+    """Build every recipe whose inputs have changed; a failure does not stop the others."""
     settings, options = load(recipes), BuildOptions(builder=builder, offline=offline)
     # A mistake in a recipe is reported before work begins.
     base_images_first(image_names(settings.recipes, only or ()), settings.recipes)
@@ -144,7 +142,7 @@ def lock(
     recipes: Recipes = None,
     as_json: Json = False,
 ) -> None:
-    """Resolve a recipe anew, whatever lock it names, and say what changed since its image's newest build."""
+    """Resolve a recipe to today's packages, and show what changed since its newest build."""
     from flows.inputs.resolve import architectures, resolve_platform
     from rootfs.lock.lockfile import write_locks
 
@@ -173,7 +171,7 @@ def verify(
     recipes: Recipes = None,
     as_json: Json = False,
 ) -> None:
-    """Make a build again, without any network, of its record and the pool alone; compare every digest of the chain."""
+    """Make a build again from its record and the pool, without network, and compare every digest."""
     settings = load(recipes)
     with local_server.connected(settings.server):
         from flows.verify import run_verify
@@ -188,7 +186,7 @@ for name, command in inspect.COMMANDS.items():
 
 @app.command()
 def doctor(recipes: Recipes = None, as_json: Json = False) -> None:
-    """What this machine has and lacks, with a hint for each problem, and the settings in force."""
+    """Show what this machine has and lacks, with a hint for each problem, and the settings."""
     from flows.cli.doctor import report as examine
 
     settings = load(recipes)
@@ -197,7 +195,7 @@ def doctor(recipes: Recipes = None, as_json: Json = False) -> None:
 
 @app.command()
 def gc(recipes: Recipes = None, as_json: Json = False) -> None:
-    """Remove what killed runs have left (builders, containers, work folders), and finish what they have published."""
+    """Remove what killed runs left (builders, containers, work folders), and finish what they published."""
     settings = load(recipes)
     with local_server.connected(settings.server):
         from flows.cleanup import housekeeping
@@ -208,7 +206,7 @@ def gc(recipes: Recipes = None, as_json: Json = False) -> None:
 
 @app.command()
 def serve(recipes: Recipes = None) -> None:
-    """Run the local server with the nightly schedule, and take orders from its pages and `baseforge prefect`."""
+    """Run the nightly schedule, and builds that are started from the server's pages or `baseforge prefect`."""
     settings = load(recipes)
     local_server.require_port(settings.server_port)
     with local_server.connected(settings.server, quiet=False) as address:
@@ -219,7 +217,7 @@ def serve(recipes: Recipes = None) -> None:
 
 @app.command()
 def page(recipes: Recipes = None) -> None:
-    """Print the address of the local server's pages, and the login that they ask for."""
+    """Print the address of the local server's pages, and their login."""
     settings = load(recipes)
     local_server.require_port(settings.server_port)
     address = local_server.connect(settings.server).removesuffix("/api")
@@ -234,7 +232,7 @@ def page(recipes: Recipes = None) -> None:
     options_metavar="",
 )
 def prefect(words: typer.Context) -> None:
-    """Run a command of Prefect, such as `deployment run` or `flow-run ls`, at the server that builds use."""
+    """Run a command of Prefect, such as `deployment run` or `flow-run ls`, with the server that builds use."""
     local_server.connect(load().server, quiet=False)
     os.chdir(server_folder())  # Prefect takes settings from its working folder: never from one of somebody else
     replace_process([sys.executable, "-P", "-m", "prefect", *words.args], os.environ)
