@@ -155,15 +155,15 @@ class EngineBuilder:
 
         Progress messages are requested, so that silence means that the engine is stuck.
         """
-        said = refusal = ""
+        text = refused = ""
         with self.engine.during(doing):
             answer: Iterable[dict[str, Any]] = self.engine.client.api.load_image(stream, quiet=False)  # type: ignore[no-untyped-call]
             for line in answer:  # read to the end, so that the connection can be used again
-                said += line.get("stream", "")
-                refusal = line.get("error", refusal)
-        if refusal:
-            raise EngineRefused(self.engine.endpoint, doing, refusal)
-        if not (match := LOADED.search(said)):
+                text += line.get("stream", "")
+                refused = line.get("error", refused)
+        if refused:
+            raise EngineRefused(self.engine.endpoint, doing, refused)
+        if not (match := LOADED.search(text)):
             raise engine_lost(self.engine.endpoint, doing, "it did not say what it loaded")
         return match[1]
 

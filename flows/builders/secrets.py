@@ -34,7 +34,7 @@ class Secrets:
         return lambda line: log(self.masked(line))
 
     def watched(self, pieces: Iterable[bytes], place: str) -> Iterator[bytes]:
-        """The pieces; the end of each is looked at again with the next. Raises BuildError, which names the place."""
+        """Pass the pieces on and search them, also across their borders. Raises BuildError, which names the place."""
         longest, before = max(map(len, self.values.values()), default=0), b""
         for piece in pieces:
             seen = before + piece if longest else b""
@@ -48,9 +48,9 @@ class Secrets:
             yield piece
 
 
-def read_secrets(image: str, wanted: Iterable[str], site: Mapping[str, Path]) -> Secrets:
+def read_secrets(image: str, ids: Iterable[str], site: Mapping[str, Path]) -> Secrets:
     """Read the secrets that a recipe names from the site's files. Raises MachineError."""
-    files = {name: site_file(image, "secrets", name, site) for name in wanted}
+    files = {name: site_file(image, "secrets", name, site) for name in ids}
     return Secrets(image, files, {name: _value(image, name, path) for name, path in files.items()})
 
 

@@ -39,13 +39,13 @@ def select_builder(option: str, recipe: BuilderPlan | None, settings: Settings) 
     `docker build`. A name is one of the setting `builders`, or else one that buildx knows. Raises InputError,
     OtherContext, BuildxMissing and BuildxFailed.
     """
-    said = [
+    candidates = [
         (existing_builder(option) if option else None, "--builder"),
         (existing_builder(variable) if (variable := os.environ.get("BUILDX_BUILDER")) else None, "BUILDX_BUILDER"),
         (recipe, "the recipe"),
         (existing_builder(settings.builder) if settings.builder else None, "the setting `builder`"),
     ]
-    plan, why = next(((plan, why) for plan, why in said if plan), (None, ""))
+    plan, why = next(((plan, why) for plan, why in candidates if plan), (None, ""))
     if plan is None:
         return _selected()
     if plan.lifecycle == "existing" and plan.name in settings.builders:

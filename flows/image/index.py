@@ -25,8 +25,8 @@ class Index:
 def descriptor(image: Image) -> dict[str, Any]:
     """The descriptor of an image in an index."""
     size = blob_path(image.layout, image.manifest_digest).stat().st_size
-    said = {"mediaType": MANIFEST_TYPE, "digest": image.manifest_digest, "size": size}
-    return {**said, "platform": platform_of(image.architecture)}
+    entry = {"mediaType": MANIFEST_TYPE, "digest": image.manifest_digest, "size": size}
+    return {**entry, "platform": platform_of(image.architecture)}
 
 
 def index_of(descriptors: Iterable[dict[str, Any]]) -> bytes:
@@ -36,8 +36,8 @@ def index_of(descriptors: Iterable[dict[str, Any]]) -> bytes:
 
 def outer_index(index: bytes, annotations: dict[str, str]) -> bytes:
     """The index.json of a layout that holds an image index."""
-    said = {"mediaType": INDEX_TYPE, "digest": digest_of_bytes(index), "size": len(index), "annotations": annotations}
-    return encoded({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [said]})
+    entry = {"mediaType": INDEX_TYPE, "digest": digest_of_bytes(index), "size": len(index), "annotations": annotations}
+    return encoded({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [entry]})
 
 
 def combine_images(images: Sequence[Image], folder: Path, index: bytes | None = None) -> Index:

@@ -163,11 +163,11 @@ def _config(
 
 
 def _history(
-    told: Sequence[Mapping[str, Any]], layers: Sequence[Layer], own: Mapping[str, Any]
+    inherited_history: Sequence[Mapping[str, Any]], layers: Sequence[Layer], own: Mapping[str, Any]
 ) -> list[Mapping[str, Any]]:
     """The base image's history, and our own entry if the last layer has none."""
-    of_layers = sum(not each.get("empty_layer") for each in told)
-    return [*told, *([own] if of_layers < len(layers) else [])]
+    of_layers = sum(not each.get("empty_layer") for each in inherited_history)
+    return [*inherited_history, *([own] if of_layers < len(layers) else [])]
 
 
 def _settings(settings: ImageSettings, parent: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,12 +190,12 @@ def _settings(settings: ImageSettings, parent: Mapping[str, Any]) -> dict[str, A
         "StopSignal": settings.stop_signal,
     }
     inherits = {key: value for key, value in parent.items() if key != "Cmd" or not settings.entrypoint}
-    sets = {key: _over(inherits.get(key), value) for key, value in fields.items()}
+    sets = {key: _override(inherits.get(key), value) for key, value in fields.items()}
     sets |= {key: inherits.get(key) for key in DOCKER_KEYS}
     return {key: value for key, value in sets.items() if value}
 
 
-def _over(inherited: Any, own: Any) -> Any:  # noqa: ANN401 - whatever a config can say
+def _override(inherited: Any, own: Any) -> Any:  # noqa: ANN401 - whatever a config can say
     """The image's own setting, or else the inherited one. Mappings such as labels are merged and sorted."""
     if isinstance(own, Mapping):
         return dict(sorted({**(inherited or {}), **own}.items()))

@@ -184,9 +184,9 @@ def keep_record(store: Store, record: Record) -> Record:
     try:
         store.create_document(record.key, record.model_dump_json(indent=2).encode() + b"\n")
     except Conflict:
-        if (kept := _read(store, record.key)) is None or kept.input_digest != record.input_digest:
+        if (existing := _read(store, record.key)) is None or existing.input_digest != record.input_digest:
             raise
-        record = kept
+        record = existing
     _note_inputs(store, record)
     return record
 

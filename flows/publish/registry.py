@@ -144,24 +144,24 @@ def _skopeo(words: Sequence[str], reference: str, timeout: float, log: Log | Non
 
 def _failure(reference: str, output: str) -> BaseforgeError:
     """The error for skopeo's message."""
-    said = output.lower()
-    if any(words in said for words in INVALID):
+    text = output.lower()
+    if any(words in text for words in INVALID):
         return InputError(
             "this is not a name that a registry can have",
             where=reference,
             hint="`registry` in baseforge.toml is HOST[:PORT][/PREFIX], in lower case and without https://.",
         )
-    if any(words in said for words in ABSENT):
+    if any(words in text for words in ABSENT):
         return RegistryAbsent(reference, output)
-    if any(words in said for words in HTTP):
+    if any(words in text for words in HTTP):
         return InputError(
             "the registry speaks plain http",
             where=reference,
             hint="To allow that, set `registry_insecure = true` in baseforge.toml.",
         )
-    if any(words in said for words in DENIED):
+    if any(words in text for words in DENIED):
         return RegistryDenied(reference)
     for words in NETWORK:
-        if words in said:
+        if words in text:
             return registry_unreachable(reference, words, output)
     return RegistryFailed(reference, output)

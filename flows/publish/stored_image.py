@@ -24,8 +24,8 @@ def write_layout(store: Store, name: str, manifest_digest: str, architecture: st
     manifest = _document(store, manifest_digest, layout)
     config = _document(store, manifest["config"]["digest"], layout)
     layers = [
-        _fetched(store, said, diff_id, layout)
-        for said, diff_id in zip(manifest["layers"], config["rootfs"]["diff_ids"], strict=True)
+        _fetched(store, descriptor, diff_id, layout)
+        for descriptor, diff_id in zip(manifest["layers"], config["rootfs"]["diff_ids"], strict=True)
     ]
     data = blob_path(layout, manifest_digest).read_bytes()
     (layout / "oci-layout").write_bytes(LAYOUT_FILE)
@@ -54,7 +54,7 @@ def _document(store: Store, digest: str, layout: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_bytes()))
 
 
-def _fetched(store: Store, said: dict[str, Any], diff_id: str, layout: Path) -> Layer:
-    path = blob_path(layout, said["digest"])
-    store.fetch_blob(said["digest"], path)
-    return Layer(path, said["digest"], diff_id, said["size"], sum(map(len, uncompressed_file(path))))
+def _fetched(store: Store, descriptor: dict[str, Any], diff_id: str, layout: Path) -> Layer:
+    path = blob_path(layout, descriptor["digest"])
+    store.fetch_blob(descriptor["digest"], path)
+    return Layer(path, descriptor["digest"], diff_id, descriptor["size"], sum(map(len, uncompressed_file(path))))

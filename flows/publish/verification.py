@@ -145,11 +145,11 @@ def combine(record: Record, parts: Sequence[Verification], index: str, found: st
     links = [link.model_copy(update={"name": f"{name} {link.name}"}) for name, each in pairs for link in each.links]
     if found:
         links.append(Link(name="index", recorded=index, found=found))
-    told = [f"{name}: {line}" for name, each in pairs for line in each.differences]
+    lines = [f"{name}: {line}" for name, each in pairs for line in each.differences]
     return parts[-1].model_copy(
         update={
             "links": tuple(links),
-            "differences": tuple(told[:SHOWN]),
+            "differences": tuple(lines[:SHOWN]),
             "different": sum(each.different for each in parts),
         }
     )

@@ -68,18 +68,18 @@ def store_error(error: ClientError | BotoCoreError, address: str, endpoint: str)
 
 
 def _answer(error: ClientError, address: str, endpoint: str) -> BaseforgeError:
-    said = f"{error_code(error)}: {error.response['Error'].get('Message', '')}"
+    message = f"{error_code(error)}: {error.response['Error'].get('Message', '')}"
     if http_status(error) == 507:
-        return store_refused(address, said, _SPACE)
+        return store_refused(address, message, _SPACE)
     if (http_status(error) >= 500 and http_status(error) != 501) or error_code(error) in _BUSY:
-        return store_unreachable(address, endpoint, said)
+        return store_unreachable(address, endpoint, message)
     if error_code(error) == "NoSuchBucket":
         return store_refused(address, "there is no such bucket", _BUCKET)
     if http_status(error) in (401, 403):
-        return store_refused(address, said, _RIGHTS)
+        return store_refused(address, message, _RIGHTS)
     if 300 <= http_status(error) < 400 or error_code(error) in (
         "AuthorizationHeaderMalformed",
         "IllegalLocationConstraintException",
     ):
-        return store_refused(address, said, _REGION)
-    return store_refused(address, said, _SERVER)
+        return store_refused(address, message, _REGION)
+    return store_refused(address, message, _SERVER)
