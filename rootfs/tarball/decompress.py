@@ -1,4 +1,4 @@
-"""Decompress a tarball of an unknown author: how much memory it takes, and how much comes out, is limited."""
+"""Decompress an untrusted tarball with limits on memory and on the size of the output."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import BinaryIO
 from rootfs.system.compression import CHUNK, CorruptStream, DecompressedStream, Limits
 from rootfs.tarball.errors import TarballRefused
 
-MEMORY = 80 << 20  # bytes that decompressing may take: enough for `xz -9`
-WINDOW = 64 << 20  # bytes that zstd may look back: enough for `zstd -20` and `--long=26`
-FREE = 64 << 20  # bytes that may come out whatever went in
-RATIO = 200  # and from there on, how many for each byte; real trees have 2 to 10
+MEMORY = 80 << 20  # bytes of memory for decompression: enough for `xz -9`
+WINDOW = 64 << 20  # bytes of the zstd window: enough for `zstd -20` and `--long=26`
+FREE = 64 << 20  # bytes of output that are always allowed
+RATIO = 200  # beyond that, allowed bytes of output for each byte of input; real trees have 2 to 10
 
 
 class LimitedStream:
-    """The plain bytes of a stream, at most `largest` of them.
+    """The decompressed bytes of a stream, at most `largest`.
 
-    Reading raises TarballRefused where the compressed data are broken or end early, and where more comes out than may.
+    Reading raises TarballRefused where the data are broken or end early, and where a limit is exceeded.
     """
 
     def __init__(self, source: BinaryIO, largest: int) -> None:
@@ -25,7 +25,7 @@ class LimitedStream:
 
     @property
     def size(self) -> int:
-        """The bytes that came out."""
+        """The number of decompressed bytes so far."""
         return self._stream.size
 
     def read(self, size: int) -> bytes:

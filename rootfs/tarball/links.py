@@ -1,4 +1,4 @@
-"""What holds a tree together, in an index of its members: hard links and folders, whatever order they came in."""
+"""Resolve hard links and add missing folders in an index of members, whatever order they came in."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from rootfs.tarball.errors import TarballRefused
 
 FILE, LINK, FOLDER = b"0", b"1", b"5"  # type flags of tar
 HOPS = 40  # hard links to hard links
-# A row that becomes another one but for its name.
+# A row becomes a copy of another one, except for its name.
 TAKE_OVER = """
     update members set (kind, mode, uid, gid, mtime, size, link, major, minor, xattrs, start) =
         (select kind, mode, uid, gid, mtime, size, link, major, minor, xattrs, start from members where path = ?)
     where path = ?"""
 
-# A hard link has what its file has: engines give it to the file once more.
+# A hard link has the attributes of its file, since engines set them again when they unpack the link.
 SAME_AS = """
     update members set (link, mode, uid, gid, mtime) = (select path, mode, uid, gid, mtime from members where path = ?)
     where path = ?"""
 
 
 def resolve_links(index: sqlite3.Connection, most: int) -> None:
-    """Make the hard links and folders of an index what they are in a layer.
+    """Resolve the hard links of an index and add missing folders, owned by root.
 
-    A file with several names is there under the first, and the others are hard links to that; hard links to anything
-    but a file become what they are links to. Folders that are missing are added, root's own. Raises TarballRefused
-    where a hard link leads nowhere or to a folder, something is below what is no folder, or it is more than `most`.
+    A file with several names is stored under the first, and the others are hard links to it; hard links to anything but
+    a file become copies of it. Raises TarballRefused where a hard link leads nowhere or to a folder, where a parent is
+    no folder, and where there are more members than `most`.
     """
     _resolve(index)
     _rename(index)
@@ -45,7 +45,7 @@ def _resolve(index: sqlite3.Connection) -> None:
 
 
 def _target(index: sqlite3.Connection, path: bytes, link: bytes) -> tuple[bytes, bytes]:
-    """What a hard link leads to, over others perhaps."""
+    """The target of a hard link, which may lead over other links."""
     for _ in range(HOPS):
         found = index.execute("select kind, link from members where path = ?", (link,)).fetchone()
         if found is None or found[0] == FOLDER:
@@ -58,7 +58,7 @@ def _target(index: sqlite3.Connection, path: bytes, link: bytes) -> tuple[bytes,
 
 
 def _rename(index: sqlite3.Connection) -> None:
-    """Give each file with hard links the first of all its names."""
+    """Store each file with hard links under the first of its names."""
     index.execute("create index targets on members (link) where kind = x'31'")
     index.execute(
         "create temp table firsts as select link as target, min(path) as first from members where kind = x'31'"
@@ -71,7 +71,7 @@ def _rename(index: sqlite3.Connection) -> None:
 
 
 def _complete(index: sqlite3.Connection, most: int) -> None:
-    """See that everything is below a folder; add those that are missing."""
+    """Add missing folders, and check that every parent is a folder."""
     index.execute("create temp table made (path blob primary key) without rowid")
     made, last = 0, b""
     for there, (path,) in enumerate(index.execute("select path from members order by path"), 1):
@@ -85,7 +85,7 @@ def _complete(index: sqlite3.Connection, most: int) -> None:
 
 
 def _missing(index: sqlite3.Connection, folder: bytes, path: bytes) -> Iterator[bytes]:
-    """Folders above a path that nothing has named yet, noted as they come."""
+    """The missing folders above a path; each is recorded."""
     while folder:
         found = index.execute("select kind from members where path = ?", (folder,)).fetchone()
         if found and found[0] != FOLDER:
@@ -97,7 +97,7 @@ def _missing(index: sqlite3.Connection, folder: bytes, path: bytes) -> Iterator[
 
 
 def decode_name(name: bytes) -> str:
-    """A name as members have it, whatever the language of this process."""
+    """Decode a name as members have it, independently of the locale."""
     return name.decode(errors="surrogateescape")
 
 

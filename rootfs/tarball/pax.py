@@ -1,4 +1,4 @@
-"""The extended headers of a tar: what is said before a member's own header, and counts more than that.
+"""Extended headers of a tar, which precede a member's own header and override it.
 
 Sources: POSIX.1-2024, pax, "pax Extended Header"; the manuals of GNU tar and star, and libarchive's tar(5), for what
 each of them adds.
@@ -19,8 +19,8 @@ from rootfs.tree.member import XATTR
 LARGEST = 1 << 20  # bytes of one extended header
 RECORD = re.compile(rb"([1-9][0-9]{0,6}) ([^=\0\n]+)=")
 TIME = re.compile(rb"(-?[0-9]{1,20})(?:\.[0-9]*)?")
-XATTR_ENCODED = "LIBARCHIVE.xattr."  # the name as in an address, the value in base64
-# What would change every member behind a global header, in which no tar program writes it.
+XATTR_ENCODED = "LIBARCHIVE.xattr."  # the name is percent-encoded, the value is base64
+# Keys that no tar program writes into a global header: they would change every member after it.
 OF_ONE_MEMBER = re.compile(r"(path|linkpath|size|GNU\.sparse\..*|SCHILY\.(xattr|realsize).*|LIBARCHIVE\.xattr\..*)")
 OF_ALL = ("uid", "gid", "mtime")
 UNKNOWN_SPARSE = ("SCHILY.realsize", "SUN.holesdata")
@@ -29,19 +29,19 @@ Records = list[tuple[str, bytes]]
 
 
 class BadHeader(ValueError):
-    """An extended header that says nothing clear."""
+    """An extended header is broken or ambiguous."""
 
 
 @dataclass
 class Extensions:
-    """What extended headers say of one member; `records` in order, those of pax, of which keys may be there twice."""
+    """The extended headers of one member; `records` are those of pax, in order, and may repeat keys."""
 
     records: Records = field(default_factory=list)
     path: bytes | None = None
     link: bytes | None = None
 
     def value(self, key: str) -> bytes | None:
-        """The last value of a key; an empty one takes it back, as if it were not there."""
+        """The last value of a key; an empty value cancels it."""
         return next((value for known, value in reversed(self.records) if known == key), None) or None
 
     def number(self, key: str) -> int | None:
@@ -54,7 +54,7 @@ class Extensions:
 
     @property
     def mtime(self) -> int | None:
-        """In whole seconds, of which a fraction is cut off. Raises BadHeader."""
+        """Whole seconds; a fraction is cut off. Raises BadHeader."""
         if (value := self.value("mtime")) is None:
             return None
         if not (match := TIME.fullmatch(value)):
@@ -63,7 +63,7 @@ class Extensions:
 
     @property
     def xattrs(self) -> dict[str, bytes]:
-        """Extended attributes, in both ways of writing them. Raises BadHeader."""
+        """Extended attributes, in both encodings. Raises BadHeader."""
         return dict(self._xattrs())
 
     def _xattrs(self) -> Iterator[tuple[str, bytes]]:
@@ -93,7 +93,7 @@ def records(data: bytes) -> Records:
 
 
 def global_values(data: bytes) -> dict[str, bytes]:
-    """What a global header says that matters here. Raises BadHeader where it can only be meant for one member."""
+    """The values of a global header that count for all members. Raises BadHeader for keys of a single member."""
     found = dict(records(data))
     if wrong := next(filter(OF_ONE_MEMBER.fullmatch, found), None):
         raise BadHeader(f"says {wrong} for all members that follow")

@@ -1,7 +1,7 @@
-"""A tar from anywhere to members, as a stream: strict where readers of such archives disagree, or could be led astray.
+"""Read an untrusted tar as a stream of members. Strict wherever tar programs disagree or could be deceived.
 
-Own code around the one header that `tarfile` parses, as that module ends quietly at a broken header, and holds in
-memory whatever an extended header claims to be. What is read here may still have any name: see `sanitize`.
+`tarfile` parses only single headers here: as a whole it stops silently at a broken header, and reads extended headers
+of any size into memory. Names are not checked here: see `sanitize`.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ EXTENSIONS = (PAX, PAX_GLOBAL, LONG_NAME, LONG_LINK, LABEL)
 
 
 def read_tar(stream: ByteStream, *, largest: int, most: int) -> Iterator[Member]:
-    """The members as the archive has them, names and all; the content of each is read before the next is asked for.
+    """Yield the members with their names as written; the content of each must be read before the next is requested.
 
-    Raises TarballRefused where the archive is broken, ends early, goes on after its end, says one thing twice or
-    unpacks to more than `largest` bytes or `most` members; what reading the stream raises.
+    Raises TarballRefused where the archive is broken, ends early, continues after its end, contradicts itself, or has
+    more than `largest` bytes or `most` members; and what reading the stream raises.
     """
     return _Archive(stream, largest, most).members()
 
@@ -64,8 +64,8 @@ class _Archive:
             extensions, block = self._extensions(block)
             member, stored = self._member(block, extensions)
             yield member
-            self._read_past(stored)
-        self._see_the_end()
+            self._skip(stored)
+        self._check_end()
 
     def _header(self) -> bytes | None:
         """The next header, None at the end of the archive."""
@@ -83,7 +83,7 @@ class _Archive:
         return f"it ends early, in or after its member {self._count}" if self._count else "it is empty"
 
     def _parsed(self, block: bytes) -> tarfile.TarInfo:
-        """The header by itself, its name as it stands."""
+        """Parse one header; the name stays as written."""
         try:
             info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         except tarfile.HeaderError as error:
@@ -96,7 +96,7 @@ class _Archive:
         return info
 
     def _extensions(self, block: bytes) -> tuple[Extensions, bytes]:
-        """What extended headers say of the next member, and that member's own header."""
+        """Read the extended headers of the next member, and the member's own header."""
         extensions, seen = Extensions(list(self._global.items())), set[bytes]()
         while (kind := block[156:157]) in EXTENSIONS:
             size = self._parsed(block).size
@@ -104,7 +104,7 @@ class _Archive:
                 what = "two of one kind before one member" if kind in seen else f"of {size} bytes"
                 raise TarballRefused(f"before its member {self._count} are extended headers {what}")
             seen.add(kind)
-            data = self._exactly(size + -size % BLOCK)[:size]
+            data = self._read_exactly(size + -size % BLOCK)[:size]
             self._extend(extensions, kind, data)
             if (following := self._header()) is None:
                 raise TarballRefused("it ends with an extended header, without the member that this is about")
@@ -126,7 +126,7 @@ class _Archive:
             extensions.link = data.partition(b"\0")[0]
 
     def _member(self, block: bytes, extensions: Extensions) -> tuple[Member, StoredContent]:
-        """The member, and what the archive has stored for it."""
+        """The member, and its stored bytes."""
         info = self._parsed(block)
         name = self._name(info.name, extensions.path, extensions.value("GNU.sparse.name") or extensions.value("path"))
         try:
@@ -165,7 +165,7 @@ class _Archive:
     def _map(
         self, member: Member, block: bytes, extensions: Extensions, stored: StoredContent
     ) -> tuple[Sequence[Extent] | None, int]:
-        """Where the pieces of a sparse file belong, and its size; of any other file its size alone."""
+        """The extents of a sparse file and its size; for any other file None and its size."""
         if any(extensions.value(key) is not None for key in pax.UNKNOWN_SPARSE):
             raise BadMap("is sparse in a way that is not known here")
         if block[156:157] == tarfile.GNUTYPE_SPARSE:
@@ -178,26 +178,26 @@ class _Archive:
         return sparse.pax_map(extensions.records), size
 
     def _name(self, own: str, *longer: bytes | None) -> str:
-        """The name that counts; two longer ones must not differ."""
+        """The effective name; two names from extended headers must not differ."""
         names = {name for name in longer if name is not None}
         if len(names) > 1:
             raise TarballRefused(f"its member {self._count} has two names")
         return names.pop().decode(errors="surrogateescape") if names else own
 
-    def _read_past(self, stored: StoredContent) -> None:
+    def _skip(self, stored: StoredContent) -> None:
         padding = -stored.size % BLOCK
         while stored.read(CHUNK):
             pass
-        self._exactly(padding)
+        self._read_exactly(padding)
 
-    def _exactly(self, size: int) -> bytes:
+    def _read_exactly(self, size: int) -> bytes:
         data = self._stream.read(size)
         if len(data) < size:
             raise TarballRefused(self._short)
         return data
 
-    def _see_the_end(self) -> None:
-        """After the first empty block only such blocks may follow, to the end of the stream."""
+    def _check_end(self) -> None:
+        """Check that only empty blocks follow the first empty block, to the end of the stream."""
         while data := self._stream.read(CHUNK):
             if data.count(0) != len(data):
                 raise TarballRefused("something follows the end of the archive, such as another one")
@@ -210,7 +210,7 @@ def _name(block: bytes) -> str:
 
 
 def _kind(flag: bytes, name: str) -> bytes:
-    """What a type flag means; in the oldest archives only the name says that it is a folder."""
+    """The kind of a type flag; in the oldest archives only a trailing slash marks a folder."""
     if flag in FILES:
         return tarfile.DIRTYPE if name.endswith("/") else tarfile.REGTYPE
     if flag in OTHERS:
@@ -219,7 +219,7 @@ def _kind(flag: bytes, name: str) -> bytes:
 
 
 def _size(own: int, said: int | None) -> int:
-    """The size that pax says, else the header's own: two are two archives, one for each kind of reader."""
+    """The size from pax, else from the header. Different sizes are refused: programs would read different archives."""
     if said is None:
         return own
     if own not in (0, said) and said < FIELD:

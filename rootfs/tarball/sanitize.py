@@ -1,4 +1,4 @@
-"""Members of a tar from anywhere to members of a root filesystem: made harmless, or refused with the member's name."""
+"""Sanitize the members of an untrusted tar: make them harmless, or refuse the archive and name the member."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from rootfs.tree.filters import Rules
 from rootfs.tree.member import Member, Members
 from rootfs.tree.merge import WHITEOUT
 
-# makedev(3) numbers of what every container has in /dev (the OCI runtime specification, config-linux, "Default
-# Devices") and debootstrap makes.
+# makedev(3) numbers of the devices of every container (OCI runtime specification, "Default Devices"); debootstrap makes
+# the same.
 DEVICES = {
     "dev/null": (1, 3),
     "dev/zero": (1, 5),
@@ -29,17 +29,17 @@ DEVICES = {
 SPECIAL = (tarfile.CHRTYPE, tarfile.BLKTYPE)
 LONGEST_PATH, LONGEST_NAME = 4095, 255  # bytes (limits.h: PATH_MAX, NAME_MAX)
 LAST_ID = (1 << 32) - 2  # uid_t, of which the last means "no change" (chown(2))
-LATEST = 1 << 32  # seconds since 1970: what claims to be newer than 2106 says nothing about its age
+LATEST = 1 << 32  # seconds since 1970: later times (after 2106) are not believed
 XATTR = re.compile(r"(security|system|trusted|user)\.[!-~]{1,240}")  # xattr(7)
-OVERLAY = re.compile(r"(trusted|user)\.overlay\..*")  # what overlayfs would obey, which engines lay layers with
+OVERLAY = re.compile(r"(trusted|user)\.overlay\..*")  # read by overlayfs, which engines mount layers with
 LONGEST_XATTR = 1 << 16  # bytes (limits.h: XATTR_SIZE_MAX)
 
 
 def sanitize(members: Members, kept: Rules, log: Log) -> Iterator[Member]:
-    """What stays of an archive, each member under the path that it has in the tree.
+    """Yield the members that stay, each with its path in the tree.
 
-    What the rules do not keep is looked at no further, and named pipes are left out. Raises TarballRefused for what
-    could do harm, in this image or in what unpacks it.
+    Members that the rules exclude are not checked, and named pipes are left out. Raises TarballRefused for members that
+    could do harm, in the image or to the program that unpacks it.
     """
     for member in members:
         path = _path(member.path)
@@ -52,7 +52,7 @@ def sanitize(members: Members, kept: Rules, log: Log) -> Iterator[Member]:
 
 
 def device_rules() -> Iterable[str]:
-    """Rules that keep the usual devices where all that is in /dev is left out."""
+    """Rules that keep the usual devices where the contents of /dev are left out."""
     return [f"include /{path}" for path in DEVICES]
 
 
@@ -68,7 +68,7 @@ def _checked(member: Member, path: str) -> Member:
 
 
 def _wrong(member: Member, path: str) -> Iterator[str]:
-    """Why a member can have no place in an image."""
+    """Reasons why an image cannot have this member."""
     if path == "." and not member.is_folder:
         yield "is the root, and no folder"
     if any(part.startswith(WHITEOUT) for part in path.split("/")):
@@ -85,7 +85,7 @@ def _wrong(member: Member, path: str) -> Iterator[str]:
 
 
 def _path(name: str) -> str:
-    """A name as a path in the tree: relative, and plain. An absolute one means the same, as to tar(1) itself."""
+    """Normalize a name to a relative path in the tree. A leading slash is dropped, as tar(1) does."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     wrong = ""
     if not name or "\0" in name:

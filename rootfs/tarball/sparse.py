@@ -1,4 +1,4 @@
-"""Sparse files in a tar: only what is no hole is stored, and a map says where it belongs.
+"""Sparse files in a tar: only the data between holes is stored, with a map of offsets and sizes.
 
 Sources: the manual of GNU tar, "Storing Sparse Files" (pax formats 0.0, 0.1, 1.0) and its tar.h (the old format).
 """
@@ -14,7 +14,7 @@ from typing import IO, Protocol
 from rootfs.tarball.errors import TarballRefused
 
 BLOCK = tarfile.BLOCKSIZE
-PIECES = 1 << 16  # of a file: more no map may have
+PIECES = 1 << 16  # of a file: the most that a map may have
 DIGITS = 20  # of a number in a map
 OLD = struct.Struct("12s12s")  # one piece in the old format's headers: offset and size
 
@@ -23,11 +23,11 @@ Read = Callable[[], bytes]  # gives the next block of the archive
 
 
 class BadMap(ValueError):
-    """A map that makes no sense."""
+    """A map is inconsistent."""
 
 
 def check_map(pieces: Sequence[Extent], size: int, stored: int) -> Sequence[Extent]:
-    """The pieces, which are in order, inside the file and just as much as is stored. Raises BadMap."""
+    """Check that the extents are in order, inside the file and as large as the stored data. Raises BadMap."""
     end = 0
     for offset, length in pieces:
         if offset < end or length < 0:
@@ -101,7 +101,7 @@ def _paired(numbers: list[int]) -> list[Extent]:
 
 
 class Expanded(io.RawIOBase):
-    """The file as it was: what is stored, and zeros where the holes are."""
+    """The content of the sparse file: the stored data, and zeros for the holes."""
 
     def __init__(self, stored: IO[bytes], pieces: Sequence[Extent], size: int) -> None:
         self._stored, self._size, self._place = stored, size, 0
@@ -124,14 +124,14 @@ class Expanded(io.RawIOBase):
 
 
 class ByteStream(Protocol):
-    """The bytes of the archive, of which fewer come than are asked for only at the end."""
+    """The bytes of the archive; fewer than requested come only at the end."""
 
     def read(self, size: int, /) -> bytes:
-        """The next ones."""
+        """The next bytes."""
 
 
 class StoredContent(io.RawIOBase):
-    """What the archive has stored for one member."""
+    """The stored bytes of one member, read from the stream of the archive."""
 
     def __init__(self, stream: ByteStream, size: int, name: str) -> None:
         self._stream, self.size, self.left, self._name = stream, size, size, name
@@ -148,7 +148,7 @@ class StoredContent(io.RawIOBase):
         return len(data)
 
     def block(self) -> bytes:
-        """The next block, of which nothing may be missing. Raises BadMap."""
+        """The next complete block. Raises BadMap."""
         data = self.read(BLOCK)
         if len(data) < BLOCK:
             raise BadMap("has a map of holes that does not end")

@@ -1,4 +1,4 @@
-"""Members that come in any order, kept on disk until all are there, and given back in the one order of a layer."""
+"""Store members on disk that come in any order, and yield them in the order of a layer."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from rootfs.tree.member import Member
 
 CHUNK = 1 << 20
 ZEROS = bytes(CHUNK)
-NAME = 96  # bytes that names may have on average, as whoever reads the tree later keeps some of them in memory
-FEW = 1 << 20  # bytes that are few, whatever the average
+NAME = 96  # bytes of names on average, since later steps keep some of them in memory
+FEW = 1 << 20  # bytes of names that are always allowed
 FOLDER = tarfile.DIRTYPE
 
 TABLE = """
@@ -35,7 +35,7 @@ INSERT = "insert into members values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class Staging:
-    """The members of one tree in a folder: contents in one file, everything else in an index of sqlite.
+    """The members of one tree in a folder: all contents in one file, the rest in an SQLite index.
 
     `machines` counts the programs and libraries by the machine that they are for.
     """
@@ -51,15 +51,15 @@ class Staging:
         self.machines = Counter[Machine]()
 
     def close(self) -> None:
-        """Let go of the files, which stay in the folder."""
+        """Close the files; they stay in the folder."""
         self._index.close()
         self._contents.close()
 
     def fill(self, members: Iterator[Member], newest: int) -> int:
-        """Take all members; how new the tree is: the newest time of any, in seconds since 1970, below `newest`.
+        """Store all members; returns the newest modification time before `newest`, in seconds since 1970.
 
-        Of folders that come twice the last counts. Raises TarballRefused for anything else that does, for what is below
-        something that is no folder, and for hard links to nothing; DiskFull.
+        Of folders that come twice the last one counts. Raises TarballRefused for other paths that come twice, for
+        parents that are no folders and for hard links to nothing; DiskFull.
         """
         with self._errors():
             self._index.execute("begin")
@@ -72,12 +72,12 @@ class Staging:
         return max(said or 0, self._root_time if self._root_time < newest else 0)
 
     def names_of(self, bits: int) -> Iterator[str]:
-        """The names of files, hard links too, that have one of these bits in their mode."""
+        """The paths of files and hard links with one of these mode bits."""
         query = "select path from members where kind in (x'30', x'31') and mode & ? order by path"
         return (decode_name(path) for (path,) in self._index.execute(query, (bits,)))
 
     def members(self, epoch: int) -> Iterator[Member]:
-        """The members, folders before what is in them, sorted by bytes; first the root, root's own and of the epoch."""
+        """The members, folders before their contents, sorted by bytes; first the root folder, owned by root."""
         yield Member(".", kind=FOLDER, mode=0o755, mtime=epoch)
         for path, kind, mode, uid, gid, mtime, size, link, major, minor, xattrs, start in self._index.execute(
             "select * from members order by path"
@@ -103,26 +103,26 @@ class Staging:
         path, link = (name.encode(errors="surrogateescape") for name in (member.path, member.link))
         self._names += len(path) + len(link)
         if self._names > max(FEW, NAME * self._most):
-            raise TarballRefused(f"its names take {self._names} bytes", "If they are to be as long, raise `most`.")
+            raise TarballRefused(f"its names take {self._names} bytes", "If the tree needs them, raise `most`.")
         xattrs = json.dumps({name: value.hex() for name, value in sorted(member.xattrs.items())})
         numbers = member.mode, member.uid, member.gid, member.mtime, member.size
         row = (path, member.kind, *numbers, link, *member.device, xattrs, self._end)
         try:
             self._index.execute(INSERT, row)
         except sqlite3.IntegrityError:
-            self._again(row)
+            self._replace_folder(row)
         if member.is_file:
-            self._keep(member)
+            self._store_content(member)
 
-    def _again(self, row: tuple[object, ...]) -> None:
-        """A path that is there already."""
+    def _replace_folder(self, row: tuple[object, ...]) -> None:
+        """Replace a folder that is there already; refuse any other path."""
         [kind] = self._index.execute("select kind from members where path = ?", row[:1]).fetchone()
         if not kind == row[1] == FOLDER:
             raise TarballRefused.of(printable(decode_name(cast(bytes, row[0]))), "is there twice")
         self._index.execute(INSERT.replace("insert", "replace"), row)
 
-    def _keep(self, member: Member) -> None:
-        """The content, behind that of the others; what is all zeros takes no room on the disk."""
+    def _store_content(self, member: Member) -> None:
+        """Append the content to the file of contents; zeros become holes."""
         head = b""
         while member.content and (data := member.content.read(CHUNK)):
             head = head or data[:HEADER_SIZE]
