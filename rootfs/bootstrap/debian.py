@@ -137,7 +137,7 @@ def _find_start(job: Job, recipe: DebootstrapRecipe, locks: ExitStack) -> tuple[
             continue
         key = tree_cache.cache_key(kind, packages, recipe.engine, job.architecture, recipe.suite)
         if found := tree_cache.find_or_lock(job.tree_cache, key, locks):
-            job.log(f"the tree of {kind} packages is kept as {key}")
+            job.log(f"the tree of {kind} packages is cached as {key}")
             return StartTree(
                 found, local_repository.newest_build_time(job.debs, packages), has_base=kind == "base", save_to=save_to
             ), None
@@ -159,16 +159,16 @@ def make_essential_tree(
     `others` starts to decompress the other packages meanwhile; what runs in the background ends when `background` is
     closed. Raises BadDeb, BuildError, MachineError, ProgramFailed, ProgramTimedOut.
     """
-    folder, kept = job.repository, job.deb_cache
+    folder, cache = job.repository, job.deb_cache
     background.callback(remove_tree, folder)
     folder.mkdir()
     saver = background.enter_context(ThreadPoolExecutor(1))
 
     def get_debs() -> list[DecompressedDeb]:
-        debs = local_repository.add_packages(folder, job.debs, packages, kept)
+        debs = local_repository.add_packages(folder, job.debs, packages, cache)
         others()
-        if kept:
-            saver.submit(decompressed.save_to_cache, debs, kept)
+        if cache:
+            saver.submit(decompressed.save_to_cache, debs, cache)
         return debs
 
     try:

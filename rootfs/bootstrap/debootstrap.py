@@ -1,4 +1,4 @@
-"""debootstrap, the classic, makes stage one."""
+"""The bootstrapper debootstrap."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from rootfs.packages.decompressed import DecompressedDeb
 from rootfs.process import sandbox
 from rootfs.process.errors import ProgramFailed
 
-# What its scripts for some suites want although the lock may not have it: apt comes in stage two, with what it needs.
+# Packages that its scripts for some suites ask for, though the lock may not have them: the installer installs apt.
 OPTIONAL_PACKAGES = ("apt", "usr-is-merged")
 CHROOT = "/usr/sbin/chroot"
 LOG = "debootstrap/debootstrap.log"  # in the tree
-LOG_LINES = 100  # of its log that are shown when it fails
+LOG_LINES = 100  # lines of its log that are shown when it fails
 LEFT_OVER = ("debootstrap", "etc/apt/sources.list", "var/lib/apt/lists", "var/cache/apt/archives")
 FOLDERS = ("/var/lib/apt/lists/partial", "/var/cache/apt/archives/partial")
 EMPTY_FOLDERS = ("dev", "proc", "sys", "run", "tmp")
 
 
 def make_essential_tree(job: Job, debs: Callable[[], list[DecompressedDeb]], suite: str, epoch: int) -> None:
-    """Make the tree of the repository's packages.
+    """Make the tree of the essential packages.
 
     Raises MachineError for an ordinary user, ProgramFailed, ProgramTimedOut.
     """
@@ -36,13 +36,13 @@ def make_essential_tree(job: Job, debs: Callable[[], list[DecompressedDeb]], sui
         _bootstrap(job, suite, epoch)
     except ProgramFailed as error:
         log = job.tree / LOG
-        said = log.read_text(errors="replace").splitlines()[-LOG_LINES:] if log.is_file() else []
-        raise ProgramFailed("debootstrap", error.exit_status, "\n".join(said) or error.output) from error
+        lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:] if log.is_file() else []
+        raise ProgramFailed("debootstrap", error.exit_status, "\n".join(lines) or error.output) from error
     for path in LEFT_OVER:
         place = job.tree / path
         shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
     for path in FOLDERS:
-        chroot_files.make_folder(job.tree, path)  # of one mode, whatever the umask of this process
+        chroot_files.make_folder(job.tree, path)  # with a fixed mode, whatever the umask of this process
     for path in EMPTY_FOLDERS:
         chroot_files.empty_folder(job.tree / path)
 
@@ -58,12 +58,12 @@ def _bootstrap(job: Job, suite: str, epoch: int) -> None:
         "--no-resolve-deps",
         f"--arch={job.architecture}",
         f"--exclude={','.join(name for name in OPTIONAL_PACKAGES if name not in names)}",
-        # It fails where nothing but required packages is asked for: one of them is named once more.
+        # It fails where only required packages are asked for, so one of them is named explicitly.
         f"--include={smallest.name}",
         suite,
         job.tree,
         f"file://{local_repository.MOUNT_POINT}",
     ]
-    # It runs programs of the tree through chroot, with a PATH of its own.
+    # It runs programs of the tree through chroot, which our sandboxed script replaces.
     inside = sandbox.write_script(job.folder / "chroot", job.tree, as_chroot=True)
     local_repository.run_bootstrapper(job, command, epoch, bound=((inside, CHROOT),))

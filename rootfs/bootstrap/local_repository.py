@@ -1,4 +1,4 @@
-"""A local apt repository of just the packages that stage one is made of, so that its engine can take nothing else."""
+"""A local apt repository with only the essential packages, so that the bootstrapper can install no others."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ THREADS = 2
 SECTION = "main"
 POOL = "pool"
 
-# An engine names its copy of an index after the whole address that this came from, and no name may be longer than 255
-# bytes, which a path may be: so the repository has this path in the engine's sandbox.
+# apt names its copy of an index after the index's address, and a name has at most 255 bytes: hence this short path in
+# the bootstrapper's sandbox.
 MOUNT_POINT = "/repository"
 
 
 def add_packages(
-    folder: Path, debs: Path, packages: Iterable[Package], kept: Path | None = None
+    folder: Path, debs: Path, packages: Iterable[Package], cache: Path | None = None
 ) -> list[DecompressedDeb]:
-    """Begin the repository in the empty `folder`: what is in `debs`, without compression; returns what that became.
+    """Write the packages, decompressed, into the repository in the empty `folder`, and return them.
 
-    What is `kept` of an earlier time saves work. Raises BadDeb.
+    `debs` has their files, `cache` decompressed ones of earlier builds. Raises BadDeb.
     """
     (folder / POOL).mkdir()
 
     def write(package: Package) -> DecompressedDeb:
         name = f"{POOL}/{package.name}_{package.architecture}.deb"
-        return decompressed.decompress(package, debs / package.file_name, folder / name, kept)
+        return decompressed.decompress(package, debs / package.file_name, folder / name, cache)
 
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(write, packages))
 
 
 def write_index(folder: Path, made: Iterable[DecompressedDeb], suite: str, architecture: str) -> None:
-    """Say in the repository what it has, for an engine that asks.
+    """Write the index of the repository.
 
-    All of them get the priority `required`: debootstrap then takes each.
+    All packages get the priority `required`, so that debootstrap installs each.
     """
     listing = folder / f"dists/{suite}/{SECTION}/binary-{architecture}/Packages"
     listing.parent.mkdir(parents=True)
@@ -56,14 +56,14 @@ def write_index(folder: Path, made: Iterable[DecompressedDeb], suite: str, archi
 
 
 def _stanza(made: DecompressedDeb) -> str:
-    """The package in the index."""
+    """The package's entry in the index."""
     control = re.sub(r"^Priority:.*\n", "", made.info.control + "\n", flags=re.MULTILINE | re.IGNORECASE)
     where = f"Filename: {POOL}/{made.path.name}\nSize: {made.info.size}\nSHA256: {sha256_of_file(made.path)}"
     return f"{control}Priority: required\n{where}\n\n"
 
 
 def newest_build_time(debs: Path, packages: Iterable[Package]) -> int:
-    """When the newest of these packages was built, in seconds since 1970: a function of the packages alone."""
+    """The build time of the newest of these packages, in seconds since 1970: it depends on the packages alone."""
     return max((deb.build_time(debs / package.file_name) for package in packages), default=0)
 
 
@@ -74,10 +74,10 @@ def run_bootstrapper(
     debs: Callable[[], bytes] | None = None,
     bound: tuple[tuple[Path, str], ...] = (),
 ) -> None:
-    """Run an engine in a sandbox on the job's repository, which is in the folder `REPOSITORY` there.
+    """Run a bootstrapper in a sandbox; the environment variable `REPOSITORY` names the job's repository there.
 
-    What `debs` says when they are there is the engine's standard input. The engine knows each path of `bound` by
-    another name besides. Raises LimitReached, ProgramFailed, ProgramTimedOut.
+    What `debs` returns is its standard input. Each path of `bound` is also mounted under a second name.
+    Raises LimitReached, ProgramFailed, ProgramTimedOut.
     """
     view = for_trees(job.folder, job.limits, bound=((job.repository, MOUNT_POINT), *bound))
     environment = {**job.environment, "SOURCE_DATE_EPOCH": str(epoch), "REPOSITORY": MOUNT_POINT}

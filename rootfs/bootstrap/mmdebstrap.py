@@ -1,6 +1,6 @@
-"""mmdebstrap makes stage one, with hooks that unpack and install what the lock says: no apt has to find it once more.
+"""The bootstrapper mmdebstrap: hooks unpack and install the packages of the lock, so that it need not resolve them.
 
-An ordinary user is root in a user namespace of ours there, so that it works, and writes, as it does for root.
+An ordinary user is root in a user namespace of ours, so that mmdebstrap works as it does for root.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from rootfs.packages import deb
 from rootfs.packages.decompressed import DecompressedDeb
 from rootfs.process import sandbox
 
-CHROOT_SCRIPT = "inside"  # as the hooks call it
+CHROOT_SCRIPT = "inside"  # the name that the hooks use
 HOOKS = Path(__file__).parent / "hooks"
 
 
 def make_essential_tree(job: Job, debs: Callable[[], list[DecompressedDeb]], suite: str, epoch: int) -> None:
-    """Make the tree of the packages. Raises BadDeb, ProgramFailed, ProgramTimedOut."""
+    """Make the tree of the essential packages. Raises BadDeb, ProgramFailed, ProgramTimedOut."""
     sandbox.write_script(job.folder / CHROOT_SCRIPT, job.tree)
     command: list[str | Path] = [
         "mmdebstrap",
@@ -40,6 +40,6 @@ def make_essential_tree(job: Job, debs: Callable[[], list[DecompressedDeb]], sui
 
 
 def _contents(made: DecompressedDeb) -> bytes:
-    """Where the tar of a deb's files is, as the hook reads it: its first byte, its size, and the deb's path."""
+    """The position of a deb's tar of files, as the hook `unpack` reads it: first byte, size, and path of the deb."""
     start, size = deb.member_offsets(made.path)["data.tar"]
     return f"{start}\0{size}\0{local_repository.POOL}/{made.path.name}\0".encode()

@@ -1,4 +1,4 @@
-"""tarball: somebody else's root filesystem, read once from end to end before any of it is believed."""
+"""The bootstrapper of tarballs: reads an untrusted root filesystem once from end to end, and checks all of it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SETUID_SETGID = 0o6000  # set-uid and set-gid
 
 @contextmanager
 def open_tree(job: Job, recipe: TarballRecipe) -> Iterator[Members]:
-    """The tree of a tarball recipe. Nothing is unpacked to files of its own: no name in it ever leads to a disk.
+    """The tree of a tarball recipe. Its names are never used as paths on this machine's disk.
 
     Raises TarballRefused, BuildError.
     """
@@ -38,7 +38,7 @@ def open_tree(job: Job, recipe: TarballRecipe) -> Iterator[Members]:
 
 
 def _fill(depot: Staging, recipe: TarballRecipe, job: Job) -> int:
-    """The depot with all that stays of the archive; how new that is."""
+    """Fill the staging area with the members that are kept; the time of the newest."""
     lines = [*filter_list("volatile"), *(device_rules() if recipe.devices else ()), *excluded(recipe.leave_out)]
     try:
         with (job.debs / TARBALL_NAME).open("rb") as file:

@@ -43,8 +43,8 @@ class Filters:
 class Recipe(Part):
     """What every image has, whatever its kind.
 
-    A kind of recipe is a subclass with further keys. It overrides the members below where their defaults are wrong for
-    it, and is registered in `rootfs/recipe/kinds.py`.
+    A kind of recipe is a subclass with further keys. It overrides the members of this class whose defaults are wrong
+    for it, and is registered in `rootfs/recipe/kinds.py`.
     """
 
     # Whether all files of the recipe's folder count in its digest, not only if it names some.
@@ -174,7 +174,7 @@ class FurtherArchives(Part):
 
 
 class DistributionArchives(FurtherArchives):
-    """A distribution's archives besides, and the state of them that is meant."""
+    """A distribution's own archives, and the state of them to use."""
 
     pockets: Annotated[tuple[Literal["updates", "security"], ...], *types.Distinct] = Field(
         default=("updates", "security"), description="additional suites with newer packages"
@@ -190,7 +190,7 @@ class DistributionArchives(FurtherArchives):
     @model_validator(mode="after")
     def _one_state(self) -> Self:
         if self.lock is not None and self.snapshot is not None:
-            raise ValueError("'lock' and 'snapshot' exclude each other: each says which packages are meant")
+            raise ValueError("'lock' and 'snapshot' exclude each other: each says which packages to use")
         return self
 
 

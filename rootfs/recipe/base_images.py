@@ -1,4 +1,4 @@
-"""The base images that recipes name, and the order in which to build them; whole recipes are read later."""
+"""The base images that recipes name, and the order in which to build them."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def base_images_of(file: Path) -> dict[Key, str]:
         return {}
     document = yaml.load_yaml(file)
     kind = kind_of(document.at(("kind",)))
-    said: dict[Key, object] = {}
+    named: dict[Key, object] = {}
     for key in kind.model.base_image_keys if kind else ():
         value = document.at((key,))
-        said |= {(key, each): name for each, name in value.items()} if isinstance(value, dict) else {(key,): value}
-    return {key: name for key, name in said.items() if isinstance(name, str)}
+        named |= {(key, each): name for each, name in value.items()} if isinstance(value, dict) else {(key,): value}
+    return {key: name for key, name in named.items() if isinstance(name, str)}
 
 
 def lineage_files(file: Path) -> list[Path]:
@@ -82,7 +82,7 @@ def _recipe_beside(file: Path, name: str) -> Path:
 
 
 def _find_circle(file: Path, line: tuple[str, ...]) -> tuple[str, ...]:
-    """The names on a way from the recipes of `line` back to one on it; none where there is no such way."""
+    """The names of a circle that leads from the recipes of `line` back to one of them; none where there is none."""
     line = (*line, file.stem)
     if file.stem in line[:-1]:
         return line
@@ -98,17 +98,17 @@ def _missing_platforms(file: Path, parent: Path) -> str:
     return ""
 
 
-def _as_list(said: object) -> Sequence[object]:
-    """What a list has; nothing where there is none, which reading the recipe says."""
-    return said if isinstance(said, list | tuple) else ()
+def _as_list(value: object) -> Sequence[object]:
+    """The items of a list; none where it is no list, which reading the recipe reports."""
+    return value if isinstance(value, list | tuple) else ()
 
 
 def _cannot_take_layers(parent: Path) -> str:
     """Why no packages can be installed on an image, in a sentence; empty where they can."""
     document = yaml.load_yaml(parent)
-    kind = kind_of(said := document.at(("kind",)))
+    kind = kind_of(name := document.at(("kind",)))
     if kind is None or not kind.model.takes_layers:
-        return f"{parent.stem!r} is of kind {said}, on which no packages can be installed"
+        return f"{parent.stem!r} is of kind {name}, on which no packages can be installed"
     if document.at(("package_manager",)) == "remove":
         return f"{parent.stem!r} has no package manager any more, so nothing can be installed on it"
     return ""

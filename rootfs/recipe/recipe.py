@@ -96,10 +96,10 @@ def digest_recipe(recipe: Recipe, folder: Path) -> str:
     The description and the builder do not count: a better sentence makes no other image, nor does another builder, nor
     one for a further platform. A tarball counts in the lock. Raises RecipeInvalid for a file that cannot be read.
     """
-    said = recipe.model_dump(mode="json", by_alias=True, exclude={"description", "builder", "platforms"})
+    content = recipe.model_dump(mode="json", by_alias=True, exclude={"description", "builder", "platforms"})
     archive = recipe.tarball.source if recipe.tarball else None
     files = list_entries(folder, but=archive) if recipe.digests_whole_folder or any(recipe.named_files()) else []
-    return canonical_digest({"recipe": said, "files": files})
+    return canonical_digest({"recipe": content, "files": files})
 
 
 def lineage_of(recipe: Recipe, file: Path) -> tuple[Recipe, ...]:
@@ -129,7 +129,8 @@ def layered_request(lineage: Sequence[Recipe]) -> AptRequest | None:
     """What apt is to be asked for the last of a lineage of more than one; None where the image has no packages.
 
     Suites and settings are those of the lowest, archives and pins those of them all; what to include is the last's own.
-    Files are named from the folder of recipes on. What one below excludes may be asked for, but does not come along.
+    Paths of files are relative to the folder of recipes. What a base recipe excludes is installed if the last recipe
+    includes it by name, but not as a dependency.
     """
     origin, last = lineage[0].apt_request, lineage[-1].added_packages
     if origin is None or last is None:
@@ -167,7 +168,7 @@ def _model_of(document: yaml.Document) -> type[Recipe]:
 
 
 def _file_problems(recipe: Recipe, document: yaml.Document, folder: Path, *, pooled: bool) -> Iterator[tuple[str, str]]:
-    """The files that a recipe names and nothing can bring; an archive whose sha256 is said may be in the pool."""
+    """The files that a recipe names and that are not there, and mistakes in those that are."""
     if found := list(unsupported_entries(folder)):  # nothing there is opened
         yield from ((document.place(("files",)), f"{path} {why}") for path, why in found)
         return

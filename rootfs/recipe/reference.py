@@ -96,12 +96,12 @@ def _section(title: str, meaning: str, rows: list[str]) -> str:
 
 def _rows(model: dict[str, Any]) -> list[str]:
     needed = model.get("required", ())
-    return [_row(key, said, key in needed) for key, said in model["properties"].items()]
+    return [_row(key, entry, key in needed) for key, entry in model["properties"].items()]
 
 
-def _row(key: str, said: dict[str, Any], needed: bool) -> str:
-    default = "needed" if needed else _default(said.get("default"))
-    cells = (f"`{key}`", _value(said), default, said["description"])
+def _row(key: str, entry: dict[str, Any], needed: bool) -> str:
+    default = "needed" if needed else _default(entry.get("default"))
+    cells = (f"`{key}`", _value(entry), default, entry["description"])
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
 
@@ -113,30 +113,30 @@ def _default(value: Any) -> str:  # noqa: ANN401 - whatever JSON can say
     return f"`{value}`" if isinstance(value, str) else f"`{json.dumps(value)}`"
 
 
-def _value(said: dict[str, Any]) -> str:
+def _value(entry: dict[str, Any]) -> str:
     """What may stand there."""
-    if "$ref" in said:
-        name = said["$ref"].rpartition("/")[2]
+    if "$ref" in entry:
+        name = entry["$ref"].rpartition("/")[2]
         return f"[{name}](#{name.lower()})"
-    if "anyOf" in said:
-        return " or ".join(_value(each) for each in said["anyOf"] if each.get("type") != "null")
-    if "const" in said or "enum" in said:
-        return ", ".join(f"`{_plain(each)}`" for each in said.get("enum", [said.get("const")]))
-    return _of_type(said)
+    if "anyOf" in entry:
+        return " or ".join(_value(each) for each in entry["anyOf"] if each.get("type") != "null")
+    if "const" in entry or "enum" in entry:
+        return ", ".join(f"`{_plain(each)}`" for each in entry.get("enum", [entry.get("const")]))
+    return _of_type(entry)
 
 
 def _plain(value: Any) -> str:  # noqa: ANN401
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _of_type(said: dict[str, Any]) -> str:
-    if isinstance(said["type"], list):
-        return " or ".join(NAMES[each] for each in said["type"])
-    if said["type"] == "array":
-        return f"list of {_value(said['items'])}"
-    if said["type"] == "object":
+def _of_type(entry: dict[str, Any]) -> str:
+    if isinstance(entry["type"], list):
+        return " or ".join(NAMES[each] for each in entry["type"])
+    if entry["type"] == "array":
+        return f"list of {_value(entry['items'])}"
+    if entry["type"] == "object":
         return "names, each with a text"
-    return NAMES[said["type"]]
+    return NAMES[entry["type"]]
 
 
 def write() -> None:

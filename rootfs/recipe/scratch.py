@@ -133,8 +133,8 @@ class ScratchRecipe(ImageContents, DistributionArchives, Recipe):
         """What apt is asked for, with all dependencies; None where the image has no packages."""
         if self.suite is None:
             return None
-        said = {key: getattr(self, key) for key in DistributionArchives.model_fields}
-        return AptRequest(**said, suite=self.suite, include=tuple(dict.fromkeys((*self.packages, *self.libraries))))
+        keys = {key: getattr(self, key) for key in DistributionArchives.model_fields}
+        return AptRequest(**keys, suite=self.suite, include=tuple(dict.fromkeys((*self.packages, *self.libraries))))
 
     @property
     def standalone(self) -> tuple[str, ...]:
@@ -184,12 +184,12 @@ class ScratchRecipe(ImageContents, DistributionArchives, Recipe):
 
 def debug_recipe(recipe: ScratchRecipe) -> ScratchRecipe:
     """The same image with a shell, and busybox's other programs behind it, to look around in."""
-    said = recipe.model_dump(exclude_defaults=True, by_alias=True) | {
+    keys = recipe.model_dump(exclude_defaults=True, by_alias=True) | {
         "name": f"{recipe.name}{DEBUG_SUFFIX}",
         "debug": False,
     }
-    said["packages"] = tuple(dict.fromkeys((*recipe.packages, "busybox-static")))
-    said["files"] = (*said.get("files", ()), {"path": DEBUG_SHELL, "link": "/usr/bin/busybox"})
+    keys["packages"] = tuple(dict.fromkeys((*recipe.packages, "busybox-static")))
+    keys["files"] = (*keys.get("files", ()), {"path": DEBUG_SHELL, "link": "/usr/bin/busybox"})
     if not recipe.image.entrypoint:  # which every check goes through
-        said["smoke"] = (*said.get("smoke", ()), {"run": (DEBUG_SHELL, "-c", "ls /busybox"), "stdout": "^sh$"})
-    return ScratchRecipe.model_validate(said)
+        keys["smoke"] = (*keys.get("smoke", ()), {"run": (DEBUG_SHELL, "-c", "ls /busybox"), "stdout": "^sh$"})
+    return ScratchRecipe.model_validate(keys)

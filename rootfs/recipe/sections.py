@@ -87,14 +87,14 @@ class FileEntry(Part):
 
 
 def _check_paths(files: tuple[FileEntry, ...]) -> tuple[FileEntry, ...]:
-    """Each path once, and nothing below what is no folder."""
+    """Check that each path occurs once, and none is inside a path that is no folder."""
     seen: dict[PurePosixPath, bool] = {}
     for entry in sorted(files, key=lambda entry: PurePosixPath(entry.path)):
         path = PurePosixPath(entry.path)
         if path in seen:
             raise ValueError(f"{path} is there twice")
         if above := [parent for parent in path.parents if seen.get(parent) is False]:
-            raise ValueError(f"{path} cannot be below {above[0]}, which is no folder")
+            raise ValueError(f"{path} cannot be inside {above[0]}, which is no folder")
         seen[path] = bool(entry.folder)
     return files
 

@@ -40,5 +40,5 @@ class TarballRecipe(TarballKeys, Recipe):
         yield from (((key,), file) for key, file in sources.items() if file and not is_address(file))
 
     def optional_files(self, *, pooled: bool) -> set[str]:
-        """Keys whose files need not be in the folder: an archive whose sha256 is said may be in the pool."""
+        """Keys whose files need not be in the folder: an archive with a sha256 may be in the pool."""
         return {"source"} if pooled or self.sha256 else set()

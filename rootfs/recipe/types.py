@@ -18,7 +18,7 @@ from rootfs.system.platforms import architecture_of
 
 
 def _like(pattern: str, meaning: str) -> tuple[AfterValidator, Any]:
-    """Text that the pattern matches as a whole; `meaning` says so in the error."""
+    """Text that the pattern matches completely; `meaning` describes it in the error."""
     rule = re.compile(pattern)
 
     def check(value: str) -> str:
@@ -205,7 +205,7 @@ def _text_or_number(check: Callable[[str], str]) -> tuple[BeforeValidator, WithJ
 
 
 def _port(value: str) -> str:
-    """OCI image specification, config `ExposedPorts`: PORT/PROTOCOL, tcp where none is said."""
+    """OCI image specification, config `ExposedPorts`: PORT/PROTOCOL, tcp by default."""
     match = re.fullmatch(r"([1-9][0-9]{0,4})(?:/(tcp|udp|sctp))?", value)
     if not match or int(match[1]) > 65535:
         raise ValueError(f"{value!r} is not a port: write 80, 80/tcp or 53/udp")

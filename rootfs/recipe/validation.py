@@ -83,8 +83,8 @@ def _expected(node: dict[str, Any], schema: dict[str, Any], *, many: bool = Fals
     kinds = node.get("type", "string")
     if not many and ("enum" in node or "const" in node):
         return f"one of {', '.join(_choices(node))}"
-    said = " or ".join(TYPE_WORDS[kind][many] for kind in ([kinds] if isinstance(kinds, str) else kinds))
-    return f"{said} of {_expected(_resolved(node['items'], schema), schema, many=True)}" if kinds == "array" else said
+    words = " or ".join(TYPE_WORDS[kind][many] for kind in ([kinds] if isinstance(kinds, str) else kinds))
+    return f"{words} of {_expected(_resolved(node['items'], schema), schema, many=True)}" if kinds == "array" else words
 
 
 def _found(value: object) -> str:

@@ -1,6 +1,6 @@
-"""scratch: an image of nothing but what is named: packages, unpacked without their scripts, and files laid over them.
+"""The bootstrapper of scratch images: unpacks packages without running their scripts, and adds files.
 
-Commands may make files first, in a clean folder without network.
+The recipe's commands may make files first, in a clean folder without network.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ STATUS_FOLDER = "var/lib/dpkg/status.d"  # where scanners look for the packages 
 
 @contextmanager
 def open_tree(job: Job, recipe: ScratchRecipe) -> Iterator[Members]:
-    """The tree of a scratch recipe. No root is needed: owners are written into the members, not onto a disk.
+    """The tree of a scratch recipe. It needs no root: owners are set in the members, not on a disk.
 
     Raises InputError, BadDeb, InputError, BuildError, InputError,
     InputError, ProgramFailed.
@@ -52,16 +52,18 @@ def open_tree(job: Job, recipe: ScratchRecipe) -> Iterator[Members]:
     debs = unpack_packages(_image_packages(job, recipe), job.debs, job.decompressed, job.deb_cache)
     made = PackageTree(aliased=bool(debs))
     mtime = local_repository.newest_build_time(job.debs, job.lock.packages)
-    whole = _add_packages(made, recipe, debs)
+    complete = _add_packages(made, recipe, debs)
     _add_ingredients(made, recipe, debs, mtime)
     files = [_entry_piece(entry, folder, merge=made.aliased) for entry in recipe.files]
     for piece in files:
         made.put(piece)
     system_files.add_accounts(made, recipe.users, recipe.groups, mtime)
     cached = "linker-cache" in recipe.ingredients
-    needs = DependencyResolver(made, debs, whole, recipe.image.env.get("LD_LIBRARY_PATH", ""), cached=cached)
+    resolver = DependencyResolver(
+        made, debs, complete, recipe.image.env.get("LD_LIBRARY_PATH", ""), has_linker_cache=cached
+    )
     used = Rules.parse(excluded(recipe.unlinked))
-    needs.fill(recipe.opened, [piece for piece in files if used.keeps(piece.path)])
+    resolver.resolve(recipe.opened, [piece for piece in files if used.keeps(piece.path)])
     if cached:
         linker_cache.write_cache(made, mtime)
     _write_package_records(made, debs, mtime)
@@ -69,14 +71,14 @@ def open_tree(job: Job, recipe: ScratchRecipe) -> Iterator[Members]:
 
 
 def _image_packages(job: Job, recipe: ScratchRecipe) -> list[Package]:
-    """The packages that anything of the image may come from, not those that only checks need."""
+    """The packages that files of the image may come from, without those that only checks need."""
     named = {*recipe.packages, *recipe.libraries, *recipe.partly}
     for_checks = {name for check in recipe.smoke for name in check.packages} - named
     return [package for package in job.lock.packages if package.auto or package.name not in for_checks]
 
 
 def _run_build(job: Job, recipe: ScratchRecipe) -> Path:
-    """A copy of the recipe's folder in which its commands have run, in a sandbox."""
+    """Run the recipe's commands, in a sandbox, in a copy of its folder; the copy."""
     folder = job.folder / "build"
     if job.files.is_dir():
         shutil.copytree(job.files, folder, symlinks=True)
@@ -92,26 +94,26 @@ def _run_build(job: Job, recipe: ScratchRecipe) -> Path:
 
 
 def _target_environment(architecture: str) -> dict[str, str]:
-    """What a compiler is to make programs for, in the words of BuildKit's Dockerfiles."""
-    said = platform_of(architecture)
-    return {"TARGETPLATFORM": platform_name(architecture), "TARGETARCH": said["architecture"]}
+    """The target platform for compilers, in the variables of BuildKit's Dockerfiles."""
+    platform = platform_of(architecture)
+    return {"TARGETPLATFORM": platform_name(architecture), "TARGETARCH": platform["architecture"]}
 
 
 def _add_packages(made: PackageTree, recipe: ScratchRecipe, debs: UnpackedPackages) -> set[str]:
-    """Put the packages that the recipe names into the tree, without what it leaves out; returns their names."""
+    """Add the packages that the recipe names to the tree, without what it leaves out; returns their names."""
     rules = Rules.parse(filter_lines(Filters(recipe.slim, recipe.paths.exclude, recipe.paths.include)))
     partly = {*recipe.libraries, *recipe.partly} - {*recipe.packages}
-    whole = {name for name, each in debs.items() if not each.package.auto and name not in partly}
-    for name in sorted(whole):
+    complete = {name for name, each in debs.items() if not each.package.auto and name not in partly}
+    for name in sorted(complete):
         for path, piece in debs[name].tree.pieces.items():
             if rules.keeps(path):
                 is_whole = piece.member.kind == LNKTYPE and not rules.keeps(piece.member.link)
                 made.add(debs[name].tree.standalone(piece) if is_whole else piece)
-    return whole
+    return complete
 
 
 def _add_ingredients(made: PackageTree, recipe: ScratchRecipe, debs: UnpackedPackages, mtime: int) -> None:
-    """What the recipe asks for by a word; `linker-cache` comes when all libraries are there."""
+    """Add ingredients, time zone and locale; `linker-cache` follows when all libraries are in the tree."""
     for word in recipe.ingredients:
         if word in INGREDIENTS:
             INGREDIENTS[word](made, debs, mtime)
@@ -122,7 +124,7 @@ def _add_ingredients(made: PackageTree, recipe: ScratchRecipe, debs: UnpackedPac
 
 
 def _write_package_records(made: PackageTree, debs: UnpackedPackages, mtime: int) -> None:
-    """Each package that something is of, as images without dpkg have it: its control stanza, and sums of its files."""
+    """Record each package of the tree as other images without dpkg do: control stanza and checksums of files."""
     for name in sorted({piece.package for piece in made.pieces.values() if piece.package}):
         there = {f"{line}\n" for line in debs[name].sums.splitlines() if _is_there(made, line, name)}
         made.write(f"{STATUS_FOLDER}/{name}", debs[name].control.encode(), mtime)
@@ -135,7 +137,7 @@ def _is_there(made: PackageTree, line: str, package: str) -> bool:
 
 
 def _entry_piece(entry: FileEntry, folder: Path, *, merge: bool) -> TreeEntry:
-    """A file, link or folder of the recipe; `merge` where /bin leads to /usr/bin, as it does beside packages."""
+    """A file, link or folder of the recipe; with `merge`, /bin is a link to /usr/bin, as in trees of packages."""
     plain, (uid, gid) = entry.path.lstrip("/"), map(int, entry.owner.split(":"))
     path = usr_merged_path(plain) if merge else plain
     mode = None if entry.mode is None else int(entry.mode, 8)
@@ -151,7 +153,7 @@ def _entry_piece(entry: FileEntry, folder: Path, *, merge: bool) -> TreeEntry:
 
 
 def _built_file(folder: Path, source: str) -> Path:
-    """A file that the commands have made. Raises BuildError, also where a link leads out of what they could write."""
+    """A file that the commands have made. Raises BuildError, also for a link out of the folder."""
     try:
         file = (folder / source).resolve()
     except (OSError, RuntimeError):  # a link to itself

@@ -23,7 +23,7 @@ JKS, VERSION, TRUSTED, WHITENER, PASSWORD = 0xFEEDFEED, 2, 2, b"Mighty Aphrodite
 
 
 def add_bundle(tree: PackageTree, debs: UnpackedPackages, mtime: int) -> None:
-    """All of the package's certificates in one file, sorted by their names, each ending its last line."""
+    """Add all certificates of the package in one file, sorted by name, each ending with a newline."""
     package = debs[PACKAGE].tree
     texts = [piece.read() for piece in _certificates(package)]
     tree.write(BUNDLE, b"".join(text if text.endswith(b"\n") else text + b"\n" for text in texts), mtime)
@@ -33,7 +33,7 @@ def add_bundle(tree: PackageTree, debs: UnpackedPackages, mtime: int) -> None:
 
 
 def add_keystore(tree: PackageTree, debs: UnpackedPackages, mtime: int) -> None:
-    """The same for Java, dated `mtime` (seconds since 1970), with the password that Java's stores come with."""
+    """Add the same as a key store for Java, with Java's default password; its entries are dated `mtime`."""
     package = debs[PACKAGE].tree
     entries = [
         _entry(f"debian:{piece.path.rpartition('/')[2].removesuffix('.crt').lower()}.pem", der, mtime)

@@ -1,4 +1,4 @@
-"""What an image's files need of packages that are not in it: libraries, interpreters, licences; no more is taken."""
+"""Runtime dependencies of a scratch image: takes only the libraries, interpreters and licenses that its files need."""
 
 from __future__ import annotations
 
@@ -24,74 +24,81 @@ MAX_FIRST_LINE = 256  # bytes of a first line that the kernel reads (BINPRM_BUF_
 
 
 class DependencyResolver:
-    """Fills `tree` out of the pieces of `debs` that are not in it yet; of those that are `whole` it lacks nothing but
-    the link that a folder of documentation may be. `cached` where the linker's cache will be in the tree.
+    """Adds files of `debs` to `tree`. Packages that are `complete` are in the tree already, except for a link that
+    their folder of documentation may be. `has_linker_cache`: the linker's cache will be in the tree.
     """
 
     def __init__(
-        self, tree: PackageTree, debs: UnpackedPackages, whole: set[str], library_path: str, *, cached: bool
+        self,
+        tree: PackageTree,
+        debs: UnpackedPackages,
+        complete: set[str],
+        library_path: str,
+        *,
+        has_linker_cache: bool,
     ) -> None:
         self._tree = tree
         self._spare = {
             path: piece
             for name in sorted(debs)
             for path, piece in debs[name].tree.pieces.items()
-            if not piece.member.is_folder and (name not in whole or path == f"{DOC_FOLDER}/{name}")
+            if not piece.member.is_folder and (name not in complete or path == f"{DOC_FOLDER}/{name}")
         }
         links = {path: piece.member.link for path, piece in self._spare.items() if is_link(piece)}
         self._links = ChainMap(tree.links, links, {alias.path: alias.link for alias in aliases()})
         self._closure = LinkageCheck(library_path)
         for alias in aliases():
             self._closure.observe_member(alias)
-        if cached:
+        if has_linker_cache:
             self._closure.observe_member(Member(CACHE).with_content(b"to be written"))
         self._noted: set[str] = set()
 
-    def fill(self, opened: Iterable[str], scripts: Iterable[TreeEntry]) -> None:
-        """Take what `opened` names, interpreters of `scripts`, name services, all that those are linked with, and the
-        licences. Raises InputError.
+    def resolve(self, opened: Iterable[str], scripts: Iterable[TreeEntry]) -> None:
+        """Add what `opened` names, interpreters of `scripts`, name services, the libraries of all these, and licenses.
+
+        Raises InputError.
         """
         for script in scripts:
             for interpreter in _interpreters(script):
-                if not self._has(interpreter):
+                if not self._add_program(interpreter):
                     raise InputError(
                         f"/{script.path} is a script for {interpreter}, which the image lacks",
                         hint="Name its package in `packages`, or the script in `unlinked` if nothing runs it.",
                     )
         for library in opened:
-            self._open(library, "named in `opened`")
-        self._link()
+            self._add_library(library, "named in `opened`")
+        self._add_linked()
         if any(piece.path.endswith("/libc.so.6") for piece in self._tree.pieces.values()):
             for service in _name_services(self._tree):
-                self._open(f"libnss_{service}.so.2", f"for {service} in /{NSSWITCH}")
-        self._link()
-        self._licences()
+                self._add_library(f"libnss_{service}.so.2", f"for {service} in /{NSSWITCH}")
+        self._add_linked()
+        self._add_licenses()
 
-    def take(self, path: str) -> bool:
-        """Take a file, and the links on the way to it; whether it is in the tree now."""
+    def add(self, path: str) -> bool:
+        """Add a file, and the links on the way to it; whether it is in the tree now."""
         steps = link_chain(path, self._links)
         for step in steps:
             if step not in self._tree.pieces and step in self._spare:
                 self._tree.add(self._spare[step])
                 if self._spare[step].member.kind == LNKTYPE:
-                    self.take(self._spare[step].member.link)
+                    self.add(self._spare[step].member.link)
         return bool(steps) and steps[-1] in self._tree.pieces
 
-    def _has(self, interpreter: str) -> bool:
-        """Whether there is such a program: a path, or the name of one in PATH."""
+    def _add_program(self, interpreter: str) -> bool:
+        """Add a program by its path, or by its name in PATH; whether there is one."""
         places = [interpreter] if "/" in interpreter else [f"{folder}/{interpreter}" for folder in PATH_FOLDERS]
-        return any(self.take(place) for place in places)
+        return any(self.add(place) for place in places)
 
-    def _open(self, library: str, why: str) -> None:
+    def _add_library(self, library: str, why: str) -> None:
         paths = sorted(path for path in {**self._spare, **self._tree.pieces} if posixpath.basename(path) == library)
-        if not any(self.take(path) for path in paths):
+        if not any(self.add(path) for path in paths):
             raise InputError(
                 f"{library}, {why}, is in none of the image's packages",
                 hint="Name the package that has it in `libraries`.",
             )
 
-    def _link(self) -> None:
-        """Take what is missing until nothing that can be had is missing any more."""
+    def _add_linked(self) -> None:
+        """Add missing libraries until none that the packages have is missing."""
         tried: set[tuple[str, str, str]] = set()
         while True:
             self._note()
@@ -102,7 +109,7 @@ class DependencyResolver:
                 )
                 for place in places:
                     tried.add((missing.file, missing.library, place))
-                    if self.take(place):
+                    if self.add(place):
                         break
             if len(self._tree.pieces) == before:
                 return
@@ -120,17 +127,17 @@ class DependencyResolver:
             member = replace(piece.member, content=content)
             close_copy(self._closure.observe_member(member), member)
 
-    def _licences(self) -> None:
-        """The copyright file of each package that something was taken of, also where another package has it."""
+    def _add_licenses(self) -> None:
+        """Add the copyright file of each package in the image, also where another package has it."""
         done: set[str] = set()
         while new := {piece.package for piece in self._tree.pieces.values() if piece.package} - done:
             for package in sorted(new):
-                self.take(f"{DOC_FOLDER}/{package}/copyright")
+                self.add(f"{DOC_FOLDER}/{package}/copyright")
             done |= new
 
 
 def _interpreters(script: TreeEntry) -> Iterator[str]:
-    """The programs that a script's first line asks for, if it has one (execve(2), "Interpreter scripts")."""
+    """The programs that a script's first line names (execve(2), "Interpreter scripts")."""
     if not script.member.is_file:
         return
     with script.open() as content:
@@ -142,7 +149,7 @@ def _interpreters(script: TreeEntry) -> Iterator[str]:
 
 
 def _name_services(tree: PackageTree) -> list[str]:
-    """The name services that are asked (nsswitch.conf(5)) and have a library."""
+    """The name services of nsswitch.conf(5) that have a library."""
     if (piece := tree.pieces.get(NSSWITCH)) is None:
         return []
     lines = [line.partition("#")[0].partition(":")[2] for line in piece.read().decode(errors="replace").splitlines()]

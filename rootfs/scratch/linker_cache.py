@@ -1,4 +1,4 @@
-"""/etc/ld.so.cache: where the dynamic linker finds libraries, as ldconfig(8) writes it.
+"""Write /etc/ld.so.cache, in which the dynamic linker finds libraries, as ldconfig(8) does.
 
 The form is glibc's (sysdeps/generic/dl-cache.h: cache_file_new, file_entry_new). Own code, as ldconfig would have to be
 of the image's own glibc, and run.
@@ -41,7 +41,7 @@ class _Entry:
 
 
 def write_cache(tree: PackageTree, mtime: int) -> None:
-    """Lay the cache of what is in the tree; none where no program is linked dynamically."""
+    """Add the cache of the tree's libraries; none where the tree has no libraries."""
     entries = {entry.path: entry for entry in _entries(tree)}
     if entries:
         ordered = sorted((entries[path] for path in sorted(entries)), key=lambda entry: entry.order, reverse=True)
@@ -63,7 +63,7 @@ def _entries(tree: PackageTree) -> Iterator[_Entry]:
 
 
 def _library(tree: PackageTree, path: str) -> Elf | None:
-    """What the library at a path says of itself; None where it is no library."""
+    """The ELF data of the library at a path; None where it is no library."""
     if (piece := tree.pieces.get(path)) is None or not piece.member.is_file:
         return None
     with piece.open() as content:
@@ -82,8 +82,8 @@ def _library_name(found: Elf, name: str, target: str) -> str:
 def _folders(tree: PackageTree, links: Mapping[str, str]) -> set[str]:
     """The folders that ldconfig looks into: those of ld.so.conf, and the usual ones (aliases resolved)."""
     texts = [piece.read().decode(errors="replace") for path, piece in tree.pieces.items() if CONF.fullmatch(path)]
-    said = [line.partition("#")[0].strip() for text in texts for line in text.splitlines()]
-    ways = [link_chain(line, links) for line in said if line.startswith("/")]
+    lines = [line.partition("#")[0].strip() for text in texts for line in text.splitlines()]
+    ways = [link_chain(line, links) for line in lines if line.startswith("/")]
     usual = ("usr/lib", "usr/lib64", *(f"usr/lib/{triplet}" for triplet in TRIPLETS.values()))
     return {steps[-1] for steps in ways if steps} | set(usual)
 

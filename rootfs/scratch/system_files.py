@@ -1,4 +1,4 @@
-"""What most images need and no package has as a file: accounts, folders, settings."""
+"""System files that most images need and no package has: accounts, folders, settings."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LOCALE_PACKAGES = ("libc-bin", "locales-all")
 
 
 def add_system_users(tree: PackageTree, _debs: UnpackedPackages, mtime: int) -> None:
-    """Accounts of root, nobody and nonroot, and their home folders."""
+    """Add the accounts root, nobody and nonroot, and their home folders."""
     tree.write("etc/passwd", PASSWD.encode(), mtime)
     tree.write("etc/group", GROUP.encode(), mtime)
     tree.folder("root", 0o700, mtime=mtime)
@@ -43,30 +43,30 @@ def add_system_users(tree: PackageTree, _debs: UnpackedPackages, mtime: int) -> 
 
 
 def add_tmp(tree: PackageTree, _debs: UnpackedPackages, mtime: int) -> None:
-    """Folders for temporary files."""
+    """Add folders for temporary files."""
     for path in ("tmp", "var/tmp"):
         tree.folder(path, 0o1777, mtime=mtime)
 
 
 def add_nsswitch(tree: PackageTree, _debs: UnpackedPackages, mtime: int) -> None:
-    """Names are looked up in files, hosts also in the DNS."""
+    """Add nsswitch.conf: names are looked up in files, hosts also in the DNS."""
     tree.write("etc/nsswitch.conf", NSSWITCH.encode(), mtime)
 
 
 def add_os_release(tree: PackageTree, debs: UnpackedPackages, _mtime: int) -> None:
-    """The distribution's own, and the link to it."""
+    """Add the distribution's os-release, and the link to it."""
     for path in ("usr/lib/os-release", "etc/os-release"):
         tree.add(debs["base-files"].tree.pieces[path])
 
 
 def add_time_zones(tree: PackageTree, debs: UnpackedPackages, _mtime: int) -> None:
-    """All time zones."""
+    """Add all time zones."""
     for piece in debs["tzdata"].tree.entries_below(ZONES):
         tree.add(piece)
 
 
 def set_timezone(tree: PackageTree, debs: UnpackedPackages, name: str, mtime: int) -> None:
-    """The zone that local time is of. Raises InputError."""
+    """Set the time zone. Raises InputError."""
     known = debs["tzdata"].tree
     steps = link_chain(f"{ZONES}/{name}", known.links)
     if not steps or not (zone := known.pieces.get(steps[-1])) or zone.member.is_folder:
@@ -78,7 +78,7 @@ def set_timezone(tree: PackageTree, debs: UnpackedPackages, name: str, mtime: in
 
 
 def add_locale(tree: PackageTree, debs: UnpackedPackages, name: str) -> None:
-    """The files of a locale, whose folder has its code set in small letters without hyphens. Raises InputError."""
+    """Add the files of a locale; its folder has the code set in small letters without hyphens. Raises InputError."""
     stem, dot, rest = name.partition(".")
     codeset, at, modifier = rest.partition("@")
     folder = f"{LOCALES}/{stem}{dot}{codeset.replace('-', '').lower()}{at}{modifier}"
@@ -95,7 +95,7 @@ def add_locale(tree: PackageTree, debs: UnpackedPackages, name: str) -> None:
 
 
 def add_accounts(tree: PackageTree, users: Sequence[User], groups: Sequence[Group], mtime: int) -> None:
-    """The recipe's own users and groups behind those that are there, and home folders. Raises InputError."""
+    """Add the recipe's users and groups, and their home folders. Raises InputError."""
     known = Accounts({name: _text(tree, f"etc/{name}") for name in ("passwd", "group")})
     for group in groups:
         known.add_group(NewGroup(group.name, group.gid))

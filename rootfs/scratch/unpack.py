@@ -1,4 +1,4 @@
-"""What is in a lock's debs: their members, with the place of each content, and their control files."""
+"""Unpacked packages: the members of debs with the position of each content, and control files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ THREADS = 2
 
 @dataclass(frozen=True)
 class UnpackedPackage:
-    """One package: what it puts into a tree, its control stanza, and its md5sums (dpkg's, `HEX  PATH` a line)."""
+    """One package: its tree, its control stanza, and its md5sums (dpkg's, `HEX  PATH` a line)."""
 
     package: Package
     tree: PackageTree
@@ -35,16 +35,16 @@ UnpackedPackages = Mapping[str, UnpackedPackage]  # by the package's name
 
 
 def unpack_packages(
-    packages: Iterable[Package], debs: Path, folder: Path, kept: Path | None = None
+    packages: Iterable[Package], debs: Path, folder: Path, cache: Path | None = None
 ) -> UnpackedPackages:
-    """These packages, by name: their files are in `debs`, and `folder`, which is made, is where they are unpacked.
+    """Decompress and read packages. Their files are in `debs`; `folder` is created for the decompressed ones.
 
-    What is `kept` of an earlier time saves work. Raises BadDeb.
+    `cache` has decompressed debs of earlier builds. Raises BadDeb.
     """
     folder.mkdir()
 
     def read(package: Package) -> UnpackedPackage:
-        return _read(package, decompress(package, debs / package.file_name, folder / package.file_name, kept).path)
+        return _read(package, decompress(package, debs / package.file_name, folder / package.file_name, cache).path)
 
     with ThreadPoolExecutor(THREADS) as pool:
         return {each.package.name: each for each in pool.map(read, packages)}
@@ -65,7 +65,7 @@ def _read(package: Package, plain: Path) -> UnpackedPackage:
 
 
 def _texts(control: tarfile.TarFile) -> Iterator[tuple[str, str]]:
-    """The control files that are text: of a deb, `control` and `md5sums`."""
+    """The control files `control` and `md5sums` of a deb."""
     for info in control:
         name = info.name.removeprefix("./")
         if name in ("control", "md5sums") and (file := control.extractfile(info)):
@@ -75,9 +75,10 @@ def _texts(control: tarfile.TarFile) -> Iterator[tuple[str, str]]:
 def write_smoke_overlay(
     packages: Iterable[Package], debs: Path, names: Iterable[str], files: Path, folder: Path
 ) -> Path:
-    """A tar in `folder`, an empty one, of these packages and of the files of these names.
+    """Write a tar of packages and files of a smoke check, which are in its container and not in the image.
 
-    `debs` has the packages' files, `files` is the recipe's folder. Raises BadDeb, InputError.
+    `folder` is an empty folder for it, `debs` has the packages' files, `files` (the recipe's folder) those of `names`.
+    Raises BadDeb, InputError.
     """
     tree = PackageTree()
     for each in unpack_packages(packages, debs, folder / "plain").values():
@@ -85,7 +86,7 @@ def write_smoke_overlay(
             tree.add(piece)
     for name in names:
         tree.put(entry_from_disk(name, files / name))
-    path = folder / "brought.tar"
+    path = folder / "overlay.tar"
     with path.open("wb") as tar:
         tar.writelines(tar_chunks(tree.members()))
     return path

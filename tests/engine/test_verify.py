@@ -229,7 +229,7 @@ def verified_tomorrow(site: Factory, image: str, tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     assert found["status"] == "reproduced"
     [log] = [log for log in (site.folder / f"home/logs/{image}").glob("*.log") if log.name >= begun]
-    assert " is kept as " not in log.read_text()
+    assert " is cached as " not in log.read_text()
     assert found["links"][-1]["found"] == record(site, image)["manifest_digest"]
     assert site.leftovers() == []
 

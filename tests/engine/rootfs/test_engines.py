@@ -82,7 +82,7 @@ def test_cached_trees_give_the_same_image_and_damaged_ones_are_made_again(site, 
     def used(name: str) -> list[str]:
         site.log.clear()
         assert site.digest(work.with_name(name)) == fresh
-        return [line.split()[3] for line in site.log if " is kept as " in line]
+        return [line.split()[3] for line in site.log if " is cached as " in line]
 
     def damage(kind: str) -> None:
         [path] = site.kept.glob(f"{kind}-*.tar")

@@ -155,7 +155,7 @@ def test_recipes_do_not_change(write):
         ("files: [{path: /srv/x, folder: true}, {path: /srv/x/y, content: z}]", None),
         (
             "files: [{path: /x, content: z}, {path: /x/y, content: z}]",
-            "3:8: /x/y cannot be below /x, which is no folder",
+            "3:8: /x/y cannot be inside /x, which is no folder",
         ),
         ("tools: [gcc]", "3:1: unknown key 'tools'."),
         ("files: [{path: /x, from: y}]", "3:26: there is no file"),
@@ -274,7 +274,7 @@ def test_debootstrap_keys(write, line, error):
         ("{path: /a, from: here}", None),
         ("{path: /a, from: sub/below}", None),
         ("{path: /a, content: x}\n  - {path: /a, link: x}", "3:3: /a is there twice"),
-        ("{path: /a, content: x}\n  - {path: /a/b/c, link: x}", "3:3: /a/b/c cannot be below /a, which is no folder"),
+        ("{path: /a, content: x}\n  - {path: /a/b/c, link: x}", "3:3: /a/b/c cannot be inside /a, which is no folder"),
     ],
 )
 def test_files(write, tmp_path, entry, error):
