@@ -199,7 +199,7 @@ def test_an_interrupt_ends_it_at_once(mirror: Mirror, archive: DebSource, watche
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=5)[1]
     end.set()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 4  # not the 30 s that a transfer may stall
     assert said.splitlines()[-1] == b"KeyboardInterrupt"
     assert b"never" not in said
     assert left(archive) == {f"{deb.sha256}.partial": DATA[: len(DATA) // 2]}
