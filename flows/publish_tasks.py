@@ -94,7 +94,7 @@ def write_record(ctx: BuildContext, record: Record, platforms: Sequence[Platform
     store, inputs = ctx.store, platforms[0].inputs
     sources = sources_bundle.keep_sources(store, *lineage_files(inputs.file), but=inputs.archive)
     inventories = [records.keep_bytes(store, canonical_json(each.packed.packages)) for each in platforms]
-    kept = {
+    references = {
         "number": records.next_number(store, record.image),
         "registry": pushed,
         "inventory": inventories[0] if len(platforms) == 1 else "",
@@ -106,4 +106,4 @@ def write_record(ctx: BuildContext, record: Record, platforms: Sequence[Platform
             for part, inventory in zip(record.parts, inventories if record.parts else (), strict=True)
         ),
     }
-    return records.publish_record(store, record.model_copy(update=kept), "a new build")
+    return records.publish_record(store, record.model_copy(update=references), "a new build")

@@ -212,7 +212,7 @@ def assemble(
         architecture=inputs.architecture,
         epoch=packed.epoch,
         folder=layout,
-        parent=foundation.image if foundation else oci.BaseImage(),
+        base_image=foundation.image if foundation else oci.BaseImage(),
     )
     ctx.note(image.manifest_digest)
     return image

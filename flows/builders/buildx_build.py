@@ -41,8 +41,8 @@ PLACE = re.compile(r"^[^\s#].*:(\d+)$")
 DENIED = re.compile(r'source "(?:docker-image://)?(\S+)" denied by policy')
 
 FIRST = re.compile(r"^\s*FROM\s", re.IGNORECASE | re.MULTILINE)  # only comments and ARG can come before it
-PARENTS = "baseforge-parents"  # cannot be a recipe's name, as a run's id follows it
-PIECE = 1 << 20
+BASE_IMAGES = "baseforge-parents"  # cannot be a recipe's name, as a run's id follows it
+CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,8 @@ def call_buildx(
     try:
         buildx(*words, str(order.context), wait=LONGEST, cwd=folder, log=masked, more=more)
     except BuildxFailed as error:
-        said = error.__cause__.output if isinstance(error.__cause__, ProgramFailed) else ""
-        raise _explained(order, order.secrets.masked(error.message), order.secrets.masked(said), builder) from None
+        printed = error.__cause__.output if isinstance(error.__cause__, ProgramFailed) else ""
+        raise _explained(order, order.secrets.masked(error.message), order.secrets.masked(printed), builder) from None
 
 
 def _policy(allowed: Sequence[str]) -> dict[str, Any]:
@@ -135,10 +135,10 @@ def _policy(allowed: Sequence[str]) -> dict[str, Any]:
     return {"version": 1, "rules": [{"action": word, "selector": {"identifier": each}} for word, each in rules]}
 
 
-def _explained(order: BuildRequest, reason: str, said: str, builder: tuple[str, str]) -> BaseforgeError:
+def _explained(order: BuildRequest, reason: str, printed: str, builder: tuple[str, str]) -> BaseforgeError:
     if SOLVING not in reason or BROKEN.search(reason):
         return BuilderFailed(*builder, "building", reason)
-    line, excerpt = _place(said)
+    line, excerpt = _place(printed)
     where = f"{order.shown}:{line}:1" if line else str(order.shown)
     if denied := DENIED.search(reason):
         return InputError(
@@ -155,13 +155,13 @@ def _explained(order: BuildRequest, reason: str, said: str, builder: tuple[str, 
     )
 
 
-def _place(said: str) -> tuple[str, str]:
+def _place(output: str) -> tuple[str, str]:
     """The Dockerfile's line in BuildKit's error, and the excerpt with the failing command's output."""
-    lines = said.splitlines()
+    lines = output.splitlines()
     found = next((match[1] for line in reversed(lines) if (match := PLACE.match(line))), "")
     start = next((at for at, line in enumerate(lines) if line == "------" or PLACE.match(line)), len(lines))
-    told = (line for line in lines[start:] if line.strip("-") and not line.startswith("ERROR: "))
-    return found, "\n".join(line for line in told if not PLACE.match(line))
+    excerpt = (line for line in lines[start:] if line.strip("-") and not line.startswith("ERROR: "))
+    return found, "\n".join(line for line in excerpt if not PLACE.match(line))
 
 
 def build_in_engine(order: BuildRequest, name: str, engine: Engine, run_id: str, folder: Path, log: Log) -> BuildResult:
@@ -185,7 +185,7 @@ def build_in_engine(order: BuildRequest, name: str, engine: Engine, run_id: str,
 @contextlib.contextmanager
 def _named(order: BuildRequest, engine: Engine, run_id: str) -> Iterator[dict[str, str]]:
     """The base images in the engine for the block: their names there, by their names in the Dockerfile."""
-    names = {each: f"{PARENTS}/{run_id}:{number}" for number, each in enumerate(order.base_images)}
+    names = {each: f"{BASE_IMAGES}/{run_id}:{number}" for number, each in enumerate(order.base_images)}
     ids = []
     try:
         for known_as, image in order.base_images.items():
@@ -200,9 +200,9 @@ def _named(order: BuildRequest, engine: Engine, run_id: str) -> Iterator[dict[st
 def forget(engine: Engine, run_id: str) -> None:
     """Remove the names that a run has given to base images."""
     with engine.during("taking names away"):
-        for image in engine.client.api.images(filters={"reference": f"{PARENTS}/{run_id}"}):
+        for image in engine.client.api.images(filters={"reference": f"{BASE_IMAGES}/{run_id}"}):
             for name in image["RepoTags"] or []:
-                if name.startswith(f"{PARENTS}/{run_id}:"):
+                if name.startswith(f"{BASE_IMAGES}/{run_id}:"):
                     engine.client.api.remove_image(name, noprune=True)
 
 
@@ -224,13 +224,13 @@ def _saved(engine: Engine, image_id: str, folder: Path) -> BuildResult:
     folder.mkdir()
     files: dict[str, Path] = {}
     with engine.during(f"saving {image_id}"):
-        stream = cast(IO[bytes], _Pieces(engine.client.api.get_image(image_id)))
+        stream = cast(IO[bytes], _ChunkStream(engine.client.api.get_image(image_id)))
         with tarfile.open(fileobj=stream, mode="r|") as archive:
             for number, member in enumerate(archive):
                 if content := archive.extractfile(member) if member.isreg() else None:
                     files[member.name] = path = folder / str(number)
                     with path.open("wb") as file:
-                        shutil.copyfileobj(content, file, PIECE)
+                        shutil.copyfileobj(content, file, CHUNK)
                 elif member.issym():
                     files[member.name] = files[posixpath.normpath(f"{member.name}/../{member.linkname}")]
     [listed] = json.loads(files["manifest.json"].read_bytes())
@@ -239,15 +239,15 @@ def _saved(engine: Engine, image_id: str, folder: Path) -> BuildResult:
     return BuildResult(config, tuple(files[layer] for layer in listed["Layers"] or ()))
 
 
-class _Pieces:
-    """A stream of pieces."""
+class _ChunkStream:
+    """A stream over chunks of bytes."""
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces, self._left = iter(pieces), b""
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks, self._left = iter(chunks), b""
 
     def read(self, size: int) -> bytes:
         """Return `size` bytes, or fewer at the end."""
-        while len(self._left) < size and (piece := next(self._pieces, b"")):
-            self._left += piece
+        while len(self._left) < size and (chunk := next(self._chunks, b"")):
+            self._left += chunk
         data, self._left = self._left[:size], self._left[size:]
         return data

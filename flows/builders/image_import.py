@@ -170,10 +170,10 @@ class EngineBuilder:
 
 def _until(given_up: threading.Event, stream: Iterable[bytes]) -> Iterator[bytes]:
     """The stream, ended by an error when the event is set."""
-    for piece in stream:
+    for chunk in stream:
         if given_up.is_set():
             raise InterruptedError
-        yield piece
+        yield chunk
 
 
 @dataclass(frozen=True)

@@ -93,8 +93,8 @@ def _reasons(status: dict[str, Any]) -> Iterator[str]:
                     yield _sentence(state[moment])
 
 
-def _sentence(said: dict[str, Any]) -> str:
-    return ": ".join(filter(None, (said.get("reason"), said.get("message"))))
+def _sentence(condition: dict[str, Any]) -> str:
+    return ": ".join(filter(None, (condition.get("reason"), condition.get("message"))))
 
 
 def _configurations(item: dict[str, Any]) -> Iterator[str]:

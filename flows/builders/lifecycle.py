@@ -159,13 +159,13 @@ def start(taken: AcquiredBuilder, log: Log) -> str:
         return ""
     spare = DRIVERS[taken.driver].SPARE
     try:
-        said = buildx("inspect", "--bootstrap", taken.name, wait=taken.plan.timeout + spare, log=log)
+        output = buildx("inspect", "--bootstrap", taken.name, wait=taken.plan.timeout + spare, log=log)
     except BuildxFailed as error:
         reason = DRIVERS[taken.driver].explain(taken.name, taken.plan) or error.message
         raise BuilderFailed(taken.name, taken.driver, "starting", reason) from error
-    for fault in values("Error", said):
+    for fault in values("Error", output):
         raise BuilderFailed(taken.name, taken.driver, "starting", fault)
-    versions = values("BuildKit version", said)
+    versions = values("BuildKit version", output)
     for version in versions:
         _new_enough(taken, version)
     return ", ".join(dict.fromkeys(versions))
@@ -193,8 +193,8 @@ def replacement_plan(taken: AcquiredBuilder) -> BuilderPlan | None:
             return None
         node = there.nodes[0]
         endpoint = node.endpoint if taken.driver == "docker-container" else ""
-        said = {"driver": taken.driver, "endpoint": endpoint, "flags": node.flags, "options": node.driver_options}
-        plan = plan.model_copy(update=said)
+        actual = {"driver": taken.driver, "endpoint": endpoint, "flags": node.flags, "options": node.driver_options}
+        plan = plan.model_copy(update=actual)
     return plan.model_copy(update={"lifecycle": "ephemeral", "name": ""})
 
 

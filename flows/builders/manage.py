@@ -46,7 +46,7 @@ def planned(
         raise invalid_builder(
             f"there is no driver {driver!r}", nearest(driver, get_args(Driver)) or f"Use {known_ones}."
         )
-    said = {
+    values = {
         "lifecycle": "ephemeral",  # a persistent one needs a name; without a name buildx finds one
         "driver": driver,
         "endpoint": endpoint,
@@ -56,15 +56,15 @@ def planned(
         "platforms": [each for platform in platforms for each in platform.split(",")],
     }
     try:
-        return BuilderPlan.model_validate(said)
+        return BuilderPlan.model_validate(values)
     except ValidationError as error:
         raise invalid_builder(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
 
 
-def _option(said: str) -> tuple[str, str]:
-    key, equals, value = said.partition("=")
+def _option(option: str) -> tuple[str, str]:
+    key, equals, value = option.partition("=")
     if not key or not equals:
-        raise invalid_builder(f"{said!r} is not an option of a driver: write NAME=VALUE")
+        raise invalid_builder(f"{option!r} is not an option of a driver: write NAME=VALUE")
     return key, str(_file(Path(value), f"the file of {key}")) if key in FILES else value
 
 
@@ -206,13 +206,13 @@ def remove(name: str, *, keep_state: bool = False, keep_daemon: bool = False, fo
     if builder.driver != "remote" and not force and not keep_daemon and (reason := fault_of(name)):
         raise BuilderFailing(name, reason)
     words = [*(["--keep-state"] if keep_state else []), *(["--keep-daemon"] if keep_daemon else [])]
-    said: list[str] = []
+    lines: list[str] = []
     try:
-        buildx("rm", *words, name, log=said.append)
+        buildx("rm", *words, name, log=lines.append)
     except BuildxFailed as error:
         if not force or name in known_builders():
             begin = f"failed to remove {name}: "
-            reasons = [line.removeprefix(begin) for line in said if line.startswith(begin)]
+            reasons = [line.removeprefix(begin) for line in lines if line.startswith(begin)]
             raise BuildxFailed("rm", "\n".join(reasons) or error.message) from error
     if builder.selected:  # otherwise buildx would select a new builder of that name
         buildx("use", context_name())

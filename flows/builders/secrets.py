@@ -33,11 +33,14 @@ class Secrets:
         """The log with secrets masked."""
         return lambda line: log(self.masked(line))
 
-    def watched(self, pieces: Iterable[bytes], place: str) -> Iterator[bytes]:
-        """Pass the pieces on and search them, also across their borders. Raises BuildError, which names the place."""
+    def watched(self, chunks: Iterable[bytes], place: str) -> Iterator[bytes]:
+        """Pass the chunks on and search them for secrets, also across chunks.
+
+        Raises BuildError, which names the place.
+        """
         longest, before = max(map(len, self.values.values()), default=0), b""
-        for piece in pieces:
-            seen = before + piece if longest else b""
+        for chunk in chunks:
+            seen = before + chunk if longest else b""
             for name, value in self.values.items():
                 if value in seen:
                     raise BuildError(
@@ -45,7 +48,7 @@ class Secrets:
                         hint="Use it only in the RUN that mounts it, and write it nowhere. Then replace the secret.",
                     )
             before = seen[-longest:]
-            yield piece
+            yield chunk
 
 
 def read_secrets(image: str, ids: Iterable[str], site: Mapping[str, Path]) -> Secrets:

@@ -174,8 +174,10 @@ def prune(name: str = "", *, filters: Sequence[str] = (), keep: str = "", everyt
     if keep:
         words += ["--reserved-space", _size(keep)]
     builder = _awake(find(name_or_selected(name)))
-    said = buildx("prune", "--force", "--builder", builder.name, *words, *(["--all"] if everything else []), wait=PRUNE)
-    records = tuple(cleared(said.splitlines()))
+    output = buildx(
+        "prune", "--force", "--builder", builder.name, *words, *(["--all"] if everything else []), wait=PRUNE
+    )
+    records = tuple(cleared(output.splitlines()))
     return Usage(builder=builder.name, driver=builder.driver, status=builder.status, records=records)
 
 
@@ -195,18 +197,18 @@ def cleared(lines: Iterable[str]) -> Iterable[Cached]:
             )
 
 
-def _size(said: str) -> str:
-    if not SIZE.fullmatch(said):
-        raise invalid_builder(f"{said!r} is not a size", "Write a number and a unit, as 500MB or 20GB.")
-    return said
+def _size(size: str) -> str:
+    if not SIZE.fullmatch(size):
+        raise invalid_builder(f"{size!r} is not a size", "Write a number and a unit, as 500MB or 20GB.")
+    return size
 
 
-def _filter(said: str) -> str:
-    key, equals, value = said.partition("=")
+def _filter(rule: str) -> str:
+    key, equals, value = rule.partition("=")
     key = key.rstrip("!~")
     if not equals or key not in FILTERS:
         hint = nearest(key, FILTERS) or f"Known here: {', '.join(FILTERS)}."
-        raise invalid_builder(f"{said!r} is not a filter: write NAME=VALUE", hint)
+        raise invalid_builder(f"{rule!r} is not a filter: write NAME=VALUE", hint)
     if key in ("until", "unused-for") and not AGE.fullmatch(value):
         raise invalid_builder(f"{value!r} is not a time", "Write it in hours, minutes and seconds, as 24h or 1h30m.")
-    return said
+    return rule

@@ -125,11 +125,11 @@ def stop(names: Names = None) -> None:
     from flows.builders import manage
     from flows.builders.listing import name_or_selected
 
-    wanted = manage.check(names or [name_or_selected("")], "stopped")
-    for builder in wanted:
+    chosen = manage.check(names or [name_or_selected("")], "stopped")
+    for builder in chosen:
         if builder.driver == "remote":
             _say(f"{builder.name}: a remote daemon is not ours to stop")
-    _each([builder.name for builder in wanted if builder.driver != "remote"], manage.stop, "stopped")
+    _each([builder.name for builder in chosen if builder.driver != "remote"], manage.stop, "stopped")
 
 
 @app.command()
@@ -167,12 +167,12 @@ def rm(
         raise invalid_builder(
             "say which builders are to be removed", "Give their names, or --all-inactive and no name."
         )
-    wanted = [builder.name for builder in manage.check(names, "removed")] if names else manage.inactive(failing=force)
+    chosen = [builder.name for builder in manage.check(names, "removed")] if names else manage.inactive(failing=force)
 
     def remove(name: str) -> None:
         manage.remove(name, keep_state=keep_state, keep_daemon=keep_daemon, force=force)
 
-    _each(wanted, remove, "removed")
+    _each(chosen, remove, "removed")
 
 
 def _each(names: Sequence[str], do: Callable[[str], None], done: str) -> None:

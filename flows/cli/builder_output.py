@@ -91,7 +91,7 @@ def _about(node: BuilderNode) -> Iterator[tuple[str, str]]:
 
 
 def _rule(rule: Rule) -> str:
-    said = {
+    limits = {
         "all": "yes" if rule.all else "",
         "filters": " ".join(rule.filter or ()),
         "keep for": f"{rule.keep_duration / 3.6e12:g} h" if rule.keep_duration else "",
@@ -99,7 +99,7 @@ def _rule(rule: Rule) -> str:
         "at most": format_size(rule.max_used_space) if rule.max_used_space else "",
         "leave free": format_size(rule.min_free_space) if rule.min_free_space else "",
     }
-    return ", ".join(f"{key} {value}" for key, value in said.items() if value)
+    return ", ".join(f"{key} {value}" for key, value in limits.items() if value)
 
 
 def usage(found: Sequence[Usage], *, verbose: bool = False) -> None:
@@ -137,11 +137,11 @@ def _records(found: Sequence[Usage]) -> None:
 def _record(name: str, record: Cached) -> None:
     table = _facts()
     values = {key: value for key, value in record.model_dump().items() if key not in ("size", "parents")}
-    said = {
+    shown = {
         key.replace("_", " "): ("no", "yes")[value] if isinstance(value, bool) else value
         for key, value in values.items()
     }
-    _fill(table, {"builder": name, **said, "size": format_size(record.size), "parents": "\n".join(record.parents)})
+    _fill(table, {"builder": name, **shown, "size": format_size(record.size), "parents": "\n".join(record.parents)})
     show(table)
     print_lines([""])
 

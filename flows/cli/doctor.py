@@ -104,13 +104,13 @@ def _server() -> Finding:
 
     with local_server.settings_of(address := os.environ["PREFECT_API_URL"]):
         state = asyncio.run(health.look())
-    said = [masked(address), state.problem or f"{state.scheduled} runs scheduled"]
+    facts = [masked(address), state.problem or f"{state.scheduled} runs scheduled"]
     if state.late:
-        said.append(f"{state.late} runs late: `baseforge serve` begins what is due")
+        facts.append(f"{state.late} runs late: `baseforge serve` begins what is due")
     if local and (errors := local_server.log_errors()):
-        said.append(f"{errors} errors in {local_server.log_file()}, which ends with: {local_server.log_end(1)[0]}")
+        facts.append(f"{errors} errors in {local_server.log_file()}, which ends with: {local_server.log_end(1)[0]}")
     hint = "No night happens like this: `baseforge stop`, and `baseforge serve` starts it anew."
-    return Finding("Prefect server", ", ".join(said), not state.problem, bool(state.problem), hint)
+    return Finding("Prefect server", ", ".join(facts), not state.problem, bool(state.problem), hint)
 
 
 def _engine() -> Finding:

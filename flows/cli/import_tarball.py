@@ -96,9 +96,9 @@ def _recipe(name: str, source: str, sha256: str | None, keys: dict[str, Any]) ->
     However the archive came, the recipe names it in one way: the same bytes are the same image.
     """
     place = source if is_address(source) else TARBALL_NAME
-    said = {"name": name, "kind": "tarball", "source": place, "sha256": sha256 or "0" * 64, **keys}
+    document = {"name": name, "kind": "tarball", "source": place, "sha256": sha256 or "0" * 64, **keys}
     try:
-        recipe = TarballRecipe.model_validate_json(json.dumps(said))
+        recipe = TarballRecipe.model_validate_json(json.dumps(document))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         why = str(first.get("ctx", {}).get("error", first["msg"]))
@@ -108,19 +108,19 @@ def _recipe(name: str, source: str, sha256: str | None, keys: dict[str, Any]) ->
 
 def _kept(settings: Settings, recipe: TarballRecipe, source: str) -> str:
     """The archive's digest, once the store has it. Raises BuildError, and what reading or downloading raises."""
-    store, said = store_of(settings), f"sha256:{recipe.sha256}" if recipe.sha256 else None
-    if said and is_address(source) and store.has_blob(said):
-        return said
+    store, expected = store_of(settings), f"sha256:{recipe.sha256}" if recipe.sha256 else None
+    if expected and is_address(source) and store.has_blob(expected):
+        return expected
     found: list[str] = []
     if is_address(source):
         cache, transfers = cache_folder() / "partial", settings.site.transfers()
-        wanted = DownloadRequest(source, recipe.largest, cache, _nowhere, transfers)
-        download_file(wanted, lambda got: found.append(store.put_blob(got.whole())))
+        request = DownloadRequest(source, recipe.largest, cache, _nowhere, transfers)
+        download_file(request, lambda got: found.append(store.put_blob(got.whole())))
     else:
         with _opened(source) as stream:
             found.append(store.put_blob(cast(BinaryIO, _Limited(stream, source, recipe.largest))))
-    if said and found != [said]:
-        raise another_archive(source, said.removeprefix("sha256:"), found[0].removeprefix("sha256:"))
+    if expected and found != [expected]:
+        raise another_archive(source, expected.removeprefix("sha256:"), found[0].removeprefix("sha256:"))
     return found[0]
 
 
@@ -165,10 +165,10 @@ class _Limited:
 @contextmanager
 def _written(recipe: TarballRecipe, digest: str, settings: Settings) -> Iterator[Settings]:
     """Settings with a folder of recipes that has just this one, while the block lasts."""
-    said = recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"name"})
-    said["sha256"] = digest.removeprefix("sha256:")
+    document = recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"name"})
+    document["sha256"] = digest.removeprefix("sha256:")
     with work_folder(settings.work, str(uuid.uuid4())) as folder:
-        (folder / f"{recipe.name}.yaml").write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n")
+        (folder / f"{recipe.name}.yaml").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
         yield settings.model_copy(update={"recipes": folder})
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 TERMINAL = re.compile(r"[\x7f-\x9f\ud800-\udfff]")  # what JSON need not escape, and a terminal may obey or not take
-EARLIER = 5  # builds that `latest` meant before
+EARLIER = 5  # earlier builds of `latest` that are shown
 SHOWN = 10  # packages that are not the same everywhere
 
 
@@ -157,9 +157,9 @@ def one(record: Record, newest: Newest | None, as_json: bool) -> None:
 
 
 def _latest(record: Record, newest: Newest) -> str:
-    meant = "this build" if newest.build == record.build else f"build {newest.build}"
+    which = "this build" if newest.build == record.build else f"build {newest.build}"
     behind = "" if newest.named else "; not all names in the registry and the engine have followed yet"
-    return f"{meant}, since {newest.at}: {newest.why}{behind}"
+    return f"{which}, since {newest.at}: {newest.why}{behind}"
 
 
 def _text(name: str, value: Any) -> str:  # noqa: ANN401
@@ -195,8 +195,8 @@ def log(store: Store, reference: str) -> None:
 def locks(found: Mapping[str, Lock], known: Record | None, as_json: bool) -> None:
     """Locks by platform: all of them for programs; for people what is new since an earlier build, if there is one."""
     if as_json:
-        said = {platform: lock.model_dump(mode="json") for platform, lock in found.items()}
-        print_json(said if len(said) > 1 else said.popitem()[1])
+        dumped = {platform: lock.model_dump(mode="json") for platform, lock in found.items()}
+        print_json(dumped if len(dumped) > 1 else dumped.popitem()[1])
         return
     for platform, lock in found.items():
         before = known.of(platform) if known else None

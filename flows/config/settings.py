@@ -201,9 +201,9 @@ class Settings(BaseSettings):
         """One that is kept is called as its table, where it has no other name."""
         if not isinstance(value, dict):
             return value
-        kept = ("existing", "persistent")
+        durable = ("existing", "persistent")
         return {
-            name: {"name": name, **plan} if isinstance(plan, dict) and plan.get("lifecycle") in kept else plan
+            name: {"name": name, **plan} if isinstance(plan, dict) and plan.get("lifecycle") in durable else plan
             for name, plan in value.items()
         }
 

@@ -36,7 +36,7 @@ class BlobSource(Protocol):
 
 @dataclass(frozen=True)
 class ArchiveFile:
-    """One file of an archive: its name, its length in bytes and its content in pieces."""
+    """One file of an archive: its name, its length in bytes and its content in chunks."""
 
     name: str
     size: int
@@ -44,7 +44,7 @@ class ArchiveFile:
 
 
 def docker_archive(image: Image) -> Iterator[bytes]:
-    """The image as a docker-archive without a name, in pieces, with uncompressed layers. Raises LayerDamaged."""
+    """The image as a docker-archive without a name, in chunks, with uncompressed layers. Raises LayerDamaged."""
     yield from tar_archive(*_docker_entries(image), *map(partial(_plain_entry, image), image.layers))
 
 
@@ -66,7 +66,7 @@ def _docker_entries(image: Image) -> Iterator[ArchiveFile]:
 
 
 def oci_archive(image: Image) -> Iterator[bytes]:
-    """The image as an OCI archive without a name, in pieces, with compressed layers."""
+    """The image as an OCI archive without a name, in chunks, with compressed layers."""
     manifest = read_blob(image, image.manifest_digest)
     config = read_blob(image, image.config_digest)
     contents = layout_index(manifest, platform_of(image.architecture), {})
@@ -83,7 +83,7 @@ def oci_archive(image: Image) -> Iterator[bytes]:
 
 
 def tar_archive(*entries: ArchiveFile) -> Iterator[bytes]:
-    """A tar of the entries, in pieces."""
+    """A tar of the entries, in chunks."""
     for entry in entries:
         yield tar_header(entry.name, entry.size)
         yield from entry.content
@@ -121,28 +121,28 @@ def read_blob(blobs: BlobSource, digest: str) -> bytes:
 
 
 def compressed_layer(blobs: BlobSource, digest: str) -> Iterator[bytes]:
-    """A layer's compressed bytes, in pieces."""
+    """A layer's compressed bytes, in chunks."""
     with blobs.open_blob(digest) as stream:
-        while piece := stream.read(CHUNK):
-            yield piece
+        while chunk := stream.read(CHUNK):
+            yield chunk
 
 
 def uncompressed_layer(blobs: BlobSource, digest: str, diff_id: str) -> Iterator[bytes]:
-    """A layer's uncompressed tar, in pieces. Raises LayerDamaged, at the end if the tar does not have the diff id.
+    """A layer's uncompressed tar, in chunks. Raises LayerDamaged, at the end if the tar does not have the diff id.
 
     zstd reports no error for a truncated stream, so the digest is checked.
     """
     hasher = hashlib.sha256()
     with blobs.open_blob(digest) as stream:
-        for piece in _decompress(stream, digest):
-            hasher.update(piece)
-            yield piece
+        for chunk in _decompress(stream, digest):
+            hasher.update(chunk)
+            yield chunk
     if diff_id != f"sha256:{hasher.hexdigest()}":
         raise LayerDamaged(digest, f"its tar has sha256:{hasher.hexdigest()}, not {diff_id}")
 
 
 def uncompressed_file(layer: Path) -> Iterator[bytes]:
-    """The uncompressed tar of a layer's file, in pieces. Raises LayerDamaged."""
+    """The uncompressed tar of a layer's file, in chunks. Raises LayerDamaged."""
     with layer.open("rb") as file:
         yield from _decompress(file, layer.name)
 
@@ -150,7 +150,7 @@ def uncompressed_file(layer: Path) -> Iterator[bytes]:
 def _decompress(stream: BinaryIO, name: str) -> Iterator[bytes]:
     decompressed = DecompressedStream(stream)
     try:
-        while piece := decompressed.read(CHUNK):
-            yield piece
+        while chunk := decompressed.read(CHUNK):
+            yield chunk
     except CorruptStream as error:
         raise LayerDamaged(name, str(error)) from error

@@ -59,12 +59,12 @@ class _Parts:
         return dict(zip(diff_ids, json.loads(self.manifest)["layers"], strict=True))
 
     def tar(self, diff_id: str) -> Iterator[bytes]:
-        """A layer's uncompressed tar, in pieces."""
+        """A layer's uncompressed tar, in chunks."""
         return uncompressed_layer(self.blobs, self.layers[diff_id]["digest"], diff_id)
 
     @contextlib.contextmanager
     def merged(self, beside: Path) -> Iterator[Iterator[bytearray]]:
-        """The tar of all layers merged, in pieces, while the block lasts. Its files are in the folder `beside`."""
+        """The tar of all layers merged, in chunks, while the block lasts. Its files are in the folder `beside`."""
         with TemporaryDirectory(prefix=".", dir=beside) as folder:
             tars = [Path(folder) / diff_id for diff_id in self.layers]
             for path in tars:
@@ -77,10 +77,10 @@ class _Parts:
 def export(blobs: BlobSource, manifest_digest: str, destination: Path, *, reference: str, index: str = "") -> None:
     """Write an image to a file atomically. A file of that name is replaced.
 
-    The ending decides: `.tar.zst` the layer as it is kept, or what several are together, `.tar` the same unpacked,
-    `.oci.tar` the image, which loads under the name `reference` (`NAME:TAG`); with the digest of an `index` that it is
-    in, all images of that, of which engines that know no index load this one. Raises InputError,
-    DiskFull, LayerDamaged and what `open_blob` raises.
+    The ending decides: `.tar.zst` the layer as it is stored, or several merged, `.tar` the same unpacked,
+    `.oci.tar` the image, which loads under the name `reference` (`NAME:TAG`); with the digest of the `index`
+    that it is in, all images of the index, of which engines that know no index load this one.
+    Raises InputError, DiskFull, LayerDamaged and what `open_blob` raises.
     """
     write = _writer(destination)
     check_output_path(destination)
@@ -119,9 +119,9 @@ def _refused(destination: Path) -> Iterator[None]:
         raise cannot_write(destination, error.strerror or str(error)) from error
 
 
-def _copy(pieces: Iterable[bytes | bytearray], file: BinaryIO) -> int:
-    """Write the pieces to the file; returns their length in bytes."""
-    return sum(file.write(piece) for piece in pieces)
+def _copy(chunks: Iterable[bytes | bytearray], file: BinaryIO) -> int:
+    """Write the chunks to the file; returns their length in bytes."""
+    return sum(file.write(chunk) for chunk in chunks)
 
 
 def _write_packed(parts: _Parts, file: BinaryIO) -> None:
@@ -129,8 +129,8 @@ def _write_packed(parts: _Parts, file: BinaryIO) -> None:
     if len(layers) == 1:
         _copy(compressed_layer(parts.blobs, layers[0]["digest"]), file)
         return
-    with parts.merged(Path(file.name).parent) as pieces:
-        _copy(compress_chunks(pieces), file)
+    with parts.merged(Path(file.name).parent) as chunks:
+        _copy(compress_chunks(chunks), file)
 
 
 def _write_tar(parts: _Parts, file: BinaryIO) -> None:
@@ -138,8 +138,8 @@ def _write_tar(parts: _Parts, file: BinaryIO) -> None:
     if len(diff_ids) == 1:
         _copy(parts.tar(diff_ids[0]), file)
         return
-    with parts.merged(Path(file.name).parent) as pieces:
-        _copy(pieces, file)
+    with parts.merged(Path(file.name).parent) as chunks:
+        _copy(chunks, file)
 
 
 def _write_image(parts: _Parts, file: BinaryIO) -> None:

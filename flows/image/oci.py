@@ -83,15 +83,15 @@ def make_image(
     architecture: str,
     epoch: int,
     folder: Path,
-    parent: BaseImage = BaseImage(),
+    base_image: BaseImage = BaseImage(),
 ) -> Image:
     """Write the OCI layout to `folder`, which must not be there yet, and take the layers in without copying them.
 
     `architecture` is Debian's name, `epoch` the image's creation time in seconds since 1970. The index, which makes the
     folder an image, is written last. Raises InputError.
     """
-    platform, layers = platform_of(architecture), (*parent.layers, layer)
-    config = encoded(_config(layers, settings, name, platform, epoch, parent.config))
+    platform, layers = platform_of(architecture), (*base_image.layers, layer)
+    config = encoded(_config(layers, settings, name, platform, epoch, base_image.config))
     manifest = encoded(_manifest(config, layers), indent=2)
     taken = [_taken(each, folder) for each in layers]
     for blob in (config, manifest):
@@ -147,15 +147,15 @@ def _config(
     name: str,
     platform: Mapping[str, str],
     epoch: int,
-    parent: Mapping[str, Any],
+    base_config: Mapping[str, Any],
 ) -> dict[str, Any]:
     created = datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     fields: dict[str, Any] = {
         **platform,
-        "config": _settings(settings, parent.get("config", {})),
+        "config": _settings(settings, base_config.get("config", {})),
         "created": created,
         "history": _history(
-            parent.get("history") or [], layers, {"created": created, "created_by": f"baseforge build {name}"}
+            base_config.get("history") or [], layers, {"created": created, "created_by": f"baseforge build {name}"}
         ),
         "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
     }
@@ -170,13 +170,13 @@ def _history(
     return [*inherited_history, *([own] if of_layers < len(layers) else [])]
 
 
-def _settings(settings: ImageSettings, parent: Mapping[str, Any]) -> dict[str, Any]:
+def _settings(settings: ImageSettings, base_config: Mapping[str, Any]) -> dict[str, Any]:
     """The image's settings in the order of Go's `ImageConfig`; as there, empty values are left out.
 
     The variables are sorted, PATH first: their order in a recipe means nothing, so it must not change the digest. What
     a recipe does not set is inherited from the base image; as in a Dockerfile, a new entry point does not inherit CMD.
     """
-    inherited = dict(pair.split("=", 1) for pair in parent.get("Env") or [])
+    inherited = dict(pair.split("=", 1) for pair in base_config.get("Env") or [])
     environment = {"PATH": DEFAULT_PATH} | dict(sorted({**inherited, **settings.env}.items()))
     fields = {
         "User": settings.user,
@@ -189,7 +189,7 @@ def _settings(settings: ImageSettings, parent: Mapping[str, Any]) -> dict[str, A
         "Labels": settings.labels,
         "StopSignal": settings.stop_signal,
     }
-    inherits = {key: value for key, value in parent.items() if key != "Cmd" or not settings.entrypoint}
+    inherits = {key: value for key, value in base_config.items() if key != "Cmd" or not settings.entrypoint}
     sets = {key: _override(inherits.get(key), value) for key, value in fields.items()}
     sets |= {key: inherits.get(key) for key in DOCKER_KEYS}
     return {key: value for key, value in sets.items() if value}

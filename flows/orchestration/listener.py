@@ -24,15 +24,15 @@ PATIENCE = 5.0  # seconds: a server that has ended, or its `serve`, may have the
 DOOR = "listener"  # a Unix socket in the server's folder, where whoever connects gets the listening socket
 
 
-def opened(wanted: int, folder: Path) -> socket.socket:
-    """A listening socket on the wanted port, else on the first free one in an order that depends on the folder alone.
+def opened(chosen_port: int, folder: Path) -> socket.socket:
+    """A listening socket on the chosen port, else on the first free one in an order that depends on the folder alone.
 
     Raises PortTaken.
     """
     first = int.from_bytes(hashlib.sha256(str(folder).encode()).digest()[:8])
-    others = [] if wanted else [FIRST_PORT + (first + step) % PORTS for step in range(PORTS)]
+    others = [] if chosen_port else [FIRST_PORT + (first + step) % PORTS for step in range(PORTS)]
     try:
-        return _listening_soon(wanted or others[0])
+        return _listening_soon(chosen_port or others[0])
     except PortTaken:
         for port in others[1:]:
             with contextlib.suppress(OSError):

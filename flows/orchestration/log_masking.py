@@ -26,9 +26,9 @@ def _masked_record(*args: Any, **more: Any) -> logging.LogRecord:  # noqa: ANN40
     if record.exc_info and record.exc_info[1]:
         record.exc_text = masked_traceback(record.exc_info[1]).rstrip()  # which formatters take as it is
     try:
-        said = record.getMessage()
+        message = record.getMessage()
     except (TypeError, ValueError):  # its arguments do not fit, which the handler reports
         return record
-    if (shown := masked(said)) != said:
+    if (shown := masked(message)) != message:
         record.msg, record.args = shown, None
     return record

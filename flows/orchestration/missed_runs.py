@@ -43,7 +43,7 @@ def skipped_state() -> State[Any] | None:
 
 def _newer(run: FlowRun) -> list[FlowRun]:
     """Scheduled runs of the same deployment, with the same parameters, that were due after this one; newest first."""
-    wanted = FlowRunFilter.model_validate(
+    missed = FlowRunFilter.model_validate(
         {
             "deployment_id": {"any_": [run.deployment_id]},
             "expected_start_time": {"after_": run.expected_start_time, "before_": datetime.now(UTC)},
@@ -51,7 +51,7 @@ def _newer(run: FlowRun) -> list[FlowRun]:
         }
     )
     with get_client(sync_client=True) as client:
-        found = client.read_flow_runs(flow_run_filter=wanted, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=MOST)
+        found = client.read_flow_runs(flow_run_filter=missed, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=MOST)
     return [each for each in found if each.id != run.id and each.auto_scheduled and each.parameters == run.parameters]
 
 

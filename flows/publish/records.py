@@ -205,6 +205,6 @@ def _note_inputs(store: Store, record: Record) -> None:
 
 def publish_record(store: Store, record: Record, why: str) -> Record:
     """Keep a build's record and make it `latest`: the commit point of a publication. Returns the record kept."""
-    kept = keep_record(store, record)
-    newest.move_latest(store, kept.image, kept.build, why, least=kept.number)
-    return kept
+    stored = keep_record(store, record)
+    newest.move_latest(store, stored.image, stored.build, why, least=stored.number)
+    return stored

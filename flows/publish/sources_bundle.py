@@ -48,8 +48,8 @@ def _ingredients(recipe_file: Path, folder: Path) -> Iterator[tuple[str, Path]]:
     """The names in the tar and the files; a folder comes before its content."""
     yield recipe_file.name, recipe_file
     if folder.is_dir():
-        below = sorted(folder.rglob("*"), key=lambda path: os.fsencode(path.relative_to(folder)))
-        for path in (folder, *below):
+        paths = sorted(folder.rglob("*"), key=lambda path: os.fsencode(path.relative_to(folder)))
+        for path in (folder, *paths):
             yield str(recipe_file.stem / path.relative_to(folder)), path
 
 

@@ -122,10 +122,10 @@ def expected_digests(store: Store, record: Record, against: str = "") -> Expecte
     if not against:
         return ExpectedDigests(record.diff_id, record.layer_digest, record.config_digest, record.manifest_digest)
     manifest = parse_digest(against)
-    if not (said := _document(store, manifest)):
+    if not (other := _document(store, manifest)):
         return ExpectedDigests("", "", "", manifest)
     try:
-        config, layer = said["config"]["digest"], said["layers"][-1]["digest"]
+        config, layer = other["config"]["digest"], other["layers"][-1]["digest"]
         diff_id = _document(store, config)["rootfs"]["diff_ids"][-1]
     except (KeyError, IndexError, TypeError) as error:
         raise not_a_digest(against, "of an image") from error

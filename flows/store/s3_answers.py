@@ -52,8 +52,8 @@ def _strange(operation: str, answer: Mapping[str, Any]) -> str:
         if kind.startswith("text/html"):
             return "it is a page (text/html)"
         if answer["status_code"] == NOT_FOUND:
-            told = operation != "GetObject" or bytes(answer["body"]).rstrip().endswith(b"</Error>")
-            return "" if told else "it says 404 and not what is missing"
+            complete = operation != "GetObject" or bytes(answer["body"]).rstrip().endswith(b"</Error>")
+            return "" if complete else "it says 404 and not what is missing"
         return "" if headers.get("etag") else "it has no ETag"
     if (root := DOCUMENTS.get(operation)) and answer["status_code"] in OK:
         body = bytes(answer["body"]).rstrip()
@@ -71,9 +71,9 @@ def require_checksum(answer: Mapping[str, Any], data: bytes) -> None:
 
     By the SHA-256 where the server gives it, else by the ETag where that is an MD5. Raises ResponseStreamingError.
     """
-    if said := answer.get("ChecksumSHA256"):
-        if said != checksum(data):
-            raise ResponseStreamingError(error=f"the server says SHA-256 {said}, the bytes have {checksum(data)}")
+    if recorded := answer.get("ChecksumSHA256"):
+        if recorded != checksum(data):
+            raise ResponseStreamingError(error=f"the server says SHA-256 {recorded}, the bytes have {checksum(data)}")
         return
     etag = _MD5.fullmatch(answer["ETag"])
     if etag is None or answer.get("ServerSideEncryption") in _OWN_KEYS or answer.get("SSECustomerAlgorithm"):

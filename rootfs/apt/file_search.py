@@ -43,8 +43,8 @@ def packages_with_files(root: AptRoot, names: Iterable[str], log: Log) -> dict[s
     line = re.compile(rf"^(?:\S*/)?({pattern})[ \t]+(\S+)$".encode(), re.MULTILINE)
     for index in sorted(root.lists.glob("*Contents-*")):
         with stream([CAT, "cat-file", index]) as text:
-            for piece in _lines(text):
-                for name, packages in line.findall(piece):
+            for lines in _lines(text):
+                for name, packages in line.findall(lines):
                     found[name.decode()] = packages.decode().split(",")[0].rpartition("/")[2]
     return found
 
@@ -60,7 +60,7 @@ def _package_by_library_name(library: str, packages: frozenset[str]) -> str:
 
 
 def _lines(text: IO[bytes]) -> Iterator[bytes]:
-    """Pieces of the text that end at the end of a line."""
+    """Chunks of the text that end at the end of a line."""
     rest = b""
     while data := text.read(CHUNK):
         complete, _, rest = (rest + data).rpartition(b"\n")

@@ -82,13 +82,13 @@ async def _fetch(
 
 async def _get(client: httpx.AsyncClient, address: str, tag: str, transfers: Transfers) -> tuple[httpx.Response, bytes]:
     """The answer and its content. Raises TooSlow and other errors of httpx."""
-    pieces = []
+    chunks = []
     headers = {"If-None-Match": tag} if tag else {}
     async with transfers.paced() as arrived, client.stream("GET", address, headers=headers) as response:
         async for data in response.aiter_bytes():
-            pieces.append(data)
+            chunks.append(data)
             arrived(len(data))
-    return response, b"".join(pieces)
+    return response, b"".join(chunks)
 
 
 @dataclass(frozen=True)

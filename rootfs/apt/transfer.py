@@ -44,7 +44,7 @@ class Transfers:
 
     @contextlib.asynccontextmanager
     async def paced(self) -> AsyncIterator[Callable[[int], None]]:
-        """A block for one transfer. It gets a function that it calls with the size of each piece. Raises TooSlow."""
+        """A block for one transfer. It gets a function that it calls with the size of each chunk. Raises TooSlow."""
         clock = asyncio.get_running_loop().time
         minimum, received = self.rate * self.window, 0
         try:

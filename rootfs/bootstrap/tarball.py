@@ -30,19 +30,19 @@ def open_tree(job: Job, recipe: TarballRecipe) -> Iterator[Members]:
 
     Raises TarballRefused, BuildError.
     """
-    with closing(Staging(job.folder, recipe.most)) as depot:
-        newest = _fill(depot, recipe, job)
-        _check_setuid(depot, recipe)
-        _check_architecture(depot, job.architecture, recipe.source)
-        yield depot.members(newest if recipe.epoch is None else recipe.epoch)
+    with closing(Staging(job.folder, recipe.most)) as staging:
+        newest = _fill(staging, recipe, job)
+        _check_setuid(staging, recipe)
+        _check_architecture(staging, job.architecture, recipe.source)
+        yield staging.members(newest if recipe.epoch is None else recipe.epoch)
 
 
-def _fill(depot: Staging, recipe: TarballRecipe, job: Job) -> int:
+def _fill(staging: Staging, recipe: TarballRecipe, job: Job) -> int:
     """Fill the staging area with the members that are kept; the time of the newest."""
     lines = [*filter_list("volatile"), *(device_rules() if recipe.devices else ()), *excluded(recipe.leave_out)]
     try:
         with (job.debs / TARBALL_NAME).open("rb") as file:
-            return depot.fill(sanitize(_read_members(file, recipe, job), Rules.parse(lines), job.log), LATEST)
+            return staging.fill(sanitize(_read_members(file, recipe, job), Rules.parse(lines), job.log), LATEST)
     except TarballRefused as refused:
         refused.where = recipe.source
         raise
@@ -54,16 +54,16 @@ def _read_members(file: BinaryIO, recipe: TarballRecipe, job: Job) -> Iterator[M
     job.log(f"{recipe.source}: {plain.compression}, {plain.size} bytes unpacked")
 
 
-def _check_setuid(depot: Staging, recipe: TarballRecipe) -> None:
+def _check_setuid(staging: Staging, recipe: TarballRecipe) -> None:
     unlisted = Rules.parse(excluded(recipe.setuid))
-    if found := [printable(path) for path in depot.names_of(SETUID_SETGID) if unlisted.keeps(path)]:
+    if found := [printable(path) for path in staging.names_of(SETUID_SETGID) if unlisted.keeps(path)]:
         raise setuid_files(found, recipe.source)
 
 
-def _check_architecture(depot: Staging, wanted: str, source: str) -> None:
-    found = architectures(depot.machines)
-    if found and wanted not in found:
-        raise other_architecture(" or ".join(found), wanted, source)
+def _check_architecture(staging: Staging, architecture: str, source: str) -> None:
+    found = architectures(staging.machines)
+    if found and architecture not in found:
+        raise other_architecture(" or ".join(found), architecture, source)
 
 
 def setuid_files(files: Sequence[str], source: str) -> BuildError:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from rootfs.errors import BuildError
 
 
-def other_architecture(found: str, wanted: str, source: str) -> BuildError:
+def other_architecture(found: str, architecture: str, source: str) -> BuildError:
     """The programs of an archive or an image are for another machine."""
     return BuildError(
-        f"the programs in it are for {found}, and the image is for {wanted}",
+        f"the programs in it are for {found}, and the image is for {architecture}",
         where=source,
-        hint=f"Get, or make, the same for {wanted}.",
+        hint=f"Get, or make, the same for {architecture}.",
     )
 
 

@@ -233,5 +233,5 @@ def _start(content: IO[bytes]) -> bytes:
     return content.peek(len(reader.MAGIC))[: len(reader.MAGIC)] if isinstance(content, io.BufferedReader) else b""
 
 
-def _folders(said: Iterable[str]) -> list[str]:
-    return [folder.strip("/") for folder in said if folder.startswith("/")]
+def _folders(names: Iterable[str]) -> list[str]:
+    return [folder.strip("/") for folder in names if folder.startswith("/")]

@@ -19,7 +19,7 @@ from rootfs.tree.tar_writer import tar_chunks
 
 FRAME = 4 << 20  # bytes of a ready tar that are compressed at once
 
-Piece = TypeVar("Piece", bytes, bytearray)
+Chunk = TypeVar("Chunk", bytes, bytearray)
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ def pack_tar(tar: Path, path: Path, *, frame_cache: Path | None = None) -> Layer
         return _written(map(bytearray, iter(partial(file.read, FRAME), b"")), path, frame_cache)
 
 
-def _written(pieces: Iterable[bytearray], path: Path, frame_cache: Path | None) -> Layer:
+def _written(chunks: Iterable[bytearray], path: Path, frame_cache: Path | None) -> Layer:
     cache = FrameCache(frame_cache) if frame_cache else None
     tar, packed = _Hashed(), _Hashed()
     with disk_full(path.parent), _removed_on_failure(path), path.open("wb") as file:
-        for frame in packed.through(compress_chunks(tar.through(pieces), cache)):
+        for frame in packed.through(compress_chunks(tar.through(chunks), cache)):
             file.write(frame)
     if cache:
         cache.prune()
@@ -81,13 +81,13 @@ class _Hashed:
     def __init__(self) -> None:
         self._hash, self.size = hashlib.sha256(), 0
 
-    def through(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
-        """The same pieces; afterwards digest and size are those of all of them."""
-        for piece in pieces:
-            self._hash.update(piece)
-            self.size += len(piece)
-            yield piece
-            del piece
+    def through(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+        """The same chunks; afterwards digest and size are those of all of them."""
+        for chunk in chunks:
+            self._hash.update(chunk)
+            self.size += len(chunk)
+            yield chunk
+            del chunk
 
     @property
     def digest(self) -> str:

@@ -145,7 +145,7 @@ async def _receive(
     extra_headers: Mapping[str, str],
     arrived: Callable[[int], None],
 ) -> None:
-    """Receive the rest of a deb. `arrived` is called with the size of each piece."""
+    """Receive the rest of a deb. `arrived` is called with the size of each chunk."""
     async with client.stream(
         "GET", address, headers={**IDENTITY_ENCODING, **partial.headers, **extra_headers}
     ) as response:

@@ -52,13 +52,13 @@ def base_image_problems(file: Path, *, pooled: bool = False) -> Iterator[tuple[K
     for key, name in base_images_of(file).items():
         if pooled and key != FROM:
             continue
-        parent = _recipe_beside(file, name)
-        if circle := _find_circle(parent, (file.stem,)):
+        base_file = _recipe_beside(file, name)
+        if circle := _find_circle(base_file, (file.stem,)):
             yield key, f"an image cannot build on itself: {' is from '.join(circle)}"
-        elif not is_file(parent):
+        elif not is_file(base_file):
             known = [path.stem for path in file.parent.glob("*.yaml") if path != file]
             yield key, f"there is no recipe {name!r} in {file.parent}. {nearest(name, known)}".rstrip()
-        elif why := (_cannot_take_layers(parent) if key == FROM else "") or _missing_platforms(file, parent):
+        elif why := (_cannot_take_layers(base_file) if key == FROM else "") or _missing_platforms(file, base_file):
             yield key, why
 
 
@@ -69,10 +69,10 @@ def base_images_first(names: Iterable[str], folder: Path) -> list[str]:
 
 def _with_base_images(file: Path) -> Iterator[str]:
     try:
-        parents = {} if any(base_image_problems(file)) else base_images_of(file)
+        base_images = {} if any(base_image_problems(file)) else base_images_of(file)
     except RecipeInvalid:
-        parents = {}
-    for name in parents.values():
+        base_images = {}
+    for name in base_images.values():
         yield from _with_base_images(_recipe_beside(file, name))
     yield file.stem
 
@@ -90,11 +90,11 @@ def _find_circle(file: Path, line: tuple[str, ...]) -> tuple[str, ...]:
     return next(filter(None, circles), ())
 
 
-def _missing_platforms(file: Path, parent: Path) -> str:
+def _missing_platforms(file: Path, base_file: Path) -> str:
     """Why an image cannot be for the platforms that it names, in a sentence; empty where it can, or names none."""
-    own, there = (_as_list(yaml.load_yaml(each).at(("platforms",))) for each in (file, parent))
+    own, there = (_as_list(yaml.load_yaml(each).at(("platforms",))) for each in (file, base_file))
     if lacking := [str(each) for each in own if each not in there]:
-        return f"{parent.stem!r} is not for {', '.join(lacking)}: name the same there, in `platforms`"
+        return f"{base_file.stem!r} is not for {', '.join(lacking)}: name the same there, in `platforms`"
     return ""
 
 
@@ -103,12 +103,12 @@ def _as_list(value: object) -> Sequence[object]:
     return value if isinstance(value, list | tuple) else ()
 
 
-def _cannot_take_layers(parent: Path) -> str:
+def _cannot_take_layers(base_file: Path) -> str:
     """Why no packages can be installed on an image, in a sentence; empty where they can."""
-    document = yaml.load_yaml(parent)
+    document = yaml.load_yaml(base_file)
     kind = kind_of(name := document.at(("kind",)))
     if kind is None or not kind.model.takes_layers:
-        return f"{parent.stem!r} is of kind {name}, on which no packages can be installed"
+        return f"{base_file.stem!r} is of kind {name}, on which no packages can be installed"
     if document.at(("package_manager",)) == "remove":
-        return f"{parent.stem!r} has no package manager any more, so nothing can be installed on it"
+        return f"{base_file.stem!r} has no package manager any more, so nothing can be installed on it"
     return ""

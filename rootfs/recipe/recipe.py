@@ -34,8 +34,8 @@ def image_names(folder: Path, only: Iterable[str] = ()) -> list[str]:
 
     Raises InputError.
     """
-    wanted = [name for name in only if find_recipe(name, folder)]
-    return wanted or [name for path in _recipe_files(folder) for name in _image_names(path)]
+    chosen = [name for name in only if find_recipe(name, folder)]
+    return chosen or [name for path in _recipe_files(folder) for name in _image_names(path)]
 
 
 def _image_names(path: Path) -> Iterator[str]:

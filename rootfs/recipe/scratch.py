@@ -144,12 +144,12 @@ class ScratchRecipe(ImageContents, DistributionArchives, Recipe):
     @property
     def partly(self) -> tuple[str, ...]:
         """Packages that the image has a part of: what an ingredient, the locale or the time zone is taken from."""
-        wanted = [package for word in self.ingredients for package in INGREDIENT_PACKAGES[word]]
+        names = [package for word in self.ingredients for package in INGREDIENT_PACKAGES[word]]
         if self.locale is not None:
-            wanted.append("libc-bin" if self.locale.startswith("C.") else "locales-all")
+            names.append("libc-bin" if self.locale.startswith("C.") else "locales-all")
         if self.timezone is not None:
-            wanted.append("tzdata")
-        return tuple(wanted)
+            names.append("tzdata")
+        return tuple(names)
 
     @property
     def host_tools(self) -> tuple[str, ...]:

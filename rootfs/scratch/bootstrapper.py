@@ -54,16 +54,16 @@ def open_tree(job: Job, recipe: ScratchRecipe) -> Iterator[Members]:
     mtime = local_repository.newest_build_time(job.debs, job.lock.packages)
     complete = _add_packages(made, recipe, debs)
     _add_ingredients(made, recipe, debs, mtime)
-    files = [_entry_piece(entry, folder, merge=made.aliased) for entry in recipe.files]
-    for piece in files:
-        made.put(piece)
+    files = [_file_entry(entry, folder, merge=made.aliased) for entry in recipe.files]
+    for file in files:
+        made.put(file)
     system_files.add_accounts(made, recipe.users, recipe.groups, mtime)
     cached = "linker-cache" in recipe.ingredients
     resolver = DependencyResolver(
         made, debs, complete, recipe.image.env.get("LD_LIBRARY_PATH", ""), has_linker_cache=cached
     )
     used = Rules.parse(excluded(recipe.unlinked))
-    resolver.resolve(recipe.opened, [piece for piece in files if used.keeps(piece.path)])
+    resolver.resolve(recipe.opened, [file for file in files if used.keeps(file.path)])
     if cached:
         linker_cache.write_cache(made, mtime)
     _write_package_records(made, debs, mtime)
@@ -105,10 +105,10 @@ def _add_packages(made: PackageTree, recipe: ScratchRecipe, debs: UnpackedPackag
     partly = {*recipe.libraries, *recipe.partly} - {*recipe.packages}
     complete = {name for name, each in debs.items() if not each.package.auto and name not in partly}
     for name in sorted(complete):
-        for path, piece in debs[name].tree.pieces.items():
+        for path, entry in debs[name].tree.entries.items():
             if rules.keeps(path):
-                is_whole = piece.member.kind == LNKTYPE and not rules.keeps(piece.member.link)
-                made.add(debs[name].tree.standalone(piece) if is_whole else piece)
+                is_whole = entry.member.kind == LNKTYPE and not rules.keeps(entry.member.link)
+                made.add(debs[name].tree.standalone(entry) if is_whole else entry)
     return complete
 
 
@@ -125,7 +125,7 @@ def _add_ingredients(made: PackageTree, recipe: ScratchRecipe, debs: UnpackedPac
 
 def _write_package_records(made: PackageTree, debs: UnpackedPackages, mtime: int) -> None:
     """Record each package of the tree as other images without dpkg do: control stanza and checksums of files."""
-    for name in sorted({piece.package for piece in made.pieces.values() if piece.package}):
+    for name in sorted({entry.package for entry in made.entries.values() if entry.package}):
         there = {f"{line}\n" for line in debs[name].sums.splitlines() if _is_there(made, line, name)}
         made.write(f"{STATUS_FOLDER}/{name}", debs[name].control.encode(), mtime)
         made.write(f"{STATUS_FOLDER}/{name}.md5sums", "".join(sorted(there)).encode(errors="surrogateescape"), mtime)
@@ -133,10 +133,10 @@ def _write_package_records(made: PackageTree, debs: UnpackedPackages, mtime: int
 
 def _is_there(made: PackageTree, line: str, package: str) -> bool:
     path = line.partition("  ")[2]
-    return any(each in made.pieces and made.pieces[each].package == package for each in (path, f"usr/{path}"))
+    return any(each in made.entries and made.entries[each].package == package for each in (path, f"usr/{path}"))
 
 
-def _entry_piece(entry: FileEntry, folder: Path, *, merge: bool) -> TreeEntry:
+def _file_entry(entry: FileEntry, folder: Path, *, merge: bool) -> TreeEntry:
     """A file, link or folder of the recipe; with `merge`, /bin is a link to /usr/bin, as in trees of packages."""
     plain, (uid, gid) = entry.path.lstrip("/"), map(int, entry.owner.split(":"))
     path = usr_merged_path(plain) if merge else plain

@@ -25,7 +25,7 @@ JKS, VERSION, TRUSTED, WHITENER, PASSWORD = 0xFEEDFEED, 2, 2, b"Mighty Aphrodite
 def add_bundle(tree: PackageTree, debs: UnpackedPackages, mtime: int) -> None:
     """Add all certificates of the package in one file, sorted by name, each ending with a newline."""
     package = debs[PACKAGE].tree
-    texts = [piece.read() for piece in _certificates(package)]
+    texts = [entry.read() for entry in _certificates(package)]
     tree.write(BUNDLE, b"".join(text if text.endswith(b"\n") else text + b"\n" for text in texts), mtime)
     for path, target in LINKS.items():
         tree.link(path, target, mtime)
@@ -36,9 +36,9 @@ def add_keystore(tree: PackageTree, debs: UnpackedPackages, mtime: int) -> None:
     """Add the same as a key store for Java, with Java's default password; its entries are dated `mtime`."""
     package = debs[PACKAGE].tree
     entries = [
-        _entry(f"debian:{piece.path.rpartition('/')[2].removesuffix('.crt').lower()}.pem", der, mtime)
-        for piece in _certificates(package)
-        for der in _der_certificates(piece.read())
+        _entry(f"debian:{file.path.rpartition('/')[2].removesuffix('.crt').lower()}.pem", der, mtime)
+        for file in _certificates(package)
+        for der in _der_certificates(file.read())
     ]
     body = struct.pack(">III", JKS, VERSION, len(entries)) + b"".join(entries)
     seal = hashlib.sha1(PASSWORD.encode("utf-16-be") + WHITENER + body).digest()  # noqa: S324 - the format's
@@ -47,7 +47,7 @@ def add_keystore(tree: PackageTree, debs: UnpackedPackages, mtime: int) -> None:
 
 
 def _certificates(package: PackageTree) -> list[TreeEntry]:
-    return [piece for piece in package.entries_below(SHARED) if piece.path.endswith(".crt")]
+    return [entry for entry in package.entries_below(SHARED) if entry.path.endswith(".crt")]
 
 
 def _der_certificates(text: bytes) -> Iterator[bytes]:
@@ -69,4 +69,4 @@ def _block(data: bytes) -> bytes:
 
 
 def _add_license(tree: PackageTree, package: PackageTree) -> None:
-    tree.add(package.pieces[f"usr/share/doc/{PACKAGE}/copyright"])
+    tree.add(package.entries[f"usr/share/doc/{PACKAGE}/copyright"])

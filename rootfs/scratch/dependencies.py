@@ -39,12 +39,12 @@ class DependencyResolver:
     ) -> None:
         self._tree = tree
         self._spare = {
-            path: piece
+            path: entry
             for name in sorted(debs)
-            for path, piece in debs[name].tree.pieces.items()
-            if not piece.member.is_folder and (name not in complete or path == f"{DOC_FOLDER}/{name}")
+            for path, entry in debs[name].tree.entries.items()
+            if not entry.member.is_folder and (name not in complete or path == f"{DOC_FOLDER}/{name}")
         }
-        links = {path: piece.member.link for path, piece in self._spare.items() if is_link(piece)}
+        links = {path: entry.member.link for path, entry in self._spare.items() if is_link(entry)}
         self._links = ChainMap(tree.links, links, {alias.path: alias.link for alias in aliases()})
         self._closure = LinkageCheck(library_path)
         for alias in aliases():
@@ -68,7 +68,7 @@ class DependencyResolver:
         for library in opened:
             self._add_library(library, "named in `opened`")
         self._add_linked()
-        if any(piece.path.endswith("/libc.so.6") for piece in self._tree.pieces.values()):
+        if any(entry.path.endswith("/libc.so.6") for entry in self._tree.entries.values()):
             for service in _name_services(self._tree):
                 self._add_library(f"libnss_{service}.so.2", f"for {service} in /{NSSWITCH}")
         self._add_linked()
@@ -78,11 +78,11 @@ class DependencyResolver:
         """Add a file, and the links on the way to it; whether it is in the tree now."""
         steps = link_chain(path, self._links)
         for step in steps:
-            if step not in self._tree.pieces and step in self._spare:
+            if step not in self._tree.entries and step in self._spare:
                 self._tree.add(self._spare[step])
                 if self._spare[step].member.kind == LNKTYPE:
                     self.add(self._spare[step].member.link)
-        return bool(steps) and steps[-1] in self._tree.pieces
+        return bool(steps) and steps[-1] in self._tree.entries
 
     def _add_program(self, interpreter: str) -> bool:
         """Add a program by its path, or by its name in PATH; whether there is one."""
@@ -90,7 +90,7 @@ class DependencyResolver:
         return any(self.add(place) for place in places)
 
     def _add_library(self, library: str, why: str) -> None:
-        paths = sorted(path for path in {**self._spare, **self._tree.pieces} if posixpath.basename(path) == library)
+        paths = sorted(path for path in {**self._spare, **self._tree.entries} if posixpath.basename(path) == library)
         if not any(self.add(path) for path in paths):
             raise InputError(
                 f"{library}, {why}, is in none of the image's packages",
@@ -102,7 +102,7 @@ class DependencyResolver:
         tried: set[tuple[str, str, str]] = set()
         while True:
             self._note()
-            before = len(self._tree.pieces)
+            before = len(self._tree.entries)
             for missing in self._closure.missing():
                 places = (
                     p for p in self._closure.search_paths(missing) if (missing.file, missing.library, p) not in tried
@@ -111,26 +111,26 @@ class DependencyResolver:
                     tried.add((missing.file, missing.library, place))
                     if self.add(place):
                         break
-            if len(self._tree.pieces) == before:
+            if len(self._tree.entries) == before:
                 return
 
     def _note(self) -> None:
-        for path in sorted(self._tree.pieces.keys() - self._noted):
-            self._note_piece(self._tree.pieces[path])
+        for path in sorted(self._tree.entries.keys() - self._noted):
+            self._note_entry(self._tree.entries[path])
             self._noted.add(path)
 
-    def _note_piece(self, piece: TreeEntry) -> None:
-        if not piece.member.is_file:
-            self._closure.observe_member(piece.member)
+    def _note_entry(self, entry: TreeEntry) -> None:
+        if not entry.member.is_file:
+            self._closure.observe_member(entry.member)
             return
-        with piece.open() as content:
-            member = replace(piece.member, content=content)
+        with entry.open() as content:
+            member = replace(entry.member, content=content)
             close_copy(self._closure.observe_member(member), member)
 
     def _add_licenses(self) -> None:
         """Add the copyright file of each package in the image, also where another package has it."""
         done: set[str] = set()
-        while new := {piece.package for piece in self._tree.pieces.values() if piece.package} - done:
+        while new := {entry.package for entry in self._tree.entries.values() if entry.package} - done:
             for package in sorted(new):
                 self.add(f"{DOC_FOLDER}/{package}/copyright")
             done |= new
@@ -150,8 +150,8 @@ def _interpreters(script: TreeEntry) -> Iterator[str]:
 
 def _name_services(tree: PackageTree) -> list[str]:
     """The name services of nsswitch.conf(5) that have a library."""
-    if (piece := tree.pieces.get(NSSWITCH)) is None:
+    if (entry := tree.entries.get(NSSWITCH)) is None:
         return []
-    lines = [line.partition("#")[0].partition(":")[2] for line in piece.read().decode(errors="replace").splitlines()]
+    lines = [line.partition("#")[0].partition(":")[2] for line in entry.read().decode(errors="replace").splitlines()]
     words = {word for line in lines for word in re.sub(r"\[.*?\]", " ", line).split()}
     return sorted(words - set(BUILT_IN_SERVICES))

@@ -36,8 +36,8 @@ class _Entry:
     @property
     def order(self) -> list[tuple[int, int]]:
         """Numbers in a name count as numbers and come behind all else (_dl_cache_libcmp in glibc's dl-cache.c)."""
-        pieces = re.findall(r"\d+|\D", self.name)
-        return [(1, int(piece)) if piece.isdigit() else (0, ord(piece)) for piece in pieces]
+        parts = re.findall(r"\d+|\D", self.name)
+        return [(1, int(part)) if part.isdigit() else (0, ord(part)) for part in parts]
 
 
 def write_cache(tree: PackageTree, mtime: int) -> None:
@@ -50,23 +50,23 @@ def write_cache(tree: PackageTree, mtime: int) -> None:
 
 def _entries(tree: PackageTree) -> Iterator[_Entry]:
     links = {**{alias.path: alias.link for alias in aliases()}, **tree.links}
-    names = {path: piece.member.link for path, piece in tree.pieces.items() if piece.member.kind == LNKTYPE}
+    names = {path: entry.member.link for path, entry in tree.entries.items() if entry.member.kind == LNKTYPE}
     folders = _folders(tree, links)
-    for path, piece in tree.pieces.items():
+    for path, entry in tree.entries.items():
         folder, name = posixpath.split(path)
         if folder in folders and LIBRARY.fullmatch(name) and (place := real_path(path, links, names)):
             found = _library(tree, place)
             if found and found.kind[2] in FLAGS:
-                known = _library_name(found, name, posixpath.basename(place) if is_link(piece) else "")
-                named = known if f"{folder}/{known}" in tree.pieces else name
+                known = _library_name(found, name, posixpath.basename(place) if is_link(entry) else "")
+                named = known if f"{folder}/{known}" in tree.entries else name
                 yield _Entry(named, f"/{folder}/{named}", found)
 
 
 def _library(tree: PackageTree, path: str) -> Elf | None:
     """The ELF data of the library at a path; None where it is no library."""
-    if (piece := tree.pieces.get(path)) is None or not piece.member.is_file:
+    if (entry := tree.entries.get(path)) is None or not entry.member.is_file:
         return None
-    with piece.open() as content:
+    with entry.open() as content:
         try:
             return reader.read(content)
         except BrokenElf:
@@ -81,7 +81,7 @@ def _library_name(found: Elf, name: str, target: str) -> str:
 
 def _folders(tree: PackageTree, links: Mapping[str, str]) -> set[str]:
     """The folders that ldconfig looks into: those of ld.so.conf, and the usual ones (aliases resolved)."""
-    texts = [piece.read().decode(errors="replace") for path, piece in tree.pieces.items() if CONF.fullmatch(path)]
+    texts = [entry.read().decode(errors="replace") for path, entry in tree.entries.items() if CONF.fullmatch(path)]
     lines = [line.partition("#")[0].strip() for text in texts for line in text.splitlines()]
     ways = [link_chain(line, links) for line in lines if line.startswith("/")]
     usual = ("usr/lib", "usr/lib64", *(f"usr/lib/{triplet}" for triplet in TRIPLETS.values()))

@@ -56,23 +56,23 @@ def add_nsswitch(tree: PackageTree, _debs: UnpackedPackages, mtime: int) -> None
 def add_os_release(tree: PackageTree, debs: UnpackedPackages, _mtime: int) -> None:
     """Add the distribution's os-release, and the link to it."""
     for path in ("usr/lib/os-release", "etc/os-release"):
-        tree.add(debs["base-files"].tree.pieces[path])
+        tree.add(debs["base-files"].tree.entries[path])
 
 
 def add_time_zones(tree: PackageTree, debs: UnpackedPackages, _mtime: int) -> None:
     """Add all time zones."""
-    for piece in debs["tzdata"].tree.entries_below(ZONES):
-        tree.add(piece)
+    for entry in debs["tzdata"].tree.entries_below(ZONES):
+        tree.add(entry)
 
 
 def set_timezone(tree: PackageTree, debs: UnpackedPackages, name: str, mtime: int) -> None:
     """Set the time zone. Raises InputError."""
     known = debs["tzdata"].tree
     steps = link_chain(f"{ZONES}/{name}", known.links)
-    if not steps or not (zone := known.pieces.get(steps[-1])) or zone.member.is_folder:
+    if not steps or not (zone := known.entries.get(steps[-1])) or zone.member.is_folder:
         raise no_timezone(name)
     for step in steps:
-        tree.add(known.pieces[step])
+        tree.add(known.entries[step])
     tree.link("etc/localtime", f"/{ZONES}/{name}", mtime)
     tree.write("etc/timezone", f"{name}\n".encode(), mtime)
 
@@ -83,15 +83,15 @@ def add_locale(tree: PackageTree, debs: UnpackedPackages, name: str) -> None:
     codeset, at, modifier = rest.partition("@")
     folder = f"{LOCALES}/{stem}{dot}{codeset.replace('-', '').lower()}{at}{modifier}"
     found = [
-        (debs[each].tree, piece)
+        (debs[each].tree, entry)
         for each in LOCALE_PACKAGES
         if each in debs
-        for piece in debs[each].tree.entries_below(folder)
+        for entry in debs[each].tree.entries_below(folder)
     ]
     if not found:
         raise no_locale(name, f"there is none in {' or '.join(LOCALE_PACKAGES)}")
-    for there, piece in found:
-        tree.add(there.standalone(piece))
+    for there, entry in found:
+        tree.add(there.standalone(entry))
 
 
 def add_accounts(tree: PackageTree, users: Sequence[User], groups: Sequence[Group], mtime: int) -> None:
@@ -102,7 +102,7 @@ def add_accounts(tree: PackageTree, users: Sequence[User], groups: Sequence[Grou
     for user in users:
         known.add_user(NewUser(**user.model_dump()), 0)
         home = user.home.lstrip("/")
-        if user.home != NO_HOME and home not in tree.pieces:
+        if user.home != NO_HOME and home not in tree.entries:
             tree.folder(home, 0o700, (user.uid, known.gid_of(user.group or user.name) or 0), mtime)
     if users or groups:
         for name, text in known.texts().items():
@@ -110,4 +110,4 @@ def add_accounts(tree: PackageTree, users: Sequence[User], groups: Sequence[Grou
 
 
 def _text(tree: PackageTree, path: str) -> str:
-    return tree.pieces[path].read().decode() if path in tree.pieces else ""
+    return tree.entries[path].read().decode() if path in tree.entries else ""

@@ -53,8 +53,8 @@ def unpack_packages(
 def _read(package: Package, plain: Path) -> UnpackedPackage:
     tree, parts = PackageTree(), deb.member_offsets(plain)
     try:
-        for piece in package_entries(package.name, plain, *parts["data.tar"]):
-            tree.add(piece)
+        for entry in package_entries(package.name, plain, *parts["data.tar"]):
+            tree.add(entry)
         with tarfile.open(fileobj=FileSlice.open(plain, *parts["control.tar"]), mode="r:") as control:
             texts = dict(_texts(control))
     except KeyError as error:
@@ -82,8 +82,8 @@ def write_smoke_overlay(
     """
     tree = PackageTree()
     for each in unpack_packages(packages, debs, folder / "plain").values():
-        for piece in each.tree.pieces.values():
-            tree.add(piece)
+        for entry in each.tree.entries.values():
+            tree.add(entry)
     for name in names:
         tree.put(entry_from_disk(name, files / name))
     path = folder / "overlay.tar"

@@ -23,13 +23,13 @@ FOR_ALL = 0o644
 Errors = Callable[[], AbstractContextManager[None]]  # a block that turns an OSError into an error of ours
 
 
-def write_file(path: Path, *pieces: bytes, mode: int = FOR_ALL) -> None:
+def write_file(path: Path, *chunks: bytes, mode: int = FOR_ALL) -> None:
     """Write a file atomically. Its folder is made. Raises DiskFull."""
     with disk_full(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path.parent, mode=0o600) as new:
-            for piece in pieces:
-                new.write(piece)
+            for chunk in chunks:
+                new.write(chunk)
             new.set_mode(mode)
             new.commit(path)
 

@@ -30,7 +30,7 @@ class Readable(Protocol):
 
 
 class Decompressor(Protocol):
-    """Decompresses a stream that is handed to it in pieces. `eof`, where there is one, says that its end was seen."""
+    """Decompresses a stream that is handed to it in chunks. `eof`, where there is one, says that its end was seen."""
 
     def decompress(self, data: bytes, /) -> bytes:
         """What comes out of the next bytes."""

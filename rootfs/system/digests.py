@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from blake3 import blake3
 
-# Bytes of a file that are read at once: after each piece other threads of Python may run, for 5 ms if they are busy.
+# Bytes of a file that are read at once: after each chunk other threads of Python may run, for 5 ms if they are busy.
 CHUNK = 16 << 20
 
 

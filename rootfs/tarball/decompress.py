@@ -30,10 +30,10 @@ class LimitedStream:
 
     def read(self, size: int) -> bytes:
         """The next `size` bytes, fewer only at the end."""
-        pieces = bytearray()
-        while len(pieces) < size and (data := self._some(size - len(pieces))):
-            pieces += data
-        return bytes(pieces)
+        chunks = bytearray()
+        while len(chunks) < size and (data := self._some(size - len(chunks))):
+            chunks += data
+        return bytes(chunks)
 
     def _some(self, size: int) -> bytes:
         try:

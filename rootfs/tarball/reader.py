@@ -153,13 +153,13 @@ class _Archive:
             if member.size:
                 raise BadHeader(f"is no file and has a content of {member.size} bytes all the same")
             return member
-        pieces, size = self._map(member, block, extensions, stored)
+        extents, size = self._map(member, block, extensions, stored)
         self._size += size
         if self._size > self._largest or member.size > self._largest:
             raise TarballRefused.too_large(self._largest)
-        if pieces is None:
+        if extents is None:
             return replace(member, content=cast(IO[bytes], stored))
-        expanded = Expanded(cast(IO[bytes], stored), sparse.check_map(pieces, size, stored.left), size)
+        expanded = Expanded(cast(IO[bytes], stored), sparse.check_map(extents, size, stored.left), size)
         return replace(member, size=size, content=cast(IO[bytes], expanded))
 
     def _map(
@@ -218,17 +218,17 @@ def _kind(flag: bytes, name: str) -> bytes:
     raise BadHeader(f"is of a type that is not known here ({flag!r})")
 
 
-def _size(own: int, said: int | None) -> int:
+def _size(own: int, recorded: int | None) -> int:
     """The size from pax, else from the header. Different sizes are refused: programs would read different archives."""
-    if said is None:
+    if recorded is None:
         return own
-    if own not in (0, said) and said < FIELD:
-        raise BadHeader(f"has two sizes, {own} and {said} bytes")
-    return said
+    if own not in (0, recorded) and recorded < FIELD:
+        raise BadHeader(f"has two sizes, {own} and {recorded} bytes")
+    return recorded
 
 
-def _first(said: int | None, own: int) -> int:
-    return own if said is None else said
+def _first(recorded: int | None, own: int) -> int:
+    return own if recorded is None else recorded
 
 
 def _number(field: bytes) -> int:

@@ -14,9 +14,9 @@ from typing import IO, Protocol
 from rootfs.tarball.errors import TarballRefused
 
 BLOCK = tarfile.BLOCKSIZE
-PIECES = 1 << 16  # of a file: the most that a map may have
+MAX_EXTENTS = 1 << 16  # of a file: the most that a map may have
 DIGITS = 20  # of a number in a map
-OLD = struct.Struct("12s12s")  # one piece in the old format's headers: offset and size
+OLD = struct.Struct("12s12s")  # one extent in the old format's headers: offset and size
 
 Extent = tuple[int, int]  # offset and size, in bytes
 Read = Callable[[], bytes]  # gives the next block of the archive
@@ -26,32 +26,32 @@ class BadMap(ValueError):
     """A map is inconsistent."""
 
 
-def check_map(pieces: Sequence[Extent], size: int, stored: int) -> Sequence[Extent]:
+def check_map(extents: Sequence[Extent], size: int, stored: int) -> Sequence[Extent]:
     """Check that the extents are in order, inside the file and as large as the stored data. Raises BadMap."""
     end = 0
-    for offset, length in pieces:
+    for offset, length in extents:
         if offset < end or length < 0:
             raise BadMap("has a map of holes that goes back")
         end = offset + length
-    if end > size or sum(length for _, length in pieces) != stored:
+    if end > size or sum(length for _, length in extents) != stored:
         raise BadMap("has a map of holes that is of another size than the file")
-    return pieces
+    return extents
 
 
 def old_map(header: bytes, number: Callable[[bytes], int], following: Read) -> tuple[list[Extent], int]:
     """The map in a GNU header of type S and the blocks behind it, and the file's real size. Raises BadMap."""
-    pieces = list(_old_pieces(header[386:482], number))
+    extents = list(_old_extents(header[386:482], number))
     more = header[482]
     while more:
         block = following()
-        pieces += _old_pieces(block[:504], number)
+        extents += _old_extents(block[:504], number)
         more = block[504]
-        if len(pieces) > PIECES:
+        if len(extents) > MAX_EXTENTS:
             raise BadMap("has a map of holes that does not end")
-    return pieces, number(header[483:495])
+    return extents, number(header[483:495])
 
 
-def _old_pieces(fields: bytes, number: Callable[[bytes], int]) -> Iterator[Extent]:
+def _old_extents(fields: bytes, number: Callable[[bytes], int]) -> Iterator[Extent]:
     for offset, size in OLD.iter_unpack(fields):
         if size.strip(b"\0 "):
             yield number(offset), number(size)
@@ -82,7 +82,7 @@ def stored_map(following: Read) -> list[Extent]:
         return decimal(value)
 
     count = line()
-    if count > PIECES:
+    if count > MAX_EXTENTS:
         raise BadMap("has a map of holes that does not end")
     return _paired([line() for _ in range(2 * count)])
 
@@ -95,7 +95,7 @@ def decimal(value: bytes) -> int:
 
 
 def _paired(numbers: list[int]) -> list[Extent]:
-    if len(numbers) % 2 or len(numbers) > 2 * PIECES:
+    if len(numbers) % 2 or len(numbers) > 2 * MAX_EXTENTS:
         raise BadMap("has a map of holes that is no list of pairs")
     return list(zip(numbers[::2], numbers[1::2], strict=True))
 
@@ -103,17 +103,17 @@ def _paired(numbers: list[int]) -> list[Extent]:
 class Expanded(io.RawIOBase):
     """The content of the sparse file: the stored data, and zeros for the holes."""
 
-    def __init__(self, stored: IO[bytes], pieces: Sequence[Extent], size: int) -> None:
+    def __init__(self, stored: IO[bytes], extents: Sequence[Extent], size: int) -> None:
         self._stored, self._size, self._place = stored, size, 0
-        self._pieces = iter([*pieces, (size, 0)])
-        self._start, self._length = next(self._pieces)
+        self._extents = iter([*extents, (size, 0)])
+        self._start, self._length = next(self._extents)
 
     def readable(self) -> bool:  # noqa: D102 - as in io
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # noqa: D102 - as in io
         while self._place == self._start + self._length and self._place < self._size:
-            self._start, self._length = next(self._pieces)
+            self._start, self._length = next(self._extents)
         if self._place < self._start:
             data = bytes(min(len(buffer), self._start - self._place))
         else:

@@ -68,8 +68,8 @@ class Staging:
             self._contents.truncate(self._end)
             resolve_links(self._index, self._most)
             self._index.execute("commit")
-            said = self._index.execute("select max(mtime) from members where mtime < ?", (newest,)).fetchone()[0]
-        return max(said or 0, self._root_time if self._root_time < newest else 0)
+            recorded = self._index.execute("select max(mtime) from members where mtime < ?", (newest,)).fetchone()[0]
+        return max(recorded or 0, self._root_time if self._root_time < newest else 0)
 
     def names_of(self, bits: int) -> Iterator[str]:
         """The paths of files and hard links with one of these mode bits."""

@@ -1,6 +1,6 @@
 """Compare two layers: which members differ, and how.
 
-Each layer is streamed, and contents are compared by the hashes of their pieces, so no layer is ever in memory. Only the
+Each layer is streamed, and contents are compared by the hashes of their chunks, so no layer is ever in memory. Only the
 first few contents that differ are read again.
 """
 
@@ -24,9 +24,9 @@ from rootfs.tree.content_diff import ContentPair, compare_contents
 from rootfs.tree.errors import BadTree
 from rootfs.tree.member import Member, from_tar
 
-CHUNK = 1 << 20  # a piece of a content, in bytes
+CHUNK = 1 << 20  # bytes of a content that are hashed at once
 DETAILED = 20  # differing contents that are compared in detail
-WHOLE = 8 << 20  # of a larger content only the first different piece is compared in detail
+WHOLE = 8 << 20  # of a larger content only the first different chunk is compared in detail
 KINDS = {
     tarfile.REGTYPE: "file",
     tarfile.DIRTYPE: "folder",
@@ -61,10 +61,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class _MemberSummary:
-    """Summary of a member: the member without its content, and the concatenated hashes of the content's pieces."""
+    """Summary of a member: the member without its content, and the concatenated hashes of the content's chunks."""
 
     head: Member
-    pieces: bytes
+    hashes: bytes
 
     @property
     def kind(self) -> str:
@@ -139,13 +139,13 @@ def _opened(layer: Path) -> Iterator[IO[bytes]]:
 
 
 def _summary(member: Member) -> _MemberSummary:
-    pieces = b"".join(hashlib.sha256(piece).digest() for piece in _pieces(member))
-    return _MemberSummary(replace(member, content=None), pieces)
+    hashes = b"".join(hashlib.sha256(chunk).digest() for chunk in _chunks(member))
+    return _MemberSummary(replace(member, content=None), hashes)
 
 
-def _pieces(member: Member) -> Iterator[bytes]:
-    while member.content and (piece := member.content.read(CHUNK)):
-        yield piece
+def _chunks(member: Member) -> Iterator[bytes]:
+    while member.content and (chunk := member.content.read(CHUNK)):
+        yield chunk
 
 
 def _moment(seconds: int) -> str:
@@ -179,10 +179,10 @@ def _members(old: Mapping[str, _MemberSummary], new: Mapping[str, _MemberSummary
 
 
 def _aspects(path: str, was: _MemberSummary, now: _MemberSummary) -> Iterator[Difference]:
-    for aspect, said in ASPECTS.items():
-        if (first := said(was)) != (second := said(now)):
+    for aspect, value_of in ASPECTS.items():
+        if (first := value_of(was)) != (second := value_of(now)):
             yield Difference(path, aspect, first or "none", second or "none")
-    if was.pieces != now.pieces and was.head.is_file and now.head.is_file:
+    if was.hashes != now.hashes and was.head.is_file and now.head.is_file:
         yield Difference(path, "content")
 
 
@@ -202,11 +202,11 @@ def _place(paths: list[str], path: str) -> str:
 
 
 def _start(was: _MemberSummary, now: _MemberSummary) -> int | None:
-    """The offset of the piece of two contents that is compared in detail; None: all of it."""
+    """The offset of the chunk of two contents that is compared in detail; None: all of it."""
     if max(was.head.size, now.head.size) <= WHOLE:
         return None
     size = hashlib.sha256().digest_size
-    first, second = ([seen.pieces[at : at + size] for at in range(0, len(seen.pieces), size)] for seen in (was, now))
+    first, second = ([seen.hashes[at : at + size] for at in range(0, len(seen.hashes), size)] for seen in (was, now))
     same = next((index for index, pair in enumerate(zip(first, second, strict=False)) if pair[0] != pair[1]), None)
     return CHUNK * (min(len(first), len(second)) if same is None else same)
 
@@ -224,9 +224,9 @@ def _extract(layer: Path, starts: Mapping[str, int | None], folder: Path) -> dic
 
 def _write(member: Member, start: int | None, path: Path) -> None:
     with path.open("wb") as file:
-        for index, piece in enumerate(_pieces(member)):
+        for index, chunk in enumerate(_chunks(member)):
             if start is None or index * CHUNK == start:
-                file.write(piece)
+                file.write(chunk)
 
 
 def _pairs(starts: Mapping[str, int | None], old: dict[str, Path], new: dict[str, Path]) -> dict[str, ContentPair]:

@@ -33,11 +33,11 @@ class ContentPair:
 
 def compare_contents(pairs: dict[str, ContentPair], log: Log) -> dict[str, str]:
     """Summarize the difference of each pair, by name: by diffoscope if it is installed, else by our own code."""
-    told, until = dict[str, str](), time.monotonic() + PATIENCE
+    details, until = dict[str, str](), time.monotonic() + PATIENCE
     for name, pair in pairs.items():
         left = until - time.monotonic()
-        told[name] = (_diffoscope(pair, left, log) if pair.whole and left > 0 else "") or describe_difference(pair)
-    return told
+        details[name] = (_diffoscope(pair, left, log) if pair.whole and left > 0 else "") or describe_difference(pair)
+    return details
 
 
 def _diffoscope(pair: ContentPair, seconds: float, log: Log) -> str:

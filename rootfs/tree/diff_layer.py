@@ -105,7 +105,7 @@ class _LayerDiff:
 
 
 def _same(one: IO[bytes], other: IO[bytes] | None) -> bool:
-    while piece := one.read(CHUNK):
-        if other is None or piece != other.read(CHUNK):
+    while chunk := one.read(CHUNK):
+        if other is None or chunk != other.read(CHUNK):
             return False
     return True

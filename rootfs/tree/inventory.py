@@ -100,8 +100,8 @@ def _stanzas(data: bytes, keys: Iterable[str]) -> Iterator[dict[str, str]]:
 
 def _pretty_name(data: bytes) -> str:
     """os-release(5): PRETTY_NAME, else NAME, as a shell reads it."""
-    said = dict(re.findall(r"^(PRETTY_NAME|NAME)=(.*)$", data.decode(errors="replace"), re.MULTILINE))
-    value = said.get("PRETTY_NAME") or said.get("NAME", "")
+    values = dict(re.findall(r"^(PRETTY_NAME|NAME)=(.*)$", data.decode(errors="replace"), re.MULTILINE))
+    value = values.get("PRETTY_NAME") or values.get("NAME", "")
     with contextlib.suppress(ValueError):  # no closing quote
         value = " ".join(shlex.split(value))
     return printable(value[:LONGEST])

@@ -56,30 +56,30 @@ def entry_from_disk(path: str, file: Path, mode: int | None = None, owner: tuple
 class PackageTree:
     """Entries by path, and the targets of symbolic links; `aliased` where folders such as /bin are links into /usr."""
 
-    pieces: dict[str, TreeEntry] = field(default_factory=dict)
+    entries: dict[str, TreeEntry] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     aliased: bool = True
 
-    def add(self, piece: TreeEntry) -> None:
+    def add(self, entry: TreeEntry) -> None:
         """Add an entry of a package. Raises InputError where another package has the path."""
-        if (there := self.pieces.get(piece.path)) is None:
-            return self._store(piece)
-        if there.member.is_folder and piece.member.is_folder:
-            newest = max(there.member.mtime, piece.member.mtime)
+        if (there := self.entries.get(entry.path)) is None:
+            return self._store(entry)
+        if there.member.is_folder and entry.member.is_folder:
+            newest = max(there.member.mtime, entry.member.mtime)
             return self._store(replace(there, member=replace(there.member, mtime=newest)))
-        if there.member.is_folder or piece.member.is_folder or there.package != piece.package:
+        if there.member.is_folder or entry.member.is_folder or there.package != entry.package:
             raise InputError(
-                f"/{piece.path}: both {there.package} and {piece.package} have it",
+                f"/{entry.path}: both {there.package} and {entry.package} have it",
                 hint="Leave one of the packages out, or name the path in `paths: {exclude: [...]}`.",
             )
         return None
 
-    def put(self, piece: TreeEntry) -> None:
+    def put(self, entry: TreeEntry) -> None:
         """Add or replace an entry. Raises InputError where a folder would become something else."""
-        there = self.pieces.get(piece.path)
-        if there and there.member.is_folder != piece.member.is_folder:
-            raise cannot_place(f"/{piece.path}", f"{there.package or 'another file'} has a folder or a file there")
-        self._store(piece)
+        there = self.entries.get(entry.path)
+        if there and there.member.is_folder != entry.member.is_folder:
+            raise cannot_place(f"/{entry.path}", f"{there.package or 'another file'} has a folder or a file there")
+        self._store(entry)
 
     def write(self, path: str, data: bytes, mtime: int) -> None:
         """Put a file with this content, readable for everybody."""
@@ -93,22 +93,22 @@ class PackageTree:
         """Put a folder."""
         self.put(TreeEntry(Member(path, kind=DIRTYPE, mode=mode, uid=owner[0], gid=owner[1], mtime=mtime)))
 
-    def standalone(self, piece: TreeEntry) -> TreeEntry:
+    def standalone(self, entry: TreeEntry) -> TreeEntry:
         """The entry without dependence on others: of a hard link the file itself."""
-        if piece.member.kind != LNKTYPE:
-            return piece
-        file = self.pieces[piece.member.link]
-        return replace(file, member=replace(file.member, path=piece.path))
+        if entry.member.kind != LNKTYPE:
+            return entry
+        file = self.entries[entry.member.link]
+        return replace(file, member=replace(file.member, path=entry.path))
 
     def entries_below(self, folder: str) -> Iterator[TreeEntry]:
         """All entries in a folder, at any depth, sorted by path."""
-        return (self.pieces[path] for path in sorted(self.pieces) if path.startswith(f"{folder}/"))
+        return (self.entries[path] for path in sorted(self.entries) if path.startswith(f"{folder}/"))
 
-    def _store(self, piece: TreeEntry) -> None:
-        self.links.pop(piece.path, None)
-        if is_link(piece):
-            self.links[piece.path] = piece.member.link
-        self.pieces[piece.path] = piece
+    def _store(self, entry: TreeEntry) -> None:
+        self.links.pop(entry.path, None)
+        if is_link(entry):
+            self.links[entry.path] = entry.member.link
+        self.entries[entry.path] = entry
 
     def members(self, packages: Mapping[str, str] | None = None) -> Iterator[Member]:
         """Every member after the folders that contain it, sorted by path.
@@ -116,26 +116,26 @@ class PackageTree:
         With `packages`, which has the package of each file, files of one package come together. Folders without an
         entry get mode 0755. Raises InputError where the parent of an entry is no folder.
         """
-        pieces = {**self._parents(), **self.pieces}
-        for path in in_package_order(sorted(pieces, key=sort_key), packages or {}):
-            piece = pieces[path]
-            if not piece.member.is_file:
-                yield piece.member
+        entries = {**self._parents(), **self.entries}
+        for path in in_package_order(sorted(entries, key=sort_key), packages or {}):
+            entry = entries[path]
+            if not entry.member.is_file:
+                yield entry.member
                 continue
-            with piece.open() as content:
-                yield replace(piece.member, content=content)
+            with entry.open() as content:
+                yield replace(entry.member, content=content)
 
     def _parents(self) -> dict[str, TreeEntry]:
         """The folders that contain the entries, and the links into /usr that are used."""
         found: dict[str, TreeEntry] = {".": TreeEntry(Member(".", kind=DIRTYPE, mode=0o755))}
-        for child in self.pieces:
+        for child in self.entries:
             path = child
             while (path := posixpath.dirname(path)) and path not in found:
-                if (there := self.pieces.get(path)) and not there.member.is_folder:
+                if (there := self.entries.get(path)) and not there.member.is_folder:
                     raise cannot_place(f"/{child}", f"/{path} is no folder")
                 found[path] = TreeEntry(Member(path, kind=DIRTYPE, mode=0o755))
         for alias in aliases() if self.aliased else ():
-            if any(path.startswith(f"{alias.link}/") for path in self.pieces):
+            if any(path.startswith(f"{alias.link}/") for path in self.entries):
                 found[alias.path] = TreeEntry(alias)
         return found
 
@@ -145,9 +145,9 @@ def aliases() -> list[Member]:
     return [Member(name, kind=SYMTYPE, mode=0o777, link=f"usr/{name}") for name in ALIASES]
 
 
-def is_link(piece: TreeEntry) -> bool:
+def is_link(entry: TreeEntry) -> bool:
     """Whether it is a symbolic link."""
-    return piece.member.kind == SYMTYPE
+    return entry.member.kind == SYMTYPE
 
 
 def usr_merged(member: Member) -> Member:

@@ -72,7 +72,7 @@ def layered(
         parent = BaseImage(below.layers, json.load(config))
     layer = layer_of(upper, folder / "upper.tar.zst")
     more = {"name": "sample", "architecture": "amd64", "epoch": EPOCH, "folder": folder / "layout"}
-    return make_image(layer, ImageSettings(), parent=parent, **more)  # type: ignore[arg-type]
+    return make_image(layer, ImageSettings(), base_image=parent, **more)  # type: ignore[arg-type]
 
 
 def _digest(data: bytes) -> str:

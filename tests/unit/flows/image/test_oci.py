@@ -117,7 +117,7 @@ def on_top(layer: Layer, tmp_path: Path, settings: ImageSettings, below: ImageSe
     lower = make_image(layer, below, name="sample", architecture="armhf", epoch=EPOCH, folder=tmp_path / "lower")
     upper = layer_of({"new": b"new"}, tmp_path / "upper.tar.zst")
     more: dict[str, Any] = {"name": "top", "architecture": "armhf", "epoch": EPOCH + 1, "folder": tmp_path / "layout"}
-    return make_image(upper, settings, parent=parent_of(lower), **more)
+    return make_image(upper, settings, base_image=parent_of(lower), **more)
 
 
 def test_a_layer_keeps_the_settings_of_its_base_image(layer: Layer, tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_the_parents_path_stays(layer: Layer, tmp_path: Path) -> None:
 def test_two_layers_may_be_the_same(layer: Layer, tmp_path: Path) -> None:
     lower = make_image(layer, SETTINGS, name="x", architecture="amd64", epoch=0, folder=tmp_path / "lower")
     more: dict[str, Any] = {"name": "y", "architecture": "amd64", "epoch": 0, "folder": tmp_path / "layout"}
-    made = make_image(layer, SETTINGS, parent=parent_of(lower), **more)
+    made = make_image(layer, SETTINGS, base_image=parent_of(lower), **more)
     assert [each.digest for each in made.layers] == [LAYER, LAYER]
 
 
