@@ -25,7 +25,7 @@ from rootfs.errors import BlobDamaged, BlobMissing
 from rootfs.recipe.base_images import base_images_first
 
 DAMAGED = (BlobDamaged, BlobMissing, LayerDamaged)
-LONG = ("lock", "parts")  # what no table has room for
+LONG = ("lock", "parts")  # fields that are too long for a table
 
 
 def clean_up(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - names are Prefect's
@@ -64,7 +64,7 @@ def run_build(ctx: BuildContext) -> Record:
 
 
 def reuse(ctx: BuildContext, existing: Existing) -> Record | None:
-    """A build that is in the store, once all names point to it; None where it turns out to be damaged there."""
+    """Move all names to the existing build and return its record; None if it is damaged in the store."""
     if not existing.reasons:
         return existing.record
     try:
@@ -83,9 +83,9 @@ def build_base_images(ctx: Context, image: str, options: BuildOptions) -> None:
 
 
 def attempt(ctx: Context, image: str, options: BuildOptions) -> Record:
-    """Build an image after its base images, and note how that ended. An unchanged one costs no flow run.
+    """Build an image after its base images, and note the result. An unchanged image needs no flow run.
 
-    A failure is a record too, so that the next image gets its turn, but one that is not kept.
+    A failure becomes a record of the status `failed`, which is not stored. The next image is built all the same.
     """
     build_base_images(ctx, image, options)
     with open_build(ctx, image, options) as build_ctx:

@@ -24,7 +24,7 @@ Answer = TypeVar("Answer")
 
 @contextlib.contextmanager
 def leasing(ctx: C) -> Iterator[C]:
-    """A context with builders for the block: those that it has already, or else some that are released at the end."""
+    """A context with builders for the block: those that it has, or else new ones that are released at the end."""
     if ctx.builders is not None:
         yield ctx
         return
@@ -52,14 +52,14 @@ def import_image(ctx: BuildContext, image: Image, builder: Builder) -> str:  # n
 
 
 def builder_of(ctx: Context, lease: Lease) -> Builder:
-    """The builder of a lease, as what an image is sent through."""
+    """The builder of a lease, ready to import images."""
     if lease.taken.driver == ENGINE:
         return EngineBuilder(ctx.engine(), lease.taken.name)
     return BuildxBuilder(ctx.engine(), lease.taken.name, lease.taken.driver, ctx.log)
 
 
 def with_builder(ctx: Context, chosen: SelectedBuilder, work: Callable[[Lease], Answer]) -> tuple[Answer, UsedBuilder]:
-    """Do some work with the selected builder, and again with a fresh one where that breaks down."""
+    """Do some work with the selected builder; if the builder fails, do it again with a fresh one."""
     lease = lease_builder(ctx, chosen)
     try:
         return work(lease), used(lease)
@@ -138,7 +138,7 @@ def release_all(ctx: Context, leases: Leases) -> None:
 
 @step("acquire {chosen.title}", network=True)
 def acquire(ctx: Context, chosen: SelectedBuilder, run_id: str, number: int) -> AcquiredBuilder:
-    """Take the selected builder, created where it has to be."""
+    """Acquire the selected builder; it is created if necessary."""
     taken = lifecycle.acquire(chosen.plan, chosen.driver, run_id, number, ctx.log)
     ctx.note(f"{chosen.plan.lifecycle}, {chosen.why}")
     return taken

@@ -30,8 +30,8 @@ def housekeeping(ctx: Context) -> list[str]:
     are moved to what the store says.
 
     A run of this machine has ended when nobody holds its lock. Of others that share the engine Prefect may know; one
-    that it does not know, or has as running, counts as ended when its newest trace is a day old. Prefect is told of
-    runs that were killed: it would show them as running, and keep them, for ever.
+    that it does not know, or has as running, counts as ended when its newest trace is a day old. Killed
+    runs become crashed ones in Prefect, which would show them as running for ever.
     """
     ended = clean_up(ctx, _has_ended)
     tell_prefect(ended)

@@ -14,7 +14,7 @@ from flows.runtime.workdir import is_running
 from rootfs.errors import BaseforgeError
 
 LONGEST = timedelta(days=1)  # no run takes longer
-WANTED = timedelta(days=7)  # in which a download that broke off may still be continued
+CONTINUABLE = timedelta(days=7)  # in this time an interrupted download may be continued
 
 
 def clean_up(ctx: Context, has_ended: Callable[[str], bool]) -> list[str]:
@@ -39,7 +39,7 @@ def clean_up(ctx: Context, has_ended: Callable[[str], bool]) -> list[str]:
 
 
 def _finish_names(ctx: Context) -> None:
-    """Each image in turn, also where one fails. Raises the first failure."""
+    """Finish the names of each image, even if one fails. Raises the first failure."""
     failed: list[BaseforgeError] = []
     for image in images_to_finish(ctx):
         try:
@@ -53,8 +53,8 @@ def _finish_names(ctx: Context) -> None:
 
 
 def _forget_downloads(folder: Path) -> None:
-    """Remove what nobody has gone on downloading: a file's time is the archive's there, that of its change ours."""
+    """Remove partial downloads that nobody continues. Their mtime is the archive's, so their ctime counts."""
     for path in folder.glob("*.partial"):
-        with contextlib.suppress(FileNotFoundError):  # another run had it, and has finished it
-            if datetime.now(UTC) - datetime.fromtimestamp(path.stat().st_ctime, UTC) > WANTED:
+        with contextlib.suppress(FileNotFoundError):  # another run has completed it
+            if datetime.now(UTC) - datetime.fromtimestamp(path.stat().st_ctime, UTC) > CONTINUABLE:
                 path.unlink()

@@ -85,8 +85,8 @@ def build(ctx: BuildContext, recipe: DockerfileRecipe, order: BuildRequest, leas
 
 
 def check_fit(image: str, made: BuildResult) -> None:
-    """Check that an image of ours can hold this. Raises InputError."""
-    if made.config["config"].get("OnBuild"):  # the builder that it is imported through would do it
+    """Check that the result can become an image of ours. Raises InputError."""
+    if made.config["config"].get("OnBuild"):  # the builder that imports the image would run it
         what = "its Dockerfile has ONBUILD, which the OCI image specification does not know"
         raise dockerfile_unfit(image, what, "Write the instructions into the Dockerfiles that build on it.")
     if not made.layers:
@@ -98,7 +98,7 @@ def make_layers(
 ) -> tuple[PackedLayer, Foundation]:
     """Build the Dockerfile with the selected builder: one normalized layer, or the highest of its own layers.
 
-    With it comes what the image is assembled on: the Dockerfile's settings, and the layers below. Without the cache
+    Also returns what the image is assembled on: the Dockerfile's settings, and the lower layers. Without the cache
     nothing of an earlier build is used.
     """
     recipe = cast(DockerfileRecipe, inputs.recipe)  # as LAYER_MAKERS says
@@ -125,7 +125,7 @@ def rooted(tree: MergedTree, epoch: int) -> Members:
 def keep_layers(
     ctx: BuildContext, inputs: Inputs, order: BuildRequest, built: BuildResult, tars: list[Path], *, use_cache: bool
 ) -> tuple[PackedLayer, Foundation]:
-    """Keep the Dockerfile's own layers, each tar as it is: a base image's as it has them, the others compressed."""
+    """Keep the Dockerfile's own layers, each tar as it is. Those of base images are reused, others compressed."""
     cache = frame_cache(ctx, use_cache=use_cache)
     existing = {layer.diff_id: layer for image in order.base_images.values() for layer in image.layers}
     diff_ids = built.config["rootfs"]["diff_ids"]

@@ -47,7 +47,7 @@ def failed(ctx: BuildContext, error: Exception) -> Record:
     if signals.interrupted():
         raise KeyboardInterrupt from error
     problem = error if isinstance(error, BaseforgeError) else known_error(error)
-    with contextlib.suppress(DiskFull):  # of the log; the error that ended the build is the one to tell
+    with contextlib.suppress(DiskFull):  # of the log; the error that ended the build is reported
         ctx.log(str(problem) if problem else masked_traceback(error))
     problem = problem or BuildError(
         f"a bug: {type(error).__name__}: {error}",
@@ -66,8 +66,8 @@ def failed(ctx: BuildContext, error: Exception) -> Record:
 def build_changed(ctx: Context, images: Iterable[str], options: BuildOptions, build: Callable[[], object]) -> None:
     """Look the images up in order, base images first, and call `build` at the first one that has to be built.
 
-    The command then has the records of the images before it. `build` sees to all others; the build of the first one is
-    open meanwhile, with its log and what was looked up.
+    The command then has the records of the images before it. `build` builds all others. Meanwhile the context of the
+    first one stays open, with its log and its inputs.
     """
     for image in images:
         with open_build(ctx, image, options) as build_ctx:

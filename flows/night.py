@@ -50,7 +50,7 @@ def night(
 
     try:
         left += clean_up(ctx, lambda _: False)
-    except BaseforgeError:  # the flow meets it too, and says it
+    except BaseforgeError:  # the flow meets the same error and reports it
         run()
     else:
         build_changed(ctx, images, options, run)

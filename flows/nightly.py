@@ -38,7 +38,7 @@ def nightly(ctx: Context, only: tuple[str, ...] = (), options: BuildOptions = Bu
 
 
 def night_with_prefect(ctx: Context, only: tuple[str, ...], options: BuildOptions, left: Sequence[str]) -> Night:
-    """Run the flow here; the Night, whether or not an image failed. Prefect is told of the runs that are `left`."""
+    """Run the flow here; returns the Night even if an image failed. Prefect learns that the runs in `left` crashed."""
     tell_prefect(left)
     try:
         return nightly.run_in(ctx, only, options)
@@ -47,7 +47,7 @@ def night_with_prefect(ctx: Context, only: tuple[str, ...], options: BuildOption
 
 
 def _tidy(ctx: Context) -> None:
-    """Housekeeping first; where it fails, for want of an engine say, each image still gets its turn and its reason."""
+    """Run housekeeping. If it fails, for example without an engine, the images are still built, or say why not."""
     try:
         housekeeping.run_in(ctx)
     except BaseforgeError as problem:

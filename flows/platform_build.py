@@ -50,7 +50,7 @@ class Workspace:
     undo: ExitStack
 
     def expect(self, image: Image) -> str:
-        """The id that the engine will have the image by; the image goes with the run unless it gets a name."""
+        """The id that the image will have in the engine. When the run ends, an image without a name is removed."""
         image_id = self.engine.image_id(image)
         if self.engine.inspect(image_id) is None:
             note_image(self.folder, image_id)
@@ -91,7 +91,7 @@ def size_of_build(ctx: Context, lock: Lock, base: BaseImageBuild | None) -> int:
 def require_emulation(inputs: Inputs, engine: Engine | None) -> None:
     """Check that the image's programs can run where they have to: here, or in an engine here. Raises MachineError.
 
-    What is only unpacked and not tested needs no emulation.
+    An image that is only unpacked and not tested needs no emulation.
     """
     if why := inputs.recipe.runs_programs:
         host.require_emulation(inputs.recipe.name, inputs.architecture, why)
@@ -125,7 +125,7 @@ def build_platform(ctx: BuildContext, inputs: Inputs, work: Workspace) -> Platfo
 def make_layer(
     ctx: BuildContext, inputs: Inputs, builder: SelectedBuilder, folder: Path
 ) -> tuple[PackedLayer, Foundation | None]:
-    """Make the image's own layer; with it comes what the image is assembled on, where there is something below."""
+    """Make the image's own layer. Also returns what the image is assembled on, if it has a base image."""
     if make_layers := dockerfile_build.LAYER_MAKERS.get(inputs.recipe.kind):
         return make_layers(ctx, inputs, builder, folder)
     foundation = fetch_base_image(ctx, inputs.base, folder) if inputs.base else None
@@ -146,7 +146,7 @@ def example(recipe: Recipe) -> tuple[str, ...] | None:
 def describe(
     ctx: BuildContext, inputs: Inputs, image: Image, packed: PackedLayer, builder: UsedBuilder, verdict: SmokeResult
 ) -> Record:
-    """The record of a build for one platform, but for how long it took and where it is published."""
+    """The record of a build for one platform, without its duration and where it is published."""
     return Record(
         image=inputs.recipe.name,
         build=ctx.build,

@@ -60,9 +60,9 @@ def describe_all(inputs: ImageInputs, index: Index, parts: Sequence[Record]) -> 
 
 
 def publish(ctx: BuildContext, image: Image | Index, record: Record, platforms: Sequence[PlatformImage]) -> Record:
-    """Publish a build: what it consists of, its record, and then its names, so that none points to what is not there.
+    """Publish a build: its blobs, then its record, then its names, so that no name points to something missing.
 
-    Raises an error that says so where the build is published, and not all names could follow.
+    If the build is published but not all names could be moved, the error says so.
     """
     pushed = push(ctx, image, platforms)
     published = write_record(ctx, record, platforms, pushed)
@@ -73,9 +73,9 @@ def publish(ctx: BuildContext, image: Image | Index, record: Record, platforms: 
 
 @step("publish {ctx.image}", network=True)
 def push(ctx: BuildContext, image: Image | Index, platforms: Sequence[PlatformImage]) -> str:
-    """Blobs to the store, and the image to the registry by its digest alone; returns what was pushed.
+    """Store the blobs, and push the image to the registry by its digest alone; returns the pushed reference.
 
-    No name moves before there is a record, and nothing but a record says that a build is there.
+    Names move only when the record is written: a build exists when its record does.
     """
     for each in platforms:
         records.keep_blobs(ctx.store, each.image)
@@ -87,7 +87,7 @@ def push(ctx: BuildContext, image: Image | Index, platforms: Sequence[PlatformIm
 
 @step("record {record.image}", network=True)
 def write_record(ctx: BuildContext, record: Record, platforms: Sequence[PlatformImage], pushed: str) -> Record:
-    """Write the record, and then what `latest` means in the store: with that the build is published.
+    """Write the record, and point `latest` in the store to it: with that the build is published.
 
     The names in the registry and in the engine follow; see `flows.published_names`.
     """

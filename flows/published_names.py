@@ -112,15 +112,15 @@ def name_build(ctx: Context, record: Record) -> None:
 
 @step("name {existing.record.image}", network=True)
 def move_names(ctx: BuildContext, existing: Existing) -> Record:
-    """Point all names to a build that is in the store already; what the registry or the engine lacks comes from there.
+    """Point all names to a build in the store. What the registry or the engine lacks of it comes from the store.
 
-    Nothing moves before all that is lacking is where it has to be. Raises BlobMissing, BlobDamaged and LayerDamaged,
+    Names move only when everything that was missing is there. Raises BlobMissing, BlobDamaged and LayerDamaged,
     and what the store, the registry and the engine raise.
     """
     record, why = existing.record, "; ".join(existing.reasons)
     load_missing(ctx, record)
     least = records.next_number(ctx.store, record.image)
-    newest.move_latest(ctx.store, record.image, record.build, f"it has the wanted inputs: {why}", least=least)
+    newest.move_latest(ctx.store, record.image, record.build, f"it has the current inputs: {why}", least=least)
     _follow(ctx, record)
     ctx.note(f"build {record.build}")
     return record.model_copy(update={"status": "moved", "reason": why})
@@ -130,7 +130,7 @@ def move_names(ctx: BuildContext, existing: Existing) -> Record:
 def finish_names(ctx: Context, image: str) -> str:
     """Finish what an interrupted run has left: move the names to what the store says. Returns the build they mean now.
 
-    Where the store has no longer the record of that build nothing is done: the next run of the image decides.
+    If the store no longer has the record of that build, nothing is done: the next run of the image decides.
     """
     record, pointed = records.latest_readable(ctx.store, image), newest.read_if_valid(ctx.store, image)
     if record is None or pointed is None or pointed.build != record.build:
@@ -190,7 +190,7 @@ def _name_in_engine(ctx: Context, record: Record) -> None:
 def _give_way(ctx: Context, image: str) -> None:
     """Point the names to the build of another run that has moved `latest` meanwhile: ours may have come after its own.
 
-    What that run has not pushed or loaded yet, it names itself.
+    That run itself names what it has not pushed or loaded yet.
     """
     where, engine = registry_of(ctx), ctx.engine()
     for _ in range(TURNS):
@@ -204,7 +204,7 @@ def _give_way(ctx: Context, image: str) -> None:
 
 
 def load_missing(ctx: Context, record: Record) -> None:
-    """Push to the registry and load into the engine what they lack of a build, out of the store."""
+    """Push to the registry and load into the engine what they lack of a build, from the store."""
     with work_folder(ctx.settings.work, str(uuid.uuid4())) as folder:
         layouts = _Layouts(ctx, record, folder)
         where, engine = registry_of(ctx), ctx.engine()

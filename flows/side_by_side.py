@@ -45,7 +45,7 @@ def _build_at_once(ctx: Context, images: Sequence[str], options: BuildOptions, w
                 for image in order.get_ready():
                     running[image] = _submit(runner, ctx, image, options, ended)
                 image = ended.get()
-                running.pop(image).result()  # raises what no result can be made of
+                running.pop(image).result()  # raises an interrupt, which is no result
                 order.done(image)
         except BaseException as error:
             if not isinstance(error, Exception):

@@ -66,7 +66,7 @@ def resolve(ctx: BuildContext) -> ImageInputs:
 
 @step("fetch {inputs.label}", network=True)
 def fetch(ctx: BuildContext, inputs: Inputs, folder: Path) -> Path:
-    """Fetch all that the lock names into a folder: out of the pool, which downloads only what it lacks."""
+    """Fetch everything that the lock names into a folder, from the pool, which downloads only what it lacks."""
     debs = empty_folder(folder / "debs")
     if tarball := inputs.recipe.tarball:
         fetch_tarball(ctx, inputs, tarball, debs / TARBALL_NAME)
@@ -83,7 +83,7 @@ def fetch(ctx: BuildContext, inputs: Inputs, folder: Path) -> Path:
 
 
 def fetch_tarball(ctx: BuildContext, inputs: Inputs, tarball: TarballKeys, path: Path) -> None:
-    """Fetch a recipe's tarball out of the store, which downloads only what it lacks. Raises as `TarballSource`."""
+    """Fetch a recipe's tarball from the store; only what the store lacks is downloaded. Raises as `TarballSource`."""
     digest, transfers = inputs.lock.tarball, ctx.settings.site.transfers()
     source = TarballSource(
         tarball, inputs.files, ctx.store, ctx.cache / "partial", ctx.options.offline, ctx.log, transfers
@@ -123,8 +123,7 @@ def make_tree(
 ) -> Members:
     """Run the bootstrapper until its tree is there. The members are read later, while `running` is open.
 
-    A layer's tree begins with the base image's. The cache has trees that many recipes begin with; a build that must
-    trust nothing of the kind does not use it.
+    A layer's tree begins with the base image's tree. Without `use_cache` no tree of an earlier build is used.
     """
     job = Job(
         recipe=inputs.recipe,
@@ -160,8 +159,8 @@ def pack_layer(
     foundation: Foundation | None = None,
     use_cache: bool = True,
 ) -> PackedLayer:
-    """Normalize, filter and pack the members; on a base image only what is new. Closes `running`, which raises what
-    went wrong in the bootstrapper.
+    """Normalize, filter and pack the members; on a base image only what is new. Closes `running`, which raises the
+    errors of the bootstrapper.
     """
     inventory, closure = Inventory(), LinkageCheck(base_images.library_path(inputs.recipe.image, foundation))
     with running:
@@ -185,7 +184,7 @@ def frame_cache(ctx: BuildContext, *, use_cache: bool = True) -> Path | None:
 
 @step("closure {inputs.label}")
 def check_linkage(ctx: BuildContext, inputs: Inputs, packed: PackedLayer) -> None:
-    """Check that programs and libraries find in the image what they are linked with, and that most fit its platform.
+    """Check that programs and libraries find in the image what they are linked with, and most are for its platform.
 
     Raises BuildError.
     """

@@ -41,7 +41,7 @@ BOOTSTRAPPERS: tuple[Literal["mmdebstrap", "debootstrap"], ...] = ("mmdebstrap",
 def verify(ctx: Context, reference: str, against: str = "") -> Verification:
     """Rebuild `IMAGE` or `IMAGE@BUILD` and compare it with its record, or with another image's manifest digest.
 
-    What the store has of the build is read as well: the blobs that are missing or damaged are in the Verification.
+    All blobs of the build are read as well: the Verification names those that are missing or damaged.
 
     No network and no engine is needed: the pool has the packages, and nothing is imported; only a Dockerfile needs its
     builder. Raises NotReproduced, which carries the Verification.
@@ -56,7 +56,7 @@ def verify(ctx: Context, reference: str, against: str = "") -> Verification:
 
 
 def run_verify(ctx: Context, reference: str, against: str = "") -> Verification:
-    """Run the flow here; the Verification, whether or not it is the same image."""
+    """Run the flow in this process, and return the Verification even if the image differs."""
     try:
         return verify.run_in(ctx, reference, against)
     except NotReproduced as failed:
@@ -88,7 +88,7 @@ def rebuild_platform(
 ) -> tuple[Verification, Descriptor | None]:
     """Rebuild the image for one platform, with nothing of an earlier build but the pool, and compare it.
 
-    With it comes the image's descriptor in an index; None for one that cannot be rebuilt.
+    Also returns the image's descriptor in an index; None if the image cannot be rebuilt.
     """
     remove_leftovers(ctx.settings.places)
     with work_folders(ctx, size_of_build(ctx, record.lock, record.parent)) as (_, folder):
@@ -144,7 +144,7 @@ def recall(ctx: BuildContext, record: Record, folder: Path) -> Inputs:
     """Read what the build was made of: its recipe as it was then, and its lock. Raises BuildError."""
     if not record.ingredients:
         raise BuildError(
-            f"the record of {record.image}@{record.build} has no ingredients: it is of a time before they were kept",
+            f"the record of {record.image}@{record.build} has no ingredients: an older version of Baseforge did not store them",
             hint=f"`baseforge build {record.image} --force` makes a build that can be verified.",
         )
     file = sources_bundle.unpack_sources(ctx.store, record.ingredients, folder)
@@ -165,7 +165,7 @@ def recall(ctx: BuildContext, record: Record, folder: Path) -> Inputs:
 
 
 def inputs_of(record: Record, found: Inputs) -> tuple[Link, ...]:
-    """The first links, up to the input digest; `found` has the tools of then, as those of now are compared apart."""
+    """The first links, up to the input digest. `found` has the recorded tools: the others are compared separately."""
     return (
         Link(name="recipe", recorded=record.recipe_digest, found=found.recipe_digest),
         Link(name="lock", recorded=record.lock_digest, found=found.lock.digest),
@@ -175,7 +175,7 @@ def inputs_of(record: Record, found: Inputs) -> tuple[Link, ...]:
 
 @step("compare {image.name}", network=True)
 def compare(ctx: BuildContext, image: Image, then: ExpectedDigests, folder: Path) -> list[str]:
-    """Compare the image with the one of then, member by member; nothing differs where the digests are the same."""
+    """Compare the image with the recorded one, member by member. Equal digests mean that nothing differs."""
     differences = verification.differences(ctx.store, then, image, folder, ctx.log)
     ctx.note(f"{len(differences)} differences" if differences else "the same")
     return differences

@@ -61,7 +61,7 @@ class ContextFlow(Flow[P, R]):
         @functools.wraps(self._function)
         def called(*args: P.args, **kwargs: P.kwargs) -> R:
             if state := missed_runs.skipped_state():
-                return cast(R, state)  # Prefect takes it for how the run ended; who calls a flow is never scheduled
+                return cast(R, state)  # Prefect takes it as the state of the run, and only scheduled runs are skipped
             if ctx is None:
                 with open_context() as opened:
                     return self._function(replace(opened, run_id=str(this_run.id)), *args, **kwargs)

@@ -97,14 +97,13 @@ def step(
     """Make a function, whose first parameter is a context, a step. `title` may name its parameters: `join {ctx.image}`.
 
     The seconds are counted under the title's first word. A step of the network is tried three times when it ends in a
-    NetworkFailure; no other failure gets better by repeating it. One of the `last` steps, which give back what was
-    taken, runs even after an interrupt. Results are neither cached nor kept by Prefect: what is built is decided by
-    digests alone.
+    NetworkFailure; no other failure gets better by repeating it. A `last` step, which releases something, runs
+    even after an interrupt. Prefect neither caches nor stores results: digests alone decide what is built.
     """
     return lambda function: Step(function, title, network=network, last=last)
 
 
 def _can_help(_task: object, _run: TaskRun, state: State[Any]) -> bool:
-    """Prefect's question whether to run a failed step again; an archive that has moved on is asked anew instead."""
+    """Whether Prefect runs a failed step again. After ArchiveMoved it does not: the build resolves anew."""
     failure = state.result(raise_on_failure=False)
     return isinstance(failure, NetworkFailure) and not isinstance(failure, ArchiveMoved)

@@ -92,7 +92,7 @@ class Context:
         return made.with_log(self.log)
 
     def builder(self, option: str, recipe: BuilderPlan | None) -> SelectedBuilder:
-        """The selected builder, as `choose` does it, which asks buildx: once a command."""
+        """The selected builder, as `select_builder` selects it. buildx is asked once a command."""
         key = ("builder", option, recipe.model_dump_json() if recipe else "")
         return self.opened.get(key, lambda: select_builder(option, recipe, self.settings))
 
@@ -136,13 +136,13 @@ def store_of(settings: Settings) -> Store:
 
 
 @contextlib.contextmanager
-def open_context(settings: Settings | None = None, progress: Progress | None = None) -> Iterator[Context]:
+def open_context(settings: Settings | None = None) -> Iterator[Context]:
     """A new context for the block; without settings, one for a flow that a worker starts."""
     if settings is None:
         enter_served_folder()
     make_data_folder()
     settings = settings or load()
-    ctx = Context(settings, store_of(settings), cache_folder(), progress or Progress())
+    ctx = Context(settings, store_of(settings), cache_folder(), Progress())
     try:
         yield ctx
     finally:

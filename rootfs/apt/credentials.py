@@ -95,10 +95,9 @@ def read_private_file(file: Path) -> str:
         raise unusable_auth_file(file, getattr(error, "strerror", None) or "it is not UTF-8 text") from error
 
 
-def unreadable_files(machine: tuple[Path, Path] = (CONFIGURED, PARTS)) -> list[Path]:
+def unreadable_files() -> list[Path]:
     """The machine's own files that this user may not read."""
-    configured, parts = machine
-    files = (configured, *sorted(parts.glob("*.conf")))
+    files = (CONFIGURED, *sorted(PARTS.glob("*.conf")))
     return [file for file in files if os.access(file, os.F_OK) and not os.access(file, os.R_OK)]
 
 

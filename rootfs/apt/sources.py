@@ -102,11 +102,6 @@ class Source:
         return f"{self.mirror}/dists/{self.suite}"
 
     @property
-    def public(self) -> str:
-        """Its line in the image's `/etc/apt/sources.list`, without the mirror."""
-        return f"deb {self.address} {self.suite} {' '.join(self.components)}"
-
-    @property
     def line(self) -> str:
         """Its line for a bootstrapper, with the mirror and the keyring."""
         return f"deb [signed-by={self.keyring}] {self.mirror} {self.suite} {' '.join(self.components)}"

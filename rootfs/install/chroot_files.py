@@ -15,8 +15,8 @@ Owner = tuple[int, int]
 ROOT: Owner = (0, 0)  # the owner of new files anyway
 
 
-def resolve_path(tree: Path, path: str, *, last: bool = True) -> Path:
-    """The path on this machine of a path in the tree; `last` says whether a link at its end is followed.
+def resolve_path(tree: Path, path: str) -> Path:
+    """The path on this machine of a path in the tree. Links are followed, also at its end.
 
     Only for a tree in which no program runs meanwhile. Raises InputError for a loop of links.
     """
@@ -26,7 +26,7 @@ def resolve_path(tree: Path, path: str, *, last: bool = True) -> Path:
         place = tree.joinpath(*here, part)
         if part == "..":
             here = here[:-1]
-        elif place.is_symlink() and (left or last):
+        elif place.is_symlink():
             hops += 1
             if hops > MAX_LINKS:
                 raise cannot_place(path, "its links go round in circles")

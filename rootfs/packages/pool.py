@@ -18,6 +18,7 @@ from rootfs.packages.download import DebSource, download_debs
 from rootfs.packages.errors import damaged_debs, missing_debs
 from rootfs.process.run import Log
 
+WRITING = 2  # threads that write debs from the store
 ASKING = 16  # threads that ask the store which debs it has: each request takes milliseconds
 
 UnusablePackages = Mapping[Package, BaseforgeError]  # their blobs are damaged (BlobDamaged) or missing (BlobMissing)
@@ -94,7 +95,7 @@ def _keep(blobs: BlobStore, package: Package, file: BinaryIO) -> None:
     blobs.put_blob(file, package.digest)
 
 
-def write_debs(packages: Iterable[Package], blobs: BlobStore, folder: Path, *, threads: int = 2) -> UnusablePackages:
+def write_debs(packages: Iterable[Package], blobs: BlobStore, folder: Path) -> UnusablePackages:
     """Write each deb to `folder/package.file_name`, checked, not synced. Returns those that are damaged or missing.
 
     Raises DiskFull and what else the blobs raise.
@@ -108,7 +109,7 @@ def write_debs(packages: Iterable[Package], blobs: BlobStore, folder: Path, *, t
         return None
 
     packages = list(packages)
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(WRITING) as pool:
         results = list(pool.map(write, packages))
     return {package: problem for package, problem in zip(packages, results, strict=True) if problem}
 

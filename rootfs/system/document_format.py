@@ -15,9 +15,9 @@ from rootfs.system.errors import FormatNewer
 FIELD, FIRST = "format", 1
 
 
-def dump(value: Mapping[str, Any], version: int = FIRST) -> bytes:
+def dump(value: Mapping[str, Any]) -> bytes:
     """The document as JSON, with its format version."""
-    return json.dumps({FIELD: version, **value}).encode()
+    return json.dumps({FIELD: FIRST, **value}).encode()
 
 
 def parse(data: bytes | str, what: str, where: object, known: int = FIRST) -> dict[str, Any]:

@@ -24,9 +24,8 @@ def test_the_longest_start_of_an_address_names_the_mirror():
     assert site.mirror("http://other/x") == "http://other/x"
 
 
-def test_the_image_names_the_archive_and_the_engine_the_mirror():
+def test_apt_on_this_machine_uses_the_mirror():
     source = Source(f"{PUBLIC}/d", "http://mirror/d", "trixie", ("main", "contrib"), Path("/k.gpg"))
-    assert source.public == f"deb {PUBLIC}/d trixie main contrib"
     assert source.line == "deb [signed-by=/k.gpg] http://mirror/d trixie main contrib"
 
 
