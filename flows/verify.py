@@ -144,7 +144,7 @@ def recall(ctx: BuildContext, record: Record, folder: Path) -> Inputs:
     """Read what the build was made of: its recipe as it was then, and its lock. Raises BuildError."""
     if not record.ingredients:
         raise BuildError(
-            f"the record of {record.image}@{record.build} has no ingredients: an older version of Baseforge did not store them",
+            f"the record of {record.image}@{record.build} has no ingredients: an older Baseforge did not store them",
             hint=f"`baseforge build {record.image} --force` makes a build that can be verified.",
         )
     file = sources_bundle.unpack_sources(ctx.store, record.ingredients, folder)
