@@ -34,7 +34,7 @@ def night_of(ctx: Context, images: Sequence[str]) -> Night:
     return Night(builds=records, summary=summary, seconds=dict(ctx.timeline.seconds))
 
 
-def night(
+def run_night(
     ctx: Context, only: tuple[str, ...], options: BuildOptions, run_flow: Callable[[Sequence[str]], Night]
 ) -> Night:
     """Build what has changed, whether or not an image fails.

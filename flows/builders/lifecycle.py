@@ -23,7 +23,7 @@ PREFIX = "baseforge-"
 OLDEST = (0, 11)  # the first BuildKit that writes an OCI layout as a folder (`tar=false`)
 
 
-class Driver(Protocol):
+class BuilderDriver(Protocol):
     """A driver's module: what buildx does not do by itself.
 
     `SPARE` is how many seconds after a plan's time buildx may still report what is wrong.
@@ -44,7 +44,7 @@ class Driver(Protocol):
         """Remove what builders with this prefix left behind after buildx has forgotten them."""
 
 
-DRIVERS: dict[str, Driver] = {"docker-container": docker_container, "kubernetes": kubernetes, "remote": remote}
+DRIVERS: dict[str, BuilderDriver] = {"docker-container": docker_container, "kubernetes": kubernetes, "remote": remote}
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from flows.config.options import BuildOptions
 from flows.config.paths import check_data_folder, known_error, server_folder
 from flows.config.settings import load
 from flows.lookup import build_changed
-from flows.night import Night, night
+from flows.night import Night, run_night
 from flows.orchestration import local_server, lost_server
 from flows.orchestration.log_masking import masked_traceback
 from flows.publish import records as publication
@@ -115,7 +115,7 @@ def nightly(
 
             return night_with_prefect(ctx, tuple(only or ()), options, left)
 
-        _end(output.night(night(ctx, tuple(only or ()), options, run_flow), ctx.progress, as_json))
+        _end(output.night(run_night(ctx, tuple(only or ()), options, run_flow), ctx.progress, as_json))
 
 
 @app.command()

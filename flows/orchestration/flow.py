@@ -16,7 +16,7 @@ from pydantic_core import to_jsonable_python
 
 from flows.orchestration import missed_runs, outage
 from flows.orchestration.log_masking import mask_logs
-from flows.orchestration.outage import Outcome
+from flows.orchestration.outage import FlowOutcome
 from flows.runtime.context import Context, open_context
 
 P = ParamSpec("P")
@@ -33,7 +33,7 @@ class ContextFlow(Flow[P, R]):
 
     def __init__(self, function: Callable[Concatenate[Context, P], R], **settings: Any) -> None:  # noqa: ANN401
         self._function = function
-        super().__init__(self._in_context(None, Outcome()), **settings)
+        super().__init__(self._in_context(None, FlowOutcome()), **settings)
 
     def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """As Prefect's own does, which loads a web framework for it: 0.15 s of every command."""
@@ -46,7 +46,7 @@ class ContextFlow(Flow[P, R]):
 
     def run_in(self, ctx: Context, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the flow in a context that is open; what it returns counts also where Prefect's server is lost."""
-        outcome: Outcome[R] = Outcome()
+        outcome: FlowOutcome[R] = FlowOutcome()
         bound = copy.copy(self)
         bound.fn = self._in_context(ctx, outcome)
         return outage.run_despite_outage(
@@ -55,7 +55,7 @@ class ContextFlow(Flow[P, R]):
             lambda: self._function(replace(ctx, run_id=str(uuid.uuid4())), *args, **kwargs),
         )
 
-    def _in_context(self, ctx: Context | None, outcome: Outcome[R]) -> Callable[P, R]:
+    def _in_context(self, ctx: Context | None, outcome: FlowOutcome[R]) -> Callable[P, R]:
         """The function as Prefect sees and calls it: without a context among its parameters."""
 
         @functools.wraps(self._function)

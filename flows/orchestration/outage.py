@@ -32,7 +32,7 @@ AT_ONCE = 2.0  # seconds for one question, where somebody who interrupted a run 
 
 
 @dataclass
-class Outcome(Generic[R]):
+class FlowOutcome(Generic[R]):
     """How the function of a flow ended, whatever Prefect makes of it."""
 
     value: R | None = None
@@ -111,7 +111,7 @@ def _said(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def record_outcome(outcome: Outcome[R], work: Callable[[], R]) -> R:
+def record_outcome(outcome: FlowOutcome[R], work: Callable[[], R]) -> R:
     """Do the work of a flow and note how it ended; where the server is lost, end the flow run without telling it."""
     try:
         outcome.value = work()
@@ -123,7 +123,7 @@ def record_outcome(outcome: Outcome[R], work: Callable[[], R]) -> R:
     return outcome.result()
 
 
-def run_despite_outage(outcome: Outcome[R], run: Callable[[], R], alone: Callable[[], R]) -> R:
+def run_despite_outage(outcome: FlowOutcome[R], run: Callable[[], R], alone: Callable[[], R]) -> R:
     """Run a flow by `run`; if the server is lost, its result still counts. If the work has not begun, run `alone`."""
     if not lost_server.reason():
         try:

@@ -16,7 +16,7 @@ from rootfs.system.text import printable
 from rootfs.tarball.decompress import LimitedStream
 from rootfs.tarball.errors import TarballRefused
 from rootfs.tarball.reader import read_tar
-from rootfs.tarball.sanitize import LATEST, device_rules, sanitize
+from rootfs.tarball.sanitize import LATEST_MTIME, device_rules, sanitize
 from rootfs.tarball.staging import Staging
 from rootfs.tree.filters import Rules, excluded, filter_list
 from rootfs.tree.member import Member, Members
@@ -42,7 +42,7 @@ def _fill(staging: Staging, recipe: TarballRecipe, job: Job) -> int:
     lines = [*filter_list("volatile"), *(device_rules() if recipe.devices else ()), *excluded(recipe.leave_out)]
     try:
         with (job.debs / TARBALL_NAME).open("rb") as file:
-            return staging.fill(sanitize(_read_members(file, recipe, job), Rules.parse(lines), job.log), LATEST)
+            return staging.fill(sanitize(_read_members(file, recipe, job), Rules.parse(lines), job.log), LATEST_MTIME)
     except TarballRefused as refused:
         refused.where = recipe.source
         raise

@@ -37,7 +37,7 @@ class Decompressor(Protocol):
 
 
 @dataclass(frozen=True)
-class Limits:
+class DecompressionLimits:
     """How many bytes decompressing may take in memory (xz), and may look back (zstd). None: what the library allows."""
 
     memory: int | None = None
@@ -51,7 +51,7 @@ class DecompressedStream:
     out at all: compare digests where that counts.
     """
 
-    def __init__(self, source: Readable, limits: Limits = Limits()) -> None:
+    def __init__(self, source: Readable, limits: DecompressionLimits = DecompressionLimits()) -> None:
         self._source, self.size = _Counted(source), 0
         packed: io.BufferedReader = io.BufferedReader(self._source, CHUNK)
         self.compression, opener = _kind(packed.peek(6)[:6])
@@ -148,29 +148,29 @@ class _Frames(io.RawIOBase):
         return rest
 
 
-def _gzip(packed: io.BufferedReader, _: Limits) -> BinaryIO:
+def _gzip(packed: io.BufferedReader, _: DecompressionLimits) -> BinaryIO:
     return cast(BinaryIO, gzip.GzipFile(fileobj=packed))
 
 
-def _bzip2(packed: io.BufferedReader, _: Limits) -> BinaryIO:
+def _bzip2(packed: io.BufferedReader, _: DecompressionLimits) -> BinaryIO:
     return io.BufferedReader(_Frames(packed, bz2.BZ2Decompressor), CHUNK)
 
 
-def _xz(packed: io.BufferedReader, limits: Limits) -> BinaryIO:
+def _xz(packed: io.BufferedReader, limits: DecompressionLimits) -> BinaryIO:
     new = partial(lzma.LZMADecompressor, lzma.FORMAT_XZ, memlimit=limits.memory)
     return io.BufferedReader(_Frames(packed, new), CHUNK)
 
 
-def _zstd(packed: io.BufferedReader, limits: Limits) -> BinaryIO:
+def _zstd(packed: io.BufferedReader, limits: DecompressionLimits) -> BinaryIO:
     decompressor = zstandard.ZstdDecompressor(max_window_size=limits.window)
     return cast(BinaryIO, decompressor.stream_reader(packed, read_across_frames=True))
 
 
-def _plain(packed: io.BufferedReader, _: Limits) -> BinaryIO:
+def _plain(packed: io.BufferedReader, _: DecompressionLimits) -> BinaryIO:
     return packed
 
 
-def _kind(start: bytes) -> tuple[str, Callable[[io.BufferedReader, Limits], BinaryIO]]:
+def _kind(start: bytes) -> tuple[str, Callable[[io.BufferedReader, DecompressionLimits], BinaryIO]]:
     """The compression's name, and what opens it."""
     if start.startswith(b"\x1f\x8b"):
         return "gzip", _gzip

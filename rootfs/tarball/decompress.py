@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-from rootfs.system.compression import CHUNK, CorruptStream, DecompressedStream, Limits
+from rootfs.system.compression import CHUNK, CorruptStream, DecompressedStream, DecompressionLimits
 from rootfs.tarball.errors import TarballRefused
 
 MEMORY = 80 << 20  # bytes of memory for decompression: enough for `xz -9`
@@ -20,7 +20,7 @@ class LimitedStream:
     """
 
     def __init__(self, source: BinaryIO, largest: int) -> None:
-        self._stream, self._largest = DecompressedStream(source, Limits(MEMORY, WINDOW)), largest
+        self._stream, self._largest = DecompressedStream(source, DecompressionLimits(MEMORY, WINDOW)), largest
         self.compression = self._stream.compression or "tar"
 
     @property

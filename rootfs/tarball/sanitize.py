@@ -29,7 +29,7 @@ DEVICES = {
 SPECIAL = (tarfile.CHRTYPE, tarfile.BLKTYPE)
 LONGEST_PATH, LONGEST_NAME = 4095, 255  # bytes (limits.h: PATH_MAX, NAME_MAX)
 LAST_ID = (1 << 32) - 2  # uid_t, of which the last means "no change" (chown(2))
-LATEST = 1 << 32  # seconds since 1970: later times (after 2106) are not believed
+LATEST_MTIME = 1 << 32  # seconds since 1970: later times (after 2106) are not believed
 XATTR = re.compile(r"(security|system|trusted|user)\.[!-~]{1,240}")  # xattr(7)
 OVERLAY = re.compile(r"(trusted|user)\.overlay\..*")  # read by overlayfs, which engines mount layers with
 LONGEST_XATTR = 1 << 16  # bytes (limits.h: XATTR_SIZE_MAX)
@@ -62,7 +62,7 @@ def _checked(member: Member, path: str) -> Member:
     if member.kind == tarfile.LNKTYPE:
         return replace(member, path=path, link=_path(member.link), mode=0, xattrs={})
     mode = member.mode if member.is_file or member.is_folder else member.mode & 0o777
-    mtime = member.mtime if 0 <= member.mtime < LATEST else 0 if member.mtime < 0 else LATEST
+    mtime = member.mtime if 0 <= member.mtime < LATEST_MTIME else 0 if member.mtime < 0 else LATEST_MTIME
     link = member.link if member.kind == tarfile.SYMTYPE else ""
     return replace(member, path=path, mode=mode, mtime=mtime, link=link)
 

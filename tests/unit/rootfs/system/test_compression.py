@@ -10,7 +10,7 @@ import lzma
 import pytest
 import zstandard
 
-from rootfs.system.compression import CorruptStream, DecompressedStream, Limits, decompressor
+from rootfs.system.compression import CorruptStream, DecompressedStream, DecompressionLimits, decompressor
 
 PLAIN = bytes(range(256)) * 5000
 COMPRESS = {
@@ -23,7 +23,7 @@ COMPRESS = {
 
 
 def read(data, limits=None):
-    stream = DecompressedStream(io.BytesIO(data), limits or Limits())
+    stream = DecompressedStream(io.BytesIO(data), limits or DecompressionLimits())
     content = b"".join(iter(lambda: stream.read(100_000), b""))
     assert (stream.size, stream.consumed) == (len(content), len(data))
     return stream.compression, content
@@ -61,7 +61,10 @@ def test_a_stream_that_ends_in_its_header_is_reported(compression):
 
 @pytest.mark.parametrize(
     ("data", "limits"),
-    [(lzma.compress(PLAIN), Limits(memory=1 << 10)), (zstandard.compress(PLAIN), Limits(window=1 << 10))],
+    [
+        (lzma.compress(PLAIN), DecompressionLimits(memory=1 << 10)),
+        (zstandard.compress(PLAIN), DecompressionLimits(window=1 << 10)),
+    ],
     ids=["xz", "zstd"],
 )
 def test_memory_is_limited(data, limits):
