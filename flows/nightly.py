@@ -9,7 +9,7 @@ from flows.build import clean_up
 from flows.builder_tasks import leasing
 from flows.cleanup import housekeeping, tell_prefect
 from flows.config.options import BuildOptions
-from flows.night import Night, night_of
+from flows.nightly_command import Night, night_of
 from flows.orchestration import outage
 from flows.orchestration.flow import flow
 from flows.runtime.context import Context

@@ -10,7 +10,7 @@ from flows.image.oci import Image
 from flows.inputs.resolve import ImageInputs
 from flows.orchestration.step import step
 from flows.platform_build import PlatformImage
-from flows.publish import records, registry, sources_bundle
+from flows.publish import registry, sources_bundle, stored_builds
 from flows.publish.record import Record, SmokeCounts
 from flows.published_names import name_build, naming, registry_of
 from flows.runtime.context import BuildContext
@@ -78,9 +78,9 @@ def push(ctx: BuildContext, image: Image | Index, platforms: Sequence[PlatformIm
     Names move only when the record is written: a build exists when its record does.
     """
     for each in platforms:
-        records.keep_blobs(ctx.store, each.image)
+        stored_builds.keep_blobs(ctx.store, each.image)
     if isinstance(image, Index):
-        records.keep_index(ctx.store, image)
+        stored_builds.keep_index(ctx.store, image)
     where = registry_of(ctx)
     return registry.push(image, where, log=ctx.log) if where else ""
 
@@ -93,17 +93,17 @@ def write_record(ctx: BuildContext, record: Record, platforms: Sequence[Platform
     """
     store, inputs = ctx.store, platforms[0].inputs
     sources = sources_bundle.keep_sources(store, *lineage_files(inputs.file), but=inputs.archive)
-    inventories = [records.keep_bytes(store, canonical_json(each.packed.packages)) for each in platforms]
+    inventories = [stored_builds.keep_bytes(store, canonical_json(each.packed.packages)) for each in platforms]
     references = {
-        "number": records.next_number(store, record.image),
+        "number": stored_builds.next_number(store, record.image),
         "registry": pushed,
         "inventory": inventories[0] if len(platforms) == 1 else "",
         "ingredients": sources,
-        "log": records.keep_log(store, ctx.log_file),
+        "log": stored_builds.keep_log(store, ctx.log_file),
         "seconds": dict(ctx.timeline.seconds),
         "parts": tuple(
             part.model_copy(update={"inventory": inventory, "ingredients": sources})
             for part, inventory in zip(record.parts, inventories if record.parts else (), strict=True)
         ),
     }
-    return records.publish_record(store, record.model_copy(update=references), "a new build")
+    return stored_builds.publish_record(store, record.model_copy(update=references), "a new build")

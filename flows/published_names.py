@@ -20,7 +20,7 @@ from flows.image.index import Index
 from flows.image.oci import Image
 from flows.inputs.resolve import ImageInputs, build_with
 from flows.orchestration.step import step
-from flows.publish import integrity, newest, records, registry, stored_image
+from flows.publish import integrity, newest, registry, stored_builds, stored_image
 from flows.publish.record import Record
 from flows.publish.registry import Registry
 from flows.runtime.context import BuildContext, Context
@@ -59,7 +59,7 @@ def _pushed(ctx: Context, record: Record) -> str:
 
 def _in_store(ctx: Context, record: Record) -> Iterator[str]:
     pointed = newest.read_if_valid(ctx.store, record.image)
-    if pointed is None and (last := records.latest_readable(ctx.store, record.image)):
+    if pointed is None and (last := stored_builds.latest_readable(ctx.store, record.image)):
         if last.build == record.build and last.number <= newest.FIRST:  # as an earlier version left it
             newest.move_latest(ctx.store, record.image, record.build, "the newest record", least=last.number)
             newest.mark_named(ctx.store, record.image, record.build)
@@ -119,7 +119,7 @@ def move_names(ctx: BuildContext, existing: Existing) -> Record:
     """
     record, why = existing.record, "; ".join(existing.reasons)
     load_missing(ctx, record)
-    least = records.next_number(ctx.store, record.image)
+    least = stored_builds.next_number(ctx.store, record.image)
     newest.move_latest(ctx.store, record.image, record.build, f"it has the current inputs: {why}", least=least)
     _follow(ctx, record)
     ctx.note(f"build {record.build}")
@@ -132,7 +132,7 @@ def finish_names(ctx: Context, image: str) -> str:
 
     If the store no longer has the record of that build, nothing is done: the next run of the image decides.
     """
-    record, pointed = records.latest_readable(ctx.store, image), newest.read_if_valid(ctx.store, image)
+    record, pointed = stored_builds.latest_readable(ctx.store, image), newest.read_if_valid(ctx.store, image)
     if record is None or pointed is None or pointed.build != record.build:
         return ""
     load_missing(ctx, record)
@@ -142,7 +142,7 @@ def finish_names(ctx: Context, image: str) -> str:
 
 def images_to_finish(ctx: Context) -> list[str]:
     """The images whose names in the registry or the engine are not yet those of the store."""
-    found = ((image, newest.read_if_valid(ctx.store, image)) for image in records.images(ctx.store))
+    found = ((image, newest.read_if_valid(ctx.store, image)) for image in stored_builds.images(ctx.store))
     return [image for image, pointed in found if pointed and not pointed.named]
 
 
@@ -194,7 +194,7 @@ def _give_way(ctx: Context, image: str) -> None:
     """
     where, engine = registry_of(ctx), ctx.engine()
     for _ in range(TURNS):
-        record = records.latest_readable(ctx.store, image)
+        record = stored_builds.latest_readable(ctx.store, image)
         if record is None or not check_names(ctx, record).reasons:
             return
         if all(engine.inspect(engine.image_id(part)) for part in record.parts or (record,)):

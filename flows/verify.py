@@ -18,7 +18,7 @@ from flows.inputs.resolve import Inputs, with_bootstrapper
 from flows.orchestration.flow import flow
 from flows.orchestration.step import step
 from flows.platform_build import require_emulation, size_of_build, work_folders
-from flows.publish import integrity, records, sources_bundle, verification
+from flows.publish import integrity, sources_bundle, stored_builds, verification
 from flows.publish.errors import NotReproduced
 from flows.publish.record import Record
 from flows.publish.verification import ExpectedDigests, Link, Verification
@@ -46,7 +46,7 @@ def verify(ctx: Context, reference: str, against: str = "") -> Verification:
     No network and no engine is needed: the pool has the packages, and nothing is imported; only a Dockerfile needs its
     builder. Raises NotReproduced, which carries the Verification.
     """
-    record = records.find_build(ctx.store, reference)
+    record = stored_builds.find_build(ctx.store, reference)
     with open_build(ctx, record.image, BuildOptions(offline=True)) as build_ctx, leasing(build_ctx) as leased:
         damage = read_blobs(leased, record)
         found = rebuild(leased, record, against).model_copy(update={"damage": tuple(map(str, damage))})

@@ -10,7 +10,7 @@ import typer
 
 from flows.cli import output
 from flows.config.settings import load
-from flows.publish import newest, records
+from flows.publish import newest, stored_builds
 from flows.runtime.context import store_of
 from rootfs.errors import InputError
 from rootfs.system.output_path import check_output_path
@@ -21,7 +21,7 @@ Json = Annotated[bool, typer.Option("--json", help="print one JSON document on s
 
 def list_(recipes: Recipes = None, as_json: Json = False) -> None:
     """List the images in the store with their newest builds; exit status 1 if a record cannot be read."""
-    if status := output.listing(records.newest_builds(store_of(load(recipes))), as_json):
+    if status := output.listing(stored_builds.newest_builds(store_of(load(recipes))), as_json):
         raise typer.Exit(status)
 
 
@@ -30,7 +30,7 @@ def show(
 ) -> None:
     """Show one build: digests, sizes, seconds and smoke tests; and which build `latest` means, since when, and why."""
     store = store_of(load(recipes))
-    record = records.find_build(store, reference)
+    record = stored_builds.find_build(store, reference)
     output.one(record, newest.read_if_valid(store, record.image), as_json)
 
 
@@ -50,7 +50,7 @@ def export(
 
     check_output_path(file)
     store = store_of(load(recipes))
-    record = records.find_build(store, reference)
+    record = stored_builds.find_build(store, reference)
     digests = {each.platforms[0]: each.manifest_digest for each in (record.own, *record.parts)}
     if platform and platform not in digests:
         raise InputError(

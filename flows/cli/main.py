@@ -18,10 +18,10 @@ from flows.config.options import BuildOptions
 from flows.config.paths import check_data_folder, known_error, server_folder
 from flows.config.settings import load
 from flows.lookup import build_changed
-from flows.night import Night, run_night
+from flows.nightly_command import Night, run_night
 from flows.orchestration import local_server, lost_server
 from flows.orchestration.log_masking import masked_traceback
-from flows.publish import records as publication
+from flows.publish import stored_builds as publication
 from flows.runtime import signals
 from flows.runtime.context import open_context
 from rootfs.errors import BaseforgeError

@@ -14,7 +14,7 @@ import typer
 from flows.cli.builder_output import Table, say, show
 from flows.cli.json_output import CleanedRuns, Diagnosis, Finding, SettingValue, ShownBuild
 from flows.config.settings import Settings, origins
-from flows.publish import records as publication
+from flows.publish import stored_builds as publication
 from flows.publish.errors import no_build
 from flows.publish.newest import Newest
 from flows.publish.record import Record
@@ -27,7 +27,7 @@ from rootfs.mask import masked_values
 from rootfs.system.text import format_size
 
 if TYPE_CHECKING:
-    from flows.night import Night
+    from flows.nightly_command import Night
     from flows.publish.verification import Verification
 
 

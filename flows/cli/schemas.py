@@ -35,7 +35,7 @@ def types() -> dict[str, tuple[str, Any]]:
     from flows.builders.listing import ListedBuilder
     from flows.builders.usage import AllUsage, Cleared
     from flows.cli.json_output import CleanedRuns, Diagnosis, ShownBuild
-    from flows.night import Night
+    from flows.nightly_command import Night
     from flows.publish.newest import Newest
     from flows.publish.record import Record
     from flows.publish.verification import Verification

@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 
 from flows.config.settings import Settings, load
-from flows.publish import records
+from flows.publish import stored_builds
 from flows.publish.errors import no_image
 from flows.runtime.context import store_of
 from rootfs.recipe.recipe import read_recipes
@@ -20,7 +20,7 @@ def figures(settings: Settings) -> dict[str, dict[str, object]]:
     """
     store, found = store_of(settings), {}
     for recipe in read_recipes(settings.recipes):
-        record = records.latest_readable(store, recipe.name)
+        record = stored_builds.latest_readable(store, recipe.name)
         if record is None:
             raise no_image(recipe.name, f"Build it: ./baseforge build {recipe.name}")
         date = f"{datetime.fromtimestamp(record.own.lock.epoch, UTC):%Y-%m-%d}" if record.own.lock.releases else ""

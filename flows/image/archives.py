@@ -21,7 +21,7 @@ from typing import BinaryIO, Protocol
 from flows.image.errors import LayerDamaged
 from flows.image.oci import LAYOUT_FILE, Image, layout_index
 from rootfs.layer.pack import Layer
-from rootfs.system.compression import CorruptStream, DecompressedStream
+from rootfs.system.decompression import CorruptStream, DecompressedStream
 from rootfs.system.platforms import platform_of
 
 CHUNK = 1 << 20

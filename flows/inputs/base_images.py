@@ -13,7 +13,7 @@ from typing import IO, Any, cast
 from flows.image.archives import read_blob, uncompressed_layer
 from flows.image.errors import LayerDamaged
 from flows.image.oci import BaseImage, Image
-from flows.publish import records, stored_image
+from flows.publish import stored_builds, stored_image
 from flows.publish.record import BaseImageBuild
 from flows.runtime.context import Context
 from flows.store.base import Store
@@ -24,7 +24,7 @@ from rootfs.recipe.base import Recipe
 from rootfs.recipe.sections import ImageSettings
 from rootfs.system import atomic_file
 from rootfs.system.cache import prune
-from rootfs.system.compression import CorruptStream, DecompressedStream
+from rootfs.system.decompression import CorruptStream, DecompressedStream
 from rootfs.tree.errors import BadTree
 from rootfs.tree.inventory import STATUS
 from rootfs.tree.member import from_tar
@@ -46,7 +46,7 @@ def base_build(ctx: Context, image: str, base: str, platform: str) -> BaseImageB
 
     Raises BuildError, InputError.
     """
-    record = ctx.results.get(base) or records.latest_readable(ctx.store, base)
+    record = ctx.results.get(base) or stored_builds.latest_readable(ctx.store, base)
     if record and record.status == "failed":
         raise BuildError(
             f"{image} was not built, because its base image {base} could not be built",

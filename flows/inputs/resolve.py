@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flows.config.options import BuildOptions
 from flows.inputs.base_images import base_build, base_builds, installed_in
-from flows.publish import records
+from flows.publish import stored_builds
 from flows.publish.record import BaseImageBuild, Record
 from flows.runtime.context import BuildContext, Context
 from rootfs.errors import BaseforgeError
@@ -112,7 +112,7 @@ def with_bootstrapper(recipe: Recipe, options: BuildOptions) -> Recipe:
 
 def build_with(ctx: Context, inputs: ImageInputs) -> Record | None:
     """The build with the same inputs, if the store has one."""
-    record = records.find_by_inputs(ctx.store, inputs.digest)
+    record = stored_builds.find_by_inputs(ctx.store, inputs.digest)
     return record if record and record.image == inputs.recipe.name else None
 
 
@@ -159,7 +159,7 @@ def settled(ctx: Context, lock: Lock, image: str, platform: str) -> Lock:
 
     Archives sign their indexes anew every few hours; an image whose packages are the same is the same image.
     """
-    newest = records.latest_readable(ctx.store, image)
+    newest = stored_builds.latest_readable(ctx.store, image)
     last = newest and newest.of(platform)
     if last is None or last.lock.packages != lock.packages or _suites(last.lock) != _suites(lock):
         return lock

@@ -13,8 +13,8 @@ from rootfs.errors import BuildError
 from rootfs.recipe.sections import TARBALL_NAME
 from rootfs.recipe.tarball import TarballRecipe
 from rootfs.system.text import printable
-from rootfs.tarball.decompress import LimitedStream
 from rootfs.tarball.errors import TarballRefused
+from rootfs.tarball.limited_stream import LimitedStream
 from rootfs.tarball.reader import read_tar
 from rootfs.tarball.sanitize import LATEST_MTIME, device_rules, sanitize
 from rootfs.tarball.staging import Staging

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from rootfs.packages.errors import BadDeb
-from rootfs.system import compression
+from rootfs.system import decompression
 from rootfs.system.digests import blake3_of_file
 
 MAGIC = b"!<arch>\n"
@@ -21,7 +21,7 @@ MAX_CONTROL = 1 << 20  # bytes of the control file that are read
 
 
 COMPRESSIONS = {".tar": "", ".tar.gz": "gzip", ".tar.xz": "xz", ".tar.zst": "zstd"}
-BROKEN = (*compression.BROKEN, compression.CorruptStream, tarfile.TarError, UnicodeDecodeError)
+BROKEN = (*decompression.BROKEN, decompression.CorruptStream, tarfile.TarError, UnicodeDecodeError)
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ def _copy(member: _Member, deb: IO[bytes], out: IO[bytes]) -> None:
     stem, dot, ending = member.name.partition(".")
     is_tar = stem in ("control", "data")
     if is_tar and dot + ending not in COMPRESSIONS:
-        raise compression.CorruptStream(f"no known compression in {member.name}")
-    decompressor = compression.decompressor(COMPRESSIONS[dot + ending] if is_tar else "")
+        raise decompression.CorruptStream(f"no known compression in {member.name}")
+    decompressor = decompression.decompressor(COMPRESSIONS[dot + ending] if is_tar else "")
     name, start = f"{stem}.tar" if is_tar else member.name, out.tell()
     out.write(bytes(HEADER))
     remaining = member.size

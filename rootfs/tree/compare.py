@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from rootfs.process.run import Log
-from rootfs.system.compression import CorruptStream, DecompressedStream
+from rootfs.system.decompression import CorruptStream, DecompressedStream
 from rootfs.system.digests import sha256_of_file
 from rootfs.system.text import printable
 from rootfs.tree.content_diff import ContentPair, compare_contents

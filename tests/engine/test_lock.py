@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from flows.publish import records
+from flows.publish import stored_builds
 from flows.publish.record import Record
 from flows.store.open import open_store
 from rootfs.lock.lock import Lock
@@ -52,7 +52,7 @@ def test_lock_shows_what_changed_since_the_newest_build(site, lock):
         input_digest=f"sha256:{0:064}",
         lock=Lock(releases=lock.releases, packages=tuple(packages[1:])),
     )
-    records.keep_record(open_store(str(site.folder / "store")), known)
+    stored_builds.keep_record(open_store(str(site.folder / "store")), known)
     done = site.run("lock", "small")
     assert sorted(line.split()[1] for line in done.stdout.splitlines()) == sorted([lock.packages[0].name, "bash"])
     assert f"{len(packages)} packages, 2 changes since build 1: {lock.digest}" in done.stderr

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from flows.publish import integrity, newest
-from flows.publish import records as publication
+from flows.publish import stored_builds as publication
 from flows.publish.record import Record
 from flows.store.base import Store
 from tests.faults.moments import go_on, publish

@@ -23,7 +23,7 @@ from flows.inputs.resolve import Inputs, resolve_image
 from flows.orchestration.step import Step
 from flows.platform_build import PlatformImage, describe
 from flows.publish import newest
-from flows.publish import records as publication
+from flows.publish import stored_builds as publication
 from flows.publish.record import Record, UsedBuilder
 from flows.publish_tasks import describe_all, publish
 from flows.published_names import find_existing, finish_names, images_to_finish

@@ -19,7 +19,7 @@ DOOR = "rootfs/process/run.py"
 LOCKS = "rootfs/system/locks.py"
 ATOMIC = "rootfs/system/atomic_file.py"
 DIGESTS = "rootfs/system/digests.py"
-COMPRESSION = "rootfs/system/compression.py"
+COMPRESSION = "rootfs/system/decompression.py"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows.image.oci import Image
-from flows.publish import integrity, newest, records
+from flows.publish import integrity, newest, stored_builds
 from flows.publish.record import Record
 from flows.store import s3
 from flows.store.base import Store
@@ -70,11 +70,13 @@ class Site:
 
 def published(store: Store, image: Image, record: Record) -> Record:
     """As a build does it: blobs, reports, the record, and then the document that says which build is newest."""
-    if records.find_by_inputs(store, record.input_digest):
+    if stored_builds.find_by_inputs(store, record.input_digest):
         raise AssertionError("it is known before it is published")
-    records.keep_blobs(store, image)
-    reports = {name: records.keep_bytes(store, f"{name} {record.number}".encode()) for name in ("inventory", "log")}
-    return records.publish_record(store, record.model_copy(update=reports), "it was built")
+    stored_builds.keep_blobs(store, image)
+    reports = {
+        name: stored_builds.keep_bytes(store, f"{name} {record.number}".encode()) for name in ("inventory", "log")
+    }
+    return stored_builds.publish_record(store, record.model_copy(update=reports), "it was built")
 
 
 @pytest.fixture
@@ -98,12 +100,12 @@ def test_a_damaged_request_of_a_publication_is_noticed(site: Site, kind: str) ->
             failed += 1
         assert site.proxy.plan.spoiled
         site.proxy.plan = Plan()
-        if not (done := records.find_by_inputs(site.direct, record.input_digest)):
+        if not (done := stored_builds.find_by_inputs(site.direct, record.input_digest)):
             done = published(site.store, image, record)
         else:
-            records.publish_record(site.store, done, "it was built")
+            stored_builds.publish_record(site.store, done, "it was built")
         assert integrity.find_damage(site.direct, done, read=True) == []
-        assert records.newest_build(site.direct, "toy") == done
+        assert stored_builds.newest_build(site.direct, "toy") == done
     assert failed >= REQUESTS // 3
     site.sound()
 
@@ -130,11 +132,11 @@ def test_a_damaged_request_for_a_large_blob_is_noticed(site: Site, kind: str, tm
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_damaged_answer_is_not_believed(site: Site, kind: str) -> None:
-    [record] = records.newest_builds(site.direct)
+    [record] = stored_builds.newest_builds(site.direct)
     for first, count in itertools.product(range(3), (1, ATTEMPTS)):
         site.proxy.plan = Plan(kind, first, count)
         try:
-            assert records.newest_builds(site.store) == [record]
+            assert stored_builds.newest_builds(site.store) == [record]
             assert integrity.is_complete(site.store, record)
             assert not site.store.has_blob(f"sha256:{first:064}")
         except NetworkFailure:

@@ -17,7 +17,7 @@ from flows.cli import output, schemas
 from flows.cli.json_output import Finding
 from flows.cli.main import app
 from flows.config.settings import load
-from flows.night import Night
+from flows.nightly_command import Night
 from flows.publish.newest import Move, Newest
 from flows.publish.record import BaseImageBuild, Record, SmokeCounts, UsedBuilder
 from flows.publish.verification import Link, Verification

@@ -10,7 +10,7 @@ import pytest
 from flows.image.export import export
 from flows.image.index import Index, combine_images
 from flows.image.oci import Image, blob_path
-from flows.publish import records
+from flows.publish import stored_builds
 from flows.store.open import open_store
 from rootfs.system.digests import digest_of_bytes
 from tests.support.samples import image_of, members, tar_of
@@ -58,8 +58,8 @@ def test_the_order_is_that_of_the_recipe(images: list[Image], index: Index, tmp_
 def test_engines_that_know_no_index_load_the_machine_s_image(images: list[Image], index: Index, tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "store"))
     for image in images:
-        records.keep_blobs(store, image)
-    records.keep_index(store, index)
+        stored_builds.keep_blobs(store, image)
+    stored_builds.keep_index(store, index)
     own = images[1]
     export(store, own.manifest_digest, tmp_path / "x.oci.tar", reference="a:1", index=index.manifest_digest)
     found = members([(tmp_path / "x.oci.tar").read_bytes()])

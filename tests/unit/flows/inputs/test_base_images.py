@@ -13,7 +13,7 @@ from flows.image.oci import BaseImage, Image
 from flows.inputs import base_images
 from flows.inputs.base_images import Foundation, base_build
 from flows.inputs.resolve import Inputs, resolve_image
-from flows.publish import records, sources_bundle
+from flows.publish import sources_bundle, stored_builds
 from flows.publish.record import BaseImageBuild, Record
 from flows.runtime.context import Context
 from rootfs.errors import BlobMissing, BuildError, InputError
@@ -141,7 +141,7 @@ def test_ingredients_have_the_recipes_of_base_images(ctx: Context, tmp_path: Pat
 
 
 def kept(ctx: Context, image: Image) -> BaseImageBuild:
-    records.keep_blobs(ctx.store, image)
+    stored_builds.keep_blobs(ctx.store, image)
     return BaseImageBuild(image="base", build="1", manifest_digest=image.manifest_digest)
 
 

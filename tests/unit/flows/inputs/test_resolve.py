@@ -4,7 +4,7 @@ import pytest
 
 from flows.inputs.resolve import ImageInputs, Inputs, resolve_image, settled
 from flows.publish.record import Record
-from flows.publish.records import keep_record
+from flows.publish.stored_builds import keep_record
 from rootfs.lock.lock import Lock, Package, Release
 from rootfs.process.host import native_architecture
 from rootfs.recipe.recipe import lineage_of, read_recipe

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.publish import integrity, records
+from flows.publish import integrity, stored_builds
 from flows.publish.record import Record
 from flows.store.folder import FolderStore
 from rootfs.errors import BlobDamaged, BlobMissing
@@ -41,7 +41,7 @@ def store(tmp_path: Path) -> FolderStore:
 def kept(store: FolderStore, folder: Path, build: str = "20261101T000000Z-1") -> Record:
     """A build with everything that it names."""
     image = image_of({"etc/id": b"x" * 1000}, folder)
-    records.keep_blobs(store, image)
+    stored_builds.keep_blobs(store, image)
     record = Record(
         image="sample",
         build=build,
@@ -50,11 +50,11 @@ def kept(store: FolderStore, folder: Path, build: str = "20261101T000000Z-1") ->
         manifest_digest=image.manifest_digest,
         config_digest=image.config_digest,
         layer_digest=image.layer.digest,
-        inventory=records.keep_bytes(store, b"{}"),
-        ingredients=records.keep_bytes(store, b"recipe"),
-        log=records.keep_bytes(store, b"log"),
+        inventory=stored_builds.keep_bytes(store, b"{}"),
+        ingredients=stored_builds.keep_bytes(store, b"recipe"),
+        log=stored_builds.keep_bytes(store, b"log"),
     )
-    records.keep_record(store, record)
+    stored_builds.keep_record(store, record)
     return record
 
 
@@ -84,17 +84,17 @@ def test_a_damaged_blob_is_noticed_and_the_next_build_replaces_it(
 def test_no_record_names_a_missing_blob(store: FolderStore, tmp_path: Path, blob: str) -> None:
     record = kept(store, tmp_path / "one").model_copy(update={"build": "20261102T000000Z-2"})
     path_of(store, record, blob).unlink()
-    before = records.find_by_inputs(store, record.input_digest)
+    before = stored_builds.find_by_inputs(store, record.input_digest)
     with pytest.raises(BlobMissing, match=getattr(record, blob)):
-        records.keep_record(store, record)
+        stored_builds.keep_record(store, record)
     assert store.read_document(record.key) is None
-    assert records.find_by_inputs(store, record.input_digest) == before
+    assert stored_builds.find_by_inputs(store, record.input_digest) == before
 
 
 def test_the_parts_of_a_build_for_several_platforms_are_looked_at(store: FolderStore, tmp_path: Path) -> None:
     one = kept(store, tmp_path / "one")
-    other = one.model_copy(update={"inventory": records.keep_bytes(store, b"other")})
-    both = one.model_copy(update={"parts": (one, other), "manifest_digest": records.keep_bytes(store, b"index")})
+    other = one.model_copy(update={"inventory": stored_builds.keep_bytes(store, b"other")})
+    both = one.model_copy(update={"parts": (one, other), "manifest_digest": stored_builds.keep_bytes(store, b"index")})
     assert integrity.is_complete(store, both)
     for path in (path_of(store, other, "inventory"), path_of(store, both, "manifest_digest")):
         path.unlink()
@@ -103,13 +103,13 @@ def test_the_parts_of_a_build_for_several_platforms_are_looked_at(store: FolderS
 
 def test_a_record_that_names_no_manifest_is_damage(store: FolderStore, tmp_path: Path) -> None:
     record = kept(store, tmp_path / "one")
-    for digest in ("nonsense", records.keep_bytes(store, b"text"), records.keep_bytes(store, b"[]")):
+    for digest in ("nonsense", stored_builds.keep_bytes(store, b"text"), stored_builds.keep_bytes(store, b"[]")):
         assert not integrity.is_complete(store, record.model_copy(update={"manifest_digest": digest}))
 
 
 def test_a_record_whose_answer_was_lost_counts_as_written(store: FolderStore, tmp_path: Path) -> None:
     record = kept(store, tmp_path / "one")
-    records.keep_record(store, record.model_copy(update={"seconds": {"publish": 2.0}}))
+    stored_builds.keep_record(store, record.model_copy(update={"seconds": {"publish": 2.0}}))
     document = store.read_document(record.key)
     assert document
     assert Record.model_validate(json.loads(document.data)) == record

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.publish import newest, records
+from flows.publish import newest, stored_builds
 from flows.publish.errors import RecordDamaged
 from flows.publish.record import Record
 from flows.store.base import Store
@@ -27,11 +27,11 @@ def store(tmp_path: Path) -> Store:
 
 def record(store: Store, build: str, inputs: str = "a") -> Record:
     said = {"image": IMAGE, "build": build, "status": "published", "input_digest": f"sha256:{inputs * 64}"}
-    return Record.model_validate({**said, "number": records.next_number(store, IMAGE)})
+    return Record.model_validate({**said, "number": stored_builds.next_number(store, IMAGE)})
 
 
 def publish(store: Store, build: str, inputs: str = "a") -> Record:
-    return records.publish_record(store, record(store, build, inputs), "a new build")
+    return stored_builds.publish_record(store, record(store, build, inputs), "a new build")
 
 
 def pointed(store: Store) -> newest.Newest:
@@ -43,7 +43,7 @@ def pointed(store: Store) -> newest.Newest:
 def test_the_last_publication_is_the_newest_even_if_the_clock_was_wrong(store: Store) -> None:
     publish(store, CLOCK_AHEAD)
     now = publish(store, ONE)
-    assert records.latest_readable(store, IMAGE) == records.find_build(store, IMAGE) == now
+    assert stored_builds.latest_readable(store, IMAGE) == stored_builds.find_build(store, IMAGE) == now
     assert [each.build for each in pointed(store).history] == [CLOCK_AHEAD]
 
 
@@ -51,7 +51,7 @@ def test_the_name_moves_back_and_the_counter_grows(store: Store) -> None:
     first = publish(store, ONE)
     publish(store, TWO, "b")
     newest.move_latest(store, IMAGE, ONE, "the recipe is as it was")
-    assert records.latest_readable(store, IMAGE) == first
+    assert stored_builds.latest_readable(store, IMAGE) == first
     found = pointed(store)
     assert (found.number, found.why) == (3, "the recipe is as it was")
     assert [(each.build, each.number) for each in found.history] == [(TWO, 2), (ONE, 1)]
@@ -98,33 +98,33 @@ def test_without_newest_json_commands_fail_and_a_build_continues_from_the_newest
     file = tmp_path / "images/noble/newest.json"
     file.unlink() if damage is None else file.write_bytes(damage)
     with pytest.raises(RecordDamaged, match=r"newest\.json"):
-        records.find_build(store, IMAGE)
-    [listed] = records.newest_builds(store)
+        stored_builds.find_build(store, IMAGE)
+    [listed] = stored_builds.newest_builds(store)
     assert (listed.status, "images/noble/newest.json" in listed.reason) == ("damaged", True)
-    assert records.latest_readable(store, IMAGE) == now
+    assert stored_builds.latest_readable(store, IMAGE) == now
     assert publish(store, TWO).number == 3
-    assert pointed(store).build == records.find_build(store, IMAGE).build == TWO
+    assert pointed(store).build == stored_builds.find_build(store, IMAGE).build == TWO
 
 
 def test_a_store_of_an_earlier_version_is_ordered_by_ids_until_the_next_publication(store: Store) -> None:
     for build in (TWO, ONE):
-        records.keep_record(store, record(store, build).model_copy(update={"number": 0}))
-    assert records.find_build(store, IMAGE).build == TWO
+        stored_builds.keep_record(store, record(store, build).model_copy(update={"number": 0}))
+    assert stored_builds.find_build(store, IMAGE).build == TWO
     assert publish(store, ONE + "b").number == 1
-    assert records.find_build(store, IMAGE).build == ONE + "b"
+    assert stored_builds.find_build(store, IMAGE).build == ONE + "b"
 
 
 def test_an_older_record_is_not_shown_in_place_of_a_lost_one(store: Store, tmp_path: Path) -> None:
     first = publish(store, ONE)
     (tmp_path / publish(store, TWO).key).unlink()
     with pytest.raises(RecordDamaged, match=f"no record of build {TWO}"):
-        records.find_build(store, IMAGE)
-    assert records.latest_readable(store, IMAGE) == first
+        stored_builds.find_build(store, IMAGE)
+    assert stored_builds.latest_readable(store, IMAGE) == first
 
 
 def test_a_first_build_that_was_killed_before_it_was_named_can_be_shown(store: Store) -> None:
-    first = records.keep_record(store, record(store, ONE).model_copy(update={"number": 1}))
-    assert records.find_build(store, IMAGE) == first
+    first = stored_builds.keep_record(store, record(store, ONE).model_copy(update={"number": 1}))
+    assert stored_builds.find_build(store, IMAGE) == first
 
 
 def test_documents_of_a_newer_version_are_not_changed(store: Store, tmp_path: Path) -> None:
@@ -140,13 +140,13 @@ def test_documents_of_a_newer_version_are_not_changed(store: Store, tmp_path: Pa
 def test_the_newest_is_found_without_a_list_of_all_builds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     now = publish(store, ONE)
     monkeypatch.setattr(type(store), "list_documents", None)
-    assert records.images(store) == [IMAGE]
-    assert records.latest_readable(store, IMAGE) == records.find_build(store, IMAGE) == now
+    assert stored_builds.images(store) == [IMAGE]
+    assert stored_builds.latest_readable(store, IMAGE) == stored_builds.find_build(store, IMAGE) == now
 
 
 def test_writing_a_record_twice_keeps_the_first(store: Store) -> None:
     first = record(store, ONE)
-    records.publish_record(store, first, "a new build")
+    stored_builds.publish_record(store, first, "a new build")
     again = first.model_copy(update={"seconds": {"record": 2.0}})
-    assert records.publish_record(store, again, "a new build") == first
+    assert stored_builds.publish_record(store, again, "a new build") == first
     assert pointed(store).number == 1

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from flows.image import oci
-from flows.publish import records, verification
+from flows.publish import stored_builds, verification
 from flows.publish.record import Record
 from flows.publish.verification import ExpectedDigests, Link, Verification
 from flows.store.open import open_store
@@ -60,7 +60,7 @@ def recorded(image):
 
 def test_the_same_image_has_the_same_links_and_no_difference(store, made, work):
     image = made()
-    records.keep_blobs(store, image)
+    stored_builds.keep_blobs(store, image)
     then = verification.expected_digests(store, recorded(image))
     links = then.links(made())
     assert [link.name for link in links] == ["diff id", "layer", "config", "manifest"]
@@ -70,7 +70,7 @@ def test_the_same_image_has_the_same_links_and_no_difference(store, made, work):
 
 def test_another_layer_is_shown_member_by_member(store, made, work):
     image = made()
-    records.keep_blobs(store, image)
+    stored_builds.keep_blobs(store, image)
     then, other = verification.expected_digests(store, recorded(image)), made(b"one\nTWO\n")
     assert [link.name for link in then.links(other) if not link.same] == ["diff id", "layer", "config", "manifest"]
     [said] = verification.differences(store, then, other, work, pytest.fail)
@@ -80,7 +80,7 @@ def test_another_layer_is_shown_member_by_member(store, made, work):
 
 def test_other_settings_are_shown_line_by_line(store, made, work):
     image = made(cmd=("/a",))
-    records.keep_blobs(store, image)
+    stored_builds.keep_blobs(store, image)
     then, other = verification.expected_digests(store, recorded(image)), made(cmd=("/b",))
     assert [link.name for link in then.links(other) if not link.same] == ["config", "manifest"]
     [said] = verification.differences(store, then, other, work, pytest.fail)
@@ -90,7 +90,7 @@ def test_other_settings_are_shown_line_by_line(store, made, work):
 
 def test_against_an_image_that_the_store_has(store, made, work):
     image = made()
-    records.keep_blobs(store, image)
+    stored_builds.keep_blobs(store, image)
     record = recorded(made(b"something else"))
     for digest in (image.manifest_digest, image.manifest_digest.removeprefix("sha256:")):
         then = verification.expected_digests(store, record, digest)

@@ -10,7 +10,7 @@ import lzma
 import pytest
 import zstandard
 
-from rootfs.system.compression import CorruptStream, DecompressedStream, DecompressionLimits, decompressor
+from rootfs.system.decompression import CorruptStream, DecompressedStream, DecompressionLimits, decompressor
 
 PLAIN = bytes(range(256)) * 5000
 COMPRESS = {

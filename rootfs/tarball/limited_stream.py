@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-from rootfs.system.compression import CHUNK, CorruptStream, DecompressedStream, DecompressionLimits
+from rootfs.system.decompression import CHUNK, CorruptStream, DecompressedStream, DecompressionLimits
 from rootfs.tarball.errors import TarballRefused
 
 MEMORY = 80 << 20  # bytes of memory for decompression: enough for `xz -9`

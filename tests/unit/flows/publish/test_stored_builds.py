@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from flows.publish import records
+from flows.publish import stored_builds
 from flows.publish.errors import RecordDamaged, RecordNewer
 from flows.publish.record import Record
 from flows.store.open import open_store
@@ -22,28 +22,28 @@ def store(tmp_path):
 
 def keep(store, image, build, inputs="sha256:" + "a" * 64):
     record = Record(image=image, build=build, status="published", input_digest=inputs)
-    records.keep_record(store, record)
+    stored_builds.keep_record(store, record)
     return record
 
 
 def test_a_record_is_found_by_its_inputs_and_the_newest_counts(store):
     keep(store, "noble", "20260101T000000Z-1")
     again = keep(store, "noble", "20260102T000000Z-2")
-    assert records.find_by_inputs(store, again.input_digest) == again
-    assert records.find_by_inputs(store, "sha256:" + "b" * 64) is None
+    assert stored_builds.find_by_inputs(store, again.input_digest) == again
+    assert stored_builds.find_by_inputs(store, "sha256:" + "b" * 64) is None
 
 
 def test_inputs_without_their_record_are_not_known(store, tmp_path):
     record = keep(store, "noble", "20260101T000000Z-1")
     (tmp_path / record.key).unlink()
-    assert records.find_by_inputs(store, record.input_digest) is None
+    assert stored_builds.find_by_inputs(store, record.input_digest) is None
 
 
 def test_a_reference_names_the_newest_build_or_the_start_of_an_id(store):
     one, two = keep(store, "noble", "20260101T000000Z-1"), keep(store, "noble", "20260102T000000Z-2")
-    assert records.images(store) == ["noble"]
-    assert records.find_build(store, "noble") == two
-    assert records.find_build(store, "noble@20260101") == one
+    assert stored_builds.images(store) == ["noble"]
+    assert stored_builds.find_build(store, "noble") == two
+    assert stored_builds.find_build(store, "noble@20260101") == one
 
 
 def test_a_platform_s_build_is_a_part_or_the_build_itself():
@@ -59,9 +59,9 @@ def test_a_platform_s_build_is_a_part_or_the_build_itself():
 def test_unknown_images_and_builds_are_named_with_the_nearest(store):
     keep(store, "noble", "20260101T000000Z-1")
     with pytest.raises(InputError, match="Did you mean 'noble'"):
-        records.find_build(store, "nobel")
+        stored_builds.find_build(store, "nobel")
     with pytest.raises(InputError, match="2025"):
-        records.find_build(store, "noble@2025")
+        stored_builds.find_build(store, "noble@2025")
 
 
 DAMAGE = {
@@ -95,7 +95,7 @@ def test_the_note_of_inputs_says_its_format_and_one_without_is_read(store, tmp_p
     said = json.loads(note.read_text())
     assert said.pop("format") == 1
     note.write_text(json.dumps(said))
-    assert records.find_by_inputs(store, record.input_digest) == record
+    assert stored_builds.find_by_inputs(store, record.input_digest) == record
 
 
 def test_a_newer_note_of_inputs_is_refused_and_left_alone(store, tmp_path):
@@ -103,7 +103,7 @@ def test_a_newer_note_of_inputs_is_refused_and_left_alone(store, tmp_path):
     note = tmp_path / f"inputs/{'a' * 64}.json"
     note.write_text(json.dumps({"format": 2, "builds": []}))
     for use in (
-        lambda: records.find_by_inputs(store, record.input_digest),
+        lambda: stored_builds.find_by_inputs(store, record.input_digest),
         lambda: published(store, "noble", "20260102T000000Z-2"),
     ):
         with pytest.raises(
@@ -118,7 +118,7 @@ def test_a_record_without_a_format_is_read(store, tmp_path):
     said = json.loads((tmp_path / record.key).read_text())
     assert said.pop("format") == 1
     (tmp_path / record.key).write_text(json.dumps(said))
-    assert records.find_build(store, "noble") == record
+    assert stored_builds.find_build(store, "noble") == record
 
 
 @pytest.mark.parametrize("image", ["other", "../../x", "x" * 300, "\x1b]0;x\x07"])
@@ -127,9 +127,9 @@ def test_inputs_that_name_another_image_s_build_are_replaced(store, tmp_path, im
     published(store, "other", "20260101T000000Z-1", "sha256:" + "b" * 64)
     entry = tmp_path / f"inputs/{'a' * 64}.json"
     entry.write_text(json.dumps({"image": image, "build": "20260101T000000Z-1"}))
-    assert records.find_by_inputs(store, record.input_digest) is None
+    assert stored_builds.find_by_inputs(store, record.input_digest) is None
     again = published(store, "noble", "20260102T000000Z-2")
-    assert records.find_by_inputs(store, record.input_digest) == again
+    assert stored_builds.find_by_inputs(store, record.input_digest) == again
 
 
 def test_a_newest_build_with_a_path_for_a_name_is_refused(store, tmp_path):
@@ -137,13 +137,13 @@ def test_a_newest_build_with_a_path_for_a_name_is_refused(store, tmp_path):
     pointer = tmp_path / "images/noble/newest.json"
     pointer.write_text(pointer.read_text().replace("20260101T000000Z-1", "../../../x"))
     with pytest.raises(RecordDamaged):
-        records.find_build(store, "noble")
-    assert records.latest_readable(store, "noble").build == "20260101T000000Z-1"
+        stored_builds.find_build(store, "noble")
+    assert stored_builds.latest_readable(store, "noble").build == "20260101T000000Z-1"
 
 
 def published(store, image, build, inputs="sha256:" + "a" * 64):
     record = Record(image=image, build=build, status="published", input_digest=inputs)
-    return records.publish_record(store, record, "built")
+    return stored_builds.publish_record(store, record, "built")
 
 
 @pytest.fixture(params=DAMAGE.values(), ids=DAMAGE)
@@ -163,10 +163,10 @@ def test_a_damaged_record_is_reported_and_hides_no_other(store, damaged):
     record, reason = damaged
     for reference in ("noble", "noble@20260102"):
         with pytest.raises(RecordDamaged, match=f"(?s){record.key}.*{reason}"):
-            records.find_build(store, reference)
-    assert records.find_build(store, "noble@20260101").build == "20260101T000000Z-1"
-    assert records.find_build(store, "fine").image == "fine"
-    fine, bad = records.newest_builds(store)
+            stored_builds.find_build(store, reference)
+    assert stored_builds.find_build(store, "noble@20260101").build == "20260101T000000Z-1"
+    assert stored_builds.find_build(store, "fine").image == "fine"
+    fine, bad = stored_builds.newest_builds(store)
     assert (fine.image, fine.status) == ("fine", "published")
     assert (bad.image, bad.status, bad.exit_status) == ("noble", "damaged", 1)
     assert record.key in bad.reason
@@ -174,15 +174,15 @@ def test_a_damaged_record_is_reported_and_hides_no_other(store, damaged):
 
 def test_a_build_continues_from_the_newest_readable_record(store, damaged):
     record, reason = damaged
-    assert records.latest_readable(store, "noble").build == "20260101T000000Z-1"
+    assert stored_builds.latest_readable(store, "noble").build == "20260101T000000Z-1"
     if "format" in reason:
         with pytest.raises(RecordNewer, match="update this one"):
-            records.find_by_inputs(store, record.input_digest)
+            stored_builds.find_by_inputs(store, record.input_digest)
         return
-    assert records.find_by_inputs(store, record.input_digest) is None
+    assert stored_builds.find_by_inputs(store, record.input_digest) is None
     published(store, "noble", "20260103T000000Z-3")
-    assert records.find_by_inputs(store, record.input_digest).build == "20260103T000000Z-3"
-    assert records.find_build(store, "noble").build == "20260103T000000Z-3"
+    assert stored_builds.find_by_inputs(store, record.input_digest).build == "20260103T000000Z-3"
+    assert stored_builds.find_build(store, "noble").build == "20260103T000000Z-3"
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"image": 1}', b"\xff"])
@@ -190,6 +190,6 @@ def test_a_damaged_entry_of_inputs_is_written_anew(store, tmp_path, data):
     record = published(store, "noble", "20260101T000000Z-1")
     [entry] = (tmp_path / "inputs").iterdir()
     entry.write_bytes(data)
-    assert records.find_by_inputs(store, record.input_digest) is None
+    assert stored_builds.find_by_inputs(store, record.input_digest) is None
     again = published(store, "noble", "20260102T000000Z-2")
-    assert records.find_by_inputs(store, record.input_digest) == again
+    assert stored_builds.find_by_inputs(store, record.input_digest) == again
