@@ -40,11 +40,6 @@ def leasing(ctx: C) -> Iterator[C]:
     release_all(ctx, leases)
 
 
-def import_through(ctx: BuildContext, image: Image, chosen: SelectedBuilder) -> UsedBuilder:
-    """Import an image into the engine through the selected builder."""
-    return with_builder(ctx, chosen, lambda lease: import_image(ctx, image, builder_of(ctx, lease)))[1]
-
-
 @step("import {image.name}/{image.architecture} ({builder.driver})")
 def import_image(ctx: BuildContext, image: Image, builder: Builder) -> str:  # noqa: ARG001 - each step has a context
     """Send an image through the builder into the engine; what arrives must have the digest that was sent."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows import dockerfile_build
-from flows.builder_tasks import import_through
+from flows.builder_tasks import builder_of, import_image, with_builder
 from flows.builders import image_import
 from flows.builders.engine import Engine
 from flows.builders.select import SelectedBuilder
@@ -117,7 +117,7 @@ def build_platform(ctx: BuildContext, inputs: Inputs, work: Workspace) -> Platfo
     check_linkage(ctx, inputs, packed)
     image = assemble(ctx, inputs, packed, folder / "layout", foundation)
     image_id = work.expect(image)
-    builder = import_through(ctx, image, work.builder)
+    _, builder = with_builder(ctx, work.builder, lambda lease: import_image(ctx, image, builder_of(ctx, lease)))
     verdict = run_smoke_tests(ctx, inputs, image_id, folder)
     return PlatformImage(inputs, image, image_id, packed, describe(ctx, inputs, image, packed, builder, verdict))
 

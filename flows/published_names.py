@@ -18,7 +18,7 @@ from flows.builders.engine import context_name
 from flows.builders.image_import import EngineBuilder
 from flows.image.index import Index
 from flows.image.oci import Image
-from flows.inputs.resolve import ImageInputs, build_with
+from flows.inputs.resolve import ImageInputs
 from flows.orchestration.step import step
 from flows.publish import integrity, newest, registry, stored_builds, stored_image
 from flows.publish.record import Record
@@ -97,8 +97,8 @@ def find_existing(ctx: BuildContext, inputs: ImageInputs) -> Existing | None:
 
     A build that is not to be published moves no names, so it does not ask either.
     """
-    record = build_with(ctx, inputs)
-    if record is None or not integrity.is_complete(ctx.store, record):
+    record = stored_builds.find_by_inputs(ctx.store, inputs.digest)
+    if record is None or record.image != inputs.recipe.name or not integrity.is_complete(ctx.store, record):
         return None
     record = record.model_copy(update={"status": "unchanged", "seconds": dict(ctx.timeline.seconds)})
     return check_names(ctx, record) if ctx.options.publish else Existing(record)

@@ -58,9 +58,9 @@ def deployments(settings: Settings) -> tuple[RunnerDeployment, ...]:
 def run(settings: Settings, address: str) -> None:
     """Serve until interrupted; one flow run at a time, as a build uses the whole machine.
 
-    Raises MachineError where another process serves from this data folder, as two would take each other's runs;
-    MachineError when the server's services do not do their work, as no night would ever happen; MachineError when the
-    local server ends, as another program may listen where it has been.
+    Raises MachineError if another process serves from this data folder, as two would take each other's runs; if the
+    server's services do not work, as no night would ever happen; and if the local server ends, as another program may
+    listen where it was.
     """
     make_data_folder()
     private.make_private_folder(server_folder())

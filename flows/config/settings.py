@@ -254,7 +254,7 @@ class Settings(BaseSettings):
 
 
 def load(recipes: Path | None = None) -> Settings:
-    """The settings in force. Raises InputError with the file and line, or the variable, and InputError."""
+    """The settings in force. Raises InputError, which names the file and line, or the variable."""
     _check_environment()
     folder = recipes or Path(os.environ.get("BASEFORGE_RECIPES") or _default_recipes())
     file = folder.absolute().parent / FILE

@@ -65,11 +65,6 @@ def base_build(ctx: Context, image: str, base: str, platform: str) -> BaseImageB
     return BaseImageBuild(image=record.image, build=record.build, manifest_digest=part.manifest_digest)
 
 
-def base_builds(ctx: Context, recipe: Recipe, platform: str) -> tuple[BaseImageBuild, ...]:
-    """The builds of a Dockerfile's base images for a platform, by name. Raises as `base_build`."""
-    return tuple(base_build(ctx, recipe.name, name, platform) for name in recipe.base_images)
-
-
 def installed_in(ctx: Context, recipe: Recipe, base: BaseImageBuild) -> BaseImagePackages:
     """What apt has to know of the base image."""
     status = partial(_status, ctx, base.manifest_digest)

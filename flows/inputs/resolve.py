@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.config.options import BuildOptions
-from flows.inputs.base_images import base_build, base_builds, installed_in
+from flows.inputs.base_images import base_build, installed_in
 from flows.publish import stored_builds
-from flows.publish.record import BaseImageBuild, Record
+from flows.publish.record import BaseImageBuild
 from flows.runtime.context import BuildContext, Context
 from rootfs.errors import BaseforgeError
 from rootfs.lock.lock import Lock, input_digest, tool_versions
@@ -110,12 +110,6 @@ def with_bootstrapper(recipe: Recipe, options: BuildOptions) -> Recipe:
     return recipe.with_bootstrapper(options.engine) if options.engine else recipe
 
 
-def build_with(ctx: Context, inputs: ImageInputs) -> Record | None:
-    """The build with the same inputs, if the store has one."""
-    record = stored_builds.find_by_inputs(ctx.store, inputs.digest)
-    return record if record and record.image == inputs.recipe.name else None
-
-
 def packages_with(ctx: BuildContext, inputs: Inputs, names: set[str]) -> dict[str, str]:
     """The package that has a file of each of these names, as far as the image's archives can tell."""
     if (request := request_of(inputs.lineage, inputs.file)) is None:
@@ -150,7 +144,7 @@ def resolve_platform(ctx: Context, recipe: Recipe, file: Path, architecture: str
         recipe_digest=digest_recipe(recipe, files_folder(file)),
         lineage=lineage,
         base=base,
-        bases=base_builds(ctx, recipe, platform),
+        bases=tuple(base_build(ctx, recipe.name, base_name, platform) for base_name in recipe.base_images),
     )
 
 

@@ -141,8 +141,8 @@ class Server:
 def connect(settings: LocalServer, quiet: bool = True) -> str:
     """Make Prefect use the server named by `PREFECT_API_URL`, else the local one, started if necessary.
 
-    With `quiet` Prefect keeps its own log lines from the terminal. Returns the server's address. Raises MachineError
-    with the end of its log, MachineError, PortTaken.
+    With `quiet` Prefect keeps its own log lines from the terminal. Returns the server's address. Raises PortTaken,
+    and MachineError with the end of its log.
     """
     os.environ.update(QUIET | (SILENT if quiet else {}))
     logging.raiseExceptions = not quiet

@@ -42,12 +42,12 @@ class Newest(Move):
 
 def read(store: Store, image: str) -> Newest | None:
     """Which build is `latest`; None if the store does not say. Raises RecordDamaged and RecordNewer."""
-    return documents.read(store, document_key(image), Newest)
+    return documents.read(store, newest_key(image), Newest)
 
 
 def read_if_valid(store: Store, image: str) -> Newest | None:
     """Which build is `latest`; None also for a damaged document, which the next move replaces. Raises RecordNewer."""
-    document = store.read_document(document_key(image))
+    document = store.read_document(newest_key(image))
     return _parsed(store, document, image) if document else None
 
 
@@ -57,29 +57,29 @@ def move_latest(store: Store, image: str, build: str, why: str, *, least: int = 
     Raises Conflict if other runs keep changing the document.
     """
     for _ in range(TRIES):
-        document = store.read_document(document_key(image))
+        document = store.read_document(newest_key(image))
         before = _parsed(store, document, image) if document else None
         if before and before.build == build:
             return before
         now = _after(before, build, why, least)
         if _written(store, image, now, document):
             return now
-    raise Conflict(store.address, document_key(image))
+    raise Conflict(store.address, newest_key(image))
 
 
 def mark_named(store: Store, image: str, build: str) -> bool:
     """Note that the tags in registry and engine have followed; returns whether this build is still `latest`."""
     for _ in range(TRIES):
-        document = store.read_document(document_key(image))
+        document = store.read_document(newest_key(image))
         before = _parsed(store, document, image) if document else None
         if before is None or before.build != build:
             return False
         if before.named or _written(store, image, before.model_copy(update={"named": True}), document):
             return True
-    raise Conflict(store.address, document_key(image))
+    raise Conflict(store.address, newest_key(image))
 
 
-def document_key(image: str) -> str:
+def newest_key(image: str) -> str:
     """The key of an image's document in the store."""
     return f"images/{image}/newest.json"
 
@@ -98,9 +98,9 @@ def _written(store: Store, image: str, now: Newest, before: StoredDocument | Non
     data = canonical_json(now.model_dump(mode="json")) + b"\n"
     try:
         if before:
-            store.replace_document(document_key(image), data, before.version)
+            store.replace_document(newest_key(image), data, before.version)
         else:
-            store.create_document(document_key(image), data)
+            store.create_document(newest_key(image), data)
     except Conflict:
         return False
     return True
@@ -108,7 +108,7 @@ def _written(store: Store, image: str, now: Newest, before: StoredDocument | Non
 
 def _parsed(store: Store, document: StoredDocument, image: str) -> Newest | None:
     try:
-        return documents.parse(store.address, document_key(image), document.data, Newest)
+        return documents.parse(store.address, newest_key(image), document.data, Newest)
     except RecordNewer:
         raise
     except RecordDamaged:

@@ -88,7 +88,7 @@ def newest_build(store: Store, image: str) -> Record | None:
     found = _greatest(filter(None, (_read(store, key) for key in _builds(store, image))))
     if pointed or (found and found.number > newest.FIRST):
         reason = f"there is no record of build {pointed.build}" if pointed else "it is not there"
-        raise RecordDamaged(store.address, newest.document_key(image), reason)
+        raise RecordDamaged(store.address, newest.newest_key(image), reason)
     return found
 
 

@@ -27,8 +27,8 @@ class ReleaseCache:
     def states(self, sources: tuple[Source, ...]) -> tuple[SuiteState, ...]:
         """The states of these suites. Each is fetched once; cached files are checked like new ones.
 
-        Raises ArchiveUnreachable (try again), AccessDenied, InputError, BuildError, InvalidRelease,
-        BuildError, FormatNewer.
+        Raises ArchiveUnreachable (try again), AccessDenied, InputError, InvalidRelease, BuildError,
+        FormatNewer.
         """
         with self._lock:
             missing = tuple(key for key in dict.fromkeys(map(_suite, sources)) if key not in self._states)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rootfs.bootstrap.bootstrapper import Job
-from rootfs.install.plan import Deb, NewGroup, NewUser, Plan, TreeEntry
+from rootfs.install.plan import Deb, NewEntry, NewGroup, NewUser, Plan
 from rootfs.lock.lock import Package
 from rootfs.recipe.base import Packaged
 from rootfs.recipe.sections import FileEntry
@@ -115,16 +115,16 @@ def _keyring_path(path: str) -> str:
     return f"/etc/apt/keyrings/{Path(path).name}"
 
 
-def _entries(recipe: Packaged) -> Iterator[TreeEntry]:
+def _entries(recipe: Packaged) -> Iterator[NewEntry]:
     """The keyrings of further archives, then the files of the recipe."""
     for keyring in {each.keyring: None for each in recipe.repositories}:
-        yield TreeEntry(_keyring_path(keyring), source=keyring, mode=0o644)
+        yield NewEntry(_keyring_path(keyring), source=keyring, mode=0o644)
     yield from map(_entry, recipe.files)
 
 
-def _entry(file: FileEntry) -> TreeEntry:
+def _entry(file: FileEntry) -> NewEntry:
     uid, gid = map(int, file.owner.split(":"))
-    return TreeEntry(
+    return NewEntry(
         path=file.path,
         owner=(uid, gid),
         source=file.source,

@@ -11,7 +11,7 @@ from rootfs.install import chroot_files
 from rootfs.install.dpkg import log_line, tree_environment
 from rootfs.install.errors import no_locale, no_timezone
 from rootfs.install.mounts import SCRIPT
-from rootfs.install.plan import Plan, TreeEntry
+from rootfs.install.plan import NewEntry, Plan
 from rootfs.process.errors import ProgramFailed
 from rootfs.process.run import run
 from rootfs.process.sandbox import enter_tree_command
@@ -23,7 +23,7 @@ LOCALE_GEN = "usr/sbin/locale-gen"
 SUPPORTED_LOCALES = "usr/share/i18n/SUPPORTED"
 
 
-def write_entries(tree: Path, entries: Iterable[TreeEntry], files: Path) -> None:
+def write_entries(tree: Path, entries: Iterable[NewEntry], files: Path) -> None:
     """Create each file, link and folder, in order of path; `files` is the recipe's folder. Raises InputError."""
     for entry in sorted(entries, key=lambda entry: entry.path):
         if entry.link is not None:
@@ -36,7 +36,7 @@ def write_entries(tree: Path, entries: Iterable[TreeEntry], files: Path) -> None
             _write_file(tree, entry, files)
 
 
-def _make_folder(tree: Path, entry: TreeEntry) -> None:
+def _make_folder(tree: Path, entry: NewEntry) -> None:
     place = chroot_files.resolve_path(tree, entry.path)
     if place.exists() and not place.is_dir():
         raise cannot_place(entry.path, "there is something else of this name")
@@ -45,7 +45,7 @@ def _make_folder(tree: Path, entry: TreeEntry) -> None:
     place.chmod(0o755 if entry.mode is None else entry.mode)
 
 
-def _write_file(tree: Path, entry: TreeEntry, files: Path) -> None:
+def _write_file(tree: Path, entry: NewEntry, files: Path) -> None:
     content = entry.content if entry.content is not None else files / str(entry.source)
     runnable = isinstance(content, Path) and bool(content.stat().st_mode & 0o100)
     mode = (0o755 if runnable else 0o644) if entry.mode is None else entry.mode

@@ -43,7 +43,7 @@ class NewUser:
 
 
 @dataclass(frozen=True)
-class TreeEntry:
+class NewEntry:
     """A file (`source` in the recipe's folder, or `content`), a link or a folder of the recipe."""
 
     path: str
@@ -79,7 +79,7 @@ class Plan:
     base_epoch: int
     packages: tuple[Deb, ...]
     settings: dict[str, str] = field(default_factory=dict)
-    entries: tuple[TreeEntry, ...] = ()
+    entries: tuple[NewEntry, ...] = ()
     groups: tuple[NewGroup, ...] = ()
     users: tuple[NewUser, ...] = ()
     scripts: tuple[str, ...] = ()
@@ -115,6 +115,6 @@ class Plan:
         for name in ("tree", "work", "start", "debs", "files"):
             raw[name] = Path(raw[name]) if raw[name] else None
         raw["save_to"] = {kind: Path(tar) for kind, tar in raw["save_to"].items()}
-        for name, kind in (("packages", Deb), ("groups", NewGroup), ("users", NewUser), ("entries", TreeEntry)):
+        for name, kind in (("packages", Deb), ("groups", NewGroup), ("users", NewUser), ("entries", NewEntry)):
             raw[name] = tuple(kind(**each) for each in raw[name])
         return cls(**raw)

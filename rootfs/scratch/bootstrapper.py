@@ -45,8 +45,7 @@ STATUS_FOLDER = "var/lib/dpkg/status.d"  # where scanners look for the packages 
 def open_tree(job: Job, recipe: ScratchRecipe) -> Iterator[Members]:
     """The tree of a scratch recipe. It needs no root: owners are set in the members, not on a disk.
 
-    Raises InputError, BadDeb, InputError, BuildError, InputError,
-    InputError, ProgramFailed.
+    Raises InputError, BadDeb, BuildError, ProgramFailed.
     """
     folder = _run_build(job, recipe)
     debs = unpack_packages(_image_packages(job, recipe), job.debs, job.decompressed, job.deb_cache)

@@ -7,7 +7,7 @@ import pytest
 from rootfs.errors import BuildError, InputError
 from rootfs.install import chroot_files, customize, dpkg
 from rootfs.install.accounts import Accounts
-from rootfs.install.plan import Deb, NewGroup, NewUser, Plan, TreeEntry
+from rootfs.install.plan import Deb, NewEntry, NewGroup, NewUser, Plan
 from rootfs.process.errors import ProgramFailed
 
 ME = (os.getuid(), os.getgid())
@@ -54,9 +54,9 @@ def test_links_in_circles_end(tree):
 def test_nothing_is_written_outside(tree, tmp_path):
     before = {path for path in tmp_path.rglob("*") if tree not in path.parents}
     entries = [
-        TreeEntry("/out/a", ME, content="a"),
-        TreeEntry("/etc/link", ME, content="b"),
-        TreeEntry("/lib/c/d", ME, content="c"),
+        NewEntry("/out/a", ME, content="a"),
+        NewEntry("/etc/link", ME, content="b"),
+        NewEntry("/lib/c/d", ME, content="c"),
     ]
     customize.write_entries(tree, entries, tmp_path)
     assert (tree / "a").read_text() == "a"
@@ -71,11 +71,11 @@ def test_files_links_and_folders(tree, tmp_path):
     (tmp_path / "tool").chmod(0o700)
     os.link(tree / "etc/file", tree / "etc/other name")
     entries = [
-        TreeEntry("/etc/file", ME, content="new", mode=0o4600),
-        TreeEntry("/opt/tool", ME, source="tool"),
-        TreeEntry("/opt", ME, folder=True, mode=0o1777),
-        TreeEntry("/lib", ME, folder=True),
-        TreeEntry("/etc/abs", ME, link="../x"),
+        NewEntry("/etc/file", ME, content="new", mode=0o4600),
+        NewEntry("/opt/tool", ME, source="tool"),
+        NewEntry("/opt", ME, folder=True, mode=0o1777),
+        NewEntry("/lib", ME, folder=True),
+        NewEntry("/etc/abs", ME, link="../x"),
     ]
     customize.write_entries(tree, entries, tmp_path)
     modes = [oct(os.lstat(tree / path).st_mode & 0o7777) for path in ("etc/file", "opt/tool", "opt", "usr/lib")]
@@ -86,10 +86,10 @@ def test_files_links_and_folders(tree, tmp_path):
 
 
 CLASHES = [
-    TreeEntry("/etc", ME, content="x"),
-    TreeEntry("/etc/file", ME, folder=True),
-    TreeEntry("/etc/file/x", ME, content="x"),
-    TreeEntry("/usr/lib", ME, link="x"),
+    NewEntry("/etc", ME, content="x"),
+    NewEntry("/etc/file", ME, folder=True),
+    NewEntry("/etc/file/x", ME, content="x"),
+    NewEntry("/usr/lib", ME, link="x"),
 ]
 
 
