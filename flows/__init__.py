@@ -1,1 +1,1 @@
-"""From a layer to a published image: the flows, and what they string together."""
+"""From a layer to a published image: the flows and their parts."""

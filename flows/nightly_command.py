@@ -18,7 +18,7 @@ from rootfs.recipe.recipe import image_names
 
 
 class Night(BaseModel):
-    """What a night did: a record an image, how many ended in which status, and seconds of steps for all of them."""
+    """What a night did: a record for each image, the number of images by status, and the seconds of common steps."""
 
     model_config = ConfigDict(frozen=True)
 

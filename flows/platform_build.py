@@ -138,7 +138,7 @@ def make_layer(
 
 
 def example(recipe: Recipe) -> tuple[str, ...] | None:
-    """A command that shows that the image runs: a check's, or its own (empty); None where it has nothing to run."""
+    """A command that shows that the image runs: that of a check, or its own (empty); None if it has nothing to run."""
     runs = (check.run for check in recipe.smoke if not check.brings)
     return next(runs, () if recipe.image.cmd or recipe.image.entrypoint else None)
 

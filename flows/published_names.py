@@ -148,7 +148,7 @@ def images_to_finish(ctx: Context) -> list[str]:
 
 @contextmanager
 def naming(record: Record, but: tuple[type[BaseforgeError], ...] = ()) -> Iterator[None]:
-    """Add to an error of the block that the build is in the store all the same; errors in `but` stay as they are."""
+    """Add to an error of the block that the build is in the store nevertheless; errors in `but` are not changed."""
     try:
         yield
     except but:

@@ -160,7 +160,7 @@ async def _end_of(watched: local_server.Watched | None) -> None:
 
 
 def command(*words: str) -> str:
-    """A command line of ours for the user's shell, that works in any folder."""
+    """A `baseforge` command line for the user's shell, which works in any folder."""
     home = ""
     if {"BASEFORGE_HOME", "XDG_DATA_HOME"} & os.environ.keys():
         home = f"BASEFORGE_HOME={shlex.quote(str(data_folder()))} "

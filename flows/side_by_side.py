@@ -20,7 +20,7 @@ from rootfs.recipe.base_images import base_images_first
 
 
 def build_images(ctx: Context, images: Sequence[str], options: BuildOptions) -> None:
-    """Build the images of which the command has no result yet, and note how each ended; failures stop no other image.
+    """Build the images that the command has no result of yet, and note each result. A failure stops no other image.
 
     As many are built at once as the settings say. An image begins when its base images have ended.
     """

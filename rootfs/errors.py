@@ -100,11 +100,11 @@ class BlobMissing(BuildError):
 
 
 class BlobDamaged(BuildError):
-    """What the store gives for a blob is not what was kept in it."""
+    """The store's content of a blob does not have its digest."""
 
     def __init__(self, address: str, digest: str, found: str) -> None:
         super().__init__(
-            f"blob {digest} is damaged: what is kept there has {found}",
+            f"blob {digest} is damaged: the store has {found}",
             where=address,
             hint="`baseforge build IMAGE --force` puts a good one in its place; check the disk under the store.",
         )

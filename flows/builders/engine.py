@@ -73,7 +73,7 @@ class Engine:
 
     @contextlib.contextmanager
     def during(self, doing: str) -> Iterator[None]:
-        """Translate errors: EngineRefused if the engine said no, MachineError if it does not answer any more."""
+        """Translate errors: EngineRefused if the engine refused, MachineError if it does not answer any more."""
         try:
             yield
         except APIError as error:

@@ -34,7 +34,7 @@ def engine_lost(endpoint: str, doing: str, reason: str) -> MachineError:
 
 
 class EngineRefused(BuildError):
-    """The container engine said no."""
+    """The container engine refused a request."""
 
     def __init__(self, endpoint: str, doing: str, reason: str) -> None:
         super().__init__(
@@ -47,15 +47,15 @@ class EngineRefused(BuildError):
 
 
 def image_changed(builder: str, expected: str, found: str) -> BuildError:
-    """What came back from a builder is not what went in."""
+    """The image that came back from a builder is not the one that was sent."""
     return BuildError(
         f"the builder {builder!r} changed the image: {expected} went in, {found} came back",
-        hint="It was not kept. Use another builder, and find out what this one does to images.",
+        hint="The image was discarded. Use another builder, and find out what this one does to images.",
     )
 
 
 def dockerfile_unfit(image: str, message: str, hint: str) -> InputError:
-    """A Dockerfile says what an image of ours cannot hold, or what the chosen builder cannot do."""
+    """A Dockerfile asks for what our images cannot hold, or for what the chosen builder cannot do."""
     return InputError(f"{image}: {message}", hint=hint)
 
 

@@ -14,8 +14,8 @@ from flows.builders.buildx_cli import buildx
 from flows.builders.errors import BuildxTooOld, unknown_builder
 
 SLOWEST = 30.0  # seconds: buildx itself gives every builder 20 to answer
-# With this timeout buildx asks no builder, and lists what is in its own files. A short time that is not over at once
-# would not do: it may end while buildx looks up an engine's driver, and the driver is wrong then.
+# With this timeout buildx asks no builder and lists only what is in its own files. A longer one may end while buildx
+# looks up an engine's driver, and the driver is wrong then.
 AT_ONCE = "1ns"
 
 # Only the text for people says which platforms are fixed. A format other than table and `json` has a line per node.
@@ -106,7 +106,7 @@ def known_builders() -> dict[str, ListedBuilder]:
     """Every builder by name, without its state, as none is asked. Raises BuildxMissing and BuildxFailed."""
     try:
         found = parse(buildx("ls", "--timeout", AT_ONCE, "--format", FORMAT))
-    except BuildxTooOld:  # it asks them all the same
+    except BuildxTooOld:  # it asks all builders
         found = listed()
     return {builder.name: builder for builder in found}
 

@@ -199,7 +199,7 @@ def _rights() -> Finding:
 
 
 def _namespaces() -> Finding:
-    """What a build is contained in, tried out; an ordinary user needs subordinate ids besides (subuid(5))."""
+    """Try the namespaces that contain a build. An ordinary user also needs subordinate ids (subuid(5))."""
     try:
         run(["true"], contained="with owners" if _has_subuids() else True, timeout=10)
     except BaseforgeError as problem:
@@ -212,7 +212,7 @@ def _namespaces() -> Finding:
 
 
 def _sandbox(limits: Limits) -> Finding:
-    """Whether a recipe's commands and scripts can be run in a sandbox, tried out, and how its limits hold."""
+    """Try to run a command in the sandbox of recipes' commands and scripts, and report how its limits hold."""
     owners = is_root() or _has_subuids()
     try:
         with TemporaryDirectory(prefix="baseforge-") as folder:

@@ -91,9 +91,9 @@ def _words(name: str, line: str) -> list[str]:
 
 
 def _recipe(name: str, source: str, sha256: str | None, keys: dict[str, Any]) -> TarballRecipe:
-    """What a recipe would say, but for the sha256 where nobody has said it. Raises InputError.
+    """The recipe of the import; without a given sha256 it has a placeholder. Raises InputError.
 
-    However the archive came, the recipe names it in one way: the same bytes are the same image.
+    The recipe names every local archive in the same way: the same bytes are the same image.
     """
     place = source if is_address(source) else TARBALL_NAME
     document = {"name": name, "kind": "tarball", "source": place, "sha256": sha256 or "0" * 64, **keys}

@@ -245,7 +245,7 @@ def stop() -> None:
 
 
 def _known(platforms: Sequence[str] | None) -> tuple[str, ...]:
-    """What was chosen, each once. Raises UnknownPlatform."""
+    """The chosen platforms, each once. Raises UnknownPlatform."""
     return tuple(each for each in dict.fromkeys(platforms or ()) if architecture_of(each))
 
 

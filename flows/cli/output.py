@@ -101,7 +101,7 @@ def night(done: Night, progress: Progress, as_json: bool) -> int:
 
 
 def removed(run_ids: Sequence[str], as_json: bool) -> None:
-    """Whose leftovers are gone."""
+    """Print the ids of the runs whose leftovers were removed."""
     if as_json:
         print_json(CleanedRuns(runs=tuple(run_ids)).model_dump(mode="json"))
         return

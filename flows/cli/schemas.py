@@ -24,7 +24,7 @@ class _DocumentSchema(GenerateJsonSchema):
 
 
 class _OutputSchema(_DocumentSchema):
-    """No key is ever left out of what is printed."""
+    """Schemas of outputs: every key is always printed."""
 
     def field_is_required(self, field: Any, total: bool) -> bool:  # noqa: ANN401, ARG002 - pydantic's inner types
         return True

@@ -1,4 +1,4 @@
-"""The options of one build; the rest the recipe and the site decide."""
+"""The options of one build; recipe and settings decide the rest."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict
 
 
 class BuildOptions(BaseModel):
-    """Builder, bootstrapper and platforms instead of the recipe's own; `force` builds what is unchanged.
+    """Builder, bootstrapper and platforms instead of the recipe's own; `force` builds unchanged images.
 
     Where images are `named`, `force` and `platforms` are for these alone, not for their base images. An `offline` build
-    asks no archive: it takes the package lists and debs that are there. One that is not to `publish` ends with its
+    asks no archive: it takes the package lists and debs that are there. Without `publish` a build ends with its
     tests.
     """
 

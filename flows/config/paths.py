@@ -47,14 +47,14 @@ def make_data_folder() -> None:
 
 
 def check_data_folder() -> None:
-    """See that the data folder, if it is there, is this user's: what is in it is believed. Raises FolderForeign."""
+    """Check that the data folder, if it exists, is this user's, as its content is trusted. Raises FolderForeign."""
     from rootfs.system import private
 
     private.check_owner(data_folder())
 
 
 def cache_folder() -> Path:
-    """Where the factory keeps what it can make or fetch again, and is only faster with."""
+    """The folder of caches: what can be made or fetched again, and only saves time."""
     return data_folder() / "cache"
 
 
@@ -65,7 +65,7 @@ def server_folder() -> Path:
 
 @contextlib.contextmanager
 def working_in(folder: Path) -> Iterator[None]:
-    """Change the working folder for the block; afterwards it is the old one, also where that was removed."""
+    """Change the working folder for the block; afterwards it is the old one, even if that was removed."""
     before = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.chdir(folder)
@@ -89,10 +89,10 @@ def enter_served_folder() -> None:
 
 
 def known_error(error: Exception) -> BaseforgeError | None:
-    """The error of a full disk as one that names the folder, wherever it comes from; None for other errors.
+    """Translate an error that a full disk caused to DiskFull, which names the folder; None for other errors.
 
-    Prefect's server says nothing but 500 when its database cannot grow: where no space is left in the data folder or
-    the one for temporary files, that is taken for the reason of whatever failed.
+    Prefect's server answers only 500 when its disk is full. So if the data folder or the folder for temporary files
+    is full, that counts as the cause of any error.
     """
     from rootfs.system.disk import as_disk_full, is_full
     from rootfs.system.errors import DiskFull

@@ -198,7 +198,7 @@ class Settings(BaseSettings):
     @field_validator("builders", mode="before")
     @classmethod
     def _named(cls, value: object) -> object:
-        """One that is kept is called as its table, where it has no other name."""
+        """A builder that outlives a run has the name of its table, unless it has another one."""
         if not isinstance(value, dict):
             return value
         durable = ("existing", "persistent")
@@ -293,12 +293,12 @@ def _default_recipes() -> Path:
     if not here.samefile(SHELF):
         place = here.absolute()
         for path in (place.parent, place, place.parent / FILE):
-            _see_it_is_trusted(path, place)
+            _require_trusted_owner(path, place)
     return here
 
 
-def _see_it_is_trusted(path: Path, recipes: Path) -> None:
-    """Both a link and what it leads to must be those of a user whom we trust."""
+def _require_trusted_owner(path: Path, recipes: Path) -> None:
+    """Check that a trusted user owns both a link and its target."""
     with contextlib.suppress(FileNotFoundError):
         for status in (path.lstat(), path.stat()):
             if not is_trusted(status.st_uid):

@@ -32,7 +32,7 @@ LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
 # What a builder adds where an image has none (BuildKit's system.DefaultPathEnvUnix).
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-# What engines know besides, in the order of moby's docker-image-spec, specs-go/v1/image.go, behind the others.
+# Further keys that engines know, in the order of moby's docker-image-spec, specs-go/v1/image.go, behind the others.
 DOCKER_KEYS = ("Healthcheck", "StopTimeout", "Shell")
 
 # Go's encoding/json escapes these inside strings, Python's json does not; outside of strings they do not occur.

@@ -86,7 +86,7 @@ class ImageInputs:
 
     @property
     def digest(self) -> str:
-        """The input digest of an image for one platform; of one for several, a digest of theirs."""
+        """The input digest of the only platform, or the digest of the input digests of all platforms."""
         by_platform = {each.platform: each.digest for each in self.platforms}
         return canonical_digest(by_platform) if len(self.platforms) > 1 else self.platforms[0].digest
 

@@ -1,6 +1,6 @@
 """The program that is the local Prefect server: Prefect's API and pages, for this machine's own addresses only.
 
-`prefect server start` answers whatever name it is asked by, and so also a web page whose own name was pointed at this
+`prefect server start` accepts every host name, and so also requests of a web page whose name was pointed at this
 machine (DNS rebinding).
 """
 
@@ -35,7 +35,7 @@ NAMES = (listener.HOST, "localhost")
 POLICY = "connect-src 'self'; frame-ancestors 'none'"
 SILENCE = 10.0  # seconds after which a new connection that has sent no request is closed
 LARGEST_LOG = 8 << 20  # bytes
-GRACE = 5  # seconds for requests that are being answered when we are told to end; a page keeps its connection open
+GRACE = 5  # seconds for requests that are being answered at the end; a page keeps its connection open
 
 
 class ContentSecurityPolicy:
@@ -69,12 +69,12 @@ class Impatient(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
 
 
 def _is_of_interest(record: logging.LogRecord) -> bool:
-    """Whether to log this: asyncio tells of each connection that it cannot accept, thousands of times a second."""
+    """Whether to log this: asyncio logs each connection that it cannot accept, thousands of times a second."""
     return not record.getMessage().startswith("socket.accept() out of system resource")
 
 
 def _bound_log() -> None:
-    """Empty the log, which is our standard error, whenever it has grown large: other users can cause errors."""
+    """Empty the log, which is our standard error, whenever it is large: other users can cause errors."""
     while True:
         found = os.fstat(sys.stderr.fileno())
         if stat.S_ISREG(found.st_mode) and found.st_size > LARGEST_LOG:
@@ -83,7 +83,7 @@ def _bound_log() -> None:
 
 
 def main(handle: int) -> None:
-    """Serve on this socket, which listens already, until we are told to end."""
+    """Serve on this socket, which listens already, until a signal ends it."""
     ours = socket.socket(fileno=handle)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,4 +1,4 @@
-"""The database of the local Prefect server: how long it keeps what, and how its file shrinks."""
+"""The database of the local Prefect server: how long runs are kept, and how its file shrinks."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def retention(days: int) -> dict[str, str]:
     }
 
 
-def give_room_back(folder: Path) -> None:
-    """Make the file shrink when rows are removed; for one that has grown until now this takes a while, once.
+def enable_shrinking(folder: Path) -> None:
+    """Make the file shrink when rows are removed; the first time this takes a while for a large file.
 
     Only while no server runs. A database that SQLite cannot open is left to the server, which says what is wrong.
     """

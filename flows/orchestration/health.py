@@ -29,8 +29,8 @@ from prefect.server.schemas.schedules import CronSchedule as Calendar
 from prefect.settings import get_current_settings
 
 TAG = "baseforge"  # of each of our deployments
-LATE = timedelta(seconds=60)  # after this time a run that nobody has begun is called `Late`; 15 s in general
-SOON = 45.0  # seconds in which the runs of a new deployment are made; 5 in general
+LATE = timedelta(seconds=60)  # after this time a run that nobody has begun is called `Late`; Prefect's default is 15 s
+SOON = 45.0  # seconds in which the runs of a new deployment are made, usually 5
 PATIENCE = 120.0  # seconds that a problem may last: a busy server may be slow
 OFTEN, SELDOM = 1.0, 20.0  # seconds from one look to the next: until the first runs are made, and afterwards
 
@@ -86,7 +86,7 @@ async def _count(client: PrefectClient, deployments: list[DeploymentResponse], n
 
 
 async def _dates(deployment: DeploymentResponse) -> list[datetime]:
-    """When the runs are due that the scheduler has to have made by now, whatever else it has made."""
+    """The due times of the runs that the scheduler must have made by now."""
     scheduler = get_current_settings().server.services.scheduler
     farthest = datetime.now(UTC) + scheduler.max_scheduled_time - timedelta(days=1)
     dates: list[datetime] = []
@@ -98,7 +98,7 @@ async def _dates(deployment: DeploymentResponse) -> list[datetime]:
 
 
 async def until_scheduled() -> Health:
-    """Wait until the runs of all schedules have been made; with a problem where that takes too long."""
+    """Wait until the runs of all schedules are made. If that takes too long, the result has a problem."""
     end = time.monotonic() + SOON
     while (health := await look()).problem and time.monotonic() < end:
         await asyncio.sleep(OFTEN)
@@ -106,7 +106,7 @@ async def until_scheduled() -> Health:
 
 
 async def until_failing(idle: Callable[[], bool]) -> str:
-    """Watch the services; returns what is wrong with them once it has been so for long and we are `idle`."""
+    """Watch the services; returns what is wrong once a problem has lasted and we are `idle`."""
     well = time.monotonic()
     while True:
         problem = (await look()).problem

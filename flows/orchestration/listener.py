@@ -1,4 +1,4 @@
-"""The socket that the local Prefect server listens on: nobody else can have its port while one process keeps it open.
+"""The socket that the local Prefect server listens on: while a process keeps it open, no other program can have its port.
 
 It is bound before the server starts, and the server hands it to `baseforge serve`, which keeps it open until it ends.
 So `serve` never talks to a program of another user that listens where the server has been.
@@ -21,7 +21,7 @@ HOST = "127.0.0.1"
 FIRST_PORT, PORTS = 20000, 10000  # below those that a kernel gives to outgoing connections
 WAITING = 2048  # connections that the server has not accepted yet
 PATIENCE = 5.0  # seconds: a server that has ended, or its `serve`, may have the port a moment longer
-DOOR = "listener"  # a Unix socket in the server's folder, where whoever connects gets the listening socket
+DOOR = "listener"  # a Unix socket in the server's folder, which gives the listening socket to clients
 
 
 def opened(chosen_port: int, folder: Path) -> socket.socket:
@@ -65,7 +65,7 @@ def _listening(port: int) -> socket.socket:
 
 
 def hand_out(listener: socket.socket) -> None:
-    """Give the listening socket to whoever connects to the door in the working folder, which is this user's alone."""
+    """Give the listening socket to clients of a Unix socket in the working folder, which is private to this user."""
     Path(DOOR).unlink(missing_ok=True)
     door = socket.socket(socket.AF_UNIX)
     door.bind(DOOR)
@@ -82,14 +82,14 @@ def _give(door: socket.socket, listener: socket.socket) -> None:
 
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[socket.socket | None]:
-    """Keep the listening socket of the server in this folder open for the block, where there is one that gives it."""
+    """Keep the listening socket of the server in this folder open for the block, if it has one."""
     found = _given(folder)
     with found or contextlib.nullcontext():
         yield found
 
 
 def refuse(listener: socket.socket) -> None:
-    """Let nobody connect any more, and nobody else bind the port: requests fail at once instead of waiting."""
+    """Accept no more connections, and keep the port bound: requests fail at once instead of waiting."""
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     listener.shutdown(socket.SHUT_RD)
 

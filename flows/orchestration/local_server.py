@@ -48,7 +48,7 @@ NOTICE = (
 )
 TRIES = 2  # of a request that fails, after the first: Prefect's 5 take a minute
 START = 90.0  # seconds a server may take for its first start, which makes its database
-ANSWER = 10.0  # seconds in which a server that lives has to answer
+ANSWER = 10.0  # seconds in which a running server has to answer
 TAIL = 1 << 20  # bytes of the log that are read
 END = 15.0  # seconds a server may take to end
 STATE, LOG, PAGES = "server.json", "server.log", "pages"
@@ -56,26 +56,26 @@ SOCKETS = Path("/proc/net/tcp")  # proc_net(5)
 LISTENING = "0A"
 ERROR = re.compile(r"\| (ERROR|CRITICAL) +\|")
 CONSOLE_LEVEL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
-# Of Prefect's own messages; what its threads cannot send any more is no news to a person.
+# Hide Prefect's own messages: that its threads cannot send any more need not concern the user.
 SILENT = {CONSOLE_LEVEL: "CRITICAL", "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL"}
 
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
     "PREFECT_CLI_PROMPT": "false",
-    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # of tasks whose images have flows of their own
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # for tasks of images that have flows of their own
     "DO_NOT_TRACK": "1",
 }
 # Each flow's own client would load the certificates of all authorities, which takes 50 ms, and ask for a token that
 # only a browser needs: the local server speaks plain HTTP, to this machine alone.
 CERTIFICATE = "certificate.pem"
-# The server writes down each state of each task by itself; SQLite refuses whoever begins to write meanwhile, and a flow
-# that is refused tries again only after 2 s.
+# The server writes each state of each task on its own. Meanwhile SQLite refuses other writers, and a refused flow tries
+# again only after 2 s.
 CALM = {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "2",
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "100",
-    # A server that is started anew knows who holds a concurrency limit.
+    # After a restart the server still knows who holds a concurrency limit.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
 }
 
@@ -231,7 +231,7 @@ def _start_time(pid: int) -> int:
 
 
 def start(settings: LocalServer) -> Server:
-    """Start the local server and wait until it answers; whoever comes second uses the first one's.
+    """Start the local server and wait until it answers; a second caller gets the first one's server.
 
     Its port is the given one, else one that is the same at each start unless another program has taken it.
     """
@@ -241,12 +241,12 @@ def start(settings: LocalServer) -> Server:
             if old.private:
                 return old
             _end(old)
-        database.give_room_back(folder())
+        database.enable_shrinking(folder())
         return _launch(settings)
 
 
 def _environment(port: int, days: int) -> dict[str, str]:
-    """Of the server: its pages talk to where they came from, no others may, and nobody does without the login."""
+    """Variables of the server: only its own pages may talk to it, and only with the login."""
     ours = {
         "PREFECT_HOME": str(folder()),
         "PREFECT_SERVER_API_AUTH_STRING": login.renewed(folder()),
@@ -268,10 +268,10 @@ def _launch(settings: LocalServer) -> Server:
         argv = [sys.executable, "-P", "-m", "flows.orchestration.api_server", str(ours.fileno())]
         process = start_detached(argv, _environment(port, settings.days), log, cwd=folder(), files=[ours.fileno()])
     server, deadline = Server(process.pid, port, private=True, born=_start_time(process.pid)), time.monotonic() + START
-    _write_state(server)  # should we be interrupted, the next command knows it
+    _write_state(server)  # if this is interrupted, the next command finds the server
     while time.monotonic() < deadline and process.poll() is None:
         if server.answers():
-            process.returncode = 0  # it is not ours to wait for: no warning when the object goes
+            process.returncode = 0  # nobody waits for it: this avoids a warning when the object is deleted
             return _write_state(replace(server, ready=True))
         time.sleep(0.1)
     _end(server)
@@ -359,7 +359,7 @@ def _end(server: Server) -> None:
 
 @contextlib.contextmanager
 def connected(settings: LocalServer, quiet: bool = True) -> Iterator[str]:
-    """Connect to a server for the block, in which flows run without a heartbeat thread, which would cost each 1 s."""
+    """Connect to a server for the block. Flows run without a heartbeat thread, which would cost each of them 1 s."""
     chosen = "PREFECT_API_URL" in os.environ
     address = connect(settings, quiet)
     import_prefect()

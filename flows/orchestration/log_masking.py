@@ -12,7 +12,7 @@ _make = logging.LogRecord
 
 
 def mask_logs() -> None:
-    """Let all log records of this process be made masked, those of libraries too."""
+    """Mask all log records of this process, also those of libraries."""
     logging.setLogRecordFactory(_masked_record)
 
 

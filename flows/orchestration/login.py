@@ -15,9 +15,9 @@ USER = "baseforge"
 
 
 def read(folder: Path) -> str:
-    """`USER:PASSWORD`, as clients send it and as a person types it in the browser; a new one where there is none.
+    """`USER:PASSWORD`, as clients send it and as a person types it in the browser; created if there is none.
 
-    Whoever comes second reads the first one's. Raises MachineError when others could have read or written it.
+    A second process reads the first one's login. Raises MachineError when others could have read or written it.
     """
     path = folder / FILE
     if not os.path.lexists(path):
@@ -41,7 +41,7 @@ def renewed(folder: Path) -> str:
 
 
 def _make(path: Path) -> None:
-    """Make the login file, unless another process has made it meanwhile."""
+    """Make the login file, unless another process has just made it."""
     with contextlib.suppress(FileExistsError):
         create_private_file(path, f"{USER}:{secrets.token_urlsafe(32)}\n".encode())
 

@@ -28,12 +28,12 @@ R = TypeVar("R")
 ANSWER = 5.0  # seconds in which a server answers before work begins
 PATIENCE = 6.0  # seconds in which a server that stopped answering may come back, as after a restart
 PAUSE = 0.5  # seconds between two questions
-AT_ONCE = 2.0  # seconds for one question, where somebody who interrupted a run waits for its end
+AT_ONCE = 2.0  # seconds for one question, while a user waits for the end of an interrupted run
 
 
 @dataclass
 class FlowOutcome(Generic[R]):
-    """How the function of a flow ended, whatever Prefect makes of it."""
+    """How the function of a flow ended, independent of what Prefect reports."""
 
     value: R | None = None
     error: BaseException | None = None
@@ -54,10 +54,10 @@ def server_answers(patience: float = PATIENCE) -> bool:
             _ask(max(until - time.monotonic(), PAUSE))
         except httpx.TransportError as error:
             if time.monotonic() + PAUSE > until:
-                lost_server.mark(_said(error))
+                lost_server.mark(_first_line(error))
             time.sleep(PAUSE)
         except (httpx.HTTPError, ValueError):
-            return True  # what it does not like about us Prefect's own client reports
+            return True  # Prefect's own client reports what is wrong
         else:
             return True
     return False
@@ -87,7 +87,7 @@ def require_server(address: str) -> None:
         raise not_a_prefect_server(address, f"it answers with HTTP status {error.response.status_code}") from None
     except httpx.HTTPError as error:
         raise MachineError(
-            f"the Prefect server does not answer: {_said(error)}",
+            f"the Prefect server does not answer: {_first_line(error)}",
             where=address,
             hint="Check PREFECT_API_URL, and that the server runs. Without PREFECT_API_URL a local one is started.",
         ) from None
@@ -107,7 +107,7 @@ def _ask(timeout: float) -> None:
         client.read_flows(limit=1)
 
 
-def _said(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
@@ -137,5 +137,5 @@ def run_despite_outage(outcome: FlowOutcome[R], run: Callable[[], R], alone: Cal
             if server_answers() and not (outcome.ended and isinstance(error, httpx.HTTPError)):
                 raise
             if not lost_server.reason():
-                lost_server.mark(_said(error))
+                lost_server.mark(_first_line(error))
     return outcome.result() if outcome.ended else alone()

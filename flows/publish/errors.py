@@ -40,12 +40,12 @@ def no_build(image: str, build: str) -> InputError:
 
 
 def damaged_sources(digest: str, reason: str) -> BuildError:
-    """What a record says its build was made of is not a recipe with its files."""
+    """The blob of a build's sources is not a recipe with its files."""
     return BuildError(f"blob {digest} holds no recipe: {reason}", hint="Look whether the record was changed by hand.")
 
 
 def not_a_digest(text: str, of: str = "") -> InputError:
-    """What was given as a digest is none."""
+    """The given text is no digest."""
     return InputError(
         f"{text!r} is not {f'the digest {of}' if of else 'a digest'}",
         hint="A digest is sha256: and 64 hexadecimal digits.",
@@ -53,12 +53,12 @@ def not_a_digest(text: str, of: str = "") -> InputError:
 
 
 class NotReproduced(BuildError):
-    """Making a build again gave something else, or the store does not have it as it was; `verdict` is all as JSON."""
+    """A rebuild differs from its record, or blobs of the build are damaged; `verdict` has the Verification as JSON."""
 
     def __init__(self, reference: str, ending: str, verdict: str) -> None:
         super().__init__(
             f"{reference} was not reproduced: {ending}",
-            hint="What differs is said above, and with --json; tools that differ are the likeliest cause.",
+            hint="The differences are above, and in --json; tools that differ are the likeliest cause.",
         )
         self.verdict = verdict
 
@@ -85,7 +85,7 @@ class RegistryDenied(BuildError):
 
 
 class RegistryFailed(BuildError):
-    """The registry does not take the image, for a reason of its own."""
+    """The registry refuses the image for another reason."""
 
     def __init__(self, registry: str, output: str) -> None:
         super().__init__("the registry did not take the image", where=registry, output=output)

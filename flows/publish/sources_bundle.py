@@ -1,7 +1,7 @@
-"""What a build was made of: its recipe and the recipe's files, kept so that it can be made again after they changed.
+"""The sources of a build: its recipe and the recipe's files, stored so that it can be rebuilt after they changed.
 
-One blob, a tar of what the recipe's digest speaks of: no times, no owners, and of a mode whether the file can be run.
-Its global header says its format; a tar without that has the first one.
+One blob: a tar of what the recipe's digest covers, without times and owners; a mode says only whether a file is
+executable. Its global header has its format; a tar without that has the first one.
 """
 
 from __future__ import annotations

@@ -160,7 +160,7 @@ def keep_blobs(store: Store, made: Image) -> None:
 
 
 def keep_index(store: Store, made: Index) -> None:
-    """Keep the index of images whose blobs are kept."""
+    """Store the index of images whose blobs are in the store."""
     store.put_blob(blob_path(made.layout, made.manifest_digest), made.manifest_digest, check=True)
 
 

@@ -19,7 +19,7 @@ from rootfs.system.text import printable, visible
 
 @dataclass
 class Timeline:
-    """The seconds each step of one build took, in order; the running step's bar, and the note it ends with."""
+    """The seconds each step of one build took, in order; the running step's bar, and the note of its closing line."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     note: str = ""

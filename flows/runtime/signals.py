@@ -19,7 +19,7 @@ _stopping = threading.Event()
 
 
 def handle_interrupts() -> None:
-    """Handle interrupts from now on; for the command line alone, as a process has one handler for a signal."""
+    """Handle interrupts from now on. Only for the command line, as a process has one handler for each signal."""
     for number in SIGNALS:
         signal.signal(number, _take)
 

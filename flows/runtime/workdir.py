@@ -1,7 +1,7 @@
 """Work folders: one for each run, locked while the run is alive, so that those of killed runs are found and removed.
 
-They are in a private folder of the user, `baseforge-UID` in a folder that all users may share. Where another user was
-there first with that name, it is one with a random name that is remembered in the user's data folder. Trees are made in
+They are in a private folder of the user, `baseforge-UID` in a folder that all users may share. If another user
+has taken that name, it gets a random name, which is noted in the user's data folder. Trees are made in
 memory where a tmpfs has room.
 """
 
@@ -72,13 +72,13 @@ def own_folder(parent: Path) -> Path:
     """The folder of this user's work folders in `parent`, made if it is not there. Raises MachineError, OSError."""
     parent = parent.absolute()
     folder = parent / f"{PREFIX}{os.geteuid()}"
-    if not parent.is_dir():  # a mistake in a setting: it would be made wherever that leads
+    if not parent.is_dir():  # probably a mistake in a setting: do not make it
         raise NotADirectoryError(errno.ENOTDIR, "there is no such folder")
     try:
         private.make_private_folder(folder, SETTINGS)
         if private.is_private(folder):
             return folder
-    except (FolderForeign, NotADirectoryError):  # another user was there first
+    except (FolderForeign, NotADirectoryError):  # another user has taken the name
         pass
     note = _note(parent)
     with locks.locked(note.with_suffix(".lock")):
@@ -104,14 +104,14 @@ def _remembered(parent: Path) -> Path | None:
 
 
 def _folder_in(note: Path) -> Path:
-    """The folder that a note names; a note without a format is nothing but its path. Raises FormatNewer, OSError."""
+    """The folder that a note names; a note without a format is only the path. Raises FormatNewer, OSError."""
     if (text := note.read_text()).startswith("/"):
         return Path(text)
     return Path(str(document_format.parse(text, "the note of a work folder", note).get("folder", "")))
 
 
 def _own_folders(parents: Iterable[Path]) -> list[Path]:
-    """The folders of this user's work folders that are there. What is another user's is left alone."""
+    """The folders of this user's work folders that exist. Folders of other users are ignored."""
     places = [parent.absolute() for parent in parents]
     found = [(place / f"{PREFIX}{os.geteuid()}", _remembered(place)) for place in places]
     return [folder for pair in found for folder in pair if folder and private.is_private(folder)]
@@ -137,7 +137,7 @@ def _mounts_below(folder: Path) -> list[str]:
 
 
 def note_image(folder: Path, image_id: str) -> None:
-    """Note which image a run brings into the engine, for whoever cleans up after it: one JSON object a line."""
+    """Note which image a run brings into the engine, so that it can be removed later: one JSON object a line."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(folder / IMAGES, flags, 0o600), "a") as note:
         note.write(document_format.dump({"image": image_id}).decode() + "\n")
@@ -155,7 +155,7 @@ def _noted_images(folder: Path) -> list[str]:
 
 
 def _image_in(line: str, folder: Path) -> str:
-    """The image of one line, which may be cut off; a line without a format is nothing but the image's id."""
+    """The image of one line, which may be cut off; a line without a format is only the image's id."""
     if not line.startswith("{"):
         return line
     with contextlib.suppress(ValueError):
@@ -181,7 +181,7 @@ def remove_dead_folders(parents: Iterable[Path]) -> dict[str, list[str]]:
         with contextlib.suppress(OSError), contextlib.ExitStack() as held:
             left = [path for folder in folders if _is_there(path := folder / run_id)]
             if all(held.enter_context(locks.try_locked(_lock_of(path))) for path in left):
-                # A lock without a folder is that of a run that has only just begun, or that has cleared away itself.
+                # A lock without a folder is that of a run that has just begun, or that has removed its folder.
                 if made := [path for path in left if path.is_dir()]:
                     swept[run_id] = [image for path in made for image in _noted_images(path)]
                 for path in left:

@@ -40,7 +40,7 @@ class AccessDenied(BuildError):
 
 
 class ArchiveMoved(NetworkFailure):
-    """The archive changed between our look at it and the engine's."""
+    """The archive changed after its Release files were read."""
 
     def __init__(self, suite: str) -> None:
         super().__init__(f"the archive published a new {suite} while the tree was being made", hint="Build again.")
@@ -123,7 +123,7 @@ class PackagesConflict(InputError):
 
 
 def never_fetched(suite: str) -> BuildError:
-    """No archive may be asked, and what it last said of a suite is not kept here."""
+    """No archive may be asked, and there is no cached state of the suite."""
     return BuildError(
         f"nothing is kept here of {suite}, and no archive may be asked",
         hint="Build once without `--offline`, or name a lock file in the recipe (`lock`).",

@@ -67,7 +67,7 @@ def _check_architecture(staging: Staging, architecture: str, source: str) -> Non
 
 
 def setuid_files(files: Sequence[str], source: str) -> BuildError:
-    """Files of an archive that run with somebody else's rights, of which its recipe says nothing."""
+    """An archive has set-uid or set-gid files that its recipe does not list."""
     more = [f"… and {len(files) - 18} more"] if len(files) > 18 else []
     return BuildError(
         f"{len(files)} files in it are set-uid or set-gid, and not on the list `setuid`",

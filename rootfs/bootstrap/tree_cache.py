@@ -26,14 +26,14 @@ THREAD_NAME = "save tree"  # of the threads that save trees
 LOWEST_PRIORITY = 19  # a nice value
 SAVE_DELAY = 2.0  # seconds, as packing needs every processor; not longer, as other builds may wait for the tree
 
-_verified: dict[Path, tuple[int, int, int]] = {}  # tars that this process has verified, with their state then
+_verified: dict[Path, tuple[int, int, int]] = {}  # tars that this process has verified, with their state at that time
 
 
-def cache_key(kind: str, packages: Iterable[Package], engine: str, architecture: str, suite: str) -> str:
+def cache_key(kind: str, packages: Iterable[Package], bootstrapper: str, architecture: str, suite: str) -> str:
     """The key of a tree: its kind, and a digest of everything that decides its bytes. Raises MachineError."""
     inputs = {
         "packages": [(package.sha256, package.essential) for package in packages],
-        "tools": package_versions(("apt", "dpkg", "tar", engine)),
+        "tools": package_versions(("apt", "dpkg", "tar", bootstrapper)),
         "architecture": architecture,
         "suite": suite,
         "revision": REVISION,

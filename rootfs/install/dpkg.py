@@ -197,7 +197,7 @@ def remove_package_manager(plan: Plan) -> None:
 
 
 def _remove_dpkg_state(tree: Path) -> None:
-    """Remove dpkg's state but for the files that scanners read."""
+    """Remove dpkg's state, except for the files that scanners read."""
     for place in (tree / STATE).rglob("*"):
         if not place.is_dir() and place.name != "status" and place.suffix != ".md5sums":
             place.unlink()

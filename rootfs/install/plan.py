@@ -110,7 +110,7 @@ class Plan:
 
     @classmethod
     def from_json(cls, text: bytes) -> Plan:
-        """The plan of which this is the JSON."""
+        """Read a plan from its JSON."""
         raw: dict[str, Any] = json.loads(text)
         for name in ("tree", "work", "start", "debs", "files"):
             raw[name] = Path(raw[name]) if raw[name] else None

@@ -71,7 +71,7 @@ MASKED_PROC = ("kcore", "keys", "latency_stats", "timer_list", "timer_stats", "s
 
 BWRAP = ("bwrap", "--die-with-parent", "--hostname", "localhost", "--cap-drop", "ALL")
 NAMESPACES = ("--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try")
-WITHOUT_NETWORK = "--unshare-net"  # but for a loopback; programs of a tree are in the network namespace of its view
+WITHOUT_NETWORK = "--unshare-net"  # except for a loopback; programs of a tree are in the network namespace of its view
 # What dpkg and maintainer scripts do: give files to others, write what belongs to others, run programs as others.
 DPKG_CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETFCAP", "SETGID", "SETUID")
 BOOTSTRAPPER_CAPABILITIES = (*DPKG_CAPABILITIES, "MKNOD", "SETPCAP", "SYS_ADMIN", "SYS_CHROOT", "SYS_NICE")

@@ -207,7 +207,7 @@ class PackageSelection(Part):
 
 
 class AptRequest(PackageSelection, DistributionArchives):
-    """What apt is asked for. The variant `none` is nothing but what is included."""
+    """What apt is asked for. The variant `none` has only the included packages."""
 
     suite: types.Suite = Field(description="the distribution's code name: noble, trixie, …")
     variant: Literal["essential", "apt", "minbase", "buildd", "important", "standard", "none"] = "none"

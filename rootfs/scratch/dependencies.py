@@ -98,7 +98,7 @@ class DependencyResolver:
             )
 
     def _add_linked(self) -> None:
-        """Add missing libraries until none that the packages have is missing."""
+        """Add missing libraries, until none is missing that the packages have."""
         tried: set[tuple[str, str, str]] = set()
         while True:
             self._note()

@@ -74,7 +74,7 @@ def _library(tree: PackageTree, path: str) -> Elf | None:
 
 
 def _library_name(found: Elf, name: str, target: str) -> str:
-    """Its own name; a link's, where that leads to the file (`target`) of this library, as links for linking do."""
+    """The library's own name, or the name of a link to its file (`target`), such as links for compilers."""
     own = found.soname or name
     return name if f"{target}.".startswith(f"{own}.") else own
 

@@ -6,7 +6,7 @@ from rootfs.errors import BuildError, InputError
 
 
 class BadTree(BuildError):
-    """What an engine gave is not a tree we can pack."""
+    """The bootstrapper's output is not a tree that can be packed."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, hint="Build again; if that fails too, `baseforge log IMAGE` has what was printed.")
