@@ -1,4 +1,4 @@
-"""The socket that the local Prefect server listens on: while a process keeps it open, no other program can have its port.
+"""The socket that the local Prefect server listens on: no other program can have its port while it is open.
 
 It is bound before the server starts, and the server hands it to `baseforge serve`, which keeps it open until it ends.
 So `serve` never talks to a program of another user that listens where the server has been.

@@ -19,7 +19,7 @@ class ArchiveUnreachable(NetworkFailure):
 
 
 class AccessDenied(BuildError):
-    """An archive, or a proxy before it, wants a name and a password, or forbids what was asked for."""
+    """An archive, or a proxy in front of it, demands a name and a password, or forbids the request."""
 
     def __init__(self, address: str, status: int, words: str, *, known: bool) -> None:
         answer = f"{status} {words}".rstrip()
@@ -103,7 +103,7 @@ def archive_changing(address: str, output: str) -> NetworkFailure:
 
 
 def component_missing(suite: str, component: str, architecture: str, known: Sequence[str]) -> InputError:
-    """A suite lacks a component, or has it not for the architecture."""
+    """A suite lacks a component, or does not have it for the architecture."""
     hint = nearest(component, set(known) - {component}) if component not in known else ""
     return InputError(
         f"{suite} has no component {component!r} for {architecture}",
@@ -112,7 +112,7 @@ def component_missing(suite: str, component: str, architecture: str, known: Sequ
 
 
 class PackagesConflict(InputError):
-    """apt finds no set of packages that is what a recipe asks for; its own explanation is the output."""
+    """apt finds no set of packages for a recipe; its own explanation is the output."""
 
     def __init__(self, output: str) -> None:
         super().__init__(

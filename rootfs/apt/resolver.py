@@ -66,9 +66,8 @@ class Apt:
 
         `files` is the folder of the files that the recipe names. `without_dependencies` names additional packages.
 
-        Raises NetworkFailure (try again), BuildError, InvalidRelease, and what is the
-        recipe's own fault: InputError, PackageMissing, PackagesConflict and others;
-        a layer's also BuildError and InputError.
+        Raises NetworkFailure (try again), BuildError, InvalidRelease, and for mistakes
+        in the recipe InputError, PackageMissing, PackagesConflict and others.
         """
         if recipe.lock is not None:
             return committed_lock(recipe, files / recipe.lock, architecture)
