@@ -1,4 +1,4 @@
-"""The way in: until the command line is loaded there is nothing to clean up, and Ctrl-C just ends the program."""
+"""The entry point. Until the command line is loaded there is nothing to clean up, and Ctrl-C just ends the program."""
 
 import signal
 

@@ -1,4 +1,4 @@
-"""The commands `baseforge builder …`: as thin a door as the rest of the command line.
+"""The commands `baseforge builder …`: each calls one function of flows/builders/ and prints its result.
 
 What they need is imported where it is: no other command has to wait for the engine's SDK.
 """
@@ -176,7 +176,7 @@ def rm(
 
 
 def _each(names: Sequence[str], do: Callable[[str], None], done: str) -> None:
-    """Do it to all of them, also where one fails. Raises BuildError."""
+    """Do it to all builders, even if one fails. Raises BuildError."""
     failed = []
     for name in dict.fromkeys(names):
         try:

@@ -135,7 +135,7 @@ def _buildx() -> Finding:
 
 
 def _builder(settings: Settings) -> Finding:
-    """The one that images go through where neither the command line nor the recipe names another."""
+    """The builder that is used if neither the command line nor the recipe names one."""
     try:
         chosen = select_builder("", None, settings)
     except BaseforgeError as problem:
@@ -169,7 +169,7 @@ def _distributions(site: Site) -> Iterator[Finding]:
 
 
 def _credentials(site: Site) -> Finding:
-    """For how many machines we have a name and a password, as archives may want them."""
+    """The number of machines that there are credentials for, as archives may require them."""
     try:
         known = {entry.host for entry in site.transfers().credentials.entries}
     except BaseforgeError as problem:
@@ -250,7 +250,7 @@ def _has_subuids() -> bool:
 
 
 def _data() -> Finding:
-    """Whether the data folder is this user's, as builds want it."""
+    """Whether the data folder is this user's, as builds require."""
     folder = data_folder()
     try:
         owner = folder.stat().st_uid
@@ -263,7 +263,7 @@ def _data() -> Finding:
 
 
 def _store(settings: Settings) -> Finding:
-    """Whether a store in a folder is one that builds take. Nothing is asked of one in S3."""
+    """Whether builds accept the folder of the store. A store in S3 is not asked."""
     try:
         store = open_store(settings.store, endpoint=settings.s3_endpoint or None, region=settings.s3_region or None)
         if isinstance(store, FolderStore):

@@ -1,4 +1,4 @@
-"""The command `baseforge import`: any distribution's tarball as an image, by a recipe that nobody has to write."""
+"""The command `baseforge import`: an image of any distribution's tarball, without a recipe file."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ def import_(  # noqa: PLR0913, PLR0917 - each is an option
     keys |= {"image": {"cmd": _words(name, cmd)}, "smoke": [{"run": _words(name, check)} for check in smoke or ()]}
     recipe = _recipe(name, source, sha256, keys)
     make_data_folder()
-    digest = _kept(settings, recipe, source)
+    digest = _store_archive(settings, recipe, source)
     with (
-        _written(recipe, digest, settings) as settings_with_recipe,
+        _recipe_folder(recipe, digest, settings) as settings_with_recipe,
         open_context(settings_with_recipe) as ctx,
         local_server.connected(settings.server),
     ):
@@ -106,7 +106,7 @@ def _recipe(name: str, source: str, sha256: str | None, keys: dict[str, Any]) ->
     return recipe if sha256 else recipe.model_copy(update={"sha256": None})
 
 
-def _kept(settings: Settings, recipe: TarballRecipe, source: str) -> str:
+def _store_archive(settings: Settings, recipe: TarballRecipe, source: str) -> str:
     """The archive's digest, once the store has it. Raises BuildError, and what reading or downloading raises."""
     store, expected = store_of(settings), f"sha256:{recipe.sha256}" if recipe.sha256 else None
     if expected and is_address(source) and store.has_blob(expected):
@@ -114,7 +114,7 @@ def _kept(settings: Settings, recipe: TarballRecipe, source: str) -> str:
     found: list[str] = []
     if is_address(source):
         cache, transfers = cache_folder() / "partial", settings.site.transfers()
-        request = DownloadRequest(source, recipe.largest, cache, _nowhere, transfers)
+        request = DownloadRequest(source, recipe.largest, cache, _drop_line, transfers)
         download_file(request, lambda got: found.append(store.put_blob(got.whole())))
     else:
         with _opened(source) as stream:
@@ -124,7 +124,7 @@ def _kept(settings: Settings, recipe: TarballRecipe, source: str) -> str:
     return found[0]
 
 
-def _nowhere(line: str) -> None:
+def _drop_line(line: str) -> None:
     """Drop a line that a program prints."""
 
 
@@ -145,7 +145,7 @@ def _opened(source: str) -> Iterator[BinaryIO]:
 
 
 class _Limited:
-    """A stream that must come to an end."""
+    """A stream of at most `largest` bytes."""
 
     def __init__(self, stream: BinaryIO, name: str, largest: int) -> None:
         self._stream, self._name, self._largest, self._size = stream, name, largest, 0
@@ -163,7 +163,7 @@ class _Limited:
 
 
 @contextmanager
-def _written(recipe: TarballRecipe, digest: str, settings: Settings) -> Iterator[Settings]:
+def _recipe_folder(recipe: TarballRecipe, digest: str, settings: Settings) -> Iterator[Settings]:
     """Settings with a folder of recipes that has just this one, while the block lasts."""
     document = recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"name"})
     document["sha256"] = digest.removeprefix("sha256:")
@@ -173,5 +173,5 @@ def _written(recipe: TarballRecipe, digest: str, settings: Settings) -> Iterator
 
 
 def cannot_import(name: str, why: str) -> InputError:
-    """What `import` was asked for cannot be."""
+    """The arguments of `import` make no valid recipe."""
     return InputError(f"{name!r} cannot be imported: {why}", hint="`baseforge import --help` shows what there is.")

@@ -1,4 +1,4 @@
-"""The command line: a thin door. Options in, one line or one JSON document out, an exit status that means something."""
+"""The command line: options in; one line or one JSON document, and an exit status, out."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from rootfs.errors import BuildError
 
 
 class LayerDamaged(BuildError):
-    """A layer does not unpack to what its image says."""
+    """A layer cannot be decompressed, or its tar does not have the diff id of its image."""
 
     def __init__(self, digest: str, reason: str) -> None:
         super().__init__(f"layer {digest} is damaged: {reason}", hint="Build again; if it stays so, check the disk.")

@@ -29,7 +29,7 @@ def is_intact(store: Store, digest: str, size: int | None, *, read: bool) -> boo
 
 
 def remaining_length(source: Path | BinaryIO) -> int | None:
-    """The number of bytes from the source's position to its end; None if that cannot be told."""
+    """The number of bytes from the source's position to its end; None if it is unknown."""
     if isinstance(source, Path):
         return source.stat().st_size if source.is_file() else None
     if not source.seekable():

@@ -6,7 +6,7 @@ from rootfs.errors import BuildError, InputError, MachineError, ServiceUnreachab
 
 
 def invalid_address(address: str, reason: str) -> InputError:
-    """The address of a store is not one."""
+    """The text is no address of a store."""
     return InputError(
         f"this is not a store's address: {reason}",
         where=address,
@@ -31,7 +31,7 @@ def store_unreachable(address: str, endpoint: str, reason: str) -> ServiceUnreac
 
 
 def store_refused(address: str, reason: str, hint: str) -> MachineError:
-    """The store is there but does not let us: permissions, credentials, or something it cannot do."""
+    """The store denies access: permissions, credentials, or something it cannot do."""
     return MachineError(f"the store cannot be used: {reason}", where=address, hint=hint)
 
 
@@ -45,7 +45,7 @@ def blob_refused(address: str, digest: str, found: str) -> BuildError:
 
 
 class Conflict(BuildError):
-    """Somebody else was faster in writing a document; theirs stands."""
+    """Another writer changed the document first; its version stays."""
 
     def __init__(self, address: str, key: str) -> None:
         super().__init__(

@@ -94,7 +94,7 @@ class FolderStore:
 
     def sweep(self) -> None:
         """Remove temporary files of killed writers."""
-        self._see_whose_it_is()
+        self._check_owner()
         with self._errors():
             remove_abandoned(self.folder)
 
@@ -147,7 +147,7 @@ class FolderStore:
 
     def _path(self, key: str) -> Path:
         """The path of a key. A symbolic link is refused: reads and removals would follow it out of the store."""
-        self._see_whose_it_is()
+        self._check_owner()
         path = self.folder
         with self._errors():
             for name in key.split("/"):
@@ -157,7 +157,7 @@ class FolderStore:
                     raise store_refused(self.address, f"{path} is a link", hint)
         return path
 
-    def _see_whose_it_is(self) -> None:
+    def _check_owner(self) -> None:
         """Refuse a folder of another user, unless it is shared on purpose. Raises MachineError."""
         try:
             status = self.folder.stat()
@@ -176,7 +176,7 @@ class FolderStore:
         with self._errors():
             # A new folder is for this user alone. To share a store with other users, make its folder first.
             self.folder.mkdir(0o700, parents=True, exist_ok=True)
-        self._see_whose_it_is()
+        self._check_owner()
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

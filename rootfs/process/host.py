@@ -59,7 +59,7 @@ def can_run(architecture: str) -> bool:
 
 
 def require_emulation(image: str, architecture: str, why: str) -> None:
-    """See that programs for the architecture run here. Raises MachineError, which says why they must."""
+    """Check that programs for the architecture run here. Raises MachineError, which says why they must."""
     if not can_run(architecture):
         raise MachineError(
             f"this machine cannot run programs for {platform_name(architecture)}, and {image} needs that: {why}",

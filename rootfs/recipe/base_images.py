@@ -34,7 +34,7 @@ def base_images_of(file: Path) -> dict[Key, str]:
 
 
 def lineage_files(file: Path) -> list[Path]:
-    """The files of a recipe and of those that it is `from`, itself first; one that is not there ends it.
+    """The files of a recipe and of those that it is `from`, itself first; a missing file ends the list.
 
     Raises RecipeInvalid.
     """
@@ -63,7 +63,7 @@ def base_image_problems(file: Path, *, pooled: bool = False) -> Iterator[tuple[K
 
 
 def base_images_first(names: Iterable[str], folder: Path) -> list[str]:
-    """The images with their base images, each after its own base images; a recipe that is wrong has none."""
+    """The images with their base images, each after its own base images; an invalid recipe counts as one without."""
     return list(dict.fromkeys(each for name in names for each in _with_base_images(folder / f"{name}.yaml")))
 
 

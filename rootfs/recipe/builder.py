@@ -1,4 +1,4 @@
-"""What a recipe or a site may say of the builder that an image is imported through. Data only: flows/ makes it so."""
+"""What a recipe or a site may say of the builder that an image is imported through. Data only: flows/ creates it."""
 
 from __future__ import annotations
 

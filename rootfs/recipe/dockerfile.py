@@ -93,7 +93,7 @@ class DockerfileRecipe(Recipe):
 
     @property
     def base_images(self) -> tuple[str, ...]:
-        """Recipes whose newest images its contexts mean."""
+        """Recipes whose newest images the contexts name."""
         return tuple(sorted(set(self.contexts.values())))
 
     def named_files(self) -> Iterator[tuple[Key, str]]:

@@ -30,7 +30,7 @@ def find_recipe(name: str, folder: Path) -> Path:
 
 
 def image_names(folder: Path, only: Iterable[str] = ()) -> list[str]:
-    """The images of a folder of recipes, or those named in `only`: whether a recipe is right is not looked at.
+    """The images of a folder of recipes, or those named in `only`. Recipes are not checked.
 
     Raises InputError.
     """
@@ -43,7 +43,7 @@ def _image_names(path: Path) -> Iterator[str]:
     yield path.stem
     try:
         data = read_recipe_file(path)
-    except RecipeInvalid:  # as reading it says
+    except RecipeInvalid:  # reading the recipe reports it
         return
     if b"debug" in data and re.search(rb"^debug:\s*true\b", data, re.MULTILINE):
         yield f"{path.stem}{DEBUG_SUFFIX}"
@@ -55,7 +55,7 @@ def files_folder(path: Path) -> Path:
 
 
 def read_recipe(path: Path, image: str = "", *, pooled: bool = False) -> Recipe:
-    """The recipe in a file, of its own `image` or of the one for debugging.
+    """Read the recipe in a file, for its own `image` or for the one for debugging.
 
     Where it is `pooled`, what the store has need not be in the folder: a tarball, and the base images of a Dockerfile.
     Raises RecipeInvalid with everything that is wrong in it.
@@ -114,7 +114,7 @@ def lineage_of(recipe: Recipe, file: Path) -> tuple[Recipe, ...]:
 
 
 def request_of(lineage: Sequence[Recipe], file: Path) -> tuple[AptRequest, Path] | None:
-    """What apt is asked for the last recipe of a lineage, whose file this is, and the folder of the files it names.
+    """The request to apt for the last recipe of a lineage, whose file this is, and the folder of the files it names.
 
     None where the image has no packages.
     """
@@ -126,7 +126,7 @@ def request_of(lineage: Sequence[Recipe], file: Path) -> tuple[AptRequest, Path]
 
 
 def layered_request(lineage: Sequence[Recipe]) -> AptRequest | None:
-    """What apt is to be asked for the last of a lineage of more than one; None where the image has no packages.
+    """The request to apt for a layer, with the recipes of its base images; None if the image has no packages.
 
     Suites and settings are those of the lowest, archives and pins those of them all; what to include is the last's own.
     Paths of files are relative to the folder of recipes. What a base recipe excludes is installed if the last recipe

@@ -1,4 +1,4 @@
-"""Recipes of images from nothing, and what becomes of one for debugging."""
+"""Recipes of images from nothing, and of their images for debugging."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def _not_empty(values: tuple[object, ...]) -> tuple[object, ...]:
 
 
 def _known_platform(value: str) -> str:
-    """One that images can be made for."""
+    """A platform that images can be made for."""
     try:
         architecture_of(value)
     except UnknownPlatform as error:
@@ -173,7 +173,7 @@ Sha256 = Annotated[str, *_like(r"[0-9a-f]{64}", "a sha256: 64 small letters and 
 
 
 def _regex(value: str) -> str:
-    """Ambiguous ones, of which `re` warns, are refused too."""
+    """A regular expression. Ambiguous ones, of which `re` warns, are refused too."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", FutureWarning)
@@ -196,7 +196,7 @@ Command = Annotated[tuple[str, ...], AfterValidator(_command), Field(json_schema
 
 
 def _text_or_number(check: Callable[[str], str]) -> tuple[BeforeValidator, WithJsonSchema]:
-    """Where a bare number is as clear as text: `80`, `9`."""
+    """Text, or a bare number where that is as clear: `80`, `9`."""
 
     def convert(value: object) -> object:
         return check(str(value)) if isinstance(value, (str, int)) and not isinstance(value, bool) else value

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong in a recipe, in words that a recipe's writer understands, at the place where it is."""
+"""Translate pydantic's errors to sentences for the writer of a recipe, each with its place in the file."""
 
 from __future__ import annotations
 
