@@ -43,7 +43,7 @@ def _finish_names(ctx: Context) -> None:
     failed: list[BaseforgeError] = []
     for image in images_to_finish(ctx):
         try:
-            if build := finish_names.alone(ctx, image):
+            if build := finish_names.without_prefect(ctx, image):
                 ctx.progress.say(f"{image}: names moved to build {build}, which an interrupted run had published")
         except BaseforgeError as problem:
             ctx.progress.say(f"{image}: names not moved: {problem}")

@@ -25,10 +25,10 @@ def look_up(ctx: BuildContext, *, as_tasks: bool = False) -> tuple[ImageInputs, 
     """
 
     def ask() -> tuple[ImageInputs, Existing | None]:
-        inputs = resolve(ctx) if as_tasks else resolve.alone(ctx)
+        inputs = resolve(ctx) if as_tasks else resolve.without_prefect(ctx)
         if ctx.options.forces(ctx.image):
             return inputs, None
-        return inputs, find_existing(ctx, inputs) if as_tasks else find_existing.alone(ctx, inputs)
+        return inputs, find_existing(ctx, inputs) if as_tasks else find_existing.without_prefect(ctx, inputs)
 
     return ctx.answers.get("inputs", ask)
 

@@ -129,7 +129,7 @@ def _runner() -> Runner:
 
 
 async def _serve(runner: Runner, watched: local_server.Watched | None) -> str:
-    """Run what is due until the services of the server fail, which is told, or its process or the runner ends."""
+    """Run what is due until the server's services fail, or its process or the runner ends; returns what is wrong."""
     serving = asyncio.create_task(runner.start())
     watching = asyncio.create_task(health.until_failing(runner.has_slots_available))
     ending = asyncio.create_task(_end_of(watched))

@@ -123,7 +123,7 @@ def _listed(json: str, platforms: list[str]) -> ListedBuilder:
     if builder.error:  # its nodes are blank
         return builder.model_copy(update={"nodes": ()})
     marked = zip(builder.nodes, platforms, strict=False)
-    nodes = tuple(node.model_copy(update={"fixed": tuple(re.findall(r"([^\s,]+)\*", said))}) for node, said in marked)
+    nodes = tuple(node.model_copy(update={"fixed": tuple(re.findall(r"([^\s,]+)\*", row))}) for node, row in marked)
     return builder.model_copy(update={"nodes": nodes})
 
 

@@ -28,7 +28,7 @@ def not_private(
 
 
 class PortTaken(MachineError):
-    """The local Prefect server cannot listen where it was told to, as another program does."""
+    """The local Prefect server cannot listen on its port, as another program does."""
 
     def __init__(self, port: int, why: str) -> None:
         super().__init__(

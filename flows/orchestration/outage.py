@@ -123,8 +123,8 @@ def record_outcome(outcome: FlowOutcome[R], work: Callable[[], R]) -> R:
     return outcome.result()
 
 
-def run_despite_outage(outcome: FlowOutcome[R], run: Callable[[], R], alone: Callable[[], R]) -> R:
-    """Run a flow by `run`; if the server is lost, its result still counts. If the work has not begun, run `alone`."""
+def run_despite_outage(outcome: FlowOutcome[R], run: Callable[[], R], without_prefect: Callable[[], R]) -> R:
+    """Run a flow by `run`; if the server is lost, its result still counts. If not begun, run `without_prefect`."""
     if not lost_server.reason():
         try:
             return run()
@@ -138,4 +138,4 @@ def run_despite_outage(outcome: FlowOutcome[R], run: Callable[[], R], alone: Cal
                 raise
             if not lost_server.reason():
                 lost_server.mark(_first_line(error))
-    return outcome.result() if outcome.ended else alone()
+    return outcome.result() if outcome.ended else without_prefect()

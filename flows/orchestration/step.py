@@ -34,7 +34,7 @@ class Step(Generic[C, P, R]):
 
     @functools.cached_property
     def _task(self) -> Callable[[str, Callable[[], R]], R]:
-        """The Prefect task. Prefect is imported when the first one runs: what runs `alone` does not wait for that.
+        """The Prefect task. Prefect is imported when the first one runs: `without_prefect` does not need it.
 
         The function's arguments stay hidden in a closure: Prefect would search every package of a lock for results of
         other tasks, several times a step.
@@ -56,10 +56,10 @@ class Step(Generic[C, P, R]):
     def __call__(self, ctx: C, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the task; where Prefect's server is lost, do without."""
         if lost_server.reason():
-            return self.alone(ctx, *args, **kwargs)
+            return self.without_prefect(ctx, *args, **kwargs)
         return self._task(*self._titled(ctx, *args, **kwargs))
 
-    def alone(self, ctx: C, *args: P.args, **kwargs: P.kwargs) -> R:
+    def without_prefect(self, ctx: C, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the step without Prefect, tried as often as its task would be."""
         for seconds in range(1, self._tries):
             try:

@@ -50,17 +50,17 @@ def say(what: str, figure: str) -> None:
 
 def seconds(tree: Path, folder: Path) -> None:
     """What the parts take, and what frames cost in size."""
-    layer, memo = folder / "layer", folder / "memo"
+    layer, cache = folder / "layer", folder / "cache"
     say("walk and tar", f"{median(lambda: sum(map(len, tar_chunks(from_tree(tree))))):.2f} s")
     say("layer, nothing kept", f"{median(lambda: pack(from_tree(tree), layer)):.2f} s")
-    packed = pack(from_tree(tree), layer, frame_cache=memo)
-    say("layer, all frames kept", f"{median(lambda: pack(from_tree(tree), layer, frame_cache=memo)):.2f} s")
+    packed = pack(from_tree(tree), layer, frame_cache=cache)
+    say("layer, all frames kept", f"{median(lambda: pack(from_tree(tree), layer, frame_cache=cache)):.2f} s")
     single = zstandard.ZstdCompressor(level=LEVEL, threads=2)
     whole = len(single.compress(b"".join(tar_chunks(from_tree(tree)))))
     say("size, and over one single frame", f"{packed.size} bytes, {100 * packed.size / whole - 100:+.1f} %")
 
 
-def timeline(tree: Path, folder: Path, engine: Engine, memo: Path | None) -> dict[str, float]:
+def timeline(tree: Path, folder: Path, engine: Engine, cache: Path | None) -> dict[str, float]:
     """When what has ended, in seconds from the start of packing to an image in the engine."""
     ends: dict[str, float] = {}
     began = time.monotonic()
@@ -75,7 +75,7 @@ def timeline(tree: Path, folder: Path, engine: Engine, memo: Path | None) -> dic
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    layer = pack(walked(), folder / "layer", frame_cache=memo)
+    layer = pack(walked(), folder / "layer", frame_cache=cache)
     note("compressed")
     made = make_image(layer, ImageSettings(), name="bench", architecture="amd64", epoch=0, folder=folder / "layout")
     image_id = import_image(made, EngineBuilder(engine))
@@ -86,11 +86,11 @@ def timeline(tree: Path, folder: Path, engine: Engine, memo: Path | None) -> dic
 
 def timelines(tree: Path, folder: Path) -> None:
     with connect() as engine:
-        for memo in (None, folder / "memo"):
-            runs = [timeline(tree, folder / "one", engine, memo) for _ in range(ROUNDS)]
+        for cache in (None, folder / "cache"):
+            runs = [timeline(tree, folder / "one", engine, cache) for _ in range(ROUNDS)]
             middle = sorted(runs, key=lambda ends: ends["imported"])[ROUNDS // 2]
             told = ", ".join(f"{what} {end:.2f} s" for what, end in middle.items())
-            say(f"packed and imported, {'frames kept' if memo else 'nothing kept'}", told)
+            say(f"packed and imported, {'frames kept' if cache else 'nothing kept'}", told)
 
 
 def large_tree(tree: Path) -> None:

@@ -10,7 +10,7 @@ import zstandard
 from rootfs.lock.lock import Package
 
 CONTROL = b"Package: a\nVersion: 1:2\nPriority: optional\nArchitecture: amd64\nDescription: a\n b\n"
-SQUEEZE = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress, ".zst": zstandard.ZstdCompressor().compress}
+COMPRESSORS = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress, ".zst": zstandard.ZstdCompressor().compress}
 
 
 def tar(files):
@@ -35,10 +35,10 @@ def ar(members, mtime=7):
 
 def a_deb(ending=".xz", control=CONTROL, mtime=7, files=None):
     """A deb as somebody made it at `mtime`, with these files."""
-    squeeze = SQUEEZE[ending]
+    compressed = COMPRESSORS[ending]
     parts = [
-        ("control.tar" + ending, squeeze(tar({"control": control}))),
-        ("data.tar" + ending, squeeze(tar(files or {"file": b"x" * 999}))),
+        ("control.tar" + ending, compressed(tar({"control": control}))),
+        ("data.tar" + ending, compressed(tar(files or {"file": b"x" * 999}))),
     ]
     return ar([("debian-binary", b"2.0\n"), *parts], mtime)
 

@@ -67,7 +67,7 @@ class Site:
         return self.folder / "kept"
 
     @property
-    def memo(self) -> Path:
+    def frame_cache_folder(self) -> Path:
         return self.folder / "frames"
 
     @contextmanager
@@ -96,7 +96,7 @@ class Site:
         with self.tree(work, kept=kept, **said) as members:
             made = time.monotonic()
             clean = filtered(normalize(members, self.lock.epoch), Rules.of(recipe.filters))
-            layer = pack(clean, work / "layer", frame_cache=self.memo if kept else None)
+            layer = pack(clean, work / "layer", frame_cache=self.frame_cache_folder if kept else None)
         sys.stdout.write(f"tree {made - start:.2f} s, packed after {time.monotonic() - start:.2f} s\n")
         return layer.digest
 

@@ -328,11 +328,11 @@ def test_a_resolved_recipe_is_remembered_until_something_changes(scene):
     for path in scene.cache.glob("lists/*Packages"):
         path.unlink()
     assert scene.lock() == first
-    [memo] = scene.cache.glob("locks/*")
-    for spoilt in (memo.read_text().replace('"libapt"', '"libopt"'), "{", "[]", '{"lock": 1}', ""):
-        memo.write_text(spoilt)
+    [cached] = scene.cache.glob("locks/*")
+    for spoilt in (cached.read_text().replace('"libapt"', '"libopt"'), "{", "[]", '{"lock": 1}', ""):
+        cached.write_text(spoilt)
         assert scene.lock() == first
-    assert json.loads(memo.read_text())["digest"] == first.digest
+    assert json.loads(cached.read_text())["digest"] == first.digest
 
 
 def test_lists_that_were_damaged_are_fetched_anew(scene):

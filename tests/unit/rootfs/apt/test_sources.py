@@ -154,11 +154,11 @@ def test_snapshots_are_found_by_an_archives_whole_address():
 def test_addresses_are_remembered_until_their_source_changes(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "ADDRESS_FILES", (tmp_path,))
     site = Site(keyrings={"debian": Path(__file__)})
-    before = sources.suite_sources("trixie", (), ("main",), "amd64", site, tmp_path / "memo")
-    [memo] = (tmp_path / "memo").iterdir()
-    memo.write_text('{"format": 1, "sources": [["http://remembered", "trixie"]]}')
+    before = sources.suite_sources("trixie", (), ("main",), "amd64", site, tmp_path / "cache")
+    [cached] = (tmp_path / "cache").iterdir()
+    cached.write_text('{"format": 1, "sources": [["http://remembered", "trixie"]]}')
     os.utime(tmp_path, (5, 5))
-    assert sources.suite_sources("trixie", (), ("main",), "amd64", site, tmp_path / "memo") == before
-    memo.rename(max((tmp_path / "memo").iterdir(), key=lambda path: path.name != memo.name))
-    [source] = sources.suite_sources("trixie", (), ("main",), "amd64", site, tmp_path / "memo")
+    assert sources.suite_sources("trixie", (), ("main",), "amd64", site, tmp_path / "cache") == before
+    cached.rename(max((tmp_path / "cache").iterdir(), key=lambda path: path.name != cached.name))
+    [source] = sources.suite_sources("trixie", (), ("main",), "amd64", site, tmp_path / "cache")
     assert source.address == "http://remembered"

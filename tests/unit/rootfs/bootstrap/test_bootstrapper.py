@@ -24,10 +24,10 @@ from rootfs.recipe.debootstrap import DebootstrapRecipe
 from rootfs.recipe.layer import LayerRecipe
 from rootfs.recipe.sections import PathRules
 from rootfs.tree.merge import LayerStack
-from tests.support.debs import CONTROL, SQUEEZE, a_deb, ar, package, tar
+from tests.support.debs import COMPRESSORS, CONTROL, a_deb, ar, package, tar
 
 
-@pytest.mark.parametrize("ending", SQUEEZE)
+@pytest.mark.parametrize("ending", COMPRESSORS)
 def test_a_deb_is_unpacked_whatever_its_compression(tmp_path, ending):
     (tmp_path / "a.deb").write_bytes(a_deb(ending))
     made = deb.decompress_deb(tmp_path / "a.deb", tmp_path / "b.deb")

@@ -176,10 +176,10 @@ def test_a_layer_of_several_frames_is_one_stream(tmp_path):
 
 def test_a_cache_does_not_change_the_bytes(tmp_path):
     layers = [
-        pack(large(), tmp_path / "layer", frame_cache=memo) for memo in (None, tmp_path / "memo", tmp_path / "memo")
+        pack(large(), tmp_path / "layer", frame_cache=cache) for cache in (None, tmp_path / "cache", tmp_path / "cache")
     ]
     assert layers[0] == layers[1] == layers[2]
-    assert len(list((tmp_path / "memo").iterdir())) > 1
+    assert len(list((tmp_path / "cache").iterdir())) > 1
 
 
 MEASURE = r"""
