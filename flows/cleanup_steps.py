@@ -32,7 +32,7 @@ def clean_up(ctx: Context, has_ended: Callable[[str], bool]) -> list[str]:
     ]
     if ended:
         remove_leftovers(places, *ended)
-    _forget_downloads(ctx.cache / "partial")
+    remove_old_downloads(ctx.cache / "partial")
     ctx.store.sweep()
     _finish_names(ctx)
     return sorted({*swept, *ended})
@@ -52,9 +52,9 @@ def _finish_names(ctx: Context) -> None:
         raise failed[0]
 
 
-def _forget_downloads(folder: Path) -> None:
+def remove_old_downloads(folder: Path) -> None:
     """Remove partial downloads that nobody continues. Their mtime is the archive's, so their ctime counts."""
-    for path in folder.glob("*.partial"):
+    for path in (*folder.glob("*.partial"), *folder.glob("*.download")):  # of debs, of tarballs
         with contextlib.suppress(FileNotFoundError):  # another run has completed it
             if datetime.now(UTC) - datetime.fromtimestamp(path.stat().st_ctime, UTC) > CONTINUABLE:
                 path.unlink()

@@ -1,1 +1,1 @@
-"""Root filesystems that come as a tarball: reading one that nobody vouches for."""
+"""Read untrusted tarballs of root filesystems."""

@@ -33,7 +33,7 @@ class Filters(Protocol):
 
     @property
     def include(self) -> Iterable[str]:
-        """Patterns of paths that stay all the same."""
+        """Patterns of paths that stay nevertheless."""
 
 
 @dataclass(frozen=True)

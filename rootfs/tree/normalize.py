@@ -27,8 +27,8 @@ def normalize(members: Members, epoch: int, keep: Iterable[str] = ()) -> Iterato
     """The members without traces of their build.
 
     Modification times after `epoch` (seconds since 1970) become `epoch`, the files of `filter_lists/volatile.list`
-    go but for those that the rules of `keep` include, dates of password changes are clamped, the machine id is emptied.
-    Raises BadTree where one of these files is too large.
+    go, except for those that the rules of `keep` include, dates of password changes are clamped, and the machine
+    id is emptied. Raises BadTree where one of these files is too large.
     """
     edits = _edits(epoch)
     for member in filtered(members, Rules.parse([*filter_list("volatile"), *keep])):
