@@ -99,7 +99,7 @@ def write_record(ctx: BuildContext, record: Record, platforms: Sequence[Platform
         "registry": pushed,
         "inventory": inventories[0] if len(platforms) == 1 else "",
         "ingredients": sources,
-        "log": stored_builds.keep_log(store, ctx.log_file),
+        "log": store.put_blob(ctx.log_file),
         "seconds": dict(ctx.timeline.seconds),
         "parts": tuple(
             part.model_copy(update={"inventory": inventory, "ingredients": sources})

@@ -16,7 +16,8 @@ from pathlib import Path
 from flows.builders import image_import
 from flows.builders.engine import context_name
 from flows.builders.image_import import EngineBuilder
-from flows.image.index import Index
+from flows.image.archives import read_blob
+from flows.image.index import Index, combine_images
 from flows.image.oci import Image
 from flows.inputs.resolve import ImageInputs
 from flows.orchestration.step import step
@@ -241,4 +242,4 @@ class _Layouts:
     def whole(self) -> Image | Index:
         if not self.record.index:
             return self.images[0]
-        return stored_image.write_index_layout(self.ctx.store, self.record.index, self.images, self.folder / "index")
+        return combine_images(self.images, self.folder / "index", read_blob(self.ctx.store, self.record.index))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 from io import BytesIO
-from pathlib import Path
 
 from pydantic import BaseModel
 
@@ -167,11 +166,6 @@ def keep_index(store: Store, made: Index) -> None:
 def keep_bytes(store: Store, data: bytes) -> str:
     """Keep a small report as a blob; returns its digest."""
     return store.put_blob(BytesIO(data), check=True)
-
-
-def keep_log(store: Store, log: Path) -> str:
-    """Keep a run's log as a blob; returns its digest."""
-    return store.put_blob(log)
 
 
 def keep_record(store: Store, record: Record) -> Record:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.image.archives import read_blob, uncompressed_file
-from flows.image.index import Index, combine_images
+from flows.image.archives import uncompressed_file
 from flows.image.oci import LAYOUT_FILE, Image, blob_path, layout_index
 from flows.store.base import Store
 from rootfs.layer.pack import Layer
@@ -41,11 +39,6 @@ def write_layout(store: Store, name: str, manifest_digest: str, architecture: st
         size=len(data) + manifest["config"]["size"] + sum(layer.size for layer in layers),
         base_layers=tuple(layers[:-1]),
     )
-
-
-def write_index_layout(store: Store, index_digest: str, images: Sequence[Image], layout: Path) -> Index:
-    """Write an index and its images to an empty folder as one OCI layout. Raises BlobMissing, BlobDamaged."""
-    return combine_images(images, layout, read_blob(store, index_digest))
 
 
 def _document(store: Store, digest: str, layout: Path) -> dict[str, Any]:

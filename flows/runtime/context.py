@@ -165,7 +165,8 @@ def open_build(ctx: Context, image: str, options: BuildOptions) -> Iterator[Buil
             log_file.parent.mkdir(parents=True, exist_ok=True)
             stream = os.fdopen(os.open(log_file, NEW, 0o600), "w")
             closing.callback(close_quietly, stream)
-            _note_newest(log_file)
+            # The newest log has a link: build ids sort by time, and a clock may have been wrong.
+            replace_link(log_file.with_name(NEWEST), log_file.name)
         shared: dict[str, Any] = {each.name: getattr(ctx, each.name) for each in fields(Context)}
         own = {"image": image, "build": build, "options": options, "log_file": log_file, "log_stream": stream}
         ctx.builds[image] = opened = BuildContext(**{**shared, **own, "timeline": Timeline()})
@@ -175,11 +176,6 @@ def open_build(ctx: Context, image: str, options: BuildOptions) -> Iterator[Buil
 
 def _logs(image: str) -> Path:
     return data_folder() / "logs" / image
-
-
-def _note_newest(log_file: Path) -> None:
-    """Let a link lead to the newest log: build ids sort by time, and a clock may have been wrong."""
-    replace_link(log_file.with_name(NEWEST), log_file.name)
 
 
 def newest_log(image: str, build: str = "") -> Path | None:
