@@ -134,12 +134,12 @@ def keep_layers(
         for tar, diff_id in zip(tars, diff_ids, strict=True)
     ]
     foundation = Foundation(BaseImage(tuple(layers[:-1]), built.config), LayerStack(tuple(tars[:-1]), order.epoch))
-    inventory, closure = Inventory(), LinkageCheck(library_path(inputs.recipe.image, foundation))
+    inventory, linkage = Inventory(), LinkageCheck(library_path(inputs.recipe.image, foundation))
     with merge_layers(tars) as tree:
-        for _ in closure.observe(inventory.observe(members_of(tree))):
+        for _ in linkage.observe(inventory.observe(members_of(tree))):
             pass
     ctx.note(f"{format_size(sum(layer.unpacked for layer in layers))} in {len(layers)} layers")
-    packed = PackedLayer(layers[-1], inventory.packages(), closure, inventory.distribution, order.epoch)
+    packed = PackedLayer(layers[-1], inventory.packages(), linkage, inventory.distribution, order.epoch)
     return packed, foundation
 
 

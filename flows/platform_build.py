@@ -118,8 +118,8 @@ def build_platform(ctx: BuildContext, inputs: Inputs, work: Workspace) -> Platfo
     image = assemble(ctx, inputs, packed, folder / "layout", foundation)
     image_id = work.expect(image)
     _, builder = with_builder(ctx, work.builder, lambda lease: import_image(ctx, image, builder_of(ctx, lease)))
-    verdict = run_smoke_tests(ctx, inputs, image_id, folder)
-    return PlatformImage(inputs, image, image_id, packed, describe(ctx, inputs, image, packed, builder, verdict))
+    smoke = run_smoke_tests(ctx, inputs, image_id, folder)
+    return PlatformImage(inputs, image, image_id, packed, describe(ctx, inputs, image, packed, builder, smoke))
 
 
 def make_layer(
@@ -144,7 +144,7 @@ def example(recipe: Recipe) -> tuple[str, ...] | None:
 
 
 def describe(
-    ctx: BuildContext, inputs: Inputs, image: Image, packed: PackedLayer, builder: UsedBuilder, verdict: SmokeResult
+    ctx: BuildContext, inputs: Inputs, image: Image, packed: PackedLayer, builder: UsedBuilder, result: SmokeResult
 ) -> Record:
     """The record of a build for one platform, without its duration and where it is published."""
     return Record(
@@ -168,6 +168,6 @@ def describe(
         packages=len(packed.packages),
         distribution=packed.distribution,
         builder=builder,
-        smoke=SmokeCounts(passed=verdict.passed, failed=verdict.failed),
+        smoke=SmokeCounts(passed=result.passed, failed=result.failed),
         example=example(inputs.recipe),
     )

@@ -49,7 +49,7 @@ class PackedLayer:
 
     layer: Layer
     packages: dict[str, str]
-    closure: LinkageCheck
+    linkage: LinkageCheck
     distribution: str
     epoch: int
 
@@ -162,19 +162,19 @@ def pack_layer(
     """Normalize, filter and pack the members; on a base image only what is new. Closes `running`, which raises the
     errors of the bootstrapper.
     """
-    inventory, closure = Inventory(), LinkageCheck(base_images.library_path(inputs.recipe.image, foundation))
+    inventory, linkage = Inventory(), LinkageCheck(base_images.library_path(inputs.recipe.image, foundation))
     with running:
         members, epoch = tree_epoch(members, inputs.lock.epoch if inputs.lock.releases else None)
         epoch = base_images.epoch_on(foundation, epoch)
         clean = normalize(members, epoch, device_rules() if inputs.recipe.keeps_devices else ())
         if (rules := Rules.of(*(each.filters for each in inputs.lineage))).steps:
             clean = filtered(clean, rules)
-        watched: Members = closure.observe(inventory.observe(clean))
+        watched: Members = linkage.observe(inventory.observe(clean))
         if foundation and foundation.stack.tars:
             watched = diff_members(running.enter_context(merge_layers(foundation.stack.tars)), watched)
         layer = pack(watched, folder / "layer.tar.zst", frame_cache=frame_cache(ctx, use_cache=use_cache))
     ctx.note(f"{format_size(layer.unpacked)} to {format_size(layer.size)}")
-    return PackedLayer(layer, inventory.packages(), closure, inventory.distribution, epoch)
+    return PackedLayer(layer, inventory.packages(), linkage, inventory.distribution, epoch)
 
 
 def frame_cache(ctx: BuildContext, *, use_cache: bool = True) -> Path | None:
@@ -188,12 +188,12 @@ def check_linkage(ctx: BuildContext, inputs: Inputs, packed: PackedLayer) -> Non
 
     Raises BuildError.
     """
-    ctx.note(f"{packed.closure.size} programs and libraries")
-    found = architectures(packed.closure.machines)
+    ctx.note(f"{packed.linkage.size} programs and libraries")
+    found = architectures(packed.linkage.machines)
     if found and inputs.architecture not in found:
         raise other_architecture(" or ".join(found), inputs.architecture, inputs.recipe.name)
     linked = Rules.parse(excluded(pattern for each in inputs.lineage for pattern in each.unlinked))
-    missing = [each for each in packed.closure.missing() if linked.keeps(each.file)]
+    missing = [each for each in packed.linkage.missing() if linked.keeps(each.file)]
     if missing:
         offer = packages_with(ctx, inputs, {each.library for each in missing})
         raise missing_libraries(inputs.recipe.name, [(str(each), offer.get(each.name, "")) for each in missing])
@@ -232,7 +232,7 @@ def run_smoke_tests(ctx: BuildContext, inputs: Inputs, image_id: str, folder: Pa
         return unpack.write_smoke_overlay(packages, debs, check.files, inputs.files, place)
 
     emulated = inputs.platform if inputs.architecture != native_architecture() else ""
-    verdict = smoke_test(
+    result = smoke_test(
         image_id,
         inputs.recipe.smoke,
         ctx.engine(),
@@ -241,6 +241,6 @@ def run_smoke_tests(ctx: BuildContext, inputs: Inputs, image_id: str, folder: Pa
         brought=overlay,
         emulated=emulated,
     )
-    ctx.note(f"{verdict.passed} passed, {verdict.failed} failed")
-    verdict.require()
-    return verdict
+    ctx.note(f"{result.passed} passed, {result.failed} failed")
+    result.require()
+    return result

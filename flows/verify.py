@@ -79,7 +79,7 @@ def rebuild(ctx: BuildContext, record: Record, against: str) -> Verification:
     manifests = [descriptor for _, descriptor in found if descriptor]
     index = digest_of_bytes(index_of(manifests)) if len(manifests) == len(found) else ""
     return verification.combine(
-        record, [verdict for verdict, _ in found], verification.parse_digest(against) or record.index, index
+        record, [one for one, _ in found], verification.parse_digest(against) or record.index, index
     )
 
 
@@ -95,15 +95,15 @@ def rebuild_platform(
         inputs = recall(ctx, record, empty_folder(folder / "recipe"))
         require_emulation(inputs, None)
         found = replace(inputs, tools=record.tools)
-        verdict = Verification(
+        result = Verification(
             image=record.image,
             build=record.build,
             links=inputs_of(record, found),
             tools=verification.compare_tools(record.tools, inputs.tools),
             no_because=inputs.recipe.no_because,
         )
-        if verdict.no_because:
-            return verdict, None
+        if result.no_because:
+            return result, None
         foundation: Foundation | None
         if needs_builder(inputs.recipe):
             packed, foundation = rebuild_with_builder(ctx, inputs, folder)
@@ -119,7 +119,7 @@ def rebuild_platform(
             "different": len(differences),
             "seconds": dict(ctx.timeline.seconds),
         }
-        return verdict.model_copy(update=update), descriptor(image)
+        return result.model_copy(update=update), descriptor(image)
 
 
 def rebuild_from_pool(

@@ -29,8 +29,8 @@ class CheckResult:
     def lines(self) -> list[str]:
         """The check as a terminal would show it."""
         output = [line for text in (self.ran.stdout, self.ran.stderr) for line in text.splitlines()]
-        verdict = self.problems or (f"ok after {self.ran.seconds:.1f} s",)
-        return [f"$ {shlex.join(self.command)}", *output, *(f"=> {line}" for line in verdict)]
+        outcome = self.problems or (f"ok after {self.ran.seconds:.1f} s",)
+        return [f"$ {shlex.join(self.command)}", *output, *(f"=> {line}" for line in outcome)]
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class DebootstrapRecipe(Packaged, AptRequest, _Bootstrapped):
 
     @field_validator("variant")
     @classmethod
-    def _known_to_engine(cls, variant: str, info: ValidationInfo) -> str:
+    def _known_to_bootstrapper(cls, variant: str, info: ValidationInfo) -> str:
         if info.data.get("engine") == "debootstrap" and variant not in DEBOOTSTRAP_VARIANTS:
             raise ValueError(f"engine debootstrap has no variant {variant!r}, only {', '.join(DEBOOTSTRAP_VARIANTS)}")
         return variant

@@ -46,11 +46,11 @@ class DependencyResolver:
         }
         links = {path: entry.member.link for path, entry in self._spare.items() if is_link(entry)}
         self._links = ChainMap(tree.links, links, {alias.path: alias.link for alias in aliases()})
-        self._closure = LinkageCheck(library_path)
+        self._linkage = LinkageCheck(library_path)
         for alias in aliases():
-            self._closure.observe_member(alias)
+            self._linkage.observe_member(alias)
         if has_linker_cache:
-            self._closure.observe_member(Member(CACHE).with_content(b"to be written"))
+            self._linkage.observe_member(Member(CACHE).with_content(b"to be written"))
         self._noted: set[str] = set()
 
     def resolve(self, opened: Iterable[str], scripts: Iterable[TreeEntry]) -> None:
@@ -103,9 +103,9 @@ class DependencyResolver:
         while True:
             self._note()
             before = len(self._tree.entries)
-            for missing in self._closure.missing():
+            for missing in self._linkage.missing():
                 places = (
-                    p for p in self._closure.search_paths(missing) if (missing.file, missing.library, p) not in tried
+                    p for p in self._linkage.search_paths(missing) if (missing.file, missing.library, p) not in tried
                 )
                 for place in places:
                     tried.add((missing.file, missing.library, place))
@@ -121,11 +121,11 @@ class DependencyResolver:
 
     def _note_entry(self, entry: TreeEntry) -> None:
         if not entry.member.is_file:
-            self._closure.observe_member(entry.member)
+            self._linkage.observe_member(entry.member)
             return
         with entry.open() as content:
             member = replace(entry.member, content=content)
-            close_copy(self._closure.observe_member(member), member)
+            close_copy(self._linkage.observe_member(member), member)
 
     def _add_licenses(self) -> None:
         """Add the copyright file of each package in the image, also where another package has it."""
