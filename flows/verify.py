@@ -84,7 +84,7 @@ def rebuild(ctx: BuildContext, record: Record, against: str) -> Verification:
 
 
 def rebuild_platform(
-    ctx: BuildContext, record: Record, then: ExpectedDigests
+    ctx: BuildContext, record: Record, expected: ExpectedDigests
 ) -> tuple[Verification, Descriptor | None]:
     """Rebuild the image for one platform, with nothing of an earlier build but the pool, and compare it.
 
@@ -112,9 +112,9 @@ def rebuild_platform(
             found = replace(found, lock=verification.lock_of_files(record.lock, debs))
             packed, foundation = rebuild_from_pool(ctx, inputs, debs, folder)
         image = assemble(ctx, inputs, packed, folder / "layout", foundation)
-        differences = compare(ctx, image, then, empty_folder(folder / "compare"))
+        differences = compare(ctx, image, expected, empty_folder(folder / "compare"))
         update = {
-            "links": (*inputs_of(record, found), *then.links(image)),
+            "links": (*inputs_of(record, found), *expected.links(image)),
             "differences": tuple(differences[: verification.SHOWN]),
             "different": len(differences),
             "seconds": dict(ctx.timeline.seconds),
@@ -174,8 +174,8 @@ def inputs_of(record: Record, found: Inputs) -> tuple[Link, ...]:
 
 
 @step("compare {image.name}", network=True)
-def compare(ctx: BuildContext, image: Image, then: ExpectedDigests, folder: Path) -> list[str]:
+def compare(ctx: BuildContext, image: Image, expected: ExpectedDigests, folder: Path) -> list[str]:
     """Compare the image with the recorded one, member by member. Equal digests mean that nothing differs."""
-    differences = verification.differences(ctx.store, then, image, folder, ctx.log)
+    differences = verification.differences(ctx.store, expected, image, folder, ctx.log)
     ctx.note(f"{len(differences)} differences" if differences else "the same")
     return differences

@@ -166,37 +166,41 @@ def _document(store: Store, digest: str) -> dict[str, Any]:
         raise not_a_digest(digest, "of an image") from error
 
 
-def compare_tools(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """The tools' versions of then and now, by name."""
-    return {name: (then.get(name, ""), now.get(name, "")) for name in sorted({*then, *now})}
+def compare_tools(recorded: Mapping[str, str], current: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """The recorded and the current version of each tool, by name."""
+    return {name: (recorded.get(name, ""), current.get(name, "")) for name in sorted({*recorded, *current})}
 
 
 def lock_of_files(lock: Lock, debs: Path) -> Lock:
     """The lock of the debs or the tarball in a folder: what was really used."""
     tarball = f"sha256:{sha256_of_file(debs / TARBALL_NAME)}" if lock.tarball else ""
-    packages = tuple(_as_it_is(package, debs) for package in lock.packages)
+    packages = tuple(_actual_package(package, debs) for package in lock.packages)
     return lock.model_copy(update={"packages": packages, "tarball": tarball})
 
 
-def _as_it_is(package: Package, debs: Path) -> Package:
+def _actual_package(package: Package, debs: Path) -> Package:
     path = debs / package.file_name
     return package.model_copy(update={"sha256": sha256_of_file(path), "size": path.stat().st_size})
 
 
-def differences(store: Store, then: ExpectedDigests, made: Image, folder: Path, log: Log) -> list[str]:
-    """Describe how the image differs from the one of then, as far as the store has that. `folder` is empty."""
+def differences(store: Store, expected: ExpectedDigests, made: Image, folder: Path, log: Log) -> list[str]:
+    """Describe how the image differs from the expected one, as far as the store has that. `folder` is empty."""
     try:
-        if then.layer and then.layer != made.layer.digest:
-            store.fetch_blob(then.layer, folder / "layer")
+        if expected.layer and expected.layer != made.layer.digest:
+            store.fetch_blob(expected.layer, folder / "layer")
             return [str(each) for each in compare_layers(folder / "layer", made.layer.path, folder, log)]
-        if then.config and then.config != made.config_digest and (config := _document(store, then.config)):
-            return [f"the image's settings: {_told(config, made, folder)}"]
+        if expected.config and expected.config != made.config_digest and (config := _document(store, expected.config)):
+            return [f"the image's settings: {_config_difference(config, made, folder)}"]
     except BlobMissing as error:
         return [f"the store cannot show what differs: {error.message}"]
-    return [] if then.manifest == made.manifest_digest else [f"the store cannot show what differs from {then.manifest}"]
+    return (
+        []
+        if expected.manifest == made.manifest_digest
+        else [f"the store cannot show what differs from {expected.manifest}"]
+    )
 
 
-def _told(config: Mapping[str, Any], made: Image, folder: Path) -> str:
+def _config_difference(config: Mapping[str, Any], made: Image, folder: Path) -> str:
     """The difference of two configs, line by line."""
     with made.open_blob(made.config_digest) as blob:
         pair = ContentPair(folder / "old.json", folder / "new.json")
