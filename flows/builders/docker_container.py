@@ -20,7 +20,7 @@ def reach(plan: BuilderPlan) -> None:
     """Nothing to check: the engine has answered already."""
 
 
-def prepared(plan: BuilderPlan, run_id: str) -> BuilderPlan:
+def with_driver_options(plan: BuilderPlan, run_id: str) -> BuilderPlan:
     """The plan with the run's id as a label of BuildKit's worker, as this driver has no labels for containers."""
     labels = (f"--oci-worker-labels={LABEL}={run_id}",) if run_id else ()
     return plan.model_copy(update={"flags": (*plan.flags, *labels)})

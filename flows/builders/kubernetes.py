@@ -49,7 +49,7 @@ def reach(plan: BuilderPlan) -> None:  # noqa: ARG001 - as for the other drivers
         raise no_cluster(str(cluster["server"]), error.strerror or str(error)) from error
 
 
-def prepared(plan: BuilderPlan, run_id: str) -> BuilderPlan:
+def with_driver_options(plan: BuilderPlan, run_id: str) -> BuilderPlan:
     """The plan with buildx's own timeout, and the run's id as a label of deployment and pods (since buildx 0.12)."""
     labels = ",".join(filter(None, (plan.options.get("labels"), run_id and f"{LABEL}={run_id}")))
     options = {"timeout": f"{plan.timeout:g}s", **plan.options, **({"labels": labels} if labels else {})}

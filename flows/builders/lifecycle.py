@@ -34,7 +34,7 @@ class BuilderDriver(Protocol):
     def reach(self, plan: BuilderPlan) -> None:
         """Check that the service it runs on answers. Raises ServiceUnreachable within seconds."""
 
-    def prepared(self, plan: BuilderPlan, run_id: str) -> BuilderPlan:
+    def with_driver_options(self, plan: BuilderPlan, run_id: str) -> BuilderPlan:
         """The plan with the driver's own options, and with the run's id as a label if the driver has labels."""
 
     def explain(self, name: str, plan: BuilderPlan) -> str:
@@ -101,7 +101,7 @@ def acquire(plan: BuilderPlan, driver: str, run_id: str, number: int, log: Log) 
     if plan.lifecycle == "persistent":
         return _persistent(plan, log)
     taken = AcquiredBuilder(name_of(run_id, number), plan.driver, plan, ours=True)
-    _create(taken.name, DRIVERS[plan.driver].prepared(plan, run_id), log)
+    _create(taken.name, DRIVERS[plan.driver].with_driver_options(plan, run_id), log)
     return taken
 
 
@@ -123,7 +123,7 @@ def existing_driver(name: str) -> str:
 
 
 def _persistent(plan: BuilderPlan, log: Log) -> AcquiredBuilder:
-    plan = DRIVERS[plan.driver].prepared(plan, "")
+    plan = DRIVERS[plan.driver].with_driver_options(plan, "")
     there = known_builders().get(plan.name)
     if there is None:
         _create(plan.name, plan, log)

@@ -44,7 +44,7 @@ def reach(plan: BuilderPlan) -> None:
         ) from error
 
 
-def prepared(plan: BuilderPlan, run_id: str) -> BuilderPlan:  # noqa: ARG001 - as for the other drivers
+def with_driver_options(plan: BuilderPlan, run_id: str) -> BuilderPlan:  # noqa: ARG001 - as for the other drivers
     """The plan unchanged: the daemon is somebody else's."""
     return plan
 

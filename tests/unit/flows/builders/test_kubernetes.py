@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows.builders import kubernetes
-from flows.builders.kubernetes import prepared, reach
+from flows.builders.kubernetes import reach, with_driver_options
 from rootfs.errors import ServiceUnreachable
 from rootfs.recipe.builder import BuilderPlan
 
@@ -83,6 +83,6 @@ def test_a_cluster_behind_a_proxy_is_left_to_buildx(tmp_path: Path, monkeypatch:
 
 
 def test_the_run_becomes_a_label_and_the_timeout_an_option() -> None:
-    assert prepared(PLAN, "1").options == {"labels": "baseforge.run=1", "timeout": "100s"}
+    assert with_driver_options(PLAN, "1").options == {"labels": "baseforge.run=1", "timeout": "100s"}
     said = PLAN.model_copy(update={"options": {"labels": "a=b", "timeout": "9s"}})
-    assert prepared(said, "1").options == {"labels": "a=b,baseforge.run=1", "timeout": "9s"}
+    assert with_driver_options(said, "1").options == {"labels": "a=b,baseforge.run=1", "timeout": "9s"}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows.builders import remote as module
-from flows.builders.remote import prepared, reach
+from flows.builders.remote import reach, with_driver_options
 from rootfs.errors import ServiceUnreachable
 from rootfs.recipe.builder import BuilderPlan
 
@@ -82,4 +82,4 @@ def test_other_endpoints_than_tcp_are_left_to_buildx() -> None:
 
 def test_the_plan_of_a_remote_builder_is_not_changed() -> None:
     plan = planned("tcp://builder.example:1234", {"servername": "builder"})
-    assert prepared(plan, "a-run") == plan
+    assert with_driver_options(plan, "a-run") == plan
