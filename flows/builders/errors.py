@@ -92,7 +92,7 @@ class BuildxFailed(BuildError):
     """A buildx command failed, or took too long."""
 
     def __init__(self, command: str, reason: str) -> None:
-        super().__init__(reason.strip() or "it failed without a word", where=f"docker buildx {command}")
+        super().__init__(reason.strip() or "it failed without a message", where=f"docker buildx {command}")
 
 
 def unknown_builder(name: str, known: Iterable[str]) -> InputError:

@@ -55,7 +55,7 @@ class ContentSecurityPolicy:
         await self._app(scope, receive, send_with_policy)
 
 
-class Impatient(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+class ClosingSilentConnections(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
     """HTTP that closes a new connection on which no request comes: any user of the machine can open many of them."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
@@ -96,7 +96,7 @@ def main(handle: int) -> None:
     settings = get_current_settings().server
     config = uvicorn.Config(
         app,
-        http=Impatient,
+        http=ClosingSilentConnections,
         timeout_keep_alive=settings.api.keepalive_timeout,
         ws_ping_interval=settings.api.websocket_ping_interval,
         ws_ping_timeout=settings.api.websocket_ping_timeout,

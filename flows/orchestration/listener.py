@@ -21,7 +21,7 @@ HOST = "127.0.0.1"
 FIRST_PORT, PORTS = 20000, 10000  # below those that a kernel gives to outgoing connections
 WAITING = 2048  # connections that the server has not accepted yet
 PATIENCE = 5.0  # seconds: a server that has ended, or its `serve`, may have the port a moment longer
-DOOR = "listener"  # a Unix socket in the server's folder, which gives the listening socket to clients
+HANDOVER = "listener"  # a Unix socket in the server's folder, which gives the listening socket to clients
 
 
 def opened(chosen_port: int, folder: Path) -> socket.socket:
@@ -66,24 +66,24 @@ def _listening(port: int) -> socket.socket:
 
 def hand_out(listener: socket.socket) -> None:
     """Give the listening socket to clients of a Unix socket in the working folder, which is private to this user."""
-    Path(DOOR).unlink(missing_ok=True)
-    door = socket.socket(socket.AF_UNIX)
-    door.bind(DOOR)
-    door.listen()
-    threading.Thread(target=_give, args=(door, listener), daemon=True).start()
+    Path(HANDOVER).unlink(missing_ok=True)
+    handover = socket.socket(socket.AF_UNIX)
+    handover.bind(HANDOVER)
+    handover.listen()
+    threading.Thread(target=_serve_handover, args=(handover, listener), daemon=True).start()
 
 
-def _give(door: socket.socket, listener: socket.socket) -> None:
+def _serve_handover(handover: socket.socket, listener: socket.socket) -> None:
     while True:
-        line, _ = door.accept()
-        with line, contextlib.suppress(OSError, ValueError):  # the server ends
-            socket.send_fds(line, [b"."], [listener.fileno()])
+        connection, _ = handover.accept()
+        with connection, contextlib.suppress(OSError, ValueError):  # the server ends
+            socket.send_fds(connection, [b"."], [listener.fileno()])
 
 
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[socket.socket | None]:
     """Keep the listening socket of the server in this folder open for the block, if it has one."""
-    found = _given(folder)
+    found = _received(folder)
     with found or contextlib.nullcontext():
         yield found
 
@@ -94,13 +94,13 @@ def refuse(listener: socket.socket) -> None:
     listener.shutdown(socket.SHUT_RD)
 
 
-def _given(folder: Path) -> socket.socket | None:
+def _received(folder: Path) -> socket.socket | None:
     handle = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with socket.socket(socket.AF_UNIX) as line:
-            line.settimeout(PATIENCE)
-            line.connect(f"/proc/self/fd/{handle}/{DOOR}")  # short enough for a socket however deep the folder is
-            _, files, _, _ = socket.recv_fds(line, 1, 1)
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(PATIENCE)
+            connection.connect(f"/proc/self/fd/{handle}/{HANDOVER}")  # short, however deep the folder is
+            _, files, _, _ = socket.recv_fds(connection, 1, 1)
             return socket.socket(fileno=files[0]) if files else None
     except OSError:  # a server of an earlier version, or none
         return None

@@ -193,11 +193,9 @@ def differences(store: Store, expected: ExpectedDigests, made: Image, folder: Pa
             return [f"the image's settings: {_config_difference(config, made, folder)}"]
     except BlobMissing as error:
         return [f"the store cannot show what differs: {error.message}"]
-    return (
-        []
-        if expected.manifest == made.manifest_digest
-        else [f"the store cannot show what differs from {expected.manifest}"]
-    )
+    if expected.manifest == made.manifest_digest:
+        return []
+    return [f"the store cannot show what differs from {expected.manifest}"]
 
 
 def _config_difference(config: Mapping[str, Any], made: Image, folder: Path) -> str:

@@ -27,7 +27,7 @@ def test_output_is_returned_and_with_a_log_standard_error_too(docker: Stub) -> N
     [
         ("#1 ERROR: x\nERROR: it snows\nERROR: it rains", "it rains"),
         ("something\nelse", "something\nelse"),
-        ("", "it failed without a word"),
+        ("", "it failed without a message"),
     ],
 )
 def test_buildx_s_own_reason_is_reported(printed: str, said: str, docker: Stub) -> None:
