@@ -13,6 +13,7 @@ import typer
 
 from flows.builders.errors import BuilderFailing, BuildxFailed, invalid_builder
 from flows.cli import builder_output, output
+from flows.cli.inspect import Json
 from rootfs.errors import BuildError
 from rootfs.mask import masked_values
 
@@ -22,7 +23,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Json = Annotated[bool, typer.Option("--json", help="print one JSON document on standard output")]
 One = Annotated[str, typer.Argument(metavar="NAME", help="the builder; default BUILDX_BUILDER or the selected one")]
 Names = Annotated[list[str] | None, typer.Argument(metavar="NAME…")]
 

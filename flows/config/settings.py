@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     s3_region: str = Field("", description="region of the bucket")
     registry: str = Field("", description="registry to push to, as host[:port][/prefix]")
     registry_insecure: bool = Field(False, description="whether the registry speaks plain http")
-    local_name: types.Repository = Field(
+    local_name: types.RepositoryName = Field(
         "baseforge",
         description="images are called LOCAL_NAME/IMAGE:latest in the engine, for other platforms :latest-ARCHITECTURE",
     )

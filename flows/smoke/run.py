@@ -11,10 +11,10 @@ from pathlib import Path
 from flows.builders.engine import LABEL, Engine
 from flows.smoke.container import Container, ContainerResult, remove, run_container
 from rootfs.errors import BuildError
+from rootfs.process.run import Log
 from rootfs.recipe.sections import SmokeCheck
 
 EMULATED = 10  # a check may take so many times as long under emulation: QEMU takes 4 to 8 times as long
-Log = Callable[[str], None]
 Brought = Callable[[SmokeCheck], Path | None]
 
 

@@ -40,7 +40,7 @@ class _Package(Package):
 
     model_config = STRICT
 
-    name: types.Package
+    name: types.PackageName
     version: Version
     architecture: Word
     sha256: Sha256

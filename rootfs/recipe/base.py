@@ -197,10 +197,10 @@ class DistributionArchives(FurtherArchives):
 class PackageSelection(Part):
     """Packages to install and packages to exclude."""
 
-    include: Annotated[tuple[types.Package, ...], *types.Distinct] = Field(
+    include: Annotated[tuple[types.PackageName, ...], *types.Distinct] = Field(
         default=(), description="additional packages"
     )
-    exclude: Annotated[tuple[types.Package, ...], *types.Distinct] = Field(
+    exclude: Annotated[tuple[types.PackageName, ...], *types.Distinct] = Field(
         default=(), description="packages that must not be installed, neither as dependencies nor by the variant"
     )
     recommends: bool = Field(default=False, description="whether to install recommended packages")

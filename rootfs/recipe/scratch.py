@@ -73,15 +73,15 @@ class ScratchRecipe(ImageContents, DistributionArchives, Recipe):
         default=(),
         description="commands that make files, each a list of words; they run in a copy of the recipe's folder",
     )
-    tools: Annotated[tuple[types.Package, ...], *types.Distinct] = Field(
+    tools: Annotated[tuple[types.PackageName, ...], *types.Distinct] = Field(
         default=(),
         description="Debian packages of this machine that `build` needs; their versions are part of the input digest",
     )
     suite: types.Suite | None = Field(default=None, description="where packages come from: noble, trixie, …")
-    packages: Annotated[tuple[types.Package, ...], *types.Distinct] = Field(
+    packages: Annotated[tuple[types.PackageName, ...], *types.Distinct] = Field(
         default=(), description="packages to unpack whole; of their dependencies the image gets only the needed files"
     )
-    libraries: Annotated[tuple[types.Package, ...], *types.Distinct] = Field(
+    libraries: Annotated[tuple[types.PackageName, ...], *types.Distinct] = Field(
         default=(),
         description="packages that, with their dependencies, provide the libraries that programs of the image are "
         "linked with, and the interpreters of its scripts",

@@ -51,7 +51,7 @@ class SmokeCheck(Part):
     files: Annotated[tuple[types.Inside, ...], *types.Distinct] = Field(
         default=(), description="files of the recipe's folder that are in /smoke for this check only"
     )
-    packages: Annotated[tuple[types.Package, ...], *types.Distinct] = Field(
+    packages: Annotated[tuple[types.PackageName, ...], *types.Distinct] = Field(
         default=(), description="packages that are unpacked in /smoke for this check only; for scratch recipes"
     )
 
@@ -75,7 +75,7 @@ class FileEntry(Part):
         default=None,
         description="permissions, such as '0644'; default: 0755 for folders and executable files, otherwise 0644",
     )
-    owner: types.Owner = Field(default="0:0", description="UID:GID, as numbers")
+    owner: types.OwnerIds = Field(default="0:0", description="UID:GID, as numbers")
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -171,13 +171,13 @@ def is_address(source: str) -> bool:
 class TarballKeys(Part):
     """An archive with a root filesystem."""
 
-    source: types.Source = Field(
+    source: types.FileOrAddress = Field(
         description="a root filesystem as tar, plain or compressed: a file of the recipe's folder, or an address"
     )
     sha256: types.Sha256 | None = Field(
         default=None, description="the archive's sha256, in hex; required for an address"
     )
-    signature: types.Source | None = Field(
+    signature: types.FileOrAddress | None = Field(
         default=None,
         description="a detached OpenPGP signature of the archive: a file of the recipe's folder, or an address",
     )

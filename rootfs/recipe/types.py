@@ -60,7 +60,7 @@ Name = Annotated[
 ]
 # A repository as engines take it (distribution/reference): [HOST[:PORT]/]NAME[/NAME…].
 _PATH = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
-Repository = Annotated[
+RepositoryName = Annotated[
     str,
     *_like(
         rf"(?=.{{1,200}}$)([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{{1,5}})?/)?{_PATH}(/{_PATH})*",
@@ -68,7 +68,7 @@ Repository = Annotated[
     ),
 ]
 # Debian Policy 5.6.1.
-Package = Annotated[str, *_like(r"[a-z0-9][a-z0-9+.-]+", "a Debian package name")]
+PackageName = Annotated[str, *_like(r"[a-z0-9][a-z0-9+.-]+", "a Debian package name")]
 # As in Release files; never a space, a slash or a leading dash, since they become words of commands and of sources.
 Suite = Annotated[str, *_like(r"[a-z0-9][a-z0-9.-]*", "a suite's name")]
 Component = Annotated[str, *_like(r"[a-z0-9][a-z0-9.-]*", "a component's name")]
@@ -89,7 +89,7 @@ Label = Annotated[str, *_like(r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?", "a n
 _WHO = r"([a-z_][a-z0-9_-]*|[0-9]+)"
 User = Annotated[str, *_like(rf"{_WHO}(:{_WHO})?", "a user: write NAME or NUMBER, or USER:GROUP")]
 _ID = r"(0|[1-9][0-9]{0,8})"  # below the range where uid_t ends
-Owner = Annotated[str, *_like(rf"{_ID}:{_ID}", "an owner: write UID:GID in numbers")]
+OwnerIds = Annotated[str, *_like(rf"{_ID}:{_ID}", "an owner: write UID:GID in numbers")]
 Id = Annotated[int, Field(ge=1, lt=10**9)]
 # useradd(8); systemd's "strict mode" of user names.
 UserName = Annotated[str, *_like(r"[a-z_][a-z0-9_-]{0,30}", "a user's or group's name")]
@@ -168,7 +168,7 @@ def _source(value: str) -> str:
     return value if re.match(r"https?://.", without_credentials(value)) else _inside(value)
 
 
-Source = Annotated[str, AfterValidator(_source)]
+FileOrAddress = Annotated[str, AfterValidator(_source)]
 Sha256 = Annotated[str, *_like(r"[0-9a-f]{64}", "a sha256: 64 small letters and digits")]
 
 

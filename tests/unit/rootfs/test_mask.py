@@ -12,7 +12,7 @@ from flows.orchestration.log_masking import mask_logs
 from rootfs.apt.errors import ArchiveUnreachable
 from rootfs.errors import BaseforgeError, RecipeInvalid
 from rootfs.mask import masked, masked_values
-from rootfs.recipe.types import Source, without_credentials
+from rootfs.recipe.types import FileOrAddress, without_credentials
 
 MASKED = {
     "http://joe:pw@a.example/x": "http://***@a.example/x",
@@ -56,7 +56,7 @@ def test_a_proxy_without_a_scheme_is_masked(monkeypatch, name):
 
 @pytest.mark.parametrize("mark", ["", "'", '"', "<", " ", "\t"])
 def test_an_address_with_a_password_is_refused_and_not_shown(mark):
-    for check in (without_credentials, TypeAdapter(Source).validate_python):
+    for check in (without_credentials, TypeAdapter(FileOrAddress).validate_python):
         with pytest.raises(ValueError, match="a name or a password in it") as refused:
             check(f"http://joe{mark}:sec{mark}ret@a.example/x.tar")
         assert "ret" not in str(refused.value.errors()[0]["msg"] if check != without_credentials else refused.value)
