@@ -209,10 +209,21 @@ def test_who_finds_no_tree_is_alone_in_making_it(tmp_path):
     assert found[0].read_bytes() == b"tree"
 
 
-@pytest.mark.parametrize("change", ["packages", "engine", "architecture", "suite", "kind", "which are essential"])
+@pytest.mark.parametrize("change", ["packages", "bootstrapper", "architecture", "suite", "kind", "which are essential"])
 def test_the_cache_key_has_everything_that_counts(change):
-    said = {"kind": "base", "packages": [package()], "engine": "mmdebstrap", "architecture": "amd64", "suite": "s"}
-    other = {"packages": [package(sha256="1" * 64)], "engine": "debootstrap", "architecture": "arm64", "suite": "t"}
+    said = {
+        "kind": "base",
+        "packages": [package()],
+        "bootstrapper": "mmdebstrap",
+        "architecture": "amd64",
+        "suite": "s",
+    }
+    other = {
+        "packages": [package(sha256="1" * 64)],
+        "bootstrapper": "debootstrap",
+        "architecture": "arm64",
+        "suite": "t",
+    }
     other |= {"kind": "essential", "which are essential": [package(essential=True)]}
     assert tree_cache.cache_key(**said) == tree_cache.cache_key(**said)
     name = "packages" if change == "which are essential" else change
