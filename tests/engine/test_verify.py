@@ -247,7 +247,7 @@ def test_cached_trees_give_the_same_image(debian, image):
     [done] = debian.built(image, "--force")
     assert done["manifest_digest"] == before
     log = debian.folder / f"home/logs/{image}/{done['build']}.log"
-    assert "the tree of base packages is kept" in log.read_text()
+    assert "the tree of base packages is cached" in log.read_text()
 
 
 def test_a_damaged_deb_in_the_pool_is_named(debian, tmp_path):
