@@ -110,7 +110,7 @@ def test_contributing_is_short_on_how_to_add_something():
 
 
 def test_what_contributing_names_is_where_it_says():
-    """Of the form: `Driver` in `flows/builders/lifecycle.py`."""
+    """Of the form: `BuilderDriver` in `flows/builders/lifecycle.py`."""
     named = re.findall(r"`(\w+)` in `([\w/]+\.py)`", page_of("CONTRIBUTING.md"))
     assert len(named) > 5
     for name, path in named:
