@@ -159,7 +159,7 @@ def _killed_after(timeout: float, engine: Engine, container: str) -> Iterator[th
     timer.daemon = True
     timer.start()
     try:
-        with stoppable(kill):
+        with stoppable(kill, also_later=True):
             yield expired
     finally:
         timer.cancel()

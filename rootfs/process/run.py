@@ -324,7 +324,7 @@ def _started(
         name = sandbox.title if sandbox and sandbox.title else Path(words[0]).name
         program = _Program(name, process, log, timeout, sandbox, group)
         try:
-            with stoppable(program.end):
+            with stoppable(program.end, also_later=sandbox is not None):
                 yield program
         finally:
             program.end()

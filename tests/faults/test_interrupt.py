@@ -63,7 +63,7 @@ def test_while_an_engine_makes_the_tree(site, engine, place):
 
 def test_while_a_command_of_the_recipe_runs(site):
     recipes.commands(site, "slow", "sleep 600 & touch made; sleep 600")
-    interrupted(stop(start(site, "build", "slow"), appears(site, "*/tree/build/made")))
+    interrupted(stop(start(site, "build", "slow"), appears(site, "*/*/tree/build/made")))
 
 
 def test_while_packing(site):

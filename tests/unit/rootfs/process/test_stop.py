@@ -15,6 +15,11 @@ from rootfs.process.run import run
 from rootfs.process.stop import run_stoppable, stop_all, stoppable
 
 
+@pytest.fixture(autouse=True)
+def nothing_stopped_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rootfs.process.stop._stopped", threading.Event())
+
+
 def stopped(work: Callable[[], object]) -> None:
     """Stop what runs in another thread; raises what it ended with."""
     with ThreadPoolExecutor(1) as pool:
@@ -54,6 +59,17 @@ def test_a_stop_after_the_block_calls_nothing() -> None:
         pass
     stop_all()
     assert not called.is_set()
+
+
+def test_new_work_after_a_stop_is_stopped_at_once_but_no_clean_up() -> None:
+    stop_all()
+    work, clean_up = threading.Event(), threading.Event()
+    with stoppable(work.set, also_later=True), stoppable(clean_up.set):
+        assert work.is_set()
+        assert not clean_up.is_set()
+    with pytest.raises(asyncio.CancelledError):
+        run_stoppable(asyncio.sleep(60))
+    assert run(["true"]).status == 0
 
 
 def test_a_coroutine_returns_its_value_or_raises_its_error() -> None:
