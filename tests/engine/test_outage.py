@@ -46,6 +46,11 @@ def server(site: Factory) -> int:
     return int(json.loads((Path(site.settings["BASEFORGE_HOME"]) / "prefect/server.json").read_text())["pid"])
 
 
+def start_server(site: Factory) -> None:
+    """Start the local server if it does not run; the build of an unchanged image would not."""
+    assert site.run("page").status == 0
+
+
 def has_ended(process: int) -> bool:
     """Whether it is gone, or only waits for its parent to take note."""
     try:
@@ -97,16 +102,17 @@ def test_a_server_that_is_killed_after_publishing_does_not_make_the_command_fail
 
 
 def test_a_night_ends_well_without_a_server(site):
-    site.built("tiny")
-    with (running := start(site, "nightly", "--only", "slow", "--only", "tiny", "--json")).process:
-        running.until(lambda said: "✓ resolve" in said or "✓ look-up" in said)
+    recipes.checked(site, "new", site.folder.parent / "probe", SLEEP)
+    with (running := start(site, "nightly", "--only", "new", "--only", "tiny", "--json")).process:
+        running.until(lambda _: is_tested(site))
         os.kill(server(site), signal.SIGKILL)
         done = running.end(2 * SOON)
     assert done.status == 0, done.stderr
+    assert "stopped answering" in done.stderr
 
 
 def test_no_second_server_starts_beside_one_that_hangs_and_stop_ends_it(site):
-    site.built("tiny")
+    start_server(site)
     hung = server(site)
     os.kill(hung, signal.SIGSTOP)
     try:
@@ -116,7 +122,7 @@ def test_no_second_server_starts_beside_one_that_hangs_and_stop_ends_it(site):
     finally:
         assert site.run("stop").status == 0
     assert has_ended(hung)
-    site.built("tiny")
+    start_server(site)
     assert server(site) != hung
 
 
@@ -158,10 +164,10 @@ def nobody() -> Iterator[str]:
 @pytest.mark.parametrize(
     ("command", "there", "words"),
     [
-        (("build", "tiny"), nobody, ["does not answer", "PREFECT_API_URL"]),
+        (("build", "tiny", "--force"), nobody, ["does not answer", "PREFECT_API_URL"]),
         (("gc",), silence, ["does not answer", "PREFECT_API_URL"]),
         (("nightly",), pages, ["not a Prefect server", "ends with /api"]),
-        (("build", "tiny"), lambda: contextlib.nullcontext("localhost:4200/api"), ["PREFECT_API_URL"]),
+        (("build", "tiny", "--force"), lambda: contextlib.nullcontext("localhost:4200/api"), ["PREFECT_API_URL"]),
     ],
     ids=["nobody", "silence", "pages", "no address"],
 )
@@ -170,11 +176,13 @@ def test_a_server_of_the_site_that_cannot_be_used_is_reported_at_once(site, comm
         began = time.monotonic()
         done = site.run(*command, env={"PREFECT_API_URL": address})
     complains(done, 3, address, *words)
+    assert " tree " not in done.stderr  # no work has begun
     assert time.monotonic() - began < QUICK
 
 
-@pytest.mark.parametrize("command", [("build", "tiny"), ("serve",)], ids=["build", "serve"])
+@pytest.mark.parametrize("command", [("build", "tiny", "--force"), ("serve",)], ids=["build", "serve"])
 def test_wrong_credentials_are_reported_at_once(site, command):
-    site.built("tiny")
+    start_server(site)
     done = site.run(*command, env={"PREFECT_API_URL": f"{site.api.pages}/api", "PREFECT_API_AUTH_STRING": "me:wrong"})
     assert "wrong" not in complains(done, 3, "denies access", "PREFECT_API_AUTH_STRING")
+    assert " tree " not in done.stderr
