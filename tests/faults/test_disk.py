@@ -77,5 +77,5 @@ def fill(file: Path) -> None:
 def test_no_room_for_the_server(site):
     home = site.folder / "home"
     with small_disk(home, 2):
-        done = site.run("build", "tiny", env={"BASEFORGE_HOME": str(home)})
+        done = site.run("build", "tiny", "--force", env={"BASEFORGE_HOME": str(home)})
     complains(done, 1, f"no space is left in {home}", "BASEFORGE_HOME")
