@@ -11,7 +11,6 @@ from flows.builder_tasks import leasing
 from flows.config.options import BuildOptions
 from flows.config.settings import load
 from flows.image.errors import LayerDamaged
-from flows.lookup import failed, look_up, unchanged
 from flows.orchestration import outage
 from flows.orchestration.flow import flow
 from flows.platform_build import build_platform, workspace
@@ -20,6 +19,7 @@ from flows.publish_tasks import join_platforms, publish
 from flows.published_names import Existing, move_names, naming
 from flows.runtime.context import BuildContext, Context, open_build
 from flows.runtime.leftovers import remove_leftovers
+from flows.unchanged import failed, look_up, unchanged
 from rootfs.apt.errors import ArchiveMoved
 from rootfs.errors import BlobDamaged, BlobMissing
 from rootfs.recipe.base_images import base_images_first

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from flows.build import clean_up
 from flows.builder_tasks import leasing
-from flows.cleanup import housekeeping, tell_prefect
+from flows.cleanup_flow import housekeeping, tell_prefect
 from flows.config.options import BuildOptions
 from flows.nightly_command import Night, night_of
 from flows.orchestration import outage

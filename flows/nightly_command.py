@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from flows.cleanup_steps import clean_up
+from flows.cleanup import clean_up
 from flows.config.options import BuildOptions
-from flows.lookup import build_changed
 from flows.publish.record import Record
 from flows.runtime.context import Context
+from flows.unchanged import build_changed
 from rootfs.errors import BaseforgeError
 from rootfs.recipe.base_images import base_images_first
 from rootfs.recipe.recipe import image_names

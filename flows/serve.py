@@ -19,7 +19,7 @@ from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
 
 from flows.build import build
-from flows.cleanup import housekeeping
+from flows.cleanup_flow import housekeeping
 from flows.config.paths import SERVED, data_folder, make_data_folder, server_folder
 from flows.config.settings import Settings
 from flows.nightly import nightly

@@ -13,7 +13,7 @@ import typer
 
 from flows.builders.errors import BuilderFailing, BuildxFailed, invalid_builder
 from flows.cli import builder_output, output
-from flows.cli.inspect import Json
+from flows.cli.builds import Json
 from rootfs.errors import BuildError
 from rootfs.mask import masked_values
 

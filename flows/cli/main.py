@@ -11,19 +11,19 @@ from typing import Annotated, Literal
 import typer
 
 from flows.cli import builder as commands
-from flows.cli import import_tarball, inspect, output
+from flows.cli import builds, import_tarball, output
 from flows.cli.builder_output import say
-from flows.cli.inspect import Json, Recipes
+from flows.cli.builds import Json, Recipes
 from flows.config.options import BuildOptions
 from flows.config.paths import check_data_folder, known_error, server_folder
 from flows.config.settings import load
-from flows.lookup import build_changed
 from flows.nightly_command import Night, run_night
 from flows.orchestration import local_server, lost_server
 from flows.orchestration.log_masking import masked_traceback
 from flows.publish import stored_builds as publication
 from flows.runtime import signals
 from flows.runtime.context import open_context
+from flows.unchanged import build_changed
 from rootfs.errors import BaseforgeError
 from rootfs.process.run import replace_process
 from rootfs.recipe.base_images import base_images_first
@@ -180,7 +180,7 @@ def verify(
             _end(output.verdict(run_verify(ctx, reference, against), as_json))
 
 
-for name, command in inspect.COMMANDS.items():
+for name, command in builds.COMMANDS.items():
     app.command(name)(command)
 
 
@@ -198,7 +198,7 @@ def gc(recipes: Recipes = None, as_json: Json = False) -> None:
     """Remove what killed runs left (builders, containers, work folders), and finish what they published."""
     settings = load(recipes)
     with local_server.connected(settings.server):
-        from flows.cleanup import housekeeping
+        from flows.cleanup_flow import housekeeping
 
         with open_context(settings) as ctx:
             output.removed(housekeeping.run_in(ctx), as_json)

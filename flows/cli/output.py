@@ -20,7 +20,7 @@ from flows.publish.newest import Newest
 from flows.publish.record import Record
 from flows.runtime.context import newest_log
 from flows.runtime.progress import Progress
-from flows.store.base import Store
+from flows.store.store import Store
 from rootfs.lock.lock import Lock
 from rootfs.lock.lockfile import differing_versions, lock_changes
 from rootfs.mask import masked_values

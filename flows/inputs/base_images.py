@@ -16,7 +16,7 @@ from flows.image.oci import BaseImage, Image
 from flows.publish import stored_builds, stored_image
 from flows.publish.record import BaseImageBuild
 from flows.runtime.context import Context
-from flows.store.base import Store
+from flows.store.store import Store
 from rootfs.apt.resolve_layer import BaseImagePackages
 from rootfs.errors import BuildError, InputError
 from rootfs.layer.pack import Layer

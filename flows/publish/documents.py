@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from flows.publish.errors import RecordDamaged, RecordNewer
 from flows.publish.record import FORMAT
-from flows.store.base import Store
+from flows.store.store import Store
 from rootfs.system import document_format
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass, field
 
 from flows.publish.record import Record
-from flows.store.base import Store
 from flows.store.blobs import is_intact
 from flows.store.errors import InvalidKey
+from flows.store.store import Store
 from rootfs.errors import BaseforgeError, BlobDamaged, BlobMissing
 
 

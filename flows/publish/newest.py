@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from flows.publish import documents
 from flows.publish.errors import RecordDamaged, RecordNewer
 from flows.publish.record import FORMAT, Count, Format, Frozen, StoreName
-from flows.store.base import Store, StoredDocument
 from flows.store.errors import Conflict
+from flows.store.store import Store, StoredDocument
 from rootfs.system.digests import canonical_json
 
 FIRST = 1  # the number of the first build, which may have been killed before it became `latest`

@@ -15,7 +15,7 @@ from tempfile import TemporaryFile
 from typing import IO
 
 from flows.publish.errors import damaged_sources
-from flows.store.base import Store
+from flows.store.store import Store
 from rootfs.recipe.recipe import files_folder
 from rootfs.system.document_format import FIRST
 from rootfs.system.errors import FormatNewer

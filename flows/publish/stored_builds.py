@@ -13,9 +13,9 @@ from flows.image.oci import Image, blob_path
 from flows.publish import documents, integrity, newest
 from flows.publish.errors import RecordDamaged, RecordNewer, no_build, no_image
 from flows.publish.record import FORMAT, Format, Record, StoreName, key_of
-from flows.store.base import Store
 from flows.store.errors import Conflict, InvalidKey
 from flows.store.keys import is_valid_name
+from flows.store.store import Store
 from rootfs.errors import nearest
 from rootfs.system.digests import canonical_json
 

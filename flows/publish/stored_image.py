@@ -8,7 +8,7 @@ from typing import Any
 
 from flows.image.archives import uncompressed_file
 from flows.image.oci import LAYOUT_FILE, Image, blob_path, layout_index
-from flows.store.base import Store
+from flows.store.store import Store
 from rootfs.layer.pack import Layer
 from rootfs.system.platforms import platform_of
 

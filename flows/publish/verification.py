@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, computed_field
 from flows.image.oci import Image
 from flows.publish.errors import not_a_digest
 from flows.publish.record import Record
-from flows.store.base import Store
+from flows.store.store import Store
 from rootfs.errors import BlobMissing
 from rootfs.lock.lock import Lock, Package
 from rootfs.process.run import Log

@@ -20,10 +20,10 @@ from flows.config.paths import cache_folder, check_data_folder, data_folder, ent
 from flows.config.settings import Settings, load
 from flows.publish.record import Record
 from flows.runtime.progress import Progress, Timeline
-from flows.store.base import Store
 from flows.store.keys import is_valid_name
 from flows.store.open import open_store
-from rootfs.apt.resolver import Apt
+from flows.store.store import Store
+from rootfs.apt.resolve import Apt
 from rootfs.mask import masked
 from rootfs.recipe.builder import BuilderPlan
 from rootfs.system.atomic_file import replace_link

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from flows.store.base import Store
+from flows.store.store import Store
 from flows.store.verified_stream import CHUNK
 from rootfs.errors import BlobDamaged, BlobMissing
 from rootfs.system.atomic_file import atomic_file

@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from flows.store.base import StoredDocument
 from flows.store.blobs import fetch_to_file, is_intact, remaining_length
 from flows.store.errors import Conflict, blob_refused, store_refused
 from flows.store.keys import blob_key, document_key, is_valid_path
+from flows.store.store import StoredDocument
 from flows.store.verified_stream import copy_and_hash, verified
 from rootfs.errors import BlobDamaged, BlobMissing
 from rootfs.system import locks, private
@@ -26,7 +26,7 @@ READ_ONLY = 0o444  # a blob never changes; the umask takes away from this
 
 
 class FolderStore:
-    """A store in a local or mounted folder. The first write makes the folder. See `flows.store.base.Store`."""
+    """A store in a local or mounted folder. The first write makes the folder. See `flows.store.store.Store`."""
 
     def __init__(self, folder: Path, wait: float = locks.WAIT) -> None:
         self.folder, self._wait = folder, wait  # `wait`: seconds that others may hold the store's lock

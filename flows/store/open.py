@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from flows.store.base import Store
 from flows.store.errors import invalid_address
+from flows.store.store import Store
 
 
 def open_store(address: str, *, endpoint: str | None = None, region: str | None = None) -> Store:

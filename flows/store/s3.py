@@ -22,12 +22,12 @@ from botocore.exceptions import (
 )
 
 from flows.store import s3_answers
-from flows.store.base import StoredDocument
 from flows.store.blobs import fetch_to_file, is_intact, remaining_length
 from flows.store.errors import Conflict, blob_refused, invalid_address, store_unreachable
 from flows.store.keys import blob_key, document_key, is_valid_path
 from flows.store.s3_errors import error_code, http_status, store_error
 from flows.store.s3_upload import PART, put, upload
+from flows.store.store import StoredDocument
 from flows.store.verified_stream import copy_and_hash, verified
 from rootfs.errors import BlobDamaged, BlobMissing
 from rootfs.system.disk import disk_full
@@ -43,7 +43,7 @@ TAKEN = (409, 412)  # HTTP statuses: the condition of a write did not hold
 
 
 class S3Store:
-    """A store under a prefix of an existing bucket. See `flows.store.base.Store`."""
+    """A store under a prefix of an existing bucket. See `flows.store.store.Store`."""
 
     def __init__(self, bucket: str, prefix: str, *, endpoint: str | None = None, region: str | None = None) -> None:
         self.bucket, self.prefix = bucket, f"{prefix}/" if prefix else ""

@@ -1,268 +1,219 @@
-"""Turn a recipe into arguments of apt-get, and apt-get's answer into packages."""
+"""Resolve a recipe to its lock. apt does it, in a private root that does not touch the machine's own apt."""
 
 from __future__ import annotations
 
-import re
-import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import copy
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
-from debian_inspector.debcon import Debian822
+from pydantic import ValidationError
 
-from rootfs.apt.errors import InvalidRelease, PackageMissing, PackagesConflict
+from rootfs.apt.apt_get import resolve
+from rootfs.apt.errors import PackageMissing, PackagesConflict, archive_changing, never_fetched
+from rootfs.apt.file_search import packages_with_files
+from rootfs.apt.indexes import PackageIndexes, check_components
 from rootfs.apt.release import SuiteState
-from rootfs.apt.root import AptRoot, index_file_name
-from rootfs.apt.sources import Source
-from rootfs.lock.lock import Package
-from rootfs.process.run import Outcome
+from rootfs.apt.release_cache import ReleaseCache
+from rootfs.apt.resolve_layer import BaseImagePackages, resolve_layer
+from rootfs.apt.root import TIMEOUT, AptRoot, sources_list
+from rootfs.apt.sources import Site, Source, suite_sources
+from rootfs.lock.lock import Lock, Package
+from rootfs.lock.lockfile import committed_lock
+from rootfs.process.host import package_versions
+from rootfs.process.run import Log
 from rootfs.recipe.base import AptRequest
+from rootfs.system import atomic_file, document_format
+from rootfs.system.digests import canonical_digest
+from rootfs.system.errors import FormatNewer
+from rootfs.system.locks import locked
 
-PRIORITIES = {
-    "minbase": ("required",),
-    "buildd": ("required",),
-    "important": ("required", "important"),
-    "standard": ("required", "important", "standard"),
-}
-# Every variant but `essential` has apt, as debootstrap's have; Ubuntu does not call it required.
-NAMED: dict[str, tuple[str, ...]] = {"essential": (), "buildd": ("apt", "build-essential")}
-URI = re.compile(r"^'(\S+)' ([^_\s]+)_([^_\s]+)_([^_\s]+)\.deb \d+ SHA256:([0-9a-f]{64})$", re.MULTILINE)
-DEPENDENCIES = re.compile(r"^The following additional packages will be installed:\n((?:  .*\n)*)", re.MULTILINE)
-NOISE = re.compile(r"^(Reading package lists|Building dependency tree|Package '\S+' is not installed, so|[WN]: )")
-LOCKED = "http://locked"  # not a real address: its indexes are written here, never fetched
+REVISION = 2  # raised when the same archive and recipe would give another lock because this program changed
+TRIES = 3
+LOCK_TIMEOUT = TIMEOUT + 60  # seconds to wait for another run that reads or writes the indexes
+# The keys of a recipe that decide its packages, besides those that decide its sources.
+PACKAGE_KEYS = ("suite", "pockets", "components", "variant", "include", "exclude", "recommends", "repositories", "pins")
 
 
-@dataclass(frozen=True)
-class ResolvedPackage:
-    """A package that apt chose, its address and its control stanza. `auto`: it is only a dependency of others."""
+class Apt:
+    """Resolve recipes to locks. Each archive is asked once for its state, until `forget`.
 
-    address: str
-    name: str
-    version: str
-    architecture: str
-    sha256: str
-    auto: bool
-    stanza: str
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """The name and version by which apt's tools list it."""
-        return self.name, self.version
-
-
-@dataclass(frozen=True)
-class Stages:
-    """Names of packages by stage: the essential ones, and all of the recipe's variant."""
-
-    essential: set[str]
-    base: set[str]
-
-
-def resolve(
-    root: AptRoot,
-    recipe: AptRequest,
-    states: Sequence[SuiteState],
-    without_dependencies: Sequence[str] = (),
-    variant_packages: Sequence[Package] | None = None,
-) -> list[Package]:
-    """The packages that a recipe resolves to, sorted by name.
-
-    Packages named in `without_dependencies` are added without theirs. `variant_packages` are the packages of the recipe
-    without its `include`, None if it has none. Raises PackageMissing, PackagesConflict.
+    `cache` is a folder that later runs reuse; threads and processes may share it. Only what has changed is fetched, and
+    nothing when `offline`.
     """
-    options = (
-        *root.preferences(preferences(recipe, states)),
-        f"-oAPT::Install-Recommends={'true' if recipe.recommends else 'false'}",
-    )
-    resolved_packages = list(
-        parse_answers(root, simulate_apt(root, recipe, ("install", *options, *_install_arguments(recipe))))
-    )
-    if unknown := [
-        name for name in recipe.include if not any(provides_name(resolved, name) for resolved in resolved_packages)
-    ]:
-        raise PackageMissing(unknown[0], recipe.suite, recipe.components)
-    if unwanted := sorted(set(recipe.exclude) & {resolved.name for resolved in resolved_packages}):
-        raise PackagesConflict(f"{', '.join(unwanted)}: excluded, but asked for as well")
-    stages = _stages(root, recipe, resolved_packages, variant_packages)
-    if additional := sorted(set(without_dependencies) - {resolved.name for resolved in resolved_packages}):
-        resolved_packages += parse_answers(root, simulate_apt(root, recipe, ("download", *options, *additional)))
-    locations = package_locations(root, resolved_packages)
-    packages = [to_package(resolved, stages, locations, states) for resolved in resolved_packages]
-    return sorted(packages, key=lambda package: (package.name, package.architecture))
+
+    def __init__(self, cache: Path, site: Site, *, offline: bool = False, log: Log) -> None:
+        self._cache, self._site, self._offline = cache.absolute(), site, offline
+        self._releases = ReleaseCache(self._cache / "releases", site, offline=offline)
+        self._indexes, self._log = PackageIndexes(self._cache, site.auth), log
+
+    def with_log(self, log: Log) -> Apt:
+        """The same apt, which shares all that it knows, with another log for what its programs print."""
+        other = copy.copy(self)
+        other._log = log
+        return other
+
+    def lock(
+        self,
+        recipe: AptRequest,
+        files: Path,
+        architecture: str,
+        base_image: BaseImagePackages | None = None,
+        *,
+        without_dependencies: tuple[str, ...] = (),
+    ) -> Lock:
+        """The exact packages that a recipe resolves to, or that it adds to the packages of its base image.
+
+        `files` is the folder of the files that the recipe names. `without_dependencies` names additional packages.
+
+        Raises NetworkFailure (try again), BuildError, InvalidRelease, and for mistakes
+        in the recipe InputError, PackageMissing, PackagesConflict and others.
+        """
+        if recipe.lock is not None:
+            return committed_lock(recipe, files / recipe.lock, architecture)
+        requested = self._sources(recipe, files, architecture)
+        for attempt in range(TRIES):
+            states = self._releases.states(requested)
+            for state in states:
+                if state.source.suite not in {f"{recipe.suite}-{pocket}" for pocket in recipe.pockets}:
+                    check_components(state, architecture)
+            if lock := self._resolve(
+                recipe, states, architecture, base_image, without_dependencies, refetch=attempt > 0
+            ):
+                return lock
+            self._releases.forget()
+        raise archive_changing(states[0].source.folder, "")
+
+    def packages_with(self, recipe: AptRequest, files: Path, architecture: str, names: Iterable[str]) -> dict[str, str]:
+        """Find packages of the recipe's suites by the names of files in them. The result is empty when offline."""
+        if self._offline:
+            return {}
+        with locked(self._cache / "contents.lock", wait=LOCK_TIMEOUT):
+            text = sources_list(self._sources(recipe, files, architecture))
+            root = AptRoot(self._cache / "contents", text, architecture, auth=self._site.auth)
+            return packages_with_files(root, names, self._log)
+
+    def forget(self) -> None:
+        """Forget the archives' states: the next lock asks for them again."""
+        self._releases.forget()
+
+    def _sources(self, recipe: AptRequest, files: Path, architecture: str) -> tuple[Source, ...]:
+        """The suites that a recipe takes packages from, those of its own distribution first."""
+        cache = self._cache / "addresses"
+        own = suite_sources(recipe.suite, recipe.pockets, recipe.components, architecture, self._site, cache)
+        requested = own + _repository_sources(recipe, files, self._site)
+        if recipe.snapshot is None:
+            return requested
+        return tuple(_snapshot_source(source, recipe.snapshot, self._site) for source in requested)
+
+    def _resolve(
+        self,
+        recipe: AptRequest,
+        states: tuple[SuiteState, ...],
+        architecture: str,
+        base_image: BaseImagePackages | None,
+        without_dependencies: tuple[str, ...],
+        *,
+        refetch: bool,
+    ) -> Lock | None:
+        """The lock for these states of the suites, or None if an archive has a newer state by now."""
+        cache = _LockCache(self._cache / "locks", (recipe, without_dependencies), states, architecture, base_image)
+        if known := cache.read():
+            return known
+        self._update(states, architecture, refetch=refetch)
+        variant_packages = None if base_image else self._variant_packages(recipe, states, architecture)
+        with locked(self._cache / "lock", shared=True, wait=LOCK_TIMEOUT):
+            if self._indexes.stale(states, architecture):
+                return None
+            root = self._indexes.root(states, architecture)
+            if base_image:
+                packages = resolve_layer(root, recipe, states, base_image)
+            else:
+                packages = resolve(root, recipe, states, without_dependencies, variant_packages)
+        lock = Lock(releases=tuple(state.release for state in states), packages=tuple(packages))
+        cache.write(lock)
+        return lock
+
+    def _variant_packages(
+        self, recipe: AptRequest, states: tuple[SuiteState, ...], architecture: str
+    ) -> tuple[Package, ...] | None:
+        """The packages of the recipe without its `include`, which many recipes share: that saves runs of apt.
+
+        Empty if they cannot be resolved. None if the recipe has no `include`, or nothing else.
+        """
+        if not recipe.include or recipe.variant == "none":
+            return None
+        bare_recipe = recipe.model_copy(update={"include": ()})
+        try:
+            lock = self._resolve(bare_recipe, states, architecture, None, (), refetch=False)
+        except (PackageMissing, PackagesConflict):
+            return ()
+        return lock.packages if lock else ()
+
+    def _update(self, states: tuple[SuiteState, ...], architecture: str, *, refetch: bool) -> None:
+        """Fetch the indexes that do not belong to these states, under an exclusive lock if there are any."""
+        with locked(self._cache / "lock", shared=True, wait=LOCK_TIMEOUT):
+            if not self._indexes.stale(states, architecture):
+                return
+        with locked(self._cache / "lock", wait=LOCK_TIMEOUT):
+            stale = self._indexes.stale(states, architecture)
+            if stale and self._offline:
+                raise never_fetched(stale[0].source.suite)
+            if stale:
+                self._indexes.update(stale, architecture, self._log, refetch=refetch)
 
 
-def _install_arguments(recipe: AptRequest) -> tuple[str, ...]:
-    """What apt has to install and leave out. Essential packages and priorities are those of the recipe's suite."""
-    suite = recipe.suite.replace(".", "[.]")
-    if recipe.variant == "none":
-        return recipe.include
-    kinds = ["?essential", *(f"?priority({name})" for name in PRIORITIES.get(recipe.variant, ()))]
-    conditions = [f"?or(?archive(^{suite}$),?codename(^{suite}$))", f"?or({','.join(kinds)})"]
-    conditions += [f"?not(?exact-name({name}))" for name in recipe.exclude]
-    named = (name for name in NAMED.get(recipe.variant, ("apt",)) if name not in recipe.exclude)
-    return f"?narrow({','.join(conditions)})", *named, *recipe.include, *(f"{name}-" for name in recipe.exclude)
-
-
-def simulate_apt(root: AptRoot, recipe: AptRequest, arguments: tuple[str, ...]) -> Outcome:
-    """What apt-get prints for these arguments, without doing it. Raises PackageMissing, PackagesConflict."""
-    result = root.run("apt-get", "-q", "--print-uris", *arguments, check=False)
-    if missing := re.search(r"^E: (?:Unable to locate|Can't select .* from) package '?([^\s']+)", result.stderr, re.M):
-        raise PackageMissing(missing[1], recipe.suite, recipe.components)
-    if result.status:
-        raise PackagesConflict(_explanation(result.stdout + result.stderr))
-    return result
-
-
-def parse_answers(root: AptRoot, result: Outcome) -> Iterator[ResolvedPackage]:
-    """The packages that apt would fetch. Raises InvalidRelease if one has no sha256."""
-    if unsummed := [line for line in result.stdout.splitlines() if line.startswith("'") and not URI.fullmatch(line)]:
-        raise InvalidRelease(unsummed[0].split("'")[1], "its indexes have no sha256 of this file")
-    found = [(unquote(uri), name, unquote(version), *rest) for uri, name, version, *rest in URI.findall(result.stdout)]
-    auto = {name for block in DEPENDENCIES.findall(result.stdout) for name in block.split()}
-    shown = _stanzas(root, [f"{name}={version}" for _, name, version, _, _ in found])
-    for uri, name, version, architecture, sha256 in found:
-        yield ResolvedPackage(uri, name, version, architecture, sha256, name in auto, shown[name, version, sha256])
-
-
-def provides_name(resolved: ResolvedPackage, name: str) -> bool:
-    """Whether a package has or provides this name. apt takes a name that it does not know as a pattern."""
-    provided = Debian822.from_string(resolved.stanza).get("provides", "")
-    return name in (resolved.name, *(each.split()[0] for each in provided.split(",") if each.strip()))
-
-
-def _explanation(output: str) -> str:
-    """apt's error message, without the lines that it always prints."""
-    message = "\n".join(line for line in output.splitlines() if not NOISE.match(line))
-    return (
-        message[message.find("The following packages have unmet") :]
-        if "have unmet dependencies" in message
-        else message
-    )
-
-
-def _stanzas(root: AptRoot, packages: list[str]) -> dict[tuple[str, str, str], str]:
-    """The control stanzas of these packages, by name, version and sha256."""
-    if not packages:
-        return {}
-    texts = re.split(r"\n\n+", root.run("apt-cache", "show", *packages).stdout.strip())
-    parsed = [(Debian822.from_string(text), text) for text in texts]
-    return {(fields["package"], fields["version"], fields.get("sha256", "")): text for fields, text in parsed}
-
-
-def _stages(
-    root: AptRoot,
-    recipe: AptRequest,
-    resolved_packages: list[ResolvedPackage],
-    variant_packages: Sequence[Package] | None,
-) -> Stages:
-    if recipe.variant == "none":
-        return Stages(set(), set())
-    return Stages(_essential(root, recipe, resolved_packages), _base(resolved_packages, variant_packages))
-
-
-def _essential(root: AptRoot, recipe: AptRequest, resolved_packages: list[ResolvedPackage]) -> set[str]:
-    """The essential set as apt computes it from the resolved packages alone."""
-    architecture = root.architecture
-    sources = f"Types: deb\nURIs: {LOCKED}\nSuites: {recipe.suite}\nComponents: main\nTrusted: yes\n"
-    with tempfile.TemporaryDirectory(prefix="baseforge-") as folder:
-        locked = AptRoot(Path(folder), sources, architecture)
-        start = locked.lists / index_file_name(f"{LOCKED}/dists/{recipe.suite}")
-        Path(f"{start}_Release").write_text(f"Suite: {recipe.suite}\nCodename: {recipe.suite}\n")
-        stanzas = "\n\n".join(resolved.stanza for resolved in resolved_packages)
-        Path(f"{start}_main_binary-{architecture}_Packages").write_text(f"{stanzas}\n")
-        result = locked.run("apt-get", "install", "-q", "--print-uris", "--no-install-recommends", "?essential")
-    return {name for _, name, *_ in URI.findall(result.stdout)}
-
-
-def _base(resolved_packages: list[ResolvedPackage], variant_packages: Sequence[Package] | None) -> set[str]:
-    """The names of the variant's packages; empty if the resolved packages do not contain all of them."""
-    if variant_packages is None:
-        return {resolved.name for resolved in resolved_packages}
-    locked = {(resolved.name, resolved.version, resolved.sha256) for resolved in resolved_packages}
-    found = {(package.name, package.version, package.sha256) for package in variant_packages}
-    return {name for name, _, _ in found} if found <= locked else set()
-
-
-def package_locations(
-    root: AptRoot, resolved_packages: list[ResolvedPackage]
-) -> dict[tuple[str, str], set[tuple[str, str]]]:
-    """Where apt finds each package: pairs of archive and suite, by name and version."""
-    locations: dict[tuple[str, str], set[tuple[str, str]]] = {}
-    if resolved_packages:
-        shown = root.run("apt-cache", "madison", *(resolved.name for resolved in resolved_packages)).stdout
-        for line in shown.splitlines():
-            name, version, location = (part.strip() for part in line.split(" | "))
-            archive, _, suite = location.partition(" ")
-            locations.setdefault((name, version), set()).add((archive, suite.partition("/")[0]))
-    return locations
-
-
-def to_package(
-    resolved: ResolvedPackage,
-    stages: Stages,
-    locations: dict[tuple[str, str], set[tuple[str, str]]],
-    states: Sequence[SuiteState],
-) -> Package:
-    """The package as it is written to a lock. Raises InvalidRelease."""
-    fields = Debian822.from_string(resolved.stanza)
-    source = _source_of(resolved, fields["filename"], locations.get(resolved.key, set()), states)
-    return Package(
-        name=resolved.name,
-        version=resolved.version,
-        architecture=resolved.architecture,
-        sha256=resolved.sha256,
-        size=int(fields["size"]),
-        source=fields.get("source", resolved.name).split()[0],
-        archive=source.snapshot or source.address,
-        suite=source.suite,
-        path=fields["filename"],
-        essential=resolved.name in stages.essential,
-        base=resolved.name in stages.base,
-        auto=resolved.auto,
+def _repository_sources(recipe: AptRequest, files: Path, site: Site) -> tuple[Source, ...]:
+    """The suites of the recipe's additional repositories."""
+    return tuple(
+        Source(
+            address=(address := each.uri.rstrip("/")),
+            mirror=site.mirror(address),
+            suite=suite,
+            components=each.components,
+            keyring=files / each.keyring,
+            priority=each.priority,
+        )
+        for each in recipe.repositories
+        for suite in each.suites
     )
 
 
-def _source_of(
-    resolved: ResolvedPackage, path: str, locations: set[tuple[str, str]], states: Sequence[SuiteState]
-) -> Source:
-    """The first source that has the package at the address that apt would fetch it from."""
-    for state in states:
-        mirror = _without_userinfo(state.source.mirror)
-        if (mirror, state.source.suite) in locations and _without_userinfo(resolved.address) == f"{mirror}/{path}":
-            return state.source
-    raise InvalidRelease(resolved.address, f"no index of this recipe's has {resolved.name} {resolved.version}")
+def _snapshot_source(source: Source, timestamp: str, site: Site) -> Source:
+    address = site.snapshot(source.address, timestamp)
+    return replace(source, mirror=site.mirror(address), snapshot=address)
 
 
-def _without_userinfo(address: str) -> str:
-    """An address without a user name and password."""
-    parts = urlsplit(address)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+class _LockCache:
+    """A cache file with the last lock of a recipe, and a digest of everything that decided it."""
 
+    def __init__(
+        self,
+        folder: Path,
+        requested: tuple[AptRequest, tuple[str, ...]],
+        states: tuple[SuiteState, ...],
+        architecture: str,
+        base_image: BaseImagePackages | None,
+    ) -> None:
+        request = [requested[0].model_dump(mode="json", include=set(PACKAGE_KEYS)), requested[1]]
+        addresses = [[state.source.address, state.source.mirror, state.source.suite] for state in states]
+        base_names = [base_image.parent] if base_image else []
+        self._file = folder / f"{canonical_digest([request, addresses, architecture, *base_names])[7:]}.json"
+        releases = [state.release.sha256 for state in states]
+        self._key = canonical_digest(
+            [releases, package_versions(("apt",)), REVISION, *([base_image.digest] if base_image else [])]
+        )
 
-def preferences(recipe: AptRequest, states: Sequence[SuiteState]) -> str:
-    """apt_preferences(5) for a recipe: the priorities of its repositories, and its pins."""
-    sources = [state.source for state in states]
-    entries = [("*", _release_rule(each), each.source.priority) for each in states if each.source.priority is not None]
-    entries += [
-        (" ".join(pin.packages), rule, pin.priority) for pin in recipe.pins for rule in _pin_rules(pin.pin, sources)
-    ]
-    return "\n".join(f"Package: {packages}\nPin: {rule}\nPin-Priority: {at}\n" for packages, rule, at in entries)
+    def read(self) -> Lock | None:
+        """The cached lock, if its inputs are the same. A damaged cache file is ignored."""
+        try:
+            found = document_format.parse(self._file.read_bytes(), "the lock of an earlier night", self._file)
+            lock = Lock.model_validate(found["lock"])
+            return lock if (found["key"], found["digest"]) == (self._key, lock.digest) else None
+        except (FileNotFoundError, FormatNewer, ValueError, TypeError, KeyError, ValidationError):
+            return None
 
-
-def _release_rule(state: SuiteState) -> str:
-    """The rule that selects a repository: the names in its Release file, or its host if it has none."""
-    names = {letter: state.field(name) for letter, name in (("o", "Origin"), ("l", "Label"))}
-    known = [f"{letter}={value}" for letter, value in names.items() if value and "," not in value]
-    if not known:
-        return f'origin "{urlsplit(state.source.mirror).hostname}"'
-    return "release " + ",".join([*known, f"n={state.field('Codename') or state.field('Suite')}"])
-
-
-def _pin_rules(rule: str, sources: Sequence[Source]) -> list[str]:
-    """The rules of a pin. One with an archive's host becomes rules with the hosts of its mirrors."""
-    kind, _, host = rule.partition(" ")
-    matching = [source for source in sources if urlsplit(source.address).hostname == host.strip('"')]
-    if kind != "origin" or not matching:
-        return [rule]
-    return sorted({f'origin "{urlsplit(source.mirror).hostname}"' for source in matching})
+    def write(self, lock: Lock) -> None:
+        """Write the lock to the cache."""
+        content = {"key": self._key, "digest": lock.digest, "lock": lock.model_dump(mode="json")}
+        atomic_file.write_file(self._file, document_format.dump(content))

@@ -9,9 +9,7 @@ from pathlib import Path
 
 from debian_inspector.debcon import get_paragraphs_data
 
-from rootfs.apt.errors import PackageMissing, PackagesConflict
-from rootfs.apt.release import SuiteState
-from rootfs.apt.resolve import (
+from rootfs.apt.apt_get import (
     ResolvedPackage,
     Stages,
     package_locations,
@@ -21,6 +19,8 @@ from rootfs.apt.resolve import (
     simulate_apt,
     to_package,
 )
+from rootfs.apt.errors import PackageMissing, PackagesConflict
+from rootfs.apt.release import SuiteState
 from rootfs.apt.root import AptRoot
 from rootfs.errors import BuildError, InputError
 from rootfs.lock.lock import Package

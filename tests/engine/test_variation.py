@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from flows.config.settings import load
-from flows.store.base import Store
 from flows.store.open import open_store
-from rootfs.apt.resolver import Apt
+from flows.store.store import Store
+from rootfs.apt.resolve import Apt
 from rootfs.apt.sources import Site
 from rootfs.packages import pool
 from rootfs.process.host import native_architecture

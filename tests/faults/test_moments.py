@@ -15,7 +15,7 @@ import pytest
 from flows.publish import integrity, newest
 from flows.publish import stored_builds as publication
 from flows.publish.record import Record
-from flows.store.base import Store
+from flows.store.store import Store
 from tests.faults.moments import go_on, publish
 from tests.support.publishing import NAME, Press
 from tests.support.services.registry import registry

@@ -30,7 +30,7 @@ from flows.published_names import find_existing, finish_names, images_to_finish
 from flows.runtime.context import BuildContext, Context, open_build, open_context, store_of
 from flows.runtime.workdir import empty_folder
 from flows.smoke.run import SmokeResult
-from flows.store.base import Store
+from flows.store.store import Store
 from flows.tasks import PackedLayer
 from rootfs.elf.linkage import LinkageCheck
 from tests.support.samples import image_of

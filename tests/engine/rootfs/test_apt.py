@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rootfs.apt.resolver import Apt
+from rootfs.apt.resolve import Apt
 from rootfs.apt.sources import Site
 from rootfs.lock.lock import Lock
 from rootfs.process.host import native_architecture
@@ -85,7 +85,7 @@ def spent() -> float:
 
 def test_an_ordinary_user_gets_the_same_lock(night: Apt, tmp_path: Path) -> None:
     script = (
-        "import sys, pathlib; from rootfs.apt.resolver import Apt; from rootfs.apt.sources import Site\n"
+        "import sys, pathlib; from rootfs.apt.resolve import Apt; from rootfs.apt.sources import Site\n"
         "from rootfs.recipe.debootstrap import DebootstrapRecipe as R\n"
         "from rootfs.process.host import native_architecture as n\n"
         "print(Apt(pathlib.Path(sys.argv[1]), Site(), log=lambda line: None)"

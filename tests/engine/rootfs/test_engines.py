@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from flows.store.open import open_store
-from rootfs.apt.resolver import Apt
+from rootfs.apt.resolve import Apt
 from rootfs.apt.sources import Site as Archives
 from rootfs.errors import BuildError, MachineError
 from rootfs.lock.lock import Lock, Package

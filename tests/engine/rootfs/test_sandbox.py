@@ -24,7 +24,7 @@ from uuid import uuid4
 import pytest
 
 from flows.store.open import open_store
-from rootfs.apt.resolver import Apt
+from rootfs.apt.resolve import Apt
 from rootfs.apt.sources import Site as Archives
 from rootfs.bootstrap.bootstrapper import remove_tree
 from rootfs.errors import BaseforgeError, BuildError

@@ -14,7 +14,7 @@ import pytest
 
 from flows.config.settings import load
 from flows.store.open import open_store
-from rootfs.apt.resolver import Apt
+from rootfs.apt.resolve import Apt
 from rootfs.bootstrap.bootstrapper import Job, open_tree
 from rootfs.elf import reader
 from rootfs.elf.linkage import LinkageCheck

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.store.base import Store
 from flows.store.open import open_store
+from flows.store.store import Store
 from tests.support.services.s3 import S3Server
 from tests.support.store.suite import SPAWN
 from tests.support.store.workers import Opener

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.store.base import Store
 from flows.store.open import open_store
+from flows.store.store import Store
 from rootfs.errors import BlobDamaged, BuildError
 from rootfs.lock.lock import Package
 from rootfs.packages.pool import fill_pool, write_debs, write_debs_repairing

@@ -13,8 +13,8 @@ from flows.image.oci import Image
 from flows.publish import integrity, newest, stored_builds
 from flows.publish.record import Record
 from flows.store import s3
-from flows.store.base import Store
 from flows.store.open import open_store
+from flows.store.store import Store
 from rootfs.errors import NetworkFailure
 from tests.support.samples import image_of
 from tests.support.services.faulty import KINDS, Plan, Proxy, faulty_proxy

@@ -21,8 +21,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flows.store.base import Store, StoredDocument
 from flows.store.errors import Conflict, InvalidKey
+from flows.store.store import Store, StoredDocument
 from rootfs.errors import BlobDamaged, BlobMissing, BuildError
 from tests.support.store.workers import ABSENT, Opener, count_up, create, digest_of, put, put_until_stopped, replace
 

@@ -8,8 +8,8 @@ import io
 import time
 from collections.abc import Callable
 
-from flows.store.base import Store
 from flows.store.errors import Conflict
+from flows.store.store import Store
 
 Opener = Callable[[], Store]  # opens the same store again; can be sent to another process
 

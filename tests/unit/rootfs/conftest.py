@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rootfs.apt.resolver import Apt
+from rootfs.apt.resolve import Apt
 from rootfs.apt.sources import Site
 from rootfs.lock.lock import Lock
 from rootfs.recipe.debootstrap import DebootstrapRecipe

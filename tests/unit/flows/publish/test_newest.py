@@ -11,8 +11,8 @@ import pytest
 from flows.publish import newest, stored_builds
 from flows.publish.errors import RecordDamaged
 from flows.publish.record import Record
-from flows.store.base import Store
 from flows.store.open import open_store
+from flows.store.store import Store
 from rootfs.errors import BuildError
 
 IMAGE = "noble"

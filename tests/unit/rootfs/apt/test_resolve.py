@@ -15,7 +15,7 @@ import pytest
 from rootfs.apt import indexes
 from rootfs.apt.errors import AccessDenied, ArchiveUnreachable, InvalidRelease, PackageMissing, PackagesConflict
 from rootfs.apt.release import fetch_releases
-from rootfs.apt.resolver import Apt
+from rootfs.apt.resolve import Apt
 from rootfs.apt.root import AptRoot
 from rootfs.apt.sources import Site, Source
 from rootfs.apt.transfer import Transfers

@@ -1,0 +1,268 @@
+"""Turn a recipe into arguments of apt-get, and apt-get's answer into packages."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from debian_inspector.debcon import Debian822
+
+from rootfs.apt.errors import InvalidRelease, PackageMissing, PackagesConflict
+from rootfs.apt.release import SuiteState
+from rootfs.apt.root import AptRoot, index_file_name
+from rootfs.apt.sources import Source
+from rootfs.lock.lock import Package
+from rootfs.process.run import Outcome
+from rootfs.recipe.base import AptRequest
+
+PRIORITIES = {
+    "minbase": ("required",),
+    "buildd": ("required",),
+    "important": ("required", "important"),
+    "standard": ("required", "important", "standard"),
+}
+# Every variant but `essential` has apt, as debootstrap's have; Ubuntu does not call it required.
+NAMED: dict[str, tuple[str, ...]] = {"essential": (), "buildd": ("apt", "build-essential")}
+URI = re.compile(r"^'(\S+)' ([^_\s]+)_([^_\s]+)_([^_\s]+)\.deb \d+ SHA256:([0-9a-f]{64})$", re.MULTILINE)
+DEPENDENCIES = re.compile(r"^The following additional packages will be installed:\n((?:  .*\n)*)", re.MULTILINE)
+NOISE = re.compile(r"^(Reading package lists|Building dependency tree|Package '\S+' is not installed, so|[WN]: )")
+LOCKED = "http://locked"  # not a real address: its indexes are written here, never fetched
+
+
+@dataclass(frozen=True)
+class ResolvedPackage:
+    """A package that apt chose, its address and its control stanza. `auto`: it is only a dependency of others."""
+
+    address: str
+    name: str
+    version: str
+    architecture: str
+    sha256: str
+    auto: bool
+    stanza: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The name and version by which apt's tools list it."""
+        return self.name, self.version
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Names of packages by stage: the essential ones, and all of the recipe's variant."""
+
+    essential: set[str]
+    base: set[str]
+
+
+def resolve(
+    root: AptRoot,
+    recipe: AptRequest,
+    states: Sequence[SuiteState],
+    without_dependencies: Sequence[str] = (),
+    variant_packages: Sequence[Package] | None = None,
+) -> list[Package]:
+    """The packages that a recipe resolves to, sorted by name.
+
+    Packages named in `without_dependencies` are added without theirs. `variant_packages` are the packages of the recipe
+    without its `include`, None if it has none. Raises PackageMissing, PackagesConflict.
+    """
+    options = (
+        *root.preferences(preferences(recipe, states)),
+        f"-oAPT::Install-Recommends={'true' if recipe.recommends else 'false'}",
+    )
+    resolved_packages = list(
+        parse_answers(root, simulate_apt(root, recipe, ("install", *options, *_install_arguments(recipe))))
+    )
+    if unknown := [
+        name for name in recipe.include if not any(provides_name(resolved, name) for resolved in resolved_packages)
+    ]:
+        raise PackageMissing(unknown[0], recipe.suite, recipe.components)
+    if unwanted := sorted(set(recipe.exclude) & {resolved.name for resolved in resolved_packages}):
+        raise PackagesConflict(f"{', '.join(unwanted)}: excluded, but asked for as well")
+    stages = _stages(root, recipe, resolved_packages, variant_packages)
+    if additional := sorted(set(without_dependencies) - {resolved.name for resolved in resolved_packages}):
+        resolved_packages += parse_answers(root, simulate_apt(root, recipe, ("download", *options, *additional)))
+    locations = package_locations(root, resolved_packages)
+    packages = [to_package(resolved, stages, locations, states) for resolved in resolved_packages]
+    return sorted(packages, key=lambda package: (package.name, package.architecture))
+
+
+def _install_arguments(recipe: AptRequest) -> tuple[str, ...]:
+    """What apt has to install and leave out. Essential packages and priorities are those of the recipe's suite."""
+    suite = recipe.suite.replace(".", "[.]")
+    if recipe.variant == "none":
+        return recipe.include
+    kinds = ["?essential", *(f"?priority({name})" for name in PRIORITIES.get(recipe.variant, ()))]
+    conditions = [f"?or(?archive(^{suite}$),?codename(^{suite}$))", f"?or({','.join(kinds)})"]
+    conditions += [f"?not(?exact-name({name}))" for name in recipe.exclude]
+    named = (name for name in NAMED.get(recipe.variant, ("apt",)) if name not in recipe.exclude)
+    return f"?narrow({','.join(conditions)})", *named, *recipe.include, *(f"{name}-" for name in recipe.exclude)
+
+
+def simulate_apt(root: AptRoot, recipe: AptRequest, arguments: tuple[str, ...]) -> Outcome:
+    """What apt-get prints for these arguments, without doing it. Raises PackageMissing, PackagesConflict."""
+    result = root.run("apt-get", "-q", "--print-uris", *arguments, check=False)
+    if missing := re.search(r"^E: (?:Unable to locate|Can't select .* from) package '?([^\s']+)", result.stderr, re.M):
+        raise PackageMissing(missing[1], recipe.suite, recipe.components)
+    if result.status:
+        raise PackagesConflict(_explanation(result.stdout + result.stderr))
+    return result
+
+
+def parse_answers(root: AptRoot, result: Outcome) -> Iterator[ResolvedPackage]:
+    """The packages that apt would fetch. Raises InvalidRelease if one has no sha256."""
+    if unsummed := [line for line in result.stdout.splitlines() if line.startswith("'") and not URI.fullmatch(line)]:
+        raise InvalidRelease(unsummed[0].split("'")[1], "its indexes have no sha256 of this file")
+    found = [(unquote(uri), name, unquote(version), *rest) for uri, name, version, *rest in URI.findall(result.stdout)]
+    auto = {name for block in DEPENDENCIES.findall(result.stdout) for name in block.split()}
+    shown = _stanzas(root, [f"{name}={version}" for _, name, version, _, _ in found])
+    for uri, name, version, architecture, sha256 in found:
+        yield ResolvedPackage(uri, name, version, architecture, sha256, name in auto, shown[name, version, sha256])
+
+
+def provides_name(resolved: ResolvedPackage, name: str) -> bool:
+    """Whether a package has or provides this name. apt takes a name that it does not know as a pattern."""
+    provided = Debian822.from_string(resolved.stanza).get("provides", "")
+    return name in (resolved.name, *(each.split()[0] for each in provided.split(",") if each.strip()))
+
+
+def _explanation(output: str) -> str:
+    """apt's error message, without the lines that it always prints."""
+    message = "\n".join(line for line in output.splitlines() if not NOISE.match(line))
+    return (
+        message[message.find("The following packages have unmet") :]
+        if "have unmet dependencies" in message
+        else message
+    )
+
+
+def _stanzas(root: AptRoot, packages: list[str]) -> dict[tuple[str, str, str], str]:
+    """The control stanzas of these packages, by name, version and sha256."""
+    if not packages:
+        return {}
+    texts = re.split(r"\n\n+", root.run("apt-cache", "show", *packages).stdout.strip())
+    parsed = [(Debian822.from_string(text), text) for text in texts]
+    return {(fields["package"], fields["version"], fields.get("sha256", "")): text for fields, text in parsed}
+
+
+def _stages(
+    root: AptRoot,
+    recipe: AptRequest,
+    resolved_packages: list[ResolvedPackage],
+    variant_packages: Sequence[Package] | None,
+) -> Stages:
+    if recipe.variant == "none":
+        return Stages(set(), set())
+    return Stages(_essential(root, recipe, resolved_packages), _base(resolved_packages, variant_packages))
+
+
+def _essential(root: AptRoot, recipe: AptRequest, resolved_packages: list[ResolvedPackage]) -> set[str]:
+    """The essential set as apt computes it from the resolved packages alone."""
+    architecture = root.architecture
+    sources = f"Types: deb\nURIs: {LOCKED}\nSuites: {recipe.suite}\nComponents: main\nTrusted: yes\n"
+    with tempfile.TemporaryDirectory(prefix="baseforge-") as folder:
+        locked = AptRoot(Path(folder), sources, architecture)
+        start = locked.lists / index_file_name(f"{LOCKED}/dists/{recipe.suite}")
+        Path(f"{start}_Release").write_text(f"Suite: {recipe.suite}\nCodename: {recipe.suite}\n")
+        stanzas = "\n\n".join(resolved.stanza for resolved in resolved_packages)
+        Path(f"{start}_main_binary-{architecture}_Packages").write_text(f"{stanzas}\n")
+        result = locked.run("apt-get", "install", "-q", "--print-uris", "--no-install-recommends", "?essential")
+    return {name for _, name, *_ in URI.findall(result.stdout)}
+
+
+def _base(resolved_packages: list[ResolvedPackage], variant_packages: Sequence[Package] | None) -> set[str]:
+    """The names of the variant's packages; empty if the resolved packages do not contain all of them."""
+    if variant_packages is None:
+        return {resolved.name for resolved in resolved_packages}
+    locked = {(resolved.name, resolved.version, resolved.sha256) for resolved in resolved_packages}
+    found = {(package.name, package.version, package.sha256) for package in variant_packages}
+    return {name for name, _, _ in found} if found <= locked else set()
+
+
+def package_locations(
+    root: AptRoot, resolved_packages: list[ResolvedPackage]
+) -> dict[tuple[str, str], set[tuple[str, str]]]:
+    """Where apt finds each package: pairs of archive and suite, by name and version."""
+    locations: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    if resolved_packages:
+        shown = root.run("apt-cache", "madison", *(resolved.name for resolved in resolved_packages)).stdout
+        for line in shown.splitlines():
+            name, version, location = (part.strip() for part in line.split(" | "))
+            archive, _, suite = location.partition(" ")
+            locations.setdefault((name, version), set()).add((archive, suite.partition("/")[0]))
+    return locations
+
+
+def to_package(
+    resolved: ResolvedPackage,
+    stages: Stages,
+    locations: dict[tuple[str, str], set[tuple[str, str]]],
+    states: Sequence[SuiteState],
+) -> Package:
+    """The package as it is written to a lock. Raises InvalidRelease."""
+    fields = Debian822.from_string(resolved.stanza)
+    source = _source_of(resolved, fields["filename"], locations.get(resolved.key, set()), states)
+    return Package(
+        name=resolved.name,
+        version=resolved.version,
+        architecture=resolved.architecture,
+        sha256=resolved.sha256,
+        size=int(fields["size"]),
+        source=fields.get("source", resolved.name).split()[0],
+        archive=source.snapshot or source.address,
+        suite=source.suite,
+        path=fields["filename"],
+        essential=resolved.name in stages.essential,
+        base=resolved.name in stages.base,
+        auto=resolved.auto,
+    )
+
+
+def _source_of(
+    resolved: ResolvedPackage, path: str, locations: set[tuple[str, str]], states: Sequence[SuiteState]
+) -> Source:
+    """The first source that has the package at the address that apt would fetch it from."""
+    for state in states:
+        mirror = _without_userinfo(state.source.mirror)
+        if (mirror, state.source.suite) in locations and _without_userinfo(resolved.address) == f"{mirror}/{path}":
+            return state.source
+    raise InvalidRelease(resolved.address, f"no index of this recipe's has {resolved.name} {resolved.version}")
+
+
+def _without_userinfo(address: str) -> str:
+    """An address without a user name and password."""
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def preferences(recipe: AptRequest, states: Sequence[SuiteState]) -> str:
+    """apt_preferences(5) for a recipe: the priorities of its repositories, and its pins."""
+    sources = [state.source for state in states]
+    entries = [("*", _release_rule(each), each.source.priority) for each in states if each.source.priority is not None]
+    entries += [
+        (" ".join(pin.packages), rule, pin.priority) for pin in recipe.pins for rule in _pin_rules(pin.pin, sources)
+    ]
+    return "\n".join(f"Package: {packages}\nPin: {rule}\nPin-Priority: {at}\n" for packages, rule, at in entries)
+
+
+def _release_rule(state: SuiteState) -> str:
+    """The rule that selects a repository: the names in its Release file, or its host if it has none."""
+    names = {letter: state.field(name) for letter, name in (("o", "Origin"), ("l", "Label"))}
+    known = [f"{letter}={value}" for letter, value in names.items() if value and "," not in value]
+    if not known:
+        return f'origin "{urlsplit(state.source.mirror).hostname}"'
+    return "release " + ",".join([*known, f"n={state.field('Codename') or state.field('Suite')}"])
+
+
+def _pin_rules(rule: str, sources: Sequence[Source]) -> list[str]:
+    """The rules of a pin. One with an archive's host becomes rules with the hosts of its mirrors."""
+    kind, _, host = rule.partition(" ")
+    matching = [source for source in sources if urlsplit(source.address).hostname == host.strip('"')]
+    if kind != "origin" or not matching:
+        return [rule]
+    return sorted({f'origin "{urlsplit(source.mirror).hostname}"' for source in matching})
