@@ -92,7 +92,7 @@ class Settings(BaseSettings):
         description="how large a file of these, and all files of a tree together, may be",
     )
     mirrors: dict[Address, Address] = Field(
-        {}, description="archive address (or the start of one) = mirror to fetch from"
+        {}, description="archive address, or one above it (whole folders) = mirror to fetch from"
     )
     snapshots: dict[Address, Address] = Field(
         {}, description="archive address = address of its snapshots, for `snapshot:`"

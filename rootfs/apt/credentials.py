@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from rootfs.errors import InputError
+from rootfs.system.addresses import PORTS, is_below
 
 CONFIGURED = Path("/etc/apt/auth.conf")
 PARTS = Path("/etc/apt/auth.conf.d")
@@ -29,17 +30,16 @@ class Entry:
     scheme: str
     host: str
     port: int | None
-    path: tuple[str, ...]
+    path: str
     login: str
     password: str = field(repr=False)
 
     def fits(self, address: httpx.URL) -> bool:
         """Whether the entry is for this address."""
-        segments = tuple(filter(None, address.path.split("/")))
         return (
             (address.scheme, address.host) == (self.scheme, self.host)
-            and self.port in (None, address.port or {"http": 80, "https": 443}.get(address.scheme))
-            and segments[: len(self.path)] == self.path
+            and self.port in (None, address.port or PORTS.get(address.scheme))
+            and is_below(address.path, self.path)
         )
 
 
@@ -127,9 +127,8 @@ def _entry(values: dict[str, str]) -> Iterator[Entry]:
     try:
         parts = urlsplit(f"//{rest}")
         if parts.hostname:
-            path = tuple(filter(None, parts.path.split("/")))
             login_and_password = values.get("login", ""), values.get("password", "")
-            yield Entry(scheme if has_scheme else "https", parts.hostname, parts.port, path, *login_and_password)
+            yield Entry(scheme if has_scheme else "https", parts.hostname, parts.port, parts.path, *login_and_password)
     except ValueError:  # no such port
         return
 

@@ -26,6 +26,7 @@ from rootfs.errors import BuildError, InputError
 from rootfs.lock.lock import Package
 from rootfs.recipe.base import AptRequest
 from rootfs.recipe.sections import Repository
+from rootfs.system.addresses import canonical_address
 
 # One cache file for all base images of a set of sources: apt rewrites it for another base image.
 CACHE = "over.bin"
@@ -96,8 +97,12 @@ def _check_names(recipe: AptRequest, resolved_packages: Iterable[ResolvedPackage
 
 def _check_replaced(base_image: BaseImagePackages, packages: Iterable[Package], installed: dict[str, str]) -> None:
     """Check that only the layer's own repositories replace packages of the base image."""
-    own_suites = {(each.uri.rstrip("/"), suite) for each in base_image.repositories for suite in each.suites}
-    replaced = [each for each in packages if installed.get(each.name) and (each.archive, each.suite) not in own_suites]
+    own_suites = {(canonical_address(each.uri), suite) for each in base_image.repositories for suite in each.suites}
+    replaced = [
+        each
+        for each in packages
+        if installed.get(each.name) and (canonical_address(each.archive), each.suite) not in own_suites
+    ]
     if replaced:
         changes = [f"{each.name} {installed[each.name]} -> {each.version}" for each in replaced]
         image, parent = base_image.image, base_image.parent

@@ -19,6 +19,7 @@ from rootfs.apt.transfer import Transfers
 from rootfs.errors import InputError, MachineError
 from rootfs.process.run import run
 from rootfs.system import atomic_file, document_format
+from rootfs.system.addresses import canonical_address, path_below
 from rootfs.system.digests import canonical_digest
 from rootfs.system.errors import FormatNewer
 
@@ -38,9 +39,9 @@ ASK_SOURCES = (
 class Site:
     """A site's settings for archives.
 
-    `mirrors` maps the start of an archive's address to a mirror, `keyrings` a distribution (`debian`, `ubuntu`) to the
-    keyring for its signatures, and `snapshots` an archive's address to that of its snapshots. `auth` is a file of
-    credentials for archives.
+    `mirrors` maps an archive's address, or one above it, to a mirror, `keyrings` a distribution (`debian`, `ubuntu`)
+    to the keyring for its signatures, and `snapshots` an archive's address to that of its snapshots. `auth` is a file
+    of credentials for archives.
     """
 
     mirrors: Mapping[str, str] = field(default_factory=dict)
@@ -53,16 +54,17 @@ class Site:
         return Transfers(credentials.load_credentials(self.auth))
 
     def mirror(self, address: str) -> str:
-        """The mirror of an address; the longest matching start decides."""
-        for start in sorted(self.mirrors, key=len, reverse=True):
-            if address.startswith(start.rstrip("/")):
-                return self.mirrors[start].rstrip("/") + address[len(start.rstrip("/")) :]
-        return address
+        """The mirror of an address. Of the settings for it or for an address above it, the nearest decides."""
+        found = {start: rest for start in self.mirrors if (rest := path_below(address, start)) is not None}
+        if not found:
+            return address
+        nearest = min(found, key=lambda start: len(found[start]))
+        return self.mirrors[nearest].rstrip("/") + found[nearest]
 
     def snapshot(self, address: str, moment: str) -> str:
         """The address of an archive's snapshot at a time (`20261101T000000Z`). Raises InputError."""
         for archive, snapshots in self.snapshots.items():
-            if archive.rstrip("/") == address:
+            if canonical_address(archive) == canonical_address(address):
                 return f"{snapshots.rstrip('/')}/{moment}"
         raise InputError(
             f"the recipe names a snapshot, but no setting says where snapshots of {address} are",

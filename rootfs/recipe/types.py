@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
@@ -111,6 +112,10 @@ def without_credentials(address: str, hint: str = PUT_CREDENTIALS) -> str:
         raise ValueError(f"this address has a name or a password in it. {hint}")
     if "://" in address and re.search(r"""[^!-~]|["'<>\\^`{|}]""", address):
         raise ValueError("this address has a space, a quote or another character that no address has: write it as %XX")
+    try:
+        _ = urlsplit(address).port
+    except ValueError as error:
+        raise ValueError(f"{address!r} is no address: {error}") from None
     return address
 
 

@@ -39,6 +39,7 @@ FITS = {
     "https://plain.example:8080/a/b": None,
     "https://first.example/x/y": ("one", "1"),
     "https://first.example/xy": ("two", "2"),
+    "https://first.example/%78/y": ("one", "1"),
 }
 
 

@@ -17,11 +17,26 @@ PUBLIC = "http://archive.example"
 EXPIRED = "Valid-Until: Sat, 22 Nov 2025 10:00:00 UTC"
 
 
-def test_the_longest_start_of_an_address_names_the_mirror():
-    site = Site({PUBLIC: "http://m/all", f"{PUBLIC}/debian-security": "http://m/sec/"})
-    assert site.mirror(f"{PUBLIC}/debian") == "http://m/all/debian"
-    assert site.mirror(f"{PUBLIC}/debian-security") == "http://m/sec"
-    assert site.mirror("http://other/x") == "http://other/x"
+MIRRORED = {
+    f"{PUBLIC}/debian": "http://m/deb",
+    f"{PUBLIC}/debian/sub": "http://m/deb/sub",
+    f"{PUBLIC}/debian-security": "http://m/sec",
+    f"{PUBLIC}/debian-vendor": "http://m/all/debian-vendor",
+    f"{PUBLIC}.evil/debian": f"{PUBLIC}.evil/debian",
+    f"{PUBLIC}:8080/debian": f"{PUBLIC}:8080/debian",
+    f"{PUBLIC}:80/debian": "http://m/deb",
+    "https://archive.example/debian": "https://archive.example/debian",
+    "HTTP://Archive.Example/debian": "http://m/deb",
+    "http://other/x": "http://other/x",
+}
+
+
+@pytest.mark.parametrize("address", MIRRORED)
+def test_a_mirror_is_for_whole_folders_of_an_address_and_the_nearest_counts(address):
+    site = Site(
+        {f"{PUBLIC}/debian": "http://m/deb", PUBLIC: "http://m/all", f"{PUBLIC}/debian-security/": "http://m/sec/"}
+    )
+    assert site.mirror(address) == MIRRORED[address]
 
 
 def test_apt_on_this_machine_uses_the_mirror():
@@ -145,7 +160,7 @@ def test_an_index_is_found_by_its_whole_path(key, source):
 
 
 def test_snapshots_are_found_by_an_archives_whole_address():
-    site = Site(snapshots={f"{PUBLIC}/d/": "http://snap/d/"})
+    site = Site(snapshots={f"{PUBLIC.replace('archive', 'Archive')}/d/": "http://snap/d/"})
     assert site.snapshot(f"{PUBLIC}/d", "20250101T000000Z") == "http://snap/d/20250101T000000Z"
     with pytest.raises(InputError, match=f"{PUBLIC}/d-security"):
         site.snapshot(f"{PUBLIC}/d-security", "20250101T000000Z")

@@ -1,0 +1,42 @@
+"""Compare addresses by scheme, host, port and whole segments: …/debian is not the start of …/debian-security."""
+
+from __future__ import annotations
+
+from urllib.parse import SplitResult, unquote, urlsplit
+
+PORTS = {"http": 80, "https": 443}
+
+
+def canonical_address(address: str) -> str:
+    """The form of an address that is compared: without user name, default port and slashes at the end."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{_host(parts)}{_joined(segments(parts.path))}"
+
+
+def path_below(address: str, start: str) -> str | None:
+    """The rest of an address below another one, empty or `/PATH`; None where it is not below it."""
+    parts, above = urlsplit(address), urlsplit(start)
+    if (parts.scheme, _host(parts)) != (above.scheme, _host(above)) or not is_below(parts.path, above.path):
+        return None
+    return _joined(tuple(filter(None, parts.path.split("/")))[len(segments(above.path)) :])
+
+
+def is_below(path: str, start: str) -> bool:
+    """Whether a path is another one or below it."""
+    above = segments(start)
+    return segments(path)[: len(above)] == above
+
+
+def segments(path: str) -> tuple[str, ...]:
+    """The segments of an address's path, decoded."""
+    return tuple(unquote(each) for each in path.split("/") if each)
+
+
+def _joined(parts: tuple[str, ...]) -> str:
+    return "".join(f"/{each}" for each in parts)
+
+
+def _host(parts: SplitResult) -> str:
+    """Host and port; the port only where it is not the scheme's own."""
+    port = "" if parts.port in (None, PORTS.get(parts.scheme)) else f":{parts.port}"
+    return f"{parts.hostname or ''}{port}"
