@@ -83,11 +83,10 @@ def build_base_images(ctx: Context, image: str, options: BuildOptions) -> None:
 
 
 def attempt(ctx: Context, image: str, options: BuildOptions) -> Record:
-    """Build an image after its base images, and note the result. An unchanged image needs no flow run.
+    """Build an image whose base images are built, and note the result. An unchanged image needs no flow run.
 
     A failure becomes a record of the status `failed`, which is not stored. The next image is built all the same.
     """
-    build_base_images(ctx, image, options)
     with open_build(ctx, image, options) as build_ctx:
         try:
             record = unchanged(build_ctx) or build.run_in(build_ctx, image, options)

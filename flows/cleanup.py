@@ -18,11 +18,15 @@ CONTINUABLE = timedelta(days=7)  # in this time an interrupted download may be c
 
 
 def clean_up(ctx: Context, has_ended: Callable[[str], bool]) -> list[str]:
-    """Remove builders, containers and work folders of runs that have ended; returns the ids of those runs.
+    """Remove builders, containers and work folders of runs that have ended, once a command; returns the runs' ids.
 
     A run of this machine has ended when nobody holds its lock. Another one that shares the engine has when `has_ended`
     knows so, or when its newest trace is a day old.
     """
+    return ctx.opened.get("clean-up", lambda: _clean_up(ctx, has_ended))
+
+
+def _clean_up(ctx: Context, has_ended: Callable[[str], bool]) -> list[str]:
     places = ctx.settings.places
     swept = remove_leftovers(places)
     ended = [

@@ -3,11 +3,9 @@ images that build on it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from flows.build import clean_up
 from flows.builder_tasks import leasing
-from flows.cleanup_flow import housekeeping, tell_prefect
+from flows.cleanup_flow import housekeeping
 from flows.config.options import BuildOptions
 from flows.nightly_command import Night, night_of
 from flows.orchestration import outage
@@ -37,9 +35,8 @@ def nightly(ctx: Context, only: tuple[str, ...] = (), options: BuildOptions = Bu
     return done
 
 
-def night_with_prefect(ctx: Context, only: tuple[str, ...], options: BuildOptions, left: Sequence[str]) -> Night:
-    """Run the flow here; returns the Night even if an image failed. Prefect learns that the runs in `left` crashed."""
-    tell_prefect(left)
+def night_with_prefect(ctx: Context, only: tuple[str, ...], options: BuildOptions) -> Night:
+    """Run the flow here; returns the Night even if an image failed."""
     try:
         return nightly.run_in(ctx, only, options)
     except NightFailed as failed:

@@ -34,19 +34,17 @@ def night_of(ctx: Context, images: Sequence[str]) -> Night:
     return Night(builds=records, summary=summary, seconds=dict(ctx.timeline.seconds))
 
 
-def run_night(
-    ctx: Context, only: tuple[str, ...], options: BuildOptions, run_flow: Callable[[Sequence[str]], Night]
-) -> Night:
+def run_night(ctx: Context, only: tuple[str, ...], options: BuildOptions, run_flow: Callable[[], Night]) -> Night:
     """Build what has changed, whether or not an image fails.
 
     The nightly flow is run if an image has to be built or has failed, or if killed runs have left something behind,
-    whose ids it gets. It does not look at images again that the command has a record of.
+    which it tells Prefect. It does not look at images again that the command has a record of.
     """
     left, ran = list[str](), list[Night]()
     images = base_images_first(image_names(ctx.settings.recipes, only), ctx.settings.recipes)
 
     def run() -> None:
-        ran.append(run_flow(left))
+        ran.append(run_flow())
 
     try:
         left += clean_up(ctx, lambda _: False)

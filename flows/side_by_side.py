@@ -15,8 +15,8 @@ from flows.build import attempt
 from flows.config.options import BuildOptions
 from flows.runtime import signals
 from flows.runtime.context import Context
-from rootfs.process.stop import stop_all
-from rootfs.recipe.base_images import base_images_first
+from rootfs.recipe.base_images import base_images_by_image
+from rootfs.system.stop import stop_all
 
 
 def build_images(ctx: Context, images: Sequence[str], options: BuildOptions) -> None:
@@ -24,18 +24,19 @@ def build_images(ctx: Context, images: Sequence[str], options: BuildOptions) -> 
 
     As many are built at once as the settings say. An image begins when its base images have ended.
     """
-    waiting = [image for image in images if image not in ctx.results]
+    base_images = base_images_by_image(images, ctx.settings.recipes)
+    waiting = [image for image in base_images if image not in ctx.results]
     workers = min(ctx.settings.images_at_once, len(waiting))
     if workers > 1:
-        _build_at_once(ctx, waiting, options, workers)
+        order = {image: [base for base in base_images[image] if base in waiting] for image in waiting}
+        _build_at_once(ctx, TopologicalSorter(order), options, workers)
     else:
         for image in waiting:
             attempt(ctx, image, options)
 
 
-def _build_at_once(ctx: Context, images: Sequence[str], options: BuildOptions, workers: int) -> None:
+def _build_at_once(ctx: Context, order: TopologicalSorter[str], options: BuildOptions, workers: int) -> None:
     """Build them in so many threads. An interrupt, which the main thread gets, stops them all and waits for them."""
-    order = TopologicalSorter({image: _base_images(ctx, image, images) for image in images})
     order.prepare()
     ended: SimpleQueue[str] = SimpleQueue()
     running: dict[str, PrefectFuture[None]] = {}
@@ -49,14 +50,8 @@ def _build_at_once(ctx: Context, images: Sequence[str], options: BuildOptions, w
                 order.done(image)
         except BaseException as error:
             if not isinstance(error, Exception):
-                signals.stop()
                 stop_all()
             raise
-
-
-def _base_images(ctx: Context, image: str, images: Sequence[str]) -> list[str]:
-    """The base images of an image, as far as they are to be built."""
-    return [base for base in base_images_first([image], ctx.settings.recipes)[:-1] if base in images]
 
 
 def _submit(

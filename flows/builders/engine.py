@@ -21,7 +21,7 @@ from urllib3.exceptions import HTTPError
 
 from flows.builders.errors import EngineRefused, context_unusable, engine_lost, engine_unreachable
 from rootfs.errors import MachineError
-from rootfs.process.stop import stoppable
+from rootfs.system.stop import stoppable
 
 Answer = TypeVar("Answer")
 

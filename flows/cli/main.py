@@ -109,11 +109,11 @@ def nightly(
     base_images_first(image_names(settings.recipes, only or ()), settings.recipes)
     with open_context(settings) as ctx, local_server.connected_on_demand(settings.server) as connect:
 
-        def run_flow(left: Sequence[str]) -> Night:
+        def run_flow() -> Night:
             connect()
             from flows.nightly import night_with_prefect
 
-            return night_with_prefect(ctx, tuple(only or ()), options, left)
+            return night_with_prefect(ctx, tuple(only or ()), options)
 
         _end(output.night(run_night(ctx, tuple(only or ()), options, run_flow), ctx.progress, as_json))
 

@@ -7,15 +7,15 @@ error, or in a callback whose errors are only printed. Therefore it is noted tha
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from types import FrameType
+
+from rootfs.system.stop import stopped
 
 PATIENCE = 10.0  # seconds in which a second interrupt is ignored
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _times: list[float] = []
-_stopping = threading.Event()
 
 
 def handle_interrupts() -> None:
@@ -30,14 +30,9 @@ def _take(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
 
-def stop() -> None:
-    """Let no further step begin, as after an interrupt: other threads have to end."""
-    _stopping.set()
-
-
 def interrupted() -> bool:
-    """Whether there was an interrupt: an error after it is its consequence."""
-    return bool(_times) or _stopping.is_set()
+    """Whether there was an interrupt, or all threads were stopped: an error after it is its consequence."""
+    return bool(_times) or stopped()
 
 
 def raise_if_interrupted() -> None:

@@ -16,7 +16,7 @@ from docker.errors import APIError
 from docker.types import LogConfig
 
 from flows.builders.engine import FAULTS, LABEL, SILENCE, Engine, unbroken
-from rootfs.process.stop import stoppable
+from rootfs.system.stop import stoppable
 
 if TYPE_CHECKING:
     from docker.types import CancellableStream

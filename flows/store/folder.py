@@ -87,11 +87,6 @@ class FolderStore:
         """Write the blob to a file."""
         fetch_to_file(self, digest, path)
 
-    def drop_blob(self, digest: str) -> None:
-        """Remove the blob. Readers that have it open can read on."""
-        with self._errors():
-            self._path(blob_key(digest)).unlink(missing_ok=True)
-
     def sweep(self) -> None:
         """Remove temporary files of killed writers."""
         self._check_owner()

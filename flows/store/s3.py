@@ -138,11 +138,6 @@ class S3Store:
         """Write the blob to a file."""
         fetch_to_file(self, digest, path)
 
-    def drop_blob(self, digest: str) -> None:
-        """Remove the blob."""
-        with self._errors():
-            self._client.delete_object(Bucket=self.bucket, Key=self._key(blob_key(digest)))
-
     def sweep(self) -> None:
         """Do nothing: the bucket's rule `AbortIncompleteMultipartUpload` removes half-finished uploads."""
 

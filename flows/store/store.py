@@ -61,9 +61,6 @@ class Store(Protocol):
     def fetch_blob(self, digest: str, path: Path) -> None:
         """Write the blob to a file atomically and check it. Raises what `open_blob` raises."""
 
-    def drop_blob(self, digest: str) -> None:
-        """Remove the blob, if it is there. To repair a damaged blob, drop it and put it again."""
-
     def sweep(self) -> None:
         """Remove half-written data that killed writers left behind."""
 

@@ -20,8 +20,8 @@ from rootfs.apt.transfer import Transfers, check_access, failure_reason, proxy_d
 from rootfs.errors import InputError
 from rootfs.lock.lock import Release
 from rootfs.process.run import run
-from rootfs.process.stop import run_stoppable
 from rootfs.system.digests import sha256_of_bytes
+from rootfs.system.stop import run_stoppable
 from rootfs.system.text import format_time
 
 MAX_CLOCK_SKEW = 600.0  # seconds that an archive's clock may be ahead of ours

@@ -19,8 +19,8 @@ from rootfs.lock.lock import Package
 from rootfs.packages.errors import DebGone, DebMismatch
 from rootfs.packages.resumable import PartialDownload, open_partial
 from rootfs.process.run import Log
-from rootfs.process.stop import run_stoppable
 from rootfs.system.disk import disk_full
+from rootfs.system.stop import run_stoppable
 
 PARALLEL = 8  # downloads at a time, each over a persistent connection
 PAUSES = (0.5, 2.0)  # seconds before the second and the third try

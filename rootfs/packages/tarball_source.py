@@ -17,11 +17,11 @@ from rootfs.packages.errors import another_archive, missing_debs, no_archive
 from rootfs.packages.pool import BlobStore
 from rootfs.packages.resumable import PartialDownload, open_partial
 from rootfs.process.run import Log
-from rootfs.process.stop import run_stoppable
 from rootfs.recipe.sections import TarballKeys, is_address
 from rootfs.system.cache import file_state
 from rootfs.system.digests import sha256_of_bytes, sha256_of_file
 from rootfs.system.disk import disk_full
+from rootfs.system.stop import run_stoppable
 from rootfs.tarball.errors import TarballRefused
 
 

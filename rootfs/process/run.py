@@ -26,7 +26,7 @@ from rootfs.process import seccomp
 from rootfs.process.cgroup import ControlGroup, control_group
 from rootfs.process.errors import LimitReached, ProgramFailed, ProgramMissing, ProgramTimedOut
 from rootfs.process.sandbox import Limit, Sandbox, reached_limit
-from rootfs.process.stop import stoppable
+from rootfs.system.stop import stoppable
 
 Log = Callable[[str], None]
 # `with owners`: the program of an ordinary user can also change the owners of files.

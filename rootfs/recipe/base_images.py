@@ -64,17 +64,33 @@ def base_image_problems(file: Path, *, pooled: bool = False) -> Iterator[tuple[K
 
 def base_images_first(names: Iterable[str], folder: Path) -> list[str]:
     """The images with their base images, each after its own base images; an invalid recipe counts as one without."""
-    return list(dict.fromkeys(each for name in names for each in _with_base_images(folder / f"{name}.yaml")))
+    return list(base_images_by_image(names, folder))
 
 
-def _with_base_images(file: Path) -> Iterator[str]:
+def base_images_by_image(names: Iterable[str], folder: Path) -> dict[str, tuple[str, ...]]:
+    """The base images that each image names, of these images and of their base images, in the order to build them in.
+
+    An invalid recipe counts as one without base images.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+
+    def add(name: str) -> None:
+        if name not in found:
+            base_images = _valid_base_images(folder / f"{name}.yaml")
+            for each in base_images:
+                add(each)
+            found[name] = base_images
+
+    for name in names:
+        add(name)
+    return found
+
+
+def _valid_base_images(file: Path) -> tuple[str, ...]:
     try:
-        base_images = {} if any(base_image_problems(file)) else base_images_of(file)
+        return () if any(base_image_problems(file)) else tuple(base_images_of(file).values())
     except RecipeInvalid:
-        base_images = {}
-    for name in base_images.values():
-        yield from _with_base_images(_recipe_beside(file, name))
-    yield file.stem
+        return ()
 
 
 def _recipe_beside(file: Path, name: str) -> Path:

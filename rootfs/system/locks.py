@@ -11,12 +11,14 @@ import errno
 import fcntl
 import os
 import stat
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from rootfs.system.errors import LockHeld
 from rootfs.system.private import user_name
+from rootfs.system.stop import stoppable
 
 WAIT = 60.0  # seconds
 RETRY_DELAY = 0.01  # seconds between two tries; it grows to ten times that
@@ -29,21 +31,29 @@ MAX_COMMAND = 80  # characters of a command line that are shown
 def locked(path: Path, *, shared: bool = False, wait: float = WAIT) -> Iterator[None]:
     """Lock a file for the block, exclusively or shared, against other threads and processes.
 
-    The file and its folder are created. Raises LockHeld if the lock is not free within `wait` seconds, and OSError.
+    The file and its folder are created. Raises LockHeld if the lock is not free within `wait` seconds, or when
+    `stop_all` ends the wait, and OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + wait
     while True:
         with _opened(path) as file:
-            pause = RETRY_DELAY
-            while not try_lock(file, shared=shared):
-                if time.monotonic() > until:
-                    raise LockHeld(path, wait, holder(file))
-                time.sleep(pause)
-                pause = min(pause * 1.5, 10 * RETRY_DELAY)
+            if not try_lock(file, shared=shared) and not _locked_later(file, until, shared=shared):
+                raise LockHeld(path, wait, holder(file))
             if _is_current(path, file):
                 yield
                 return
+
+
+def _locked_later(file: int, until: float, *, shared: bool) -> bool:
+    """Try to lock an open file again and again. Returns whether it is locked."""
+    stopped, pause = threading.Event(), RETRY_DELAY
+    with stoppable(stopped.set):
+        while time.monotonic() < until and not stopped.wait(pause):
+            if try_lock(file, shared=shared):
+                return True
+            pause = min(pause * 1.5, 10 * RETRY_DELAY)
+    return False
 
 
 @contextlib.contextmanager

@@ -182,7 +182,6 @@ class StoreSuite:
             asks = (
                 store.has_blob,
                 store.blob_size,
-                store.drop_blob,
                 functools.partial(store.put_blob, io.BytesIO(b"")),
             )
             for ask in asks:
@@ -287,27 +286,6 @@ class StoreSuite:
         with store.open_blob(digest) as stream:
             assert stream.read() == data
 
-    # Dropping
-
-    @pytest.mark.parametrize("large", [False, True])
-    def test_a_dropped_blob_is_gone_until_it_is_put_again(self, store: Store, large: bool) -> None:
-        data = self._bytes(large)
-        digest, other = store.put_blob(io.BytesIO(data)), store.put_blob(io.BytesIO(b"other"))
-        store.drop_blob(digest)
-        assert not store.has_blob(digest)
-        with pytest.raises(BlobMissing, match=digest), store.open_blob(digest):
-            pass
-        assert store.has_blob(other)
-        store.put_blob(io.BytesIO(data), digest)
-        with store.open_blob(digest) as stream:
-            assert stream.read() == data
-
-    def test_what_is_not_there_can_be_dropped(self, store: Store) -> None:
-        store.drop_blob(ABSENT)
-        store.put_blob(io.BytesIO(b"blob"))
-        store.drop_blob(ABSENT)
-        assert store.has_blob(digest_of(b"blob"))
-
     def test_a_damaged_blob_is_healed_and_nobody_reads_wrong_bytes(
         self, store: Store, opener: Opener, spoil: Callable[[str, Callable[[bytes], bytes]], None]
     ) -> None:
@@ -332,9 +310,8 @@ class StoreSuite:
             reading = pool.submit(read)
             try:
                 assert begun.wait(30)
-                store.drop_blob(digest)
             finally:
-                store.put_blob(io.BytesIO(data), digest)
+                store.put_blob(io.BytesIO(data), digest, check=True)
             assert reading.result() - {BlobMissing} == {BlobDamaged, True}
 
     # Interruption

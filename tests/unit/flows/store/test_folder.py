@@ -72,17 +72,10 @@ class TestFolder(StoreSuite):
         assert blob_in(folder, digest).stat().st_mode & 0o777 == 0o444
         assert (folder / "inputs/a.json").stat().st_mode & 0o777 == 0o644
 
-    def test_an_open_blob_can_be_read_after_it_was_removed(self, opener: Opener) -> None:
-        digest = opener().put_blob(io.BytesIO(b"blob" * (1 << 20)))
-        with opener().open_blob(digest) as stream:
-            opener().drop_blob(digest)
-            assert stream.read() == b"blob" * (1 << 20)
-
     def test_reading_creates_no_files(self, opener: Opener, folder: Path) -> None:
         assert opener().list_documents("images") == []
         assert opener().read_document("inputs/a.json") is None
         assert not opener().has_blob(digest_of(b""))
-        opener().drop_blob(digest_of(b""))
         assert not folder.parent.exists()
 
     def test_a_name_that_cannot_be_synced_to_the_disk_is_an_error(

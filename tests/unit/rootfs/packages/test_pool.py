@@ -67,10 +67,17 @@ def shop(store: FolderStore, mirror: Mirror, tmp_path: Path, debs: Path) -> Shop
 
 def flip(store: FolderStore, deb: Package) -> None:
     """Change the last bit of a deb in the pool."""
-    blob = store.folder / "blobs/sha256" / deb.sha256
-    data = blob.read_bytes()
-    blob.unlink()
-    blob.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    data = blob_of(store, deb).read_bytes()
+    drop(store, deb)
+    blob_of(store, deb).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+def drop(store: FolderStore, deb: Package) -> None:
+    blob_of(store, deb).unlink()
+
+
+def blob_of(store: FolderStore, deb: Package) -> Path:
+    return store.folder / "blobs/sha256" / deb.sha256
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -194,7 +201,7 @@ def test_damaged_packages_are_returned_and_not_used(shop: Shop, mirror: Mirror, 
     shop.fill(*debs)
     flip(store, debs[2])
     flip(store, debs[7])
-    store.drop_blob(debs[5].digest)
+    drop(store, debs[5])
     bad = write_debs(debs, store, shop.folder / "debs")
     assert [(deb.name, type(problem)) for deb, problem in bad.items()] == [
         ("p2", BlobDamaged),
@@ -205,10 +212,6 @@ def test_damaged_packages_are_returned_and_not_used(shop: Shop, mirror: Mirror, 
 
 
 Spoil = Callable[[FolderStore, Package], None]
-
-
-def drop(store: FolderStore, deb: Package) -> None:
-    store.drop_blob(deb.digest)
 
 
 @pytest.mark.parametrize("spoil", [flip, drop])

@@ -1,4 +1,4 @@
-"""Programs and downloads of other threads can be stopped, which is an error there."""
+"""Programs, downloads and waits for locks of other threads can be stopped, which is an error there."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from rootfs.process.errors import ProgramFailed
 from rootfs.process.run import run
-from rootfs.process.stop import run_stoppable, stop_all, stoppable
+from rootfs.system.errors import LockHeld
+from rootfs.system.locks import locked
+from rootfs.system.stop import run_stoppable, stop_all, stoppable
 
 
 @pytest.fixture(autouse=True)
 def nothing_stopped_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rootfs.process.stop._stopped", threading.Event())
+    monkeypatch.setattr("rootfs.system.stop._stopped", threading.Event())
 
 
 def stopped(work: Callable[[], object]) -> None:
@@ -51,6 +54,30 @@ def test_programs_that_take_their_time_are_ended_side_by_side() -> None:
 def test_a_download_is_cancelled() -> None:
     with pytest.raises((asyncio.CancelledError, CancelledError)):
         stopped(lambda: run_stoppable(asyncio.sleep(60)))
+
+
+def test_a_wait_for_a_lock_ends(tmp_path: Path) -> None:
+    def wait() -> None:
+        with locked(tmp_path / "lock", wait=60):
+            pytest.fail("it is held")
+
+    began = time.monotonic()
+    with locked(tmp_path / "lock"), pytest.raises(LockHeld):
+        stopped(wait)
+    assert time.monotonic() - began < 10
+
+
+def test_a_clean_up_after_a_stop_waits_for_a_lock(tmp_path: Path) -> None:
+    def clean_up() -> None:
+        with locked(tmp_path / "lock"):
+            pass
+
+    stop_all()
+    with ThreadPoolExecutor(1) as pool:
+        with locked(tmp_path / "lock"):
+            ending = pool.submit(clean_up)
+            time.sleep(0.3)
+        ending.result(timeout=10)
 
 
 def test_a_stop_after_the_block_calls_nothing() -> None:

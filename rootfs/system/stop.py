@@ -1,4 +1,4 @@
-"""Stop what other threads wait for: programs, downloads, answers of servers.
+"""Stop what other threads wait for: programs, downloads, answers of servers, locks.
 
 Only the main thread gets an interrupt. What may take long therefore says how it is stopped, so that the main thread can
 stop it. Each then ends with an error of its own where it runs, and what it has begun is removed there.
@@ -47,6 +47,11 @@ def stop_all() -> None:
         thread.start()
     for thread in stopping:
         thread.join()
+
+
+def stopped() -> bool:
+    """Whether `stop_all` was called."""
+    return _stopped.is_set()
 
 
 def run_stoppable(work: Coroutine[Any, Any, T]) -> T:
