@@ -123,10 +123,9 @@ def _entries(recipe: Packaged) -> Iterator[NewEntry]:
 
 
 def _entry(file: FileEntry) -> NewEntry:
-    uid, gid = map(int, file.owner.split(":"))
     return NewEntry(
         path=file.path,
-        owner=(uid, gid),
+        owner=file.owner,
         source=file.source,
         content=file.content,
         link=file.link,

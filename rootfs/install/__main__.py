@@ -52,6 +52,7 @@ def _add_recipe_parts(plan: Plan) -> None:
     if plan.timezone:
         customize.set_timezone(plan.tree, plan.timezone)
     customize.run_scripts(plan)
+    accounts.empty_login_records(plan.tree)
 
 
 def _unpack_start(plan: Plan) -> Plan:

@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rootfs.install import chroot_files
-from rootfs.install.errors import bad_account
+from rootfs.install.errors import bad_account, unknown_owner
 from rootfs.install.plan import NewGroup, NewUser
 from rootfs.tree.normalize import DAY
 
 NO_HOME = "/nonexistent"
+LOGIN_RECORDS = ("lastlog", "faillog")
 LOCKED = "!"  # no password matches
 
 Table = list[list[str]]
@@ -63,6 +64,19 @@ class Accounts:
         """The numbers of a user and of its primary group."""
         return next((int(fields[2]), int(fields[3])) for fields in self._table("passwd") if fields[0] == user.name)
 
+    def ids_of(self, owner: str, where: str) -> chroot_files.Owner:
+        """The numbers of an owner USER:GROUP, for the file `where`. Raises InputError for an unknown name."""
+        user, _, group = owner.partition(":")
+        return self._number(user, "passwd", where), self._number(group, "group", where)
+
+    def _number(self, word: str, table: str, where: str) -> int:
+        if word.isdigit():
+            return int(word)
+        known = {fields[0]: int(fields[2]) for fields in self._table(table)}
+        if word not in known:
+            raise unknown_owner(word, "user" if table == "passwd" else "group", where, known)
+        return known[word]
+
     def _group_of(self, user: NewUser) -> int:
         gid = self.gid_of(user.group or user.name)
         if user.group is None and gid != user.uid:
@@ -87,10 +101,30 @@ class Accounts:
             self._tables[name].append(fields)
 
 
+def read_accounts(tree: Path) -> Accounts:
+    """The accounts of a tree. Raises InputError."""
+    files = _files(tree)
+    return Accounts({name: place.read_text() for name, place in files.items() if place.is_file()})
+
+
+def _files(tree: Path) -> dict[str, Path]:
+    return {name: chroot_files.resolve_path(tree, f"/etc/{name}") for name in Accounts.FILES}
+
+
+def empty_login_records(tree: Path) -> None:
+    """Empty the files that have a record for each user's number: those of large numbers have hundreds of gigabytes.
+
+    They are sparse on a disk, but not in a layer.
+    """
+    for name in LOGIN_RECORDS:
+        place = tree / "var/log" / name
+        if place.is_file() and not place.is_symlink():
+            os.truncate(place, 0)
+
+
 def add_accounts(tree: Path, groups: Iterable[NewGroup], users: tuple[NewUser, ...], epoch: int) -> None:
-    """Add groups, users and their home folders to a tree. Raises InputError."""
-    files = {name: chroot_files.resolve_path(tree, f"/etc/{name}") for name in Accounts.FILES}
-    accounts = Accounts({name: place.read_text() for name, place in files.items() if place.is_file()})
+    """Add groups, users and their home folders to a tree. Raises InputError, MachineError."""
+    files, accounts = _files(tree), read_accounts(tree)
     for group in groups:
         accounts.add_group(group)
     for user in users:
@@ -100,4 +134,4 @@ def add_accounts(tree: Path, groups: Iterable[NewGroup], users: tuple[NewUser, .
             files[name].write_text(text)
     for user in users:
         if user.home != NO_HOME and not chroot_files.resolve_path(tree, user.home).exists():
-            os.chown(chroot_files.make_folder(tree, user.home), *accounts.owner_of(user))
+            chroot_files.set_owner(chroot_files.make_folder(tree, user.home), accounts.owner_of(user))

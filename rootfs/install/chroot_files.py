@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections import deque
 from pathlib import Path, PurePosixPath
 
+from rootfs.install.errors import no_such_id
 from rootfs.tree.errors import cannot_place
 
 MAX_LINKS = 40  # symbolic links in one path, as in Linux
@@ -71,8 +73,18 @@ def write_file(tree: Path, path: str, content: str | Path, *, mode: int = 0o644,
     else:
         place.write_bytes(content.encode())
     if owner != ROOT:
-        os.chown(place, *owner)
+        set_owner(place, owner)
     place.chmod(mode)
+
+
+def set_owner(place: Path, owner: Owner) -> None:
+    """Give a file, folder or link to an owner. Raises MachineError for a number that this user may not give."""
+    try:
+        os.lchown(place, *owner)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise no_such_id(*owner) from error
 
 
 def empty_folder(folder: Path) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from rootfs.errors import BuildError
 from rootfs.install import chroot_files
+from rootfs.install.accounts import read_accounts
 from rootfs.install.dpkg import log_line, tree_environment
 from rootfs.install.errors import no_locale, no_timezone
 from rootfs.install.mounts import SCRIPT
@@ -24,32 +24,37 @@ SUPPORTED_LOCALES = "usr/share/i18n/SUPPORTED"
 
 
 def write_entries(tree: Path, entries: Iterable[NewEntry], files: Path) -> None:
-    """Create each file, link and folder, in order of path; `files` is the recipe's folder. Raises InputError."""
+    """Create each file, link and folder, in order of path; `files` is the recipe's folder.
+
+    Owners are users and groups of the tree. Raises InputError, MachineError.
+    """
+    known = read_accounts(tree)
     for entry in sorted(entries, key=lambda entry: entry.path):
+        owner = known.ids_of(entry.owner, entry.path)
         if entry.link is not None:
             place = chroot_files.clear_path(tree, entry.path)
             place.symlink_to(entry.link)
-            os.lchown(place, *entry.owner)
+            chroot_files.set_owner(place, owner)
         elif entry.folder:
-            _make_folder(tree, entry)
+            _make_folder(tree, entry, owner)
         else:
-            _write_file(tree, entry, files)
+            _write_file(tree, entry, files, owner)
 
 
-def _make_folder(tree: Path, entry: NewEntry) -> None:
+def _make_folder(tree: Path, entry: NewEntry, owner: chroot_files.Owner) -> None:
     place = chroot_files.resolve_path(tree, entry.path)
     if place.exists() and not place.is_dir():
         raise cannot_place(entry.path, "there is something else of this name")
     place = chroot_files.make_folder(tree, entry.path)
-    os.chown(place, *entry.owner)
+    chroot_files.set_owner(place, owner)
     place.chmod(0o755 if entry.mode is None else entry.mode)
 
 
-def _write_file(tree: Path, entry: NewEntry, files: Path) -> None:
+def _write_file(tree: Path, entry: NewEntry, files: Path, owner: chroot_files.Owner) -> None:
     content = entry.content if entry.content is not None else files / str(entry.source)
     runnable = isinstance(content, Path) and bool(content.stat().st_mode & 0o100)
     mode = (0o755 if runnable else 0o644) if entry.mode is None else entry.mode
-    chroot_files.write_file(tree, entry.path, content, mode=mode, owner=entry.owner)
+    chroot_files.write_file(tree, entry.path, content, mode=mode, owner=owner)
 
 
 def set_locale(plan: Plan, locale: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from rootfs.errors import BuildError, InputError
+from collections.abc import Iterable
+
+from rootfs.errors import BuildError, InputError, MachineError, nearest
 
 
 def differs_from_lock(missing: list[str], surplus: list[str]) -> BuildError:
@@ -19,6 +21,24 @@ def differs_from_lock(missing: list[str], surplus: list[str]) -> BuildError:
 def bad_account(message: str) -> InputError:
     """A user or group of a recipe cannot be in its tree."""
     return InputError(message, hint="Change `users` or `groups` in the recipe.")
+
+
+def unknown_owner(name: str, kind: str, path: str, known: Iterable[str]) -> InputError:
+    """A file of a recipe is to belong to a user or group that its tree does not have."""
+    names = list(known)
+    there = f"The image has: {', '.join(names)}." if names else f"The image has no {kind}s: write a number."
+    return InputError(
+        f"{path}: the image has no {kind} {name!r}, which is to own it",
+        hint=" ".join(filter(None, (nearest(name, names), there))),
+    )
+
+
+def no_such_id(uid: int, gid: int) -> MachineError:
+    """This machine's user has no subordinate id for an owner."""
+    return MachineError(
+        f"a file is to belong to {uid}:{gid}, and this machine's user has no such subordinate id",
+        hint="Build as root, or give the user more ids in /etc/subuid and /etc/subgid (subuid(5)).",
+    )
 
 
 def no_locale(locale: str, reason: str) -> InputError:

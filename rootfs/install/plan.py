@@ -44,10 +44,13 @@ class NewUser:
 
 @dataclass(frozen=True)
 class NewEntry:
-    """A file (`source` in the recipe's folder, or `content`), a link or a folder of the recipe."""
+    """A file (`source` in the recipe's folder, or `content`), a link or a folder of the recipe.
+
+    `owner` is USER:GROUP, each a number or a name of the tree.
+    """
 
     path: str
-    owner: tuple[int, int] = (0, 0)
+    owner: str = "0:0"
     source: str | None = None
     content: str | None = None
     link: str | None = None

@@ -28,7 +28,7 @@ class BuilderPlan(BaseModel):
         default="",
         description="remote: the daemon's address, tcp://HOST:PORT or unix://SOCKET; otherwise a docker context",
     )
-    options: dict[types.DriverOption, str] = Field(
+    options: dict[types.DriverOption, types.Written] = Field(
         default={}, description="options of the driver, as buildx names them"
     )
     config: str = Field(default="", description="a configuration file for buildkitd")

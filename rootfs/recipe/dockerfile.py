@@ -49,7 +49,7 @@ class DockerfileRecipe(Recipe):
     kind: Literal["dockerfile"] = Field(description="the result of a Dockerfile in the recipe's folder")
     dockerfile: types.Inside = Field(default="Dockerfile", description="the Dockerfile, a file of the recipe's folder")
     target: types.Stage | None = Field(default=None, description="the stage to build; default: the last")
-    args: dict[types.EnvName, str] = Field(default={}, description="build arguments (ARG); never secrets")
+    args: dict[types.EnvName, types.Written] = Field(default={}, description="build arguments (ARG); never secrets")
     contexts: dict[types.Stage, types.Name] = Field(
         default={}, description="a name for FROM and --from = the recipe whose newest image it stands for"
     )

@@ -27,12 +27,12 @@ class ImageSettings(Part):
         default=(), description="the command, or the arguments of the entry point, as a list of words"
     )
     entrypoint: tuple[str, ...] = Field(default=(), description="the program that always runs, as a list of words")
-    env: dict[types.EnvName, str] = Field(
+    env: dict[types.EnvName, types.Written] = Field(
         default={}, description="environment variables; PATH is added if it is missing"
     )
     user: types.User = Field(default="", description="the user it runs as: NAME, NUMBER or USER:GROUP; default: root")
     workdir: types.FolderPath = Field(default="", description="the folder it starts in, an absolute path")
-    labels: dict[types.Label, str] = Field(default={}, description="labels of the image")
+    labels: dict[types.Label, types.Written] = Field(default={}, description="labels of the image")
     expose: tuple[types.Port, ...] = Field(default=(), description="ports it listens on: 80, 80/tcp, 53/udp")
     volumes: tuple[types.FolderPath, ...] = Field(default=(), description="folders that hold data, absolute paths")
     stop_signal: types.StopSignal = Field(
@@ -73,9 +73,12 @@ class FileEntry(Part):
     folder: Literal[True] | None = Field(default=None, description="true for an empty folder")
     mode: types.Mode | None = Field(
         default=None,
-        description="permissions, such as '0644'; default: 0755 for folders and executable files, otherwise 0644",
+        description="permissions in octal digits, such as 0644; default: 0755 for folders and executable files,"
+        " otherwise 0644",
     )
-    owner: types.OwnerIds = Field(default="0:0", description="UID:GID, as numbers")
+    owner: types.Owner = Field(
+        default="0:0", description="USER:GROUP, each a name that the image has, or a number up to 4294967294"
+    )
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:

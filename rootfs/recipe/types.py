@@ -87,11 +87,34 @@ KnownPlatform = Annotated[Platform, AfterValidator(_known_platform)]
 EnvName = Annotated[str, *_like(r"[A-Za-z_][A-Za-z0-9_]*", "a name of an environment variable")]
 Label = Annotated[str, *_like(r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?", "a name of a label")]
 # OCI image specification, config: `user`, `uid`, `user:group`, `uid:gid`, `uid:group`, `user:gid`; names as useradd(8).
-_WHO = r"([a-z_][a-z0-9_-]*|[0-9]+)"
-User = Annotated[str, *_like(rf"{_WHO}(:{_WHO})?", "a user: write NAME or NUMBER, or USER:GROUP")]
-_ID = r"(0|[1-9][0-9]{0,8})"  # below the range where uid_t ends
-OwnerIds = Annotated[str, *_like(rf"{_ID}:{_ID}", "an owner: write UID:GID in numbers")]
-Id = Annotated[int, Field(ge=1, lt=10**9)]
+_WHO = r"([A-Za-z_][A-Za-z0-9_.-]*|[0-9]+)"
+LAST_ID = (1 << 32) - 2  # of uid_t and gid_t; the number after it means "no change" (chown(2))
+LAST_STARTED_ID = (1 << 31) - 1  # the last number that engines start a container as (moby/sys/user: maxID)
+
+
+def _up_to(last: int, why: str) -> AfterValidator:
+    """Users and groups whose numbers are at most `last`."""
+
+    def check(value: str) -> str:
+        for word in value.split(":"):
+            if word.isdigit() and int(word) > last:
+                raise ValueError(f"{word} is too large: {why} {last}")
+        return value
+
+    return AfterValidator(check)
+
+
+User = Annotated[
+    str,
+    *_like(rf"{_WHO}(:{_WHO})?", "a user: write NAME or NUMBER, or USER:GROUP"),
+    _up_to(LAST_STARTED_ID, "the last number that engines start a container as is"),
+]
+Owner = Annotated[
+    str,
+    *_like(rf"{_WHO}:{_WHO}", "an owner: write USER:GROUP, each a name or a number"),
+    _up_to(LAST_ID, "the last number of a user or group is"),
+]
+Id = Annotated[int, Field(ge=1, le=LAST_ID)]
 # useradd(8); systemd's "strict mode" of user names.
 UserName = Annotated[str, *_like(r"[a-z_][a-z0-9_-]{0,30}", "a user's or group's name")]
 # apt_preferences(5) and sources.list(5); never what could begin another line or option.
@@ -131,7 +154,14 @@ Library = Annotated[str, *_like(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", "a library's nam
 PathGlob = Annotated[str, *_like(r"/[^\n ]*", "a pattern of paths, such as /usr/share/doc/*")]
 Locale = Annotated[str, *_like(r"[A-Za-z_]+(\.[A-Za-z0-9-]+)?(@[a-z]+)?", "a locale, such as C.UTF-8")]
 Timezone = Annotated[str, *_like(r"[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*", "a time zone, such as Europe/Berlin")]
-Mode = Annotated[str, *_like(r"[0-7]{3,4}", "a mode: write it in octal digits and quotes, as '0755'")]
+# Values of these keys are text, as it is written in the file: `0644`, `8080` and `true` need no quotes.
+AS_WRITTEN = frozenset({"mode", "env", "labels", "args", "options"})
+Mode = Annotated[
+    str,
+    *_like(r"[0-7]{3,4}", "a mode: write it in octal digits, as 0755"),
+    WithJsonSchema({"type": ["string", "integer"], "pattern": "^([0-7]{3,4})$"}),
+]
+Written = Annotated[str, WithJsonSchema({"type": ["string", "number", "boolean"]})]
 
 
 def _absolute(value: str) -> str:

@@ -16,13 +16,15 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from rootfs.errors import RecipeInvalid
+from rootfs.recipe.types import AS_WRITTEN
 from rootfs.system.source_tree import read_recipe_file
 
 Loc = tuple[int | str, ...]  # the way from the top of a file to a value, as pydantic tells it
 
 DEPTH = 20  # far more than a recipe has; deeper nesting would only exhaust the parser
 TAG = "tag:yaml.org,2002:"
-NUMBERS_AND_SUCH = frozenset(TAG + kind for kind in ("int", "float", "bool", "null"))
+NUMBERS = frozenset(TAG + kind for kind in ("int", "float", "bool"))
+NUMBERS_AND_SUCH = NUMBERS | {TAG + "null"}
 TEXT = frozenset(TAG + kind for kind in ("str", "timestamp", "merge", "value"))  # the last three are text in YAML 1.2
 
 
@@ -57,7 +59,10 @@ class Document:
 
 
 def load_yaml(file: Path) -> Document:
-    """Read one file that holds one mapping. Raises RecipeInvalid with the place of everything that is wrong."""
+    """Read one file that holds one mapping. Raises RecipeInvalid with the place of everything that is wrong.
+
+    Numbers, `true` and `false` below a key of AS_WRITTEN are text, as they are written: 0644 stays 0644.
+    """
     text = _text(file)
     yaml = YAML(typ="safe", pure=True)
     yaml.max_depth = DEPTH
@@ -120,7 +125,7 @@ class _Walk:
             return tuple(self._value(item, (*loc, index)) for index, item in enumerate(node.value))
         if isinstance(node, MappingNode) and node.tag == TAG + "map":
             return self._mapping(node, loc)
-        if isinstance(node, ScalarNode) and node.tag in TEXT:
+        if isinstance(node, ScalarNode) and (node.tag in TEXT or (node.tag in NUMBERS and AS_WRITTEN & set(loc))):
             return self._readable(node)
         if isinstance(node, ScalarNode) and node.tag in NUMBERS_AND_SUCH:
             return self._scalar(node)

@@ -57,6 +57,7 @@ def open_tree(job: Job, recipe: ScratchRecipe) -> Iterator[Members]:
     for file in files:
         made.put(file)
     system_files.add_accounts(made, recipe.users, recipe.groups, mtime)
+    system_files.set_owners(made, {file.path: entry.owner for file, entry in zip(files, recipe.files, strict=True)})
     cached = "linker-cache" in recipe.ingredients
     resolver = DependencyResolver(
         made, debs, complete, recipe.image.env.get("LD_LIBRARY_PATH", ""), has_linker_cache=cached
@@ -137,18 +138,18 @@ def _is_there(made: PackageTree, line: str, package: str) -> bool:
 
 def _file_entry(entry: FileEntry, folder: Path, *, merge: bool) -> TreeEntry:
     """A file, link or folder of the recipe; with `merge`, /bin is a link to /usr/bin, as in trees of packages."""
-    plain, (uid, gid) = entry.path.lstrip("/"), map(int, entry.owner.split(":"))
+    plain = entry.path.lstrip("/")
     path = usr_merged_path(plain) if merge else plain
     mode = None if entry.mode is None else int(entry.mode, 8)
     if entry.link is not None:
-        return TreeEntry(Member(path, kind=SYMTYPE, mode=0o777, uid=uid, gid=gid, link=entry.link))
+        return TreeEntry(Member(path, kind=SYMTYPE, mode=0o777, link=entry.link))
     if entry.folder:
-        return TreeEntry(Member(path, kind=DIRTYPE, mode=0o755 if mode is None else mode, uid=uid, gid=gid))
+        return TreeEntry(Member(path, kind=DIRTYPE, mode=0o755 if mode is None else mode))
     if entry.content is not None:
         data = entry.content.encode()
-        member = Member(path, mode=0o644 if mode is None else mode, uid=uid, gid=gid, size=len(data))
+        member = Member(path, mode=0o644 if mode is None else mode, size=len(data))
         return TreeEntry(member, data=data)
-    return entry_from_disk(path, _built_file(folder, str(entry.source)), mode, (uid, gid))
+    return entry_from_disk(path, _built_file(folder, str(entry.source)), mode)
 
 
 def _built_file(folder: Path, source: str) -> Path:

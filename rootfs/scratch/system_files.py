@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from rootfs.elf.linkage import link_chain
 from rootfs.install.accounts import NO_HOME, Accounts
@@ -96,7 +97,7 @@ def add_locale(tree: PackageTree, debs: UnpackedPackages, name: str) -> None:
 
 def add_accounts(tree: PackageTree, users: Sequence[User], groups: Sequence[Group], mtime: int) -> None:
     """Add the recipe's users and groups, and their home folders. Raises InputError."""
-    known = Accounts({name: _text(tree, f"etc/{name}") for name in ("passwd", "group")})
+    known = _accounts(tree)
     for group in groups:
         known.add_group(NewGroup(group.name, group.gid))
     for user in users:
@@ -107,6 +108,19 @@ def add_accounts(tree: PackageTree, users: Sequence[User], groups: Sequence[Grou
     if users or groups:
         for name, text in known.texts().items():
             tree.write(f"etc/{name}", text.encode(), mtime)
+
+
+def set_owners(tree: PackageTree, owners: Mapping[str, str]) -> None:
+    """Give files to owners USER:GROUP, by path; names are those of the tree's own accounts. Raises InputError."""
+    known = _accounts(tree)
+    for path, owner in owners.items():
+        uid, gid = known.ids_of(owner, f"/{path}")
+        there = tree.entries[path]
+        tree.entries[path] = replace(there, member=replace(there.member, uid=uid, gid=gid))
+
+
+def _accounts(tree: PackageTree) -> Accounts:
+    return Accounts({name: _text(tree, f"etc/{name}") for name in ("passwd", "group")})
 
 
 def _text(tree: PackageTree, path: str) -> str:

@@ -44,11 +44,11 @@ class TreeEntry:
             return content.read()
 
 
-def entry_from_disk(path: str, file: Path, mode: int | None = None, owner: tuple[int, int] = (0, 0)) -> TreeEntry:
+def entry_from_disk(path: str, file: Path, mode: int | None = None) -> TreeEntry:
     """A file of the disk as the entry at a path; the default mode is 0755 for executable files, else 0644."""
     status = file.stat()
     mode = normalized_mode(status) if mode is None else mode
-    member = Member(path, mode=mode, uid=owner[0], gid=owner[1], size=status.st_size)
+    member = Member(path, mode=mode, size=status.st_size)
     return TreeEntry(member, file=file)
 
 

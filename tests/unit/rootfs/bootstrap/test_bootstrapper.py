@@ -288,7 +288,7 @@ def test_a_plan_is_passed_as_json(tmp_path):
     again = Plan.from_json(plan.to_json())
     assert again.to_json() == plan.to_json()
     assert again.packages == plan.packages
-    assert (again.entries[1].mode, again.entries[1].owner[1]) == (0o4755, 2)
+    assert (again.entries[1].mode, again.entries[1].owner) == (0o4755, "1:2")
 
 
 def unpacked(tmp_path, name, kept, wanted):

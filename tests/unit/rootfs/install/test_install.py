@@ -5,12 +5,12 @@ import os
 import pytest
 
 from rootfs.errors import BuildError, InputError
-from rootfs.install import chroot_files, customize, dpkg
+from rootfs.install import accounts, chroot_files, customize, dpkg
 from rootfs.install.accounts import Accounts
 from rootfs.install.plan import Deb, NewEntry, NewGroup, NewUser, Plan
 from rootfs.process.errors import ProgramFailed
 
-ME = (os.getuid(), os.getgid())
+ME = f"{os.getuid()}:{os.getgid()}"
 
 
 @pytest.fixture
@@ -83,6 +83,34 @@ def test_files_links_and_folders(tree, tmp_path):
     assert str((tree / "etc/abs").readlink()) == "../x"
     assert (tree / "lib").is_symlink()
     assert (tree / "etc/other name").read_text() == "old"
+
+
+def test_owners_are_numbers_or_names_of_the_tree(tree, tmp_path):
+    (tree / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\napp:x:0:0::/:/x\nbig:x:4294967294:0::/:/x\n")
+    (tree / "etc/group").write_text("root:x:0:\nstaff:x:50:\n")
+    known = accounts.read_accounts(tree)
+    assert [known.ids_of(each, "/a") for each in ("app:staff", "4294967294:7", "big:root", "1000680000:0")] == [
+        (0, 50),
+        (4294967294, 7),
+        (4294967294, 0),
+        (1000680000, 0),
+    ]
+    with pytest.raises(InputError) as refused:
+        customize.write_entries(tree, [NewEntry("/srv/x", "ap:root", content="x")], tmp_path)
+    assert str(refused.value).splitlines() == [
+        "/srv/x: the image has no user 'ap', which is to own it",
+        "  Did you mean 'app'? The image has: root, app, big.",
+    ]
+    with pytest.raises(InputError, match="/srv/x: the image has no group 'stuff', which is to own it"):
+        customize.write_entries(tree, [NewEntry("/srv/x", "root:stuff", content="x")], tmp_path)
+
+
+def test_login_records_of_large_numbers_take_no_room(tree):
+    (tree / "var/log").mkdir(parents=True)
+    with (tree / "var/log/lastlog").open("wb") as records:
+        records.truncate(1000680000 * 292)
+    accounts.empty_login_records(tree)
+    assert (tree / "var/log/lastlog").stat().st_size == 0
 
 
 CLASHES = [
@@ -268,6 +296,6 @@ def test_a_locale_that_is_built_in_needs_nothing_and_others_their_package(tree):
     with pytest.raises(InputError, match="locales"):
         customize.set_locale(plan(tree), "de_DE.UTF-8")
     for path, text in ((customize.SUPPORTED_LOCALES, "fr_FR.UTF-8 UTF-8\n"), (customize.LOCALE_GEN, "")):
-        chroot_files.write_file(tree, f"/{path}", text, owner=ME)
+        chroot_files.write_file(tree, f"/{path}", text, owner=(os.getuid(), os.getgid()))
     with pytest.raises(InputError, match="not in /"):
         customize.set_locale(plan(tree), "de_DE.UTF-8")

@@ -78,7 +78,7 @@ BAD = [
     (EPHEMERAL + "driver: docker}", "41: 'docker' is not one of docker-container, kubernetes, remote. Did you", True),
     (EPHEMERAL + "driver: remote}", "10: a remote builder needs an 'endpoint', such as tcp://", False),
     (EPHEMERAL + "option: {a: b}}", "33: unknown key 'option'. Did you mean 'options'?", True),
-    (EPHEMERAL + "options: {a: 5}}", "46: expected a string, found a number", True),
+    (EPHEMERAL + "options: {a: [5]}}", "46: expected a string or a number or true or false, found a list", True),
     (EPHEMERAL + "options: {a b: x}}", "43: 'a b' is not a name of a driver's option", False),
     (EPHEMERAL + "options: [a]}", "42: expected a mapping, found a list", True),
     (EPHEMERAL + "config: 5}", "41: expected a string, found a number", True),

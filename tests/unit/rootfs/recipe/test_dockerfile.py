@@ -60,7 +60,7 @@ BAD = {
     "dockerfile: ../Dockerfile": "2:13: '../Dockerfile' leads out of the recipe's folder",
     "target: Last One": "2:9: 'Last One' is not a stage's name",
     "args: {1A: b}": "2:8: '1A' is not a name of an environment variable",
-    "args: {A: 1}": "2:11: expected a string, found a number",
+    "args: {A: }": "2:8: expected a string or a number or true or false, found nothing",
     "contexts: {'a=b': trixie}": "2:12: 'a=b' is not a stage's name",
     "contexts: {base: ../trixie}": "2:18: '../trixie' is not a name",
     "layers: many": "2:9: 'many' is not one of one, kept.",

@@ -207,7 +207,7 @@ def test_recipes_do_not_change(write):
         ("image: {comand: [x]}", "3:9: unknown key 'comand'. Did you mean 'cmd'?"),
         ("image: {cmd: bash}", "3:14: expected a list of strings, found a string"),
         ("image: {env: {A-B: x}}", "3:15: 'A-B' is not a name of an environment variable"),
-        ("image: {env: {A: 5}}", "3:18: expected a string, found a number"),
+        ("image: {env: {A: [5]}}", "3:18: expected a string or a number or true or false, found a list"),
         ("image: {env: {5: a}}", "3:15: expected a key, which is text (put a number in quotes)"),
         ("image: {env: [A=5]}", "3:14: expected a mapping, found a list"),
         ("image: {user: a b}", "3:15: 'a b' is not a user"),
@@ -260,10 +260,14 @@ def test_debootstrap_keys(write, line, error):
         ("{path: /, content: x}", "3:12: '/' is the root folder, not a file"),
         ("{path: //a, content: x}", "3:12: '//a' is not a plain absolute path"),
         ("{path: /../a, content: x}", "3:12: '/../a' is not a plain absolute path"),
-        ("{path: /a, content: x, mode: 0755}", "3:34: expected a string, found a number"),
         ("{path: /a, content: x, mode: '0855'}", "3:34: '0855' is not a mode"),
+        ("{path: /a, content: x, mode: 0o644}", "3:34: '0o644' is not a mode: write it in octal digits, as 0755"),
+        ("{path: /a, content: x, mode: 420.0}", "3:34: '420.0' is not a mode"),
         ("{path: /a, content: x, owner: root}", "3:35: 'root' is not an owner"),
         ("{path: /a, content: x, owner: 0:0}", None),
+        ("{path: /a, content: x, owner: app:Debian-exim}", None),
+        ("{path: /a, content: x, owner: '4294967294:1000680000'}", None),
+        ("{path: /a, content: x, owner: '0:4294967295'}", "3:35: 4294967295 is too large: the last number of a user"),
         ("{path: /a, from: ../noble.yaml}", "3:22: '../noble.yaml' leads out of the recipe's folder"),
         ("{path: /a, from: b/../../noble.yaml}", "3:22: 'b/../../noble.yaml' leads out of the recipe's folder"),
         ("{path: /a, from: /etc/passwd}", "3:22: '/etc/passwd' leads out of the recipe's folder"),
@@ -286,6 +290,37 @@ def test_files(write, tmp_path, entry, error):
         assert read_recipe(path)
     else:
         assert refusal(path).startswith(f"noble.yaml:{error}")
+
+
+@pytest.mark.parametrize("written", ["0644", "'0644'", "644", '"644"'])
+def test_a_mode_is_octal_with_and_without_quotes(write, written):
+    recipe = read_recipe(write(f"kind: scratch\nfiles: [{{path: /a, content: x, mode: {written}}}]\n"))
+    assert int(recipe.files[0].mode, 8) == 0o644
+
+
+def test_numbers_and_truth_values_of_env_and_labels_are_text_as_written(write):
+    said = "{PORT: 8080, MASK: 0022, RATIO: 1.50, DEBUG: True, OFF: false, HEX: 0x1F, TEXT: 'yes'}"
+    recipe = read_recipe(write(f"{SCRATCH}image: {{env: {said}, labels: {{build: 007}}}}\n"))
+    assert recipe.image.env == {
+        "PORT": "8080",
+        "MASK": "0022",
+        "RATIO": "1.50",
+        "DEBUG": "True",
+        "OFF": "false",
+        "HEX": "0x1F",
+        "TEXT": "yes",
+    }
+    assert recipe.image.labels == {"build": "007"}
+    with pytest.raises(RecipeInvalid, match="found nothing"):
+        read_recipe(write(f"{SCRATCH}image: {{env: {{EMPTY: }}}}\n"))
+
+
+def test_ids_go_up_to_the_kernels_last_and_a_containers_to_the_engines(write):
+    last = "groups: [{name: g, gid: 4294967294}]\nusers: [{name: u, uid: 4294967294, group: g}]\n"
+    assert read_recipe(write(SCRATCH + last)).users[0].uid == 4294967294
+    assert "less than or equal to 4294967294" in refusal(write(SCRATCH + last.replace("94}", "95}")))
+    assert read_recipe(write(f"{SCRATCH}image: {{user: '2147483647'}}\n"))
+    assert "2147483648 is too large" in refusal(write(f"{SCRATCH}image: {{user: '2147483648'}}\n"))
 
 
 def test_a_file_that_build_may_make_need_not_be_there(write):

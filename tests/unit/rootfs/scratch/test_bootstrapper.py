@@ -5,7 +5,7 @@ import tarfile
 import pytest
 
 from rootfs.bootstrap.bootstrapper import Job, open_tree
-from rootfs.errors import BuildError
+from rootfs.errors import BuildError, InputError
 from rootfs.lock.lock import Lock
 from rootfs.process.errors import ProgramFailed
 from rootfs.recipe.recipe import files_folder, read_recipe
@@ -43,6 +43,26 @@ files:
     assert (found["bin"][0].kind, found["bin"][0].link) == (tarfile.SYMTYPE, "usr/bin")
     assert (found["etc/motd"][1], found["etc/motd"][0].mode) == (b"hi", 0o644)
     assert (found["usr"][0].kind, found["usr"][0].mode) == (tarfile.DIRTYPE, 0o755)
+
+
+def test_files_belong_to_users_that_the_recipe_makes(tree):
+    text = """
+groups: [{name: data, gid: 4294967294}]
+users: [{name: app, uid: 1000680000}]
+files:
+  - {path: /srv/x, content: x, owner: 'app:data'}
+  - {path: /srv/y, link: x, owner: 'app:0'}
+"""
+    found = tree(text)
+    assert [(found[path][0].uid, found[path][0].gid) for path in ("srv/x", "srv/y")] == [
+        (1000680000, 4294967294),
+        (1000680000, 0),
+    ]
+
+
+def test_a_user_that_nobody_makes_owns_nothing(tree):
+    with pytest.raises(InputError, match="/srv/x: the image has no user 'app'"):
+        tree("files: [{path: /srv/x, content: x, owner: 'app:0'}]\n")
 
 
 def test_commands_make_files_without_network_and_without_the_users_environment(tree, monkeypatch):
