@@ -44,7 +44,7 @@ class Existing:
 def registry_of(ctx: Context) -> Registry | None:
     """The registry of the settings, if there is one."""
     address = ctx.settings.registry
-    return Registry(address, ctx.settings.registry_insecure) if address else None
+    return Registry(address, ctx.settings.registry_insecure, ctx.settings.authorities) if address else None
 
 
 def check_names(ctx: Context, record: Record) -> Existing:

@@ -265,7 +265,12 @@ def _data() -> Finding:
 def _store(settings: Settings) -> Finding:
     """Whether builds accept the folder of the store. A store in S3 is not asked."""
     try:
-        store = open_store(settings.store, endpoint=settings.s3_endpoint or None, region=settings.s3_region or None)
+        store = open_store(
+            settings.store,
+            endpoint=settings.s3_endpoint or None,
+            region=settings.s3_region or None,
+            authorities=settings.authorities,
+        )
         if isinstance(store, FolderStore):
             store.list_folders("images")
     except BaseforgeError as problem:

@@ -17,7 +17,8 @@ from pydantic import AfterValidator, ByteSize, Field, ValidationError, field_val
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 import rootfs
-from flows.config.paths import data_folder, may_be_folder
+from flows.config.paths import cache_folder, data_folder, may_be_folder
+from flows.config.toml_position import position
 from rootfs.apt.sources import Site
 from rootfs.errors import InputError, nearest
 from rootfs.mask import MASK, has_credentials
@@ -25,6 +26,7 @@ from rootfs.process.host import native_architecture
 from rootfs.process.sandbox import DISK, PROCESSES, SECONDS, Limits, default_memory
 from rootfs.recipe import types
 from rootfs.recipe.builder import BuilderPlan
+from rootfs.system.authorities import Authorities, read_bundle
 from rootfs.system.platforms import platform_name
 from rootfs.system.private import is_trusted, user_name
 from rootfs.system.text import is_unicode
@@ -48,6 +50,7 @@ class LocalServer(NamedTuple):
 
     port: int
     days: int
+    authorities: Authorities = Authorities()
 
 
 class Settings(BaseSettings):
@@ -101,6 +104,11 @@ class Settings(BaseSettings):
         None,
         description="a file of names and passwords for archives (apt_auth.conf(5)) that only its owner may read;"
         " /etc/apt/auth.conf.d counts too",
+    )
+    ca_bundle: Path | None = Field(
+        None,
+        description="a file of certificates (PEM) that archives, downloads, the registry, S3 and Prefect are checked"
+        " with, besides the machine's store",
     )
     keyrings: dict[str, Path] = Field({}, description="distribution = keyring file to check its signatures with")
     builder: str = Field("", description="the builder that images are imported through; default the selected one")
@@ -190,6 +198,14 @@ class Settings(BaseSettings):
             raise ValueError(f"there is no time zone {value!r}. {near}".rstrip()) from None
         return value
 
+    @field_validator("ca_bundle")
+    @classmethod
+    def _certificates(cls, value: Path | None) -> Path | None:
+        if value is None:
+            return None
+        read_bundle(value)
+        return value.absolute()
+
     @field_validator("memory", mode="before")
     @classmethod
     def _no_memory(cls, value: object) -> object:
@@ -221,14 +237,19 @@ class Settings(BaseSettings):
         )
 
     @property
+    def authorities(self) -> Authorities:
+        """The certificate authorities that connections trust."""
+        return Authorities(self.ca_bundle, cache_folder() / "authorities")
+
+    @property
     def site(self) -> Site:
         """What concerns archives."""
-        return Site(self.mirrors, self.keyrings, self.snapshots, self.auth)
+        return Site(self.mirrors, self.keyrings, self.snapshots, self.auth, self.authorities)
 
     @property
     def server(self) -> LocalServer:
         """What concerns the local Prefect server."""
-        return LocalServer(self.server_port, self.server_days)
+        return LocalServer(self.server_port, self.server_days, self.authorities)
 
     @property
     def images_at_once(self) -> int:
@@ -324,7 +345,7 @@ def _explained(error: ValidationError, file: Path) -> InputError:
     name, last = names[0], names[-1]
     full = ".".join(MASK if has_credentials(each) else each for each in names).removesuffix(".[key]")
     variable = f"BASEFORGE_{name.upper()}"
-    where = variable if variable in os.environ else _position(file, names)
+    where = variable if variable in os.environ else position(file, names)
     if first["type"] == "extra_forbidden":
         known = Settings.model_fields if last == name else BuilderPlan.model_fields
         return InputError(f"unknown setting {full!r}", where=where, hint=nearest(last, known))
@@ -340,37 +361,6 @@ def _unreadable() -> str:
         except (ValueError, RecursionError):
             return variable
     return "BASEFORGE_*"
-
-
-def _position(file: Path, names: list[str]) -> str:
-    """`FILE:LINE:COLUMN` of the last of these nested names that the file has.
-
-    It is on the first line with which the beginning of the file, which is TOML up to the end of each value, has it.
-    """
-    lines = file.read_text().splitlines() if file.is_file() else []
-    depth, found, start = 0, 0, 1
-    for number in range(1, len(lines) + 1):
-        try:
-            beginning = tomllib.loads("\n".join(lines[:number]))
-        except tomllib.TOMLDecodeError:  # inside a value of several lines, which began at `start`
-            continue
-        if (reached := _depth(beginning, names)) > depth:
-            depth, found = reached, start
-        start = number + 1
-    if not found:
-        return str(file)
-    line = lines[found - 1]
-    return f"{file}:{found}:{len(line) - len(line.lstrip()) + 1}"
-
-
-def _depth(value: object, names: list[str]) -> int:
-    """How many of these nested names the value has."""
-    depth = 0
-    for name in names:
-        if not isinstance(value, dict) or name not in value:
-            break
-        value, depth = value[name], depth + 1
-    return depth
 
 
 def origins(settings: Settings) -> dict[str, str]:

@@ -150,6 +150,7 @@ def connect(settings: LocalServer, quiet: bool = True) -> str:
     make_data_folder()
     private.make_private_folder(folder())
     if address := os.environ.get("PREFECT_API_URL"):
+        os.environ.setdefault("PREFECT_API_SSL_CERT_FILE", str(settings.authorities.file()))
         return address
     server = running() or start(settings)
     os.environ |= server.environment()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flows.image.index import Index
 from flows.image.oci import Image
@@ -15,13 +15,14 @@ from flows.publish.errors import RegistryAbsent, RegistryDenied, RegistryFailed,
 from rootfs.errors import BaseforgeError, BuildError, InputError
 from rootfs.process.errors import ProgramFailed, ProgramTimedOut
 from rootfs.process.run import Log, proxies, run
+from rootfs.system.authorities import NOT_TRUSTED, Authorities, is_untrusted
 from rootfs.system.digests import digest_of_bytes
 
 PUSH_TIME = 3600.0  # seconds for a whole image
 ASK_TIME = 120.0  # seconds for a manifest
 
-# Variables that say where credentials and certificates are (containers-auth.json(5), Go's crypto/x509).
-PASSED = ("REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
+# Variables that say where credentials are (containers-auth.json(5)).
+PASSED = ("REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_RUNTIME_DIR")
 
 # skopeo's messages in lower case, by their meaning; the first match counts.
 INVALID = ("invalid reference format", "invalid destination name")
@@ -59,10 +60,11 @@ NETWORK = (
 
 @dataclass(frozen=True)
 class Registry:
-    """A registry: `address` is HOST[:PORT][/PREFIX]. `insecure` allows plain http."""
+    """A registry: `address` is HOST[:PORT][/PREFIX]. `insecure` allows plain http, `authorities` are trusted."""
 
     address: str
     insecure: bool = False
+    authorities: Authorities = field(default_factory=Authorities)
 
     def repository(self, name: str) -> str:
         """The image's full name in the registry, without tag and digest."""
@@ -109,7 +111,7 @@ def _copy(source: str, target: str, registry: Registry, timeout: float, log: Log
     flags = ["--all", "--preserve-digests", f"--dest-tls-verify={_flag(not registry.insecure)}"]
     if source.startswith("docker://"):
         flags.append(f"--src-tls-verify={_flag(not registry.insecure)}")
-    _skopeo(["copy", *flags, source, f"docker://{target}"], target, timeout, log)
+    _skopeo(["copy", *flags, source, f"docker://{target}"], target, registry, timeout, log)
 
 
 def _check(reference: str, digest: str, registry: Registry) -> None:
@@ -124,16 +126,17 @@ def _check(reference: str, digest: str, registry: Registry) -> None:
 
 def _manifest(reference: str, registry: Registry) -> str:
     flags = ["--raw", f"--tls-verify={_flag(not registry.insecure)}"]
-    return _skopeo(["inspect", *flags, f"docker://{reference}"], reference, ASK_TIME, None)
+    return _skopeo(["inspect", *flags, f"docker://{reference}"], reference, registry, ASK_TIME, None)
 
 
 def _flag(value: bool) -> str:
     return str(value).lower()
 
 
-def _skopeo(words: Sequence[str], reference: str, timeout: float, log: Log | None) -> str:
+def _skopeo(words: Sequence[str], reference: str, registry: Registry, timeout: float, log: Log | None) -> str:
     """Run skopeo and return its standard output. Its message decides which error is raised."""
-    env = {**proxies(), **{name: os.environ[name] for name in PASSED if name in os.environ}}
+    passed = {name: os.environ[name] for name in PASSED if name in os.environ}
+    env = {**proxies(), **passed, "SSL_CERT_FILE": str(registry.authorities.file())}
     try:
         return run(["skopeo", "--insecure-policy", *words], env=env, timeout=timeout, log=log).stdout
     except ProgramTimedOut as error:
@@ -144,6 +147,21 @@ def _skopeo(words: Sequence[str], reference: str, timeout: float, log: Log | Non
 
 def _failure(reference: str, output: str) -> BaseforgeError:
     """The error for skopeo's message."""
+    if mistake := _mistake(reference, output):
+        return mistake
+    text = output.lower()
+    if any(words in text for words in ABSENT):
+        return RegistryAbsent(reference, output)
+    if any(words in text for words in DENIED):
+        return RegistryDenied(reference)
+    for words in NETWORK:
+        if words in text:
+            return registry_unreachable(reference, words, output)
+    return RegistryFailed(reference, output)
+
+
+def _mistake(reference: str, output: str) -> InputError | None:
+    """The error for a message that a setting can correct."""
     text = output.lower()
     if any(words in text for words in INVALID):
         return InputError(
@@ -151,17 +169,19 @@ def _failure(reference: str, output: str) -> BaseforgeError:
             where=reference,
             hint="`registry` in baseforge.toml is HOST[:PORT][/PREFIX], in lower case and without https://.",
         )
-    if any(words in text for words in ABSENT):
-        return RegistryAbsent(reference, output)
     if any(words in text for words in HTTP):
         return InputError(
             "the registry speaks plain http",
             where=reference,
             hint="To allow that, set `registry_insecure = true` in baseforge.toml.",
         )
-    if any(words in text for words in DENIED):
-        return RegistryDenied(reference)
-    for words in NETWORK:
-        if words in text:
-            return registry_unreachable(reference, words, output)
-    return RegistryFailed(reference, output)
+    if is_untrusted(output):
+        return InputError(
+            f"the registry's certificate is not trusted: {_fault(output)}", where=reference, hint=NOT_TRUSTED
+        )
+    return None
+
+
+def _fault(output: str) -> str:
+    """What is wrong with a certificate, in the words of Go's crypto/x509."""
+    return output.rpartition("x509: ")[2].partition("\n")[0].strip().rstrip('"') or "it cannot be verified"

@@ -132,7 +132,12 @@ class BuildContext(Context):
 def store_of(settings: Settings) -> Store:
     """The store that the settings name; nothing is asked of it yet. Raises FolderForeign, InputError."""
     check_data_folder()
-    return open_store(settings.store, endpoint=settings.s3_endpoint or None, region=settings.s3_region or None)
+    return open_store(
+        settings.store,
+        endpoint=settings.s3_endpoint or None,
+        region=settings.s3_region or None,
+        authorities=settings.authorities,
+    )
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rootfs.errors import BuildError, InputError, MachineError, ServiceUnreachable
+from rootfs.system.authorities import NOT_TRUSTED, is_untrusted
 
 
 def invalid_address(address: str, reason: str) -> InputError:
@@ -26,7 +27,9 @@ def store_unreachable(address: str, endpoint: str, reason: str) -> ServiceUnreac
     return ServiceUnreachable(
         f"the store does not answer at {endpoint}: {reason}",
         where=address,
-        hint="Check the endpoint, the network and the proxy settings, and that the server runs.",
+        hint=NOT_TRUSTED
+        if is_untrusted(reason)
+        else "Check the endpoint, the network and the proxy settings, and that the server runs.",
     )
 
 

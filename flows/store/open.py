@@ -7,20 +7,23 @@ from urllib.parse import unquote, urlsplit
 
 from flows.store.errors import invalid_address
 from flows.store.store import Store
+from rootfs.system.authorities import Authorities
 
 
-def open_store(address: str, *, endpoint: str | None = None, region: str | None = None) -> Store:
+def open_store(
+    address: str, *, endpoint: str | None = None, region: str | None = None, authorities: Authorities | None = None
+) -> Store:
     """Open the store at a path, `file:///FOLDER` or `s3://BUCKET/PREFIX`; nothing is written or asked yet.
 
-    `endpoint` (a URL) and `region` are those of the S3 server, where they are not what boto3's own configuration says;
-    credentials always come from there. Raises InputError.
+    `authorities` are trusted. `endpoint` (a URL) and `region` are those of the S3 server, where they are not what
+    boto3's own configuration says; credentials always come from there. Raises InputError.
     """
     if address.startswith("s3://"):
         # boto3 takes half a second to import, and a folder needs none of it.
         from flows.store.s3 import S3Store
 
         bucket, _, prefix = address.removeprefix("s3://").partition("/")
-        return S3Store(bucket, prefix.strip("/"), endpoint=endpoint, region=region)
+        return S3Store(bucket, prefix.strip("/"), endpoint=endpoint, region=region, authorities=authorities)
 
     from flows.store.folder import FolderStore
 

@@ -30,6 +30,7 @@ from flows.store.s3_upload import PART, put, upload
 from flows.store.store import StoredDocument
 from flows.store.verified_stream import copy_and_hash, verified
 from rootfs.errors import BlobDamaged, BlobMissing
+from rootfs.system.authorities import Authorities
 from rootfs.system.disk import disk_full
 
 if TYPE_CHECKING:
@@ -45,13 +46,21 @@ TAKEN = (409, 412)  # HTTP statuses: the condition of a write did not hold
 class S3Store:
     """A store under a prefix of an existing bucket. See `flows.store.store.Store`."""
 
-    def __init__(self, bucket: str, prefix: str, *, endpoint: str | None = None, region: str | None = None) -> None:
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str,
+        *,
+        endpoint: str | None = None,
+        region: str | None = None,
+        authorities: Authorities | None = None,
+    ) -> None:
         self.bucket, self.prefix = bucket, f"{prefix}/" if prefix else ""
         if not bucket or (prefix and not is_valid_path(prefix)):
             raise invalid_address(self.address, "a bucket and an optional prefix of plain names are needed")
-        self._client = self._connect(endpoint, region)
+        self._client = self._connect(endpoint, region, (authorities or Authorities()).file())
 
-    def _connect(self, endpoint: str | None, region: str | None) -> S3Client:
+    def _connect(self, endpoint: str | None, region: str | None, authorities: Path) -> S3Client:
         patience = Config(
             connect_timeout=CONNECT,
             read_timeout=READ,
@@ -61,7 +70,7 @@ class S3Store:
         try:
             # boto3's default session must not be used by several threads at once.
             session = boto3.session.Session(region_name=region)
-            client = session.client("s3", endpoint_url=endpoint, config=patience)
+            client = session.client("s3", endpoint_url=endpoint, config=patience, verify=str(authorities))
         except ValueError as error:
             raise invalid_address(self.address, str(error)) from error
         except BotoCoreError as error:

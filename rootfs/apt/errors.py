@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from rootfs.errors import PUT_CREDENTIALS, BuildError, InputError, NetworkFailure, nearest
+from rootfs.system.authorities import NOT_TRUSTED, is_untrusted
 
 
 class ArchiveUnreachable(NetworkFailure):
@@ -14,7 +15,9 @@ class ArchiveUnreachable(NetworkFailure):
         super().__init__(
             f"the archive does not answer as it should: {reason}",
             where=address,
-            hint="Check the network and the proxy settings, or name a mirror: [mirrors] in baseforge.toml.",
+            hint=NOT_TRUSTED
+            if is_untrusted(reason)
+            else "Check the network and the proxy settings, or name a mirror: [mirrors] in baseforge.toml.",
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from rootfs.apt.errors import AccessDenied, ArchiveUnreachable, archive_changing, component_missing
 from rootfs.apt.release import SuiteState
 from rootfs.apt.root import AptRoot, index_file_name, sources_list
+from rootfs.apt.sources import Site
 from rootfs.process.errors import ProgramFailed, ProgramTimedOut
 from rootfs.process.run import Log
 from rootfs.system.cache import file_state, last_used, prune
@@ -27,15 +28,15 @@ CHANGING = re.compile(r"Hash Sum mismatch|unexpected size|Mirror sync in progres
 class PackageIndexes:
     """The indexes of all suites, and a private apt for each set of sources, in `folder`."""
 
-    def __init__(self, folder: Path, auth: Path | None) -> None:
-        self.folder, self._auth = folder, auth
+    def __init__(self, folder: Path, site: Site) -> None:
+        self.folder, self._site = folder, site
         self._sums: dict[Path, tuple[tuple[int, int, int], str]] = {}
 
     def root(self, states: tuple[SuiteState, ...], architecture: str) -> AptRoot:
         """A private apt with just these suites."""
         text = sources_list(state.source for state in states)
         folder = self.folder / "roots" / canonical_digest([text, architecture])[7:23]
-        root = AptRoot(folder, text, architecture, self.folder / "lists", auth=self._auth)
+        root = AptRoot(folder, text, architecture, self.folder / "lists", site=self._site)
         (folder / USED).touch()  # not a file of apt's own: apt would rebuild its cache
         return root
 

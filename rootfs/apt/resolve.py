@@ -45,7 +45,7 @@ class Apt:
     def __init__(self, cache: Path, site: Site, *, offline: bool = False, log: Log) -> None:
         self._cache, self._site, self._offline = cache.absolute(), site, offline
         self._releases = ReleaseCache(self._cache / "releases", site, offline=offline)
-        self._indexes, self._log = PackageIndexes(self._cache, site.auth), log
+        self._indexes, self._log = PackageIndexes(self._cache, site), log
 
     def with_log(self, log: Log) -> Apt:
         """The same apt, which shares all that it knows, with another log for what its programs print."""
@@ -90,7 +90,7 @@ class Apt:
             return {}
         with locked(self._cache / "contents.lock", wait=LOCK_TIMEOUT):
             text = sources_list(self._sources(recipe, files, architecture))
-            root = AptRoot(self._cache / "contents", text, architecture, auth=self._site.auth)
+            root = AptRoot(self._cache / "contents", text, architecture, site=self._site)
             return packages_with_files(root, names, self._log)
 
     def forget(self) -> None:

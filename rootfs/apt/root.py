@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from rootfs.apt.credentials import CONFIGURED, PARTS
 from rootfs.apt.keyring import armored_keys
-from rootfs.apt.sources import Source
+from rootfs.apt.sources import Site, Source
 from rootfs.process.errors import ProgramFailed
 from rootfs.process.run import Log, Outcome, proxies, run
 from rootfs.system import atomic_file
@@ -52,6 +52,7 @@ Acquire::PDiffs "false";
 Acquire::Retries "0";
 Acquire::http::Timeout "30";
 Acquire::https::Timeout "30";
+Acquire::https::CaInfo "{authorities}";
 pkgCacheGen::ForceEssential ",";
 Debug::NoLocking "true";
 """
@@ -60,12 +61,13 @@ Debug::NoLocking "true";
 class AptRoot:
     """apt for one set of sources, in `folder`. It can share the folder of indexes (`lists`) with others.
 
-    Credentials for archives are read from the machine's own files, or from the file `auth`.
+    Credentials for archives are read from the machine's own files, or from the site's file `auth`.
     """
 
     def __init__(
-        self, folder: Path, sources: str, architecture: str, lists: Path | None = None, *, auth: Path | None = None
+        self, folder: Path, sources: str, architecture: str, lists: Path | None = None, *, site: Site | None = None
     ) -> None:
+        site = site or Site()
         self.folder, self.lists, self.architecture = folder, lists or folder / "lists", architecture
         with disk_full(folder):
             for name in (*FOLDERS, self.lists / "partial"):
@@ -74,9 +76,10 @@ class AptRoot:
             root=folder,
             lists=self.lists,
             architecture=architecture,
-            user=_fetch_user(self.lists),
-            netrc=auth.absolute() if auth else CONFIGURED,
+            user=_fetch_user(self.lists, authorities := site.authorities.file()),
+            netrc=site.auth.absolute() if site.auth else CONFIGURED,
             netrcparts=PARTS,
+            authorities=authorities,
         )
         texts = {"status": "", "etc/sources.list.d/archives.sources": sources, "apt.conf": configuration}
         for file, text in texts.items():
@@ -106,9 +109,10 @@ class AptRoot:
         return ("-o", f"Dir::Etc::preferences={file}")
 
 
-def _fetch_user(lists: Path) -> str:
-    """The user that apt fetches as: its own, if we are root and that user can reach the folder of indexes."""
-    reachable = all(folder.stat().st_mode & 0o001 for folder in (lists, *lists.parents))
+def _fetch_user(lists: Path, authorities: Path) -> str:
+    """The user that apt fetches as: its own, if we are root and that user can reach the indexes and the authorities."""
+    folders = {lists, *lists.parents, *authorities.parents}
+    reachable = all(folder.stat().st_mode & 0o001 for folder in folders if folder.exists())
     return "_apt" if os.geteuid() == 0 and reachable else "root"
 
 

@@ -20,6 +20,7 @@ from rootfs.errors import InputError, MachineError
 from rootfs.process.run import run
 from rootfs.system import atomic_file, document_format
 from rootfs.system.addresses import canonical_address, path_below
+from rootfs.system.authorities import Authorities
 from rootfs.system.digests import canonical_digest
 from rootfs.system.errors import FormatNewer
 
@@ -41,17 +42,18 @@ class Site:
 
     `mirrors` maps an archive's address, or one above it, to a mirror, `keyrings` a distribution (`debian`, `ubuntu`)
     to the keyring for its signatures, and `snapshots` an archive's address to that of its snapshots. `auth` is a file
-    of credentials for archives.
+    of credentials for archives, `authorities` those that https archives are checked with.
     """
 
     mirrors: Mapping[str, str] = field(default_factory=dict)
     keyrings: Mapping[str, Path] = field(default_factory=dict)
     snapshots: Mapping[str, str] = field(default_factory=dict)
     auth: Path | None = None
+    authorities: Authorities = field(default_factory=Authorities)
 
     def transfers(self) -> Transfers:
         """Settings of transfers with the current credentials. Raises InputError."""
-        return Transfers(credentials.load_credentials(self.auth))
+        return Transfers(credentials.load_credentials(self.auth), self.authorities)
 
     def mirror(self, address: str) -> str:
         """The mirror of an address. Of the settings for it or for an address above it, the nearest decides."""

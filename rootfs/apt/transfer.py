@@ -8,11 +8,13 @@ import functools
 import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 
 from rootfs.apt.credentials import Credentials
 from rootfs.apt.errors import AccessDenied
+from rootfs.system.authorities import Authorities, tls_context
 
 TIMEOUT = 30.0  # seconds without a byte
 CONNECT = 10.0  # seconds
@@ -29,9 +31,13 @@ class TooSlow(httpx.TimeoutException):
 
 @dataclass(frozen=True)
 class Transfers:
-    """Settings of transfers: credentials, timeouts, and a minimum `rate` in bytes a second over `window` seconds."""
+    """Settings of transfers: credentials, trusted authorities, timeouts.
+
+    `rate` is the least in bytes a second, over `window` seconds.
+    """
 
     credentials: Credentials = field(default_factory=Credentials)
+    authorities: Authorities = field(default_factory=Authorities)
     timeout: float = TIMEOUT
     rate: float = RATE
     window: float = WINDOW
@@ -40,7 +46,9 @@ class Transfers:
         """A client. Each request gets the credentials of its own address, also after a redirect."""
         hooks = {"request": [self.credentials.add]}
         timeout = httpx.Timeout(self.timeout, connect=min(self.timeout, CONNECT))
-        return httpx.AsyncClient(timeout=timeout, follow_redirects=True, event_hooks=hooks, verify=_authorities())
+        return httpx.AsyncClient(
+            timeout=timeout, follow_redirects=True, event_hooks=hooks, verify=_context(self.authorities.file())
+        )
 
     @contextlib.asynccontextmanager
     async def paced(self) -> AsyncIterator[Callable[[int], None]]:
@@ -67,9 +75,9 @@ ANONYMOUS = Transfers()
 
 
 @functools.cache
-def _authorities() -> ssl.SSLContext:
+def _context(authorities: Path) -> ssl.SSLContext:
     """The certificate authorities to trust. Reading them takes longer than many a request, so they are read once."""
-    return httpx.create_ssl_context()
+    return tls_context(authorities)
 
 
 def check_access(response: httpx.Response, address: str) -> None:

@@ -21,6 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from rootfs.apt.sources import Site, suite_sources
+from tests.support.services.tls import Identity
 
 SUITE = "trixie"
 POCKETS = ("updates", "security")
@@ -243,8 +244,11 @@ def own_addresses(suite: str = SUITE) -> list[str]:
 
 
 @contextlib.contextmanager
-def served(folder: Path) -> Iterator[Served]:
-    """Serve a folder over http on a free loopback port; a file shortened by damage breaks off. Knows entity tags."""
+def served(folder: Path, tls: Identity | None = None) -> Iterator[Served]:
+    """Serve a folder over http or https on a free loopback port; a file shortened by damage breaks off.
+
+    Knows entity tags.
+    """
     state = Served()
 
     class Handler(BaseHTTPRequestHandler):
@@ -281,9 +285,11 @@ def served(folder: Path) -> Iterator[Served]:
             """A client that hangs up is what some tests are about."""
 
     with Server(("127.0.0.1", 0), Handler) as server:
+        if tls:
+            server.socket = tls.context().wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        state.address = f"http://127.0.0.1:{server.server_port}"
+        state.address = f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}"
         try:
             yield state
         finally:

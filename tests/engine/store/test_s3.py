@@ -16,7 +16,9 @@ from flows.store import s3
 from flows.store.errors import Conflict, store_unreachable
 from flows.store.open import open_store
 from rootfs.errors import BaseforgeError, InputError, MachineError, NetworkFailure, ServiceUnreachable
+from rootfs.system.authorities import Authorities
 from tests.support.services.s3 import S3Server, serve_s3
+from tests.support.services.tls import identity
 from tests.support.store.suite import StoreSuite, current, pattern
 from tests.support.store.workers import Opener, digest_of
 
@@ -81,13 +83,14 @@ def test_more_documents_than_one_page_lists(s3_server: S3Server, bucket: str) ->
 
 
 def test_https(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: None) -> None:
-    with serve_s3(tmp_path / "server", tls=True) as server:
+    with serve_s3(tmp_path / "server", tls=(tls := identity(tmp_path / "tls"))) as server:
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
         with pytest.raises(ServiceUnreachable, match="certificate"):
             open_store("s3://any", endpoint=server.endpoint).list_documents("inputs")
-        monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "server" / "certificate"))
-        store = open_store(f"s3://{server.make_bucket()}", endpoint=server.endpoint)
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(tls.certificate))  # for the test's own client
+        trusted = Authorities(tls.certificate, tmp_path / "trusted")
+        store = open_store(f"s3://{server.make_bucket()}", endpoint=server.endpoint, authorities=trusted)
         digest = store.put_blob(io.BytesIO(pattern(LARGE)))
         store.fetch_blob(digest, tmp_path / "copy")
         version = store.create_document("inputs/a.json", b"1")

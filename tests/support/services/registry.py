@@ -12,6 +12,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.support.services.tls import Identity
+
 USER, PASSWORD = "pusher", "correct horse"
 # The registry takes bcrypt alone: `htpasswd -nbB pusher 'correct horse'`.
 HTPASSWD = "pusher:$2b$05$5nwu1W0161WfUMyzF/8XsuOOp1m7V7IHU4u8MPsGq/Nv7s.oyeJIC\n"
@@ -27,13 +29,16 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def registry(folder: Path, *, login: bool = False) -> Iterator[str]:
-    """The HOST:PORT of a registry that keeps its data below `folder`; with `login` only USER may come in."""
+def registry(folder: Path, *, login: bool = False, tls: Identity | None = None) -> Iterator[str]:
+    """The HOST:PORT of a registry that keeps its data below `folder`.
+
+    With `login` only USER may come in, with `tls` it is https.
+    """
     program = shutil.which("docker-registry")
     assert program, "docker-registry is not installed: apt-get install docker-registry"
     folder.mkdir(parents=True, exist_ok=True)
     config, log = folder / "config.json", folder / "registry.log"
-    config.write_text(json.dumps(_config(folder, login)))
+    config.write_text(json.dumps(_config(folder, login, tls)))
     with log.open("wb") as output:
         # It would take every REGISTRY_… of ours as a setting of its own.
         process = subprocess.Popen([program, "serve", config], env={}, stdout=output, stderr=subprocess.STDOUT)
@@ -44,12 +49,13 @@ def registry(folder: Path, *, login: bool = False) -> Iterator[str]:
         process.wait(10)
 
 
-def _config(folder: Path, login: bool) -> dict[str, object]:
+def _config(folder: Path, login: bool, tls: Identity | None) -> dict[str, object]:
+    secure = {"tls": {"certificate": str(tls.certificate), "key": str(tls.key)}} if tls else {}
     config: dict[str, object] = {
         "version": 0.1,
         "log": {"level": "info"},
         "storage": {"filesystem": {"rootdirectory": str(folder / "data")}, "delete": {"enabled": True}},
-        "http": {"addr": "127.0.0.1:0"},
+        "http": {"addr": "127.0.0.1:0", **secure},
     }
     if login:
         (folder / "htpasswd").write_text(HTPASSWD)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import boto3
 import pytest
 
-from rootfs.process.run import run
+from tests.support.services.tls import Identity
 from tests.support.services.tools import tool
 
 if TYPE_CHECKING:
@@ -62,17 +62,18 @@ class S3Server:
 
 
 @contextlib.contextmanager
-def serve_s3(folder: Path, *, tls: bool = False) -> Iterator[S3Server]:
+def serve_s3(folder: Path, *, tls: Identity | None = None) -> Iterator[S3Server]:
     """Start a server that keeps its data below `folder`; it is gone when the block ends, or we do.
 
-    With `tls` it is https, with the certificate `folder/certificate`, which nobody trusts yet.
+    With `tls` it is https, with this certificate.
     """
     program = tool("versitygw")
     data = folder / "data"
     data.mkdir(parents=True)
     # Metadata go in extended attributes: with `--sidecar` a reader can get one write's ETag with another's bytes.
     access, secret, port = secrets.token_hex(8), secrets.token_hex(16), _free_port()
-    argv = [program, "--quiet", "--port", f"127.0.0.1:{port}", "--region", REGION, *_tls(folder, tls), "posix", data]
+    secure = ["--cert", tls.certificate, "--key", tls.key] if tls else []
+    argv = [program, "--quiet", "--port", f"127.0.0.1:{port}", "--region", REGION, *secure, "posix", data]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", *argv],
@@ -94,16 +95,6 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """One server for all tests of a session."""
     with serve_s3(tmp_path_factory.mktemp("s3")) as server:
         yield server
-
-
-def _tls(folder: Path, wanted: bool) -> list[str | Path]:
-    if not wanted:
-        return []
-    certificate, key = folder / "certificate", folder / "key"
-    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
-    run([*request, "-keyout", key, "-out", certificate])
-    return ["--cert", certificate, "--key", key]
 
 
 def _free_port() -> int:

@@ -35,7 +35,7 @@ SAID: list[tuple[str, type[BaseforgeError]]] = [
     ("denied: requested access to the resource is denied", RegistryDenied),
     ("received unexpected HTTP status: 403 Forbidden", RegistryDenied),
     ("Invalid destination name docker://Registry.test/X: invalid reference format", InputError),
-    ("tls: failed to verify certificate: x509: certificate signed by unknown authority", RegistryFailed),
+    ("tls: failed to verify certificate: x509: certificate signed by unknown authority", InputError),
     ("manifest invalid: manifest invalid", RegistryFailed),
     ("open /var/tmp/storage123: permission denied", RegistryFailed),
 ]
