@@ -22,11 +22,11 @@ from flows.config.toml_position import position
 from rootfs.apt.sources import Site
 from rootfs.errors import InputError, nearest
 from rootfs.mask import MASK, has_credentials
+from rootfs.network.authorities import Authorities, read_bundle
 from rootfs.process.host import native_architecture
 from rootfs.process.sandbox import DISK, PROCESSES, SECONDS, Limits, default_memory
 from rootfs.recipe import types
 from rootfs.recipe.builder import BuilderPlan
-from rootfs.system.authorities import Authorities, read_bundle
 from rootfs.system.platforms import platform_name
 from rootfs.system.private import is_trusted, user_name
 from rootfs.system.text import is_unicode

@@ -13,9 +13,9 @@ from flows.image.index import Index
 from flows.image.oci import Image
 from flows.publish.errors import RegistryAbsent, RegistryDenied, RegistryFailed, registry_unreachable
 from rootfs.errors import BaseforgeError, BuildError, InputError
+from rootfs.network.authorities import NOT_TRUSTED, Authorities, is_untrusted
 from rootfs.process.errors import ProgramFailed, ProgramTimedOut
 from rootfs.process.run import Log, proxies, run
-from rootfs.system.authorities import NOT_TRUSTED, Authorities, is_untrusted
 from rootfs.system.digests import digest_of_bytes
 
 PUSH_TIME = 3600.0  # seconds for a whole image

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rootfs.errors import BuildError, InputError, MachineError, ServiceUnreachable
-from rootfs.system.authorities import NOT_TRUSTED, is_untrusted
+from rootfs.network.authorities import NOT_TRUSTED, is_untrusted
 
 
 def invalid_address(address: str, reason: str) -> InputError:

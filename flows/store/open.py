@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from flows.store.errors import invalid_address
 from flows.store.store import Store
-from rootfs.system.authorities import Authorities
+from rootfs.network.authorities import Authorities
 
 
 def open_store(

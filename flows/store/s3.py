@@ -30,7 +30,7 @@ from flows.store.s3_upload import PART, put, upload
 from flows.store.store import StoredDocument
 from flows.store.verified_stream import copy_and_hash, verified
 from rootfs.errors import BlobDamaged, BlobMissing
-from rootfs.system.authorities import Authorities
+from rootfs.network.authorities import Authorities
 from rootfs.system.disk import disk_full
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from rootfs.errors import InputError
-from rootfs.system.addresses import PORTS, is_below
+from rootfs.network.addresses import PORTS, is_below
 
 CONFIGURED = Path("/etc/apt/auth.conf")
 PARTS = Path("/etc/apt/auth.conf.d")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from rootfs.errors import PUT_CREDENTIALS, BuildError, InputError, NetworkFailure, nearest
-from rootfs.system.authorities import NOT_TRUSTED, is_untrusted
+from rootfs.network.authorities import NOT_TRUSTED, is_untrusted
 
 
 class ArchiveUnreachable(NetworkFailure):

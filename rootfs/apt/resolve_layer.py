@@ -24,9 +24,9 @@ from rootfs.apt.release import SuiteState
 from rootfs.apt.root import AptRoot
 from rootfs.errors import BuildError, InputError
 from rootfs.lock.lock import Package
+from rootfs.network.addresses import canonical_address
 from rootfs.recipe.base import AptRequest
 from rootfs.recipe.sections import Repository
-from rootfs.system.addresses import canonical_address
 
 # One cache file for all base images of a set of sources: apt rewrites it for another base image.
 CACHE = "over.bin"

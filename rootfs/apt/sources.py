@@ -17,10 +17,10 @@ from rootfs.apt import credentials
 from rootfs.apt.errors import unknown_suite
 from rootfs.apt.transfer import Transfers
 from rootfs.errors import InputError, MachineError
+from rootfs.network.addresses import canonical_address, path_below
+from rootfs.network.authorities import Authorities
 from rootfs.process.run import run
 from rootfs.system import atomic_file, document_format
-from rootfs.system.addresses import canonical_address, path_below
-from rootfs.system.authorities import Authorities
 from rootfs.system.digests import canonical_digest
 from rootfs.system.errors import FormatNewer
 

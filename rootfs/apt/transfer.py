@@ -14,7 +14,7 @@ import httpx
 
 from rootfs.apt.credentials import Credentials
 from rootfs.apt.errors import AccessDenied
-from rootfs.system.authorities import Authorities, tls_context
+from rootfs.network.authorities import Authorities, tls_context
 
 TIMEOUT = 30.0  # seconds without a byte
 CONNECT = 10.0  # seconds

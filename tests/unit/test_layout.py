@@ -30,7 +30,7 @@ LAYERS = (
     ("rootfs.apt", "rootfs.tarball"),
     ("rootfs.lock", "rootfs.install", "rootfs.elf"),
     ("rootfs.recipe", "rootfs.tree"),
-    ("rootfs.process",),
+    ("rootfs.process", "rootfs.network"),
     ("rootfs.system",),
     ("rootfs",),
 )

@@ -16,7 +16,7 @@ from flows.store import s3
 from flows.store.errors import Conflict, store_unreachable
 from flows.store.open import open_store
 from rootfs.errors import BaseforgeError, InputError, MachineError, NetworkFailure, ServiceUnreachable
-from rootfs.system.authorities import Authorities
+from rootfs.network.authorities import Authorities
 from tests.support.services.s3 import S3Server, serve_s3
 from tests.support.services.tls import identity
 from tests.support.store.suite import StoreSuite, current, pattern

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rootfs.errors import InputError
-from rootfs.system.authorities import MACHINE, Authorities, is_untrusted, read_bundle
+from rootfs.network.authorities import MACHINE, Authorities, is_untrusted, read_bundle
 from tests.support.services.tls import identity
 
 

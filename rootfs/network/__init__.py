@@ -1,0 +1,1 @@
+"""Addresses and connections: what all that talks to servers shares."""
