@@ -164,7 +164,7 @@ def describe(
         layer_digest=packed.layer.digest,
         diff_id=packed.layer.diff_id,
         size=image.size,
-        unpacked=packed.layer.unpacked,
+        unpacked=sum(each.unpacked for each in image.layers),
         packages=len(packed.packages),
         distribution=packed.distribution,
         builder=builder,

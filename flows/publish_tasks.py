@@ -51,6 +51,7 @@ def describe_all(inputs: ImageInputs, index: Index, parts: Sequence[Record]) -> 
             "input_digest": inputs.digest,
             "manifest_digest": index.manifest_digest,
             "size": index.size,
+            "unpacked": sum(each.unpacked for each in parts),
             "smoke": SmokeCounts(
                 passed=sum(each.passed for each in checks), failed=sum(each.failed for each in checks)
             ),

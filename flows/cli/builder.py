@@ -13,11 +13,13 @@ import typer
 
 from flows.builders.errors import BuilderFailing, BuildxFailed, invalid_builder
 from flows.cli import builder_output, output
-from flows.cli.builds import Json
+from flows.cli.arguments import Json
+from flows.cli.help import CommandGroup
 from rootfs.errors import BuildError
 from rootfs.mask import masked_values
 
 app = typer.Typer(
+    cls=CommandGroup,
     help="Manage the builders that images are imported through.",
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -21,11 +21,13 @@ BROAD = 2000  # columns; no terminal's, so that a program finds one row in one l
 
 
 class Table(rich.table.Table):
-    """A table whose cells a terminal shows as they are, whatever is in them."""
+    """A table whose cells a terminal shows as they are, whatever is in them; long words are folded and never cut."""
 
     def add_row(self, *cells: str, **more: Any) -> None:  # type: ignore[override] # noqa: ANN401 - as it is there
         """A row of text."""
         super().add_row(*map(visible, cells), **more)
+        for column in self.columns:
+            column.overflow = "fold"
 
 
 def say(text: str, *, err: bool = False, end: str = "\n") -> None:
@@ -34,11 +36,22 @@ def say(text: str, *, err: bool = False, end: str = "\n") -> None:
 
 
 def show(table: Table) -> None:
-    """A table on standard output; not folded where that is not a terminal, so that programs can read its lines."""
+    """A table on standard output; not folded where that is not a terminal, so that programs can read its lines.
+
+    No line ends in blanks, which a table's last column would have.
+    """
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console = Console(highlight=False, markup=False, width=BROAD)
-    console.print(table)
+    with console.capture() as captured:
+        console.print(table)
+    typer.echo("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()), nl=False)
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal on standard output; None where that is no terminal."""
+    console = Console()
+    return console.width if console.is_terminal else None
 
 
 def builders(found: Sequence[ListedBuilder]) -> None:

@@ -9,14 +9,12 @@ from typing import Annotated
 import typer
 
 from flows.cli import output
+from flows.cli.arguments import Json, Recipes, StoredBuild
 from flows.config.settings import load
 from flows.publish import newest, stored_builds
 from flows.runtime.context import store_of
 from rootfs.errors import InputError
 from rootfs.system.output_path import check_output_path
-
-Recipes = Annotated[Path | None, typer.Option("--recipes", metavar="DIR", help="the folder of recipes")]
-Json = Annotated[bool, typer.Option("--json", help="print one JSON document on standard output")]
 
 
 def list_(recipes: Recipes = None, as_json: Json = False) -> None:
@@ -26,21 +24,27 @@ def list_(recipes: Recipes = None, as_json: Json = False) -> None:
 
 
 def show(
-    reference: Annotated[str, typer.Argument(metavar="IMAGE[@BUILD]")], recipes: Recipes = None, as_json: Json = False
+    reference: StoredBuild,
+    packages: Annotated[
+        bool, typer.Option("--packages", help="also the packages of the image, with their versions")
+    ] = False,
+    recipes: Recipes = None,
+    as_json: Json = False,
 ) -> None:
     """Show one build: digests, sizes, seconds and smoke tests; and which build `latest` means, since when, and why."""
     store = store_of(load(recipes))
     record = stored_builds.find_build(store, reference)
-    output.one(record, newest.read_if_valid(store, record.image), as_json)
+    installed = stored_builds.installed_packages(store, record) if packages else None
+    output.one(record, newest.read_if_valid(store, record.image), as_json, installed)
 
 
-def log(reference: Annotated[str, typer.Argument(metavar="IMAGE[@BUILD]")], recipes: Recipes = None) -> None:
+def log(reference: StoredBuild, recipes: Recipes = None) -> None:
     """Show what a build's programs printed; without BUILD, those of the newest run, also if it failed."""
     output.log(store_of(load(recipes)), reference)
 
 
 def export(
-    reference: Annotated[str, typer.Argument(metavar="IMAGE[@BUILD]")],
+    reference: StoredBuild,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="NAME.tar.zst, NAME.tar or NAME.oci.tar")],
     platform: Annotated[str, typer.Option(metavar="PLATFORM", help="only this platform, such as linux/arm64")] = "",
     recipes: Recipes = None,

@@ -18,9 +18,21 @@ class Output(BaseModel):
 
 
 class ShownBuild(Record):
-    """A build's record, and which build `latest` is: null if the store does not say so."""
+    """A build's record, and which build `latest` is: null if the store does not say so.
+
+    `installed` has the image's packages by platform, as `NAME:ARCHITECTURE` with their versions; null unless they are
+    asked for.
+    """
 
     latest: Newest | None
+    installed: dict[str, dict[str, str]] | None
+
+
+class ValidRecipe(Output):
+    """A recipe without mistakes: the image's name and the recipe's kind."""
+
+    name: str
+    kind: str
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ import typer
 
 from flows.cli import builder as commands
 from flows.cli import builds, import_tarball, output
+from flows.cli.arguments import Image, Images, Json, Recipes, SomeImages, StoredBuild, recipe_names
 from flows.cli.builder_output import say
-from flows.cli.builds import Json, Recipes
+from flows.cli.help import CommandGroup, Version
 from flows.config.options import BuildOptions
 from flows.config.paths import check_data_folder, known_error, server_folder
 from flows.config.settings import load
@@ -24,7 +25,7 @@ from flows.publish import stored_builds as publication
 from flows.runtime import signals
 from flows.runtime.context import open_context
 from flows.unchanged import build_changed
-from rootfs.errors import BaseforgeError
+from rootfs.errors import BaseforgeError, InputError
 from rootfs.process.run import replace_process
 from rootfs.recipe.base_images import base_images_first
 from rootfs.recipe.recipe import find_recipe, image_names, read_recipe
@@ -37,11 +38,10 @@ INTERRUPTED = 130  # what typer makes of KeyboardInterrupt: 128 + SIGINT, as she
 
 app = typer.Typer(
     name="baseforge",
-    help="A base-image factory: from a recipe to a tested, published image.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     rich_markup_mode=None,
+    cls=CommandGroup,
 )
 app.add_typer(commands.app, name="builder")
 app.command("import")(import_tarball.import_)
@@ -55,9 +55,14 @@ Platforms = Annotated[
 Engine = Annotated[Literal["mmdebstrap", "debootstrap"] | None, typer.Option(help="the program that makes the tree")]
 
 
+@app.callback()
+def _options(version: Version = False) -> None:
+    """A base-image factory: from a recipe to a tested, published image."""
+
+
 @app.command()
 def build(
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE…", help="names of recipes")],
+    images: Images,
     builder: Builder = "",
     platform: Platforms = None,
     engine: Engine = None,
@@ -96,7 +101,8 @@ def build(
 @app.command()
 def nightly(
     only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="IMAGE", help="only this image; repeatable")
+        list[str] | None,
+        typer.Option("--only", metavar="IMAGE", help="only this image; repeatable", autocompletion=recipe_names),
     ] = None,
     builder: Builder = "",
     offline: Offline = False,
@@ -119,22 +125,19 @@ def nightly(
 
 
 @app.command()
-def validate(
-    images: Annotated[list[str] | None, typer.Argument(metavar="[IMAGE…]")] = None, recipes: Recipes = None
-) -> None:
+def validate(images: SomeImages = None, recipes: Recipes = None, as_json: Json = False) -> None:
     """Check recipes without building anything."""
     from rootfs.recipe.recipe import read_recipes
 
     check_data_folder()
     folder = load(recipes).recipes
     found = [read_recipe(find_recipe(image, folder)) for image in images] if images else read_recipes(folder)
-    for recipe in found:
-        typer.echo(f"{recipe.name}: valid ({recipe.kind})")
+    output.valid(found, as_json)
 
 
 @app.command()
 def lock(
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="the name of a recipe")],
+    image: Image,
     write: Annotated[
         Path | None, typer.Option(metavar="FILE", help="write a lock file, for a recipe's `lock:`")
     ] = None,
@@ -166,7 +169,7 @@ def lock(
 
 @app.command()
 def verify(
-    reference: Annotated[str, typer.Argument(metavar="IMAGE[@BUILD]")],
+    reference: StoredBuild,
     against: Annotated[str, typer.Option(metavar="DIGEST", help="an image's manifest digest instead of its own")] = "",
     recipes: Recipes = None,
     as_json: Json = False,
@@ -242,6 +245,18 @@ def prefect(words: typer.Context) -> None:
 def stop() -> None:
     """Stop the local Prefect server that builds started in the background."""
     typer.echo("stopped" if local_server.stop() else "no local server was running", err=True)
+
+
+@app.command()
+def setup(
+    no_engine: Annotated[bool, typer.Option("--no-engine", help="start no Docker engine")] = False,  # noqa: ARG001
+    emulation: Annotated[bool, typer.Option("--emulation", help="also QEMU, for other platforms")] = False,  # noqa: ARG001
+) -> None:
+    """Install what builds need on this machine: a command of the start script `./baseforge` of a clone."""
+    raise InputError(
+        "`setup` is a command of the start script of a clone, which installs what this command line needs",
+        hint="In a clone of Baseforge: ./baseforge setup. What is missing here says `baseforge doctor`.",
+    )
 
 
 def _known(platforms: Sequence[str] | None) -> tuple[str, ...]:

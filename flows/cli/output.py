@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import typer
+from rich.cells import cell_len
 
-from flows.cli.builder_output import Table, say, show
-from flows.cli.json_output import CleanedRuns, Diagnosis, Finding, SettingValue, ShownBuild
+from flows.cli.builder_output import Table, say, show, terminal_width
+from flows.cli.json_output import CleanedRuns, Diagnosis, Finding, SettingValue, ShownBuild, ValidRecipe
 from flows.config.settings import Settings, origins
 from flows.publish import stored_builds as publication
 from flows.publish.errors import no_build
@@ -29,6 +30,7 @@ from rootfs.system.text import format_size
 if TYPE_CHECKING:
     from flows.nightly_command import Night
     from flows.publish.verification import Verification
+    from rootfs.recipe.base import Recipe
 
 
 TERMINAL = re.compile(r"[\x7f-\x9f\ud800-\udfff]")  # what JSON need not escape, and a terminal may obey or not take
@@ -123,36 +125,78 @@ def listing(records: Sequence[Record], as_json: bool) -> int:
 
 
 def _listing(records: Sequence[Record]) -> None:
-    table = Table("IMAGE", "BUILD", "PLATFORM", "PACKAGES", "SIZE", "MANIFEST DIGEST", box=None, pad_edge=False)
-    for record in records:
-        if record.status == "damaged":
-            table.add_row(record.image, record.build, record.status)
-            continue
-        cells = (
-            record.image,
-            record.build,
-            ", ".join(record.platforms),
-            str(record.packages),
-            format_size(record.size),
-        )
-        table.add_row(*cells, record.manifest_digest)
+    """A table as wide as the terminal allows: names and builds are whole, digests get short, then columns are left out.
+
+    Where that is no terminal, everything is shown.
+    """
+    rows = [{title: cell(record) for title, cell in COLUMNS.items()} for record in records]
+    width = terminal_width()
+    for titles, digest in LAYOUTS:
+        shown = [{title: row[title][:digest] if title == DIGEST else row[title] for title in titles} for row in rows]
+        words = ([title, *(word for row in shown for word in row[title].split(", "))] for title in titles)
+        widths = [max(map(cell_len, each)) for each in words]  # several platforms may take several lines
+        if width is None or sum(widths) + GAP * (len(widths) - 1) <= width:
+            break
+    table = Table(box=None, pad_edge=False)
+    for title in titles:
+        table.add_column(title, no_wrap=title in ("IMAGE", "BUILD"))
+    for row in shown:
+        table.add_row(*row.values())
     show(table)
 
 
-def one(record: Record, newest: Newest | None, as_json: bool) -> None:
+def _unless_damaged(cell: Callable[[Record], str], instead: str = "") -> Callable[[Record], str]:
+    return lambda record: instead if record.status == "damaged" else cell(record)
+
+
+DIGEST = "MANIFEST DIGEST"
+COLUMNS: dict[str, Callable[[Record], str]] = {
+    "IMAGE": lambda record: record.image,
+    "BUILD": lambda record: record.build,
+    "PLATFORM": _unless_damaged(lambda record: ", ".join(record.platforms), "damaged"),
+    "PACKAGES": _unless_damaged(lambda record: str(record.packages)),
+    "SIZE": _unless_damaged(lambda record: format_size(record.size)),
+    DIGEST: _unless_damaged(lambda record: record.manifest_digest),
+}
+WHOLE, SHORT = len("sha256:") + 64, len("sha256:") + 12  # characters of a digest
+GAP = 2  # blanks between columns
+# What a terminal shows if it is wide enough, from the widest on: columns, and characters of a digest.
+LAYOUTS: tuple[tuple[tuple[str, ...], int], ...] = (
+    (tuple(COLUMNS), WHOLE),
+    (tuple(COLUMNS), SHORT),
+    (("IMAGE", "BUILD", "PLATFORM", "PACKAGES", "SIZE"), SHORT),
+    (("IMAGE", "BUILD", "PLATFORM", "SIZE"), SHORT),
+    (("IMAGE", "BUILD", "PLATFORM"), SHORT),
+    (("IMAGE", "BUILD"), SHORT),
+)
+
+
+def one(
+    record: Record, newest: Newest | None, as_json: bool, installed: dict[str, dict[str, str]] | None = None
+) -> None:
     """One build, line by line, and what `latest` means."""
     if as_json:
-        print_json(ShownBuild(**dict(record), latest=newest).model_dump(mode="json"))
+        print_json(ShownBuild(**dict(record), latest=newest, installed=installed).model_dump(mode="json"))
         return
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in as_dict(record).items():
-        if value not in ("", None, 0, [], {}):
-            table.add_row(name, _text(name, value))
+        if value not in ("", None, 0, [], {}) and (text := _text(name, value)):
+            table.add_row(name, text)
     if newest:
         table.add_row("latest", _latest(record, newest))
         earlier = [f"build {move.build}, since {move.at}: {move.why}" for move in newest.history[:EARLIER]]
         if earlier:
             table.add_row("before", "\n".join(earlier))
+    show(table)
+    for platform, packages in (installed or {}).items():
+        say("")
+        _packages(platform, packages)
+
+
+def _packages(platform: str, packages: Mapping[str, str]) -> None:
+    table = Table(f"PACKAGE ({platform})", "VERSION", box=None, pad_edge=False)
+    for name, version in packages.items():
+        table.add_row(name, version)
     show(table)
 
 
@@ -163,6 +207,7 @@ def _latest(record: Record, newest: Newest) -> str:
 
 
 def _text(name: str, value: Any) -> str:  # noqa: ANN401
+    """A value of a record, which may say nothing."""
     if name in ("size", "unpacked"):
         return format_size(value)
     if name == "parts":
@@ -175,7 +220,7 @@ def _text(name: str, value: Any) -> str:  # noqa: ANN401
     if name == "versions":
         return "\n".join(disagreement(value))
     if isinstance(value, dict):
-        return ", ".join(f"{key} {item}" for key, item in value.items())
+        return ", ".join(f"{key} {item}" for key, item in value.items() if item not in ("", None))
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
@@ -190,6 +235,15 @@ def log(store: Store, reference: str) -> None:
         raise no_build(image, build)
     with store.open_blob(record.log) as stream:
         say(stream.read().decode(errors="replace"), end="")
+
+
+def valid(recipes: Sequence[Recipe], as_json: bool) -> None:
+    """Recipes without mistakes, by name and kind."""
+    if as_json:
+        print_json([ValidRecipe(name=each.name, kind=each.kind).model_dump(mode="json") for each in recipes])
+        return
+    for each in recipes:
+        say(f"{each.name}: valid ({each.kind})")
 
 
 def locks(found: Mapping[str, Lock], known: Record | None, as_json: bool) -> None:

@@ -53,6 +53,11 @@ class _Parts:
         return str(json.loads(self.manifest)["config"]["digest"])
 
     @property
+    def tag(self) -> str:
+        """The tag alone: tools address an image of a layout as FILE:TAG, and their tags have no colon."""
+        return self.reference.rpartition(":")[2]
+
+    @property
     def layers(self) -> dict[str, dict[str, Any]]:
         """The layers' descriptors by diff id, the lowest first."""
         diff_ids = json.loads(self.config)["rootfs"]["diff_ids"]
@@ -184,7 +189,7 @@ def _small_entries(parts: _Parts) -> Iterator[ArchiveFile]:
     platform = {key: config[key] for key in ("architecture", "os", "variant") if key in config}
     names = {
         "io.containerd.image.name": _with_registry(parts.reference),
-        "org.opencontainers.image.ref.name": parts.reference,
+        "org.opencontainers.image.ref.name": parts.tag,
     }
     plain = [blob_name(diff_id) for diff_id in json.loads(parts.config)["rootfs"]["diff_ids"]]
     contents = {

@@ -76,13 +76,13 @@ class Record(Frozen):
 
     `number` orders the builds of an image: it only grows, whatever the clock says. `registry` is the pushed image, with
     its digest. `example` has the arguments for `docker run` that show the image working. A layer image names its base
-    image in `parent`, a Dockerfile those of its contexts in `bases`. `layer_digest`, `diff_id` and `unpacked` are of
-    the highest layer; `size` and `packages` are of the whole image.
+    image in `parent`, a Dockerfile those of its contexts in `bases`. `layer_digest` and `diff_id` are of the highest
+    layer; `size`, `unpacked` (its layers' tars) and `packages` are of the whole image.
 
     An image for several platforms is an index, and `manifest_digest` is the index's digest. `parts` has a record for
     each platform. `packages`, `distribution` and `example` are those of the part for the machine that built it (see
-    `own`); `size` and `smoke` are sums. `versions` has the packages whose version is not the same in all parts, by name
-    and platform.
+    `own`); `size`, `unpacked` and `smoke` are sums. `versions` has the packages whose version is not the same in all
+    parts, by name and platform.
     """
 
     format: Format = FORMAT

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterable
 from io import BytesIO
 
 from pydantic import BaseModel
 
+from flows.image.archives import read_blob
 from flows.image.index import Index
 from flows.image.oci import Image, blob_path
 from flows.publish import documents, integrity, newest
@@ -110,6 +112,17 @@ def _last(store: Store, image: str) -> Record | None:
 def _greatest(records: Iterable[Record]) -> Record | None:
     """The build with the greatest number. Builds of earlier versions have no number and are ordered by their ids."""
     return max(records, key=lambda record: (record.number, record.build), default=None)
+
+
+def installed_packages(store: Store, record: Record) -> dict[str, dict[str, str]]:
+    """The packages of a build's image by platform, as `NAME:ARCHITECTURE` with their versions.
+
+    Raises BlobMissing, BlobDamaged.
+    """
+    return {
+        part.platforms[0]: dict(json.loads(read_blob(store, part.inventory))) if part.inventory else {}
+        for part in record.parts or (record,)
+    }
 
 
 def next_number(store: Store, image: str) -> int:

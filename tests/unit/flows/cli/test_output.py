@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,58 @@ def test_a_build_is_shown_with_what_latest_means(
     said = json.loads(capsys.readouterr().out)
     assert (said["build"], said["latest"]["build"]) == ("1", newest.build)
     assert said["latest"]["history"][0]["build"] == "2"
+
+
+ID = "20261130T163246Z-92d39eb7"
+BUILT = Record.model_validate(
+    {**SAID, "build": ID, "status": "published", "platforms": ["linux/amd64"], "packages": 91, "size": 30_500_000}
+    | {"builder": {"name": "default", "driver": "docker"}}
+)
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Make standard output a terminal of a width."""
+
+    def widen(columns: int) -> None:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setenv("COLUMNS", str(columns))
+
+    return widen
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120, 200])
+def test_a_list_has_whole_names_and_builds_at_any_width(
+    columns: int, terminal: Callable[[int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal(columns)
+    output.listing([BUILT, BUILT.model_copy(update={"image": "trixie-slim", "size": 1})], as_json=False)
+    shown = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)
+    assert max(map(len, shown.splitlines())) <= columns
+    assert [line.split()[:2] for line in shown.splitlines()[1:]] == [["noble", ID], ["trixie-slim", ID]]
+    assert "…" not in shown
+    assert ("30.5 MB" in shown, "sha256:000000000000" in shown, DIGEST in shown) == (
+        columns >= 60,
+        columns >= 120,
+        columns >= 200,
+    )
+
+
+def test_tables_that_go_to_programs_have_no_trailing_blanks(capsys: pytest.CaptureFixture[str]) -> None:
+    output.listing([BUILT, record("damaged")], as_json=False)
+    output.one(BUILT, latest("1"), as_json=False, installed={"linux/amd64": {"a:all": "1", "longer:amd64": "2.0"}})
+    shown = capsys.readouterr().out.splitlines()
+    assert [line for line in shown if line != line.rstrip()] == []
+    assert f"linux/amd64  91        30.5 MB  {DIGEST}" in shown[1]
+    assert shown[-3:] == ["PACKAGE (linux/amd64)  VERSION", "a:all                  1", "longer:amd64           2.0"]
+
+
+def test_a_build_is_shown_without_facts_that_have_no_value(capsys: pytest.CaptureFixture[str]) -> None:
+    output.one(BUILT, None, as_json=False)
+    shown = capsys.readouterr().out
+    assert "builder          name default, driver docker\n" in shown
+    assert not re.search(r"^lock\b *$", shown, re.MULTILINE)
 
 
 ESCAPE = "\x1b]52;c;aGk=\x07\x9b2J\x7f"

@@ -16,13 +16,14 @@ from flows.builders.usage import AllUsage, Cached, Cleared, Usage
 from flows.cli import output, schemas
 from flows.cli.json_output import Finding
 from flows.cli.main import app
-from flows.config.settings import load
+from flows.config.settings import SHELF, load
 from flows.nightly_command import Night
 from flows.publish.newest import Move, Newest
 from flows.publish.record import BaseImageBuild, Record, SmokeCounts, UsedBuilder
 from flows.publish.verification import Link, Verification
 from flows.runtime.progress import Progress
 from rootfs.lock.lock import Lock, Package, Release
+from rootfs.recipe.recipe import read_recipe
 from tests.support.schemas import SCHEMAS, schema_name, validate
 
 DIGEST = f"sha256:{0:064}"
@@ -82,6 +83,10 @@ OUTPUTS: dict[str, Callable[[], object]] = {
     ),
     "list": lambda: output.listing([RECORD, FAILED], as_json=True),
     "show": lambda: output.one(RECORD, NEWEST, as_json=True),
+    "show of a build with its packages": lambda: output.one(
+        RECORD, NEWEST, as_json=True, installed={"linux/amd64": {"a:all": "1"}}
+    ),
+    "validate": lambda: output.valid([read_recipe(SHELF / "static.yaml")], as_json=True),
     "show of an earlier version's store": lambda: output.one(RECORD, None, as_json=True),
     "lock": lambda: output.locks({"linux/amd64": LOCK}, None, as_json=True),
     "lock for several platforms": lambda: output.locks(dict.fromkeys(("linux/amd64", "linux/arm64"), LOCK), None, True),

@@ -44,7 +44,7 @@ def test_an_image_file_is_an_oci_layout_and_a_docker_archive(image: Image, tmp_p
     assert listed["platform"] == {"architecture": "amd64", "os": "linux"}
     assert listed["annotations"] == {
         "io.containerd.image.name": "docker.io/baseforge/sample:latest",
-        "org.opencontainers.image.ref.name": NAME,
+        "org.opencontainers.image.ref.name": "latest",
     }
     (entry,) = json.loads(found["manifest.json"])
     assert entry["RepoTags"] == [NAME]

@@ -1,0 +1,55 @@
+"""Arguments and options that several commands have, and the names that the shell completes for them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.config.settings import Settings, load
+from flows.publish import stored_builds
+from flows.runtime.context import store_of
+from flows.store.folder import FolderStore
+from rootfs.errors import BaseforgeError
+from rootfs.recipe.recipe import image_names
+
+Recipes = Annotated[Path | None, typer.Option("--recipes", metavar="DIR", help="the folder of recipes")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON document on standard output")]
+
+
+def recipe_names(context: typer.Context, incomplete: str) -> list[str]:
+    """The images of recipes that begin so; none where the settings or a recipe cannot be read."""
+    return _names(context, incomplete, lambda settings: image_names(settings.recipes))
+
+
+def stored_names(context: typer.Context, incomplete: str) -> list[str]:
+    """The images in the store that begin so. A store in S3 is not asked: a shell must not wait for the network."""
+
+    def stored(settings: Settings) -> list[str]:
+        store = store_of(settings)
+        return stored_builds.images(store) if isinstance(store, FolderStore) else image_names(settings.recipes)
+
+    return _names(context, incomplete, stored)
+
+
+def _names(context: typer.Context, incomplete: str, find: Callable[[Settings], list[str]]) -> list[str]:
+    with contextlib.suppress(BaseforgeError):
+        return [name for name in find(load(context.params.get("recipes"))) if name.startswith(incomplete)]
+    return []
+
+
+Image = Annotated[str, typer.Argument(metavar="IMAGE", help="the name of a recipe", autocompletion=recipe_names)]
+Images = Annotated[list[str], typer.Argument(metavar="IMAGE", help="names of recipes", autocompletion=recipe_names)]
+SomeImages = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="IMAGE", help="names of recipes; default: all", autocompletion=recipe_names),
+]
+StoredBuild = Annotated[
+    str,
+    typer.Argument(
+        metavar="IMAGE[@BUILD]", help="an image, or one of its builds; default: the newest", autocompletion=stored_names
+    ),
+]
