@@ -132,7 +132,6 @@ def make_tree(
         architecture=inputs.architecture,
         folder=empty_folder(folder / "tree"),
         debs=debs,
-        sources_list=inputs.sources_list,
         cache=ctx.cache if use_cache else None,
         log=ctx.log,
         base_image=foundation.stack if foundation else None,

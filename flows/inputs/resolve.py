@@ -51,11 +51,6 @@ class Inputs:
         return self.files / self.recipe.tarball.source if self.recipe.tarball else None
 
     @property
-    def sources_list(self) -> str:
-        """The image's own apt sources: the archives themselves, wherever the packages were fetched from."""
-        return self.recipe.sources_list((release.address, release.suite) for release in self.lock.releases)
-
-    @property
     def digest(self) -> str:
         """The input digest: equal digests mean equal images."""
         base = self.base.manifest_digest if self.base else ""

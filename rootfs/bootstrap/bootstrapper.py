@@ -24,10 +24,9 @@ READ_TIMEOUT = 3600.0  # seconds that reading a tree may take
 class Job:
     """One tree to make. `folder` is an empty work folder, `files` the recipe's own folder of files.
 
-    `debs` holds every deb of the lock under its `file_name`, or the tarball, verified. `sources_list` is the text of
-    the image's `/etc/apt/sources.list`. `cache` is the folder of caches; without one nothing is cached. A layer's tree
-    starts from the tree of `base_image`, which was made of `base_recipes`, the lowest first. `limits` hold for the
-    recipe's commands, and for packages and scripts of the tree.
+    `debs` holds every deb of the lock under its `file_name`, or the tarball, verified. `cache` is the folder of
+    caches; without one nothing is cached. A layer's tree starts from the tree of `base_image`, which was made of
+    `base_recipes`, the lowest first. `limits` hold for the recipe's commands, and for packages and scripts of the tree.
     """
 
     recipe: Recipe
@@ -36,7 +35,6 @@ class Job:
     architecture: str
     folder: Path
     debs: Path
-    sources_list: str
     cache: Path | None
     log: Log
     base_image: LayerStack | None = None

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 
-from rootfs.bootstrap import debootstrap, local_repository, mmdebstrap, tree_cache
+from rootfs.bootstrap import apt_files, debootstrap, local_repository, mmdebstrap, tree_cache
 from rootfs.bootstrap.bootstrapper import READ_TIMEOUT, Job, is_root, remove_tree
 from rootfs.bootstrap.install_plan import StartTree, make_plan
 from rootfs.errors import MachineError, error_from
@@ -119,7 +119,8 @@ def make_tree(job: Job, recipe: DebootstrapRecipe, used: Event) -> None:
     epoch = _base_epoch(job)
     with ExitStack() as locks:
         start, make_start = _find_start(job, recipe, locks)
-        install_packages(job, make_plan(job, recipe, start, epoch), make_start)
+        plan = make_plan(job, recipe, apt_files.base_files(job, recipe), start, epoch)
+        install_packages(job, plan, make_start)
         if job.tree_cache and start.save_to:
             tree_cache.save_in_background(job.tree_cache, start.save_to.values(), locks, used)
 
@@ -185,10 +186,8 @@ def make_layer_tree(job: Job, recipe: Packaged) -> None:
         tar = job.folder / "base.tar"
         with merge_layers(job.base_image.tars) as tree, tar.open("wb") as file:
             file.writelines(tar_chunks(members_of(tree)))
-    install_packages(
-        job,
-        make_plan(job, recipe, StartTree(tar, job.base_image.epoch, has_base=True, layered=True), job.base_image.epoch),
-    )
+    start = StartTree(tar, job.base_image.epoch, has_base=True, layered=True)
+    install_packages(job, make_plan(job, recipe, apt_files.added_files(job, recipe), start, job.base_image.epoch))
 
 
 def check_clock(epoch: int) -> None:

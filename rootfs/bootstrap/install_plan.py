@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rootfs.bootstrap.apt_files import keyring_path
 from rootfs.bootstrap.bootstrapper import Job
 from rootfs.install.plan import Deb, NewEntry, NewGroup, NewUser, Plan
 from rootfs.lock.lock import Package
 from rootfs.recipe.base import Packaged
 from rootfs.recipe.sections import FileEntry
-from rootfs.tree.filters import dpkg_rules, filter_lines
-
-# Settings of the official images of Debian and Ubuntu, under the same names: Dockerfiles refer to them.
-APT_SETTINGS = Path(__file__).parent / "apt_settings"
-FILTER_SETTINGS = "/etc/dpkg/dpkg.cfg.d/baseforge-paths"
-UNSAFE_IO = "# A container's files are thrown away when something goes wrong: no need to sync each.\nforce-unsafe-io\n"
 
 
 @dataclass(frozen=True)
@@ -35,8 +30,10 @@ class StartTree:
     layered: bool = False
 
 
-def make_plan(job: Job, recipe: Packaged, start: StartTree, base_epoch: int) -> Plan:
-    """The plan of a tree."""
+def make_plan(
+    job: Job, recipe: Packaged, settings: Iterable[tuple[str, str]], start: StartTree, base_epoch: int
+) -> Plan:
+    """The plan of a tree; `settings` are path and text of files of apt and dpkg."""
     return Plan(
         tree=job.tree,
         work=job.folder,
@@ -51,7 +48,7 @@ def make_plan(job: Job, recipe: Packaged, start: StartTree, base_epoch: int) -> 
         architecture=job.architecture,
         epoch=job.epoch,
         packages=tuple(map(_deb, job.lock.packages)),
-        settings=dict(_added_settings(job, recipe) if start.layered else _settings(job, recipe)),
+        settings=dict(settings),
         entries=tuple(_entries(recipe)),
         groups=tuple(NewGroup(group.name, group.gid) for group in recipe.groups),
         users=tuple(NewUser(**user.model_dump()) for user in recipe.users),
@@ -75,50 +72,10 @@ def _deb(package: Package) -> Deb:
     )
 
 
-def _settings(job: Job, recipe: Packaged) -> Iterator[tuple[str, str]]:
-    """Settings of dpkg, and of apt where it is installed, which also hold for later installations."""
-    if rules := dpkg_rules(filter_lines(recipe.filters)):
-        yield FILTER_SETTINGS, rules
-    if all(package.name != "apt" for package in job.lock.packages):
-        return
-    yield "/etc/dpkg/dpkg.cfg.d/docker-apt-speedup", UNSAFE_IO
-    yield "/etc/apt/sources.list", job.sources_list
-    for path in sorted(APT_SETTINGS.iterdir()):
-        yield f"/etc/apt/apt.conf.d/{path.name}", path.read_text()
-    yield from _archive_sources(recipe)
-
-
-def _added_settings(job: Job, recipe: Packaged) -> Iterator[tuple[str, str]]:
-    """Settings that a layer adds to those of its base image."""
-    if own_lines := filter_lines(recipe.filters):
-        before = [line for each in job.base_recipes for line in filter_lines(each.filters)]
-        yield FILTER_SETTINGS, dpkg_rules([*before, *own_lines])
-    added = [each.added_packages for each in job.base_recipes if each.added_packages]
-    yield from _archive_sources(recipe, sum(len(each.repositories) for each in added))
-
-
-def _archive_sources(recipe: Packaged, before: int = 0) -> Iterator[tuple[str, str]]:
-    """apt's sources of the further archives, numbered after the `before` ones of base images."""
-    for number, each in enumerate(recipe.repositories, before + 1):
-        lines = [
-            "Types: deb",
-            f"URIs: {each.uri}",
-            f"Suites: {' '.join(each.suites)}",
-            f"Components: {' '.join(each.components)}",
-            f"Signed-By: {_keyring_path(each.keyring)}",
-        ]
-        yield f"/etc/apt/sources.list.d/further-{number}.sources", "\n".join([*lines, ""])
-
-
-def _keyring_path(path: str) -> str:
-    """The path of a further archive's keyring in the image."""
-    return f"/etc/apt/keyrings/{Path(path).name}"
-
-
 def _entries(recipe: Packaged) -> Iterator[NewEntry]:
     """The keyrings of further archives, then the files of the recipe."""
     for keyring in {each.keyring: None for each in recipe.repositories}:
-        yield NewEntry(_keyring_path(keyring), source=keyring, mode=0o644)
+        yield NewEntry(keyring_path(keyring), source=keyring, mode=0o644)
     yield from map(_entry, recipe.files)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
@@ -134,10 +134,6 @@ class Recipe(Part):
     @property
     def no_because(self) -> str:
         """Why a second build gives another image; empty where it gives the same."""
-        return ""
-
-    def sources_list(self, suites: Iterable[tuple[str, str]]) -> str:  # noqa: ARG002
-        """The image's /etc/apt/sources.list; `suites` are the (address, suite) of all Release files in the lock."""
         return ""
 
     def for_image(self, image: str) -> Recipe:  # noqa: ARG002

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from rootfs.errors import InputError
 from rootfs.recipe.base import AptRequest, Packaged, Recipe
+from rootfs.recipe.sections import AptSources
 
 TOOLS = {"mmdebstrap": ("apt", "dpkg", "mmdebstrap"), "debootstrap": ("apt", "debootstrap", "dpkg")}
 DEBOOTSTRAP_VARIANTS = ("minbase", "buildd", "important")
@@ -30,6 +30,10 @@ class DebootstrapRecipe(Packaged, AptRequest, _Bootstrapped):
         description="which packages to start from, few to many; debootstrap knows only minbase, buildd and important",
     )
 
+    apt_sources: AptSources = Field(
+        default_factory=AptSources, description="what apt in the image may install later, whatever the image is made of"
+    )
+
     @field_validator("variant")
     @classmethod
     def _known_to_bootstrapper(cls, variant: str, info: ValidationInfo) -> str:
@@ -46,12 +50,6 @@ class DebootstrapRecipe(Packaged, AptRequest, _Bootstrapped):
     def host_tools(self) -> tuple[str, ...]:
         """Debian packages of this machine that make the tree."""
         return TOOLS[self.engine]
-
-    def sources_list(self, suites: Iterable[tuple[str, str]]) -> str:
-        """The image's own apt sources: the archives themselves, wherever the packages were fetched from."""
-        further = {(each.uri.rstrip("/"), suite) for each in self.repositories for suite in each.suites}
-        components = " ".join(self.components)
-        return "".join(f"deb {each[0]} {each[1]} {components}\n" for each in suites if each not in further)
 
     def with_bootstrapper(self, name: str) -> DebootstrapRecipe:
         """The recipe with another program that makes the tree. Raises InputError."""

@@ -123,6 +123,22 @@ class Repository(Part):
     )
 
 
+class AptSources(Part):
+    """What apt in the image may install later, from the distribution's own archive.
+
+    The default is what the distribution's official image has, and the components that the recipe itself uses.
+    """
+
+    pockets: Annotated[tuple[Literal["updates", "backports", "security"], ...], *types.Distinct] | None = Field(
+        default=None,
+        description="additional suites; default: updates and security, for Ubuntu also backports",
+    )
+    components: Annotated[tuple[types.Component, ...], *types.Distinct, *types.NotEmpty] | None = Field(
+        default=None,
+        description="components of the archive; default: main, for Ubuntu also universe, restricted and multiverse",
+    )
+
+
 class Pin(Part):
     """Which version apt prefers: one entry of apt_preferences(5)."""
 
@@ -132,6 +148,9 @@ class Pin(Part):
     pin: types.PinRule = Field(description="`version 1.2*`, `release n=trixie-backports` or `origin HOST`")
     priority: types.Priority = Field(
         description="apt's priority; above 1000 allows downgrades, below 0 forbids the packages"
+    )
+    in_image: bool = Field(
+        default=True, description="whether apt in the image has the pin too; else an upgrade there may undo it"
     )
 
 

@@ -80,7 +80,7 @@ def make(tmp_path: Path) -> Make:
         recipe = read_recipe(folder / "r.yaml", name)
         lock = Lock(packages=tuple(packages))
         where = files_folder(folder / "r.yaml")
-        job = Job(recipe, where, lock, "amd64", folder / "work", folder / "debs", "", None, lambda _: None)
+        job = Job(recipe, where, lock, "amd64", folder / "work", folder / "debs", None, lambda _: None)
         members, contents = [], {}
         with open_tree(job) as stream:
             for member in stream:

@@ -39,7 +39,6 @@ def grown(data: bytes | Path, place: Path, architecture: str = "amd64", **keys: 
         architecture=architecture,
         folder=work,
         debs=debs,
-        sources_list="",
         cache=None,
         log=lambda _line: None,
     )

@@ -246,5 +246,5 @@ def test_essential_alone_has_no_apt_and_no_settings_of_it(site, work):
     lock = site.lock.model_copy(update={"packages": essential})
     with site.tree(work, lock=lock, variant="essential"):
         assert queried(work / "tree") == locked(lock)
-        assert not (work / "tree/etc/apt/sources.list").exists()
+        assert not (work / "tree/etc/apt/sources.list.d/debian.sources").exists()
         assert not (work / "tree/usr/sbin/policy-rc.d").exists()

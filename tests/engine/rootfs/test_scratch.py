@@ -49,7 +49,7 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
         debs.mkdir(parents=True)
         pool.fill_pool(lock.packages, store, site.mirror, offline=False, log=str, folder=base / "partial")
         assert pool.write_debs(lock.packages, store, debs) == {}
-        job = Job(recipe, files, lock, architecture, work, debs, "", None, str)
+        job = Job(recipe, files, lock, architecture, work, debs, None, str)
         with open_tree(job) as members:
             found = {member.path: (member, member.content.read() if member.content else b"") for member in members}
         return found, lock, debs

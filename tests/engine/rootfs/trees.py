@@ -78,9 +78,8 @@ class Site:
         recipe, here = recipe_of(**said), self.folder if kept else None
         work.mkdir()
         work.chmod(0o755)
-        place, log = "deb http://archive.invalid trixie main\n", self.log.append
         which, machine = lock or self.lock, native_architecture()
-        job = Job(recipe, self.files, which, machine, work, self.debs, place, here, log, limits=limits)
+        job = Job(recipe, self.files, which, machine, work, self.debs, here, self.log.append, limits=limits)
         try:
             with open_tree(job) as members:
                 yield members

@@ -2,12 +2,11 @@
 
 import pytest
 
-from flows.inputs.resolve import ImageInputs, Inputs, resolve_image, settled
+from flows.inputs.resolve import ImageInputs, resolve_image, settled
 from flows.publish.record import Record
 from flows.publish.stored_builds import keep_record
 from rootfs.lock.lock import Lock, Package, Release
 from rootfs.process.host import native_architecture
-from rootfs.recipe.recipe import lineage_of, read_recipe
 from rootfs.system.platforms import platform_name
 from tests.support.contexts import build_context, context
 
@@ -51,22 +50,6 @@ def test_different_packages_or_suites_make_a_different_lock(built, other):
 
 def test_an_image_without_a_build_has_the_newest_lock(built):
     assert settled(built, lock(date=2), "noble", OWN) == lock(date=2)
-
-
-def test_the_image_names_the_archives_themselves_and_not_those_that_a_recipe_adds(tmp_path):
-    file = tmp_path / "trixie.yaml"
-    (tmp_path / "trixie").mkdir()
-    (tmp_path / "trixie/key.gpg").touch()
-    file.write_text(
-        "kind: debootstrap\nsuite: trixie\ncomponents: [main, contrib]\n"
-        "repositories:\n  - {uri: 'http://other.test', suites: [stable], keyring: key.gpg}\n"
-    )
-    own, other = lock(), Release(address="http://other.test", suite="stable", sha256="a", date=1, signer="F")
-    known = own.model_copy(update={"releases": (*own.releases, other)})
-    recipe = read_recipe(file)
-    state = {"newest": known, "lock": known, "tools": {}, "recipe_digest": ""}
-    wanted = Inputs(recipe=recipe, file=file, architecture="amd64", lineage=lineage_of(recipe, file), **state)
-    assert wanted.sources_list == (f"deb {ARCHIVE} trixie main contrib\ndeb {ARCHIVE} trixie-security main contrib\n")
 
 
 def test_each_platform_has_its_own_lock(built):

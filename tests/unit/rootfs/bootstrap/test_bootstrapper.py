@@ -13,6 +13,7 @@ from dataclasses import replace
 import pytest
 
 from rootfs.bootstrap import debian, local_repository, tree_cache
+from rootfs.bootstrap.apt_files import added_files, base_files
 from rootfs.bootstrap.bootstrapper import Job, open_tree
 from rootfs.bootstrap.install_plan import StartTree, make_plan
 from rootfs.errors import MachineError
@@ -231,10 +232,10 @@ def test_the_cache_key_has_everything_that_counts(change):
 
 
 def job(tmp_path, date=0, packages=(), **said):
-    recipe = DebootstrapRecipe.model_validate({"name": "r", "kind": "debootstrap", "suite": "s", **said})
-    release = Release(address="", suite="s", sha256="0" * 64, date=date, signer="x")
+    recipe = DebootstrapRecipe.model_validate({"name": "r", "kind": "debootstrap", "suite": "trixie", **said})
+    release = Release(address="", suite="trixie", sha256="0" * 64, date=date, signer="x")
     lock = Lock(releases=(release,), packages=packages)
-    return Job(recipe, tmp_path / "r", lock, "amd64", tmp_path, tmp_path, "deb x\n", None, lambda line: None)
+    return Job(recipe, tmp_path / "r", lock, "amd64", tmp_path, tmp_path, None, lambda line: None)
 
 
 def test_a_clock_that_is_behind_is_refused_before_anything_is_made(tmp_path):
@@ -246,20 +247,16 @@ def test_a_clock_that_is_behind_is_refused_before_anything_is_made(tmp_path):
 
 
 FURTHER = {"uri": "http://example.invalid/x", "suites": ("s", "t"), "keyring": "keys/x.asc"}
+CLEAN = "/etc/apt/apt.conf.d/docker-clean"
 
 
 def test_apt_is_configured_only_if_it_is_installed(tmp_path):
     with_apt = job(tmp_path, packages=(package("apt"),), repositories=(FURTHER,), slim=("man",))
-    texts = make_plan(with_apt, with_apt.recipe, StartTree(tmp_path / "t", 0), 0).settings
-    assert texts["/etc/apt/sources.list"] == "deb x\n"
-    assert "/etc/apt/apt.conf.d/docker-clean" in texts
-    assert "Suites: s t\n" in texts["/etc/apt/sources.list.d/further-1.sources"]
-    assert "Signed-By: /etc/apt/keyrings/x.asc\n" in texts["/etc/apt/sources.list.d/further-1.sources"]
+    texts = dict(base_files(with_apt, with_apt.recipe))
+    assert CLEAN in texts
     assert "path-exclude=/usr/share/man/*\n" in texts["/etc/dpkg/dpkg.cfg.d/baseforge-paths"]
     without = job(tmp_path, packages=(package("dash"),), slim=("man",))
-    assert list(make_plan(without, without.recipe, StartTree(tmp_path / "t", 0), 0).settings) == [
-        "/etc/dpkg/dpkg.cfg.d/baseforge-paths"
-    ]
+    assert list(dict(base_files(without, without.recipe))) == ["/etc/dpkg/dpkg.cfg.d/baseforge-paths"]
 
 
 def test_a_layer_adds_to_the_settings_of_the_image_below(tmp_path):
@@ -269,14 +266,15 @@ def test_a_layer_adds_to_the_settings_of_the_image_below(tmp_path):
     wanted = replace(
         job(tmp_path), recipe=recipe, base_recipes=below, base_image=LayerStack((tmp_path / "tar",), epoch=7)
     )
-    made = make_plan(wanted, recipe, StartTree(tmp_path / "t", 7, has_base=True, layered=True), 7)
+    settings = added_files(wanted, recipe)
+    made = make_plan(wanted, recipe, settings, StartTree(tmp_path / "t", 7, has_base=True, layered=True), 7)
     assert list(made.settings) == ["/etc/dpkg/dpkg.cfg.d/baseforge-paths", "/etc/apt/sources.list.d/further-2.sources"]
     rules = made.settings["/etc/dpkg/dpkg.cfg.d/baseforge-paths"]
     assert rules.startswith("path-exclude=/usr/share/man/*\n")
     assert rules.endswith("path-include=/usr/share/man/x\n")
     assert (made.epoch, made.layered, made.base_packages) == (7, True, [])
     bare = LayerRecipe.model_validate({"name": "top", "kind": "layer", "from": "r"})
-    assert make_plan(wanted, bare, StartTree(tmp_path / "t", 7, has_base=True, layered=True), 7).settings == {}
+    assert dict(added_files(wanted, bare)) == {}
 
 
 def test_a_plan_is_passed_as_json(tmp_path):
@@ -284,7 +282,7 @@ def test_a_plan_is_passed_as_json(tmp_path):
     users = [{"name": "u", "uid": 5, "groups": ("g",)}]
     said = {"groups": ({"name": "g", "gid": 3},), "users": tuple(users), "files": tuple(files), "customise": ("x.sh",)}
     wanted = job(tmp_path, packages=(package("apt", auto=True),), repositories=(FURTHER,), **said)
-    plan = make_plan(wanted, wanted.recipe, StartTree(tmp_path / "t", 7), 8)
+    plan = make_plan(wanted, wanted.recipe, {"/x": "y"}.items(), StartTree(tmp_path / "t", 7), 8)
     again = Plan.from_json(plan.to_json())
     assert again.to_json() == plan.to_json()
     assert again.packages == plan.packages

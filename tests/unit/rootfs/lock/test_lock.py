@@ -62,9 +62,9 @@ def test_digests_are_those_of_every_version_of_baseforge():
     )
     assert (
         input_digest(recipe, lock, architecture, tools)
-        == "sha256:3b4fa7fa9ac1f13297d24c184d5963b5b8efab6f2217c89b8230bf197ad27ddf"
+        == "sha256:a4270f8904c96f0d6dd933f715f6ebd45898861b658174f110851e943e08adb2"
     )
     assert (
         input_digest(recipe, lock, architecture, tools, "sha256:parent", {"a": "sha256:b"})
-        == "sha256:a6842eada4104713dc39ea49192ea6c53c7bbdebd73aaf9619599dc32b633719"
+        == "sha256:8d3bacba8e03349238e15de3f409a3dbd87d1c355ede404a03c46ac18b50eceb"
     )

@@ -29,15 +29,15 @@ RECIPES = {
 }
 FILES = {"archive/root.tar": "tar", "nothing/motd": "hello", "docker/Dockerfile": "FROM base\nCOPY one /one\n"}
 DIGESTS = {
-    "base": "sha256:f95f1fa086ff56dd3539c2aef58c11ec16086f5425f8bb934d404b0475c24880",
+    "base": "sha256:1521126bf40cc23a005e46d2a057c49f2dedfe57babee4287e4a7d495b650eca",
     "layer": "sha256:a6bad084979949e4e84ca60f63479ff8263f3600493e5b2d6975eac6658a88a6",
     "archive": "sha256:45e4d17f1ac2834c8bcfb63f44d005ab713132fdc6145fd407caf66df65b99c4",
     "nothing": "sha256:c185a5d69d38402c2cb5c104da42f5565757de0b7dd91d607b8f249f071f3545",
     "docker": "sha256:727890641abea67506421e2be2f2f5c35689376570f843bf89bb6ff190ff68c8",
 }
 INPUTS = (
-    "sha256:cfa14af88b4d5b0e645f38509b9aefa1144ba0c76d360d33639239a45a7e9f74",
-    "sha256:8fb8600f881e810254d1196dab255cf9b045d0233c7664f46d1ad20b4474bc10",
+    "sha256:00e6859e467654f2b826e1b08e6026e73c239ec9b2fc77e9f926843e7b4783b1",
+    "sha256:f21a47890052ff688109d929e96be73efce776ee62ca11476e50102365785abb",
 )
 
 
@@ -150,7 +150,6 @@ def test_a_recipe_of_a_registered_kind_becomes_a_layer(toy, tmp_path):
         architecture="amd64",
         folder=work,
         debs=work,
-        sources_list="",
         cache=None,
         log=lambda _line: None,
     )

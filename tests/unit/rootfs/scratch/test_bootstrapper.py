@@ -22,7 +22,7 @@ def tree(tmp_path):
         work.mkdir()
         recipe = read_recipe(tmp_path / "r.yaml")
         files = files_folder(tmp_path / "r.yaml")
-        job = Job(recipe, files, Lock(), "amd64", work, tmp_path, "", None, lambda line: None)
+        job = Job(recipe, files, Lock(), "amd64", work, tmp_path, None, lambda line: None)
         with open_tree(job) as members:
             return {m.path: (m, m.content.read() if m.content else None) for m in members}
 
