@@ -33,7 +33,7 @@ from rootfs.system.disk import program_disk_full
 from rootfs.system.text import format_size
 from rootfs.tarball.sanitize import device_rules
 from rootfs.tree.diff_layer import diff_members
-from rootfs.tree.filters import Rules, excluded, filtered
+from rootfs.tree.filters import Rules, excluded, filtered, included
 from rootfs.tree.inventory import Inventory
 from rootfs.tree.member import Members, limit_size
 from rootfs.tree.merge import merge_layers
@@ -165,7 +165,8 @@ def pack_layer(
     with running:
         members, epoch = tree_epoch(members, inputs.lock.epoch if inputs.lock.releases else None)
         epoch = base_images.epoch_on(foundation, epoch)
-        clean = normalize(members, epoch, device_rules() if inputs.recipe.keeps_devices else ())
+        keep = included(path for each in inputs.lineage for path in each.added_files)
+        clean = normalize(members, epoch, [*keep, *(device_rules() if inputs.recipe.keeps_devices else ())])
         if (rules := Rules.of(*(each.filters for each in inputs.lineage))).steps:
             clean = filtered(clean, rules)
         watched: Members = linkage.observe(inventory.observe(clean))

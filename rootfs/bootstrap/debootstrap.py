@@ -21,7 +21,7 @@ LOG = "debootstrap/debootstrap.log"  # in the tree
 LOG_LINES = 100  # lines of its log that are shown when it fails
 LEFT_OVER = ("debootstrap", "etc/apt/sources.list", "var/lib/apt/lists", "var/cache/apt/archives")
 FOLDERS = ("/var/lib/apt/lists/partial", "/var/cache/apt/archives/partial")
-EMPTY_FOLDERS = ("dev", "proc", "sys", "run", "tmp")
+EMPTY_FOLDERS = ("dev", "proc", "sys", "tmp")
 
 
 def make_essential_tree(job: Job, debs: Callable[[], list[DecompressedDeb]], suite: str, epoch: int) -> None:

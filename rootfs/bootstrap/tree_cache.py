@@ -18,7 +18,7 @@ from rootfs.system.digests import blake3_of_file, canonical_digest
 from rootfs.system.errors import DiskFull, LockHeld
 from rootfs.system.locks import locked
 
-REVISION = 4  # raised when the same key has to mean another tar
+REVISION = 5  # raised when the same key has to mean another tar
 MAX_TREES = 24  # two for each suite and variant
 MAX_BYTES = 4 << 30  # of all tars
 LOCK_TIMEOUT = 600.0  # seconds to wait for another build that makes the same tree

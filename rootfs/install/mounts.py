@@ -6,21 +6,35 @@ They go with the mount namespace. Each program also gets its own /dev and /proc
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from rootfs.process.run import run
 
-DEBS = "run/baseforge/debs"  # in the tree, while it is being made
-SCRIPT = "run/baseforge/customise"
+WORK = "run/baseforge"  # in the tree, while it is being made
+DEBS = f"{WORK}/debs"
+SCRIPT = f"{WORK}/customise"
 
 
 def mount_work_folders(tree: Path, debs: Path) -> None:
-    """Mount an empty /run and /tmp, and the debs. Raises ProgramFailed."""
-    own = (("run", "mode=755"), ("tmp", "mode=1777"))
+    """Mount an empty /tmp, an empty folder of ours below /run, and the debs. Raises ProgramFailed.
+
+    The rest of /run is the tree's own: folders that packages and scripts make there stay in the image.
+    """
+    _make_mount_point(tree / WORK)
+    own = ((WORK, "mode=755"), ("tmp", "mode=1777"))
     _mount(tree, [("tmpfs", name, "tmpfs", options) for name, options in own])
     (tree / DEBS).mkdir(parents=True)
     _mount(tree, [(str(debs), DEBS, "none", "bind")])
+
+
+def _make_mount_point(place: Path) -> None:
+    """Make a folder. The time of the folder that contains it stays, so that a layer does not have that one for it."""
+    place.parent.mkdir(exist_ok=True)
+    before = place.parent.stat()
+    place.mkdir(exist_ok=True)
+    os.utime(place.parent, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def _mount(tree: Path, lines: Iterable[tuple[str, str, str, str]]) -> None:

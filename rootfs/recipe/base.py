@@ -122,6 +122,11 @@ class Recipe(Part):
         return Filters()
 
     @property
+    def added_files(self) -> tuple[str, ...]:
+        """The paths of the files, links and folders that it adds itself."""
+        return ()
+
+    @property
     def keeps_devices(self) -> bool:
         """Whether /dev keeps the usual devices."""
         return False
@@ -259,6 +264,11 @@ class Packaged(ImageContents, AddedPackages, Recipe):
     def filters(self) -> Filters:
         """Which files are left out when the layer is packed."""
         return Filters(self.slim, self.paths.exclude, self.paths.include)
+
+    @property
+    def added_files(self) -> tuple[str, ...]:
+        """The paths of the files, links and folders that it adds itself."""
+        return tuple(entry.path for entry in self.files)
 
     @property
     def container_settings(self) -> ImageSettings:

@@ -157,6 +157,11 @@ class ScratchRecipe(ImageContents, DistributionArchives, Recipe):
         return self.tools
 
     @property
+    def added_files(self) -> tuple[str, ...]:
+        """The paths of the files, links and folders that it adds itself."""
+        return tuple(entry.path for entry in self.files)
+
+    @property
     def container_settings(self) -> ImageSettings:
         """What a container starts with: the locale as its LANG, and the user `nonroot` where the recipe says so."""
         settings = with_locale(self.image, self.locale)

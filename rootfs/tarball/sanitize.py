@@ -43,7 +43,7 @@ def sanitize(members: Members, kept: Rules, log: Log) -> Iterator[Member]:
     """
     for member in members:
         path = _path(member.path)
-        if not kept.keeps(path):
+        if not kept.keeps(path, is_folder=member.is_folder):
             continue
         if member.kind == tarfile.FIFOTYPE:
             log(f"{printable(path)} is a named pipe, and left out")

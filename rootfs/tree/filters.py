@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import glob
 import re
 import tarfile
 import tempfile
@@ -17,7 +18,7 @@ from rootfs.tree.paths import parent_folders
 
 FILTERS = Path(__file__).parent / "filter_lists"
 
-Action = Literal["exclude", "include"]
+Action = Literal["exclude", "exclude-files", "include"]
 
 
 class Filters(Protocol):
@@ -49,22 +50,25 @@ class Rules:
 
     @classmethod
     def parse(cls, lines: Iterable[str]) -> Rules:
-        """Rules from lines `exclude GLOB` and `include GLOB`; `#` begins a comment line."""
+        """Rules from lines `exclude GLOB`, `exclude-files GLOB` and `include GLOB`; `#` begins a comment line.
+
+        `exclude-files` keeps folders.
+        """
         split = [line.split(None, 1) for line in lines if line.strip() and not line.startswith("#")]
         runs = groupby(split, key=lambda words: words[0])
-        return cls(tuple((cast(Action, action), _union(glob.strip() for _, glob in run)) for action, run in runs))
+        return cls(tuple((cast(Action, action), _union(pattern.strip() for _, pattern in run)) for action, run in runs))
 
     @classmethod
     def of(cls, *filters: Filters) -> Rules:
         """What recipes leave out, the later ones more than those before."""
         return cls.parse(line for each in filters for line in filter_lines(each))
 
-    def keeps(self, path: str) -> bool:
+    def keeps(self, path: str, *, is_folder: bool = False) -> bool:
         """Whether a member stays; `path` is relative to the tree's root."""
         place = f"/{path}"
         for action, pattern in reversed(self.steps):
             if pattern.match(place):
-                return action == "include"
+                return action == "include" or (is_folder and action == "exclude-files")
         return True
 
 
@@ -76,7 +80,12 @@ def filter_list(name: str) -> list[str]:
 def filter_lines(filters: Filters) -> list[str]:
     """The rules of a recipe: the lists it names, then its own."""
     lists = [line for name in filters.lists for line in filter_list(name)]
-    return [*lists, *excluded(filters.exclude), *(f"include {glob}" for glob in filters.include)]
+    return [*lists, *excluded(filters.exclude), *(f"include {pattern}" for pattern in filters.include)]
+
+
+def included(paths: Iterable[str]) -> list[str]:
+    """Rules that keep just these paths."""
+    return [f"include {glob.escape(path)}" for path in paths]
 
 
 def excluded(patterns: Iterable[str]) -> list[str]:
@@ -87,11 +96,11 @@ def excluded(patterns: Iterable[str]) -> list[str]:
 def dpkg_rules(lines: Iterable[str]) -> str:
     """The same rules as dpkg's configuration has them (dpkg(1), `path-exclude`); empty where there are none."""
     rules = [line.split(None, 1) for line in lines if line.strip() and not line.startswith("#")]
-    return "".join(f"path-{action}={glob.strip()}\n" for action, glob in rules)
+    return "".join(f"path-{action}={pattern.strip()}\n" for action, pattern in rules)
 
 
-def _union(globs: Iterable[str]) -> re.Pattern[str]:
-    return re.compile("|".join(fnmatch.translate(glob) for glob in globs))
+def _union(patterns: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(fnmatch.translate(each) for each in patterns))
 
 
 def filtered(members: Members, rules: Rules) -> Iterator[Member]:
@@ -116,7 +125,7 @@ class _Filter:
 
     def run(self, members: Members) -> Iterator[Member]:
         for member in members:
-            if self._rules.keeps(member.path):
+            if self._rules.keeps(member.path, is_folder=member.is_folder):
                 yield from self._parents(member.path)
                 yield self._linked(member)
             elif member.is_folder:

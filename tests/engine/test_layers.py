@@ -30,7 +30,9 @@ CHANGE = """\
 #!/bin/sh
 set -e
 rm -r /etc/issue /usr/share/common-licenses /usr/bin/awk
-mkdir /usr/bin/awk
+mkdir /usr/bin/awk /var/lock/held
+install --directory --owner=1234 --mode=0710 /run/child
+echo $$ >/run/child.pid
 chmod 0700 /opt
 ln /usr/bin/perl /usr/bin/another-perl
 """
@@ -120,6 +122,16 @@ def test_a_layer_keeps_its_base_image_s_settings(site, first):
     assert (config["config"]["Cmd"], config["config"]["User"]) == (["hello"], "app")
     assert config["config"]["Labels"] == {"a": "base"}
     assert [entry["created_by"] for entry in config["history"]] == ["baseforge build base", "baseforge build child"]
+
+
+KEPT = "stat -c '%n %u %a' /run /run/* /var/lock/*; touch /var/lock/now"
+
+
+def test_folders_below_run_are_in_the_image(site, first):
+    """`/run/lock` is made by a script of base-files, the others by one of the recipe; the file is of the build."""
+    assert first.status == 0
+    lines = docker("run", "--rm", "--network=none", "--user=0", f"{LOCAL_NAME}/top", "sh", "-ec", KEPT).splitlines()
+    assert lines == ["/run 0 755", "/run/child 1234 710", "/run/lock 0 1777", "/var/lock/held 0 755"]
 
 
 LOOK = (

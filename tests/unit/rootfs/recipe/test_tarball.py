@@ -129,8 +129,14 @@ def test_attributes_and_capabilities_are_kept(tmp_path):
 
 
 def test_files_of_a_running_container_are_left_out(tmp_path):
-    data = file(b"run/x") + file(b"dev/shm/x") + file(b"etc/hostname") + header(b"dev/null", b"3", device=(1, 3))
+    data = file(b"run/lock/x") + file(b"dev/shm/x") + file(b"etc/hostname") + header(b"dev/null", b"3", device=(1, 3))
     assert tree(data + file() + END, tmp_path) == {".": None, "f": b"x"}
+
+
+def test_folders_below_run_stay(tmp_path):
+    data = header(b"run/lock", b"5", mode=0o1777) + file(b"run/lock/x")
+    found = members(data + file() + END, tmp_path)
+    assert (found["run/lock"].mode, "run/lock/x" in found) == (0o1777, False)
 
 
 def test_usual_devices_stay_where_they_are_asked_for(tmp_path):

@@ -5,6 +5,7 @@ import tarfile
 
 import pytest
 
+from rootfs.tree.filters import included
 from rootfs.tree.member import Member
 from rootfs.tree.normalize import clamp_shadow, date_folders, normalize
 
@@ -59,6 +60,31 @@ STAYS = [
 @pytest.mark.parametrize("path", GONE)
 def test_traces_of_the_build_are_removed(path):
     assert list(normalize([file(path)], EPOCH)) == []
+
+
+RUN = [
+    Member("run", kind=tarfile.DIRTYPE, mode=0o755),
+    Member("run/baseforge", kind=tarfile.DIRTYPE),
+    Member("run/lock", kind=tarfile.DIRTYPE, mode=0o1777),
+    Member("run/secrets", kind=tarfile.DIRTYPE),
+    Member("run/sshd", kind=tarfile.DIRTYPE, mode=0o700, uid=7, gid=8),
+    Member("run/app.socket", kind=tarfile.FIFOTYPE),
+    Member("run/sshd/link", kind=tarfile.SYMTYPE, link="x"),
+]
+
+
+def test_folders_below_run_stay_with_owner_and_mode_and_files_of_the_build_go():
+    found = [
+        (each.path, each.mode, each.uid, each.gid)
+        for each in normalize([*RUN, file("run/app.pid"), file("run/baseforge/x")], EPOCH)
+    ]
+    assert found == [("run", 0o755, 0, 0), ("run/lock", 0o1777, 0, 0), ("run/sshd", 0o700, 7, 8)]
+
+
+def test_what_a_recipe_names_stays_wherever_it_is():
+    members = [file("etc/hostname"), file("run/[a].conf"), file("run/a.conf")]
+    kept = normalize(members, EPOCH, included(["/run/[a].conf", "/etc/hostname"]))
+    assert [member.path for member in kept] == ["etc/hostname", "run/[a].conf"]
 
 
 @pytest.mark.parametrize("path", STAYS)
