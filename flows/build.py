@@ -58,7 +58,7 @@ def run_build(ctx: BuildContext) -> Record:
         with leasing(ctx) as leased:
             platforms = [build_platform(leased, each, work) for each in inputs.platforms]
         image, record = join_platforms(ctx, inputs, platforms, work.trees)
-        if not ctx.options.publish:
+        if not ctx.options.publishes(ctx.image):
             return record.model_copy(update={"status": "built", "seconds": dict(ctx.timeline.seconds)})
         return publish(ctx, image, record, platforms)
 

@@ -102,7 +102,7 @@ def find_existing(ctx: BuildContext, inputs: ImageInputs) -> Existing | None:
     if record is None or record.image != inputs.recipe.name or not integrity.is_complete(ctx.store, record):
         return None
     record = record.model_copy(update={"status": "unchanged", "seconds": dict(ctx.timeline.seconds)})
-    return check_names(ctx, record) if ctx.options.publish else Existing(record)
+    return check_names(ctx, record) if ctx.options.publishes(ctx.image) else Existing(record)
 
 
 @step("name {record.image}", network=True)

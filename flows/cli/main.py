@@ -68,7 +68,9 @@ def build(
     engine: Engine = None,
     force: Annotated[bool, typer.Option("--force", help="build also unchanged images")] = False,
     offline: Offline = False,
-    no_publish: Annotated[bool, typer.Option("--no-publish", help="make and test the image, but keep nothing")] = False,
+    no_publish: Annotated[
+        bool, typer.Option("--no-publish", help="make and test the image, but do not keep it")
+    ] = False,
     recipes: Recipes = None,
     as_json: Json = False,
 ) -> None:

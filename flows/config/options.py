@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict
 class BuildOptions(BaseModel):
     """Builder, bootstrapper and platforms instead of the recipe's own; `force` builds unchanged images.
 
-    Where images are `named`, `force` and `platforms` are for these alone, not for their base images. An `offline` build
-    asks no archive: it takes the package lists and debs that are there. Without `publish` a build ends with its
-    tests.
+    Where images are `named`, `force`, `publish` and `platforms` are for these alone, not for their base images. An
+    `offline` build asks no archive: it takes the package lists and debs that are there. Without `publish` a build ends
+    with its tests; base images are published, as images are only built on what the store has.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -29,6 +29,10 @@ class BuildOptions(BaseModel):
     def forces(self, image: str) -> bool:
         """Whether this image is built even if it is unchanged."""
         return self.force and self._names(image)
+
+    def publishes(self, image: str) -> bool:
+        """Whether this image is published when it has passed its tests."""
+        return self.publish or not self._names(image)
 
     def platforms_of(self, image: str, recipe: Sequence[str], own: str) -> tuple[str, ...]:
         """The platforms that an image is built for: the requested ones, the `recipe`'s, or the machine's `own`.

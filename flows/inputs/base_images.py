@@ -20,13 +20,14 @@ from flows.store.store import Store
 from rootfs.apt.resolve_layer import BaseImagePackages
 from rootfs.errors import BuildError, InputError
 from rootfs.layer.pack import Layer
+from rootfs.lock.lock import Lock
 from rootfs.recipe.base import Recipe
 from rootfs.recipe.sections import ImageSettings
 from rootfs.system import atomic_file
 from rootfs.system.cache import prune
 from rootfs.system.decompression import CorruptStream, DecompressedStream
 from rootfs.tree.errors import BadTree
-from rootfs.tree.inventory import STATUS
+from rootfs.tree.inventory import STATUS, packages_of
 from rootfs.tree.member import from_tar
 from rootfs.tree.merge import LayerStack
 
@@ -70,6 +71,14 @@ def installed_in(ctx: Context, recipe: Recipe, base: BaseImageBuild) -> BaseImag
     status = partial(_status, ctx, base.manifest_digest)
     own = recipe.added_packages.repositories if recipe.added_packages else ()
     return BaseImagePackages(recipe.name, base.image, base.manifest_digest, own, status)
+
+
+def package_names(ctx: Context, lock: Lock, base: BaseImageBuild | None) -> set[str]:
+    """The names of the packages of an image: those of its lock, and those that its base image has."""
+    names = {package.name for package in lock.packages}
+    if base:
+        names |= {name.partition(":")[0] for name, _ in packages_of(_status(ctx, base.manifest_digest).read_bytes())}
+    return names
 
 
 def size_of(store: Store, base: BaseImageBuild | None) -> int:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from flows.config.options import BuildOptions
-from flows.inputs.base_images import base_build, installed_in
+from flows.inputs.base_images import base_build, installed_in, package_names
 from flows.publish import stored_builds
 from flows.publish.record import BaseImageBuild
 from flows.runtime.context import BuildContext, Context
 from rootfs.errors import BaseforgeError
 from rootfs.lock.lock import Lock, input_digest, tool_versions
+from rootfs.lock.requirements import check_requirements
 from rootfs.packages import tarball_source
 from rootfs.process.host import native_architecture
 from rootfs.recipe.base import Recipe
@@ -129,6 +131,7 @@ def resolve_platform(ctx: Context, recipe: Recipe, file: Path, architecture: str
         )
     elif recipe.tarball:
         newest = Lock(tarball=tarball_source.archive_digest(recipe.tarball, files_folder(file)))
+    check_requirements(lineage, partial(package_names, ctx, newest, base), file)
     return Inputs(
         recipe=recipe,
         file=file,

@@ -20,6 +20,7 @@ from threading import Event, Thread
 from rootfs.bootstrap import apt_files, debootstrap, local_repository, mmdebstrap, tree_cache
 from rootfs.bootstrap.bootstrapper import READ_TIMEOUT, Job, is_root, remove_tree
 from rootfs.bootstrap.install_plan import StartTree, make_plan
+from rootfs.bootstrap.settings_check import check_settings
 from rootfs.errors import MachineError, error_from
 from rootfs.install.customize import SCRIPT_PREFIX
 from rootfs.install.dpkg import explain_failure
@@ -52,22 +53,23 @@ BOOTSTRAPPERS: dict[str, Callable[[Job, GetDebs, str, int], None]] = {
 
 def open_tree(job: Job, recipe: DebootstrapRecipe) -> AbstractContextManager[Members]:
     """The tree of a debootstrap recipe. Raises what `_members_of` raises."""
-    return _members_of(job, partial(make_tree, job, recipe))
+    return _members_of(job, recipe, partial(make_tree, job, recipe))
 
 
 def open_layer_tree(job: Job, recipe: Packaged) -> AbstractContextManager[Members]:
     """The tree of a layer's image, base image included. Raises what `_members_of` raises."""
-    return _members_of(job, lambda _used: make_layer_tree(job, recipe))
+    return _members_of(job, recipe, lambda _used: make_layer_tree(job, recipe))
 
 
 @contextmanager
-def _members_of(job: Job, make_tree: Callable[[Event], None]) -> Iterator[Members]:
+def _members_of(job: Job, recipe: Packaged, make_tree: Callable[[Event], None]) -> Iterator[Members]:
     """Make a tree in the job's folder, and give its members; `make_tree` gets an event that is set after their use.
 
     Raises BadDeb, BuildError, DiskFull, MachineError, ProgramFailed, and InputError where a recipe asks for what its
     packages do not allow.
     """
     check_clock(job.epoch)
+    check_settings(job, recipe)
     used = Event()
     try:
         with program_disk_full(job.folder):

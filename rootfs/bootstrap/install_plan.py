@@ -12,6 +12,7 @@ from rootfs.install.plan import Deb, NewEntry, NewGroup, NewUser, Plan
 from rootfs.lock.lock import Package
 from rootfs.recipe.base import Packaged
 from rootfs.recipe.sections import FileEntry
+from rootfs.recipe.types import BUILT_IN_LOCALES
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def make_plan(
         users=tuple(NewUser(**user.model_dump()) for user in recipe.users),
         scripts=recipe.customise,
         locale=recipe.locale,
+        generate_locale=recipe.locale is not None and recipe.locale not in BUILT_IN_LOCALES,
         timezone=recipe.timezone,
         remove_package_manager=recipe.package_manager == "remove",
         include=recipe.include,

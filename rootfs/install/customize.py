@@ -9,7 +9,6 @@ from rootfs.errors import BuildError
 from rootfs.install import chroot_files
 from rootfs.install.accounts import read_accounts
 from rootfs.install.dpkg import log_line, tree_environment
-from rootfs.install.errors import no_locale, no_timezone
 from rootfs.install.mounts import SCRIPT
 from rootfs.install.plan import NewEntry, Plan
 from rootfs.process.errors import ProgramFailed
@@ -17,7 +16,6 @@ from rootfs.process.run import run
 from rootfs.process.sandbox import enter_tree_command
 from rootfs.tree.errors import cannot_place
 
-BUILT_IN_LOCALES = ("C", "POSIX", "C.UTF-8", "C.utf8")  # locales of libc-bin itself
 SCRIPT_PREFIX = "customise: "  # begins the log line that names the script that runs
 LOCALE_GEN = "usr/sbin/locale-gen"
 SUPPORTED_LOCALES = "usr/share/i18n/SUPPORTED"
@@ -58,30 +56,25 @@ def _write_file(tree: Path, entry: NewEntry, files: Path, owner: chroot_files.Ow
 
 
 def set_locale(plan: Plan, locale: str) -> None:
-    """Generate the locale where necessary, and make it the default. Raises InputError."""
-    if locale not in BUILT_IN_LOCALES:
+    """Generate the locale where necessary, and make it the default."""
+    if plan.generate_locale and not plan.has("locales-all"):  # which has them all
         _generate_locale(plan, locale)
     default = chroot_files.resolve_path(plan.tree, "/etc/default/locale").relative_to(plan.tree)
     chroot_files.write_file(plan.tree, f"/{default}", f"LANG={locale}\n")
 
 
 def _generate_locale(plan: Plan, locale: str) -> None:
-    known = plan.tree / SUPPORTED_LOCALES
-    if not known.is_file() or not (plan.tree / LOCALE_GEN).is_file():
-        raise no_locale(locale, "the tree cannot make it, as it has no package `locales`")
-    lines = [line for line in known.read_text().splitlines() if line.split()[:1] == [locale]]
-    if not lines:
-        raise no_locale(locale, f"it is not in /{SUPPORTED_LOCALES}")
+    lines = [line for line in (plan.tree / SUPPORTED_LOCALES).read_text().splitlines() if line.split()[:1] == [locale]]
     chroot_files.write_file(plan.tree, "/etc/locale.gen", f"{lines[0]}\n")
     run([*enter_tree_command(plan.tree), f"/{LOCALE_GEN}"], env=tree_environment(plan), log=log_line)
 
 
 def set_timezone(tree: Path, timezone: str) -> None:
-    """Set the time zone. Raises InputError where the tree does not have it."""
+    """Set the time zone. A tree without its file has UTC, which needs none: it is the C library's default."""
     zone = f"/usr/share/zoneinfo/{timezone}"
-    if not chroot_files.resolve_path(tree, zone).is_file():
-        raise no_timezone(timezone)
-    chroot_files.clear_path(tree, "/etc/localtime").symlink_to(zone)
+    place = chroot_files.clear_path(tree, "/etc/localtime")
+    if chroot_files.resolve_path(tree, zone).is_file():
+        place.symlink_to(zone)
     chroot_files.write_file(tree, "/etc/timezone", f"{timezone}\n")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rootfs.errors import BuildError, InputError, MachineError, nearest
 
@@ -41,17 +41,20 @@ def no_such_id(uid: int, gid: int) -> MachineError:
     )
 
 
-def no_locale(locale: str, reason: str) -> InputError:
-    """The tree cannot have the recipe's locale."""
-    return InputError(
-        f"locale {locale!r}: {reason}",
-        hint="Use C.UTF-8, or a locale that the package `locales` has, which a tree needs in `include`.",
-    )
+def no_locale(locale: str, reason: str, known: Iterable[str] = ()) -> InputError:
+    """The tree cannot have the recipe's locale; `known` are those that it can have."""
+    use = "Use C.UTF-8, or a locale that the package has." if known else "Use C.UTF-8, or another locale."
+    return InputError(f"locale {locale!r}: {reason}", hint=" ".join(filter(None, (nearest(locale, known), use))))
 
 
-def no_timezone(timezone: str) -> InputError:
-    """The tree does not know the recipe's time zone."""
+def no_timezone(timezone: str, zones: Iterable[str], links: Mapping[str, str]) -> InputError:
+    """The tree does not know the recipe's time zone. `links` are other names for those of its zones."""
+    if timezone in links:
+        return InputError(
+            f"time zone {timezone!r} is in the package tzdata-legacy, which the image does not have",
+            hint=f"Add `tzdata-legacy` to the packages, or write {links[timezone]!r}, which is the same.",
+        )
     return InputError(
-        f"the tree has no time zone {timezone!r}",
-        hint="Check its name; a tree of installed packages needs `tzdata` in `include`.",
+        f"there is no time zone {timezone!r}",
+        hint=nearest(timezone, [*zones, *links]) or "Write a name of the tz database, such as Europe/Berlin.",
     )

@@ -66,7 +66,8 @@ class Plan:
     `has_base` the base packages are installed already. `layered`: the start is the tree of a base image; its packages
     are in `present` (name, version, architecture), not in `packages`. `save_to` names the tars to save the trees of
     `essential` and `base` packages to. `epoch` is the lock's, `start_epoch` and `base_epoch` those of the packages, in
-    seconds since 1970. `settings` are files of apt and dpkg, by path; `include` are the packages that the recipe names.
+    seconds since 1970. `settings` are files of apt and dpkg, by path; `include` are the packages that the recipe
+    names. `generate_locale`: the C library does not have the locale itself.
     """
 
     tree: Path
@@ -87,6 +88,7 @@ class Plan:
     users: tuple[NewUser, ...] = ()
     scripts: tuple[str, ...] = ()
     locale: str | None = None
+    generate_locale: bool = False
     timezone: str | None = None
     remove_package_manager: bool = False
     layered: bool = False

@@ -15,6 +15,7 @@ from rootfs.recipe.sections import (
     Files,
     Group,
     ImageSettings,
+    Key,
     Part,
     PathRules,
     Pin,
@@ -22,13 +23,12 @@ from rootfs.recipe.sections import (
     SmokeCheck,
     TarballKeys,
     User,
+    account_contradictions,
+    path_contradictions,
 )
 
 SLIM = "files to leave out: documentation (copyright files stay), manual pages, translations"
 Slim = Annotated[tuple[Literal["docs", "man", "locales"], ...], *types.Distinct]
-
-
-Key = tuple[str | int, ...]  # the way to a value in a recipe
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,15 @@ class Filters:
     lists: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Need:
+    """A key of a recipe that only works with one of some packages in the image."""
+
+    key: Key
+    what: str
+    packages: tuple[str, ...]
 
 
 class Recipe(Part):
@@ -80,6 +89,11 @@ class Recipe(Part):
     def apt_request(self) -> AptRequest | None:
         """What apt is asked for by this recipe alone; None where it has no packages of its own."""
         return None
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Keys that only work with some packages in the image, which are checked when these are resolved."""
+        return ()
 
     @property
     def standalone(self) -> tuple[str, ...]:
@@ -157,6 +171,10 @@ class Recipe(Part):
     def optional_files(self, *, pooled: bool) -> set[str]:  # noqa: ARG002
         """Keys whose files need not be in the folder; `pooled` where the store has what an earlier build used."""
         return set()
+
+    def contradictions(self) -> Iterator[tuple[Key, str]]:
+        """Keys that cannot work together, or in any image, each with the reason in a sentence."""
+        yield from ()
 
     def file_problems(self, folder: Path) -> Iterator[tuple[str, str]]:  # noqa: ARG002
         """(file:line:column, sentence) for what is wrong in files that it names."""
@@ -259,6 +277,25 @@ class Packaged(ImageContents, AddedPackages, Recipe):
     def added_packages(self) -> AddedPackages:
         """The packages and archives that it adds to those of its base image."""
         return self
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Keys that only work with some packages in the image."""
+        found = []
+        if self.timezone and self.timezone not in types.BUILT_IN_ZONES:
+            found.append(Need(("timezone",), f"time zone {self.timezone!r}", ("tzdata",)))
+        if self.locale and self.locale not in types.BUILT_IN_LOCALES:
+            found.append(Need(("locale",), f"locale {self.locale!r}", ("locales", "locales-all")))
+        return tuple(found)
+
+    def contradictions(self) -> Iterator[tuple[Key, str]]:
+        """Keys that cannot work together, or in any image."""
+        yield from super().contradictions()
+        yield from path_contradictions(self.files)
+        yield from account_contradictions(self.users, self.groups)
+        for index, name in enumerate(self.exclude):
+            if name in self.include:
+                yield ("exclude", index), f"{name!r} is in `include`, too"
 
     @property
     def filters(self) -> Filters:

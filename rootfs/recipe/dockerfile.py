@@ -11,8 +11,8 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from rootfs.mask import has_credentials
 from rootfs.recipe import types
-from rootfs.recipe.base import Key, Recipe
-from rootfs.recipe.sections import Part
+from rootfs.recipe.base import Recipe
+from rootfs.recipe.sections import Key, Part
 from rootfs.system.source_tree import is_file
 
 # A line that only BuildKit's directives and comments may come before (frontend/dockerfile/parser/directives.go).

@@ -70,6 +70,7 @@ def read_recipe(path: Path, image: str = "", *, pooled: bool = False) -> Recipe:
     except ValidationError as error:
         raise RecipeInvalid(wrong + describe_errors(error, document, model)) from None
     wrong.extend(_file_problems(recipe, document, files_folder(path), pooled=pooled))
+    wrong.extend((document.place(key), why) for key, why in recipe.contradictions())
     wrong.extend((document.place(key), why) for key, why in base_image_problems(path, pooled=pooled))
     if wrong:
         raise RecipeInvalid(wrong)

@@ -14,14 +14,13 @@ from rootfs.recipe.base import (
     AptRequest,
     DistributionArchives,
     ImageContents,
-    Key,
     Recipe,
     Slim,
     named_keyrings,
     named_sources,
     with_locale,
 )
-from rootfs.recipe.sections import Files, ImageSettings
+from rootfs.recipe.sections import Files, ImageSettings, Key, account_contradictions, path_contradictions
 
 Ingredient = Literal["certificates", "keystore", "zones", "users", "tmp", "os-release", "nsswitch", "linker-cache"]
 
@@ -107,7 +106,8 @@ class ScratchRecipe(ImageContents, DistributionArchives, Recipe):
 
     @model_validator(mode="after")
     def _has_archive(self) -> Self:
-        asked = [key for key in (*KEYS_NEEDING_SUITE, "locale", "timezone", "debug") if getattr(self, key)]
+        asked = [key for key in (*KEYS_NEEDING_SUITE, "locale", "debug") if getattr(self, key)]
+        asked += ["timezone"] if self.timezone and self.timezone not in types.BUILT_IN_ZONES else []
         asked += [f"{word}' in 'ingredients" for word in self.ingredients if INGREDIENT_PACKAGES[word]]
         asked += ["packages' in 'smoke" for check in self.smoke if check.packages]
         if self.suite is None and asked:
@@ -147,7 +147,7 @@ class ScratchRecipe(ImageContents, DistributionArchives, Recipe):
         names = [package for word in self.ingredients for package in INGREDIENT_PACKAGES[word]]
         if self.locale is not None:
             names.append("libc-bin" if self.locale.startswith("C.") else "locales-all")
-        if self.timezone is not None:
+        if self.timezone is not None and self.suite is not None:  # UTC needs no package
             names.append("tzdata")
         return tuple(names)
 
@@ -181,6 +181,12 @@ class ScratchRecipe(ImageContents, DistributionArchives, Recipe):
         yield from named_keyrings(self.repositories)
         if self.lock is not None:
             yield ("lock",), self.lock
+
+    def contradictions(self) -> Iterator[tuple[Key, str]]:
+        """Keys that cannot work together, or in any image."""
+        yield from super().contradictions()
+        yield from path_contradictions(self.files)
+        yield from account_contradictions(self.users, self.groups)
 
     def optional_files(self, *, pooled: bool) -> set[str]:  # noqa: ARG002
         """Keys whose files need not be in the folder: `build` may make them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
@@ -12,6 +13,19 @@ from rootfs.recipe import types
 TARBALL_NAME = "tarball"  # what the archive is called in a work folder
 MAX_TARBALL_BYTES = 8 << 30  # bytes unpacked
 MAX_TARBALL_MEMBERS = 250_000  # members
+
+
+Key = tuple[str | int, ...]  # the way to a value in a recipe
+# Paths that engines put something else over, or that a build empties: what a recipe puts there is in no image.
+LOST = {
+    "/dev": "engines put their own devices there",
+    "/proc": "the kernel's files are there",
+    "/sys": "the kernel's files are there",
+    "/etc/resolv.conf": "engines put their own file there",
+    "/etc/hostname": "engines put their own file there",
+    "/tmp": "temporary files are removed from images",  # noqa: S108 - a path in the image
+    "/var/tmp": "temporary files are removed from images",  # noqa: S108 - as above
+}
 
 
 class Part(BaseModel):
@@ -174,6 +188,27 @@ class User(Part):
     )
     home: types.FolderPath = Field(default="/nonexistent", description="its home folder, created if it does not exist")
     shell: types.FilePath = Field(default="/usr/sbin/nologin", description="its login shell")
+
+
+def path_contradictions(files: Files) -> Iterator[tuple[Key, str]]:
+    """Files that no image has, each with the reason in a sentence."""
+    for index, entry in enumerate(files):
+        for path in (entry.path, *map(str, PurePosixPath(entry.path).parents)):
+            if path in LOST and (path != entry.path or not entry.folder):
+                yield ("files", index, "path"), f"an image cannot have {entry.path}: {LOST[path]}"
+
+
+def account_contradictions(users: Sequence[User], groups: Sequence[Group]) -> Iterator[tuple[Key, str]]:
+    """Names and numbers of users and of groups that are there twice."""
+    for key, word, ids in (
+        ("users", "uid", [(user.name, user.uid) for user in users]),
+        ("groups", "gid", [(group.name, group.gid) for group in groups]),
+    ):
+        for index, (name, number) in enumerate(ids):
+            if name in [other for other, _ in ids[:index]]:
+                yield (key, index, "name"), f"{name!r} is there twice"
+            elif number in [other for _, other in ids[:index]]:
+                yield (key, index, word), f"number {number} is there twice"
 
 
 class PathRules(Part):

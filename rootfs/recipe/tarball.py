@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from rootfs.recipe.base import Key, Recipe
-from rootfs.recipe.sections import TarballKeys, is_address
+from rootfs.recipe.base import Recipe
+from rootfs.recipe.sections import Key, TarballKeys, is_address
 
 
 class TarballRecipe(TarballKeys, Recipe):

@@ -152,6 +152,8 @@ Snapshot = Annotated[str, *_like(r"[0-9]{8}T[0-9]{6}Z", "a moment, such as 20261
 # What DT_SONAME and dlopen(3) have; never a path.
 Library = Annotated[str, *_like(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", "a library's name, such as libnss_dns.so.2")]
 PathGlob = Annotated[str, *_like(r"/[^\n ]*", "a pattern of paths, such as /usr/share/doc/*")]
+BUILT_IN_LOCALES = ("C", "POSIX", "C.UTF-8", "C.utf8")  # of libc-bin itself
+BUILT_IN_ZONES = ("UTC", "Etc/UTC")  # what the C library uses where no time zone is set
 Locale = Annotated[str, *_like(r"[A-Za-z_]+(\.[A-Za-z0-9-]+)?(@[a-z]+)?", "a locale, such as C.UTF-8")]
 Timezone = Annotated[str, *_like(r"[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*", "a time zone, such as Europe/Berlin")]
 # Values of these keys are text, as it is written in the file: `0644`, `8080` and `true` need no quotes.

@@ -13,6 +13,7 @@ from tarfile import DIRTYPE, LNKTYPE, SYMTYPE
 
 from rootfs.bootstrap import local_repository
 from rootfs.bootstrap.bootstrapper import Job, is_root
+from rootfs.bootstrap.settings_check import check_settings
 from rootfs.errors import BuildError
 from rootfs.lock.lock import Package
 from rootfs.process.run import run
@@ -47,6 +48,7 @@ def open_tree(job: Job, recipe: ScratchRecipe) -> Iterator[Members]:
 
     Raises InputError, BadDeb, BuildError, ProgramFailed.
     """
+    check_settings(job, recipe)
     folder = _run_build(job, recipe)
     debs = unpack_packages(_image_packages(job, recipe), job.debs, job.decompressed, job.deb_cache)
     made = PackageTree(aliased=bool(debs))

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from rootfs.elf.linkage import link_chain
 from rootfs.install.accounts import NO_HOME, Accounts
-from rootfs.install.errors import no_locale, no_timezone
+from rootfs.install.errors import no_locale
 from rootfs.install.plan import NewGroup, NewUser
 from rootfs.recipe.scratch import NONROOT, NONROOT_HOME
 from rootfs.recipe.sections import Group, User
 from rootfs.scratch.unpack import UnpackedPackages
-from rootfs.tree.package_tree import PackageTree
+from rootfs.tree.package_tree import PackageTree, TreeEntry
 
 # passwd(5) and group(5); the numbers of tty and staff are Debian's, for programs that make terminals (grantpt(3)).
 PASSWD = f"""\
@@ -31,6 +31,7 @@ protocols: files
 services:  files
 """
 ZONES = "usr/share/zoneinfo"
+ZONE_PACKAGES = ("tzdata", "tzdata-legacy")
 LOCALES = "usr/lib/locale"
 LOCALE_PACKAGES = ("libc-bin", "locales-all")
 
@@ -67,13 +68,16 @@ def add_time_zones(tree: PackageTree, debs: UnpackedPackages, _mtime: int) -> No
 
 
 def set_timezone(tree: PackageTree, debs: UnpackedPackages, name: str, mtime: int) -> None:
-    """Set the time zone. Raises InputError."""
-    known = debs["tzdata"].tree
-    steps = link_chain(f"{ZONES}/{name}", known.links)
-    if not steps or not (zone := known.entries.get(steps[-1])) or zone.member.is_folder:
-        raise no_timezone(name)
-    for step in steps:
-        tree.add(known.entries[step])
+    """Set the time zone, which one of the packages has; UTC needs no package."""
+    entries, links = dict[str, TreeEntry](), dict[str, str]()
+    for each in ZONE_PACKAGES:
+        if each in debs:
+            entries |= debs[each].tree.entries
+            links |= debs[each].tree.links
+    if not entries:
+        return
+    for step in link_chain(f"{ZONES}/{name}", links):
+        tree.add(entries[step])
     tree.link("etc/localtime", f"/{ZONES}/{name}", mtime)
     tree.write("etc/timezone", f"{name}\n".encode(), mtime)
 

@@ -83,14 +83,14 @@ def filter_lines(filters: Filters) -> list[str]:
     return [*lists, *excluded(filters.exclude), *(f"include {pattern}" for pattern in filters.include)]
 
 
-def included(paths: Iterable[str]) -> list[str]:
-    """Rules that keep just these paths."""
-    return [f"include {glob.escape(path)}" for path in paths]
-
-
 def excluded(patterns: Iterable[str]) -> list[str]:
     """Rules that leave out what matches one of these."""
     return [f"exclude {pattern}" for pattern in patterns]
+
+
+def included(paths: Iterable[str]) -> list[str]:
+    """Rules that keep just these paths."""
+    return [f"include {glob.escape(path)}" for path in paths]
 
 
 def dpkg_rules(lines: Iterable[str]) -> str:

@@ -54,8 +54,8 @@ class Inventory:
         return next((name for path in OS_RELEASE if (name := self._names.get(path))), "")
 
 
-def _dpkg(data: bytes) -> Packages:
-    """dpkg's database, or a package of an image without dpkg, which has no status."""
+def packages_of(data: bytes) -> Packages:
+    """The packages in dpkg's database, or the package of an image without dpkg, which has no status."""
     for entry in _stanzas(data, ("package", "status", "architecture", "version")):
         if entry.get("status", " installed").endswith(" installed"):
             yield f"{entry.get('package', '')}:{entry.get('architecture', '')}", entry.get("version", "")
@@ -75,7 +75,7 @@ def _pacman(data: bytes) -> Packages:
 
 
 DATABASES: tuple[tuple[re.Pattern[str], Callable[[bytes], Packages]], ...] = (
-    (re.compile(rf"{STATUS}(\.d/.*(?<!\.md5sums))?"), _dpkg),
+    (re.compile(rf"{STATUS}(\.d/.*(?<!\.md5sums))?"), packages_of),
     (re.compile(r"(usr/)?lib/apk/db/installed"), _apk),
     (re.compile(r"var/lib/pacman/local/[^/]+/desc"), _pacman),
 )

@@ -292,6 +292,27 @@ def test_files(write, tmp_path, entry, error):
         assert refusal(path).startswith(f"noble.yaml:{error}")
 
 
+CONTRADICTIONS = {
+    "files: [{path: /proc/x, content: x}]": "3:16: an image cannot have /proc/x: the kernel's files are there",
+    "files: [{path: /etc/resolv.conf, link: x}]": "3:16: an image cannot have /etc/resolv.conf: engines put their own",
+    "files: [{path: /tmp/a/b, folder: true}]": "3:16: an image cannot have /tmp/a/b: temporary files are removed",
+    "files: [{path: /tmp, folder: true, mode: 1777}]": None,
+    "users: [{name: a, uid: 5}, {name: a, uid: 6}]": "3:35: 'a' is there twice",
+    "users: [{name: a, uid: 5}, {name: b, uid: 5}]": "3:43: number 5 is there twice",
+    "groups: [{name: a, gid: 5}, {name: b, gid: 5}]": "3:44: number 5 is there twice",
+    "include: [a1, b1]\nexclude: [b1]": "4:11: 'b1' is in `include`, too",
+}
+
+
+@pytest.mark.parametrize(("line", "error"), CONTRADICTIONS.items())
+def test_what_no_image_can_have_is_refused_with_its_place(write, line, error):
+    path = write(f"{DEBIAN}{line}\n")
+    if error is None:
+        assert read_recipe(path)
+    else:
+        assert refusal(path).startswith(f"noble.yaml:{error}")
+
+
 @pytest.mark.parametrize("written", ["0644", "'0644'", "644", '"644"'])
 def test_a_mode_is_octal_with_and_without_quotes(write, written):
     recipe = read_recipe(write(f"kind: scratch\nfiles: [{{path: /a, content: x, mode: {written}}}]\n"))

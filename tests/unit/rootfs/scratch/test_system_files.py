@@ -9,7 +9,11 @@ from tests.support.debian import Deb
 
 ZONES = Deb(
     "tzdata",
-    files={"usr/share/zoneinfo/Europe/Berlin": "TZif", "usr/share/doc/tzdata/copyright": "free"},
+    files={
+        "usr/share/zoneinfo/Europe/Berlin": "TZif",
+        "usr/share/zoneinfo/tzdata.zi": "L Europe/Berlin DE/Berlin\n",
+        "usr/share/doc/tzdata/copyright": "free",
+    },
     links={"usr/share/zoneinfo/Europe/Bonn": "Berlin", "usr/share/zoneinfo/Germany": "Europe/Bonn"},
 )
 BASE = Deb("base-files", files={"usr/lib/os-release": "ID=it\n"}, links={"etc/os-release": "../usr/lib/os-release"})
@@ -63,10 +67,33 @@ def test_a_time_zone_that_is_a_link_comes_with_what_it_leads_to(make):
     assert zones == {"Germany", "Europe/Bonn", "Europe/Berlin"}
 
 
-@pytest.mark.parametrize("name", ["Mars", "Europe"])
-def test_a_time_zone_that_nobody_knows(make, name):
-    with pytest.raises(InputError, match=name):
-        make(f"suite: trixie\ntimezone: {name}\nfiles: [{{path: /x, content: x}}]\n", ZONES)
+@pytest.mark.parametrize(
+    ("name", "said"),
+    {
+        "Mars": "there is no time zone 'Mars'\n  Write a name of the tz database, such as Europe/Berlin.",
+        "Europe": "there is no time zone 'Europe'\n  Did you mean",
+        "Europe/Berlim": "there is no time zone 'Europe/Berlim'\n  Did you mean 'Europe/Berlin'?",
+        "Europe/Bunn": "there is no time zone 'Europe/Bunn'\n  Did you mean 'Europe/Bonn'?",
+        "DE/Berlin": "time zone 'DE/Berlin' is in the package tzdata-legacy, which the image does not have\n"
+        "  Add `tzdata-legacy` to the packages, or write 'Europe/Berlin', which is the same.",
+    }.items(),
+)
+def test_a_time_zone_that_the_image_lacks_is_refused_before_anything_is_made(make, name, said):
+    text = f"suite: trixie\ntimezone: {name}\nbuild: [['false']]\nfiles: [{{path: /x, content: x}}]\n"
+    with pytest.raises(InputError) as refused:
+        make(text, ZONES)
+    assert str(refused.value).startswith(said)
+
+
+def test_a_time_zone_of_the_package_for_legacy_ones(make):
+    files = {"usr/share/zoneinfo/DE/Berlin": "TZif2", "usr/share/doc/tzdata-legacy/copyright": "free"}
+    text = "suite: trixie\npackages: [tzdata-legacy]\ntimezone: DE/Berlin\n"
+    made = make(text, ZONES, Deb("tzdata-legacy", files=files))
+    assert made.links["etc/localtime"] == "/usr/share/zoneinfo/DE/Berlin"
+
+
+def test_utc_needs_no_package(make):
+    assert "etc/localtime" not in make("timezone: UTC\nfiles: [{path: /x, content: x}]\n").files
 
 
 def test_locales(make):
