@@ -270,14 +270,16 @@ def test_the_house_keeps(rule: Rule) -> None:
 
 def error_classes() -> dict[str, str]:
     """The module of each class of an error, but for the few that only give an exit status."""
-    bases = {node.name: [ast.unparse(each) for each in node.bases] for node in CLASSES.values()}
+    classes = {
+        (source.path, each.name): each for source in CODE for each in source.nodes if isinstance(each, ast.ClassDef)
+    }
+    bases = {node.name: [ast.unparse(each) for each in node.bases] for node in classes.values()}
     errors = {"BaseforgeError"}
     while more := {name for name, above in bases.items() if errors & {*above}} - errors:
         errors |= more
-    return {name: module for (module, name) in CLASSES if name in errors - STATUSES}
+    return {name: module for (module, name) in classes if name in errors - STATUSES}
 
 
-CLASSES = {(source.path, node.name): node for source in CODE for node in source.nodes if isinstance(node, ast.ClassDef)}
 STATUSES = {"BaseforgeError", "BuildError", "InputError", "MachineError", "ServiceUnreachable"}
 
 

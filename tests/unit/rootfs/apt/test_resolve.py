@@ -79,7 +79,7 @@ def test_a_recipe_is_resolved_to_its_packages(still, what):
 
 
 def test_a_lock_describes_each_package(still):
-    lock = still.lock(include=("gcc", "gawk"))
+    lock = still.lock(pockets=POCKETS, include=("gcc", "gawk"))
     known = {package.name: package for package in lock.packages}
     assert [package.name for package in lock.packages] == sorted(known)
     assert [known["gcc"].source, known["gcc"].architecture, known["apt"].source] == ["gcc-src", "amd64", "apt"]
@@ -96,7 +96,7 @@ def test_a_lock_describes_each_package(still):
 def test_pockets_have_the_newer_packages(scene):
     scene.archive.publish(Deb("libapt", "1.1"), suite=f"{SUITE}-updates")
     scene.archive.publish(Deb("needed", "1.2", priority="required"), suite=f"{SUITE}-security")
-    found = {package.name: (package.version, package.suite) for package in scene.lock().packages}
+    found = {package.name: (package.version, package.suite) for package in scene.lock(pockets=POCKETS).packages}
     assert (found["libapt"], found["needed"]) == (("1.1", "trixie-updates"), ("1.2", "trixie-security"))
     found = {package.name: package.version for package in scene.lock(pockets=()).packages}
     assert (found["libapt"], found["needed"]) == ("1", "1")
@@ -205,18 +205,20 @@ def private(scene, tmp_path):
 def test_an_archive_is_told_the_password_of_the_settings_file(scene, private):
     scene.archive.publish(*SHELF, suite=f"{SUITE}-updates")
     night = scene.apt(replace(scene.site, auth=private))
-    lock = night.lock(recipe(), scene.files, "amd64")
+    lock = night.lock(recipe(pockets=POCKETS), scene.files, "amd64")
     assert {package.name for package in lock.packages} == MINBASE
     assert {status for _, status in scene.server.asked} == {200}  # ours and apt's
     scene.server.wanted = ""
-    assert lock == Apt(scene.cache.with_name("another"), scene.site, log=print).lock(recipe(), scene.files, "amd64")
+    assert lock == Apt(scene.cache.with_name("another"), scene.site, log=print).lock(
+        recipe(pockets=POCKETS), scene.files, "amd64"
+    )
     assert not [path for path in scene.cache.rglob("*") if path.is_file() and b"pass/w" in path.read_bytes()]
 
 
 def test_an_archive_that_refuses_a_password_is_asked_once(scene, private):
     scene.server.wanted = "joe:other"
     with pytest.raises(AccessDenied, match="password for it are refused") as caught:
-        scene.apt(replace(scene.site, auth=private)).lock(recipe(), scene.files, "amd64")
+        scene.apt(replace(scene.site, auth=private)).lock(recipe(pockets=POCKETS), scene.files, "amd64")
     assert scene.server.address in caught.value.where
     assert "auth.conf.d" in caught.value.hint
     assert "pass/w" not in str(caught.value)
@@ -312,14 +314,14 @@ def test_a_night_asks_each_archive_once_for_all_recipes(scene):
 
 
 def test_the_next_night_fetches_only_what_has_changed(scene):
-    scene.lock()
+    scene.lock(pockets=POCKETS)
     scene.archive.publish(Deb("libapt", "1.1"), suite=f"{SUITE}-updates")
     scene.server.asked.clear()
-    assert "1.1" in {package.version for package in scene.lock().packages}
+    assert "1.1" in {package.version for package in scene.lock(pockets=POCKETS).packages}
     assert (f"/dists/{SUITE}/InRelease", 304) in scene.server.asked
     assert scene.server.times(f"/{SUITE}/main/binary-amd64/Packages") == 0
     scene.server.asked.clear()
-    scene.lock(include=("gcc",))
+    scene.lock(pockets=POCKETS, include=("gcc",))
     assert {status for _, status in scene.server.asked} == {304}
 
 
@@ -429,22 +431,21 @@ UNFIT = {
 @pytest.mark.parametrize("what", UNFIT)
 def test_a_committed_lock_of_something_else_is_refused(still, what):
     keys, architecture, said = UNFIT[what]
-    write_locks({"linux/amd64": still.lock(include=("gcc",))}, still.files / "it.lock")
+    write_locks({"linux/amd64": still.lock(pockets=POCKETS, include=("gcc",))}, still.files / "it.lock")
     with pytest.raises(InputError, match=said):
-        still.apt().lock(recipe(lock="it.lock", **keys), still.files, architecture)
+        still.apt().lock(recipe(lock="it.lock", **{"pockets": POCKETS, **keys}), still.files, architecture)
 
 
 def test_a_snapshot_may_be_old_but_must_be_signed(scene, stranger, tmp_path):
     old = Archive(tmp_path / "snapshots/20250101T000000Z", scene.archive.signer)
-    for suite, debs in ((SUITE, SHELF), (f"{SUITE}-updates", ()), (f"{SUITE}-security", ())):
-        old.publish(*debs, suite=suite, date=NOW - 300 * DAY, until=NOW - 290 * DAY)
+    old.publish(*SHELF, date=NOW - 300 * DAY, until=NOW - 290 * DAY)
     with served(tmp_path / "snapshots") as server:
         snapshots = dict.fromkeys(scene.site.mirrors, f"{server.address}/")
         site = Site(scene.site.mirrors, scene.site.keyrings, snapshots)
         lock = scene.apt(site).lock(recipe(snapshot="20250101T000000Z"), scene.files, "amd64")
         assert {package.name for package in lock.packages} == MINBASE
         assert {package.archive for package in lock.packages} == {f"{server.address}/20250101T000000Z"}
-        assert {release.address for release in lock.releases} == set(scene.site.mirrors)  # whose state it is
+        assert {release.address for release in lock.releases} < set(scene.site.mirrors)  # whose state it is
         old.publish(*SHELF, date=NOW - 300 * DAY, signer=stranger)
         with pytest.raises(BuildError, match="the signature is not one of"):
             scene.apt(site).lock(recipe(snapshot="20250101T000000Z"), scene.files, "amd64")

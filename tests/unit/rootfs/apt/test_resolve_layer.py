@@ -12,7 +12,7 @@ from rootfs.apt.resolve_layer import BaseImagePackages
 from rootfs.errors import BuildError, InputError
 from rootfs.lock.lock import Lock
 from rootfs.recipe.sections import Repository
-from tests.support.debian import SUITE, Archive, Deb
+from tests.support.debian import POCKETS, SUITE, Archive, Deb
 from tests.unit.rootfs.conftest import SHELF, Scene, recipe
 
 MINBASE = ("base", "libbase", "mawk", "apt", "libapt", "needed")
@@ -43,7 +43,7 @@ def names(lock: Lock) -> dict[str, bool]:
 
 
 def test_a_layer_s_lock_has_only_what_the_base_image_lacks(still):
-    lock = added(still, include=("build-essential",))
+    lock = added(still, pockets=POCKETS, include=("build-essential",))
     assert names(lock) == {"build-essential": False, "gcc": True}
     assert not any(package.essential or package.base for package in lock.packages)
     assert [release.suite for release in lock.releases] == [SUITE, f"{SUITE}-updates", f"{SUITE}-security"]
