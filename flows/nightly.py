@@ -4,14 +4,12 @@ images that build on it."""
 from __future__ import annotations
 
 from flows.build import clean_up
-from flows.builder_tasks import leasing
 from flows.cleanup_flow import housekeeping
 from flows.config.options import BuildOptions
 from flows.nightly_command import Night, night_of
 from flows.orchestration import outage
 from flows.orchestration.flow import flow
 from flows.runtime.context import Context
-from flows.runtime.workdir import work_folder
 from flows.side_by_side import build_images
 from rootfs.errors import BaseforgeError, BuildError
 from rootfs.recipe.base_images import base_images_first
@@ -26,8 +24,7 @@ def nightly(ctx: Context, only: tuple[str, ...] = (), options: BuildOptions = Bu
     """
     images = base_images_first(image_names(ctx.settings.recipes, only), ctx.settings.recipes)
     _tidy(ctx)
-    with work_folder(ctx.settings.work, ctx.run_id), leasing(ctx) as leased:
-        build_images(leased, images, options)
+    build_images(ctx, images, options)
     done = night_of(ctx, images)
     _table(done)
     if failed := [record.image for record in done.builds if record.status == "failed"]:

@@ -12,9 +12,11 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.build import attempt
+from flows.builder_tasks import leasing
 from flows.config.options import BuildOptions
 from flows.runtime import signals
 from flows.runtime.context import Context
+from flows.runtime.workdir import work_folder
 from rootfs.recipe.base_images import base_images_by_image
 from rootfs.system.stop import stop_all
 
@@ -22,17 +24,21 @@ from rootfs.system.stop import stop_all
 def build_images(ctx: Context, images: Sequence[str], options: BuildOptions) -> None:
     """Build the images that the command has no result of yet, and note each result. A failure stops no other image.
 
-    As many are built at once as the settings say. An image begins when its base images have ended.
+    As many are built at once as the settings say. An image begins when its base images have ended. A builder is
+    acquired once for all of them, under the id of the context's run.
     """
     base_images = base_images_by_image(images, ctx.settings.recipes)
     waiting = [image for image in base_images if image not in ctx.results]
-    workers = min(ctx.settings.images_at_once, len(waiting))
-    if workers > 1:
-        order = {image: [base for base in base_images[image] if base in waiting] for image in waiting}
-        _build_at_once(ctx, TopologicalSorter(order), options, workers)
-    else:
-        for image in waiting:
-            attempt(ctx, image, options)
+    if len(waiting) == 1:  # its own run acquires the builder
+        attempt(ctx, waiting[0], options)
+        return
+    with work_folder(ctx.settings.work, ctx.run_id), leasing(ctx) as leased:
+        if (workers := min(ctx.settings.images_at_once, len(waiting))) > 1:
+            order = {image: [base for base in base_images[image] if base in waiting] for image in waiting}
+            _build_at_once(leased, TopologicalSorter(order), options, workers)
+        else:
+            for image in waiting:
+                attempt(leased, image, options)
 
 
 def _build_at_once(ctx: Context, order: TopologicalSorter[str], options: BuildOptions, workers: int) -> None:

@@ -5,20 +5,24 @@ This calls the program through rootfs/process/run.py, as the libraries for it ha
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from urllib.parse import quote
 
-from flows.builders.errors import BuildxFailed, BuildxMissing, BuildxTooOld
+from flows.builders.errors import BuildxFailed, BuildxMissing, BuildxTooOld, builders_not_writable
 from rootfs.process.errors import ProgramFailed, ProgramMissing, ProgramTimedOut
 from rootfs.process.run import Log, proxies, run
 from rootfs.recipe.builder import BuilderPlan
+from rootfs.system.locks import locked
 
 QUICK = 60.0  # seconds for calls that only use buildx's own files, or remove something from an engine
+LONGEST_NAME = 200  # characters of a builder's name in the name of its lock file
 
 UNKNOWN = re.compile(r"^unknown flag: (\S+)$", re.MULTILINE)  # buildx's message for an option that it does not have
 
@@ -60,6 +64,28 @@ def buildx(
     except ProgramTimedOut as error:
         raise BuildxFailed(words[0], f"it took more than {wait:g} s") from error
     return done.stderr if log else done.stdout
+
+
+@contextlib.contextmanager
+def builder_locked(name: str, wait: float = QUICK) -> Iterator[None]:
+    """Lock a builder of this user for the block, so that nobody else creates, starts or removes it meanwhile.
+
+    Of two calls of buildx that create or start one builder at once, one may fail. Raises LockHeld if the lock is not
+    free within `wait` seconds, and MachineError.
+    """
+    file_name = f"baseforge-{quote(name, safe='')[:LONGEST_NAME]}.lock"  # the name may be any text of a user
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locked(_folder() / file_name, wait=wait))
+        except OSError as error:
+            raise builders_not_writable(_folder(), error.strerror or str(error)) from error
+        yield
+
+
+def _folder() -> Path:
+    """Where buildx keeps this user's builders (docker/buildx, util/confutil/config.go)."""
+    docker = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+    return Path(os.environ.get("BUILDX_CONFIG") or docker / "buildx")
 
 
 def available() -> bool:

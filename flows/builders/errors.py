@@ -95,6 +95,15 @@ class BuildxFailed(BuildError):
         super().__init__(reason.strip() or "it failed without a message", where=f"docker buildx {command}")
 
 
+def builders_not_writable(folder: object, reason: str) -> MachineError:
+    """The folder of buildx's builders cannot be written to."""
+    return MachineError(
+        f"buildx cannot keep builders here: {reason}",
+        where=str(folder),
+        hint="Make it writable for this user, or name another folder: BUILDX_CONFIG.",
+    )
+
+
 def unknown_builder(name: str, known: Iterable[str]) -> InputError:
     """There is no builder of this name."""
     known = sorted(known)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from flows.builders import docker_container, kubernetes, remote
-from flows.builders.buildx_cli import buildx, described
+from flows.builders.buildx_cli import QUICK, builder_locked, buildx, described
 from flows.builders.engine import context_name
 from flows.builders.errors import BuilderFailed, BuildxFailed, OtherContext, cannot_create
 from flows.builders.listing import BuilderNode, driver_of, known_builders, values
@@ -93,13 +93,14 @@ class Leases:
 def acquire(plan: BuilderPlan, driver: str, run_id: str, number: int, log: Log) -> AcquiredBuilder:
     """Find or create the planned builder; it is not started. An ephemeral one is named after the run and `number`.
 
-    Raises InputError, ServiceUnreachable and BuildxMissing.
+    Raises InputError, ServiceUnreachable, LockHeld and BuildxMissing.
     """
     if plan.lifecycle == "existing":
         return AcquiredBuilder(plan.name, driver, plan)
     DRIVERS[plan.driver].reach(plan)
     if plan.lifecycle == "persistent":
-        return _persistent(plan, log)
+        with builder_locked(plan.name, _longest_start(plan, driver) + QUICK):
+            return _persistent(plan, log)
     taken = AcquiredBuilder(name_of(run_id, number), plan.driver, plan, ours=True)
     _create(taken.name, DRIVERS[plan.driver].with_driver_options(plan, run_id), log)
     return taken
@@ -153,13 +154,15 @@ def _create(name: str, plan: BuilderPlan, log: Log) -> None:
 def start(taken: AcquiredBuilder, log: Log) -> str:
     """Start a builder if it does not run, check its BuildKit's version, and return that version.
 
-    Raises BuilderFailed, also when it is not up in the plan's time, ServiceUnreachable and MachineError.
+    One of this run alone needs no lock. Raises BuilderFailed, also when it is not up in the plan's time,
+    ServiceUnreachable, LockHeld and MachineError.
     """
     if taken.driver == ENGINE:
         return ""
-    spare = DRIVERS[taken.driver].SPARE
+    longest = _longest_start(taken.plan, taken.driver)
     try:
-        output = buildx("inspect", "--bootstrap", taken.name, wait=taken.plan.timeout + spare, log=log)
+        with contextlib.nullcontext() if taken.ours else builder_locked(taken.name, longest + QUICK):
+            output = buildx("inspect", "--bootstrap", taken.name, wait=longest, log=log)
     except BuildxFailed as error:
         reason = DRIVERS[taken.driver].explain(taken.name, taken.plan) or error.message
         raise BuilderFailed(taken.name, taken.driver, "starting", reason) from error
@@ -169,6 +172,10 @@ def start(taken: AcquiredBuilder, log: Log) -> str:
     for version in versions:
         _new_enough(taken, version)
     return ", ".join(dict.fromkeys(versions))
+
+
+def _longest_start(plan: BuilderPlan, driver: str) -> float:
+    return plan.timeout + DRIVERS[driver].SPARE
 
 
 def _new_enough(taken: AcquiredBuilder, version: str) -> None:

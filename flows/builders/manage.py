@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
 import shlex
@@ -11,7 +12,7 @@ from typing import get_args
 
 from pydantic import ValidationError
 
-from flows.builders.buildx_cli import buildx, described
+from flows.builders.buildx_cli import QUICK, builder_locked, buildx, described
 from flows.builders.engine import connect, context_name
 from flows.builders.errors import (
     BuilderFailing,
@@ -86,10 +87,11 @@ def create(name: str, plan: BuilderPlan, *, node: str = "") -> str:
 
     Raises InputError, and the errors of the engine or the cluster.
     """
-    if name in known_builders():
-        raise invalid_builder(f"there is a builder {name!r} already", "Take another name, or `--append` a node to it.")
     _reach(plan)
-    return _create(name or "without a name", plan, *_named(name, node))
+    with builder_locked(name) if name else contextlib.nullcontext():
+        if name in known_builders():
+            raise invalid_builder(f"there is a builder {name!r} already", "Choose another name, or `--append` a node.")
+        return _create(name or "without a name", plan, *_named(name, node))
 
 
 def append(name: str, plan: BuilderPlan, *, node: str = "") -> str:
@@ -98,16 +100,17 @@ def append(name: str, plan: BuilderPlan, *, node: str = "") -> str:
     buildx damages the builder when it undoes a failed append: the other nodes lose their platforms, flags and files
     (its `Node.Copy` copies into empty slices). So a builder of that one node is created first, and forgotten.
     """
-    builder = _existing(name, "given nodes")
-    if builder.driver != plan.driver:
-        raise invalid_builder(f"{name!r} is a builder of the driver {builder.driver!r}, not {plan.driver!r}")
-    if node in {each.name for each in builder.nodes}:
-        raise invalid_builder(f"{name!r} has a node {node!r} already", "Take another name for it.")
-    _reach(plan)
-    trial = f"trial-{secrets.token_hex(8)}"
-    _create(name, plan, *_named(trial))
-    buildx("rm", "--keep-daemon", trial)
-    return _create(name, plan, "--append", *_named(name, node))
+    with builder_locked(name):
+        builder = _existing(name, "given nodes")
+        if builder.driver != plan.driver:
+            raise invalid_builder(f"{name!r} is a builder of the driver {builder.driver!r}, not {plan.driver!r}")
+        if node in {each.name for each in builder.nodes}:
+            raise invalid_builder(f"{name!r} has a node {node!r} already", "Take another name for it.")
+        _reach(plan)
+        trial = f"trial-{secrets.token_hex(8)}"
+        _create(name, plan, *_named(trial))
+        buildx("rm", "--keep-daemon", trial)
+        return _create(name, plan, "--append", *_named(name, node))
 
 
 def _named(name: str, node: str = "") -> list[str]:
@@ -132,11 +135,17 @@ def _reach(plan: BuilderPlan) -> None:
 
 
 def boot(name: str, log: Log) -> ListedBuilder:
-    """Start a builder's nodes. Raises InputError and BuilderNotStarted."""
+    """Start a builder's nodes. Raises InputError, LockHeld and BuilderNotStarted."""
     _existing(name, "", engine=True)
     hint = f"`baseforge builder inspect {name}` shows how it was created."
+
+    def step(line: str) -> None:
+        if line.startswith("#"):
+            log(line)
+
     try:
-        buildx("inspect", "--bootstrap", name, wait=START, log=lambda line: log(line) if line.startswith("#") else None)
+        with builder_locked(name, START + QUICK):
+            buildx("inspect", "--bootstrap", name, wait=START, log=step)
     except BuildxFailed as error:
         raise BuilderNotStarted(name, error.message, hint) from error
     builder = find(name)
@@ -168,8 +177,9 @@ def use(name: str, *, default: bool = False, everywhere: bool = False) -> None:
 
 
 def stop(name: str) -> None:
-    """Stop a builder. Its cache stays. Raises BuildxFailed."""
-    buildx("stop", name)
+    """Stop a builder. Its cache stays. Raises LockHeld and BuildxFailed."""
+    with builder_locked(name):
+        buildx("stop", name)
 
 
 def check(names: Sequence[str], doing: str) -> list[ListedBuilder]:
@@ -200,19 +210,20 @@ def remove(name: str, *, keep_state: bool = False, keep_daemon: bool = False, fo
     """Remove a builder and its cache; of a remote one, only buildx's entry.
 
     A builder that cannot be reached is left alone unless `force` is given: buildx would forget it, and its container
-    and cache would stay behind unnoticed. Raises BuilderFailing and BuildxFailed.
+    and cache would stay behind unnoticed. Raises InputError, LockHeld, BuilderFailing and BuildxFailed.
     """
-    builder = known_builders()[name]
-    if builder.driver != "remote" and not force and not keep_daemon and (reason := fault_of(name)):
-        raise BuilderFailing(name, reason)
-    words = [*(["--keep-state"] if keep_state else []), *(["--keep-daemon"] if keep_daemon else [])]
-    lines: list[str] = []
-    try:
-        buildx("rm", *words, name, log=lines.append)
-    except BuildxFailed as error:
-        if not force or name in known_builders():
-            begin = f"failed to remove {name}: "
-            reasons = [line.removeprefix(begin) for line in lines if line.startswith(begin)]
-            raise BuildxFailed("rm", "\n".join(reasons) or error.message) from error
+    with builder_locked(name):
+        builder = _existing(name, "removed")
+        if builder.driver != "remote" and not force and not keep_daemon and (reason := fault_of(name)):
+            raise BuilderFailing(name, reason)
+        words = [*(["--keep-state"] if keep_state else []), *(["--keep-daemon"] if keep_daemon else [])]
+        lines: list[str] = []
+        try:
+            buildx("rm", *words, name, log=lines.append)
+        except BuildxFailed as error:
+            if not force or name in known_builders():
+                begin = f"failed to remove {name}: "
+                reasons = [line.removeprefix(begin) for line in lines if line.startswith(begin)]
+                raise BuildxFailed("rm", "\n".join(reasons) or error.message) from error
     if builder.selected:  # otherwise buildx would select a new builder of that name
         buildx("use", context_name())

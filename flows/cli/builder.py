@@ -15,8 +15,9 @@ from flows.builders.errors import BuilderFailing, BuildxFailed, invalid_builder
 from flows.cli import builder_output, output
 from flows.cli.arguments import Json
 from flows.cli.help import CommandGroup
-from rootfs.errors import BuildError
+from rootfs.errors import BuildError, InputError
 from rootfs.mask import masked_values
+from rootfs.system.errors import LockHeld
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -183,7 +184,7 @@ def _each(names: Sequence[str], do: Callable[[str], None], done: str) -> None:
     for name in dict.fromkeys(names):
         try:
             do(name)
-        except (BuilderFailing, BuildxFailed) as problem:
+        except (BuilderFailing, BuildxFailed, InputError, LockHeld) as problem:
             failed.append(str(problem))
         else:
             _say(f"{name}: {done}")

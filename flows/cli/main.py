@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -94,7 +96,7 @@ def build(
             connect()
             from flows.side_by_side import build_images
 
-            build_images(ctx, ordered, options)
+            build_images(replace(ctx, run_id=str(uuid.uuid4())), ordered, options)
 
         build_changed(ctx, ordered, options, build_others)
         _end(output.builds([ctx.results[image] for image in ordered], settings, ctx.progress, as_json))

@@ -50,7 +50,7 @@ def test_a_night_without_an_engine_says_so_for_each_image(site: Factory) -> None
     assert "housekeeping failed" in done.stderr
 
 
-def test_a_night_acquires_a_builder_once(site: Factory, workshop: Workshop) -> None:
+def test_a_command_acquires_a_builder_once(site: Factory, workshop: Workshop) -> None:
     site.recipe("other", "kind: scratch\nfiles: [{path: /motd, content: other}]\n")
     (site.folder / "baseforge.toml").write_text(OWN)
     done = site.run("nightly", "--json")
@@ -63,6 +63,10 @@ def test_a_night_acquires_a_builder_once(site: Factory, workshop: Workshop) -> N
     assert (one["driver"], one["why"]) == ("docker-container", "the setting `builder`")
     assert done.json["seconds"]["release"] > 0
     assert sorted("acquire" in record["seconds"] for record in done.json["builds"]) == [False, True]  # side by side
+    done = site.run("build", "hello", "other", "--force", "--json")
+    assert {record["status"] for record in done.json} == {"published"}, done.stderr
+    for step in ("acquire", "bootstrap", "release"):
+        assert done.stderr.count(f"✓ {step} docker-container") == 1
     assert workshop.leftovers() == []
     assert site.leftovers() == []
 

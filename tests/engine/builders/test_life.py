@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -59,6 +60,14 @@ def test_a_persistent_builder_is_created_once(place: Workshop) -> None:
         ):
             life.acquire(plan.model_copy(update={"options": other}), DRIVER, "three", 1, print)
     assert containers(place) == made
+
+
+def test_a_persistent_builder_that_several_want_at_once_is_created_and_started_once(place: Workshop) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        plan = planned("persistent", name="kept")
+        found = list(pool.map(lambda number: up(plan, str(number)), range(4)))
+    assert found == [AcquiredBuilder("kept", DRIVER, plan)] * 4
+    assert list(containers(place)) == ["kept0"]
 
 
 def test_a_stopped_builder_starts_again(place: Workshop) -> None:

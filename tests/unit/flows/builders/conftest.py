@@ -25,6 +25,7 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stub:
         (folder / "docker").write_text(f'#!/bin/sh\necho "$*" >>{calls}\n{script}\n')
         (folder / "docker").chmod(0o755)
         monkeypatch.setattr(door, "SYSTEM_PATH", f"{folder}:{door.SYSTEM_PATH}")
+        monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
         return calls
 
     return make

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,6 +72,28 @@ def test_a_persistent_builder_has_no_label_of_a_run(docker: Stub) -> None:
     plan = planned("persistent", name="kept", **FULL)
     assert acquire(plan, plan.driver, "run", 1, print) == AcquiredBuilder("kept", "docker-container", plan)
     assert calls.read_text().splitlines()[-1] == "buildx create --name kept" + CREATED.format(label="")
+
+
+def test_a_persistent_builder_that_several_want_at_once_is_created_by_the_first(docker: Stub, tmp_path: Path) -> None:
+    there, node = tmp_path / "there", {"Name": "kept0", "Endpoint": FAR}
+    new = json.dumps({"Name": "kept", "Driver": "remote", "Nodes": [node]})
+    docker(
+        f"""case $2 in
+        ls) [ ! -e {there} ] || cat {there} ;;
+        create) sleep 0.3; [ ! -e {there} ] || exit 1; printf '%s\\t\\n%s\\t\\n' '{new}' '{new}' >{there} ;;
+        esac"""
+    )
+    with ThreadPoolExecutor(3) as pool:
+        found = [pool.submit(acquire, far("persistent", name="kept"), "remote", "run", 1, print) for _ in range(3)]
+    assert {each.result().name for each in found} == {"kept"}
+
+
+def test_a_folder_of_builders_that_cannot_be_written_to_is_named(docker: Stub, tmp_path: Path) -> None:
+    docker("true")
+    (tmp_path / "docker").touch()
+    with pytest.raises(MachineError, match="buildx cannot keep builders here: Not a directory") as caught:
+        acquire(far("persistent", name="kept"), "remote", "run", 1, print)
+    assert caught.value.where == str(tmp_path / "docker/buildx")
 
 
 def test_an_existing_builder_is_used_unchanged(docker: Stub) -> None:
