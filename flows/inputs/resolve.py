@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,13 +13,22 @@ from flows.inputs.base_images import base_build, installed_in, package_names
 from flows.publish import stored_builds
 from flows.publish.record import BaseImageBuild
 from flows.runtime.context import BuildContext, Context
+from rootfs.apt.errors import SuiteError
 from rootfs.errors import BaseforgeError
 from rootfs.lock.lock import Lock, input_digest, tool_versions
 from rootfs.lock.requirements import check_requirements
 from rootfs.packages import tarball_source
 from rootfs.process.host import native_architecture
 from rootfs.recipe.base import Recipe
-from rootfs.recipe.recipe import digest_recipe, files_folder, find_recipe, lineage_of, read_recipe, request_of
+from rootfs.recipe.recipe import (
+    digest_recipe,
+    files_folder,
+    find_recipe,
+    lineage_of,
+    read_recipe,
+    repository_place,
+    request_of,
+)
 from rootfs.system.digests import canonical_digest
 from rootfs.system.platforms import architecture_of, platform_name
 
@@ -126,9 +137,10 @@ def resolve_platform(ctx: Context, recipe: Recipe, file: Path, architecture: str
     newest = Lock()
     if request:
         installed = installed_in(ctx, recipe, base) if base else None
-        newest = ctx.apt(offline=offline).lock(
-            *request, architecture, installed, without_dependencies=recipe.standalone
-        )
+        with _recipe_places(lineage, file):
+            newest = ctx.apt(offline=offline).lock(
+                *request, architecture, installed, without_dependencies=recipe.standalone
+            )
     elif recipe.tarball:
         newest = Lock(tarball=tarball_source.archive_digest(recipe.tarball, files_folder(file)))
     check_requirements(lineage, partial(package_names, ctx, newest, base), file)
@@ -144,6 +156,16 @@ def resolve_platform(ctx: Context, recipe: Recipe, file: Path, architecture: str
         base=base,
         bases=tuple(base_build(ctx, recipe.name, base_name, platform) for base_name in recipe.base_images),
     )
+
+
+@contextlib.contextmanager
+def _recipe_places(lineage: Sequence[Recipe], file: Path) -> Iterator[None]:
+    """Give an error about a suite of a further archive the place in the recipe that names it."""
+    try:
+        yield
+    except SuiteError as error:
+        error.where = repository_place(lineage, file, error.archive, error.suite, error.key) or error.where
+        raise
 
 
 def settled(ctx: Context, lock: Lock, image: str, platform: str) -> Lock:

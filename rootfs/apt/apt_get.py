@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from rootfs.apt.release import SuiteState
 from rootfs.apt.root import AptRoot, index_file_name
 from rootfs.apt.sources import Source
 from rootfs.lock.lock import Package
+from rootfs.network.addresses import without_userinfo
 from rootfs.process.run import Outcome
 from rootfs.recipe.base import AptRequest
 
@@ -187,14 +189,14 @@ def _base(resolved_packages: list[ResolvedPackage], variant_packages: Sequence[P
 def package_locations(
     root: AptRoot, resolved_packages: list[ResolvedPackage]
 ) -> dict[tuple[str, str], set[tuple[str, str]]]:
-    """Where apt finds each package: pairs of archive and suite, by name and version."""
+    """Where apt finds each package: pairs of archive, and suite with component, by name and version."""
     locations: dict[tuple[str, str], set[tuple[str, str]]] = {}
     if resolved_packages:
         shown = root.run("apt-cache", "madison", *(resolved.name for resolved in resolved_packages)).stdout
         for line in shown.splitlines():
             name, version, location = (part.strip() for part in line.split(" | "))
-            archive, _, suite = location.partition(" ")
-            locations.setdefault((name, version), set()).add((archive, suite.partition("/")[0]))
+            archive, _, suite = location.removesuffix("Packages").partition(" ")
+            locations.setdefault((name, version), set()).add((archive, suite.partition(" ")[0]))
     return locations
 
 
@@ -216,7 +218,7 @@ def to_package(
         source=fields.get("source", resolved.name).split()[0],
         archive=source.snapshot or source.address,
         suite=source.suite,
-        path=fields["filename"],
+        path=posixpath.normpath(fields["filename"]),  # archives without dists/ have ./ at its beginning
         essential=resolved.name in stages.essential,
         base=resolved.name in stages.base,
         auto=resolved.auto,
@@ -228,16 +230,10 @@ def _source_of(
 ) -> Source:
     """The first source that has the package at the address that apt would fetch it from."""
     for state in states:
-        mirror = _without_userinfo(state.source.mirror)
-        if (mirror, state.source.suite) in locations and _without_userinfo(resolved.address) == f"{mirror}/{path}":
+        address = f"{without_userinfo(state.source.mirror)}/{path}"
+        if state.source.locations & locations and without_userinfo(resolved.address) == address:
             return state.source
     raise InvalidRelease(resolved.address, f"no index of this recipe's has {resolved.name} {resolved.version}")
-
-
-def _without_userinfo(address: str) -> str:
-    """An address without a user name and password."""
-    parts = urlsplit(address)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def preferences(recipe: AptRequest, states: Sequence[SuiteState]) -> str:

@@ -65,25 +65,74 @@ class PackageMissing(InputError):
         )
 
 
-def unsigned_release(address: str, keyring: object, unknown: list[str]) -> BuildError:
+class SuiteError(InputError):
+    """A recipe asks for what an archive does not have. `archive` and `suite` say of which; `key` is the wrong key.
+
+    The caller, who knows the recipe's file, replaces `where`.
+    """
+
+    def __init__(self, message: str, *, archive: str, suite: str, key: str, hint: str, where: str = "") -> None:
+        super().__init__(message, where=where or archive, hint=hint)
+        self.archive, self.suite, self.key = archive, suite, key
+
+
+def suite_missing(archive: str, suite: str, folder: str, *, further: bool) -> SuiteError:
+    """An archive has no Release file of a suite."""
+    hint = "Check `suite` and `pockets` in the recipe, and [mirrors] in the settings."
+    if further:
+        hint = (
+            "Check `uri` and `suites` of this entry of `repositories`. For an archive without dists/: `suites: [./]`."
+        )
+    return SuiteError(
+        f"{archive} has no suite {suite!r}: neither InRelease nor Release is there",
+        archive=archive,
+        suite=suite,
+        key="suites",
+        hint=hint,
+        where=folder,
+    )
+
+
+def signature_missing(address: str) -> BuildError:
+    """An archive has a Release file without a signature."""
+    return BuildError(
+        "it is not signed: neither InRelease nor Release.gpg is there; nothing was built from it",
+        where=address,
+        hint="An archive has to be signed. Ask who runs it, or sign a mirror of it with a key of your own.",
+    )
+
+
+def signature_binary(address: str) -> BuildError:
+    """A detached signature has a form that apt does not read."""
+    return BuildError(
+        "this signature is binary, and apt reads armored ones only",
+        where=address,
+        hint="Ask who runs the archive to sign it with `gpg --armor --detach-sign`, or to serve InRelease.",
+    )
+
+
+def unsigned_release(
+    address: str, keyring: object, unknown: Sequence[str], *, further: bool = False, changed: bool = False
+) -> BuildError:
     """A Release file is not signed by a key of the keyring: the archive is not who it says it is."""
     by = f" (it is signed by {', '.join(unknown)})" if unknown else ""
-    return BuildError(
-        f"the signature is not one of {keyring}{by}; nothing was built from it",
-        where=address,
-        hint="If the archive has a new key, update the keyring's package; otherwise do not trust this mirror.",
-    )
+    hint = "If the archive has a new key, update the keyring's package; otherwise do not trust this mirror."
+    if changed:
+        hint = "It was changed after it was signed, or the archive is being updated: try again, or do not trust it."
+    elif further and unknown:
+        hint = (
+            f"If the archive's owner publishes this key, add it to the recipe's file {keyring}; else do not trust it."
+        )
+    elif further:
+        hint = f"Compare {keyring} with the key that the archive's owner publishes."
+    return BuildError(f"the signature is not one of {keyring}{by}; nothing was built from it", where=address, hint=hint)
 
 
 class InvalidRelease(BuildError):
     """A Release file is signed, but not one to build from."""
 
-    def __init__(self, address: str, reason: str) -> None:
-        super().__init__(
-            f"the Release file cannot be used: {reason}",
-            where=address,
-            hint="Check the mirror and this machine's clock.",
-        )
+    def __init__(self, address: str, reason: str, hint: str = "Check the mirror and this machine's clock.") -> None:
+        super().__init__(f"the Release file cannot be used: {reason}", where=address, hint=hint)
 
 
 def older_release(address: str, date: str, seen: str, memory: object) -> BuildError:
@@ -105,12 +154,42 @@ def archive_changing(address: str, output: str) -> NetworkFailure:
     )
 
 
-def component_missing(suite: str, component: str, architecture: str, known: Sequence[str]) -> InputError:
-    """A suite lacks a component, or does not have it for the architecture."""
+def component_missing(archive: str, suite: str, component: str, architecture: str, known: Sequence[str]) -> SuiteError:
+    """A suite lacks a component."""
     hint = nearest(component, set(known) - {component}) if component not in known else ""
-    return InputError(
+    return SuiteError(
         f"{suite} has no component {component!r} for {architecture}",
+        archive=archive,
+        suite=suite,
+        key="components",
         hint=hint or f"It has: {', '.join(known) or 'none that it names'}.",
+    )
+
+
+def architecture_missing(
+    archive: str, suite: str, architecture: str, known: Sequence[str], *, further: bool
+) -> SuiteError:
+    """A suite has no packages for an architecture."""
+    hint = "Leave the platform out of `platforms`."
+    if further:
+        hint = f"Limit this entry of `repositories` (`architectures: [{', '.join(known)}]`), or leave the platform out."
+    return SuiteError(
+        f"{suite} of {archive} has no packages for {architecture}, only for {', '.join(known)}",
+        archive=archive,
+        suite=suite,
+        key="suites",
+        hint=hint,
+    )
+
+
+def no_packages(archive: str, suite: str, folder: str) -> SuiteError:
+    """The Release file of an archive without dists/ names no packages."""
+    return SuiteError(
+        f"the Release file of {folder} names no Packages",
+        archive=archive,
+        suite=suite,
+        key="suites",
+        hint="For an archive with dists/, `suites` has the name of a folder there, without a slash at its end.",
     )
 
 

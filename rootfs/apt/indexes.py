@@ -6,7 +6,14 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from rootfs.apt.errors import AccessDenied, ArchiveUnreachable, archive_changing, component_missing
+from rootfs.apt.errors import (
+    AccessDenied,
+    ArchiveUnreachable,
+    architecture_missing,
+    archive_changing,
+    component_missing,
+    no_packages,
+)
 from rootfs.apt.release import SuiteState
 from rootfs.apt.root import AptRoot, index_file_name, sources_list
 from rootfs.apt.sources import Site
@@ -50,7 +57,7 @@ class PackageIndexes:
         Raises NetworkFailure and ArchiveUnreachable (try again), AccessDenied.
         """
         for state in states:
-            for file in self._files(state) if refetch else self._outdated(state, architecture):
+            for file in self._files(state, architecture) if refetch else self._outdated(state, architecture):
                 file.unlink(missing_ok=True)
         root = self.root(states, architecture)
         seconds = GRACE + sum(_size(state, architecture) for state in states) / MIN_RATE
@@ -64,26 +71,26 @@ class PackageIndexes:
         prune(self.folder / "roots", max_entries=MAX_ROOTS, used=lambda root: last_used(root / USED))
 
     def _fresh(self, state: SuiteState, architecture: str) -> bool:
-        release = self.folder / "lists" / f"{index_file_name(state.source.folder)}_InRelease"
-        return self._sum(release) == state.release.sha256 and not any(self._outdated(state, architecture))
+        releases = (self._sum(self._file(state, name)) for name in ("InRelease", "Release"))
+        return state.release.sha256 in releases and not any(self._outdated(state, architecture))
 
     def _outdated(self, state: SuiteState, architecture: str) -> Iterator[Path]:
         """The indexes that are damaged, missing, or of another state of the suite."""
-        for component in state.source.components:
-            for arch in (architecture, "all"):
-                file = (
-                    self.folder / "lists" / f"{index_file_name(state.source.folder)}_{component}_binary-{arch}_Packages"
-                )
-                entry = state.index(f"{component}/binary-{arch}/Packages")
-                empty = entry[1] == 0 if entry else not has_index(state, component, arch)
-                found = self._sum(file)
-                if (found != entry[0]) if found and entry else (not found and arch != "all" and not empty):
-                    yield file
+        for path in state.source.index_paths(architecture):
+            file, entry = self._file(state, path), state.index(path)
+            empty = entry[1] == 0 if entry else not has_index(state, path)
+            found = self._sum(file)
+            if (found != entry[0]) if found and entry else (not found and not is_for_all(path) and not empty):
+                yield file
 
-    def _files(self, state: SuiteState) -> list[Path]:
-        """All of apt's files of a suite."""
-        start = f"{index_file_name(state.source.folder)}_"
-        return [path for path in (self.folder / "lists").iterdir() if path.name.startswith(start)]
+    def _files(self, state: SuiteState, architecture: str) -> Iterator[Path]:
+        """All of apt's files of a suite, not those of suites whose names begin the same."""
+        for path in ("InRelease", "Release", "Release.gpg", *state.source.index_paths(architecture)):
+            yield self._file(state, path)
+
+    def _file(self, state: SuiteState, path: str) -> Path:
+        """apt's file of one of a suite's indexes, or of its Release file."""
+        return self.folder / "lists" / index_file_name(f"{state.source.folder}/{path}")
 
     def _sum(self, file: Path) -> str:
         """The sha256 of a file in hex, cached until the file changes; empty if there is no file."""
@@ -100,25 +107,37 @@ class PackageIndexes:
 def _size(state: SuiteState, architecture: str) -> int:
     """The size in bytes of a suite's indexes as they are fetched, compressed if the archive has them so."""
     total = 0
-    for component in state.source.components:
-        for arch in (architecture, "all"):
-            found = [state.index(f"{component}/binary-{arch}/Packages{ending}") for ending in COMPRESSIONS]
-            plain, *compressed = [entry[1] if entry else 0 for entry in found]
-            total += max(compressed) or plain
+    for path in state.source.index_paths(architecture):
+        found = [state.index(f"{path}{ending}") for ending in COMPRESSIONS]
+        plain, *compressed = [entry[1] if entry else 0 for entry in found]
+        total += max(compressed) or plain
     return total
 
 
-def has_index(state: SuiteState, component: str, architecture: str) -> bool:
-    """Whether a Release file names packages of a component for an architecture."""
-    return any(state.index(f"{component}/binary-{architecture}/Packages{ending}") for ending in COMPRESSIONS)
+def has_index(state: SuiteState, path: str) -> bool:
+    """Whether a Release file names an index, compressed or not."""
+    return any(state.index(f"{path}{ending}") for ending in COMPRESSIONS)
+
+
+def is_for_all(path: str) -> bool:
+    """Whether an index has packages for all architectures, which an archive may have in the other indexes instead."""
+    return path.endswith("/binary-all/Packages")
 
 
 def check_components(state: SuiteState, architecture: str) -> None:
     """Raises InputError when a suite has no packages of a component for the architecture."""
-    for component in state.source.components:
-        if not any(has_index(state, component, arch) for arch in (architecture, "all")):
+    source = state.source
+    if source.flat:
+        if not has_index(state, "Packages"):
+            raise no_packages(source.address, source.suite, source.folder)
+        return
+    for component in source.components:
+        if not any(has_index(state, f"{component}/binary-{each}/Packages") for each in (architecture, "all")):
             known = [name.rpartition("/")[2] for name in state.field("Components").split()]
-            raise component_missing(state.source.suite, component, architecture, known)
+            of = [each for each in state.field("Architectures").split() if each != "all"]
+            if component in known and of and architecture not in of:
+                raise architecture_missing(source.address, source.suite, architecture, of, further=source.further)
+            raise component_missing(source.address, source.suite, component, architecture, known)
 
 
 def _error_of(status: int, output: str, states: tuple[SuiteState, ...]) -> Exception:

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import re
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 
 import httpx
 from debian_inspector.debcon import Debian822
 
-from rootfs.apt.errors import ArchiveUnreachable, InvalidRelease, unsigned_release
+from rootfs.apt.errors import (
+    ArchiveUnreachable,
+    InvalidRelease,
+    signature_binary,
+    signature_missing,
+    suite_missing,
+    unsigned_release,
+)
 from rootfs.apt.keyring import gpgv_keyring
 from rootfs.apt.sources import Source
 from rootfs.apt.transfer import Transfers, check_access, failure_reason, proxy_denial
-from rootfs.errors import InputError
 from rootfs.lock.lock import Release
 from rootfs.process.run import run
 from rootfs.system.digests import sha256_of_bytes
@@ -27,24 +33,31 @@ from rootfs.system.text import format_time
 MAX_CLOCK_SKEW = 600.0  # seconds that an archive's clock may be ahead of ours
 UNUSABLE_KEYS = {"NO_PUBKEY": "", "EXPKEYSIG": ", which has expired", "REVKEYSIG": ", which is revoked"}  # gpgv's words
 SHA256 = re.compile("[0-9a-f]{64}")
+ARMOR = b"-----BEGIN PGP SIGNATURE-----"
 BAD_SIGNATURE = "[GNUPG:] BADSIG"
+# The id and, at the end, the fingerprint of a key that gpgv does not have (doc/DETAILS of GnuPG).
+ERROR_OF_KEY = re.compile(r"^\[GNUPG:\] ERRSIG ([0-9A-F]{16}) .* ([0-9A-F]{40,64})$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class FetchedRelease:
-    """An InRelease file as it came from `address`, and the entity tag it came with (RFC 9110), if any."""
+    """A Release file as it came from `address`, and the entity tag it came with (RFC 9110), if any.
+
+    It is an InRelease file, or a Release file with its detached `signature`.
+    """
 
     address: str
     tag: str
     content: bytes
+    signature: bytes = b""
 
 
 def fetch_releases(
     sources: tuple[Source, ...], known: Mapping[Source, FetchedRelease], transfers: Transfers
 ) -> list[FetchedRelease]:
-    """Fetch the InRelease files of suites, in parallel. One that is unchanged since `known` is not sent again.
+    """Fetch the Release files of suites, in parallel. One that is unchanged since `known` is not sent again.
 
-    Raises ArchiveUnreachable (try again), AccessDenied, InputError.
+    Raises ArchiveUnreachable (try again), AccessDenied, SuiteError, BuildError.
     """
     return run_stoppable(_fetch_all(sources, known, transfers))
 
@@ -60,19 +73,35 @@ async def _fetch_all(
 async def _fetch(
     client: httpx.AsyncClient, source: Source, known: FetchedRelease | None, transfers: Transfers
 ) -> FetchedRelease:
-    """Fetch one file. Only the entity tag is compared: a date would hide an archive that went back in time."""
-    address = f"{source.folder}/InRelease"
+    """Fetch InRelease or, where the archive has none, Release and Release.gpg."""
+    inline = await _fetch_file(client, f"{source.folder}/InRelease", known, transfers)
+    if inline:
+        return inline
+    release = await _fetch_file(client, f"{source.folder}/Release", None, transfers)
+    if release is None:
+        raise suite_missing(source.address, source.suite, source.folder, further=source.further)
+    signature = await _fetch_file(client, f"{source.folder}/Release.gpg", None, transfers)
+    if signature is None:
+        raise signature_missing(release.address)
+    if not signature.content.lstrip().startswith(ARMOR):
+        raise signature_binary(signature.address)
+    return FetchedRelease(release.address, "", release.content, signature.content)
+
+
+async def _fetch_file(
+    client: httpx.AsyncClient, address: str, known: FetchedRelease | None, transfers: Transfers
+) -> FetchedRelease | None:
+    """Fetch one file; None if it is not there.
+
+    Only the entity tag is compared: a date would hide an archive that went back in time.
+    """
     tag = known.tag if known and known.address == address else ""
     try:
         response, content = await _get(client, address, tag, transfers)
         if known and tag and response.status_code == httpx.codes.NOT_MODIFIED:
             return known
-        if response.status_code == httpx.codes.NOT_FOUND:
-            raise InputError(
-                f"the archive has no suite {source.suite!r}",
-                where=address,
-                hint="Check `suite` in the recipe; an old release may have moved to another archive ([mirrors]).",
-            )
+        if response.status_code in (httpx.codes.NOT_FOUND, httpx.codes.GONE):
+            return None
         check_access(response, address)
         response.raise_for_status()
     except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -109,15 +138,14 @@ class SuiteState:
         return self.fields.get(name.lower(), "")
 
 
-def check_release(signed: bytes, source: Source, address: str) -> SuiteState:
-    """Check the signature, suite and dates of a Release file, and parse it.
+def check_release(signed: bytes, source: Source, address: str, signature: bytes = b"") -> SuiteState:
+    """Check the signature, suite and dates of a Release file, and parse it. A detached `signature` is not in it.
 
     Raises BuildError, InvalidRelease, InputError.
     """
-    signer, text = verify_signature(signed, source.keyring, address)
+    signer, text = verify_signature(signed, signature, source, address)
     fields = parse_fields(text)
-    if source.suite not in (fields.get("codename"), fields.get("suite")):
-        raise InvalidRelease(address, f"it is the Release file of {fields.get('codename')}, not of {source.suite}")
+    _check_name(fields, source, address)
     date = parse_time(fields.get("date", ""), address)
     until = parse_time(fields["valid-until"], address) if "valid-until" in fields else None
     _check_dates(date, None if source.snapshot else until, address)
@@ -136,6 +164,25 @@ def check_release(signed: bytes, source: Source, address: str) -> SuiteState:
     )
 
 
+def _check_name(fields: Mapping[str, str], source: Source, address: str) -> None:
+    """Check that a Release file is of the suite that it was fetched for, as apt does. One without names is of any.
+
+    A suite with slashes may have the name before the last: stretch/updates is of stretch. Raises InvalidRelease.
+    """
+    names = [fields[key] for key in ("codename", "suite") if fields.get(key)]
+    wanted = [source.release] if source.release else [source.suite, source.suite.rpartition("/")[0]]
+    if set(names) & set(wanted) or (not source.release and (source.flat or not names)):
+        return
+    found = " or ".join(dict.fromkeys(names)) or "no suite that it names"
+    reason = f"it is the Release file of {found}, not of {wanted[0]}"
+    if not source.further:
+        raise InvalidRelease(address, reason)
+    hint = "Leave `release` out of this entry of `repositories`."
+    if names:
+        hint = f"If this is the suite you want, add `release: {names[0]}` to this entry of `repositories`."
+    raise InvalidRelease(address, reason, hint)
+
+
 def parse_fields(text: str) -> Mapping[str, str]:
     """The fields of a Release file by their names in lower case. A signature around them is ignored."""
     fields: dict[str, str] = Debian822.from_string(text).to_dict()
@@ -151,18 +198,22 @@ def _indexes(listed: str) -> Mapping[str, tuple[str, int]]:
     return indexes
 
 
-def verify_signature(signed: bytes, keyring: Path, address: str) -> tuple[str, str]:
-    """Check a signature. Returns the signer's fingerprint and the signed text, the only part that can be trusted.
+def verify_signature(signed: bytes, signature: bytes, source: Source, address: str) -> tuple[str, str]:
+    """Check a signature: the detached one, if there is one, else the one around the text.
 
+    Returns the signer's fingerprint and the signed text, the only part that can be trusted.
     Raises BuildError, InputError.
     """
-    with gpgv_keyring(keyring) as ring:
-        argv = ["gpgv", "--status-fd=2", f"--keyring={ring}", "--output=-", "-"]
-        result = run(argv, stdin=signed, check=False)
+    with gpgv_keyring(source.keyring) as ring, tempfile.NamedTemporaryFile(prefix="baseforge-") as detached:
+        detached.write(signature)
+        detached.flush()
+        files = [detached.name, "-"] if signature else ["--output=-", "-"]
+        result = run(["gpgv", "--status-fd=2", f"--keyring={ring}", *files], stdin=signed, check=False)
     good, others = parse_signers(result.stderr)
     if not good:
-        raise unsigned_release(address, keyring, others)
-    return good[0], result.stdout
+        changed = BAD_SIGNATURE in result.stderr
+        raise unsigned_release(address, source.keyring, others, further=source.further, changed=changed)
+    return good[0], signed.decode(errors="replace") if signature else result.stdout
 
 
 def parse_signers(status: str) -> tuple[list[str], list[str]]:
@@ -171,13 +222,14 @@ def parse_signers(status: str) -> tuple[list[str], list[str]]:
     If one signature is bad, none counts as good.
     """
     good, others, key = [], [], ""
+    fingerprints = dict(ERROR_OF_KEY.findall(status))
     for word, value in re.findall(r"^\[GNUPG:\] (\w+)(?: (\S+))?", status, re.MULTILINE):
         if word in ("GOODSIG", "NEWSIG"):
             key = value
         elif word == "VALIDSIG" and key:
             good.append(value)
         elif word in UNUSABLE_KEYS:
-            others.append(value + UNUSABLE_KEYS[word])
+            others.append(fingerprints.get(value, value) + UNUSABLE_KEYS[word])
             key = ""
     return [] if BAD_SIGNATURE in status else good, others
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 from rootfs.apt.errors import InvalidRelease, never_fetched, older_release
 from rootfs.apt.release import FetchedRelease, SuiteState, check_release, fetch_releases, parse_fields, parse_time
@@ -17,7 +19,7 @@ from rootfs.system.text import format_time
 
 
 class ReleaseCache:
-    """The states of suites. `folder` has the newest InRelease file of each suite."""
+    """The states of suites. `folder` has the newest Release file of each suite."""
 
     def __init__(self, folder: Path, site: Site, *, offline: bool) -> None:
         self._folder, self._site, self._offline = folder, site, offline
@@ -50,36 +52,43 @@ class ReleaseCache:
 
     def _checked(self, source: Source, found: FetchedRelease, cached: FetchedRelease | None) -> SuiteState:
         """Check a fetched file and cache it. A state that is older than the cached one is refused."""
-        state = check_release(found.content, source, found.address)
+        state = check_release(found.content, source, found.address, found.signature)
         if cached and not source.snapshot and state.release.date < (known_date := _date_of(cached)):
             dates = format_time(state.release.date), format_time(known_date)
             raise older_release(found.address, *dates, self._cache_path(source))
         if found != cached:
-            head = document_format.dump({"address": found.address, "tag": found.tag})
+            signature = base64.b64encode(found.signature).decode()
+            head = document_format.dump({"address": found.address, "tag": found.tag, "signature": signature})
             atomic_file.write_file(self._cache_path(source), head + b"\n" + found.content)
         return state
 
     def _cache_path(self, source: Source) -> Path:
-        return self._folder / f"{source.suite}-{canonical_digest(source.snapshot or source.address)[7:23]}"
+        return (
+            self._folder / f"{quote(source.suite, safe='')}-{canonical_digest(source.snapshot or source.address)[7:23]}"
+        )
 
     def _read_cached(self, source: Source) -> FetchedRelease | None:
         try:
             head, _, content = self._cache_path(source).read_bytes().partition(b"\n")
         except FileNotFoundError:
             return None
-        address, tag = _origin(head, self._cache_path(source))
-        return FetchedRelease(address, tag, content)
+        address, tag, signature = _origin(head, self._cache_path(source))
+        return FetchedRelease(address, tag, content, signature)
 
 
-def _origin(head: bytes, path: Path) -> tuple[str, str]:
-    """The address and the tag in the first line of a cached file. Files without a format have a space between them."""
+def _origin(head: bytes, path: Path) -> tuple[str, str, bytes]:
+    """The address, tag and detached signature in the first line of a cached file.
+
+    Files without a format have a space between address and tag.
+    """
     if not head.startswith(b"{"):
         address, _, tag = head.decode(errors="replace").partition(" ")
-        return address, tag
+        return address, tag, b""
     with contextlib.suppress(ValueError):
         header = document_format.parse(head, "the Release file of the last time", path)
-        return str(header.get("address", "")), str(header.get("tag", ""))
-    return "", ""  # the line is damaged: the file is fetched again
+        signature = base64.b64decode(str(header.get("signature", "")))
+        return str(header.get("address", "")), str(header.get("tag", "")), signature
+    return "", "", b""  # the line is damaged: the file is fetched again
 
 
 def _suite(source: Source) -> Source:

@@ -75,7 +75,7 @@ class Apt:
         for attempt in range(TRIES):
             states = self._releases.states(requested)
             for state in states:
-                if state.source.suite not in {f"{recipe.suite}-{pocket}" for pocket in recipe.pockets}:
+                if state.source.suite not in recipe.pocket_suites:
                     check_components(state, architecture)
             if lock := self._resolve(
                 recipe, states, architecture, base_image, without_dependencies, refetch=attempt > 0
@@ -101,7 +101,7 @@ class Apt:
         """The suites that a recipe takes packages from, those of its own distribution first."""
         cache = self._cache / "addresses"
         own = suite_sources(recipe.suite, recipe.pockets, recipe.components, architecture, self._site, cache)
-        requested = own + _repository_sources(recipe, files, self._site)
+        requested = own + _repository_sources(recipe, files, architecture, self._site)
         if recipe.snapshot is None:
             return requested
         return tuple(_snapshot_source(source, recipe.snapshot, self._site) for source in requested)
@@ -163,19 +163,22 @@ class Apt:
                 self._indexes.update(stale, architecture, self._log, refetch=refetch)
 
 
-def _repository_sources(recipe: AptRequest, files: Path, site: Site) -> tuple[Source, ...]:
-    """The suites of the recipe's additional repositories."""
+def _repository_sources(recipe: AptRequest, files: Path, architecture: str, site: Site) -> tuple[Source, ...]:
+    """The suites of the recipe's additional repositories that are for this architecture."""
     return tuple(
         Source(
             address=(address := each.uri.rstrip("/")),
             mirror=site.mirror(address),
             suite=suite,
-            components=each.components,
+            components=each.components_of(suite),
             keyring=files / each.keyring,
             priority=each.priority,
+            further=True,
+            release=each.release or "",
         )
         for each in recipe.repositories
         for suite in each.suites
+        if each.is_for(architecture)
     )
 
 

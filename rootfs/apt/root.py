@@ -123,8 +123,8 @@ def sources_list(sources: Iterable[Source]) -> str:
 
 def _stanza(source: Source) -> str:
     key = "\n".join(f" {line or '.'}" for line in armored_keys(source.keyring).splitlines())
-    components = " ".join(source.components)
-    return f"Types: deb\nURIs: {source.mirror}\nSuites: {source.suite}\nComponents: {components}\nSigned-By:\n{key}\n"
+    components = f"Components: {' '.join(source.components)}\n" if source.components else ""
+    return f"Types: deb\nURIs: {source.mirror}\nSuites: {source.suite}\n{components}Signed-By:\n{key}\n"
 
 
 def index_file_name(address: str) -> str:

@@ -17,9 +17,10 @@ from rootfs.apt import credentials
 from rootfs.apt.errors import unknown_suite
 from rootfs.apt.transfer import Transfers
 from rootfs.errors import InputError, MachineError
-from rootfs.network.addresses import canonical_address, path_below
+from rootfs.network.addresses import canonical_address, path_below, without_userinfo
 from rootfs.network.authorities import Authorities
 from rootfs.process.run import run
+from rootfs.recipe.base import pocket_suites
 from rootfs.system import atomic_file, document_format
 from rootfs.system.digests import canonical_digest
 from rootfs.system.errors import FormatNewer
@@ -88,8 +89,10 @@ class Site:
 class Source:
     """One suite of one archive: the archive's own address, and its mirror and keyring.
 
+    A suite that ends in a slash is a path below the archive's address and has no components (sources.list(5)).
     `snapshot` is the address of a snapshot, empty for the newest state; the age and expiry of a snapshot are not
-    checked. `priority` is the pin priority of all packages of the suite.
+    checked. `priority` is the pin priority of all packages of the suite. `further`: the recipe names it under
+    `repositories`; `release` is then the name in its Release file where it is not the suite's.
     """
 
     address: str
@@ -99,16 +102,39 @@ class Source:
     keyring: Path
     snapshot: str = ""
     priority: int | None = None
+    further: bool = False
+    release: str = ""
+
+    @property
+    def flat(self) -> bool:
+        """Whether the suite is a path."""
+        return self.suite.endswith("/")
 
     @property
     def folder(self) -> str:
-        """The address of the suite's Release file and indexes."""
-        return f"{self.mirror}/dists/{self.suite}"
+        """The address of the suite's Release file and indexes, as apt composes it."""
+        return f"{self.mirror}/{self.suite}".rstrip("/") if self.flat else f"{self.mirror}/dists/{self.suite}"
+
+    def index_paths(self, architecture: str) -> tuple[str, ...]:
+        """The paths of its package indexes below `folder`: those for the architecture, and for all architectures."""
+        if self.flat:
+            return ("Packages",)
+        return tuple(
+            f"{component}/binary-{each}/Packages" for component in self.components for each in (architecture, "all")
+        )
+
+    @property
+    def locations(self) -> frozenset[tuple[str, str]]:
+        """Archive and suite as apt-cache(8) shows them, with each component; without user name and password."""
+        mirror = without_userinfo(self.mirror)
+        if self.flat:
+            return frozenset({(mirror, self.suite if self.suite != "/" else "")})
+        return frozenset((mirror, f"{self.suite}/{component}") for component in self.components)
 
     @property
     def line(self) -> str:
         """Its line for a bootstrapper, with the mirror and the keyring."""
-        return f"deb [signed-by={self.keyring}] {self.mirror} {self.suite} {' '.join(self.components)}"
+        return f"deb [signed-by={self.keyring}] {' '.join((self.mirror, self.suite, *self.components))}"
 
 
 @functools.cache
@@ -143,7 +169,7 @@ def suite_sources(
     MachineError.
     """
     keyring = site.keyring(distribution_of(suite))
-    names = {suite, *(f"{suite}-{pocket}" for pocket in pockets)}
+    names = {suite, *pocket_suites(suite, pockets)}
     return tuple(
         Source(address, site.mirror(address), name, components, keyring)
         for address, name in _default_sources(suite, architecture, cache)

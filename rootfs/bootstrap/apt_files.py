@@ -187,16 +187,19 @@ def _signed_by(distribution: Distribution, lock: Lock) -> str:
     return [path for since, path in distribution.signed_by.items() if compare_versions(version, since) >= 0][-1]
 
 
-def _stanza(address: str, suites: list[str], components: tuple[str, ...], keyring: str) -> str:
-    """One entry in deb822 form (sources.list(5))."""
-    lines = [
-        "Types: deb",
-        f"URIs: {address}",
-        f"Suites: {' '.join(suites)}",
-        f"Components: {' '.join(components)}",
-        *([f"Signed-By: {keyring}"] if keyring else []),
-    ]
-    return "\n".join([*lines, ""])
+def _stanza(
+    address: str, suites: list[str], components: tuple[str, ...], keyring: str, architectures: tuple[str, ...] = ()
+) -> str:
+    """One entry in deb822 form (sources.list(5)), without empty fields."""
+    fields = {
+        "Types": "deb",
+        "URIs": address,
+        "Suites": " ".join(suites),
+        "Components": " ".join(components),
+        "Architectures": " ".join(architectures),
+        "Signed-By": keyring,
+    }
+    return "".join(f"{name}: {value}\n" for name, value in fields.items() if value)
 
 
 def _recipe_files(job: Job, recipe: Packaged, own: OwnSources) -> Iterator[tuple[str, str]]:
@@ -213,10 +216,11 @@ def _further(repository: Repository, own: OwnSources) -> Iterator[str]:
     """The entries of a further archive. apt refuses one suite with two keyrings, so the image's own keyring counts."""
     others, shared = own.split(repository)
     if others:
-        yield _stanza(repository.uri, others, repository.components, keyring_path(repository.keyring))
+        path, components = keyring_path(repository.keyring), repository.components_of(others[0])
+        yield _stanza(repository.uri, others, components, path, repository.architectures)
     components = tuple(each for each in repository.components if each not in own.components)
     if shared and components:
-        yield _stanza(repository.uri, shared, components, own.keyring)
+        yield _stanza(repository.uri, shared, components, own.keyring, repository.architectures)
 
 
 def _preferences(recipe: Packaged, addresses: list[str]) -> str:
@@ -234,6 +238,7 @@ def _preferences(recipe: Packaged, addresses: list[str]) -> str:
 def _repository_rules(repository: Repository, addresses: list[str]) -> list[str]:
     """The rules that select an archive: its host, or its suites where another archive has the same host."""
     host, own = urlsplit(repository.uri).hostname, repository.uri.rstrip("/")
-    if all(urlsplit(each).hostname != host for each in addresses if each != own):
+    names = [repository.release] if repository.release else [each for each in repository.suites if each[-1] != "/"]
+    if not names or all(urlsplit(each).hostname != host for each in addresses if each != own):
         return [f'origin "{host}"']
-    return [f"release {letter}={suite}" for suite in repository.suites for letter in "na"]
+    return [f"release {letter}={name}" for name in names for letter in "na"]

@@ -185,8 +185,7 @@ def committed_lock(recipe: AptRequest, path: Path, architecture: str) -> Lock:
     locks, platform = read_locks(path), platform_name(architecture)
     if (lock := locks.get("") or locks.get(platform)) is None:
         raise wrong_lock(path, f"it is for {', '.join(locks)}, and {platform} is built")
-    pockets = {f"{recipe.suite}-{pocket}" for pocket in recipe.pockets}
-    known = {recipe.suite, *pockets, *(suite for each in recipe.repositories for suite in each.suites)}
+    known = {recipe.suite, *recipe.pocket_suites, *(suite for each in recipe.repositories for suite in each.suites)}
     suites = {release.suite for release in lock.releases}
     if recipe.suite not in suites or not suites <= known:
         raise wrong_lock(path, f"it is of {', '.join(sorted(suites))}, the recipe of {', '.join(sorted(known))}")

@@ -32,6 +32,12 @@ def segments(path: str) -> tuple[str, ...]:
     return tuple(unquote(each) for each in path.split("/") if each)
 
 
+def without_userinfo(address: str) -> str:
+    """An address without a user name and password."""
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
 def _joined(parts: tuple[str, ...]) -> str:
     return "".join(f"/{each}" for each in parts)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
@@ -230,6 +230,18 @@ class AptRequest(PackageSelection, DistributionArchives):
 
     suite: types.Suite = Field(description="the distribution's code name: noble, trixie, …")
     variant: Literal["essential", "apt", "minbase", "buildd", "important", "standard", "none"] = "none"
+
+    @property
+    def pocket_suites(self) -> frozenset[str]:
+        """The suites that the pockets may be."""
+        return pocket_suites(self.suite, self.pockets)
+
+
+def pocket_suites(suite: str, pockets: Iterable[str]) -> frozenset[str]:
+    """The suites that the pockets of a suite may be: Debian 10 and older have SUITE/updates with security fixes."""
+    return frozenset(
+        {*(f"{suite}-{each}" for each in pockets), *(f"{suite}/updates" for each in pockets if each == "security")}
+    )
 
 
 class AddedPackages(PackageSelection, FurtherArchives):

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from rootfs.errors import InputError, RecipeInvalid, nearest
+from rootfs.network.addresses import canonical_address
 from rootfs.recipe import yaml
 from rootfs.recipe.base import AptRequest, Recipe
 from rootfs.recipe.base_images import base_image_problems
@@ -148,6 +149,21 @@ def layered_request(lineage: Sequence[Recipe]) -> AptRequest | None:
             "lock": last.lock and f"{lineage[-1].name}/{last.lock}",
         }
     )
+
+
+def repository_place(lineage: Sequence[Recipe], file: Path, archive: str, suite: str, key: str) -> str:
+    """`file:line:column` of a key of the entry of `repositories` that names a suite of an archive; empty if none does.
+
+    `file` is that of the last recipe of the lineage.
+    """
+    for recipe in lineage:
+        asked = recipe.added_packages or recipe.apt_request
+        for index, each in enumerate(asked.repositories if asked else ()):
+            if canonical_address(each.uri) == canonical_address(archive) and suite in each.suites:
+                at = (key, each.suites.index(suite)) if key == "suites" else (key,)
+                own = file if recipe is lineage[-1] else file.with_name(f"{recipe.name}.yaml")
+                return yaml.load_yaml(own).place(("repositories", index, *at))
+    return ""
 
 
 def _with_owner(owner: str, repository: Repository) -> Repository:

@@ -123,11 +123,18 @@ class Repository(Part):
     """An additional package archive, as in deb822 sources (sources.list(5)), with its own keyring."""
 
     uri: types.ArchiveAddress = Field(description="the archive's address, http:// or https://")
-    suites: Annotated[tuple[types.Suite, ...], *types.Distinct, *types.NotEmpty] = Field(
-        description="suites of the archive to use"
+    suites: Annotated[tuple[types.ArchiveSuite, ...], *types.Distinct, *types.NotEmpty] = Field(
+        description="suites of the archive to use; one that ends in a slash, such as ./, is a path without components"
     )
-    components: Annotated[tuple[types.Component, ...], *types.Distinct, *types.NotEmpty] = Field(
+    components: Annotated[tuple[types.ArchiveComponent, ...], *types.Distinct, *types.NotEmpty] = Field(
         default=("main",), description="components of the archive to use"
+    )
+    architectures: Annotated[tuple[types.Architecture, ...], *types.Distinct] = Field(
+        default=(), description="architectures that the archive is used for, such as amd64; default: all of the image"
+    )
+    release: types.ReleaseName | None = Field(
+        default=None,
+        description="the Suite or Codename in the archive's Release file, where it is not the name in `suites`",
     )
     keyring: types.Inside = Field(
         description="the keyring that its signatures are checked with, a file of the recipe's folder"
@@ -135,6 +142,23 @@ class Repository(Part):
     priority: types.Priority | None = Field(
         default=None, description="apt's priority for all its packages (apt_preferences(5)); default: 500"
     )
+
+    @model_validator(mode="after")
+    def _paths_have_no_components(self) -> Self:
+        paths = [suite for suite in self.suites if suite.endswith("/")]
+        if paths and len(paths) < len(self.suites):
+            raise ValueError(f"{paths[0]!r} is a path: name it in an entry of its own, apart from suites by name")
+        if paths and "components" in self.model_fields_set:
+            raise ValueError(f"{paths[0]!r} ends in a slash: it is a path without components. Leave 'components' out")
+        return self
+
+    def components_of(self, suite: str) -> tuple[str, ...]:
+        """The components of one of its suites; none of a path."""
+        return () if suite.endswith("/") else self.components
+
+    def is_for(self, architecture: str) -> bool:
+        """Whether it is used in images of this architecture."""
+        return not self.architectures or architecture in self.architectures
 
 
 class AptSources(Part):

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from rootfs.errors import PUT_CREDENTIALS, nearest
 from rootfs.mask import has_credentials
 from rootfs.system.errors import UnknownPlatform
-from rootfs.system.platforms import architecture_of
+from rootfs.system.platforms import PLATFORMS, architecture_of
 
 
 def _like(pattern: str, meaning: str) -> tuple[AfterValidator, Any]:
@@ -52,6 +52,14 @@ def _known_platform(value: str) -> str:
     return value
 
 
+def _known_architecture(value: str) -> str:
+    """An architecture that images can be made for."""
+    if value not in PLATFORMS:
+        hint = nearest(value, PLATFORMS) or f"Known are {', '.join(PLATFORMS)}."
+        raise ValueError(f"{value!r} is not an architecture of Debian. {hint}")
+    return value
+
+
 Distinct = AfterValidator(_distinct), Field(json_schema_extra={"uniqueItems": True})
 NotEmpty = AfterValidator(_not_empty), Field(json_schema_extra={"minItems": 1})
 
@@ -73,6 +81,14 @@ PackageName = Annotated[str, *_like(r"[a-z0-9][a-z0-9+.-]+", "a Debian package n
 # As in Release files; never a space, a slash or a leading dash, since they become words of commands and of sources.
 Suite = Annotated[str, *_like(r"[a-z0-9][a-z0-9.-]*", "a suite's name")]
 Component = Annotated[str, *_like(r"[a-z0-9][a-z0-9.-]*", "a component's name")]
+# Those of other archives, as sources.list(5) allows them: with slashes, and paths, which end in one and have no
+# components.
+_PART = r"[A-Za-z0-9][A-Za-z0-9.~+_-]*"
+ArchiveSuite = Annotated[
+    str, *_like(rf"\.?/|{_PART}(/{_PART})*/?|\./{_PART}(/{_PART})*/", "a suite: write NAME, NAME/NAME, ./ or PATH/")
+]
+ArchiveComponent = Annotated[str, *_like(rf"{_PART}(/{_PART})*", "a component's name")]
+ReleaseName = Annotated[str, *_like(rf"{_PART}(/{_PART})*", "a name of a suite, as Release files have it")]
 # As buildx has it: what becomes a container's name, a label of a deployment and a file's name.
 BuilderName = Annotated[str, *_like(r"([A-Za-z0-9][A-Za-z0-9_.-]*)?", "a builder's name")]
 DriverOption = Annotated[str, *_like(r"[A-Za-z0-9][A-Za-z0-9_.-]*", "a name of a driver's option")]
@@ -83,6 +99,7 @@ SecretId = Annotated[str, *_like(r"[A-Za-z0-9][A-Za-z0-9_.-]*", "an id of a secr
 # containerd's platforms: OS/ARCHITECTURE[/VARIANT].
 Platform = Annotated[str, *_like(r"[a-z0-9]+/[a-z0-9]+(/[a-z0-9.]+)?", "a platform: write linux/amd64 or linux/arm/v7")]
 KnownPlatform = Annotated[Platform, AfterValidator(_known_platform)]
+Architecture = Annotated[str, AfterValidator(_known_architecture)]
 # POSIX.1, 8.1: what programs and shells can read.
 EnvName = Annotated[str, *_like(r"[A-Za-z_][A-Za-z0-9_]*", "a name of an environment variable")]
 Label = Annotated[str, *_like(r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?", "a name of a label")]

@@ -163,6 +163,23 @@ class Archive:
             (signer or self.signer).sign(self._release(suite, date, until, fields))
         )
 
+    def publish_at(self, path: str, *debs: Deb, head: str = "Origin: Test\n", detached: bool = False) -> None:
+        """Put these packages into an archive without dists/, below its address; `head` begins its Release file."""
+        base = self.folder / path
+        base.mkdir(parents=True, exist_ok=True)
+        (base / "Packages").write_text("\n".join(map(self._stanza, debs)).replace("Filename: ", "Filename: ./"))
+        self.sign_at(path, f"{head}Date: {_written(datetime.now(UTC) - HOUR)}\n", detached=detached)
+
+    def sign_at(self, path: str, head: str, *, detached: bool) -> None:
+        """Sign the indexes in a folder anew, with a Release file that begins so."""
+        base = self.folder / path
+        release = head + "SHA256:\n" + "".join(_entry(each, base) for each in sorted(base.rglob("Packages")))
+        if detached:
+            (base / "Release").write_text(release)
+            (base / "Release.gpg").write_bytes(self.signer.gpg("--armor", "--detach-sign", data=release.encode()))
+        else:
+            (base / "InRelease").write_bytes(self.signer.sign(release))
+
     def _stanza(self, deb: Deb) -> str:
         content = made(deb)
         (self.folder / deb.path).parent.mkdir(parents=True, exist_ok=True)

@@ -259,6 +259,16 @@ def test_apt_is_configured_only_if_it_is_installed(tmp_path):
     assert list(dict(base_files(without, without.recipe))) == ["/etc/dpkg/dpkg.cfg.d/baseforge-paths"]
 
 
+def test_apt_in_the_image_gets_paths_and_architectures_of_archives_as_the_recipe_has_them(tmp_path):
+    flat = {**FURTHER, "suites": ("./",), "architectures": ("amd64",)}
+    wanted = job(tmp_path, packages=(package("apt"),), repositories=(flat,))
+    texts = dict(base_files(wanted, wanted.recipe))
+    assert texts["/etc/apt/sources.list.d/further-1.sources"] == (
+        "Types: deb\nURIs: http://example.invalid/x\nSuites: ./\nArchitectures: amd64\n"
+        "Signed-By: /etc/apt/keyrings/x.asc\n"
+    )
+
+
 def test_a_layer_adds_to_the_settings_of_the_image_below(tmp_path):
     below = (job(tmp_path, slim=("man",), repositories=(FURTHER,)).recipe,)
     own = {"repositories": (FURTHER,), "paths": PathRules(include=("/usr/share/man/x",))}

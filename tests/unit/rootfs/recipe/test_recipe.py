@@ -168,6 +168,20 @@ def test_recipes_do_not_change(write):
         ("recommends: maybe", "3:13: expected true or false, found a string"),
         ("repositories: [{uri: 'ftp://a', suites: [x], keyring: k}]", "3:22: 'ftp://a' is not an archive's address"),
         ("repositories: [{uri: 'http://a', suites: [], keyring: k}]", "3:42: this list needs at least one item"),
+        ("repositories: [{uri: 'http://a:b', suites: [x], keyring: k}]", "3:22: 'http://a:b' is no address"),
+        (
+            "repositories: [{uri: 'http://a', suites: [./, x], keyring: k}]",
+            "3:16: './' is a path: name it in an entry of its own",
+        ),
+        (
+            "repositories: [{uri: 'http://a', suites: [./], components: [main], keyring: k}]",
+            "3:16: './' ends in a slash: it is a path",
+        ),
+        ("repositories: [{uri: 'http://a', suites: [../x/], keyring: k}]", "3:43: '../x/' is not a suite"),
+        (
+            "repositories: [{uri: 'http://a', suites: [x], architectures: [amd46], keyring: k}]",
+            "3:63: 'amd46' is not an architecture",
+        ),
         ("repositories: [{uri: 'http://a', suites: [x]}]", "3:16: key 'keyring' is missing"),
         ("repositories: [{uri: 'http://a', suites: [x], keyring: k}]", "3:56: there is no file"),
         ("pins: [{packages: [linux-*], pin: release n=sid, priority: 100}]", None),
