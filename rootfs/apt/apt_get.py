@@ -252,7 +252,8 @@ def _release_rule(state: SuiteState) -> str:
     known = [f"{letter}={value}" for letter, value in names.items() if value and "," not in value]
     if not known:
         return f'origin "{urlsplit(state.source.mirror).hostname}"'
-    return "release " + ",".join([*known, f"n={state.field('Codename') or state.field('Suite')}"])
+    name = state.field("Codename") or state.field("Suite")
+    return "release " + ",".join([*known, *([f"n={name}"] if name else [])])
 
 
 def _pin_rules(rule: str, sources: Sequence[Source]) -> list[str]:

@@ -83,7 +83,9 @@ def test_a_suite_that_the_archive_lacks(site):
     site.recipe("packages", PACKAGES)
     with archives.empty() as address:
         done = site.run("build", "packages", env=archives.mirrored(address))
-    complains(done, 2, f"{address}/dists/trixie: ", "has no suite 'trixie': neither InRelease nor Release", "Check `suite`")
+    complains(
+        done, 2, f"{address}/dists/trixie: ", "has no suite 'trixie': neither InRelease nor Release", "Check `suite`"
+    )
     assert done.stderr.count("✗ resolve") == 1
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rootfs.apt.errors import InvalidRelease, SuiteError
+from rootfs.apt.errors import InvalidRelease, PackagesConflict, SuiteError
 from rootfs.errors import BuildError
 from rootfs.lock.lock import Lock
 from rootfs.lock.lockfile import read_locks, write_locks
@@ -125,8 +125,10 @@ def test_a_release_file_of_another_name_needs_the_key_release(scene, vendor):
 
 def test_a_release_file_without_names_is_taken(scene, vendor):
     archive, server = vendor
-    archive.publish(TOOL, suite="rolling", Suite="", Codename="", Label="")
-    assert tool(lock(scene, server, "rolling", priority=600))[1] == "rolling"
+    archive.publish(TOOL, suite="rolling", Suite="", Codename="", Label="", Origin="Vendor")
+    assert tool(lock(scene, server, "rolling"))[1] == "rolling"
+    with pytest.raises(PackagesConflict, match="'tool' has no installation candidate"):
+        lock(scene, server, "rolling", priority=-1)
 
 
 def test_an_archive_for_one_architecture_is_left_out_of_others(scene, vendor):
