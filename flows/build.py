@@ -77,7 +77,7 @@ def reuse(ctx: BuildContext, existing: Existing) -> Record | None:
 
 def build_base_images(ctx: Context, image: str, options: BuildOptions) -> None:
     """Build an image's base images, the lowest first, unless this command has done so."""
-    for base in base_images_first([image], ctx.settings.recipes)[:-1]:
+    for base in base_images_first([image], *ctx.settings.recipes)[:-1]:
         if base not in ctx.results:
             attempt(ctx, base, options)
 

@@ -22,7 +22,7 @@ def nightly(ctx: Context, only: tuple[str, ...] = (), options: BuildOptions = Bu
 
     Raises NightFailed at the end when an image failed, so that the run counts as failed; it carries the Night.
     """
-    images = base_images_first(image_names(ctx.settings.recipes, only), ctx.settings.recipes)
+    images = base_images_first(image_names(*ctx.settings.recipes, only=only), *ctx.settings.recipes)
     _tidy(ctx)
     build_images(ctx, images, options)
     done = night_of(ctx, images)

@@ -41,7 +41,7 @@ def run_night(ctx: Context, only: tuple[str, ...], options: BuildOptions, run_fl
     which it tells Prefect. It does not look at images again that the command has a record of.
     """
     left, ran = list[str](), list[Night]()
-    images = base_images_first(image_names(ctx.settings.recipes, only), ctx.settings.recipes)
+    images = base_images_first(image_names(*ctx.settings.recipes, only=only), *ctx.settings.recipes)
 
     def run() -> None:
         ran.append(run_flow())

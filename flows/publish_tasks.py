@@ -93,7 +93,7 @@ def write_record(ctx: BuildContext, record: Record, platforms: Sequence[Platform
     The names in the registry and in the engine follow; see `flows.published_names`.
     """
     store, inputs = ctx.store, platforms[0].inputs
-    sources = sources_bundle.keep_sources(store, *lineage_files(inputs.file), but=inputs.archive)
+    sources = sources_bundle.keep_sources(store, *lineage_files(inputs.file, inputs.folders), but=inputs.archive)
     inventories = [stored_builds.keep_bytes(store, canonical_json(each.packed.packages)) for each in platforms]
     references = {
         "number": stored_builds.next_number(store, record.image),

@@ -76,7 +76,7 @@ def run(settings: Settings, address: str) -> None:
 
 def _run(settings: Settings, address: str) -> None:
     order = command("prefect", "deployment", "run", "build/build", "--param", f"image={_image(settings)}")
-    os.environ |= {"BASEFORGE_RECIPES": str(settings.recipes.absolute()), SERVED: str(Path.cwd())}
+    os.environ[SERVED] = str(Path.cwd())  # where flow runs find settings and recipes
     os.chdir(server_folder())  # flow runs are started here: Prefect takes settings from the working folder
     known = local_server.running()
     local = known if known and known.address == address else None
@@ -169,4 +169,4 @@ def command(*words: str) -> str:
 
 def _image(settings: Settings) -> str:
     """The name of an image that can be built: the first of the recipes."""
-    return next(iter(image_names(settings.recipes, ())), "IMAGE")
+    return next(iter(image_names(*settings.recipes)), "IMAGE")

@@ -27,7 +27,7 @@ def build_images(ctx: Context, images: Sequence[str], options: BuildOptions) -> 
     As many are built at once as the settings say. An image begins when its base images have ended. A builder is
     acquired once for all of them, under the id of the context's run.
     """
-    base_images = base_images_by_image(images, ctx.settings.recipes)
+    base_images = base_images_by_image(images, *ctx.settings.recipes)
     waiting = [image for image in base_images if image not in ctx.results]
     if len(waiting) == 1:  # its own run acquires the builder
         attempt(ctx, waiting[0], options)

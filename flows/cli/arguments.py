@@ -16,13 +16,16 @@ from flows.store.folder import FolderStore
 from rootfs.errors import BaseforgeError
 from rootfs.recipe.recipe import image_names
 
-Recipes = Annotated[Path | None, typer.Option("--recipes", metavar="DIR", help="the folder of recipes")]
+Recipes = Annotated[
+    list[Path] | None,
+    typer.Option("--recipes", metavar="DIR", help="a folder of recipes, or `shelf`; repeatable"),
+]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON document on standard output")]
 
 
 def recipe_names(context: typer.Context, incomplete: str) -> list[str]:
     """The images of recipes that begin so; none where the settings or a recipe cannot be read."""
-    return _names(context, incomplete, lambda settings: image_names(settings.recipes))
+    return _names(context, incomplete, lambda settings: image_names(*settings.recipes))
 
 
 def stored_names(context: typer.Context, incomplete: str) -> list[str]:
@@ -30,7 +33,7 @@ def stored_names(context: typer.Context, incomplete: str) -> list[str]:
 
     def stored(settings: Settings) -> list[str]:
         store = store_of(settings)
-        return stored_builds.images(store) if isinstance(store, FolderStore) else image_names(settings.recipes)
+        return stored_builds.images(store) if isinstance(store, FolderStore) else image_names(*settings.recipes)
 
     return _names(context, incomplete, stored)
 

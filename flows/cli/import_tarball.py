@@ -15,6 +15,7 @@ import typer
 from pydantic import ValidationError
 
 from flows.cli import output
+from flows.cli.arguments import Recipes
 from flows.config.options import BuildOptions
 from flows.config.paths import cache_folder, make_data_folder
 from flows.config.settings import Settings, load
@@ -24,6 +25,7 @@ from flows.runtime.workdir import work_folder
 from rootfs.errors import InputError
 from rootfs.packages.errors import another_archive, no_archive
 from rootfs.packages.tarball_source import DownloadRequest, download_file
+from rootfs.recipe.folders import recipe_file
 from rootfs.recipe.sections import MAX_TARBALL_BYTES, MAX_TARBALL_MEMBERS, TARBALL_NAME, is_address
 from rootfs.recipe.tarball import TarballRecipe
 from rootfs.tarball.errors import TarballRefused
@@ -58,13 +60,13 @@ def import_(  # noqa: PLR0913, PLR0917 - each is an option
     no_publish: Annotated[
         bool, typer.Option("--no-publish", help="make and test the image, but keep no build")
     ] = False,
-    recipes: Annotated[Path | None, typer.Option(metavar="DIR", help="the folder of recipes")] = None,
+    recipes: Recipes = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document on standard output")] = False,
 ) -> None:
     """Make an image from a tarball, without a recipe: checked, tested and published as any other."""
     settings, options = load(recipes), BuildOptions(builder=builder, force=force, publish=not no_publish)
-    if (settings.recipes / f"{name}.yaml").exists():
-        raise cannot_import(name, f"there is a recipe of this name in {settings.recipes}")
+    if there := recipe_file(name, settings.recipes):
+        raise cannot_import(name, f"{there} is the recipe of an image of this name")
     keys: dict[str, Any] = {"devices": devices, "largest": largest, "most": most}
     keys |= {"platforms": [platform]} if platform else {}
     keys |= {"setuid": setuid or (), "leave_out": leave_out or (), "unlinked": unlinked or ()}
@@ -169,7 +171,7 @@ def _recipe_folder(recipe: TarballRecipe, digest: str, settings: Settings) -> It
     document["sha256"] = digest.removeprefix("sha256:")
     with work_folder(settings.work, str(uuid.uuid4())) as folder:
         (folder / f"{recipe.name}.yaml").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
-        yield settings.model_copy(update={"recipes": folder})
+        yield settings.model_copy(update={"recipes": (folder,)})
 
 
 def cannot_import(name: str, why: str) -> InputError:

@@ -19,7 +19,8 @@ from flows.cli.builder_output import say
 from flows.cli.help import CommandGroup, Version
 from flows.config.options import BuildOptions
 from flows.config.paths import check_data_folder, known_error, server_folder
-from flows.config.settings import load
+from flows.config.settings import load, origins
+from flows.config.site_folders import VARIABLE, find_site
 from flows.nightly_command import Night, run_night
 from flows.orchestration import local_server, lost_server
 from flows.orchestration.log_masking import masked_traceback
@@ -30,7 +31,7 @@ from flows.unchanged import build_changed
 from rootfs.errors import BaseforgeError, InputError
 from rootfs.process.run import replace_process
 from rootfs.recipe.base_images import base_images_first
-from rootfs.recipe.recipe import find_recipe, image_names, read_recipe
+from rootfs.recipe.recipe import find_recipe, image_names, images_of, read_recipe
 from rootfs.system.errors import cannot_write
 from rootfs.system.output_path import check_output_path
 from rootfs.system.platforms import architecture_of
@@ -78,18 +79,17 @@ def build(
 ) -> None:
     """Build images: make, import, smoke-test and publish those whose inputs have changed."""
     settings = load(recipes)
-    for image in images:
-        read_recipe(find_recipe(image, settings.recipes))
+    named = _with_debug_images(images, settings.recipes)
     options = BuildOptions(
         builder=builder,
         engine=engine,
         force=force,
         offline=offline,
         publish=not no_publish,
-        named=tuple(images),
+        named=named,
         platforms=_known(platform),
     )
-    ordered = base_images_first(images, settings.recipes)
+    ordered = base_images_first(named, *settings.recipes)
     with open_context(settings) as ctx, local_server.connected_on_demand(settings.server) as connect:
 
         def build_others() -> None:
@@ -116,7 +116,7 @@ def nightly(
     """Build every recipe whose inputs have changed; a failure does not stop the others."""
     settings, options = load(recipes), BuildOptions(builder=builder, offline=offline)
     # A mistake in a recipe is reported before work begins.
-    base_images_first(image_names(settings.recipes, only or ()), settings.recipes)
+    base_images_first(image_names(*settings.recipes, only=only or ()), *settings.recipes)
     with open_context(settings) as ctx, local_server.connected_on_demand(settings.server) as connect:
 
         def run_flow() -> Night:
@@ -134,8 +134,12 @@ def validate(images: SomeImages = None, recipes: Recipes = None, as_json: Json =
     from rootfs.recipe.recipe import read_recipes
 
     check_data_folder()
-    folder = load(recipes).recipes
-    found = [read_recipe(find_recipe(image, folder)) for image in images] if images else read_recipes(folder)
+    folders = load(recipes).recipes
+    found = (
+        [read_recipe(find_recipe(image, *folders), folders=folders) for image in images]
+        if images
+        else read_recipes(*folders)
+    )
     output.valid(found, as_json)
 
 
@@ -156,8 +160,8 @@ def lock(
     if write:
         check_output_path(write)
     with open_context(load(recipes)) as ctx:
-        file = find_recipe(image, ctx.settings.recipes)
-        recipe = read_recipe(file, image).model_copy(update={"lock": None})
+        file = find_recipe(image, *ctx.settings.recipes)
+        recipe = read_recipe(file, image, ctx.settings.recipes).model_copy(update={"lock": None})
         platforms = architectures(recipe, BuildOptions(platforms=_known(platform)))
         inputs = [resolve_platform(ctx, recipe, file, each) for each in platforms]
         found = {each.platform: each.newest for each in inputs}
@@ -197,7 +201,7 @@ def doctor(recipes: Recipes = None, as_json: Json = False) -> None:
     from flows.cli.doctor import report as examine
 
     settings = load(recipes)
-    _end(output.doctor(examine(settings), settings, as_json))
+    _end(output.doctor(examine(settings), settings, origins(find_site(recipes or ())), as_json))
 
 
 @app.command()
@@ -215,6 +219,8 @@ def gc(recipes: Recipes = None, as_json: Json = False) -> None:
 def serve(recipes: Recipes = None) -> None:
     """Run the nightly schedule, and builds that are started from the server's pages or `baseforge prefect`."""
     settings = load(recipes)
+    if recipes:  # flow runs, which are processes of their own, take the same
+        os.environ[VARIABLE] = os.pathsep.join(map(str, recipes))
     local_server.require_port(settings.server_port)
     with local_server.connected(settings.server, quiet=False) as address:
         from flows.serve import run
@@ -261,6 +267,16 @@ def setup(
         "`setup` is a command of the start script of a clone, which installs what this command line needs",
         hint="In a clone of Baseforge: ./baseforge setup. What is missing here says `baseforge doctor`.",
     )
+
+
+def _with_debug_images(images: Sequence[str], folders: Sequence[Path]) -> tuple[str, ...]:
+    """The images, each with the one for debugging where its recipe makes one. Raises InputError, RecipeInvalid."""
+    found: dict[str, None] = {}
+    for image in images:
+        path = find_recipe(image, *folders)
+        read_recipe(path, folders=folders)
+        found |= dict.fromkeys(images_of(path) if image == path.stem else [image])
+    return tuple(found)
 
 
 def _known(platforms: Sequence[str] | None) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from rich.cells import cell_len
 
 from flows.cli.builder_output import Table, say, show, terminal_width
 from flows.cli.json_output import CleanedRuns, Diagnosis, Finding, SettingValue, ShownBuild, ValidRecipe
-from flows.config.settings import Settings, origins
+from flows.config.settings import Settings
 from flows.publish import stored_builds as publication
 from flows.publish.errors import no_build
 from flows.publish.newest import Newest
@@ -300,11 +300,10 @@ def _verdict(found: Verification) -> None:
         say(problem)
 
 
-def doctor(findings: Sequence[Finding], settings: Settings, as_json: bool) -> int:
-    """What was found, and the settings in force; status 3 when something needed is missing."""
-    where = origins(settings)
+def doctor(findings: Sequence[Finding], settings: Settings, origins: Mapping[str, str], as_json: bool) -> int:
+    """What was found, and the settings in force, with their origins; status 3 when something needed is missing."""
     shown = {name: masked_values(value) for name, value in settings.model_dump(mode="json").items()}
-    values = {name: SettingValue(value=value, origin=str(where[name])) for name, value in shown.items()}
+    values = {name: SettingValue(value=value, origin=origins[name]) for name, value in shown.items()}
     if as_json:
         diagnosis = Diagnosis(machine=tuple(findings), settings=values)
         print_json(diagnosis.model_dump(mode="json", by_alias=True))

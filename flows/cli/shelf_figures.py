@@ -19,7 +19,7 @@ def figures(settings: Settings) -> dict[str, dict[str, object]]:
     Raises InputError for a recipe that was not built.
     """
     store, found = store_of(settings), {}
-    for recipe in read_recipes(settings.recipes):
+    for recipe in read_recipes(*settings.recipes):
         record = stored_builds.latest_readable(store, recipe.name)
         if record is None:
             raise no_image(recipe.name, f"Build it: ./baseforge build {recipe.name}")

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import tempfile
 import tomllib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_origin
 from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, ByteSize, Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-import rootfs
 from flows.config.paths import cache_folder, data_folder, may_be_folder
+from flows.config.site_folders import SHELF, SiteFolders, existing_folders, find_site, placed, split_folders
 from flows.config.toml_position import position
 from rootfs.apt.sources import Site
 from rootfs.errors import InputError, nearest
@@ -28,10 +28,8 @@ from rootfs.process.sandbox import DISK, PROCESSES, SECONDS, Limits, default_mem
 from rootfs.recipe import types
 from rootfs.recipe.builder import BuilderPlan
 from rootfs.system.platforms import platform_name
-from rootfs.system.private import is_trusted, user_name
 from rootfs.system.text import is_unicode
 
-FILE = "baseforge.toml"
 # HOST[:PORT][/PREFIX] as in the reference grammar of the distribution project; a host may be an IPv6 address.
 REGISTRY = re.compile(r"(?:[a-zA-Z0-9.-]+|\[[0-9a-fA-F:]+\])(?::\d+)?(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*/?")
 EVERY = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@hourly")
@@ -39,7 +37,6 @@ MEMORY_LEAST = 64 << 20  # bytes: dpkg alone needs half of it
 BYTES_MOST, SECONDS_MOST = 1 << 60, 30 * 86400
 PARALLEL_MOST = 64
 PROCESSES_MOST = 1 << 22  # as many as the kernel can have (PID_MAX_LIMIT)
-SHELF = Path(rootfs.__file__).parent.parent / "recipes"  # in a clone and in a wheel alike
 Address = Annotated[str, AfterValidator(types.without_credentials)]
 AS_BOTO3 = "Leave the keys to AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or to another place where boto3 finds them."
 AS_SKOPEO = "Leave name and password out: skopeo finds them where `skopeo login` puts them."
@@ -58,8 +55,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="BASEFORGE_", frozen=True, extra="forbid")
 
-    recipes: Path = Field(
-        SHELF, description="the folder of recipes; default ./recipes, else the shelf that comes along"
+    recipes: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (SHELF,), description="folders of recipes, whose names differ; default ./recipes, else the shelf (`shelf`)"
     )
     store: str = Field("", description="where images are kept: a folder or s3://bucket/prefix")
     s3_endpoint: str = Field("", description="address of an S3-compatible server; default AWS")
@@ -132,6 +129,11 @@ class Settings(BaseSettings):
         30, ge=1, description="days that the local Prefect server keeps runs that have ended, from its next start on"
     )
 
+    @field_validator("recipes", mode="before")
+    @classmethod
+    def _several(cls, value: object) -> object:
+        return split_folders(value) if isinstance(value, str) else value
+
     @field_validator("store")
     @classmethod
     def _default_store(cls, value: str) -> str:
@@ -191,11 +193,9 @@ class Settings(BaseSettings):
             return value
         import zoneinfo
 
-        try:
-            zoneinfo.ZoneInfo(value)
-        except (ValueError, KeyError, OSError):
-            near = nearest(value, zoneinfo.available_timezones())
-            raise ValueError(f"there is no time zone {value!r}. {near}".rstrip()) from None
+        known = zoneinfo.available_timezones() - {"localtime"}  # what Prefect takes, and it means the same everywhere
+        if value not in known:
+            raise ValueError(f"there is no time zone {value!r}. {nearest(value, known)}".rstrip())
         return value
 
     @field_validator("ca_bundle")
@@ -274,19 +274,30 @@ class Settings(BaseSettings):
         return env_settings, init_settings
 
 
-def load(recipes: Path | None = None) -> Settings:
-    """The settings in force. Raises InputError, which names the file and line, or the variable."""
+def load(recipes: Sequence[Path] | None = None) -> Settings:
+    """The settings in force, with the folders of `recipes` where they are given.
+
+    Raises InputError, which names the file and line, or the variable.
+    """
     _check_environment()
-    folder = recipes or Path(os.environ.get("BASEFORGE_RECIPES") or _default_recipes())
-    file = folder.absolute().parent / FILE
-    values = _read(file)
+    site = find_site(recipes or ())
+    file, values = site.file, _read(site.file)
     try:
         settings = Settings(**{"store": "", **values})
     except ValidationError as error:
         raise _explained(error, file) from None
     except (SettingsError, RecursionError):  # of a table's variable; the error names it in prose alone
         raise InputError("not a JSON object", where=_unreadable()) from None
-    return settings.model_copy(update={"recipes": folder})
+    return settings.model_copy(update={"recipes": _recipe_folders(site, settings if "recipes" in values else None)})
+
+
+def _recipe_folders(site: SiteFolders, settings: Settings | None) -> tuple[Path, ...]:
+    """The named folders of recipes, else those of the settings in which they are named, else the usual ones."""
+    if site.named or settings is None:
+        return existing_folders(site.named or site.usual, site.origin)
+    start = site.file.parent
+    folders = [placed(each, Path() if start == Path.cwd() else start) for each in settings.recipes]
+    return existing_folders(folders, position(site.file, ["recipes"]))
 
 
 def _check_environment() -> None:
@@ -300,30 +311,6 @@ def _check_environment() -> None:
             where="BASEFORGE_HOME" if os.environ.get("BASEFORGE_HOME") else "",
             hint="Let BASEFORGE_HOME name a folder, or a place where one can be made.",
         )
-
-
-def _default_recipes() -> Path:
-    """./recipes where it is there, else the shelf. Raises InputError.
-
-    Recipes and settings say what is run, and where: another user who has them in a folder where we run a command would
-    decide that. Beside the shelf is our own code, so whoever owns that decides it anyway.
-    """
-    here = Path("recipes")
-    if not here.is_dir():
-        return SHELF
-    if not here.samefile(SHELF):
-        place = here.absolute()
-        for path in (place.parent, place, place.parent / FILE):
-            _require_trusted_owner(path, place)
-    return here
-
-
-def _require_trusted_owner(path: Path, recipes: Path) -> None:
-    """Check that a trusted user owns both a link and its target."""
-    with contextlib.suppress(FileNotFoundError):
-        for status in (path.lstat(), path.stat()):
-            if not is_trusted(status.st_uid):
-                raise recipes_foreign(path, user_name(status.st_uid), recipes)
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -363,24 +350,15 @@ def _unreadable() -> str:
     return "BASEFORGE_*"
 
 
-def origins(settings: Settings) -> dict[str, str]:
-    """Where each setting comes from: `default`, the file, or the variable."""
-    file = settings.recipes.absolute().parent / FILE
-    named = _read(file)
-    return {
+def origins(site: SiteFolders) -> dict[str, str]:
+    """Where each setting comes from: `default`, the file, the variable, or the option that names recipes."""
+    in_file = _read(site.file)
+    found = {
         name: variable
         if (variable := f"BASEFORGE_{name.upper()}") in os.environ
-        else str(file)
-        if name in named
+        else str(site.file)
+        if name in in_file
         else "default"
         for name in Settings.model_fields
     }
-
-
-def recipes_foreign(path: object, owner: str, recipes: object) -> InputError:
-    """The recipes or the settings in the current folder are another user's, and nobody has named them."""
-    return InputError(
-        f"this belongs to {owner}: recipes and settings of another user are taken only where you name them",
-        where=str(path),
-        hint=f"If you trust {owner}: --recipes {recipes}",
-    )
+    return {**found, "recipes": site.origin or found["recipes"]}

@@ -50,6 +50,7 @@ class Inputs:
     tools: dict[str, str]
     recipe_digest: str
     lineage: tuple[Recipe, ...]
+    folders: tuple[Path, ...] = ()
     base: BaseImageBuild | None = None
     bases: tuple[BaseImageBuild, ...] = ()
 
@@ -101,8 +102,8 @@ class ImageInputs:
 
 def resolve_image(ctx: BuildContext) -> ImageInputs:
     """Read the image's recipe and resolve it for each platform. Raises what reading and resolving it raise."""
-    file, options = find_recipe(ctx.image, ctx.settings.recipes), ctx.options
-    recipe = with_bootstrapper(read_recipe(file, ctx.image), options)
+    file, options = find_recipe(ctx.image, *ctx.settings.recipes), ctx.options
+    recipe = with_bootstrapper(read_recipe(file, ctx.image, ctx.settings.recipes), options)
     platforms = architectures(recipe, options)
     return ImageInputs(tuple(resolve_platform(ctx, recipe, file, each, offline=options.offline) for each in platforms))
 
@@ -120,7 +121,7 @@ def with_bootstrapper(recipe: Recipe, options: BuildOptions) -> Recipe:
 
 def packages_with(ctx: BuildContext, inputs: Inputs, names: set[str]) -> dict[str, str]:
     """The package that has a file of each of these names, as far as the image's archives can tell."""
-    if (request := request_of(inputs.lineage, inputs.file)) is None:
+    if (request := request_of(inputs.lineage, inputs.file, inputs.folders)) is None:
         return {}
     try:
         return ctx.apt(offline=ctx.options.offline).packages_with(*request, inputs.architecture, names)
@@ -132,8 +133,9 @@ def resolve_platform(ctx: Context, recipe: Recipe, file: Path, architecture: str
     """Resolve a recipe for a platform: asks the archive for the state of its suites, once a command."""
     platform = platform_name(architecture)
     base = base_build(ctx, recipe.name, recipe.base_recipe, platform) if recipe.base_recipe else None
-    lineage = lineage_of(recipe, file)
-    request = request_of(lineage, file) if recipe.adds_packages else None
+    folders = ctx.settings.recipes
+    lineage = lineage_of(recipe, file, folders)
+    request = request_of(lineage, file, folders) if recipe.adds_packages else None
     newest = Lock()
     if request:
         installed = installed_in(ctx, recipe, base) if base else None
@@ -153,6 +155,7 @@ def resolve_platform(ctx: Context, recipe: Recipe, file: Path, architecture: str
         tools=tool_versions(recipe),
         recipe_digest=digest_recipe(recipe, files_folder(file)),
         lineage=lineage,
+        folders=folders,
         base=base,
         bases=tuple(base_build(ctx, recipe.name, base_name, platform) for base_name in recipe.base_images),
     )

@@ -46,7 +46,7 @@ def keep_sources(store: Store, *recipes: Path, but: Path | None = None) -> str:
 
 def _ingredients(recipe_file: Path, folder: Path) -> Iterator[tuple[str, Path]]:
     """The names in the tar and the files; a folder comes before its content."""
-    yield recipe_file.name, recipe_file
+    yield f"{recipe_file.stem}.yaml", recipe_file
     if folder.is_dir():
         paths = sorted(folder.rglob("*"), key=lambda path: os.fsencode(path.relative_to(folder)))
         for path in (folder, *paths):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 from rootfs.errors import RecipeInvalid, nearest
 from rootfs.recipe import yaml
+from rootfs.recipe.folders import folders_of, listed, recipe_file, recipe_files
 from rootfs.recipe.kinds import KINDS, kind_of
 from rootfs.system.source_tree import is_file, read_recipe_file
 
@@ -33,41 +35,43 @@ def base_images_of(file: Path) -> dict[Key, str]:
     return {key: name for key, name in named.items() if isinstance(name, str)}
 
 
-def lineage_files(file: Path) -> list[Path]:
+def lineage_files(file: Path, folders: Sequence[Path] = ()) -> list[Path]:
     """The files of a recipe and of those that it is `from`, itself first; a missing file ends the list.
 
-    Raises RecipeInvalid.
+    Other recipes are looked for in the `folders`, or else beside the file. Raises RecipeInvalid.
     """
-    files = [file]
-    while (name := base_images_of(files[-1]).get(FROM)) and _recipe_beside(file, name) not in files:
-        files.append(_recipe_beside(file, name))
+    files, folders = [file], folders_of(file, folders)
+    while (name := base_images_of(files[-1]).get(FROM)) and (base := recipe_file(name, folders)) not in (None, *files):
+        files.append(cast(Path, base))
     return files
 
 
-def base_image_problems(file: Path, *, pooled: bool = False) -> Iterator[tuple[Key, str]]:
+def base_image_problems(file: Path, folders: Sequence[Path] = (), *, pooled: bool = False) -> Iterator[tuple[Key, str]]:
     """The keys that name what cannot be a base image, each with the reason in a sentence. Raises RecipeInvalid.
 
-    Where it is `pooled`, images come out of the store, and only the recipe that a layer is `from` is looked at.
+    Other recipes are looked for in the `folders`, or else beside the file. Where it is `pooled`, images come out of the
+    store, and only the recipe that a layer is `from` is looked at.
     """
+    folders = folders_of(file, folders)
     for key, name in base_images_of(file).items():
         if pooled and key != FROM:
             continue
-        base_file = _recipe_beside(file, name)
-        if circle := _find_circle(base_file, (file.stem,)):
+        base_file = recipe_file(name, folders)
+        if circle := _find_circle(name, folders, (file.stem,)):
             yield key, f"an image cannot build on itself: {' is from '.join(circle)}"
-        elif not is_file(base_file):
-            known = [path.stem for path in file.parent.glob("*.yaml") if path != file]
-            yield key, f"there is no recipe {name!r} in {file.parent}. {nearest(name, known)}".rstrip()
+        elif base_file is None:
+            known = [each for each in recipe_files(folders) if each != file.stem]
+            yield key, f"there is no recipe {name!r} in {listed(folders)}. {nearest(name, known)}".rstrip()
         elif why := (_cannot_take_layers(base_file) if key == FROM else "") or _missing_platforms(file, base_file):
             yield key, why
 
 
-def base_images_first(names: Iterable[str], folder: Path) -> list[str]:
+def base_images_first(names: Iterable[str], *folders: Path) -> list[str]:
     """The images with their base images, each after its own base images; an invalid recipe counts as one without."""
-    return list(base_images_by_image(names, folder))
+    return list(base_images_by_image(names, *folders))
 
 
-def base_images_by_image(names: Iterable[str], folder: Path) -> dict[str, tuple[str, ...]]:
+def base_images_by_image(names: Iterable[str], *folders: Path) -> dict[str, tuple[str, ...]]:
     """The base images that each image names, of these images and of their base images, in the order to build them in.
 
     An invalid recipe counts as one without base images.
@@ -76,7 +80,7 @@ def base_images_by_image(names: Iterable[str], folder: Path) -> dict[str, tuple[
 
     def add(name: str) -> None:
         if name not in found:
-            base_images = _valid_base_images(folder / f"{name}.yaml")
+            base_images = _valid_base_images(recipe_file(name, folders), folders)
             for each in base_images:
                 add(each)
             found[name] = base_images
@@ -86,23 +90,20 @@ def base_images_by_image(names: Iterable[str], folder: Path) -> dict[str, tuple[
     return found
 
 
-def _valid_base_images(file: Path) -> tuple[str, ...]:
+def _valid_base_images(file: Path | None, folders: Sequence[Path]) -> tuple[str, ...]:
     try:
-        return () if any(base_image_problems(file)) else tuple(base_images_of(file).values())
+        return () if file is None or any(base_image_problems(file, folders)) else tuple(base_images_of(file).values())
     except RecipeInvalid:
         return ()
 
 
-def _recipe_beside(file: Path, name: str) -> Path:
-    return file.parent / f"{name}.yaml"
-
-
-def _find_circle(file: Path, line: tuple[str, ...]) -> tuple[str, ...]:
+def _find_circle(name: str, folders: Sequence[Path], line: tuple[str, ...]) -> tuple[str, ...]:
     """The names of a circle that leads from the recipes of `line` back to one of them; none where there is none."""
-    line = (*line, file.stem)
-    if file.stem in line[:-1]:
+    line = (*line, name)
+    if name in line[:-1]:
         return line
-    circles = (_find_circle(_recipe_beside(file, name), line) for name in base_images_of(file).values())
+    file = recipe_file(name, folders)
+    circles = (_find_circle(each, folders, line) for each in (base_images_of(file) if file else {}).values())
     return next(filter(None, circles), ())
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -13,6 +14,7 @@ from rootfs.network.addresses import canonical_address
 from rootfs.recipe import yaml
 from rootfs.recipe.base import AptRequest, Recipe
 from rootfs.recipe.base_images import base_image_problems
+from rootfs.recipe.folders import folders_of, listed, recipe_files, same_name
 from rootfs.recipe.kinds import KINDS, kind_of
 from rootfs.recipe.scratch import DEBUG_SUFFIX
 from rootfs.recipe.sections import Repository
@@ -21,25 +23,25 @@ from rootfs.system.digests import canonical_digest
 from rootfs.system.source_tree import is_file, list_entries, read_recipe_file, unsupported_entries
 
 
-def find_recipe(name: str, folder: Path) -> Path:
+def find_recipe(name: str, *folders: Path) -> Path:
     """The file of the recipe that an image of this name is made by. Raises InputError with the nearest name."""
-    known = {path.stem: path for path in _recipe_files(folder)}
+    known = _recipe_files(folders)
     path = known.get(name) or known.get(name.removesuffix(DEBUG_SUFFIX))
-    if path is None or name not in _image_names(path):
-        raise unknown_recipe(name, folder, list(known))
+    if path is None or name not in images_of(path):
+        raise unknown_recipe(name, listed(folders), list(known))
     return path
 
 
-def image_names(folder: Path, only: Iterable[str] = ()) -> list[str]:
-    """The images of a folder of recipes, or those named in `only`. Recipes are not checked.
+def image_names(*folders: Path, only: Iterable[str] = ()) -> list[str]:
+    """The images of folders of recipes, or those named in `only`. Recipes are not checked.
 
     Raises InputError.
     """
-    chosen = [name for name in only if find_recipe(name, folder)]
-    return chosen or [name for path in _recipe_files(folder) for name in _image_names(path)]
+    chosen = [name for name in only if find_recipe(name, *folders)]
+    return chosen or [name for path in _recipe_files(folders).values() for name in images_of(path)]
 
 
-def _image_names(path: Path) -> Iterator[str]:
+def images_of(path: Path) -> Iterator[str]:
     """The names of a recipe's images: its own, and that of the one for debugging."""
     yield path.stem
     try:
@@ -55,10 +57,11 @@ def files_folder(path: Path) -> Path:
     return path.parent / path.stem
 
 
-def read_recipe(path: Path, image: str = "", *, pooled: bool = False) -> Recipe:
+def read_recipe(path: Path, image: str = "", folders: Sequence[Path] = (), *, pooled: bool = False) -> Recipe:
     """Read the recipe in a file, for its own `image` or for the one for debugging.
 
-    Where it is `pooled`, what the store has need not be in the folder: a tarball, and the base images of a Dockerfile.
+    Recipes that it names are looked for in the `folders`, or else beside it. Where it is `pooled`, what the store has
+    need not be in the folder: a tarball, and the base images of a Dockerfile.
     Raises RecipeInvalid with everything that is wrong in it.
     """
     document = yaml.load_yaml(path)
@@ -72,19 +75,19 @@ def read_recipe(path: Path, image: str = "", *, pooled: bool = False) -> Recipe:
         raise RecipeInvalid(wrong + describe_errors(error, document, model)) from None
     wrong.extend(_file_problems(recipe, document, files_folder(path), pooled=pooled))
     wrong.extend((document.place(key), why) for key, why in recipe.contradictions())
-    wrong.extend((document.place(key), why) for key, why in base_image_problems(path, pooled=pooled))
+    wrong.extend((document.place(key), why) for key, why in base_image_problems(path, folders, pooled=pooled))
     if wrong:
         raise RecipeInvalid(wrong)
     return recipe.for_image(image)
 
 
-def read_recipes(folder: Path) -> list[Recipe]:
-    """Every recipe of a folder, by name. Raises RecipeInvalid with what is wrong in any of them."""
+def read_recipes(*folders: Path) -> list[Recipe]:
+    """Every recipe of the folders, by name. Raises InputError, and RecipeInvalid with what is wrong in any of them."""
     recipes: list[Recipe] = []
     wrong: list[tuple[str, str]] = []
-    for path in _recipe_files(folder):
+    for path in _recipe_files(folders).values():
         try:
-            recipes.append(read_recipe(path))
+            recipes.append(read_recipe(path, folders=folders))
         except RecipeInvalid as error:
             wrong.extend(error.problems)
     if wrong:
@@ -104,37 +107,40 @@ def digest_recipe(recipe: Recipe, folder: Path) -> str:
     return canonical_digest({"recipe": content, "files": files})
 
 
-def lineage_of(recipe: Recipe, file: Path) -> tuple[Recipe, ...]:
-    """A recipe and those that its image is layered on, the lowest first, out of the folder of its file.
+def lineage_of(recipe: Recipe, file: Path, folders: Sequence[Path] = ()) -> tuple[Recipe, ...]:
+    """A recipe and those that its image is layered on, the lowest first, out of the folders, or that of its file.
 
     Raises RecipeInvalid, InputError.
     """
-    found = [recipe]
+    found, folders = [recipe], folders_of(file, folders)
     while base := found[0].base_recipe:
-        found.insert(0, read_recipe(find_recipe(base, file.parent)))
+        found.insert(0, read_recipe(find_recipe(base, *folders), folders=folders))
     return tuple(found)
 
 
-def request_of(lineage: Sequence[Recipe], file: Path) -> tuple[AptRequest, Path] | None:
+def request_of(lineage: Sequence[Recipe], file: Path, folders: Sequence[Path] = ()) -> tuple[AptRequest, Path] | None:
     """The request to apt for the last recipe of a lineage, whose file this is, and the folder of the files it names.
 
     None where the image has no packages.
     """
     recipe = lineage[-1]
     if len(lineage) > 1:
-        asked = layered_request(lineage)
+        files = {each.name: find_recipe(each.name, *folders_of(file, folders)) for each in lineage[:-1]}
+        places = {name: os.path.relpath(files_folder(each), file.parent) for name, each in files.items()}
+        asked = layered_request(lineage, places)
         return (asked, file.parent) if asked else None
     return (recipe.apt_request, files_folder(file)) if recipe.apt_request else None
 
 
-def layered_request(lineage: Sequence[Recipe]) -> AptRequest | None:
+def layered_request(lineage: Sequence[Recipe], places: Mapping[str, str] | None = None) -> AptRequest | None:
     """The request to apt for a layer, with the recipes of its base images; None if the image has no packages.
 
     Suites and settings are those of the lowest, archives and pins those of them all; what to include is the last's own.
-    Paths of files are relative to the folder of recipes. What a base recipe excludes is installed if the last recipe
+    Paths of files are relative to the folder of the last recipe; `places` has the folders of base recipes' files, by
+    recipe, where they are not beside it. What a base recipe excludes is installed if the last recipe
     includes it by name, but not as a dependency.
     """
-    origin, last = lineage[0].apt_request, lineage[-1].added_packages
+    origin, last, places = lineage[0].apt_request, lineage[-1].added_packages, places or {}
     if origin is None or last is None:
         return None
     requests = [(each.name, each.added_packages) for each in lineage if each.added_packages]
@@ -144,7 +150,9 @@ def layered_request(lineage: Sequence[Recipe]) -> AptRequest | None:
             "include": last.include,
             "exclude": tuple(name for name in excluded if name in last.exclude or name not in last.include),
             "recommends": last.recommends,
-            "repositories": tuple(_with_owner(owner, one) for owner, each in requests for one in each.repositories),
+            "repositories": tuple(
+                _with_folder(places.get(owner, owner), one) for owner, each in requests for one in each.repositories
+            ),
             "pins": tuple(pin for _, each in requests for pin in each.pins),
             "lock": last.lock and f"{lineage[-1].name}/{last.lock}",
         }
@@ -166,12 +174,18 @@ def repository_place(lineage: Sequence[Recipe], file: Path, archive: str, suite:
     return ""
 
 
-def _with_owner(owner: str, repository: Repository) -> Repository:
-    return repository.model_copy(update={"keyring": f"{owner}/{repository.keyring}"})
+def _with_folder(folder: str, repository: Repository) -> Repository:
+    return repository.model_copy(update={"keyring": f"{folder}/{repository.keyring}"})
 
 
-def _recipe_files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.yaml"), key=lambda path: path.stem)
+def _recipe_files(folders: Sequence[Path]) -> dict[str, Path]:
+    """The recipes of all folders by name. Raises InputError where images of two recipes have the same name."""
+    found = recipe_files(folders)
+    for name, path in found.items():
+        debugged = found.get(name.removesuffix(DEBUG_SUFFIX), path)
+        if debugged != path and name in images_of(debugged):
+            raise same_name(name, path, debugged)
+    return found
 
 
 def _model_of(document: yaml.Document) -> type[Recipe]:

@@ -172,10 +172,11 @@ def debian(shelf: Shelf) -> Factory:
 
 @pytest.fixture(scope="module")
 def runtimes(site: Factory) -> Factory:
-    """Images of packages that were unpacked and not installed, and one of them to look around in."""
+    """Images of packages that were unpacked and not installed, and those to look around in, which come along."""
     before = volumes()
     site.shelf(*RUNTIMES)
-    site.built(*RUNTIMES, "base-debug")
+    made = [each["image"] for each in site.built(*RUNTIMES)]
+    assert made == [name for each in RUNTIMES for name in (each, f"{each}-debug")]
     assert volumes() - before == set()  # what their checks brought along
     return site
 

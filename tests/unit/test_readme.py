@@ -212,7 +212,8 @@ def test_every_setting_is_in_the_table():
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "toml"], ids=str)
 def test_settings_are_valid(block, tmp_path):
     (tmp_path / "baseforge.toml").write_text(block.text)
-    loaded = load(tmp_path / "recipes").model_dump(mode="json")
+    (tmp_path / "recipes").mkdir()
+    loaded = load([tmp_path / "recipes"]).model_dump(mode="json")
     for key, value in tomllib.loads(block.text).items():
         assert loaded[key] or not value
 

@@ -16,7 +16,8 @@ from flows.builders.usage import AllUsage, Cached, Cleared, Usage
 from flows.cli import output, schemas
 from flows.cli.json_output import Finding
 from flows.cli.main import app
-from flows.config.settings import SHELF, load
+from flows.config.settings import load, origins
+from flows.config.site_folders import SHELF, find_site
 from flows.nightly_command import Night
 from flows.publish.newest import Move, Newest
 from flows.publish.record import BaseImageBuild, Record, SmokeCounts, UsedBuilder
@@ -73,11 +74,13 @@ VERDICT = Verification(
 
 
 def doctor() -> None:
-    output.doctor([Finding("buildx", "0.38", ok=True, needed=False, hint="")], load(None), as_json=True)
+    output.doctor(
+        [Finding("buildx", "0.38", ok=True, needed=False, hint="")], load(), origins(find_site()), as_json=True
+    )
 
 
 OUTPUTS: dict[str, Callable[[], object]] = {
-    "build": lambda: output.builds([RECORD, FAILED], load(None), Progress(), as_json=True),
+    "build": lambda: output.builds([RECORD, FAILED], load(), Progress(), as_json=True),
     "nightly": lambda: output.night(
         Night(builds=(RECORD, FAILED), summary={"failed": 1}, seconds={"acquire": 1.0}), Progress(), as_json=True
     ),

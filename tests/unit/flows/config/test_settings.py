@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from flows.config import settings
-from flows.config.settings import SHELF, load, origins
+from flows.config.settings import load, origins
+from flows.config.site_folders import SHELF, find_site
 from rootfs.errors import InputError
 from rootfs.recipe.builder import BuilderPlan
 
@@ -29,7 +30,7 @@ def site(tmp_path, monkeypatch):
 
 def test_without_anything_the_shelf_and_the_users_data_folder_are_used(site):
     found = load()
-    assert (found.recipes, found.store) == (SHELF, str(site / "home/store"))
+    assert (found.recipes, found.store) == ((SHELF,), str(site / "home/store"))
     assert (SHELF / "noble.yaml").is_file()
 
 
@@ -40,9 +41,9 @@ def test_the_file_stands_beside_the_recipes_and_the_environment_comes_before_it(
     )
     monkeypatch.setenv("BASEFORGE_REGISTRY", "other")
     found = load()
-    assert (found.recipes, found.store, found.registry) == (Path("recipes"), "s3://b/p", "other")
+    assert (found.recipes, found.store, found.registry) == ((Path("recipes"),), "s3://b/p", "other")
     assert found.site.mirror("http://a/x") == "http://m/x"
-    where = origins(found)
+    where = origins(find_site())
     assert (where["store"], where["registry"], where["work"]) == (
         str(site / "baseforge.toml"),
         "BASEFORGE_REGISTRY",
@@ -52,9 +53,59 @@ def test_the_file_stands_beside_the_recipes_and_the_environment_comes_before_it(
 
 def test_a_folder_of_recipes_can_be_named(site, monkeypatch):
     (site / "baseforge.toml").write_text('local_name = "here"\n')
-    assert load(site / "mine").local_name == "here"
+    (site / "mine").mkdir()
+    assert load([site / "mine"]).local_name == "here"
     monkeypatch.setenv("BASEFORGE_RECIPES", str(site / "mine"))
-    assert load().recipes == site / "mine"
+    assert load().recipes == (site / "mine",)
+
+
+def test_settings_without_recipes_beside_them_count(site):
+    (site / "baseforge.toml").write_text('local_name = "here"\n')
+    assert (load().local_name, load().recipes) == ("here", (SHELF,))
+
+
+@pytest.mark.parametrize("form", ['["mine", "shelf"]', '"mine:shelf"'])
+def test_settings_name_several_folders_of_recipes_and_the_shelf(site, monkeypatch, form):
+    (site / "mine").mkdir()
+    (site / "baseforge.toml").write_text(f"recipes = {form}\n")
+    assert load().recipes == (Path("mine"), SHELF)
+    assert origins(find_site())["recipes"] == str(site / "baseforge.toml")
+    (site / "shelf").mkdir()
+    assert load().recipes == (Path("mine"), Path("shelf")), "a folder of this name"
+    (site / "below").mkdir()
+    monkeypatch.chdir(site / "below")
+    monkeypatch.setenv("BASEFORGE_FOLDER", str(site))  # of a flow run of `baseforge serve`
+    assert load().recipes == (site / "mine", site / "shelf")
+
+
+def test_options_and_the_variable_name_several_folders(site, monkeypatch):
+    for name in ("one", "two"):
+        (site / name).mkdir()
+    assert load([Path("one"), Path("shelf"), Path("one")]).recipes == (Path("one"), SHELF), "each once"
+    monkeypatch.setenv("BASEFORGE_RECIPES", "one:two")
+    assert load().recipes == (Path("one"), Path("two"))
+    assert origins(find_site())["recipes"] == "BASEFORGE_RECIPES"
+    assert origins(find_site([Path("one")]))["recipes"] == "--recipes"
+
+
+def test_a_folder_of_recipes_that_is_not_there_is_refused_with_what_names_it(site, monkeypatch):
+    (site / "baseforge.toml").write_text('parallel = 1\nrecipes = ["/nope"]\n')
+    refused = []
+    for option in (None, [Path("/nope")]):
+        with pytest.raises(InputError, match="there is no folder of recipes /nope\n") as error:
+            load(option)
+        refused.append(error.value.where)
+    monkeypatch.setenv("BASEFORGE_RECIPES", "/nope")
+    with pytest.raises(InputError) as error:
+        load()
+    assert [*refused, error.value.where] == [f"{site}/baseforge.toml:2:1", "--recipes", "BASEFORGE_RECIPES"]
+
+
+@pytest.mark.parametrize("zone", ["posix/Europe/Berlin", "right/UTC", "posixrules", "localtime", ""])
+def test_a_time_zone_that_schedules_refuse_is_refused_when_settings_are_read(site, zone):
+    (site / "baseforge.toml").write_text(f'timezone = "{zone}"\n')
+    with pytest.raises(InputError, match=r"baseforge.toml:1:1: timezone: there is no time zone"):
+        load()
 
 
 WRONG = {
@@ -210,7 +261,7 @@ def test_builders_are_tables_and_called_as_these_where_they_have_no_other_name(s
         "once.more": BuilderPlan(lifecycle="ephemeral"),
         "other": BuilderPlan(lifecycle="existing", name="the-one-there"),
     }
-    assert origins(found)["builders"] == str(site / "baseforge.toml")
+    assert origins(find_site())["builders"] == str(site / "baseforge.toml")
 
 
 def test_builders_in_the_environment(monkeypatch):
@@ -219,7 +270,7 @@ def test_builders_in_the_environment(monkeypatch):
     found = load()
     plan = BuilderPlan(lifecycle="persistent", name="big", flags=("--debug",), timeout=5)
     assert (found.builder, found.builders) == ("big", {"big": plan})
-    assert origins(found)["builder"] == "BASEFORGE_BUILDER"
+    assert origins(find_site())["builder"] == "BASEFORGE_BUILDER"
 
 
 # Below `[builders.one]`, which is as it should be, from line 3 on; what is said of it.
@@ -330,8 +381,8 @@ def test_another_users_recipes_and_settings_are_taken_only_where_they_are_named(
     with pytest.raises(InputError, match=rf"belongs to nobody[\s\S]*--recipes {site}/recipes") as failed:
         load()
     assert failed.value.status == 2
-    assert load(site / "recipes").store == "/theirs"
-    assert load(Path("recipes")).store == "/theirs"
+    assert load([site / "recipes"]).store == "/theirs"
+    assert load([Path("recipes")]).store == "/theirs"
     monkeypatch.setenv("BASEFORGE_RECIPES", "recipes")
     assert load().store == "/theirs"
     monkeypatch.delenv("BASEFORGE_RECIPES")
@@ -343,7 +394,7 @@ def test_another_users_recipes_and_settings_are_taken_only_where_they_are_named(
 def test_a_link_of_another_user_to_our_recipes_is_not_taken(site):
     (site / "elsewhere").mkdir()
     (site / "recipes").symlink_to("elsewhere")
-    assert load().recipes == Path("recipes")
+    assert load().recipes == (Path("recipes"),)
     os.chown(site / "recipes", NOBODY, NOBODY, follow_symlinks=False)
     with pytest.raises(InputError, match=": recipes and settings of another user are taken only where you name them"):
         load()
@@ -353,8 +404,8 @@ def test_a_link_of_another_user_to_our_recipes_is_not_taken(site):
 def test_a_clone_of_another_user_is_trusted_with_its_recipes_as_its_code_is(site, monkeypatch):
     (site / "recipes").mkdir()
     os.chown(site / "recipes", NOBODY, NOBODY)
-    monkeypatch.setattr("flows.config.settings.SHELF", site / "recipes")
-    assert load().recipes == Path("recipes")
+    monkeypatch.setattr("flows.config.site_folders.SHELF", site / "recipes")
+    assert load().recipes == (Path("recipes"),)
 
 
 @pytest.mark.parametrize(

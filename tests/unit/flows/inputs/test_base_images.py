@@ -44,7 +44,7 @@ def ctx(tmp_path: Path) -> Context:
     for name, text in {"base": BASE, "mid": "kind: layer\nfrom: base\n", "top": "kind: layer\nfrom: mid\n"}.items():
         (recipes / f"{name}.yaml").write_text(text)
     (work := tmp_path / "work").mkdir()
-    return context(tmp_path, recipes=recipes, work=work)
+    return context(tmp_path, recipes=(recipes,), work=work)
 
 
 def inputs_of(ctx: Context, image: str) -> Inputs:
@@ -63,7 +63,7 @@ def recorded(ctx: Context, of: Record) -> None:
 
 
 def layer(ctx: Context, name: str = "mid") -> LayerRecipe:
-    found = read_recipe(find_recipe(name, ctx.settings.recipes))
+    found = read_recipe(find_recipe(name, *ctx.settings.recipes))
     assert isinstance(found, LayerRecipe)
     return found
 
@@ -128,8 +128,8 @@ def test_the_input_digest_has_the_manifest_digest_of_the_base_image(ctx: Context
 
 
 def test_ingredients_have_the_recipes_of_base_images(ctx: Context, tmp_path: Path) -> None:
-    (ctx.settings.recipes / "base").mkdir()
-    (ctx.settings.recipes / "base/unnamed").touch()
+    (ctx.settings.recipes[0] / "base").mkdir()
+    (ctx.settings.recipes[0] / "base/unnamed").touch()
     ctx.results["mid"] = record("mid")
     inputs = inputs_of(ctx, "top")
     (tmp_path / "again").mkdir()

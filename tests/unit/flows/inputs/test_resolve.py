@@ -62,7 +62,7 @@ def scratch(tmp_path):
     recipes.mkdir()
     (recipes / "a.yaml").write_text(SCRATCH + "platforms: [linux/s390x, linux/arm/v7]\n")
     (recipes / "b.yaml").write_text(SCRATCH)
-    return context(tmp_path, recipes=recipes)
+    return context(tmp_path, recipes=(recipes,))
 
 
 def inputs(ctx, image, **options):

@@ -126,7 +126,7 @@ def test_an_image_for_debugging_is_found_and_is_the_same_with_a_shell(write):
     path = write(BARE + "suite: trixie\npackages: [bash]\nnonroot: true\ndebug: true\n", "it.yaml")
     write(BARE, "other.yaml")
     assert image_names(path.parent) == ["it", "it-debug", "other"]
-    assert image_names(path.parent, ["it-debug"]) == ["it-debug"]
+    assert image_names(path.parent, only=["it-debug"]) == ["it-debug"]
     assert find_recipe("it-debug", path.parent) == path
     plain, made = read_recipe(path), read_recipe(path, "it-debug")
     assert isinstance(plain, ScratchRecipe)
