@@ -25,7 +25,7 @@ from flows.runtime.workdir import work_folder
 from rootfs.errors import InputError
 from rootfs.packages.errors import another_archive, no_archive
 from rootfs.packages.tarball_source import DownloadRequest, download_file
-from rootfs.recipe.folders import recipe_file
+from rootfs.recipe.base_images import recipe_file
 from rootfs.recipe.sections import MAX_TARBALL_BYTES, MAX_TARBALL_MEMBERS, TARBALL_NAME, is_address
 from rootfs.recipe.tarball import TarballRecipe
 from rootfs.tarball.errors import TarballRefused

@@ -13,8 +13,7 @@ from rootfs.errors import InputError, RecipeInvalid, nearest
 from rootfs.network.addresses import canonical_address
 from rootfs.recipe import yaml
 from rootfs.recipe.base import AptRequest, Recipe
-from rootfs.recipe.base_images import base_image_problems
-from rootfs.recipe.folders import folders_of, listed, recipe_files, same_name
+from rootfs.recipe.base_images import base_image_problems, folders_of, listed, recipe_files, same_name
 from rootfs.recipe.kinds import KINDS, kind_of
 from rootfs.recipe.scratch import DEBUG_SUFFIX
 from rootfs.recipe.sections import Repository

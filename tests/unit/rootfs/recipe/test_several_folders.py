@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from rootfs.errors import InputError, RecipeInvalid
-from rootfs.recipe.base_images import base_images_first, lineage_files
-from rootfs.recipe.folders import recipe_file, recipe_files
+from rootfs.recipe.base_images import base_images_first, lineage_files, recipe_file, recipe_files
 from rootfs.recipe.recipe import (
     digest_recipe,
     files_folder,
