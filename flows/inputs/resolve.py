@@ -139,7 +139,7 @@ def resolve_platform(ctx: Context, recipe: Recipe, file: Path, architecture: str
     newest = Lock()
     if request:
         installed = installed_in(ctx, recipe, base) if base else None
-        with _recipe_places(lineage, file):
+        with _recipe_places(lineage, folders):
             newest = ctx.apt(offline=offline).lock(
                 *request, architecture, installed, without_dependencies=recipe.standalone
             )
@@ -162,12 +162,12 @@ def resolve_platform(ctx: Context, recipe: Recipe, file: Path, architecture: str
 
 
 @contextlib.contextmanager
-def _recipe_places(lineage: Sequence[Recipe], file: Path) -> Iterator[None]:
+def _recipe_places(lineage: Sequence[Recipe], folders: Sequence[Path]) -> Iterator[None]:
     """Give an error about a suite of a further archive the place in the recipe that names it."""
     try:
         yield
     except SuiteError as error:
-        error.where = repository_place(lineage, file, error.archive, error.suite, error.key) or error.where
+        error.where = repository_place(lineage, folders, error.archive, error.suite, error.key) or error.where
         raise
 
 

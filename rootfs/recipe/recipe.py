@@ -158,18 +158,17 @@ def layered_request(lineage: Sequence[Recipe], places: Mapping[str, str] | None 
     )
 
 
-def repository_place(lineage: Sequence[Recipe], file: Path, archive: str, suite: str, key: str) -> str:
+def repository_place(lineage: Sequence[Recipe], folders: Sequence[Path], archive: str, suite: str, key: str) -> str:
     """`file:line:column` of a key of the entry of `repositories` that names a suite of an archive; empty if none does.
 
-    `file` is that of the last recipe of the lineage.
+    The recipes of the lineage are in the `folders`.
     """
     for recipe in lineage:
         asked = recipe.added_packages or recipe.apt_request
         for index, each in enumerate(asked.repositories if asked else ()):
             if canonical_address(each.uri) == canonical_address(archive) and suite in each.suites:
                 at = (key, each.suites.index(suite)) if key == "suites" else (key,)
-                own = file if recipe is lineage[-1] else file.with_name(f"{recipe.name}.yaml")
-                return yaml.load_yaml(own).place(("repositories", index, *at))
+                return yaml.load_yaml(find_recipe(recipe.name, *folders)).place(("repositories", index, *at))
     return ""
 
 
