@@ -37,6 +37,10 @@ Patterns = list[str] | None
 def import_(  # noqa: PLR0913, PLR0917 - each is an option
     name: Annotated[str, typer.Argument(metavar="NAME", help="the name of the image")],
     source: Annotated[str, typer.Argument(metavar="FILE|URL|-", help="a root filesystem as tar; - is standard input")],
+    image: Annotated[
+        bool, typer.Option("--image", help="it is an image archive (OCI, or as engines save it): take its layers")
+    ] = False,
+    strip: Annotated[int, typer.Option(metavar="N", help="drop so many folders from the start of each name")] = 0,
     sha256: Annotated[str | None, typer.Option(metavar="HEX", help="the archive's sha256")] = None,
     setuid: Annotated[
         Patterns, typer.Option(metavar="PATTERN", help="files that may be set-uid or set-gid; repeatable")
@@ -67,7 +71,8 @@ def import_(  # noqa: PLR0913, PLR0917 - each is an option
     settings, options = load(recipes), BuildOptions(builder=builder, force=force, publish=not no_publish)
     if there := recipe_file(name, settings.recipes):
         raise cannot_import(name, f"{there} is the recipe of an image of this name")
-    keys: dict[str, Any] = {"devices": devices, "largest": largest, "most": most}
+    keys: dict[str, Any] = {"devices": devices, "largest": largest, "most": most, "strip": strip}
+    keys |= {"archive": "image"} if image else {}
     keys |= {"platforms": [platform]} if platform else {}
     keys |= {"setuid": setuid or (), "leave_out": leave_out or (), "unlinked": unlinked or ()}
     keys |= {"image": {"cmd": _words(name, cmd)}, "smoke": [{"run": _words(name, check)} for check in smoke or ()]}

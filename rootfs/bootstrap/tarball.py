@@ -14,8 +14,10 @@ from rootfs.recipe.sections import TARBALL_NAME
 from rootfs.recipe.tarball import TarballRecipe
 from rootfs.system.text import printable
 from rootfs.tarball.errors import TarballRefused
+from rootfs.tarball.image_archive import image_members
 from rootfs.tarball.limited_stream import LimitedStream
 from rootfs.tarball.reader import read_tar
+from rootfs.tarball.root_filesystem import check_root_filesystem
 from rootfs.tarball.sanitize import LATEST_MTIME, device_rules, sanitize
 from rootfs.tarball.staging import Staging
 from rootfs.tree.filters import Rules, excluded, filter_list
@@ -32,6 +34,7 @@ def open_tree(job: Job, recipe: TarballRecipe) -> Iterator[Members]:
     """
     with closing(Staging(job.folder, recipe.most)) as staging:
         newest = _fill(staging, recipe, job)
+        _check_tree(staging, recipe)
         _check_setuid(staging, recipe)
         _check_architecture(staging, job.architecture, recipe.source)
         yield staging.members(newest if recipe.epoch is None else recipe.epoch)
@@ -42,16 +45,29 @@ def _fill(staging: Staging, recipe: TarballRecipe, job: Job) -> int:
     lines = [*filter_list("volatile"), *(device_rules() if recipe.devices else ()), *excluded(recipe.leave_out)]
     try:
         with (job.debs / TARBALL_NAME).open("rb") as file:
-            return staging.fill(sanitize(_read_members(file, recipe, job), Rules.parse(lines), job.log), LATEST_MTIME)
+            members = sanitize(_read_members(file, recipe, job), Rules.parse(lines), job.log, strip=recipe.strip)
+            return staging.fill(members, LATEST_MTIME)
     except TarballRefused as refused:
         refused.where = recipe.source
         raise
 
 
 def _read_members(file: BinaryIO, recipe: TarballRecipe, job: Job) -> Iterator[Member]:
+    limits = {"largest": recipe.largest, "most": recipe.most}
+    if recipe.archive == "image":
+        yield from image_members(file, job.folder / "image", job.architecture, job.log, **limits)
+        return
     plain = LimitedStream(file, recipe.largest)
-    yield from read_tar(plain, largest=recipe.largest, most=recipe.most)
+    yield from read_tar(plain, **limits)
     job.log(f"{recipe.source}: {plain.compression}, {plain.size} bytes unpacked")
+
+
+def _check_tree(staging: Staging, recipe: TarballRecipe) -> None:
+    try:
+        check_root_filesystem(staging)
+    except TarballRefused as refused:
+        refused.where = recipe.source
+        raise
 
 
 def _check_setuid(staging: Staging, recipe: TarballRecipe) -> None:

@@ -11,7 +11,9 @@ from rootfs.errors import BaseforgeError, BuildError, InputError
 def no_archive(source: str, reason: str) -> InputError:
     """A tarball is missing or cannot be read."""
     return InputError(
-        f"this archive cannot be had: {reason}", where=source, hint="Correct `source`, or put the archive there."
+        f"this archive cannot be had: {reason}",
+        where=source,
+        hint="Correct the file's name or address, or put the archive there.",
     )
 
 

@@ -255,6 +255,17 @@ class TarballKeys(Part):
     source: types.FileOrAddress = Field(
         description="a root filesystem as tar, plain or compressed: a file of the recipe's folder, or an address"
     )
+    archive: Literal["rootfs", "image"] = Field(
+        default="rootfs",
+        description="what is in it: a root filesystem, or an image (OCI layout or as engines save it), whose layers "
+        "are taken",
+    )
+    strip: int = Field(
+        default=0,
+        ge=0,
+        le=16,
+        description="how many folders to drop from the start of each name, as tar's --strip-components",
+    )
     sha256: types.Sha256 | None = Field(
         default=None, description="the archive's sha256, in hex; required for an address"
     )

@@ -35,20 +35,20 @@ OVERLAY = re.compile(r"(trusted|user)\.overlay\..*")  # read by overlayfs, which
 LONGEST_XATTR = 1 << 16  # bytes (limits.h: XATTR_SIZE_MAX)
 
 
-def sanitize(members: Members, kept: Rules, log: Log) -> Iterator[Member]:
-    """Yield the members that stay, each with its path in the tree.
+def sanitize(members: Members, kept: Rules, log: Log, *, strip: int = 0, is_layer: bool = False) -> Iterator[Member]:
+    """Yield the members that stay, each with its path in the tree, without its first `strip` folders.
 
-    Members that the rules exclude are not checked, and named pipes are left out. Raises TarballRefused for members that
-    could do harm, in the image or to the program that unpacks it.
+    Members that the rules exclude are not checked, and named pipes are left out. A layer may have whiteouts. Raises
+    TarballRefused for members that could do harm, in the image or to the program that unpacks it.
     """
     for member in members:
-        path = _path(member.path)
-        if not kept.keeps(path, is_folder=member.is_folder):
+        path = _stripped(member_path(member.path), strip)
+        if not path or not kept.keeps(path, is_folder=member.is_folder):
             continue
         if member.kind == tarfile.FIFOTYPE:
             log(f"{printable(path)} is a named pipe, and left out")
             continue
-        yield _checked(member, path)
+        yield _checked(member, path, strip, is_layer=is_layer)
 
 
 def device_rules() -> Iterable[str]:
@@ -56,22 +56,27 @@ def device_rules() -> Iterable[str]:
     return [f"include /{path}" for path in DEVICES]
 
 
-def _checked(member: Member, path: str) -> Member:
-    if wrong := next(_wrong(member, path), ""):
+def _stripped(path: str, strip: int) -> str:
+    """The path without so many folders; empty if it has no more than these, as with tar's --strip-components."""
+    return "/".join(path.split("/")[strip:])
+
+
+def _checked(member: Member, path: str, strip: int, *, is_layer: bool) -> Member:
+    if wrong := next(_wrong(member, path, is_layer=is_layer), ""):
         raise TarballRefused.of(printable(path), wrong)
     if member.kind == tarfile.LNKTYPE:
-        return replace(member, path=path, link=_path(member.link), mode=0, xattrs={})
+        return replace(member, path=path, link=_stripped(member_path(member.link), strip), mode=0, xattrs={})
     mode = member.mode if member.is_file or member.is_folder else member.mode & 0o777
     mtime = member.mtime if 0 <= member.mtime < LATEST_MTIME else 0 if member.mtime < 0 else LATEST_MTIME
     link = member.link if member.kind == tarfile.SYMTYPE else ""
     return replace(member, path=path, mode=mode, mtime=mtime, link=link)
 
 
-def _wrong(member: Member, path: str) -> Iterator[str]:
+def _wrong(member: Member, path: str, *, is_layer: bool) -> Iterator[str]:
     """Reasons why an image cannot have this member."""
     if path == "." and not member.is_folder:
         yield "is the root, and no folder"
-    if any(part.startswith(WHITEOUT) for part in path.split("/")):
+    if not is_layer and any(part.startswith(WHITEOUT) for part in path.split("/")):
         yield "has a name that in a layer removes another file"
     if member.kind in SPECIAL and (member.kind, member.device) != (tarfile.CHRTYPE, DEVICES.get(path)):
         yield f"is a device ({':'.join(map(str, member.device))}) that no image has there"
@@ -84,8 +89,11 @@ def _wrong(member: Member, path: str) -> Iterator[str]:
             yield f"has the extended attribute {printable(key)}, which no file of an image may have"
 
 
-def _path(name: str) -> str:
-    """Normalize a name to a relative path in the tree. A leading slash is dropped, as tar(1) does."""
+def member_path(name: str) -> str:
+    """Normalize a name to a relative path in the tree. A leading slash is dropped, as tar(1) does.
+
+    Raises TarballRefused.
+    """
     parts = [part for part in name.split("/") if part not in ("", ".")]
     wrong = ""
     if not name or "\0" in name:

@@ -76,6 +76,12 @@ class Staging:
         query = "select path from members where kind in (x'30', x'31') and mode & ? order by path"
         return (decode_name(path) for (path,) in self._index.execute(query, (bits,)))
 
+    def top_names(self, folder: str = "") -> set[str]:
+        """The names in the root folder, or in one of its folders."""
+        start = f"{folder}/" if folder else ""
+        names = (decode_name(path) for (path,) in self._index.execute("select path from members"))
+        return {name.removeprefix(start).partition("/")[0] for name in names if name.startswith(start)}
+
     def members(self, epoch: int) -> Iterator[Member]:
         """The members, folders before their contents, sorted by bytes; first the root folder, owned by root."""
         yield Member(".", kind=FOLDER, mode=0o755, mtime=epoch)

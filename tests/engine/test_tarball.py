@@ -106,6 +106,25 @@ def test_a_stream_becomes_an_image_that_runs_and_verifies_and_is_the_same_from_a
     assert again.json[0]["status"] == "unchanged", again.stderr
 
 
+def test_what_an_engine_saves_is_imported_by_its_layers_when_asked(site, busybox, tmp_path):
+    assert imported(site, "plain", "-", stdin=tar(busybox)).status == 0
+    saved = tmp_path / "saved.tar"
+    subprocess.run(["docker", "save", "-o", saved, f"{LOCAL_NAME}/plain"], check=True)
+    refused = imported(site, "again", str(saved))
+    assert refused.status == 1
+    assert "is an image archive" in refused.stderr
+    assert "--image" in refused.stderr
+    done = imported(site, "again", str(saved), "--image", *SMOKE)
+    assert done.status == 0, done.stderr
+    assert done.json[0]["packages"] == 1
+    assert docker(f"{LOCAL_NAME}/again").encode() == b"0\n" + OS_RELEASE
+    below = subprocess.run(
+        ["tar", "-c", "--transform", "s,^\\.,top,", "-C", busybox, "."], capture_output=True, check=True
+    )
+    assert "--strip 1" in imported(site, "below", "-", stdin=below.stdout).stderr
+    assert imported(site, "below", "-", "--strip", "1", *SMOKE, stdin=below.stdout).status == 0
+
+
 def test_a_night_leaves_imported_images_out(site):
     night = site.run("nightly", "--json")
     assert night.status == 0, night.stderr

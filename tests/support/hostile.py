@@ -207,7 +207,7 @@ LINKS = [
     Case("hard-link-and-its-file-again", file(b"f") + hardlink(b"l", b"f") + file(b"f", b"y") + END, "there twice"),
 ]
 KINDS = [
-    Case("device", header(b"dev/sda", b"4", device=(8, 0)) + END),
+    Case("device", header(b"dev/sda", b"4", device=(8, 0)) + END, "it has no files"),
     Case("device-elsewhere", header(b"etc/passwd", b"3", device=(1, 3)) + END, "is a device"),
     Case(
         "device-wanted-and-wrong", header(b"dev/null", b"3", device=(1, 1)) + END, "is a device", keys={"devices": True}
@@ -322,7 +322,7 @@ SPARSE = [
 WHOLE = file(b"a") + file(b"b", b"y" * 1000) + END
 ENDS = [
     Case("nothing", b"", "it is empty"),
-    Case("only-an-end", END, tree={}),
+    Case("only-an-end", END, "it has no files"),
     Case("no-tar", b"#!/bin/sh\n" * 100, "it is no tar archive"),
     Case("short-no-tar", b"hello", "it is no tar archive"),
     Case("cut-in-content", WHOLE[:1600], "ends early"),
