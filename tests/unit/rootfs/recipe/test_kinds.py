@@ -31,7 +31,7 @@ FILES = {"archive/root.tar": "tar", "nothing/motd": "hello", "docker/Dockerfile"
 DIGESTS = {
     "base": "sha256:1521126bf40cc23a005e46d2a057c49f2dedfe57babee4287e4a7d495b650eca",
     "layer": "sha256:a6bad084979949e4e84ca60f63479ff8263f3600493e5b2d6975eac6658a88a6",
-    "archive": "sha256:45e4d17f1ac2834c8bcfb63f44d005ab713132fdc6145fd407caf66df65b99c4",
+    "archive": "sha256:85f9264767ebc9d1bbc79bb001b402f76e7349faf9038195f2333474f0f5bfad",
     "nothing": "sha256:c185a5d69d38402c2cb5c104da42f5565757de0b7dd91d607b8f249f071f3545",
     "docker": "sha256:727890641abea67506421e2be2f2f5c35689376570f843bf89bb6ff190ff68c8",
 }
