@@ -13,7 +13,7 @@ from flows.inputs.base_images import base_build, installed_in, package_names
 from flows.publish import stored_builds
 from flows.publish.record import BaseImageBuild
 from flows.runtime.context import BuildContext, Context
-from rootfs.apt.errors import SuiteError
+from rootfs.apt.errors import PinUnused, SuiteError
 from rootfs.errors import BaseforgeError
 from rootfs.lock.lock import Lock, input_digest, tool_versions
 from rootfs.lock.requirements import check_requirements
@@ -25,6 +25,7 @@ from rootfs.recipe.recipe import (
     files_folder,
     find_recipe,
     lineage_of,
+    place_of_pin,
     read_recipe,
     repository_place,
     request_of,
@@ -163,9 +164,12 @@ def resolve_platform(ctx: Context, recipe: Recipe, file: Path, architecture: str
 
 @contextlib.contextmanager
 def _recipe_places(lineage: Sequence[Recipe], folders: Sequence[Path]) -> Iterator[None]:
-    """Give an error about a suite of a further archive the place in the recipe that names it."""
+    """Give an error about a pin, or a suite of a further archive the place in the recipe that names it."""
     try:
         yield
+    except PinUnused as error:
+        error.where = place_of_pin(lineage, folders, error.index) or error.where
+        raise
     except SuiteError as error:
         error.where = repository_place(lineage, folders, error.archive, error.suite, error.key) or error.where
         raise

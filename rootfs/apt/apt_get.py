@@ -5,14 +5,15 @@ from __future__ import annotations
 import posixpath
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from debian_inspector.debcon import Debian822
 
 from rootfs.apt.errors import InvalidRelease, PackageMissing, PackagesConflict
+from rootfs.apt.pins import preferences
 from rootfs.apt.release import SuiteState
 from rootfs.apt.root import AptRoot, index_file_name
 from rootfs.apt.sources import Source
@@ -90,7 +91,11 @@ def resolve(
     if additional := sorted(set(without_dependencies) - {resolved.name for resolved in resolved_packages}):
         resolved_packages += parse_answers(root, simulate_apt(root, recipe, ("download", *options, *additional)))
     locations = package_locations(root, resolved_packages)
-    packages = [to_package(resolved, stages, locations, states) for resolved in resolved_packages]
+    dependencies = _dependencies(recipe, resolved_packages)
+    packages = [
+        to_package(replace(resolved, auto=resolved.auto or resolved.name in dependencies), stages, locations, states)
+        for resolved in resolved_packages
+    ]
     return sorted(packages, key=lambda package: (package.name, package.architecture))
 
 
@@ -131,6 +136,48 @@ def provides_name(resolved: ResolvedPackage, name: str) -> bool:
     """Whether a package has or provides this name. apt takes a name that it does not know as a pattern."""
     provided = Debian822.from_string(resolved.stanza).get("provides", "")
     return name in (resolved.name, *(each.split()[0] for each in provided.split(",") if each.strip()))
+
+
+def _dependencies(recipe: AptRequest, resolved_packages: Sequence[ResolvedPackage]) -> set[str]:
+    """The packages that others depend on, and that are neither essential nor named.
+
+    apt itself counts packages as named that the variant has because of their priority, which on Ubuntu many libraries
+    have. Those of them that no other package needs stay named, so that `autoremove` removes nothing.
+    """
+    stanzas = {resolved.name: Debian822.from_string(resolved.stanza) for resolved in resolved_packages}
+    providers: dict[str, set[str]] = {name: {name} for name in stanzas}
+    for name, fields in stanzas.items():
+        for provided in _names(fields.get("provides", "")):
+            providers.setdefault(provided, set()).add(name)
+    needs = {
+        name: {each for word in _relations(fields) for each in providers.get(word, ())} - {name}
+        for name, fields in stanzas.items()
+    }
+    named = {*recipe.include, *NAMED.get(recipe.variant, ("apt",))}
+    kept = {name for name, fields in stanzas.items() if name in named or fields.get("essential") == "yes"}
+    found = _reached(kept, needs)
+    left = needs.keys() - found
+    tops = left - {each for name in left for each in needs[name]}
+    return _reached(found | tops, needs) - kept - tops
+
+
+def _reached(start: set[str], needs: Mapping[str, set[str]]) -> set[str]:
+    """The packages of `start`, and all that they depend on."""
+    found, left = set(start), list(start)
+    while left:
+        more = needs.get(left.pop(), set()) - found
+        found |= more
+        left += more
+    return found
+
+
+def _relations(fields: Mapping[str, str]) -> list[str]:
+    return _names(f"{fields.get('pre-depends', '')},{fields.get('depends', '')}")
+
+
+def _names(relations: str) -> list[str]:
+    """The names of packages in a field of relations, such as `Depends`; alternatives are alike."""
+    return re.findall(r"(?:^|[,|])\s*([a-z0-9][a-z0-9+.-]*)", relations)
 
 
 def _explanation(output: str) -> str:
@@ -234,32 +281,3 @@ def _source_of(
         if state.source.locations & locations and without_userinfo(resolved.address) == address:
             return state.source
     raise InvalidRelease(resolved.address, f"no index of this recipe's has {resolved.name} {resolved.version}")
-
-
-def preferences(recipe: AptRequest, states: Sequence[SuiteState]) -> str:
-    """apt_preferences(5) for a recipe: the priorities of its repositories, and its pins."""
-    sources = [state.source for state in states]
-    entries = [("*", _release_rule(each), each.source.priority) for each in states if each.source.priority is not None]
-    entries += [
-        (" ".join(pin.packages), rule, pin.priority) for pin in recipe.pins for rule in _pin_rules(pin.pin, sources)
-    ]
-    return "\n".join(f"Package: {packages}\nPin: {rule}\nPin-Priority: {at}\n" for packages, rule, at in entries)
-
-
-def _release_rule(state: SuiteState) -> str:
-    """The rule that selects a repository: the names in its Release file, or its host if it has none."""
-    names = {letter: state.field(name) for letter, name in (("o", "Origin"), ("l", "Label"))}
-    known = [f"{letter}={value}" for letter, value in names.items() if value and "," not in value]
-    if not known:
-        return f'origin "{urlsplit(state.source.mirror).hostname}"'
-    name = state.field("Codename") or state.field("Suite")
-    return "release " + ",".join([*known, *([f"n={name}"] if name else [])])
-
-
-def _pin_rules(rule: str, sources: Sequence[Source]) -> list[str]:
-    """The rules of a pin. One with an archive's host becomes rules with the hosts of its mirrors."""
-    kind, _, host = rule.partition(" ")
-    matching = [source for source in sources if urlsplit(source.address).hostname == host.strip('"')]
-    if kind != "origin" or not matching:
-        return [rule]
-    return sorted({f'origin "{urlsplit(source.mirror).hostname}"' for source in matching})

@@ -111,6 +111,14 @@ def signature_binary(address: str) -> BuildError:
     )
 
 
+class PinUnused(InputError):
+    """A pin of a recipe selects no version of a package; `index` is its place in the request's list of pins."""
+
+    def __init__(self, index: int, reason: str, hint: str) -> None:
+        super().__init__(reason, hint=hint or "Correct `packages` of the pin, or remove it.")
+        self.index = index
+
+
 def unsigned_release(
     address: str, keyring: object, unknown: Sequence[str], *, further: bool = False, changed: bool = False
 ) -> BuildError:

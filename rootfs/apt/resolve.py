@@ -13,6 +13,7 @@ from rootfs.apt.apt_get import resolve
 from rootfs.apt.errors import PackageMissing, PackagesConflict, archive_changing, never_fetched
 from rootfs.apt.file_search import packages_with_files
 from rootfs.apt.indexes import PackageIndexes, check_components
+from rootfs.apt.pins import check_pins
 from rootfs.apt.release import SuiteState
 from rootfs.apt.release_cache import ReleaseCache
 from rootfs.apt.resolve_layer import BaseImagePackages, resolve_layer
@@ -28,7 +29,7 @@ from rootfs.system.digests import canonical_digest
 from rootfs.system.errors import FormatNewer
 from rootfs.system.locks import locked
 
-REVISION = 2  # raised when the same archive and recipe would give another lock because this program changed
+REVISION = 3  # raised when the same archive and recipe would give another lock because this program changed
 TRIES = 3
 LOCK_TIMEOUT = TIMEOUT + 60  # seconds to wait for another run that reads or writes the indexes
 # The keys of a recipe that decide its packages, besides those that decide its sources.
@@ -126,6 +127,8 @@ class Apt:
             if self._indexes.stale(states, architecture):
                 return None
             root = self._indexes.root(states, architecture)
+            if variant_packages is None:  # else the recipe without its `include` has been resolved, with the same pins
+                check_pins(root, recipe, states)
             if base_image:
                 packages = resolve_layer(root, recipe, states, base_image)
             else:

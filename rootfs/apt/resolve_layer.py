@@ -14,12 +14,12 @@ from rootfs.apt.apt_get import (
     Stages,
     package_locations,
     parse_answers,
-    preferences,
     provides_name,
     simulate_apt,
     to_package,
 )
 from rootfs.apt.errors import PackageMissing, PackagesConflict
+from rootfs.apt.pins import preferences
 from rootfs.apt.release import SuiteState
 from rootfs.apt.root import AptRoot
 from rootfs.errors import BuildError, InputError

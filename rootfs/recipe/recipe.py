@@ -172,6 +172,20 @@ def repository_place(lineage: Sequence[Recipe], folders: Sequence[Path], archive
     return ""
 
 
+def place_of_pin(lineage: Sequence[Recipe], folders: Sequence[Path], index: int) -> str:
+    """`file:line:column` of a pin, by its place among all pins of the request for a lineage (see `request_of`).
+
+    The recipes of the lineage are in the `folders`.
+    """
+    for recipe in lineage:
+        asked = recipe.added_packages or recipe.apt_request
+        count = len(asked.pins) if asked else 0
+        if index < count:
+            return yaml.load_yaml(find_recipe(recipe.name, *folders)).place(("pins", index))
+        index -= count
+    return ""
+
+
 def _with_folder(folder: str, repository: Repository) -> Repository:
     return repository.model_copy(update={"keyring": f"{folder}/{repository.keyring}"})
 

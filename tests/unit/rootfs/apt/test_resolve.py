@@ -13,7 +13,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from rootfs.apt import indexes
-from rootfs.apt.errors import AccessDenied, ArchiveUnreachable, InvalidRelease, PackageMissing, PackagesConflict
+from rootfs.apt.errors import (
+    AccessDenied,
+    ArchiveUnreachable,
+    InvalidRelease,
+    PackageMissing,
+    PackagesConflict,
+    PinUnused,
+)
 from rootfs.apt.release import fetch_releases
 from rootfs.apt.resolve import Apt
 from rootfs.apt.root import AptRoot
@@ -520,6 +527,48 @@ def test_a_pin_by_an_archives_host_holds_for_its_mirror(still):
     pins = ({"packages": ("trust",), "pin": f"origin {host}", "priority": -1},)
     with pytest.raises(PackagesConflict):
         still.lock(include=("trust",), pins=pins)
+
+
+UNUSED = {
+    "no such package": ({"packages": ("gcc", "gccc"), "pin": "version 1"}, "'gccc'.* no such package", "'gcc'"),
+    "no such package, as a pattern": (
+        {"packages": ("x*y",), "pin": "version 1"},
+        r"'x\*y'.* no such package",
+        "Correct",
+    ),
+    "no such version": ({"packages": ("gcc",), "pin": "version 2*"}, r"'gcc'.* is of version 2\*", "There is gcc 1."),
+    "no such release": (
+        {"packages": ("gcc",), "pin": "release n=sid"},
+        "is of release n=sid",
+        "n=trixie,a=trixie,o=Test",
+    ),
+    "no such release, for all": ({"packages": ("*",), "pin": "release a=sid"}, "is of release a=sid", "`repositories`"),
+    "no such host": ({"packages": ("*",), "pin": "origin other.test"}, "is of origin other.test", "Hosts are: "),
+    "all packages by version": ({"packages": ("*",), "pin": "version 1"}, "of all packages by version", "by release"),
+}
+
+
+@pytest.mark.parametrize("what", UNUSED)
+def test_a_pin_that_selects_nothing_is_an_error_that_names_it_and_what_there_is(still, what):
+    pin, reason, hint = UNUSED[what]
+    good = {"packages": ("lib*", "gcc"), "pin": "version 1*", "priority": 900}
+    still.lock(include=("gcc",), pins=(good,))
+    with pytest.raises(PinUnused, match=reason) as caught:
+        still.lock(include=("gcc",), pins=(good, {**pin, "priority": 900}))
+    assert hint in caught.value.hint
+    assert (caught.value.index, caught.value.status) == (1, 2)
+
+
+def test_only_what_is_named_or_needed_by_no_other_package_is_not_marked_automatic(scene):
+    """Libraries can have the priority `required`, as on Ubuntu: they stay dependencies."""
+    required = {"priority": "required"}
+    more = [Deb("lib-a", "1", depends="lib-b | lib-c, lib-d", **required), Deb("lib-b", "1", **required)]
+    more += [Deb("lib-e", "1", fields={"Provides": "lib-d"}, **required), Deb("lib-f", "1", **required)]
+    more += [Deb("core", "1", essential=True, depends="lib-a", **required)]
+    more += [Deb("alone", "1", depends="lib-f", **required)]
+    scene.archive.publish(*SHELF, *more)
+    automatic = {package.name for package in scene.lock(include=("lib-b",)).packages if package.auto}
+    assert automatic == {"libapt", "libbase", "mawk", "lib-a", "lib-e", "lib-f"}
 
 
 def test_many_at_once_share_a_cache(scene):
