@@ -195,6 +195,7 @@ def check_linkage(ctx: BuildContext, inputs: Inputs, packed: PackedLayer) -> Non
     linked = Rules.parse(excluded(pattern for each in inputs.lineage for pattern in each.unlinked))
     missing = [each for each in packed.linkage.missing() if linked.keeps(each.file)]
     if missing:
+        ctx.progress.say(f"{inputs.label}: libraries are missing: looking for their packages in the archives' Contents")
         offer = packages_with(ctx, inputs, {each.library for each in missing})
         raise missing_libraries(inputs.recipe.name, [(str(each), offer.get(each.name, "")) for each in missing])
 

@@ -49,8 +49,11 @@ class ArchiveMoved(NetworkFailure):
         super().__init__(f"the archive published a new {suite} while the tree was being made", hint="Build again.")
 
 
-def unknown_suite(suite: str, known: Iterable[str]) -> InputError:
-    """No distribution has a suite of this name."""
+def unknown_suite(suite: str, known: Iterable[str], meant: str = "") -> InputError:
+    """No distribution has a suite of this name; an alias or a version number is `meant` for one today."""
+    if meant:
+        hint = f"Name a code name: today it is {meant!r}. Aliases and numbers are not accepted, because aliases move."
+        return InputError(f"{suite!r} is no code name of a suite", hint=hint)
     hint = nearest(suite, known) or "`baseforge doctor` lists the suites known here (from distro-info-data)."
     return InputError(f"no distribution has a suite {suite!r}", hint=hint)
 

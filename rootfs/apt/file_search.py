@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO
 
 from rootfs.apt.root import AptRoot
@@ -23,6 +23,8 @@ INDEXES = {
     "Optional": "true",
     "DefaultEnabled": "true",
 }
+# Folders where programs, the dynamic linker and the kernel look; each library has its own in those of its architecture.
+USUAL = re.compile(r"(usr/)?(s?bin|lib(/[a-z0-9_]+-linux-gnu[a-z0-9]*)?)")
 CHUNK = 1 << 20
 CAT = "/usr/lib/apt/apt-helper"
 
@@ -30,7 +32,8 @@ CAT = "/usr/lib/apt/apt-helper"
 def packages_with_files(root: AptRoot, names: Iterable[str], log: Log) -> dict[str, str]:
     """Find the package that has a file of each name. Names that are not found are left out.
 
-    If an archive has no valid Contents index, the package of a library is found by the library's name.
+    A package with the file where programs look for it is preferred to one named after the library, and that to one with
+    the file in another folder. If an archive has no valid Contents index, only the names of libraries are known.
     """
     file_names = sorted({name.rpartition("/")[2] for name in names})
     options = [f"-oAcquire::IndexTargets::deb::{NAME}::{key}={value}" for key, value in INDEXES.items()]
@@ -38,15 +41,24 @@ def packages_with_files(root: AptRoot, names: Iterable[str], log: Log) -> dict[s
         with contextlib.suppress(ProgramTimedOut):
             root.run("apt-get", "update", "-q", *more, check=False, log=log, timeout=TIMEOUT)
     package_names = frozenset(root.run("apt-cache", "pkgnames").stdout.split())
-    found = {name: package for name in file_names if (package := _package_by_library_name(name, package_names))}
-    pattern = "|".join(map(re.escape, file_names))
-    line = re.compile(rf"^(?:\S*/)?({pattern})[ \t]+(\S+)$".encode(), re.MULTILINE)
+    found: dict[str, set[tuple[int, str]]] = {
+        name: {(1, package)} for name in file_names if (package := _package_by_library_name(name, package_names))
+    }
+    for folder, name, package in _files_in_indexes(root, file_names):
+        rank = 0 if USUAL.fullmatch(folder) else 2
+        found.setdefault(name, set()).add((rank, package))
+    return {name: min(candidates)[1] for name, candidates in found.items()}
+
+
+def _files_in_indexes(root: AptRoot, names: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """Folder, name and package of each file with one of these names, from the Contents indexes."""
+    pattern = "|".join(map(re.escape, names))
+    line = re.compile(rf"^(?:(\S*)/)?({pattern})[ \t]+(\S+)$".encode(), re.MULTILINE)
     for index in sorted(root.lists.glob("*Contents-*")):
         with stream([CAT, "cat-file", index]) as text:
             for lines in _lines(text):
-                for name, packages in line.findall(lines):
-                    found[name.decode()] = packages.decode().split(",")[0].rpartition("/")[2]
-    return found
+                for folder, name, packages in line.findall(lines):
+                    yield folder.decode(), name.decode(), packages.decode().split(",")[0].rpartition("/")[2]
 
 
 def _package_by_library_name(library: str, packages: frozenset[str]) -> str:

@@ -11,6 +11,7 @@ import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rootfs.apt import credentials
@@ -138,21 +139,50 @@ class Source:
 
 
 @functools.cache
-def known_suites(distribution: str) -> tuple[str, ...]:
-    """The code names of a distribution's suites (`debian` or `ubuntu`), from distro-info-data."""
+def _suite_table(distribution: str) -> tuple[Mapping[str, str], ...]:
+    """What distro-info-data has of a distribution's suites, the oldest first: series, version, and dates."""
     table = DISTRO_INFO / f"{distribution}.csv"
     if not table.is_file():
         return ()
     with table.open(newline="") as lines:
-        return tuple(row["series"] for row in csv.DictReader(lines))
+        return tuple(csv.DictReader(lines))
+
+
+def known_suites(distribution: str) -> tuple[str, ...]:
+    """The code names of a distribution's suites (`debian` or `ubuntu`), from distro-info-data."""
+    return tuple(row["series"] for row in _suite_table(distribution))
 
 
 def distribution_of(suite: str) -> str:
-    """The distribution that has this suite. Raises InputError with the nearest name."""
+    """The distribution that has this suite. Raises InputError with the suite that an alias means, or the nearest."""
     for distribution in ("debian", "ubuntu"):
         if suite in known_suites(distribution):
             return distribution
-    raise unknown_suite(suite, known_suites("debian") + known_suites("ubuntu"))
+    raise unknown_suite(suite, known_suites("debian") + known_suites("ubuntu"), _meaning(suite))
+
+
+def _meaning(alias: str) -> str:
+    """The code name that an alias or a version number means today; empty where it is neither."""
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    debian = [row for row in _suite_table("debian") if row.get("version")]
+    released = [row["series"] for row in debian if "" < (row.get("release") or "") <= today]
+    coming = [row["series"] for row in debian if row["series"] not in released]
+    long_term = [row for row in _suite_table("ubuntu") if "LTS" in (row.get("version") or "")]
+    aliases = {
+        **dict(zip(("stable", "oldstable", "oldoldstable"), reversed(released), strict=False)),
+        **dict(zip(("testing",), coming, strict=False)),
+        "unstable": "sid",
+        **{
+            word: row["series"]
+            for row in long_term
+            if (row.get("release") or "") <= today
+            for word in ("lts", "latest")
+        },
+    }
+    versions = {
+        row["version"].split()[0]: row["series"] for row in (*debian, *_suite_table("ubuntu")) if row["version"]
+    }
+    return aliases.get(alias) or versions.get(alias, "")
 
 
 def suite_sources(

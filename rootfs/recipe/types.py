@@ -154,8 +154,8 @@ def without_credentials(address: str, hint: str = PUT_CREDENTIALS) -> str:
         raise ValueError("this address has a space, a quote or another character that no address has: write it as %XX")
     try:
         _ = urlsplit(address).port
-    except ValueError as error:
-        raise ValueError(f"{address!r} is no address: {error}") from None
+    except ValueError:
+        raise ValueError("this address has a port that is no number, or a host in brackets that is none") from None
     return address
 
 

@@ -13,6 +13,37 @@ from rootfs.recipe.yaml import Document, Loc
 
 KEY = "[key]"  # pydantic's last step on the way to a key of a mapping
 
+# Names that other kinds of recipes and other programs have for a key; the first that is known counts.
+OTHER_NAMES = {
+    "arch": ("platforms", "architectures"),
+    "architecture": ("platforms", "architectures"),
+    "base": ("from",),
+    "codename": ("suite",),
+    "command": ("cmd", "run"),
+    "copy": ("files",),
+    "customize": ("customise",),
+    "dest": ("path",),
+    "distribution": ("suite",),
+    "environment": ("env",),
+    "include": ("packages",),
+    "install": ("include", "packages"),
+    "key": ("keyring",),
+    "layers": ("from",),
+    "packages": ("include",),
+    "parent": ("from",),
+    "platform": ("platforms",),
+    "ports": ("expose",),
+    "release": ("suite",),
+    "scripts": ("customise", "build"),
+    "signed-by": ("keyring",),
+    "signed_by": ("keyring",),
+    "sources": ("repositories",),
+    "suite": ("suites",),
+    "test": ("smoke",),
+    "tests": ("smoke",),
+    "uris": ("uri",),
+    "url": ("uri", "source"),
+}
 TYPE_WORDS = {
     "string": ("a string", "strings"),
     "integer": ("a whole number", "numbers"),
@@ -41,7 +72,7 @@ def _describe_error(detail: ErrorDetails, document: Document, schema: dict[str, 
     match detail["type"]:
         case "extra_forbidden":
             known = [key for key in _schema_at(schema, loc[:-1])["properties"] if key != "name"]
-            hint = nearest(str(loc[-1]), known) or f"Known here: {', '.join(known)}."
+            hint = _hint_for_key(str(loc[-1]), known, schema, loc[:-1])
             return document.key(loc), f"unknown key {loc[-1]!r}. {hint}"
         case "missing":
             return document.place(loc[:-1]), f"key {loc[-1]!r} is missing"
@@ -55,6 +86,15 @@ def _describe_error(detail: ErrorDetails, document: Document, schema: dict[str, 
         case _:
             sentence = detail["msg"].replace("Input", "this", 1)
     return (document.key(loc[:-1]) if loc[-1:] == (KEY,) else document.place(loc)), sentence
+
+
+def _hint_for_key(word: str, known: list[str], schema: dict[str, Any], at: Loc) -> str:
+    """What to write instead of an unknown key: what another kind or program calls so, or the nearest known key."""
+    if here := [key for key in OTHER_NAMES.get(word.lower(), ()) if key in known]:
+        return f"Did you mean {here[0]!r}?"
+    if "image" in known and word in _schema_at(schema, (*at, "image")).get("properties", {}):
+        return "It belongs below 'image'."
+    return nearest(word, known) or f"Known here: {', '.join(known)}."
 
 
 def _schema_at(schema: dict[str, Any], loc: Loc) -> dict[str, Any]:

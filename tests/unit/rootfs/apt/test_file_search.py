@@ -11,6 +11,9 @@ CONTENTS = """\
 bin/base                                          utils/base
 opt/strange/libfar.so.1                           contrib/oldlibs/far
 usr/include/libnear.so.2.h                        devel/near-dev
+usr/lib/x86_64-linux-gnu/far/private/libnear.so.2 libs/aaa-private
+usr/lib32/libnear.so.2                            libs/aaa32near
+usr/libx32/libstdc++.so.6                         libs/aaax32
 usr/lib/x86_64-linux-gnu/libnear.so.2             libs/near,libs/other
 """
 
@@ -36,6 +39,11 @@ def test_the_index_of_files_names_the_package(scene, ending):
         "libnear.so.2": "near",
         "libfar.so.1": "far",
     }
+
+
+def test_a_package_named_after_the_library_is_preferred_to_one_for_another_machine(scene):
+    contents(scene, CONTENTS)
+    assert asked(scene, "libstdc++.so.6") == {"libstdc++.so.6": "libstdc++6"}
 
 
 def test_without_one_a_library_is_known_by_its_name(scene):

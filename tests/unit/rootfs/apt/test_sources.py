@@ -9,7 +9,7 @@ import pytest
 from rootfs.apt import sources
 from rootfs.apt.errors import InvalidRelease
 from rootfs.apt.release import check_release
-from rootfs.apt.sources import Site, Source, distribution_of, known_suites
+from rootfs.apt.sources import Site, Source, distribution_of
 from rootfs.errors import BuildError, InputError, MachineError
 from tests.support.debian import signer
 
@@ -54,9 +54,9 @@ def known(tmp_path, monkeypatch):
     (tmp_path / "debian.csv").write_text("version,codename,series\n13,Trixie,trixie\n")
     (tmp_path / "ubuntu.csv").write_text("version,codename,series\n24.04 LTS,Noble Numbat,noble\n")
     monkeypatch.setattr(sources, "DISTRO_INFO", tmp_path)
-    known_suites.cache_clear()
+    sources._suite_table.cache_clear()
     yield
-    known_suites.cache_clear()
+    sources._suite_table.cache_clear()
 
 
 @pytest.mark.usefixtures("known")
@@ -69,6 +69,27 @@ def test_an_unknown_suite_is_refused_with_the_nearest():
     with pytest.raises(InputError, match="'nobel'") as caught:
         distribution_of("nobel")
     assert "'noble'" in caught.value.hint
+
+
+MEANT = {"stable": "trixie", "oldstable": "bookworm", "testing": "forky", "unstable": "sid", "13": "trixie"}
+
+
+@pytest.mark.parametrize("alias", [*MEANT, "lts", "24.04"])
+def test_an_alias_is_refused_with_the_code_name_that_it_means_today(tmp_path, monkeypatch, alias):
+    head = "version,codename,series,created,release,eol\n"
+    (tmp_path / "debian.csv").write_text(
+        f"{head}12,Bookworm,bookworm,2021-08-14,2023-06-10\n13,Trixie,trixie,2023-06-10,2025-08-09\n"
+        "14,Forky,forky,2025-08-09\n,Sid,sid,1993-08-16\n"
+    )
+    (tmp_path / "ubuntu.csv").write_text(
+        f"{head}24.04 LTS,Noble,noble,2023-10-12,2024-04-25\n25.10,Q,questing,,2025-10-09"
+    )
+    monkeypatch.setattr(sources, "DISTRO_INFO", tmp_path)
+    sources._suite_table.cache_clear()
+    with pytest.raises(InputError, match="is no code name") as caught:
+        distribution_of(alias)
+    sources._suite_table.cache_clear()
+    assert f"'{MEANT.get(alias, 'noble')}'" in caught.value.hint
 
 
 RELEASE = """\

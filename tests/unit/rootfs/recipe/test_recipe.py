@@ -168,7 +168,10 @@ def test_recipes_do_not_change(write):
         ("recommends: maybe", "3:13: expected true or false, found a string"),
         ("repositories: [{uri: 'ftp://a', suites: [x], keyring: k}]", "3:22: 'ftp://a' is not an archive's address"),
         ("repositories: [{uri: 'http://a', suites: [], keyring: k}]", "3:42: this list needs at least one item"),
-        ("repositories: [{uri: 'http://a:b', suites: [x], keyring: k}]", "3:22: 'http://a:b' is no address"),
+        (
+            "repositories: [{uri: 'http://a:b', suites: [x], keyring: k}]",
+            "3:22: this address has a port that is no number",
+        ),
         (
             "repositories: [{uri: 'http://a', suites: [./, x], keyring: k}]",
             "3:16: './' is a path: name it in an entry of its own",
@@ -228,6 +231,9 @@ def test_recipes_do_not_change(write):
         ("image: {workdir: srv}", "3:18: 'srv' is not a plain absolute path"),
         ("image: {workdir: /srv/../etc}", "3:18: '/srv/../etc' is not a plain absolute path"),
         ("image: {volumes: [/data/]}", "3:19: '/data/' is not a plain absolute path"),
+        ("packages: [curl]", "3:1: unknown key 'packages'. Did you mean 'include'?"),
+        ("tests: []", "3:1: unknown key 'tests'. Did you mean 'smoke'?"),
+        ("entrypoint: [a]", "3:1: unknown key 'entrypoint'. It belongs below 'image'."),
         ("image: {labels: {a b: x}}", "3:18: 'a b' is not a name of a label"),
         ("image: {expose: [80/icmp]}", "3:18: '80/icmp' is not a port"),
         ("image: {expose: [0]}", "3:18: '0' is not a port"),
