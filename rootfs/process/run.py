@@ -92,8 +92,8 @@ def run(
     `stdin` may be a function, which is called while the program already runs. `network=False` leaves a contained
     program only a loopback that is down; a sandbox never has a network.
 
-    Raises BuildError, ProgramMissing, ProgramTimedOut (after `timeout` seconds), LimitReached, what making `stdin`
-    raises and, unless `check` is False, ProgramFailed.
+    Raises BuildError, ProgramMissing, ProgramTimedOut (after `timeout` seconds), LimitReached, what `log` and making
+    `stdin` raise and, unless `check` is False, ProgramFailed.
     """
     piped, merged, isolation = stdin is not None, log is not None, (contained, network)
     with _started(argv, isolation, env=env, cwd=cwd, log=log, timeout=timeout, piped=piped, merged=merged) as program:
@@ -147,6 +147,7 @@ class _Program:
         self.name, self.process, self.log = name, process, log
         self.sandbox, self.group = sandbox, group
         self._expired, self._timeout = False, timeout or 0.0
+        self._log_error: Exception | None = None
         self._lines: deque[str] = deque(maxlen=TAIL_LINES)
         self._reader = threading.Thread(target=self._read_lines, daemon=True)
         self._reader.start()
@@ -172,9 +173,14 @@ class _Program:
                 self._keep(raw.decode(errors="replace").rstrip("\r\n") if left > 0 else cut)
 
     def _keep(self, line: str) -> None:
+        """Keep and log a line. If the log fails, the program is ended: nobody would learn what it prints."""
         self._lines.append(line)
-        if self.log:
-            self.log(line)
+        if self.log and not self._log_error:
+            try:
+                self.log(line)
+            except Exception as error:  # raised by `wait`, in the thread that runs the program
+                self._log_error = error
+                threading.Thread(target=self.end, daemon=True).start()  # its output is read on meanwhile
 
     def read(self) -> bytes:
         """All of its standard output. Raises BuildError."""
@@ -212,8 +218,11 @@ class _Program:
                 return
 
     def wait(self) -> int:
-        """Wait for the exit status. Raises ProgramTimedOut, LimitReached."""
+        """Wait for the exit status. Raises what the log raised, ProgramTimedOut, LimitReached."""
         status = self.process.wait()
+        self._reader.join(timeout=GRACE)
+        if self._log_error:
+            raise self._log_error
         if self._expired:
             setting = "sandbox_seconds" if self.sandbox else ""
             raise ProgramTimedOut(self.name, self._timeout, self.tail(), setting)
@@ -240,6 +249,8 @@ class _Program:
             status = self.process.wait(timeout=0.5)
         except subprocess.TimeoutExpired:
             return
+        if self._log_error:
+            raise self._log_error
         if self._expired:
             raise ProgramTimedOut(self.name, self._timeout, self.tail())
         if status > 0:

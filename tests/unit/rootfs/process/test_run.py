@@ -9,6 +9,7 @@ import pytest
 from rootfs.errors import BuildError
 from rootfs.process.errors import ProgramFailed, ProgramMissing, ProgramTimedOut
 from rootfs.process.run import proxies, run, stream
+from rootfs.system.errors import DiskFull
 
 
 def alive(marker):
@@ -162,3 +163,20 @@ def test_input_that_cannot_be_made_ends_the_program(begun):
     with pytest.raises(LookupError):
         run(["sh", "-c", 'echo yes >"$0"; cat; sleep 30; :', begun, "30.81"], stdin=made)
     assert gone("30.81", seconds=5)
+
+
+@pytest.mark.parametrize("words", [["yes"], ["seq", "1000000"], ["echo", "one"], ["sh", "-c", "echo one; exit 3"]])
+def test_a_log_that_fails_ends_the_program_with_its_error(words):
+    seen = []
+
+    def log(line):
+        seen.append(line)
+        raise DiskFull("/var/log")
+
+    began = time.monotonic()
+    with pytest.raises(DiskFull, match="/var/log"):
+        run(words, log=log, timeout=60)
+    assert time.monotonic() - began < 10
+    assert len(seen) == 1
+    with pytest.raises(DiskFull, match="/var/log"), stream(["sh", "-c", "yes >&2"], log=log, timeout=60) as output:
+        output.read()
