@@ -23,6 +23,7 @@ from flows.smoke.run import SmokeResult
 from flows.tasks import (
     PackedLayer,
     assemble,
+    check_build_state,
     check_linkage,
     check_signature,
     fetch,
@@ -115,6 +116,7 @@ def build_platform(ctx: BuildContext, inputs: Inputs, work: Workspace) -> Platfo
     folder = empty_folder(work.trees / inputs.architecture)
     packed, foundation = make_layer(ctx, inputs, work.builder, folder)
     check_linkage(ctx, inputs, packed)
+    check_build_state(ctx, inputs, packed)
     image = assemble(ctx, inputs, packed, folder / "layout", foundation)
     image_id = work.expect(image)
     _, builder = with_builder(ctx, work.builder, lambda lease: import_image(ctx, image, builder_of(ctx, lease)))

@@ -18,6 +18,8 @@ from flows.runtime.context import BuildContext
 from flows.runtime.workdir import empty_folder
 from flows.smoke.run import SmokeResult, smoke_test
 from rootfs.bootstrap.bootstrapper import Job, open_tree
+from rootfs.checks.build_state import BuildState
+from rootfs.checks.errors import not_repeatable, private_keys_found
 from rootfs.elf.errors import missing_libraries, other_architecture
 from rootfs.elf.linkage import LinkageCheck
 from rootfs.elf.machine import architectures
@@ -44,12 +46,14 @@ from rootfs.tree.normalize import normalize, tree_epoch
 class PackedLayer:
     """A layer, the packages in it (`name:architecture` and version), and what its programs are linked with.
 
-    `distribution` is what the tree calls itself; `epoch` how new it is, in seconds since 1970.
+    `distribution` is what the tree calls itself; `epoch` how new it is, in seconds since 1970. `state` has what the
+    build itself has made.
     """
 
     layer: Layer
     packages: dict[str, str]
     linkage: LinkageCheck
+    state: BuildState
     distribution: str
     epoch: int
 
@@ -165,16 +169,18 @@ def pack_layer(
     with running:
         members, epoch = tree_epoch(members, inputs.lock.epoch if inputs.lock.releases else None)
         epoch = base_images.epoch_on(foundation, epoch)
+        state = BuildState(epoch, inputs.recipe.given_files)
         keep = included(path for each in inputs.lineage for path in each.added_files)
         clean = normalize(members, epoch, [*keep, *(device_rules() if inputs.recipe.keeps_devices else ())])
         if (rules := Rules.of(*(each.filters for each in inputs.lineage))).steps:
             clean = filtered(clean, rules)
-        watched: Members = linkage.observe(inventory.observe(clean))
+        watched: Members = linkage.observe(inventory.observe(state.observe(clean)))
         if foundation and foundation.stack.tars:
-            watched = diff_members(running.enter_context(merge_layers(foundation.stack.tars)), watched)
+            base_tree = running.enter_context(merge_layers(foundation.stack.tars))
+            watched = state.in_layer(diff_members(base_tree, watched))
         layer = pack(watched, folder / "layer.tar.zst", frame_cache=frame_cache(ctx, use_cache=use_cache))
     ctx.note(f"{format_size(layer.unpacked)} to {format_size(layer.size)}")
-    return PackedLayer(layer, inventory.packages(), linkage, inventory.distribution, epoch)
+    return PackedLayer(layer, inventory.packages(), linkage, state, inventory.distribution, epoch)
 
 
 def frame_cache(ctx: BuildContext, *, use_cache: bool = True) -> Path | None:
@@ -198,6 +204,22 @@ def check_linkage(ctx: BuildContext, inputs: Inputs, packed: PackedLayer) -> Non
         ctx.progress.say(f"{inputs.label}: libraries are missing: looking for their packages in the archives' Contents")
         offer = packages_with(ctx, inputs, {each.library for each in missing})
         raise missing_libraries(inputs.recipe.name, [(str(each), offer.get(each.name, "")) for each in missing])
+
+
+@step("keys {inputs.label}")
+def check_build_state(ctx: BuildContext, inputs: Inputs, packed: PackedLayer) -> None:
+    """Check that no private key is in the layer that its recipes do not allow, and name what differs in each build.
+
+    Raises BuildError.
+    """
+    unlisted = Rules.parse(excluded(key.path for each in inputs.lineage for key in each.private_keys))
+    keys = packed.state.private_keys()
+    if refused := [key for key in keys if unlisted.keeps(key.path.lstrip("/"))]:
+        raise private_keys_found(inputs.recipe.name, refused)
+    if keys:
+        ctx.note(f"{len(keys)} private keys, allowed by the recipe")
+    if (varying := packed.state.varying()) and not inputs.recipe.no_because:
+        ctx.warn(not_repeatable(varying))
 
 
 @step("assemble {inputs.label}")

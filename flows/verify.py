@@ -102,10 +102,10 @@ def rebuild_platform(
             tools=verification.compare_tools(record.tools, inputs.tools),
             no_because=inputs.recipe.no_because,
         )
-        if result.no_because:
-            return result, None
         foundation: Foundation | None
         if needs_builder(inputs.recipe):
+            if result.no_because:
+                return result, None
             packed, foundation = rebuild_with_builder(ctx, inputs, folder)
         else:
             debs = fetch(ctx, inputs, folder)

@@ -25,6 +25,8 @@ from rootfs.tree.content_diff import ContentPair, describe_difference
 
 SHOWN = 20  # differences
 LONGEST = 4 << 20  # bytes of a manifest: the limit of registries
+INPUTS = ("recipe", "lock", "input")  # links that are the same however often the image is made
+MANIFEST = "manifest"  # the link that only an image that was made again has
 DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 
 
@@ -49,7 +51,8 @@ class Verification(BaseModel):
 
     `tools` has the tools' versions of then and now, an empty one for a missing tool. `different` counts what differs
     between the two images, and `differences` describes the first of these. `seconds` is wall time by step.
-    `no_because` is a recipe's reason for not being repeatable: its image was not made again. `damage` names the blobs
+    `no_because` is a recipe's reason for not being repeatable: a difference of the images is then no failure, and one
+    that a builder makes was not made again. `damage` names the blobs
     of the build that are missing or damaged in the store, whatever the comparison found.
     """
 
@@ -68,19 +71,22 @@ class Verification(BaseModel):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def status(self) -> Literal["reproduced", "differs", "damaged", "not repeatable"]:
-        """Whether every digest is the same, and the store has every blob of the build."""
-        if self.other:
+        """Whether every digest is the same, or may differ, and the store has every blob of the build."""
+        if any(name.split()[-1] in INPUTS or not self.no_because for name in self.other):
             return "differs"
         if self.damage:
             return "damaged"
-        return "not repeatable" if self.no_because else "reproduced"
+        compared = any(link.name.endswith(MANIFEST) for link in self.links)
+        return "not repeatable" if self.no_because and (self.other or not compared) else "reproduced"
 
     @property
     def ending(self) -> str:
         """The result in one phrase."""
         other = [f"another {', '.join(self.other)}"] if self.other else []
         damage = [f"{len(self.damage)} of its blobs are missing or damaged in the store"] if self.damage else []
-        return "; ".join(other + damage) or self.no_because or self.links[-1].found
+        if self.status == "not repeatable":
+            return self.no_because
+        return "; ".join(other + damage) or self.links[-1].found
 
     @property
     def other(self) -> list[str]:
@@ -109,7 +115,7 @@ class ExpectedDigests:
             "diff id": (self.diff_id, made.layer.diff_id),
             "layer": (self.layer, made.layer.digest),
             "config": (self.config, made.config_digest),
-            "manifest": (self.manifest, made.manifest_digest),
+            MANIFEST: (self.manifest, made.manifest_digest),
         }
         return tuple(Link(name=name, recorded=then, found=now) for name, (then, now) in pairs.items() if then)
 

@@ -128,6 +128,11 @@ class BuildContext(Context):
             print(line, file=self.log_stream, flush=True)
         super().log(line)
 
+    def warn(self, text: str) -> None:
+        """Show a warning about this image as a line of its own, and write it to the build's log."""
+        self.log(f"warning: {text}")
+        self.progress.say(f"{self.image}: warning: {text}")
+
 
 def store_of(settings: Settings) -> Store:
     """The store that the settings name; nothing is asked of it yet. Raises FolderForeign, InputError."""

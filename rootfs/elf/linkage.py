@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from tarfile import LNKTYPE, SYMTYPE
-from typing import IO
 
 from rootfs.elf import reader
 from rootfs.elf.machine import Machine
 from rootfs.elf.reader import BrokenElf, Elf
 from rootfs.tree.errors import BadTree
-from rootfs.tree.member import Member, Members, close_copy, seekable
+from rootfs.tree.member import Member, Members, close_copy, peek, seekable
 
 CACHE = "etc/ld.so.cache"  # without it the linker does not search the folders of ld.so.conf
 CONF = re.compile(r"etc/ld\.so\.conf(\.d/[^/]+\.conf)?|etc/ld-musl-[^/]+\.path")
@@ -114,7 +112,7 @@ class LinkageCheck:
         """Record an ELF file. A content that cannot be rewound is copied first."""
         content = member.content
         assert content is not None  # noqa: S101 - a regular file
-        if _start(content) != reader.MAGIC:
+        if peek(member, len(reader.MAGIC)) != reader.MAGIC:
             return member
         member = seekable(member)
         content = member.content
@@ -224,13 +222,6 @@ def link_chain(path: str, links: Mapping[str, str]) -> list[str]:
 
 def _parts(path: str) -> list[str]:
     return [part for part in path.split("/") if part not in ("", ".")]
-
-
-def _start(content: IO[bytes]) -> bytes:
-    """The first bytes of a content, without consuming them."""
-    if isinstance(content, io.BytesIO):
-        return content.getvalue()[: len(reader.MAGIC)]
-    return content.peek(len(reader.MAGIC))[: len(reader.MAGIC)] if isinstance(content, io.BufferedReader) else b""
 
 
 def _folders(names: Iterable[str]) -> list[str]:

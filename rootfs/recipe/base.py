@@ -12,10 +12,12 @@ from pydantic import Field, field_validator, model_validator
 from rootfs.recipe import types
 from rootfs.recipe.builder import NamedOrPlanned
 from rootfs.recipe.sections import (
+    AllowedKey,
     Files,
     Group,
     ImageSettings,
     Key,
+    MaybeRepeatable,
     Part,
     PathRules,
     Pin,
@@ -74,6 +76,14 @@ class Recipe(Part):
     )
     unlinked: Annotated[tuple[types.PathGlob, ...], *types.Distinct] = Field(
         default=(), description="patterns of files that may lack libraries, because nothing in the image runs them"
+    )
+    private_keys: tuple[AllowedKey, ...] = Field(
+        default=(), description="private keys that the image may have; any other that no package brings is refused"
+    )
+    repeatable: MaybeRepeatable = Field(
+        default=None,
+        description="{no_because: …} if a second build gives a different image: `verify` then reports what differs, and"
+        " the reason",
     )
     platforms: Annotated[tuple[types.KnownPlatform, ...], *types.Distinct] = Field(
         default=(),
@@ -141,6 +151,11 @@ class Recipe(Part):
         return ()
 
     @property
+    def given_files(self) -> tuple[str, ...]:
+        """Those of the added files that are the same in each build."""
+        return self.added_files
+
+    @property
     def keeps_devices(self) -> bool:
         """Whether /dev keeps the usual devices."""
         return False
@@ -153,7 +168,7 @@ class Recipe(Part):
     @property
     def no_because(self) -> str:
         """Why a second build gives another image; empty where it gives the same."""
-        return ""
+        return self.repeatable.no_because if self.repeatable else ""
 
     def for_image(self, image: str) -> Recipe:  # noqa: ARG002
         """The recipe of one of its images: its own, or another one that it makes, such as for debugging."""

@@ -7,37 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from rootfs.mask import has_credentials
 from rootfs.recipe import types
 from rootfs.recipe.base import Recipe
-from rootfs.recipe.sections import Key, Part
+from rootfs.recipe.sections import Key
 from rootfs.system.source_tree import is_file
 
 # A line that only BuildKit's directives and comments may come before (frontend/dockerfile/parser/directives.go).
 SYNTAX = re.compile(r"\s*(#|//)\s*syntax\s*=", re.IGNORECASE)
 ADD = re.compile(r"\s*ADD\s", re.IGNORECASE)
 COMMENT = re.compile(r"\s*(#|//|$)")
-
-
-class Repeatable(Part):
-    """Why a second build gives a different image."""
-
-    no_because: str = Field(description="why a second build gives a different image, in a sentence")
-
-    @field_validator("no_because")
-    @classmethod
-    def _with_reason(cls, reason: str) -> str:
-        if not reason.strip():
-            raise ValueError("a reason is a sentence, not nothing")
-        return reason
-
-
-def _parse_repeatable(value: object) -> object:
-    if value is False:
-        raise ValueError("a recipe that is not repeatable says why: {no_because: …}")
-    return Repeatable.model_construct(no_because="") if value is True else value
 
 
 class DockerfileRecipe(Recipe):
@@ -63,12 +44,6 @@ class DockerfileRecipe(Recipe):
     ssh: Annotated[tuple[types.SecretId, ...], *types.Distinct] = Field(
         default=(), description="ids for RUN --mount=type=ssh; the site's settings name their keys or agents"
     )
-    repeatable: Annotated[
-        Repeatable | None, BeforeValidator(_parse_repeatable, json_schema_input_type=Repeatable | Literal[True])
-    ] = Field(
-        default=None,
-        description="{no_because: …} if a second build gives a different image, which `verify` then does not compare",
-    )
     network: Literal["none", "default"] = Field(
         default="none",
         description="`default` allows it to fetch images and files; the recipe must then set `repeatable`",
@@ -85,11 +60,6 @@ class DockerfileRecipe(Recipe):
     def online(self) -> bool:
         """Whether its build may fetch anything."""
         return self.network != "none"
-
-    @property
-    def no_because(self) -> str:
-        """Why a second build gives another image; empty where it gives the same."""
-        return self.repeatable.no_because if self.repeatable else ""
 
     @property
     def base_images(self) -> tuple[str, ...]:

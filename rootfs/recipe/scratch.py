@@ -162,6 +162,11 @@ class ScratchRecipe(ImageContents, DistributionArchives, Recipe):
         return tuple(entry.path for entry in self.files)
 
     @property
+    def given_files(self) -> tuple[str, ...]:
+        """Those of the added files that are the same in each build: none, if commands may make them."""
+        return () if self.build else self.added_files
+
+    @property
     def container_settings(self) -> ImageSettings:
         """What a container starts with: the locale as its LANG, and the user `nonroot` where the recipe says so."""
         settings = with_locale(self.image, self.locale)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from rootfs.recipe import types
 
@@ -52,6 +52,30 @@ class ImageSettings(Part):
     stop_signal: types.StopSignal = Field(
         default="", description="the signal that stops it: SIGTERM, SIGRTMIN+3 or a number"
     )
+
+
+class Repeatable(Part):
+    """Why a second build gives a different image."""
+
+    no_because: types.Reason = Field(description="why a second build gives a different image, in a sentence")
+
+
+def _parse_repeatable(value: object) -> object:
+    if value is False:
+        raise ValueError("a recipe that is not repeatable says why: {no_because: …}")
+    return Repeatable.model_construct(no_because="") if value is True else value
+
+
+MaybeRepeatable = Annotated[
+    Repeatable | None, BeforeValidator(_parse_repeatable, json_schema_input_type=Repeatable | Literal[True])
+]
+
+
+class AllowedKey(Part):
+    """Private keys that the image may have."""
+
+    path: types.PathGlob = Field(description="a pattern of their paths, such as /etc/ssh/ssh_host_*_key")
+    why: types.Reason = Field(description="why everybody who has the image may have them, in a sentence")
 
 
 class SmokeCheck(Part):

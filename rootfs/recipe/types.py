@@ -211,6 +211,13 @@ def _target(value: str) -> str:
     return value
 
 
+def _reason(value: str) -> str:
+    if not value.strip():
+        raise ValueError("a reason is a sentence, not nothing")
+    return value
+
+
+Reason = Annotated[str, AfterValidator(_reason)]
 FolderPath = Annotated[str, AfterValidator(_absolute)]
 FilePath = Annotated[str, AfterValidator(_file_path)]
 Inside = Annotated[str, AfterValidator(_inside)]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
-import struct
 from collections.abc import Iterator
 
 from rootfs.scratch.unpack import UnpackedPackages
+from rootfs.tree import java_keystore
 from rootfs.tree.package_tree import PackageTree, TreeEntry
 
 PACKAGE = "ca-certificates"
@@ -18,8 +17,6 @@ KEYSTORE = "etc/ssl/certs/java/cacerts"
 # Where OpenSSL looks by itself, in Debian's build and as it comes (OPENSSLDIR, X509_CERT_FILE).
 LINKS = {"usr/lib/ssl/cert.pem": f"/{BUNDLE}", "usr/lib/ssl/certs": "/etc/ssl/certs", "etc/ssl/cert.pem": f"/{BUNDLE}"}
 PEM = re.compile(rb"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----", re.DOTALL)
-# Java's own format of key stores: sun.security.provider.JavaKeyStore, in OpenJDK.
-JKS, VERSION, TRUSTED, WHITENER, PASSWORD = 0xFEEDFEED, 2, 2, b"Mighty Aphrodite", "changeit"
 
 
 def add_bundle(tree: PackageTree, debs: UnpackedPackages, mtime: int) -> None:
@@ -36,13 +33,13 @@ def add_keystore(tree: PackageTree, debs: UnpackedPackages, mtime: int) -> None:
     """Add the same as a key store for Java, with Java's default password; its entries are dated `mtime`."""
     package = debs[PACKAGE].tree
     entries = [
-        _entry(f"debian:{file.path.rpartition('/')[2].removesuffix('.crt').lower()}.pem", der, mtime)
+        java_keystore.trusted_certificate(
+            f"debian:{file.path.rpartition('/')[2].removesuffix('.crt').lower()}.pem", der, mtime
+        )
         for file in _certificates(package)
         for der in _der_certificates(file.read())
     ]
-    body = struct.pack(">III", JKS, VERSION, len(entries)) + b"".join(entries)
-    seal = hashlib.sha1(PASSWORD.encode("utf-16-be") + WHITENER + body).digest()  # noqa: S324 - the format's
-    tree.write(KEYSTORE, body + seal, mtime)
+    tree.write(KEYSTORE, java_keystore.keystore(entries), mtime)
     _add_license(tree, package)
 
 
@@ -52,20 +49,6 @@ def _certificates(package: PackageTree) -> list[TreeEntry]:
 
 def _der_certificates(text: bytes) -> Iterator[bytes]:
     return (base64.b64decode(found) for found in PEM.findall(text))
-
-
-def _entry(alias: str, der: bytes, mtime: int) -> bytes:
-    return struct.pack(">I", TRUSTED) + _utf(alias) + struct.pack(">Q", mtime * 1000) + _utf("X.509") + _block(der)
-
-
-def _utf(text: str) -> bytes:
-    """java.io.DataOutput.writeUTF, for text in ASCII."""
-    data = text.encode("ascii", errors="replace")
-    return struct.pack(">H", len(data)) + data
-
-
-def _block(data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + data
 
 
 def _add_license(tree: PackageTree, package: PackageTree) -> None:

@@ -12,12 +12,15 @@ from pathlib import Path
 from rootfs.process.errors import ProgramFailed, ProgramMissing, ProgramTimedOut
 from rootfs.process.run import Log, run
 from rootfs.system.text import printable
+from rootfs.tree.key_formats import private_key_format
 
 LINES = 20  # of a text's differences
 COLUMNS = 200  # of each line
 SHOWN = 8  # bytes of a binary, from the first different one on
 TEXT = 1 << 20  # bytes of a text that lines are compared in
 PATIENCE = 60.0  # seconds for all runs of diffoscope together
+PRIVATE = b"PRIVATE KEY-----"  # in PEM, also where the rest of the key is in another part of the file
+HIDDEN = "content differs (private key, not shown)"
 DIFFERENT = 1  # diffoscope's exit status
 
 
@@ -32,12 +35,24 @@ class ContentPair:
 
 
 def compare_contents(pairs: dict[str, ContentPair], log: Log) -> dict[str, str]:
-    """Summarize the difference of each pair, by name: by diffoscope if it is installed, else by our own code."""
+    """Summarize the difference of each pair, by path: by diffoscope if it is installed, else by our own code.
+
+    Of private keys nothing is shown.
+    """
     details, until = dict[str, str](), time.monotonic() + PATIENCE
     for name, pair in pairs.items():
+        if _is_private(name, pair):
+            details[name] = HIDDEN
+            continue
         left = until - time.monotonic()
         details[name] = (_diffoscope(pair, left, log) if pair.whole and left > 0 else "") or describe_difference(pair)
     return details
+
+
+def _is_private(path: str, pair: ContentPair) -> bool:
+    """Whether one of two contents is a private key, or may have a part of one."""
+    contents = pair.old.read_bytes(), pair.new.read_bytes()
+    return any(PRIVATE in data or private_key_format(path, data) for data in contents)
 
 
 def _diffoscope(pair: ContentPair, seconds: float, log: Log) -> str:

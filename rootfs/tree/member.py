@@ -12,7 +12,7 @@ import stat
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from io import BytesIO, FileIO
+from io import BufferedReader, BytesIO, FileIO
 from itertools import chain
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -236,6 +236,14 @@ def _from_status(
 def _xattrs(place: str) -> dict[str, bytes]:
     names = os.listxattr(place, follow_symlinks=False)
     return {name: os.getxattr(place, name, follow_symlinks=False) for name in sorted(names)}
+
+
+def peek(member: Member, size: int) -> bytes:
+    """The first bytes of a file, without consuming them; empty where its content does not allow it."""
+    content = member.content
+    if isinstance(content, BytesIO):
+        return content.getvalue()[:size]
+    return content.peek(size)[:size] if isinstance(content, BufferedReader) else b""
 
 
 def seekable(member: Member) -> Member:

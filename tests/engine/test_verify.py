@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import signal
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +28,28 @@ TINY = "kind: scratch\nfiles: [{path: /motd, from: motd}, {path: /run, from: run
 RANDOM = (
     "kind: scratch\nbuild: [[sh, -c, 'cat /proc/sys/kernel/random/uuid >id']]\nfiles: [{path: /etc/id, from: id}]\n"
 )
+KEYED = """\
+kind: scratch
+tools: [openssl]
+build: [[openssl, genpkey, -algorithm, ed25519, -out, key]]
+files: [{path: /etc/app.key, from: key}]
+"""
+WEB = """\
+kind: layer
+from: trixie-slim
+include: [apache2, openssh-server]
+paths: {exclude: [/etc/ssh/ssh_host_*]}
+customise: [folders.sh]
+"""
+FOLDERS = "#!/bin/sh\nset -e\ninstall --directory --owner=www-data --mode=0700 /run/web\nmkdir /run/sshd\n"
+START = """\
+test "$(stat -c '%U %a' /run/web)" = "www-data 700"
+mkdir -p /var/lock/app
+apache2ctl start
+ssh-keygen -A >/dev/null
+/usr/sbin/sshd -t
+apache2ctl stop
+"""
 LINKS = ["recipe", "lock", "input", "diff id", "layer", "config", "manifest"]
 # Nothing but a loopback, over which the command line talks to its own Prefect server.
 # The other clock leaves files in /dev/shm, which is therefore one of its own.
@@ -111,6 +135,43 @@ def test_a_build_that_is_not_repeatable_fails_to_verify(site):
     assert "etc/id: content" in people.stdout
     assert "random@" in people.stderr
     assert "another diff id, layer, config, manifest" in people.stderr
+
+
+def test_a_build_names_what_differs_each_time_and_a_recipe_accepts_it_with_a_reason(site):
+    site.recipe("counted", RANDOM, unused="")
+    done = site.run("build", "counted")
+    assert "counted: warning: a second build will differ in /etc/id (identifier)" in done.stderr
+    assert "`repeatable: {no_because: …}`" in done.stderr
+    site.recipe("counted", f"{RANDOM}repeatable: {{no_because: each has a number}}\n", unused="")
+    done = site.run("build", "counted")
+    assert (done.status, "warning" in done.stderr) == (0, False)
+    told = verified(site, "counted")
+    assert "etc/id: content" in told.stdout
+    assert "not repeatable: each has a number" in told.stderr
+    assert verified(site, "counted", "--json").json["status"] == "not repeatable"
+
+
+def test_a_private_key_is_refused_unless_the_recipe_says_why_and_never_shown(site):
+    site.recipe("keyed", KEYED, unused="")
+    refused = site.run("build", "keyed")
+    assert refused.status == 1
+    for words in ("private keys", "/etc/app.key: private key in PEM", "private_keys: [{path: …, why: …}]"):
+        assert words in refused.stderr
+    assert not [build for build in site.builds() if build.startswith("keyed@")]
+    site.recipe("keyed", f"{KEYED}private_keys: [{{path: /etc/*.key, why: a test}}]\n", unused="")
+    [built] = site.built("keyed")
+    done = verified(site, "keyed", status=1)
+    assert "etc/app.key: content\n    content differs (private key, not shown)" in done.stdout
+    with tarfile.open(fileobj=io.BytesIO(unpacked(site, built["layer_digest"]))) as layer:
+        content = layer.extractfile("etc/app.key")
+        assert content
+        line = content.read().decode().splitlines()[1]
+    assert line not in done.stdout + done.stderr + refused.stdout + refused.stderr
+
+
+def unpacked(site: Factory, digest: str) -> bytes:
+    command = ["zstd", "--decompress", "--stdout", blob(site, digest)]
+    return subprocess.run(command, capture_output=True, check=True).stdout
 
 
 def test_against_another_image(site):
@@ -233,6 +294,29 @@ def verified_tomorrow(site: Factory, image: str, tmp_path: Path) -> None:
     assert " is cached as " not in log.read_text()
     assert found["links"][-1]["found"] == record(site, image)["manifest_digest"]
     assert site.leftovers() == []
+
+
+@pytest.mark.parametrize("image", DEBIAN)
+def test_var_lock_leads_to_a_folder_that_everybody_can_write_to(debian, image):
+    script = "mkdir -p /var/lock/app && stat -c '%a %u' /run/lock && runuser -u nobody touch /var/lock/mine"
+    name = f"{debian.settings['BASEFORGE_LOCAL_NAME']}/{image}"
+    command = ["docker", "run", "--rm", "--network=none", name, "sh", "-ec", script]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "1777 0\n"
+
+
+def test_servers_start_that_need_folders_below_run_and_keys_of_their_own(debian):
+    debian.recipe("web", WEB, folders_sh=FOLDERS)
+    debian.built("web")
+    name = f"{debian.settings['BASEFORGE_LOCAL_NAME']}/web"
+    subprocess.run(["docker", "run", "--rm", "--network=none", name, "sh", "-ec", START], check=True)
+
+
+@pytest.mark.full
+def test_the_keystore_of_java_is_the_same_again(debian):
+    include = "include: [openjdk-21-jre-headless, ca-certificates-java]\nunlinked: [/usr/lib/jvm/*]\n"
+    debian.recipe("java-layer", f"kind: layer\nfrom: trixie-slim\n{include}")
+    debian.built("java-layer")
+    assert verified(debian, "java-layer", "--json").json["status"] == "reproduced"
 
 
 @pytest.mark.parametrize("image", some_in_full(LAYERS, "noble-standard", "trixie-standard"))

@@ -29,7 +29,7 @@ LAYERS = (
     ("rootfs.layer",),
     ("rootfs.packages",),
     ("rootfs.apt", "rootfs.tarball"),
-    ("rootfs.lock", "rootfs.install", "rootfs.elf"),
+    ("rootfs.lock", "rootfs.install", "rootfs.elf", "rootfs.checks"),
     ("rootfs.recipe", "rootfs.tree"),
     ("rootfs.process", "rootfs.network"),
     ("rootfs.system",),

@@ -176,6 +176,25 @@ def test_a_build_is_reproduced_if_every_digest_is_equal(found, status, other):
     assert Verification.model_validate_json(found.model_dump_json()) == found
 
 
+ACCEPTED = "it has a database"
+INPUT = Link(name="linux/amd64 input", recorded="a", found="b")
+
+
+@pytest.mark.parametrize(
+    ("links", "damage", "status", "ending"),
+    [
+        ((SAME, OTHER), (), "not repeatable", ACCEPTED),
+        ((SAME,), (), "not repeatable", ACCEPTED),  # was not made again
+        ((SAME, OTHER.model_copy(update={"found": "a"})), (), "reproduced", "a"),
+        ((SAME, OTHER), ("x",), "damaged", "another manifest; 1 of its blobs are missing or damaged in the store"),
+        ((INPUT, OTHER), (), "differs", "another linux/amd64 input, manifest"),
+    ],
+)
+def test_a_reason_accepts_that_the_image_differs_but_not_its_inputs(links, damage, status, ending):
+    found = said(*links).model_copy(update={"no_because": ACCEPTED, "damage": damage})
+    assert (found.status, found.ending) == (status, ending)
+
+
 def test_different_tools_are_shown_with_both_versions():
     assert said(SAME, a="1", b="1").other_tools == []
     assert said(SAME, a="2", b="1").other_tools == ["a 2 here, 1 then"]

@@ -29,15 +29,15 @@ RECIPES = {
 }
 FILES = {"archive/root.tar": "tar", "nothing/motd": "hello", "docker/Dockerfile": "FROM base\nCOPY one /one\n"}
 DIGESTS = {
-    "base": "sha256:1521126bf40cc23a005e46d2a057c49f2dedfe57babee4287e4a7d495b650eca",
-    "layer": "sha256:a6bad084979949e4e84ca60f63479ff8263f3600493e5b2d6975eac6658a88a6",
-    "archive": "sha256:85f9264767ebc9d1bbc79bb001b402f76e7349faf9038195f2333474f0f5bfad",
-    "nothing": "sha256:c185a5d69d38402c2cb5c104da42f5565757de0b7dd91d607b8f249f071f3545",
-    "docker": "sha256:727890641abea67506421e2be2f2f5c35689376570f843bf89bb6ff190ff68c8",
+    "base": "sha256:bbff3abe4f6b73531ba655ff9a04a814a7d6fe5daf1a319cfac7f95258d3bf13",
+    "layer": "sha256:c6951e25fa423c5c038610c5f581e2c07c226de9d505271ccd80e60dd8d514dd",
+    "archive": "sha256:468172f59cd8c53b5b090e8d244ed7a28560da9f214108e621527fb925a69bb0",
+    "nothing": "sha256:2275dfb6f687af232fd7adda198a706f3e03a6f5aa8baa90292365b46ff7a6f9",
+    "docker": "sha256:b86cf5786686852f7e027bf395032fac28d829b621e972e153eb3fa80ec30a4c",
 }
 INPUTS = (
-    "sha256:00e6859e467654f2b826e1b08e6026e73c239ec9b2fc77e9f926843e7b4783b1",
-    "sha256:f21a47890052ff688109d929e96be73efce776ee62ca11476e50102365785abb",
+    "sha256:95fbab5055384bab2bd3260122075c09157d816d07357aed52eb35717c885aef",
+    "sha256:4875ab0ec2e596cabfab08580a4719865b9005af2f4bd626466ab58bbc921a90",
 )
 
 

@@ -1,5 +1,6 @@
 """Comparison of two layers: every difference of a member is found and shown in a few lines."""
 
+import base64
 import dataclasses
 import io
 import subprocess
@@ -43,6 +44,22 @@ def paired(member):
 
 def changed(member, **more):
     return dataclasses.replace(member, **more)
+
+
+MARKER = b"-----BEGIN " + b"PRIVATE KEY-----\n"
+SECRETS = {
+    "PEM": [MARKER + base64.encodebytes(bytes(48 * [number])) + b"-----END" for number in (1, 2)],
+    "one removed": [MARKER + base64.encodebytes(bytes(48)) + b"-----END", b"nothing here\n"],
+    "binary": [b"\0\0\0\x0bssh-ed25519\0\0\0\x40" + bytes(64 * [number]) for number in (1, 2)],
+    "a part of a large file": [MARKER + bytes([number]) * (WHOLE + CHUNK) for number in (1, 2)],
+}
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_nothing_of_a_private_key_is_shown(tmp_path, name):
+    found = compared(tmp_path, *([FOLDER, (FILE, content)] for content in SECRETS[name]))
+    [detail] = [each.detail for each in found if each.aspect == "content"]
+    assert detail == "content differs (private key, not shown)"
 
 
 ASPECTS = [

@@ -1,11 +1,18 @@
 """Normalization removes the traces of a build, and nothing else."""
 
 import io
+import os
+import py_compile
+import struct
+import subprocess
+import sys
 import tarfile
+from pathlib import Path
 
 import pytest
 
 from rootfs.tree.filters import included
+from rootfs.tree.java_keystore import keystore, trusted_certificate
 from rootfs.tree.member import Member
 from rootfs.tree.normalize import clamp_shadow, date_folders, normalize
 
@@ -125,3 +132,44 @@ def test_dates_of_password_changes_are_clamped(before, after):
 def test_links_and_folders_pass():
     members = [Member("bin", kind=tarfile.SYMTYPE, link="usr/bin"), Member("etc", kind=tarfile.DIRTYPE)]
     assert [member.path for member in normalize(members, EPOCH)] == ["bin", "etc"]
+
+
+def bytecode(flags, mtime, magic=3571):
+    return struct.pack("<H2sIII", magic, b"\r\n", flags, mtime, 9) + b"code"
+
+
+BYTECODE = [
+    (bytecode(0, EPOCH + 7), bytecode(0, EPOCH)),
+    (bytecode(0, EPOCH - 7), bytecode(0, EPOCH - 7)),
+    (bytecode(3, EPOCH + 7), bytecode(3, EPOCH + 7)),  # by hash
+    (bytecode(0, EPOCH + 7, 62211), bytecode(0, EPOCH + 7, 62211)),  # of Python 2
+    (b"short", b"short"),
+]
+
+
+@pytest.mark.parametrize(("before", "after"), BYTECODE)
+def test_bytecode_names_the_time_that_its_source_gets(before, after):
+    [member] = normalize([file("a/__pycache__/b.cpython-313.pyc", before)], EPOCH)
+    assert member.content.read() == after
+
+
+def test_python_uses_bytecode_whose_source_was_dated_back(tmp_path):
+    """Both are dated by the clock, as pip leaves them; in the image Python must not compile them again."""
+    source = tmp_path / "it.py"
+    source.write_text("x = 1\n")
+    made = Path(py_compile.compile(str(source), doraise=True))
+    for each in normalize([file("it.py", source.read_bytes(), EPOCH + 7), file(made.name, made.read_bytes())], EPOCH):
+        place = made if each.path == made.name else source
+        place.write_bytes(each.content.read())
+        os.utime(place, (each.mtime, each.mtime))
+    before = made.stat().st_ino
+    words = [sys.executable, "-v", "-c", "import it"]
+    said = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True).stderr
+    assert f"matches {source}" in said.replace(str(tmp_path) + "/./", str(tmp_path) + "/")
+    assert made.stat().st_ino == before
+
+
+def test_dates_in_a_keystore_are_clamped():
+    entries = [[trusted_certificate("a", b"A", EPOCH + seconds)] for seconds in (5, 0)]
+    [member] = normalize([file("etc/ssl/certs/java/cacerts", keystore(entries[0]))], EPOCH)
+    assert member.content.read() == keystore(entries[1])

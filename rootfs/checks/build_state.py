@@ -1,0 +1,175 @@
+"""Find files of a tree that the build itself has made and that matter: private keys, and what differs each time.
+
+What a package brings is public and the same each time: dpkg's and pip's lists say which files these are.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import posixpath
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+
+from rootfs.checks.varying import database_of, varying_state
+from rootfs.tree.key_formats import private_key_format
+from rootfs.tree.member import Member, Members
+
+LARGEST = 1 << 20  # bytes of a file that is looked at
+LARGEST_LISTS = 64 << 20  # bytes of all lists of packages: several times those of a full desktop
+INFO = "var/lib/dpkg/"
+CHECKSUMS = re.compile(r"var/lib/dpkg/(info|status\.d)/[^/]+\.md5sums")
+STATUS = "var/lib/dpkg/status"  # has the checksums of configuration files
+RECORD = re.compile(r"(?P<folder>.*/)[^/]+\.dist-info/RECORD")  # of Python packages: path, checksum and size
+SCRIPT = re.compile(r"var/lib/dpkg/info/(?P<package>[^/:]+)(:[^/]+)?\.(postinst|preinst|config)")
+# Generated from files that are looked at themselves.
+DERIVED = (".pyc",)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A file or folder by its absolute path, what it is, and who has probably made it (empty: unknown), for people."""
+
+    path: str
+    what: str
+    maker: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what}" + (f", made by {self.maker}" if self.maker else "")
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A file with its checksums, by which lists of packages know it."""
+
+    path: str
+    what: str
+    md5: str
+    sha256: str
+
+
+class BuildState:
+    """Observes the stream of members. `own_files` are paths that the recipe itself names."""
+
+    def __init__(self, epoch: int, own_files: Iterable[str] = ()) -> None:
+        self._epoch, self._own = epoch, {path.strip("/") for path in own_files}
+        self._keys: list[_Candidate] = []
+        self._varying: list[_Candidate] = []
+        self._databases: dict[str, tuple[str, str]] = {}
+        self._lists: list[bytes] = []
+        self._records: dict[str, bytes] = {}
+        self._scripts: dict[str, bytes] = {}
+        self._size = 0
+        self._layer: set[str] | None = None
+
+    def observe(self, members: Members) -> Iterator[Member]:
+        """Yield the same members; the search is complete when they have all passed."""
+        for member in members:
+            yield self._look(member)
+
+    def in_layer(self, members: Members) -> Iterator[Member]:
+        """Yield the same members: those of the layer on a base image. Only these are found, not the base image's."""
+        self._layer = set()
+        for member in members:
+            self._layer.add(member.path)
+            yield member
+
+    def private_keys(self) -> list[Finding]:
+        """Private keys that no package brings, by path."""
+        return [Finding(f"/{each.path}", each.what, self._maker(each.path)) for each in self._made(self._keys)]
+
+    def varying(self) -> list[Finding]:
+        """What probably differs in each build, by path: also the private keys, but for those of the recipe."""
+        files = [each for each in self._made([*self._keys, *self._varying]) if each.path not in self._own]
+        found = {each.path: each.what for each in files}
+        found |= {folder: what for path, (folder, what) in self._databases.items() if self._is_in_layer(path)}
+        return [Finding(f"/{path}", found[path]) for path in sorted(found)]
+
+    def _look(self, member: Member) -> Member:
+        if not member.is_file or not member.size:
+            return member
+        if database := database_of(f"/{member.path}"):
+            folder, what = database
+            self._databases[member.path] = folder.lstrip("/"), what
+        if member.size > LARGEST and not member.path.startswith(INFO):
+            return member
+        seen, data = _read(member)
+        if member.path.startswith(INFO):
+            self._note(member.path, data)
+        elif (what := private_key_format(member.path, data)) and not member.path.endswith(DERIVED):
+            self._keys.append(_candidate(member.path, what, data))
+        elif what := varying_state(member.path, data, self._epoch):
+            self._varying.append(_candidate(member.path, what, data))
+        elif record := RECORD.fullmatch(member.path):
+            self._keep(len(data))
+            self._records[record["folder"]] = self._records.get(record["folder"], b"") + data
+        return seen
+
+    def _note(self, path: str, data: bytes) -> None:
+        """Note what dpkg knows of its packages."""
+        if not self._keep(len(data)):
+            return
+        if path == STATUS or CHECKSUMS.fullmatch(path):
+            self._lists.append(data)
+        elif script := SCRIPT.fullmatch(path):
+            self._scripts[script["package"]] = self._scripts.get(script["package"], b"") + data
+
+    def _keep(self, size: int) -> bool:
+        self._size += size
+        return self._size <= LARGEST_LISTS
+
+    def _is_in_layer(self, path: str) -> bool:
+        return self._layer is None or path in self._layer
+
+    def _made(self, candidates: Iterable[_Candidate]) -> list[_Candidate]:
+        """Those that the layer has and no package brings, by path."""
+        found = (each for each in candidates if self._is_in_layer(each.path) and not self._is_of_package(each))
+        return sorted(found, key=lambda each: each.path)
+
+    def _is_of_package(self, file: _Candidate) -> bool:
+        names = {file.path, file.path.removeprefix("usr/")}  # with merged /usr, packages may have the other name
+        lines = [f"{file.md5}  {name}\n".encode(errors="surrogateescape") for name in names]
+        lines.append(f" /{file.path} {file.md5}".encode(errors="surrogateescape"))
+        if any(line in text for text in self._lists for line in lines):
+            return True
+        for folder, record in self._records.items():
+            name = file.path.removeprefix(folder)
+            if name != file.path and f"{name},sha256={file.sha256},".encode(errors="surrogateescape") in record:
+                return True
+        return False
+
+    def _maker(self, path: str) -> str:
+        """Who has probably made a file: the recipe, or the package whose scripts say most about its path."""
+        if path in self._own:
+            return "`files` in the recipe"
+        scores = {name: _score(name, script, path) for name, script in self._scripts.items()}
+        best = min(scores, key=lambda name: (-scores[name], name), default="")
+        return f"the package {best}" if best and scores[best] else ""
+
+
+def _score(package: str, script: bytes, path: str) -> int:
+    """How likely it is that a package's script has made the file at a path."""
+    folder, name = posixpath.split(f"/{path}")
+    if f"/{path}".encode(errors="surrogateescape") in script:
+        return 4
+    if name.encode(errors="surrogateescape") in script:
+        return 3
+    if re.search(rf"(^|[/_.-]){re.escape(package)}([/_.-]|$)", path):
+        return 2
+    return int(f"{folder}/".encode(errors="surrogateescape") in script)
+
+
+def _read(member: Member) -> tuple[Member, bytes]:
+    """The content of a small file, and the member with all of it."""
+    content = member.content
+    if isinstance(content, BytesIO) and content.tell() == 0:
+        return member, content.getvalue()
+    data = content.read() if content else b""
+    return member.with_content(data), data
+
+
+def _candidate(path: str, what: str, data: bytes) -> _Candidate:
+    sha256 = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
+    return _Candidate(path, what, hashlib.md5(data, usedforsecurity=False).hexdigest(), sha256)

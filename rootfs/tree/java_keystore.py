@@ -1,0 +1,123 @@
+"""Java's own format of keystores (JKS): sun.security.provider.JavaKeyStore in OpenJDK.
+
+A keystore ends with a seal: the SHA-1 of a password and everything before. The password of Debian's is Java's default.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+MAGIC, VERSION = b"\xfe\xed\xfe\xed", 2
+PRIVATE_KEY, TRUSTED = 1, 2  # kinds of entries
+HEADER = struct.Struct(">4sII")  # magic, version, number of entries
+WHITENER, PASSWORD = b"Mighty Aphrodite", "changeit"
+SEAL_SIZE = hashlib.sha1().digest_size  # noqa: S324 - the format's
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry: its kind, alias, date in milliseconds since 1970, and its certificates or key as they are written."""
+
+    kind: int
+    alias: bytes
+    date: int
+    content: bytes
+
+    def to_bytes(self) -> bytes:
+        """The entry as it is in the file."""
+        return struct.pack(">I", self.kind) + _text(self.alias) + struct.pack(">Q", self.date) + self.content
+
+
+def trusted_certificate(alias: str, der: bytes, mtime: int) -> Entry:
+    """The entry of a certificate, dated `mtime` (seconds since 1970)."""
+    content = _text(b"X.509") + struct.pack(">I", len(der)) + der
+    return Entry(TRUSTED, alias.encode("ascii", errors="replace"), mtime * 1000, content)
+
+
+def keystore(entries: list[Entry]) -> bytes:
+    """A keystore of these entries, with Java's default password."""
+    body = HEADER.pack(MAGIC, VERSION, len(entries)) + b"".join(entry.to_bytes() for entry in entries)
+    return body + _seal(body)
+
+
+def has_private_key(data: bytes) -> bool:
+    """Whether a keystore has a private key, with whatever password."""
+    try:
+        return any(entry.kind == PRIVATE_KEY for entry in _entries(data))
+    except (ValueError, struct.error):
+        return False
+
+
+def newest_date(data: bytes) -> int:
+    """The newest date of an entry, in seconds since 1970; 0 for what is no keystore."""
+    try:
+        return max((entry.date // 1000 for entry in _entries(data)), default=0)
+    except (ValueError, struct.error):
+        return 0
+
+
+def clamp_dates(data: bytes, epoch: int) -> bytes:
+    """The keystore with no date after `epoch`, in seconds since 1970, and its entries sorted by alias.
+
+    Java dates entries by the clock. A keystore with another password than Java's default stays as it is, as does what
+    is no keystore.
+    """
+    if data[-SEAL_SIZE:] != _seal(data[:-SEAL_SIZE]):
+        return data
+    try:
+        entries = list(_entries(data))
+    except (ValueError, struct.error):
+        return data
+    if all(entry.date <= epoch * 1000 for entry in entries):
+        return data
+    clamped = [replace(entry, date=min(entry.date, epoch * 1000)) for entry in entries]
+    return keystore(sorted(clamped, key=lambda entry: entry.alias))
+
+
+def _seal(body: bytes) -> bytes:
+    return hashlib.sha1(PASSWORD.encode("utf-16-be") + WHITENER + body).digest()  # noqa: S324 - the format's
+
+
+def _text(data: bytes) -> bytes:
+    """As java.io.DataOutput.writeUTF writes it."""
+    return struct.pack(">H", len(data)) + data
+
+
+def _entries(data: bytes) -> Iterator[Entry]:
+    """The entries. Raises ValueError or struct.error for what is no keystore."""
+    reader = _Reader(data)
+    magic, version, count = HEADER.unpack(reader.take(HEADER.size))
+    if (magic, version) != (MAGIC, VERSION):
+        raise ValueError("it is no keystore of this format")
+    for _ in range(count):
+        kind, alias, date = reader.number(">I"), reader.take(reader.number(">H")), reader.number(">Q")
+        start = reader.position
+        if kind == PRIVATE_KEY:
+            reader.take(reader.number(">I"))
+        for _ in range(reader.number(">I") if kind == PRIVATE_KEY else 1):
+            reader.take(reader.number(">H"))
+            reader.take(reader.number(">I"))
+        yield Entry(kind, alias, date, data[start : reader.position])
+    if len(data) - reader.position != SEAL_SIZE:
+        raise ValueError("it does not end after its entries")
+
+
+class _Reader:
+    """Reads numbers and bytes one after the other."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self.position = data, 0
+
+    def take(self, size: int) -> bytes:
+        found = self._data[self.position : self.position + size]
+        if len(found) < size:
+            raise ValueError("it ends early")
+        self.position += size
+        return found
+
+    def number(self, form: str) -> int:
+        [value] = struct.unpack(form, self.take(struct.calcsize(form)))
+        return int(value)

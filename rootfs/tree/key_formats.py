@@ -1,0 +1,140 @@
+"""Recognize private keys and other secrets by the content of a file, and a few without a format by their path."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+
+from rootfs.tree import java_keystore
+
+# RFC 7468, also OpenSSH's and OpenPGP's keys; RFC 4716. A JSON or C text may have it in one line, with `\n`.
+PEM = re.compile(
+    rb"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----|---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----"
+)
+PEM_END = re.compile(rb"-----END |---- END ")
+LONGEST_PEM = 1 << 16  # bytes between beginning and end
+BASE64 = re.compile(rb"[A-Za-z0-9+/]{20,}")
+SHORTEST = 40  # characters of base64 in the shortest key: what has fewer is an example or a placeholder
+
+ELF, GZIP = b"\x7fELF", b"\x1f\x8b"
+JCEKS = b"\xce\xce\xce\xce"
+PUTTY = b"PuTTY-User-Key-File-"
+GNUPG = re.compile(
+    rb"\A(?:\(\d+:(?:protected-|shadowed-)?private-key|(?:[A-Z][A-Za-z-]*: .*\n)*Key: \((?:protected-)?private-key)"
+)
+WIREGUARD = re.compile(rb"^\s*PrivateKey\s*=\s*[A-Za-z0-9+/]{43}=", re.MULTILINE)
+TSIG = re.compile(rb"\balgorithm\s+\"?hmac-[^}]*?\bsecret\s+\"?[A-Za-z0-9+/]{16,}", re.IGNORECASE | re.DOTALL)
+
+# dropbear's keys are the fields of an SSH public key and more (RFC 4253, 6.6): the most fields that a public key has.
+SSH_FIELDS = {
+    b"ssh-rsa": 3,
+    b"ssh-dss": 5,
+    b"ecdsa-sha2-nistp256": 3,
+    b"ecdsa-sha2-nistp384": 3,
+    b"ecdsa-sha2-nistp521": 3,
+}
+ED25519, ED25519_PUBLIC = b"ssh-ed25519", 32  # the public key's bytes; a private one has both in one field
+
+# DER: SEQUENCE { INTEGER version, … } of PKCS#1, PKCS#8 and SEC 1; the algorithm of an encrypted PKCS#8 key.
+DER_KEYS = (b"\x02\x01\x00\x02", b"\x02\x01\x00\x30", b"\x02\x01\x01\x04", b"\x02\x01\x01\x30")
+PBES = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x05"
+PKCS12 = b"\x02\x01\x03\x30"
+KEY_BAGS = tuple(b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01" + bag for bag in (b"\x01", b"\x02"))
+SHORTEST_DER = 40  # bytes
+
+# Secrets that are random bytes.
+BY_PATH = {
+    "etc/munge/munge.key": "MUNGE key",
+    "etc/corosync/authkey": "Corosync key",
+    "var/lib/rabbitmq/.erlang.cookie": "Erlang cookie",
+    "var/lib/systemd/credential.secret": "systemd credential key",
+}
+
+
+def private_key_format(path: str, data: bytes) -> str:
+    """The format of the private key that a file is or contains, for people; empty for other files.
+
+    `path` is the file's path in the tree.
+    """
+    if data.startswith((ELF, GZIP)):
+        return ""
+    if path in BY_PATH:
+        return BY_PATH[path]
+    return _by_start(data) or _in_text(data)
+
+
+def is_certificate_store(data: bytes) -> bool:
+    """Whether it is a PKCS#12 keystore."""
+    return _der_body(data).startswith(PKCS12)
+
+
+def _in_text(data: bytes) -> str:
+    if b"PRIVATE KEY" in data and _has_pem(data):
+        return "private key in PEM"
+    if b"PrivateKey" in data and WIREGUARD.search(data):
+        return "WireGuard key"
+    if b"hmac-" in data and TSIG.search(data):
+        return "TSIG key"
+    return ""
+
+
+def _has_pem(data: bytes) -> bool:
+    for begin in PEM.finditer(data):
+        end = PEM_END.search(data, begin.end(), begin.end() + LONGEST_PEM)
+        body = data[begin.end() : end.start()] if end else b""
+        if sum(map(len, BASE64.findall(body))) >= SHORTEST:
+            return True
+    return False
+
+
+def _by_start(data: bytes) -> str:
+    if data.startswith((java_keystore.MAGIC, JCEKS)):
+        is_key = data.startswith(JCEKS) or java_keystore.has_private_key(data)
+        return "Java keystore with a private key" if is_key else ""
+    if data.startswith(PUTTY):
+        return "PuTTY key"
+    if data.startswith((b"(", b"Created: ", b"Key: ")) and GNUPG.match(data):
+        return "GnuPG key"
+    if data.startswith(b"\0\0\0") and _is_dropbear(data):
+        return "dropbear key"
+    return _der(data) if data.startswith(b"\x30") else ""
+
+
+def _is_dropbear(data: bytes) -> bool:
+    fields = list(_ssh_fields(data))
+    if not fields:
+        return False
+    name, *rest = fields
+    if name == ED25519:
+        return bool(rest) and len(rest[0]) > ED25519_PUBLIC
+    return len(fields) > SSH_FIELDS.get(name, len(fields))
+
+
+def _ssh_fields(data: bytes) -> Iterator[bytes]:
+    """The fields (RFC 4251, `string`) that a file consists of; none if it consists of something else."""
+    fields, at = [], 0
+    while at + 4 <= len(data):
+        [size] = struct.unpack_from(">I", data, at)
+        fields.append(data[at + 4 : at + 4 + size])
+        at += 4 + size
+    return iter(fields if at == len(data) else ())
+
+
+def _der(data: bytes) -> str:
+    body = _der_body(data)
+    if body.startswith(PKCS12):
+        return "PKCS#12 keystore with a private key" if any(bag in data for bag in KEY_BAGS) else ""
+    is_key = body.startswith(DER_KEYS) or (body[:1] == b"\x30" and body[2 : 2 + len(PBES)] == PBES)
+    return "private key in DER" if is_key and len(data) >= SHORTEST_DER else ""
+
+
+def _der_body(data: bytes) -> bytes:
+    """The content of the SEQUENCE that a file consists of, or empty."""
+    if len(data) < 2 or data[0] != 0x30:  # SEQUENCE
+        return b""
+    size, start = data[1], 2
+    if size & 0x80:
+        start += size & 0x7F
+        size = int.from_bytes(data[2:start], "big")
+    return data[start:] if start + size == len(data) else b""

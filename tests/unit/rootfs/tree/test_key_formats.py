@@ -1,0 +1,100 @@
+"""Private keys are recognized by their content, and nothing else is taken for one."""
+
+import base64
+import json
+import secrets
+import struct
+import subprocess
+
+import pytest
+
+from rootfs.tree import java_keystore
+from rootfs.tree.key_formats import private_key_format
+
+# In pieces, so that this file has no key.
+BEGIN, END = "-----BEGIN {}" + "PRIVATE KEY-----", "-----END {}" + "PRIVATE KEY-----"
+WORDS = ("", "RSA ", "EC ", "OPENSSH ", "ENCRYPTED ")
+
+
+def pem(word: str = "", size: int = 300) -> bytes:
+    body = base64.encodebytes(secrets.token_bytes(size)).decode()
+    return f"{BEGIN.format(word)}\n{body}{END.format(word)}\n".encode()
+
+
+def ssh(*fields: bytes) -> bytes:
+    return b"".join(struct.pack(">I", len(field)) + field for field in fields)
+
+
+def der(body: bytes) -> bytes:
+    return b"\x30\x82" + struct.pack(">H", len(body)) + body
+
+
+JSON = json.dumps({"type": "service_account", "private" + "_key": pem().decode()}).encode()
+PUBLIC = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+TRUSTED = java_keystore.trusted_certificate("a", b"certificate", 7)
+OWN = java_keystore.Entry(
+    1, b"own", 7000, struct.pack(">I", 3) + b"key" + struct.pack(">I", 0)
+)  # a key without a chain of certificates
+
+KEYS = {
+    **{f"pem {word}": pem(word) for word in WORDS},
+    "shortest pem": pem(size=48),
+    "pem after a certificate": PUBLIC + pem("RSA "),
+    "pem in json": JSON,
+    "pgp": pem().replace(b"PRIVATE KEY-----", b"PGP PRIVATE KEY BLOCK-----"),
+    "dropbear rsa": ssh(b"ssh-rsa", b"\1\0\1", b"n" * 256, b"d" * 256, b"p", b"q"),
+    "dropbear ecdsa": ssh(b"ecdsa-sha2-nistp256", b"nistp256", b"q" * 65, b"k" * 32),
+    "dropbear ed25519": ssh(b"ssh-ed25519", b"k" * 64),
+    "pkcs1": der(b"\x02\x01\x00\x02\x82\x01\x01" + b"n" * 257),
+    "pkcs8": der(b"\x02\x01\x00\x30\x0d\x06\x09" + b"x" * 300),
+    "pkcs12": der(b"\x02\x01\x03\x30" + b"\x06\x0b\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x02" + b"x" * 300),
+    "java": java_keystore.keystore([TRUSTED, OWN]),
+    "gnupg": b"(21:protected-private-key(3:rsa(1:n",
+    "putty": b"PuTTY-User-Key-File-3: ssh-ed25519\n",
+    "wireguard": b"[Interface]\nPrivateKey = " + base64.b64encode(bytes(32)) + b"\n",
+    "rndc": b'key "rndc-key" {\n\talgorithm hmac-sha256;\n\tsecret "' + base64.b64encode(bytes(32)) + b'";\n};\n',
+}
+OTHERS = {
+    "certificate": PUBLIC,
+    "public pem": pem().replace(b"PRIVATE", b"PUBLIC"),
+    "placeholder": f"{BEGIN.format('RSA ')}\n...\n{END.format('RSA ')}\n".encode(),
+    "the words": b"if line.startswith('" + BEGIN.format("").encode() + b"'):\n",
+    "program": b"\x7fELF" + pem(),
+    "ssh public rsa": ssh(b"ssh-rsa", b"\1\0\1", b"n" * 256),
+    "ssh public ed25519": ssh(b"ssh-ed25519", b"k" * 32),
+    "java certificates": java_keystore.keystore([TRUSTED]),
+    "damaged java": java_keystore.keystore([OWN])[:20],
+    "pkcs12 certificates": der(b"\x02\x01\x03\x30" + b"x" * 300),
+    "der certificate": der(b"\x30\x82\x01\x00\xa0\x03\x02\x01\x02" + b"x" * 300),
+    "zeros": bytes(64),
+    "one byte": b"\x30",
+}
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_a_private_key_is_recognized(name):
+    assert private_key_format("etc/some/file", KEYS[name])
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_files_are_not_taken_for_keys(name):
+    assert private_key_format("etc/some/file", OTHERS[name]) == ""
+
+
+def test_secrets_of_random_bytes_are_known_by_their_path():
+    assert private_key_format("etc/munge/munge.key", bytes(range(128))) == "MUNGE key"
+    assert private_key_format("etc/other/munge.key", bytes(range(128))) == ""
+
+
+OPENSSL = {
+    "genpkey": ["genpkey", "-algorithm", "ed25519"],
+    "rsa in DER": ["genpkey", "-algorithm", "RSA", "-outform", "DER"],
+    "encrypted": ["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-aes256", "-pass", "pass:x"],
+    "sec1": ["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-outform", "DER"],
+}
+
+
+@pytest.mark.parametrize("name", OPENSSL)
+def test_what_openssl_writes_is_recognized(name):
+    made = subprocess.run(["openssl", *OPENSSL[name]], capture_output=True, check=True).stdout
+    assert private_key_format("key", made)
