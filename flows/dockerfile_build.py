@@ -23,6 +23,7 @@ from flows.runtime.context import BuildContext
 from flows.runtime.workdir import empty_folder
 from flows.tasks import PackedLayer, frame_cache, pack_layer
 from rootfs.checks.build_state import BuildState
+from rootfs.checks.startup import StartCheck
 from rootfs.elf.linkage import LinkageCheck
 from rootfs.layer.pack import pack_tar
 from rootfs.recipe.dockerfile import DockerfileRecipe
@@ -135,13 +136,13 @@ def keep_layers(
         for tar, diff_id in zip(tars, diff_ids, strict=True)
     ]
     foundation = Foundation(BaseImage(tuple(layers[:-1]), built.config), LayerStack(tuple(tars[:-1]), order.epoch))
-    inventory, linkage = Inventory(), LinkageCheck(library_path(inputs.recipe.image, foundation))
+    inventory, start, linkage = Inventory(), StartCheck(), LinkageCheck(library_path(inputs.recipe.image, foundation))
     state = BuildState(order.epoch)
     with merge_layers(tars) as tree:
-        for _ in linkage.observe(inventory.observe(state.observe(members_of(tree)))):
+        for _ in linkage.observe(start.observe(inventory.observe(state.observe(members_of(tree))))):
             pass
     ctx.note(f"{format_size(sum(layer.unpacked for layer in layers))} in {len(layers)} layers")
-    packed = PackedLayer(layers[-1], inventory.packages(), linkage, state, inventory.distribution, order.epoch)
+    packed = PackedLayer(layers[-1], inventory.packages(), linkage, state, start, inventory.distribution, order.epoch)
     return packed, foundation
 
 

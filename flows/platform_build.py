@@ -19,13 +19,13 @@ from flows.publish.record import BaseImageBuild, Record, SmokeCounts, UsedBuilde
 from flows.runtime.context import BuildContext, Context
 from flows.runtime.leftovers import remove_leftovers
 from flows.runtime.workdir import empty_folder, note_image, size_of_work, tree_folder, work_folder
-from flows.smoke.run import SmokeResult
 from flows.tasks import (
     PackedLayer,
     assemble,
     check_build_state,
     check_linkage,
     check_signature,
+    check_start,
     fetch,
     fetch_base_image,
     make_tree,
@@ -117,10 +117,11 @@ def build_platform(ctx: BuildContext, inputs: Inputs, work: Workspace) -> Platfo
     packed, foundation = make_layer(ctx, inputs, work.builder, folder)
     check_linkage(ctx, inputs, packed)
     check_build_state(ctx, inputs, packed)
+    start = check_start(ctx, inputs, packed, foundation)
     image = assemble(ctx, inputs, packed, folder / "layout", foundation)
     image_id = work.expect(image)
     _, builder = with_builder(ctx, work.builder, lambda lease: import_image(ctx, image, builder_of(ctx, lease)))
-    smoke = run_smoke_tests(ctx, inputs, image_id, folder)
+    smoke = run_smoke_tests(ctx, inputs, image_id, folder, start)
     return PlatformImage(inputs, image, image_id, packed, describe(ctx, inputs, image, packed, builder, smoke))
 
 
@@ -146,7 +147,7 @@ def example(recipe: Recipe) -> tuple[str, ...] | None:
 
 
 def describe(
-    ctx: BuildContext, inputs: Inputs, image: Image, packed: PackedLayer, builder: UsedBuilder, result: SmokeResult
+    ctx: BuildContext, inputs: Inputs, image: Image, packed: PackedLayer, builder: UsedBuilder, smoke: SmokeCounts
 ) -> Record:
     """The record of a build for one platform, without its duration and where it is published."""
     return Record(
@@ -170,6 +171,6 @@ def describe(
         packages=len(packed.packages),
         distribution=packed.distribution,
         builder=builder,
-        smoke=SmokeCounts(passed=result.passed, failed=result.failed),
+        smoke=smoke,
         example=example(inputs.recipe),
     )

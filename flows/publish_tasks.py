@@ -53,7 +53,9 @@ def describe_all(inputs: ImageInputs, index: Index, parts: Sequence[Record]) -> 
             "size": index.size,
             "unpacked": sum(each.unpacked for each in parts),
             "smoke": SmokeCounts(
-                passed=sum(each.passed for each in checks), failed=sum(each.failed for each in checks)
+                passed=sum(each.passed for each in checks),
+                failed=sum(each.failed for each in checks),
+                untested=next((each.untested for each in checks), ""),
             ),
             "versions": differing_versions(locks),
         }

@@ -152,7 +152,7 @@ def _config(
     created = datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     fields: dict[str, Any] = {
         **platform,
-        "config": _settings(settings, base_config.get("config", {})),
+        "config": container_config(settings, base_config.get("config", {})),
         "created": created,
         "history": _history(
             base_config.get("history") or [], layers, {"created": created, "created_by": f"baseforge build {name}"}
@@ -170,7 +170,7 @@ def _history(
     return [*inherited_history, *([own] if of_layers < len(layers) else [])]
 
 
-def _settings(settings: ImageSettings, base_config: Mapping[str, Any]) -> dict[str, Any]:
+def container_config(settings: ImageSettings, base_config: Mapping[str, Any]) -> dict[str, Any]:
     """The image's settings in the order of Go's `ImageConfig`; as there, empty values are left out.
 
     The variables are sorted, PATH first: their order in a recipe means nothing, so it must not change the digest. What

@@ -56,10 +56,11 @@ OLDER = ("ahead", "early")  # in records of earlier versions: seconds that are a
 
 
 class SmokeCounts(Frozen):
-    """How many of the recipe's smoke checks passed and failed."""
+    """How many of the recipe's smoke checks passed and failed. Where it has none, `untested` says what is known."""
 
     passed: Count
     failed: Count
+    untested: str = ""
 
 
 class Record(Frozen):

@@ -1,1 +1,1 @@
-"""Checks of a finished tree: what the build itself has made that must not be published, or differs each time."""
+"""Checks of a finished tree: what the build has made that must not be published, and what a container starts with."""

@@ -154,6 +154,22 @@ def test_without_publish_nothing_is_kept(tmp_path):
     assert factory.builds() == []
 
 
+def test_an_image_that_cannot_start_is_not_published_and_one_without_checks_says_so(tmp_path):
+    factory = Factory(tmp_path)
+    factory.shelf("hello")
+    recipe = factory.recipes / "hello.yaml"
+    text = recipe.read_text().partition("image:\n")[0]
+    recipe.write_text(f"{text}image:\n  cmd: [/helo]\n")
+    done = factory.run("build", "hello")
+    assert (done.status, factory.builds()) == (2, [])
+    assert f"{recipe}:" in done.stderr
+    assert "`cmd`: '/helo' is not in the image. Did you mean 'hello'?" in done.stderr
+    recipe.write_text(f"{text}image:\n  cmd: [/hello]\n")
+    [record] = factory.run("build", "hello", "--json").json
+    known = "no checks: nothing is tested but that /hello is in the image"
+    assert record["smoke"] == {"passed": 0, "failed": 0, "untested": known}
+
+
 @pytest.fixture
 def address(tmp_path) -> Iterator[str]:
     with registry(tmp_path / "registry") as address:

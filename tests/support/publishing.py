@@ -24,14 +24,15 @@ from flows.orchestration.step import Step
 from flows.platform_build import PlatformImage, describe
 from flows.publish import newest
 from flows.publish import stored_builds as publication
-from flows.publish.record import Record, UsedBuilder
+from flows.publish.record import Record, SmokeCounts, UsedBuilder
 from flows.publish_tasks import describe_all, publish
 from flows.published_names import find_existing, finish_names, images_to_finish
 from flows.runtime.context import BuildContext, Context, open_build, open_context, store_of
 from flows.runtime.workdir import empty_folder
-from flows.smoke.run import SmokeResult
 from flows.store.store import Store
 from flows.tasks import PackedLayer
+from rootfs.checks.build_state import BuildState
+from rootfs.checks.startup import StartCheck
 from rootfs.elf.linkage import LinkageCheck
 from tests.support.samples import image_of
 
@@ -162,6 +163,8 @@ def _platform_image(ctx: BuildContext, inputs: Inputs, place: Path) -> PlatformI
     text = inputs.recipe.model_dump_json().encode()
     image = image_of({"text": text}, place / "image", name=NAME, architecture=inputs.architecture)
     image_id = image_import.import_image(image, EngineBuilder(ctx.engine()))
-    packed = PackedLayer(image.layer, {}, LinkageCheck(""), "", 0)
-    record = describe(ctx, inputs, image, packed, UsedBuilder(name="default", driver="docker"), SmokeResult(()))
+    packed = PackedLayer(image.layer, {}, LinkageCheck(""), BuildState(0), StartCheck(), "", 0)
+    record = describe(
+        ctx, inputs, image, packed, UsedBuilder(name="default", driver="docker"), SmokeCounts(passed=0, failed=0)
+    )
     return PlatformImage(inputs, image, image_id, packed, record)
