@@ -24,13 +24,18 @@ class ArchiveUnreachable(NetworkFailure):
 class AccessDenied(BuildError):
     """An archive, or a proxy in front of it, demands a name and a password, or forbids the request."""
 
-    def __init__(self, address: str, status: int, words: str, *, known: bool) -> None:
+    def __init__(self, address: str, status: int, words: str, *, known: bool, proxy: bool = False) -> None:
         answer = f"{status} {words}".rstrip()
         message = f"access is denied ({answer})"
         hint = f"If it exists and is not for everybody: {PUT_CREDENTIALS[0].lower()}{PUT_CREDENTIALS[1:]}"
-        if status == 407:
+        if proxy and status == 403:
+            message = f"the proxy refuses to connect ({answer})"
+            hint = "Ask who runs the proxy to allow this host, or name a mirror: [mirrors] in baseforge.toml."
+        elif proxy or status == 407:
             message = f"the proxy wants a name and a password, or refuses those that it has got ({answer})"
-            hint = "Put them into the proxy's address: http_proxy=http://NAME:PASSWORD@HOST:PORT, https_proxy likewise."
+            hint = (
+                "Put them before the host in the proxy's address (NAME:PASSWORD@HOST:PORT): http_proxy=, https_proxy=."
+            )
         elif known:
             message = f"the name and the password for it are refused ({answer})"
             hint = (

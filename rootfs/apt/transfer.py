@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import re
 import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -88,9 +89,10 @@ def check_access(response: httpx.Response, address: str) -> None:
 
 
 def proxy_denial(error: Exception, address: str) -> AccessDenied | None:
-    """The error to raise if a proxy asks for credentials before it connects; else None."""
-    if isinstance(error, httpx.ProxyError) and str(error).startswith("407"):
-        return AccessDenied(address, 407, "Proxy Authentication Required", known=False)
+    """The error to raise if a proxy refuses to connect or wants credentials first; else None."""
+    if isinstance(error, httpx.ProxyError) and (found := re.match(r"(\d{3})\b *(.*)", str(error))):
+        status = int(found[1])
+        return AccessDenied(address, status, found[2], known=False, proxy=True) if status in DENIED else None
     return None
 
 

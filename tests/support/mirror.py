@@ -35,6 +35,10 @@ class Handler(BaseHTTPRequestHandler):
         answers = mirror.answers[path]
         (answers.pop(0) if answers else good)(self, mirror.files.get(path))
 
+    def do_CONNECT(self) -> None:
+        """As a proxy for https."""
+        self.do_GET()
+
     def head(self, status: int, length: int | None, **more: str) -> None:
         self.send_response(status)
         if length is not None:

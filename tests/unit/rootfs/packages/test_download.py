@@ -367,6 +367,23 @@ def test_a_denied_access_is_reported_at_once(
     assert len(mirror.asked) == 1
 
 
+@pytest.mark.parametrize(
+    ("status", "said"), [(401, "the proxy wants a name"), (407, "the proxy wants a name"), (403, "the proxy refuses")]
+)
+def test_a_proxy_that_refuses_to_connect_is_asked_once(
+    mirror: Mirror, archive: DebSource, monkeypatch: pytest.MonkeyPatch, status: int, said: str
+) -> None:
+    for name in ("no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", mirror.address)
+    mirror.answers["archive.example:443"] = [says(status)] * 9
+    behind = replace(archive, mirror=lambda _: "https://archive.example")
+    with pytest.raises(AccessDenied, match=said) as caught:
+        download_debs([mirror.offer("libc6", DATA)], behind, Kept())
+    assert "***" not in caught.value.hint
+    assert len(mirror.asked) == 1
+
+
 def test_an_archive_that_stops_ends_all_downloads(mirror: Mirror, archive: DebSource) -> None:
     """Those that came before are kept, and none is waited for that would not come either."""
     end = threading.Event()
