@@ -220,9 +220,11 @@ class PackagesConflict(InputError):
         )
 
 
-def never_fetched(suite: str) -> BuildError:
+class NeverFetched(BuildError):
     """No archive may be asked, and there is no cached state of the suite."""
-    return BuildError(
-        f"nothing is kept here of {suite}, and no archive may be asked",
-        hint="Build once without `--offline`, or name a lock file in the recipe (`lock`).",
-    )
+
+    def __init__(self, suite: str) -> None:
+        super().__init__(
+            f"nothing is kept here of {suite}, and no archive may be asked",
+            hint="Build once without `--offline`, or name a lock file in the recipe (`lock`).",
+        )

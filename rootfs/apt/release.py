@@ -148,7 +148,8 @@ def check_release(signed: bytes, source: Source, address: str, signature: bytes 
     _check_name(fields, source, address)
     date = parse_time(fields.get("date", ""), address)
     until = parse_time(fields["valid-until"], address) if "valid-until" in fields else None
-    _check_dates(date, None if source.snapshot else until, address)
+    final = source.snapshot or source.ended == source.address  # nothing newer comes
+    _check_dates(date, None if final else until, address)
     return SuiteState(
         source=source,
         release=Release(

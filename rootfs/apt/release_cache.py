@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
-from rootfs.apt.errors import InvalidRelease, never_fetched, older_release
+from rootfs.apt.errors import InvalidRelease, NeverFetched, older_release
 from rootfs.apt.release import FetchedRelease, SuiteState, check_release, fetch_releases, parse_fields, parse_time
 from rootfs.apt.sources import Site, Source
 from rootfs.system import atomic_file, document_format
@@ -36,7 +36,7 @@ class ReleaseCache:
             missing = tuple(key for key in dict.fromkeys(map(_suite, sources)) if key not in self._states)
             cached = {key: known for key in missing if (known := self._read_cached(key))}
             if self._offline and (lacking := [key.suite for key in missing if key not in cached]):
-                raise never_fetched(lacking[0])
+                raise NeverFetched(lacking[0])
             found = cached.values() if self._offline else self._fetch(missing, cached)
             for key, each in zip(missing, found, strict=True):
                 self._states[key] = self._checked(key, each, cached.get(key))

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from rootfs.apt.apt_get import resolve
-from rootfs.apt.errors import PackageMissing, PackagesConflict, archive_changing, never_fetched
+from rootfs.apt.errors import NeverFetched, PackageMissing, PackagesConflict, SuiteError, archive_changing
 from rootfs.apt.file_search import packages_with_files
 from rootfs.apt.indexes import PackageIndexes, check_components
 from rootfs.apt.pins import check_pins
@@ -74,7 +74,7 @@ class Apt:
             return committed_lock(recipe, files / recipe.lock, architecture)
         requested = self._sources(recipe, files, architecture)
         for attempt in range(TRIES):
-            states = self._releases.states(requested)
+            states = self._states(requested)
             for state in states:
                 if state.source.suite not in recipe.pocket_suites:
                     check_components(state, architecture)
@@ -90,13 +90,24 @@ class Apt:
         if self._offline:
             return {}
         with locked(self._cache / "contents.lock", wait=LOCK_TIMEOUT):
-            text = sources_list(self._sources(recipe, files, architecture))
+            states = self._states(self._sources(recipe, files, architecture))
+            text = sources_list(state.source for state in states)
             root = AptRoot(self._cache / "contents", text, architecture, site=self._site)
             return packages_with_files(root, names, self._log)
 
     def forget(self) -> None:
         """Forget the archives' states: the next lock asks for them again."""
         self._releases.forget()
+
+    def _states(self, requested: tuple[Source, ...]) -> tuple[SuiteState, ...]:
+        """The states of these suites. A suite without support is looked for where it moves to, too."""
+        try:
+            return self._releases.states(requested)
+        except (SuiteError, NeverFetched) as error:
+            moving = {(each.address, each.suite) for each in requested if each.ended not in ("", each.address)}
+            if not moving or (isinstance(error, SuiteError) and (error.archive, error.suite) not in moving):
+                raise
+            return self._releases.states(tuple(_moved_source(source, self._site) for source in requested))
 
     def _sources(self, recipe: AptRequest, files: Path, architecture: str) -> tuple[Source, ...]:
         """The suites that a recipe takes packages from, those of its own distribution first."""
@@ -161,7 +172,7 @@ class Apt:
         with locked(self._cache / "lock", wait=LOCK_TIMEOUT):
             stale = self._indexes.stale(states, architecture)
             if stale and self._offline:
-                raise never_fetched(stale[0].source.suite)
+                raise NeverFetched(stale[0].source.suite)
             if stale:
                 self._indexes.update(stale, architecture, self._log, refetch=refetch)
 
@@ -185,9 +196,14 @@ def _repository_sources(recipe: AptRequest, files: Path, architecture: str, site
     )
 
 
+def _moved_source(source: Source, site: Site) -> Source:
+    """The source of a suite without support at the address that it moves to; else the same."""
+    return replace(source, address=source.ended, mirror=site.mirror(source.ended)) if source.ended else source
+
+
 def _snapshot_source(source: Source, timestamp: str, site: Site) -> Source:
     address = site.snapshot(source.address, timestamp)
-    return replace(source, mirror=site.mirror(address), snapshot=address)
+    return replace(source, mirror=site.mirror(address), snapshot=address, ended="")
 
 
 class _LockCache:

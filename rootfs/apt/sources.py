@@ -1,7 +1,8 @@
 """The sources of a recipe's packages: suites, their addresses, mirrors and keyrings.
 
 This file contains no address. mmdebstrap knows those of the distributions (it asks debootstrap's scripts and
-distro-info). A site's settings can name mirrors, keyrings and archives of snapshots.
+distro-info), and ended_suites.csv those of suites without support. A site's settings can name mirrors, keyrings and
+archives of snapshots.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from rootfs.system.digests import canonical_digest
 from rootfs.system.errors import FormatNewer
 
 KEYRINGS = Path("/usr/share/keyrings")
+ENDED_SUITES = Path(__file__).with_name("ended_suites.csv")
 DISTRO_INFO = Path("/usr/share/distro-info")
 # The files that decide the distributions' addresses: the cache of addresses depends on their modification times.
 ADDRESS_FILES = (Path("/usr/bin/mmdebstrap"), Path("/usr/share/debootstrap/scripts"), DISTRO_INFO)
@@ -93,7 +95,8 @@ class Source:
     A suite that ends in a slash is a path below the archive's address and has no components (sources.list(5)).
     `snapshot` is the address of a snapshot, empty for the newest state; the age and expiry of a snapshot are not
     checked. `priority` is the pin priority of all packages of the suite. `further`: the recipe names it under
-    `repositories`; `release` is then the name in its Release file where it is not the suite's.
+    `repositories`; `release` is then the name in its Release file where it is not the suite's. `ended` is the address
+    that a suite moves to when its support has ended; there its expiry is not checked.
     """
 
     address: str
@@ -105,6 +108,7 @@ class Source:
     priority: int | None = None
     further: bool = False
     release: str = ""
+    ended: str = ""
 
     @property
     def flat(self) -> bool:
@@ -198,13 +202,51 @@ def suite_sources(
     `cache` is a folder that keeps the addresses until the files that decide them change. Raises InputError,
     MachineError.
     """
-    keyring = site.keyring(distribution_of(suite))
-    names = {suite, *pocket_suites(suite, pockets)}
-    return tuple(
-        Source(address, site.mirror(address), name, components, keyring)
-        for address, name in _default_sources(suite, architecture, cache)
-        if name in names
+    distribution = distribution_of(suite)
+    keyring, names = site.keyring(distribution), {suite, *pocket_suites(suite, pockets)}
+    found = []
+    for address, name in _default_sources(suite, architecture, cache):
+        if name in names:
+            security = name in pocket_suites(suite, ("security",))
+            regular, ended = _addresses(address, suite, architecture, security=security)
+            if ended and site.mirror(regular) == regular and site.mirror(ended) != ended:
+                regular = ended  # a site that has a mirror of this one only
+            found.append(Source(regular, site.mirror(regular), name, components, keyring, ended=ended))
+    return tuple(found)
+
+
+def _addresses(address: str, suite: str, architecture: str, *, security: bool) -> tuple[str, str]:
+    """The address of a suite and, where its support has ended, the one that it moves to; else the latter is empty."""
+    today, distribution = f"{datetime.now(UTC):%Y-%m-%d}", distribution_of(suite)
+    [about] = [row for row in _suite_table(distribution) if row["series"] == suite]
+    if not "" < (about.get("eol") or "") < today:
+        return address, ""
+    row = next(
+        row
+        for row in _ended_suites()
+        if row["distribution"] == distribution
+        and architecture in (row["architectures"].split() or [architecture])
+        and bool(row["pocket"]) == security
     )
+    return row["regular"] or address, row["ended"]
+
+
+@functools.cache
+def _ended_suites() -> tuple[Mapping[str, str], ...]:
+    with ENDED_SUITES.open(newline="") as lines:
+        return tuple(csv.DictReader(line for line in lines if not line.startswith("#")))
+
+
+def has_ended(address: str) -> bool:
+    """Whether an archive has only suites without support."""
+    return any(row["ended"] == address for row in _ended_suites())
+
+
+def pocket_suite(suite: str, pocket: str) -> str:
+    """The suite that a pocket is: security fixes of Debian 10 and older are in SUITE/updates."""
+    version = next((row["version"] for row in _suite_table("debian") if row["series"] == suite), "")
+    old = version and float(version) < 11
+    return f"{suite}/updates" if old and pocket == "security" else f"{suite}-{pocket}"
 
 
 def _default_sources(suite: str, architecture: str, cache: Path | None) -> tuple[tuple[str, str], ...]:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from debian_inspector.version import compare_versions
 
-from rootfs.apt.sources import distribution_of
+from rootfs.apt.sources import distribution_of, has_ended, pocket_suite
 from rootfs.bootstrap.bootstrapper import Job
 from rootfs.lock.lock import Lock
 from rootfs.recipe.base import Packaged
@@ -152,9 +152,10 @@ def _own_suites(recipe: DebootstrapRecipe, lock: Lock) -> Iterator[tuple[str, st
         return
     yield recipe.suite, main
     name = distribution_of(recipe.suite)
-    pockets = DISTRIBUTIONS[name].pockets if recipe.apt_sources.pockets is None else recipe.apt_sources.pockets
+    usual = recipe.pockets if has_ended(main) else DISTRIBUTIONS[name].pockets  # archives of old suites lack some
+    pockets = usual if recipe.apt_sources.pockets is None else recipe.apt_sources.pockets
     for pocket in () if recipe.suite in WITHOUT_POCKETS else pockets:
-        suite = f"{recipe.suite}-{pocket}"
+        suite = pocket_suite(recipe.suite, pocket)
         address = known.get(suite, main)
         yield suite, _beside(main, address) if (name, pocket) == ("debian", "security") else address
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rootfs.apt.errors import InvalidRelease, PackagesConflict, SuiteError
+from rootfs.apt.resolve import Apt
+from rootfs.apt.sources import Site
 from rootfs.errors import BuildError
 from rootfs.lock.lock import Lock
 from rootfs.lock.lockfile import read_locks, write_locks
@@ -146,6 +149,42 @@ def test_an_archive_for_one_architecture_is_left_out_of_others(scene, vendor):
     scene.archive.architecture = "amd64"
     scene.archive.publish(*SHELF)
     assert tool(lock(scene, server, "stable", architectures=("amd64",)))[1] == "stable"
+
+
+MOVES = {"http://deb.debian.org/debian": "/gone", "http://security.debian.org/debian-security": "/gone"}
+ENDED = {"http://archive.debian.org/debian": "/old", "http://archive.debian.org/debian-security": "/old-security"}
+
+
+def suite_lock(suite: str, site: Site, folder: Path, *, offline: bool) -> Lock:
+    apt = Apt(folder / "cache", site, offline=offline, log=print)
+    return apt.lock(recipe(suite=suite, pockets=("updates", "security")), folder, "amd64")
+
+
+def test_a_suite_without_support_is_taken_from_where_it_moved(tmp_path, key):
+    for name, suites in {"old": ("buster", "buster-updates"), "old-security": ("buster/updates",)}.items():
+        for suite in suites:
+            debs = SHELF if suite == "buster" else ()
+            Archive(tmp_path / "www" / name, key).publish(*debs, suite=suite, until=datetime(2023, 1, 1, tzinfo=UTC))
+    with served(tmp_path / "www") as server:
+        mirrors = {address: server.address + path for address, path in (MOVES | ENDED).items()}
+        site = Site(mirrors, {"debian": key.keyring})
+        locks = [suite_lock("buster", site, tmp_path, offline=offline) for offline in (False, True)]
+    assert locks[0] == locks[1]
+    assert [(each.address, each.suite) for each in locks[0].releases] == [
+        ("http://archive.debian.org/debian", "buster"),
+        ("http://archive.debian.org/debian", "buster-updates"),
+        ("http://archive.debian.org/debian-security", "buster/updates"),
+    ]
+
+
+def test_a_suite_without_support_is_taken_from_its_own_archive_while_it_is_there(tmp_path, key):
+    for suite in ("focal", "focal-updates", "focal-security"):
+        Archive(tmp_path / "www", key).publish(*(SHELF if suite == "focal" else ()), suite=suite)
+    addresses = ("http://archive.ubuntu.com/ubuntu", "http://security.ubuntu.com/ubuntu")
+    with served(tmp_path / "www") as server:
+        site = Site(dict.fromkeys(addresses, server.address), {"ubuntu": key.keyring})
+        found = suite_lock("focal", site, tmp_path, offline=False)
+    assert [each.address for each in found.releases] == [addresses[0], addresses[0], addresses[1]]
 
 
 def test_the_key_that_a_recipe_lacks_is_named(scene, vendor, key):

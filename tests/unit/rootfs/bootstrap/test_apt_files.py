@@ -70,6 +70,19 @@ BESIDE = f"{MAIN}-security"
 EVERYTHING = "main universe restricted multiverse"
 
 
+def test_a_suite_without_support_has_the_sources_that_it_moved_to():
+    old, security = "http://archive.debian.org/debian", "http://archive.debian.org/debian-security"
+    releases = [
+        Release(address=at, suite=name, sha256="a", date=1, signer="F")
+        for at, name in ((old, "buster"), (security, "buster/updates"))
+    ]
+    recipe = debootstrap("buster", pockets=("security",))
+    known = Lock(releases=tuple(releases), packages=(package("apt", "1.8.2"),))
+    assert dict(base_files(job(recipe, known), recipe))["/etc/apt/sources.list"] == (
+        f"deb {old} buster main\ndeb {security} buster/updates main\n"
+    )
+
+
 @pytest.mark.parametrize(("suite", "ending"), [("trixie", "pgp"), ("bookworm", "gpg")])
 def test_debian_has_its_sources_where_its_own_images_have_them(suite, ending):
     found, ring = texts(suite), f"{RINGS}/debian-archive-keyring.{ending}"
