@@ -10,7 +10,8 @@ from typing import TypeVar
 from flows.builders import image_import, lifecycle
 from flows.builders.errors import BuilderFailed
 from flows.builders.image_import import Builder, BuildxBuilder, EngineBuilder
-from flows.builders.lifecycle import ENGINE, AcquiredBuilder, Lease, Leases
+from flows.builders.lifecycle import AcquiredBuilder, Lease, Leases
+from flows.builders.listing import ENGINE
 from flows.builders.select import SelectedBuilder
 from flows.image.oci import Image
 from flows.orchestration.step import step

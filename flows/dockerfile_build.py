@@ -12,7 +12,8 @@ from flows.builder_tasks import with_builder
 from flows.builders import buildx_build, secrets
 from flows.builders.buildx_build import BuildRequest, BuildResult
 from flows.builders.errors import dockerfile_unfit
-from flows.builders.lifecycle import ENGINE, Lease
+from flows.builders.lifecycle import Lease
+from flows.builders.listing import ENGINE
 from flows.builders.select import SelectedBuilder
 from flows.image.archives import uncompressed_file
 from flows.image.oci import BaseImage

@@ -1,10 +1,13 @@
-"""Look up which images are unchanged, before any work begins and before Prefect is loaded."""
+"""Find out which images are unchanged, and whether others can be built, before work begins and Prefect is loaded."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
 
+from flows.builders.buildx_cli import available
+from flows.builders.errors import BuildxMissing
+from flows.builders.listing import ENGINE
 from flows.config.options import BuildOptions
 from flows.config.paths import known_error
 from flows.inputs.resolve import ImageInputs
@@ -14,7 +17,11 @@ from flows.published_names import Existing, find_existing
 from flows.runtime import signals
 from flows.runtime.context import BuildContext, Context, open_build
 from flows.tasks import resolve
-from rootfs.errors import BaseforgeError, BuildError
+from rootfs.errors import BaseforgeError, BuildError, InputError
+from rootfs.recipe.base import Recipe
+from rootfs.recipe.base_images import base_images_by_image
+from rootfs.recipe.kinds import needs_builder
+from rootfs.recipe.recipe import find_recipe, read_recipe
 from rootfs.system.errors import DiskFull
 
 
@@ -79,3 +86,32 @@ def build_changed(ctx: Context, images: Iterable[str], options: BuildOptions, bu
                 build()
                 return
             ctx.results[image] = record
+
+
+def check_buildx(ctx: Context, images: Iterable[str], options: BuildOptions) -> None:
+    """Check before anything is built that buildx is there, if an image to be built needs it. Raises BuildxMissing."""
+    if available():
+        return
+    folders = ctx.settings.recipes
+    left = {image: bases for image, bases in base_images_by_image(images, *folders).items() if image not in ctx.results}
+    for image, bases in left.items():
+        with contextlib.suppress(InputError):  # which the image's own build reports
+            recipe = read_recipe(find_recipe(image, *folders), image, folders)
+            if _needs_buildx(ctx, recipe, options) and (left.keys() & bases or not _is_unchanged(ctx, image, options)):
+                raise BuildxMissing
+
+
+def _needs_buildx(ctx: Context, recipe: Recipe, options: BuildOptions) -> bool:
+    try:
+        return needs_builder(recipe) or ctx.builder(options.builder, recipe.builder).driver != ENGINE
+    except BuildxMissing:
+        return True
+
+
+def _is_unchanged(ctx: Context, image: str, options: BuildOptions) -> bool:
+    """Whether the image's inputs are those of an existing build; what goes wrong is its own build's to report."""
+    try:
+        with open_build(ctx, image, options) as build_ctx:
+            return unchanged(build_ctx) is not None
+    except BaseforgeError:
+        return False

@@ -59,6 +59,7 @@ class Engine:
     client: DockerClient
     endpoint: str
     version: str
+    architecture: str
     containerd: bool
 
     def __enter__(self) -> Self:
@@ -120,7 +121,9 @@ def connect() -> Engine:
             ) from None  # the causes contain the address, perhaps with a password
         raise engine_unreachable(endpoint, _reason(error)) from None
     client.api.timeout = SILENCE
-    return Engine(client, endpoint, version["Version"], CONTAINERD_STORE in info.get("DriverStatus", []))
+    return Engine(
+        client, endpoint, version["Version"], version.get("Arch", ""), CONTAINERD_STORE in info.get("DriverStatus", [])
+    )
 
 
 def context_name() -> str:

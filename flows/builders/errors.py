@@ -6,6 +6,10 @@ from collections.abc import Iterable
 
 from rootfs.errors import BuildError, InputError, MachineError, ServiceUnreachable, nearest
 
+BRING_BUILDX = (
+    "`sudo ./baseforge setup --buildx` in a clone brings it; or put it into ~/.docker/cli-plugins as docker-buildx."
+)
+
 
 def context_unusable(name: str, reason: str) -> InputError:
     """The docker context in force is not there, or not one for an engine."""
@@ -72,8 +76,8 @@ class BuildxMissing(MachineError):
 
     def __init__(self) -> None:
         super().__init__(
-            "the docker command has no buildx, which all drivers but `docker` need",
-            hint="Install docker-buildx (or docker-buildx-plugin), or put it into ~/.docker/cli-plugins.",
+            "the docker command has no buildx, which Dockerfiles and all builders but an engine's own need",
+            hint=BRING_BUILDX,
         )
 
 
@@ -84,7 +88,7 @@ class BuildxTooOld(MachineError):
         super().__init__(
             f"this buildx does not know {option} yet",
             where=f"docker buildx {command}",
-            hint="Install a newer docker-buildx (docker-buildx-plugin), or put one into ~/.docker/cli-plugins.",
+            hint="Put a newer one into ~/.docker/cli-plugins, or install it from where the docker command is from.",
         )
 
 

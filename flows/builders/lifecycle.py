@@ -13,12 +13,11 @@ from flows.builders import docker_container, kubernetes, remote
 from flows.builders.buildx_cli import QUICK, builder_locked, buildx, described
 from flows.builders.engine import context_name
 from flows.builders.errors import BuilderFailed, BuildxFailed, OtherContext, cannot_create
-from flows.builders.listing import BuilderNode, driver_of, known_builders, values
+from flows.builders.listing import ENGINE, BuilderNode, driver_of, known_builders, values
 from rootfs.errors import BaseforgeError, InputError, MachineError
 from rootfs.process.run import Log
 from rootfs.recipe.builder import BuilderPlan
 
-ENGINE = "docker"  # the driver of the builder that is the engine itself
 PREFIX = "baseforge-"
 OLDEST = (0, 11)  # the first BuildKit that writes an OCI layout as a folder (`tar=false`)
 

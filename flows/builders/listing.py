@@ -6,12 +6,15 @@ import itertools
 import os
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel, to_pascal
 
-from flows.builders.buildx_cli import buildx
-from flows.builders.errors import BuildxTooOld, unknown_builder
+from flows.builders.buildx_cli import available, buildx
+from flows.builders.engine import connect, context_name
+from flows.builders.errors import BuildxMissing, BuildxTooOld, unknown_builder
+from rootfs.errors import BaseforgeError
 
 SLOWEST = 30.0  # seconds: buildx itself gives every builder 20 to answer
 # With this timeout buildx asks no builder and lists only what is in its own files. A longer one may end while buildx
@@ -20,6 +23,7 @@ AT_ONCE = "1ns"
 
 # Only the text for people says which platforms are fixed. A format other than table and `json` has a line per node.
 FORMAT = '{{json .}}{{"\\t"}}{{.Platforms}}'
+ENGINE = "docker"  # the driver of the builder that is the engine itself
 RUNNING = "running"
 NEVER = "0001-01-01T00:00:00Z"  # Go's zero time
 
@@ -77,7 +81,7 @@ class ListedBuilder(_Read):
     @property
     def is_engine(self) -> bool:
         """Whether it is an engine's own builder. buildx names no driver if the engine does not answer."""
-        return self.driver in ("docker", "")
+        return self.driver in (ENGINE, "")
 
     @property
     def errors(self) -> list[str]:
@@ -95,20 +99,41 @@ class ListedBuilder(_Read):
 
 
 def listed() -> list[ListedBuilder]:
-    """Every builder in buildx's order, with its error if it cannot be reached.
+    """Every builder in buildx's order, with its error if it cannot be reached; without buildx the engine's own.
 
-    Raises BuildxMissing and BuildxFailed.
+    Raises BuildxFailed.
     """
-    return parse(buildx("ls", "--format", FORMAT, wait=SLOWEST))
+    try:
+        return parse(buildx("ls", "--format", FORMAT, wait=SLOWEST))
+    except BuildxMissing:
+        return [engine_builder()]
 
 
 def known_builders() -> dict[str, ListedBuilder]:
-    """Every builder by name, without its state, as none is asked. Raises BuildxMissing and BuildxFailed."""
+    """Every builder by name, without its state, as none is asked; without buildx the engine's own.
+
+    Raises BuildxFailed.
+    """
     try:
         found = parse(buildx("ls", "--timeout", AT_ONCE, "--format", FORMAT))
     except BuildxTooOld:  # it asks all builders
         found = listed()
+    except BuildxMissing:
+        found = [ListedBuilder.model_validate({"Name": context_name(), "Driver": ENGINE})]
     return {builder.name: builder for builder in found}
+
+
+def engine_builder() -> ListedBuilder:
+    """The builder that the current docker context's engine has, as buildx lists it; it needs no buildx."""
+    name = context_name()
+    node: dict[str, Any] = {"Name": name, "Endpoint": name}
+    found: dict[str, Any] = {"Name": name, "Driver": ENGINE, "Current": True}
+    try:
+        with connect() as engine:
+            node |= {"Status": RUNNING, "Platforms": [f"linux/{engine.architecture}"]}
+    except BaseforgeError as error:
+        return ListedBuilder.model_validate({**found, "Err": error.message})
+    return ListedBuilder.model_validate({**found, "Nodes": [node]})
 
 
 def parse(text: str) -> list[ListedBuilder]:
@@ -128,19 +153,21 @@ def _listed(json: str, platforms: list[str]) -> ListedBuilder:
 
 
 def find(name: str) -> ListedBuilder:
-    """The builder of this name. Raises InputError with the nearest name, BuildxMissing and BuildxFailed."""
+    """The builder of this name. Raises as `pick`, and BuildxFailed."""
     return pick(name, {builder.name: builder for builder in listed()})
 
 
 def pick(name: str, there: Mapping[str, ListedBuilder]) -> ListedBuilder:
-    """The builder of this name. Raises InputError, which suggests the nearest name."""
+    """The builder of this name. Raises InputError, which suggests the nearest name, or BuildxMissing."""
     if name not in there:
+        if not available():
+            raise BuildxMissing
         raise unknown_builder(name, there)
     return there[name]
 
 
 def name_or_selected(name: str) -> str:
-    """This name, or else that of BUILDX_BUILDER or of the selected builder. Raises BuildxMissing, BuildxFailed."""
+    """This name, or else that of BUILDX_BUILDER or of the selected builder. Raises BuildxFailed."""
     name = name or os.environ.get("BUILDX_BUILDER", "")
     return name or selected()[0]
 
@@ -153,9 +180,12 @@ def fault_of(name: str) -> str:
 def selected() -> tuple[str, str]:
     """Name and driver of the builder that `builder use` selected, or else the docker context's. No other is asked.
 
-    Raises BuildxMissing and BuildxFailed.
+    Without buildx nothing else can be selected. Raises BuildxFailed.
     """
-    text = buildx("inspect", wait=SLOWEST)
+    try:
+        text = buildx("inspect", wait=SLOWEST)
+    except BuildxMissing:
+        return context_name(), ENGINE
     name, driver = (next(iter(values(key, text)), "") for key in ("Name", "Driver"))
     return name, driver
 
@@ -163,7 +193,7 @@ def selected() -> tuple[str, str]:
 def driver_of(name: str) -> str:
     """The driver of the builder of this name, `docker` for an engine. No builder is asked. Raises as `find`."""
     builder = pick(name, known_builders())
-    return "docker" if builder.is_engine else builder.driver
+    return ENGINE if builder.is_engine else builder.driver
 
 
 def values(key: str, text: str) -> list[str]:

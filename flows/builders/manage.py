@@ -12,7 +12,7 @@ from typing import get_args
 
 from pydantic import ValidationError
 
-from flows.builders.buildx_cli import QUICK, builder_locked, buildx, described
+from flows.builders.buildx_cli import QUICK, available, builder_locked, buildx, described
 from flows.builders.engine import connect, context_name
 from flows.builders.errors import (
     BuilderFailing,
@@ -136,7 +136,8 @@ def _reach(plan: BuilderPlan) -> None:
 
 def boot(name: str, log: Log) -> ListedBuilder:
     """Start a builder's nodes. Raises InputError, LockHeld and BuilderNotStarted."""
-    _existing(name, "", engine=True)
+    if _existing(name, "", engine=True).is_engine and not available():  # the engine runs by itself
+        return find(name)
     hint = f"`baseforge builder inspect {name}` shows how it was created."
 
     def step(line: str) -> None:
@@ -173,6 +174,8 @@ def use(name: str, *, default: bool = False, everywhere: bool = False) -> None:
     """
     if _existing(name, "", engine=True).is_engine and name != context_name():
         raise OtherContext(name)
+    if name == context_name() and not available():  # then nothing else can be selected
+        return
     buildx("use", name, *(["--default"] if default else []), *(["--global"] if everywhere else []))
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from flows.builders.engine import context_name
-from flows.builders.errors import BuildxMissing
-from flows.builders.lifecycle import ENGINE, existing_driver
-from flows.builders.listing import selected
+from flows.builders.lifecycle import existing_driver
+from flows.builders.listing import ENGINE, selected
 from flows.config.settings import Settings
 from rootfs.recipe.builder import BuilderPlan, existing_builder
 
@@ -55,10 +53,7 @@ def select_builder(option: str, recipe: BuilderPlan | None, settings: Settings) 
 
 
 def _selected() -> SelectedBuilder:
-    try:
-        name, driver = selected()
-    except BuildxMissing:
-        name, driver = context_name(), ENGINE
+    name, driver = selected()
     if driver == ENGINE:
         return SelectedBuilder(existing_builder(name), driver, "default: the engine of the current docker context")
     return SelectedBuilder(existing_builder(name), driver, "selected with `builder use`")

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 
 from flows.builders.buildx_cli import buildx
 from flows.builders.engine import connect
+from flows.builders.errors import BRING_BUILDX
 from flows.builders.select import select_builder
 from flows.cli.json_output import Finding
 from flows.config.paths import data_folder
@@ -126,12 +127,11 @@ def _engine() -> Finding:
 
 
 def _buildx() -> Finding:
-    hint = "For all builders but the engine itself: install docker-buildx, or put it into ~/.docker/cli-plugins."
     try:
         words = buildx("version").split()
     except BaseforgeError as problem:
-        return Finding("buildx", problem.message, False, False, hint)
-    return Finding("buildx", words[1] if len(words) > 1 else "there", True, False, hint)
+        return Finding("buildx", problem.message, False, False, BRING_BUILDX)
+    return Finding("buildx", words[1] if len(words) > 1 else "there", True, False, "")
 
 
 def _builder(settings: Settings) -> Finding:

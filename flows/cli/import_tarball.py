@@ -140,13 +140,14 @@ def _opened(source: str) -> Iterator[BinaryIO]:
     """The archive as a stream. Raises InputError."""
     if source == STREAM:
         if sys.stdin is None or sys.stdin.isatty():
-            raise no_archive(source, "standard input is a terminal, or closed")
+            hint = "Pipe an archive into the command, or name a file or an address instead of `-`."
+            raise no_archive(source, "standard input is a terminal, or closed", hint)
         yield sys.stdin.buffer
         return
     try:
         file = Path(source).open("rb")  # noqa: SIM115 - closed below; what the block raises is not about the file
     except (OSError, ValueError) as error:
-        raise no_archive(source, str(error)) from error
+        raise no_archive(source, getattr(error, "strerror", None) or str(error)) from error
     with file:
         yield file
 

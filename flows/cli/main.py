@@ -27,7 +27,7 @@ from flows.orchestration.log_masking import masked_traceback
 from flows.publish import stored_builds as publication
 from flows.runtime import signals
 from flows.runtime.context import open_context
-from flows.unchanged import build_changed
+from flows.unchanged import build_changed, check_buildx
 from rootfs.errors import BaseforgeError, InputError
 from rootfs.process.run import replace_process
 from rootfs.recipe.base_images import base_images_first
@@ -93,6 +93,7 @@ def build(
     with open_context(settings) as ctx, local_server.connected_on_demand(settings.server) as connect:
 
         def build_others() -> None:
+            check_buildx(ctx, ordered, options)
             connect()
             from flows.side_by_side import build_images
 

@@ -57,7 +57,8 @@ class Progress:
             took = time.monotonic() - began
             word = title.split(maxsplit=1)[0]
             timeline.seconds[word] = round(timeline.seconds.get(word, 0) + took, 3)
-            self.console.print(f"{mark} {title:<31} {took:6.1f} s  [dim]{timeline.note}[/]", soft_wrap=True)
+            note = f"  [dim]{timeline.note}[/]" if timeline.note else ""
+            self.console.print(f"{mark} {title:<31} {took:6.1f} s{note}", soft_wrap=True)
 
     def _show(self, title: str) -> TaskID:
         with self._lock:

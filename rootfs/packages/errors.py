@@ -8,12 +8,12 @@ from rootfs.apt.errors import ArchiveMoved
 from rootfs.errors import BaseforgeError, BuildError, InputError
 
 
-def no_archive(source: str, reason: str) -> InputError:
+def no_archive(source: str, reason: str, hint: str = "") -> InputError:
     """A tarball is missing or cannot be read."""
     return InputError(
         f"this archive cannot be had: {reason}",
         where=source,
-        hint="Correct the file's name or address, or put the archive there.",
+        hint=hint or "Correct the file's name or address, or put the archive there.",
     )
 
 
