@@ -123,7 +123,6 @@ def test_a_tree_says_nothing_of_the_machine_it_was_made_on(site, first, tmp_path
     assert re.findall(r"^Suites: (.*)$", said, re.MULTILINE) == ["trixie trixie-updates", "trixie-security"]
 
 
-SMALL = "kind: debootstrap\nsuite: trixie\nvariant: minbase\nslim: [docs, man, locales]\n"
 OTHER = {"TZ": "Asia/Tokyo", "LANG": "de_DE.UTF-8", "LC_ALL": "C.UTF-8", "SOURCE_DATE_EPOCH": "1"}
 
 
@@ -135,9 +134,9 @@ def test_mmdebstrap_gives_the_same_image_under_another_umask_zone_language_and_f
     assert digests(again)[image] == digests(first)[image]
 
 
-@pytest.mark.parametrize("image", some_in_full(("small", "noble", "trixie-slim"), "noble", "trixie-slim"))
+@pytest.mark.full  # tests/engine/test_variation.py has debootstrap too
+@pytest.mark.parametrize("image", ["noble", "trixie-slim"])
 def test_debootstrap_gives_the_same_image_twice(site, image, tmp_path):
-    site.recipe("small", SMALL)
     words = ("build", image, "--engine", "debootstrap", "--force", "--json", "--no-publish")
     (work := tmp_path / "elsewhere").mkdir()
     other = {**OTHER, "BASEFORGE_WORK": str(work)}

@@ -17,6 +17,7 @@ from flows.store.errors import store_refused
 from flows.store.folder import FolderStore
 from rootfs.errors import BaseforgeError, MachineError, NetworkFailure
 from tests.support.factory import Factory
+from tests.support.home import own_home
 from tests.support.publishing import FOREIGN, NAME, OWN, Press
 from tests.support.services.registry import free_port
 from tests.support.services.registry import registry as serve
@@ -244,7 +245,8 @@ def _lose(press: Press, digest: str) -> None:
 def site(press: Press) -> Factory:
     """The same from outside: the command line, with a registry."""
     settings = {"REGISTRY": press.registry, "REGISTRY_INSECURE": "true", "LOCAL_NAME": LOCAL_NAME}
-    return Factory(press.folder, {f"BASEFORGE_{name}": value for name, value in settings.items()})
+    own = {f"BASEFORGE_{name}": value for name, value in settings.items()}
+    return Factory(press.folder, {**own, **own_home(press.folder / "served")})
 
 
 def test_the_command_line_reports_a_moved_name(site: Factory, press: Press) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.factory import BASEFORGE, Factory
+from tests.support.home import own_home
 
 RECIPE = "kind: debootstrap\nsuite: trixie\nvariant: essential\nsmoke:\n  - run: ['true']\n"
 # Nothing but a loopback, over which the command line talks to its own Prefect server.
@@ -18,7 +19,7 @@ CUT_OFF = ["unshare", "--net", "sh", "-ec", 'ip link set lo up && exec "$@"', "s
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Factory]:
     """A site with a data folder, and so a Prefect server, of its own."""
-    made = Factory(tmp_path, {"BASEFORGE_HOME": str(tmp_path / "home"), "BASEFORGE_LOCAL_NAME": "offline"})
+    made = Factory(tmp_path, {**own_home(tmp_path / "home"), "BASEFORGE_LOCAL_NAME": "offline"})
     made.recipe("small", RECIPE)
     yield made
     made.run("stop")

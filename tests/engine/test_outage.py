@@ -17,6 +17,7 @@ import pytest
 
 from tests.support import recipes
 from tests.support.factory import Factory
+from tests.support.home import own_home
 from tests.support.outcome import complains, start
 
 SOON = 45.0  # seconds, of which some are spent on waiting for a server that may come back
@@ -29,7 +30,7 @@ TINY = "kind: scratch\nfiles: [{path: /motd, content: hello}]\n"
 def site(tmp_path_factory: pytest.TempPathFactory, probe: bytes) -> Iterator[Factory]:
     """A site with a local server of its own, and an image whose smoke test takes some seconds."""
     folder = tmp_path_factory.mktemp("outage")
-    place = Factory(folder / "site", {"BASEFORGE_HOME": str(folder / "home"), "BASEFORGE_LOCAL_NAME": "outage"})
+    place = Factory(folder / "site", {**own_home(folder / "home"), "BASEFORGE_LOCAL_NAME": "outage"})
     place.folder.mkdir()
     place.recipe("tiny", TINY)
     (folder / "probe").write_bytes(probe)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.factory import Factory
+from tests.support.home import own_home
 from tests.support.waiting import until
 
 ENOUGH = 90.0  # seconds for a server's services, on a busy machine
@@ -23,7 +24,7 @@ OLD = f"{datetime.now(UTC) - timedelta(days=40):%Y-%m-%d %H:%M:%S.%f}"
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Factory]:
     """A site with a local server of its own."""
-    place = Factory(tmp_path / "site", {"BASEFORGE_HOME": str(tmp_path / "home"), "BASEFORGE_LOCAL_NAME": "retention"})
+    place = Factory(tmp_path / "site", {**own_home(tmp_path / "home"), "BASEFORGE_LOCAL_NAME": "retention"})
     place.folder.mkdir()
     place.recipe("tiny", "kind: scratch\nfiles: [{path: /motd, content: hello}]\n")
     yield place

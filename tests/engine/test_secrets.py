@@ -19,6 +19,7 @@ import zstandard
 from tests.support.debian import Archive, Deb, own_addresses, served, signer
 from tests.support.debs import tar
 from tests.support.factory import Done, Factory
+from tests.support.home import own_home
 from tests.support.proxy import Proxy, proxying
 
 SUITE = "trixie"
@@ -103,7 +104,7 @@ class Shop:
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[Shop]:
-    settings = {"BASEFORGE_HOME": str(tmp_path / "home"), "BASEFORGE_LOCAL_NAME": LOCAL_NAME}
+    settings = {**own_home(tmp_path / "home"), "BASEFORGE_LOCAL_NAME": LOCAL_NAME}
     site, auth, rootfs = Factory(tmp_path / "site", settings), tmp_path / "auth.conf", tar({"etc/motd": b"hello"})
     site.folder.mkdir()
     with (

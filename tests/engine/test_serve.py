@@ -28,10 +28,12 @@ import httpx
 import pytest
 
 from tests.support.factory import Factory
+from tests.support.home import own_home
 from tests.support.waiting import until
 
 TINY = "kind: scratch\nfiles: [{path: /motd, content: hi}]\n"
 NIGHT = 180.0  # seconds
+OFTEN = {"PREFECT_RUNNER_POLL_FREQUENCY": "1"}  # seconds from one look for due runs to the next, usually 10
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 # What another user would look for: the names of all files below a folder, and those of them that can be read.
 SEARCH = """
@@ -62,9 +64,10 @@ class Served:
     said: str
 
 
-def site_in(folder: Path) -> Factory:
-    """A site with a data folder, and so a server, of its own."""
-    made = Factory(folder / "site", {"BASEFORGE_HOME": str(folder / "home"), "BASEFORGE_LOCAL_NAME": "baseforge-serve"})
+def site_in(folder: Path, *, new: bool = False) -> Factory:
+    """A site with a data folder, and so a server, of its own; if it is new, the server makes its own database."""
+    home = {"BASEFORGE_HOME": str(folder / "home")} if new else own_home(folder / "home")
+    made = Factory(folder / "site", {**home, "BASEFORGE_LOCAL_NAME": "baseforge-serve"})
     made.folder.mkdir()
     made.recipe("tiny", TINY)
     return made
@@ -75,11 +78,11 @@ def served() -> Iterator[Served]:
     """In a folder that every user of the machine can enter."""
     folder = Path(tempfile.mkdtemp(prefix="serve-"))
     folder.chmod(0o755)
-    site = site_in(folder)
+    site = site_in(folder, new=True)
     (site.folder / "baseforge.toml").write_text('nightly_cron = "* * * * *"\n')
     lines: list[str] = []
     try:
-        with site.served(said=lines):
+        with site.served(said=lines, env=OFTEN):
             yield Served(site, "".join(lines))
     finally:
         site.run("stop")
@@ -225,7 +228,7 @@ def test_serve_ends_with_its_server_and_contacts_no_other(tmp_path: Path, found:
     site = site_in(tmp_path)
     if found == "a server that was there":
         assert site.run("page").status == 0
-    with site.served(env={"PREFECT_RUNNER_POLL_FREQUENCY": "1"}) as process:
+    with site.served(env=OFTEN) as process:
         api = site.api
         os.kill(json.loads((tmp_path / "home/prefect/server.json").read_text())["pid"], signal.SIGKILL)
         with contextlib.ExitStack() as closing:

@@ -20,8 +20,9 @@ FULL = ("bookworm", "cc")  # like bookworm-slim, but with its documentation; lik
 
 
 @pytest.fixture(scope="module")
-def site(shelf: Shelf) -> Factory:
-    others = [name for name in IMAGES if name not in BUILT]
+def site(shelf: Shelf, pytestconfig: pytest.Config) -> Factory:
+    left_out = BUILT if pytestconfig.getoption("--full") else (*BUILT, *FULL)
+    others = [name for name in IMAGES if name not in left_out]
     shelf.site.shelf(*others)
     assert {each["status"] for each in shelf.site.built(*others)} == {"published"}
     return shelf.site

@@ -11,6 +11,7 @@ import pytest
 
 from tests.page.browser import Browser, browser
 from tests.support.factory import Factory
+from tests.support.home import own_home
 from tests.support.waiting import until
 
 TINY = "kind: scratch\nfiles: [{path: /motd, content: hi}]\n"
@@ -34,7 +35,7 @@ class Site:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("page")
-    made = Factory(folder / "site", {"BASEFORGE_HOME": str(folder / "home"), "BASEFORGE_LOCAL_NAME": "baseforge-page"})
+    made = Factory(folder / "site", {**own_home(folder / "home"), "BASEFORGE_LOCAL_NAME": "baseforge-page"})
     made.folder.mkdir()
     made.recipe("tiny", TINY)
     made.recipe("slow", SLOW)

@@ -21,7 +21,17 @@ ONCE = {
     "emulation": re.compile(r"engine/test_platforms\.py|test_setup\.py::\w*emulation"),
 }
 # These take longest and are begun first, so that no worker is left with one of them at the end.
-LONGEST = ("cluster", "shelf", "emulation", "tests/engine/test_variation.py")
+LONGEST = (
+    "cluster",
+    "shelf",
+    "emulation",
+    "tests/engine/test_variation.py",
+    "tests/engine/test_serve.py",
+    "tests/engine/test_documents.py",
+    "tests/faults/test_setup.py",
+    "tests/faults/test_moments.py",
+    "tests/page/test_pages.py",
+)
 
 
 def group_of(test: str) -> str:

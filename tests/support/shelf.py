@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.support.factory import Done, Factory
+from tests.support.home import own_home
 
 LOCAL_NAME = "baseforge-shelf"
 IMAGES = ("noble", "trixie", "trixie-slim", "hello")
@@ -25,7 +26,7 @@ class Shelf:
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
     """Tests may build more in the site. They leave what IMAGES names as the first build made it."""
     folder = tmp_path_factory.mktemp("shelf")
-    site = Factory(folder, {"BASEFORGE_HOME": str(folder / "home"), "BASEFORGE_LOCAL_NAME": LOCAL_NAME})
+    site = Factory(folder, {**own_home(folder / "home"), "BASEFORGE_LOCAL_NAME": LOCAL_NAME})
     site.shelf(*IMAGES)
     yield Shelf(site, site.run("build", *IMAGES, "--json"))
     site.run("stop")
