@@ -14,6 +14,7 @@ from tests.support.factory import Api, Factory
 from tests.support.waiting import until
 
 ENOUGH = 90.0  # seconds for some runs, each of which is a process that loads Prefect
+OFTEN = {"PREFECT_RUNNER_POLL_FREQUENCY": "1"}  # seconds from one look for due runs to the next, usually 10
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
@@ -45,13 +46,13 @@ def missed(site: Factory, runs: list[str]) -> None:
 
 
 def test_only_the_newest_missed_night_runs_and_a_run_by_hand_is_never_skipped(site):
-    with site.served():
+    with site.served(env=OFTEN):
         api = site.api
         parent = api.ask("GET", "deployments/name/nightly/nightly")["id"]
         until(lambda: len(nights(api, parent)) >= 3, ENOUGH)
         planned = [run["id"] for run in nights(api, parent)]
     missed(site, planned)
-    with site.served():
+    with site.served(env=OFTEN):
         api = site.api
 
         def states(*runs: str) -> dict[str, dict[str, Any]]:
