@@ -49,6 +49,10 @@ def import_(  # noqa: PLR0913, PLR0917 - each is an option
     unlinked: Annotated[
         Patterns, typer.Option(metavar="PATTERN", help="files that may lack libraries; repeatable")
     ] = None,
+    private_key: Annotated[
+        Patterns,
+        typer.Option(metavar="PATTERN=WHY", help="private keys that the image may have, and why; repeatable"),
+    ] = None,
     devices: Annotated[bool, typer.Option("--devices", help="keep the usual devices in /dev")] = False,
     largest: Annotated[
         int, typer.Option(metavar="BYTES", help="how many bytes it may have unpacked")
@@ -75,6 +79,7 @@ def import_(  # noqa: PLR0913, PLR0917 - each is an option
     keys |= {"archive": "image"} if image else {}
     keys |= {"platforms": [platform]} if platform else {}
     keys |= {"setuid": setuid or (), "leave_out": leave_out or (), "unlinked": unlinked or ()}
+    keys |= {"private_keys": [_allowed_key(each) for each in private_key or ()]}
     keys |= {"image": {"cmd": _words(name, cmd)}, "smoke": [{"run": _words(name, check)} for check in smoke or ()]}
     recipe = _recipe(name, source, sha256, keys)
     make_data_folder()
@@ -88,6 +93,11 @@ def import_(  # noqa: PLR0913, PLR0917 - each is an option
 
         if status := output.builds([attempt(ctx, name, options)], settings, ctx.progress, as_json):
             raise typer.Exit(status)
+
+
+def _allowed_key(text: str) -> dict[str, str]:
+    path, _, why = text.partition("=")
+    return {"path": path, "why": why}
 
 
 def _words(name: str, line: str) -> list[str]:

@@ -14,16 +14,20 @@ from dataclasses import dataclass
 from io import BytesIO
 
 from rootfs.checks.varying import database_of, varying_state
+from rootfs.tree.errors import BadTree
 from rootfs.tree.key_formats import private_key_format
 from rootfs.tree.member import Member, Members
 
 LARGEST = 1 << 20  # bytes of a file that is looked at
+LARGEST_LIST = 16 << 20  # bytes of a list of packages: ten times that of a full desktop
 LARGEST_LISTS = 64 << 20  # bytes of all lists of packages: several times those of a full desktop
 INFO = "var/lib/dpkg/"
 CHECKSUMS = re.compile(r"var/lib/dpkg/(info|status\.d)/[^/]+\.md5sums")
 STATUS = "var/lib/dpkg/status"  # has the checksums of configuration files
 RECORD = re.compile(r"(?P<folder>.*/)[^/]+\.dist-info/RECORD")  # of Python packages: path, checksum and size
 SCRIPT = re.compile(r"var/lib/dpkg/info/(?P<package>[^/:]+)(:[^/]+)?\.(postinst|preinst|config)")
+MOST = 100_000  # candidates: several times the test keys of all packages that have many
+MOST_NAMED = 50  # keys whose maker is looked for
 # Generated from files that are looked at themselves.
 DERIVED = (".pyc",)
 
@@ -49,6 +53,16 @@ class _Candidate:
     md5: str
     sha256: str
 
+    def lines(self) -> Iterator[bytes]:
+        """The lines by which dpkg's checksums, its status, and pip's record (with the folder) have this file.
+
+        With merged /usr, packages may have another name for it.
+        """
+        for name in {self.path, self.path.removeprefix("usr/")}:
+            yield f"{self.md5}  {name}".encode(errors="surrogateescape")
+        yield f" /{self.path} {self.md5}".encode(errors="surrogateescape")
+        yield f"{self.path},sha256={self.sha256}".encode(errors="surrogateescape")
+
 
 class BuildState:
     """Observes the stream of members. `own_files` are paths that the recipe itself names."""
@@ -59,13 +73,13 @@ class BuildState:
         self._varying: list[_Candidate] = []
         self._databases: dict[str, tuple[str, str]] = {}
         self._lists: list[bytes] = []
-        self._records: dict[str, bytes] = {}
+        self._records: list[tuple[bytes, bytes]] = []  # the folder that paths are relative to, and the list
         self._scripts: dict[str, bytes] = {}
         self._size = 0
         self._layer: set[str] | None = None
 
     def observe(self, members: Members) -> Iterator[Member]:
-        """Yield the same members; the search is complete when they have all passed."""
+        """Yield the same members; the search is complete when they have all passed. Raises BadTree."""
         for member in members:
             yield self._look(member)
 
@@ -78,7 +92,9 @@ class BuildState:
 
     def private_keys(self) -> list[Finding]:
         """Private keys that no package brings, by path."""
-        return [Finding(f"/{each.path}", each.what, self._maker(each.path)) for each in self._made(self._keys)]
+        found = self._made(self._keys)
+        makers = {each.path: self._maker(each.path) for each in found[:MOST_NAMED]}
+        return [Finding(f"/{each.path}", each.what, makers.get(each.path, "")) for each in found]
 
     def varying(self) -> list[Finding]:
         """What probably differs in each build, by path: also the private keys, but for those of the recipe."""
@@ -93,7 +109,7 @@ class BuildState:
         if database := database_of(f"/{member.path}"):
             folder, what = database
             self._databases[member.path] = folder.lstrip("/"), what
-        if member.size > LARGEST and not member.path.startswith(INFO):
+        if member.size > (LARGEST_LIST if member.path.startswith(INFO) else LARGEST):
             return member
         seen, data = _read(member)
         if member.path.startswith(INFO):
@@ -102,9 +118,10 @@ class BuildState:
             self._keys.append(_candidate(member.path, what, data))
         elif what := varying_state(member.path, data, self._epoch):
             self._varying.append(_candidate(member.path, what, data))
-        elif record := RECORD.fullmatch(member.path):
-            self._keep(len(data))
-            self._records[record["folder"]] = self._records.get(record["folder"], b"") + data
+        elif (record := RECORD.fullmatch(member.path)) and self._keep(len(data)):
+            self._records.append((record["folder"].encode(errors="surrogateescape"), data))
+        if len(self._keys) + len(self._varying) > MOST:
+            raise BadTree("it has more private keys, certificates and identifiers than any system")
         return seen
 
     def _note(self, path: str, data: bytes) -> None:
@@ -125,20 +142,18 @@ class BuildState:
 
     def _made(self, candidates: Iterable[_Candidate]) -> list[_Candidate]:
         """Those that the layer has and no package brings, by path."""
-        found = (each for each in candidates if self._is_in_layer(each.path) and not self._is_of_package(each))
-        return sorted(found, key=lambda each: each.path)
+        found = {each.path: each for each in candidates if self._is_in_layer(each.path)}
+        lines = {line: each.path for each in found.values() for line in each.lines()}
+        for line in self._listed() if lines else ():
+            found.pop(lines.get(line, ""), None)
+        return [found[path] for path in sorted(found)]
 
-    def _is_of_package(self, file: _Candidate) -> bool:
-        names = {file.path, file.path.removeprefix("usr/")}  # with merged /usr, packages may have the other name
-        lines = [f"{file.md5}  {name}\n".encode(errors="surrogateescape") for name in names]
-        lines.append(f" /{file.path} {file.md5}".encode(errors="surrogateescape"))
-        if any(line in text for text in self._lists for line in lines):
-            return True
-        for folder, record in self._records.items():
-            name = file.path.removeprefix(folder)
-            if name != file.path and f"{name},sha256={file.sha256},".encode(errors="surrogateescape") in record:
-                return True
-        return False
+    def _listed(self) -> Iterator[bytes]:
+        """The lines of all lists, as `_Candidate.lines` has them."""
+        for text in self._lists:
+            yield from (line.removesuffix(b" obsolete") for line in text.splitlines())
+        for folder, record in self._records:
+            yield from (folder + line.rpartition(b",")[0] for line in record.splitlines())
 
     def _maker(self, path: str) -> str:
         """Who has probably made a file: the recipe, or the package whose scripts say most about its path."""

@@ -30,7 +30,8 @@ def private_keys_found(image: str, keys: Sequence[Finding]) -> BuildError:
         f"{image}: the image would have private keys, which everybody who has the image could read",
         output="\n".join([*map(str, keys[:SHOWN]), *more]),
         hint=f"Leave them out (`paths: {{exclude: …}}`, `leave_out` of a tarball, `rm` in a RUN), and make them when a"
-        f" container starts{how}; or say in `private_keys: [{{path: …, why: …}}]` why the image may have them.",
+        f" container starts{how}; or say why the image may have them: `private_keys: [{{path: …, why: …}}]`,"
+        " --private-key of `import`.",
     )
 
 

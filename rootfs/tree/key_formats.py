@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
+from itertools import islice
 
 from rootfs.tree import java_keystore
 
@@ -14,6 +15,7 @@ PEM = re.compile(
 )
 PEM_END = re.compile(rb"-----END |---- END ")
 LONGEST_PEM = 1 << 16  # bytes between beginning and end
+MOST_PEM = 100  # keys of one file that are looked at: one is enough, and a hostile file could have beginnings only
 BASE64 = re.compile(rb"[A-Za-z0-9+/]{20,}")
 SHORTEST = 40  # characters of base64 in the shortest key: what has fewer is an example or a placeholder
 
@@ -23,8 +25,8 @@ PUTTY = b"PuTTY-User-Key-File-"
 GNUPG = re.compile(
     rb"\A(?:\(\d+:(?:protected-|shadowed-)?private-key|(?:[A-Z][A-Za-z-]*: .*\n)*Key: \((?:protected-)?private-key)"
 )
-WIREGUARD = re.compile(rb"^\s*PrivateKey\s*=\s*[A-Za-z0-9+/]{43}=", re.MULTILINE)
-TSIG = re.compile(rb"\balgorithm\s+\"?hmac-[^}]*?\bsecret\s+\"?[A-Za-z0-9+/]{16,}", re.IGNORECASE | re.DOTALL)
+WIREGUARD = re.compile(rb"^[ \t]*PrivateKey[ \t]*=[ \t]*[A-Za-z0-9+/]{43}=", re.MULTILINE)
+TSIG = re.compile(rb"\balgorithm\s+\"?hmac-[^}]{0,60}?\bsecret\s+\"?[A-Za-z0-9+/]{16,}", re.IGNORECASE)
 
 # dropbear's keys are the fields of an SSH public key and more (RFC 4253, 6.6): the most fields that a public key has.
 SSH_FIELDS = {
@@ -80,7 +82,7 @@ def _in_text(data: bytes) -> str:
 
 
 def _has_pem(data: bytes) -> bool:
-    for begin in PEM.finditer(data):
+    for begin in islice(PEM.finditer(data), MOST_PEM):
         end = PEM_END.search(data, begin.end(), begin.end() + LONGEST_PEM)
         body = data[begin.end() : end.start()] if end else b""
         if sum(map(len, BASE64.findall(body))) >= SHORTEST:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.factory import Factory
+from tests.support.keys import pem
 from tests.support.outcome import complains, start, stop
 from tests.support.services.buildkit import IMAGE, Buildkitd, buildkitd
 from tests.support.services.kubernetes import GONE, Cluster
@@ -235,6 +236,15 @@ def test_a_recipe_that_is_not_repeatable_must_say_so(site: Factory, copy: Path) 
     told = site.run("verify", "honest")
     assert told.status == 0
     assert "not repeatable: it makes an id" in told.stderr
+
+
+@pytest.mark.parametrize("layers", ["one", "kept"])
+def test_a_private_key_in_a_dockerfile_s_image_is_refused(site: Factory, copy: Path, layers: str) -> None:
+    recipe(site, "keyed", "FROM scratch\nCOPY copy /copy\nCOPY key /etc/key\n", copy, f"layers: {layers}\n")
+    (site.recipes / "keyed/key").write_bytes(pem("OPENSSH "))
+    done = site.run("build", "keyed")
+    assert done.status == 1
+    assert "/etc/key: private key in PEM" in done.stderr
 
 
 def everything(site: Factory) -> bytes:

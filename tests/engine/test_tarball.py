@@ -16,6 +16,7 @@ import pytest
 from tests.support.debian import signer
 from tests.support.factory import BASEFORGE, Done, Factory
 from tests.support.hostile import END, file, symlink
+from tests.support.keys import pem
 from tests.support.mirror import serving
 from tests.support.trees import grown, shown
 
@@ -178,10 +179,21 @@ def test_an_address_is_trusted_by_its_sha256_alone(site, busybox):
     assert done.json[0]["status"] == "built"
 
 
+KEY = pem()
+
+
+def test_a_private_key_is_imported_with_a_reason(site):
+    words = ("--private-key", "/etc/*.key=a key for tests", "--no-publish")
+    done = imported(site, "keyed", "-", *words, stdin=file(b"etc/a.key", KEY) + END)
+    assert (done.status, done.json[0]["status"]) == (0, "built"), done.stderr
+
+
 REFUSED = [
     (b"hello", (), 1, "it is no tar archive"),
     (symlink(b"a", b"/etc") + file(b"a/passwd") + END, (), 1, "is below a, which is no folder"),
     (file(b"bin/su", mode=0o4755) + END, (), 1, "| /bin/su"),
+    (file(b"etc/a.key", KEY) + END, (), 1, "/etc/a.key: private key in PEM"),
+    (file(b"etc/a.key", KEY) + END, ("--private-key", "/etc/*"), 2, "a reason is a sentence"),
     (file() + END, ("--leave-out", "f"), 2, "leave_out: 'f' is not a pattern of paths"),
     (file() + END, ("--cmd", "'"), 2, "is no command"),
     (file() + END, ("--sha256", "12"), 2, "is not a sha256"),

@@ -6,13 +6,14 @@ import io
 import struct
 import subprocess
 import tarfile
+import time
 
 import pytest
 
 from rootfs.checks.build_state import BuildState
 from rootfs.checks.errors import not_repeatable, private_keys_found
 from rootfs.tree.member import Member
-from tests.unit.rootfs.tree.test_key_formats import pem
+from tests.support.keys import MARK, pem
 
 EPOCH = 1_700_000_000
 KEY = pem("RSA ")
@@ -165,3 +166,23 @@ def test_folders_links_and_large_files_pass():
     large = Member("big", size=2 << 20, content=io.BytesIO(bytes(2 << 20)))
     members = [Member("etc", kind=tarfile.DIRTYPE), Member("a", kind=tarfile.SYMTYPE, link="b"), large]
     assert list(BuildState(EPOCH).observe(members)) == members
+
+
+HOSTILE = {
+    "beginnings": f"-----BEGIN {MARK}\n".encode() * 30_000,
+    "algorithms": b"algorithm hmac-x " * 60_000,
+    "blank lines": b"\n" * 1_000_000 + b"PrivateKey",
+    "headers": b"Key: x\n" * 140_000,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_takes_no_time(name):
+    start = time.process_time()
+    assert keys({"a": HOSTILE[name]}) == []
+    assert time.process_time() - start < 2
+
+
+def test_a_huge_list_of_packages_is_not_read():
+    huge = Member("var/lib/dpkg/info/a.md5sums", size=1 << 40, content=None)
+    assert list(BuildState(EPOCH).observe([huge])) == [huge]

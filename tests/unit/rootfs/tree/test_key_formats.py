@@ -2,7 +2,6 @@
 
 import base64
 import json
-import secrets
 import struct
 import subprocess
 
@@ -10,15 +9,9 @@ import pytest
 
 from rootfs.tree import java_keystore
 from rootfs.tree.key_formats import private_key_format
+from tests.support.keys import MARK, pem
 
-# In pieces, so that this file has no key.
-BEGIN, END = "-----BEGIN {}" + "PRIVATE KEY-----", "-----END {}" + "PRIVATE KEY-----"
 WORDS = ("", "RSA ", "EC ", "OPENSSH ", "ENCRYPTED ")
-
-
-def pem(word: str = "", size: int = 300) -> bytes:
-    body = base64.encodebytes(secrets.token_bytes(size)).decode()
-    return f"{BEGIN.format(word)}\n{body}{END.format(word)}\n".encode()
 
 
 def ssh(*fields: bytes) -> bytes:
@@ -57,8 +50,8 @@ KEYS = {
 OTHERS = {
     "certificate": PUBLIC,
     "public pem": pem().replace(b"PRIVATE", b"PUBLIC"),
-    "placeholder": f"{BEGIN.format('RSA ')}\n...\n{END.format('RSA ')}\n".encode(),
-    "the words": b"if line.startswith('" + BEGIN.format("").encode() + b"'):\n",
+    "placeholder": f"-----BEGIN RSA {MARK}\n...\n-----END RSA {MARK}\n".encode(),
+    "the words": f"if line.startswith('-----BEGIN {MARK}'):\n".encode(),
     "program": b"\x7fELF" + pem(),
     "ssh public rsa": ssh(b"ssh-rsa", b"\1\0\1", b"n" * 256),
     "ssh public ed25519": ssh(b"ssh-ed25519", b"k" * 32),
