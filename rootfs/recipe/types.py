@@ -60,6 +60,17 @@ def _known_architecture(value: str) -> str:
     return value
 
 
+def _own_architecture(value: str) -> str:
+    """A package's name without an architecture."""
+    name, colon, architecture = value.partition(":")
+    if colon and architecture in (*PLATFORMS, "all", "any", "native"):
+        raise ValueError(
+            f"{value!r} names an architecture: images have only packages of their platform's own. Write {name!r};"
+            " for 32-bit programs on amd64 there are packages such as libc6-i386 and lib32stdc++6"
+        )
+    return value
+
+
 Distinct = AfterValidator(_distinct), Field(json_schema_extra={"uniqueItems": True})
 NotEmpty = AfterValidator(_not_empty), Field(json_schema_extra={"minItems": 1})
 
@@ -77,7 +88,9 @@ RepositoryName = Annotated[
     ),
 ]
 # Debian Policy 5.6.1.
-PackageName = Annotated[str, *_like(r"[a-z0-9][a-z0-9+.-]+", "a Debian package name")]
+PackageName = Annotated[
+    str, AfterValidator(_own_architecture), *_like(r"[a-z0-9][a-z0-9+.-]+", "a Debian package name")
+]
 # As in Release files; never a space, a slash or a leading dash, since they become words of commands and of sources.
 Suite = Annotated[str, *_like(r"[a-z0-9][a-z0-9.-]*", "a suite's name")]
 Component = Annotated[str, *_like(r"[a-z0-9][a-z0-9.-]*", "a component's name")]

@@ -10,7 +10,7 @@ from rootfs.errors import InputError, RecipeInvalid
 from rootfs.recipe.base import Packaged
 from rootfs.recipe.base_images import FROM, base_images_first, base_images_of, lineage_files
 from rootfs.recipe.layer import LayerRecipe
-from rootfs.recipe.recipe import digest_recipe, files_folder, layered_request, lineage_of, read_recipe
+from rootfs.recipe.recipe import digest_recipe, files_folder, layered_request, lineage_of, read_recipe, repository_place
 from rootfs.tree.filters import Rules
 
 BASE = "kind: debootstrap\nsuite: trixie\n"
@@ -131,6 +131,18 @@ def test_a_layer_uses_its_base_image_s_suite_and_archives(folder):
     assert [each.keyring for each in asked.repositories] == ["base/keys/x.asc", "mid/keys/x.asc"]
     assert [each.packages for each in asked.pins] == [("a",), ("b",)]
     assert asked.lock == "top/top.lock"
+
+
+def test_a_mistake_in_a_further_archive_has_the_line_of_the_recipe_that_names_it(folder):
+    (folder / "base/keys").mkdir(parents=True)
+    (folder / "base/keys/x.asc").touch()
+    write(folder, "base", BASE + "repositories:\n- uri: http://x.test/a/\n  suites: [r, s]\n  keyring: keys/x.asc\n")
+    lines = lineage_of(read_recipe(folder / "mid.yaml"), folder / "mid.yaml")
+    place = repository_place(lines, [folder], "http://x.test/a", "s", "suites")
+    assert place == f"{folder}/base.yaml:{place.rpartition('yaml:')[2]}"
+    line = int(place.split(":")[-2])
+    assert (folder / "base.yaml").read_text().splitlines()[line - 1] == "  suites: [r, s]"
+    assert repository_place(lines, [folder], "http://x.test/b", "s", "suites") == ""
 
 
 def test_the_last_recipe_s_path_rules_win(folder):

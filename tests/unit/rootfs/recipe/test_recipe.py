@@ -231,6 +231,10 @@ def test_recipes_do_not_change(write):
         ("image: {workdir: srv}", "3:18: 'srv' is not a plain absolute path"),
         ("image: {workdir: /srv/../etc}", "3:18: '/srv/../etc' is not a plain absolute path"),
         ("image: {volumes: [/data/]}", "3:19: '/data/' is not a plain absolute path"),
+        (
+            "include: [libc6:i386]",
+            "3:11: 'libc6:i386' names an architecture: images have only packages of their platform",
+        ),
         ("packages: [curl]", "3:1: unknown key 'packages'. Did you mean 'include'?"),
         ("tests: []", "3:1: unknown key 'tests'. Did you mean 'smoke'?"),
         ("entrypoint: [a]", "3:1: unknown key 'entrypoint'. It belongs below 'image'."),
