@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from debian_inspector.version import compare_versions
 
-from rootfs.apt.sources import distribution_of, has_ended, pocket_suite
+from rootfs.apt.sources import distribution_of, has_ended, known_suites, pocket_suite
 from rootfs.bootstrap.bootstrapper import Job
 from rootfs.lock.lock import Lock
 from rootfs.recipe.base import Packaged
@@ -29,14 +29,13 @@ WITHOUT_POCKETS = ("sid", "experimental")  # suites that no other suites belong 
 class Distribution:
     """What apt may use in the distribution's own images, and the form in which they say so.
 
-    From the version `deb822_since` of apt on, the sources are a file of their own in deb822 form, in which
-    `signed_by` maps the first version of the package `keyring` to the path of its keyring. `slash` ends an address.
-    `moved` is then the text of sources.list.
+    From the first suite in `signed_by` on, the sources are a file of their own in deb822 form. `signed_by` maps a suite
+    to the path of the keyring that they name from there on, which the package `keyring` brings. `slash` ends an
+    address. `moved` is then the text of sources.list.
     """
 
     pockets: tuple[str, ...]
     components: tuple[str, ...]
-    deb822_since: str
     keyring: str
     signed_by: dict[str, str]
     slash: str = ""
@@ -47,23 +46,22 @@ DISTRIBUTIONS = {
     "debian": Distribution(
         pockets=("updates", "security"),
         components=("main",),
-        deb822_since="2.3",
         keyring="debian-archive-keyring",
         signed_by={
-            "0": "/usr/share/keyrings/debian-archive-keyring.gpg",
-            "2025.1": "/usr/share/keyrings/debian-archive-keyring.pgp",
+            "bookworm": "/usr/share/keyrings/debian-archive-keyring.gpg",
+            "trixie": "/usr/share/keyrings/debian-archive-keyring.pgp",
         },
     ),
     "ubuntu": Distribution(
         pockets=("updates", "backports", "security"),
         components=("main", "universe", "restricted", "multiverse"),
-        deb822_since="2.7.14",
         keyring="ubuntu-keyring",
-        signed_by={"0": "/usr/share/keyrings/ubuntu-archive-keyring.gpg"},
+        signed_by={"noble": "/usr/share/keyrings/ubuntu-archive-keyring.gpg"},
         slash="/",
         moved="# The sources of this system are in /etc/apt/sources.list.d/ubuntu.sources (see sources.list(5)).\n",
     ),
 }
+PGP_SINCE = "2025.1"  # the first version of Debian's keyring with the ending .pgp
 
 
 def base_files(job: Job, recipe: DebootstrapRecipe) -> Iterator[tuple[str, str]]:
@@ -74,7 +72,7 @@ def base_files(job: Job, recipe: DebootstrapRecipe) -> Iterator[tuple[str, str]]
         return
     yield "/etc/dpkg/dpkg.cfg.d/docker-apt-speedup", UNSAFE_IO
     own = own_sources(recipe, job.lock)
-    yield from source_files(own, distribution_of(recipe.suite), _version(job.lock, "apt"))
+    yield from source_files(own)
     for path in sorted(APT_SETTINGS.iterdir()):
         yield f"/etc/apt/apt.conf.d/{path.name}", path.read_text()
     yield from _recipe_files(job, recipe, own)
@@ -85,8 +83,14 @@ def added_files(job: Job, recipe: Packaged) -> Iterator[tuple[str, str]]:
     if own_lines := filter_lines(recipe.filters):
         before = [line for each in job.base_recipes for line in filter_lines(each.filters)]
         yield FILTER_SETTINGS, dpkg_rules([*before, *own_lines])
-    own = next(own_sources(each, job.lock) for each in job.base_recipes if isinstance(each, DebootstrapRecipe))
-    yield from _recipe_files(job, recipe, own)
+    base = next(each for each in job.base_recipes if isinstance(each, DebootstrapRecipe))
+    layers = [each for each in job.base_recipes if isinstance(each, Packaged)]
+    own = own_sources(base, job.lock, tuple(name for each in layers for name in each.further_components))
+    further = tuple(name for name in recipe.further_components if name not in own.components)
+    if further and own.suites:
+        path = f"/etc/apt/sources.list.d/{own.distribution}-{len(layers)}.sources"
+        yield path, own.stanzas(further)
+    yield from _recipe_files(job, recipe, replace(own, components=(*own.components, *further)))
 
 
 def keyring_path(path: str) -> str:
@@ -98,12 +102,22 @@ def keyring_path(path: str) -> str:
 class OwnSources:
     """apt's sources of the distribution in an image: suites with their public addresses, components, and the keyring.
 
-    `keyring` is empty where the image has none.
+    `keyring` is empty where the image has none, or its sources do not name it as they have no `deb822` form.
     """
 
+    distribution: str
     suites: tuple[tuple[str, str], ...]
     components: tuple[str, ...]
     keyring: str
+    deb822: bool
+
+    def stanzas(self, components: tuple[str, ...]) -> str:
+        """Entries of all suites in deb822 form, one for each address, with these components."""
+        slash = DISTRIBUTIONS[self.distribution].slash
+        addresses = dict.fromkeys(address for _, address in self.suites)
+        named = {address: [suite for suite, at in self.suites if at == address] for address in addresses}
+        entries = [_stanza(f"{address}{slash}", named[address], components, self.keyring) for address in addresses]
+        return "\n".join(entries)
 
     def split(self, repository: Repository) -> tuple[list[str], list[str]]:
         """The suites of a further archive that are not among these, and those that are."""
@@ -111,33 +125,35 @@ class OwnSources:
         return [suite for suite in repository.suites if suite not in own], own
 
 
-def own_sources(recipe: DebootstrapRecipe, lock: Lock) -> OwnSources:
-    """The public archives of the recipe's suite, wherever the packages of the lock were fetched from."""
-    distribution = DISTRIBUTIONS[distribution_of(recipe.suite)]
-    components = recipe.apt_sources.components or tuple(dict.fromkeys((*distribution.components, *recipe.components)))
-    return OwnSources(tuple(_own_suites(recipe, lock)), components, _signed_by(distribution, lock))
+def own_sources(recipe: DebootstrapRecipe, lock: Lock, further: tuple[str, ...] = ()) -> OwnSources:
+    """The public archives of the recipe's suite, wherever the packages of the lock were fetched from.
+
+    `further` are components that layers on the recipe's image use.
+    """
+    name = distribution_of(recipe.suite)
+    order, known = known_suites(name), DISTRIBUTIONS[name]
+    default = (*known.components, *recipe.components)
+    rings = [ring for since, ring in known.signed_by.items() if order.index(since) <= order.index(recipe.suite)]
+    return OwnSources(
+        distribution=name,
+        suites=tuple(_own_suites(recipe, lock)),
+        components=tuple(dict.fromkeys((*(recipe.apt_sources.components or default), *further))),
+        keyring=_keyring(rings, known.keyring, lock),
+        deb822=bool(rings),
+    )
 
 
-def source_files(sources: OwnSources, name: str, apt_version: str) -> Iterator[tuple[str, str]]:
+def source_files(sources: OwnSources) -> Iterator[tuple[str, str]]:
     """Path and text of the files of a distribution's sources, in the form of its own images."""
-    distribution = DISTRIBUTIONS[name]
-    if not _has_deb822(distribution, apt_version):
+    known = DISTRIBUTIONS[sources.distribution]
+    if not sources.deb822:
         components = " ".join(sources.components)
-        lines = [f"deb {address}{distribution.slash} {suite} {components}\n" for suite, address in sources.suites]
+        lines = [f"deb {address}{known.slash} {suite} {components}\n" for suite, address in sources.suites]
         yield SOURCES_LIST, "".join(lines)
         return
-    if distribution.moved:
-        yield SOURCES_LIST, distribution.moved
-    stanzas = [
-        _stanza(
-            f"{address}{distribution.slash}",
-            [suite for suite, at in sources.suites if at == address],
-            sources.components,
-            sources.keyring,
-        )
-        for address in dict.fromkeys(address for _, address in sources.suites)
-    ]
-    yield f"/etc/apt/sources.list.d/{name}.sources", "\n".join(stanzas)
+    if known.moved:
+        yield SOURCES_LIST, known.moved
+    yield f"/etc/apt/sources.list.d/{sources.distribution}.sources", sources.stanzas(sources.components)
 
 
 def _own_suites(recipe: DebootstrapRecipe, lock: Lock) -> Iterator[tuple[str, str]]:
@@ -171,21 +187,15 @@ def _version(lock: Lock, name: str) -> str:
     return next((package.version for package in lock.packages if package.name == name), "")
 
 
-def _has_deb822(distribution: Distribution, apt_version: str) -> bool:
-    return bool(compare_versions(apt_version, distribution.deb822_since) >= 0)
+def _keyring(rings: list[str], package: str, lock: Lock) -> str:
+    """The last of these keyrings that the image has; empty where it has none.
 
-
-def _signed_by(distribution: Distribution, lock: Lock) -> str:
-    """The path of the distribution's keyring; empty where the image has none, or its sources do not name it.
-
-    The lock of a layer does not say what its base image has, which is taken for a current one.
+    The lock of a layer, which has no apt, does not tell what is in its base image: there the suite decides.
     """
-    version, apt = _version(lock, distribution.keyring), _version(lock, "apt")
-    if not apt:
-        return list(distribution.signed_by.values())[-1]
-    if not version or not _has_deb822(distribution, apt):
-        return ""
-    return [path for since, path in distribution.signed_by.items() if compare_versions(version, since) >= 0][-1]
+    version = _version(lock, package)
+    if version and compare_versions(version, PGP_SINCE) < 0:
+        rings = rings[:1]
+    return rings[-1] if rings and (version or not _version(lock, "apt")) else ""
 
 
 def _stanza(

@@ -306,6 +306,11 @@ class Packaged(ImageContents, AddedPackages, Recipe):
         return self
 
     @property
+    def further_components(self) -> tuple[str, ...]:
+        """Components of the distribution's archive that it uses besides those of its base image."""
+        return ()
+
+    @property
     def needs(self) -> tuple[Need, ...]:
         """Keys that only work with some packages in the image."""
         found = []

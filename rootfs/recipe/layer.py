@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,15 @@ class LayerRecipe(Packaged):
 
     kind: Literal["layer"] = Field(description="one more layer on the image of another recipe")
     parent: types.Name = Field(alias="from", description="the recipe of the base image, in the same folder")
+
+    components: Annotated[tuple[types.Component, ...], *types.Distinct] = Field(
+        default=(), description="components of the archive to use besides those of the base image's recipe"
+    )
+
+    @property
+    def further_components(self) -> tuple[str, ...]:
+        """Components of the distribution's archive that it uses besides those of its base image."""
+        return self.components
 
     @property
     def base_recipe(self) -> str:

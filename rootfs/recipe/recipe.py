@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from rootfs.errors import InputError, RecipeInvalid, nearest
 from rootfs.network.addresses import canonical_address
 from rootfs.recipe import yaml
-from rootfs.recipe.base import AptRequest, Recipe
+from rootfs.recipe.base import AptRequest, Packaged, Recipe
 from rootfs.recipe.base_images import base_image_problems, folders_of, listed, recipe_files, same_name
 from rootfs.recipe.kinds import KINDS, kind_of
 from rootfs.recipe.scratch import DEBUG_SUFFIX
@@ -134,7 +134,8 @@ def request_of(lineage: Sequence[Recipe], file: Path, folders: Sequence[Path] = 
 def layered_request(lineage: Sequence[Recipe], places: Mapping[str, str] | None = None) -> AptRequest | None:
     """The request to apt for a layer, with the recipes of its base images; None if the image has no packages.
 
-    Suites and settings are those of the lowest, archives and pins those of them all; what to include is the last's own.
+    Suites and settings are those of the lowest, components, archives and pins those of them all; what to include is the
+    last's own.
     Paths of files are relative to the folder of the last recipe; `places` has the folders of base recipes' files, by
     recipe, where they are not beside it. What a base recipe excludes is installed if the last recipe
     includes it by name, but not as a dependency.
@@ -143,12 +144,14 @@ def layered_request(lineage: Sequence[Recipe], places: Mapping[str, str] | None 
     if origin is None or last is None:
         return None
     requests = [(each.name, each.added_packages) for each in lineage if each.added_packages]
+    further = [name for each in lineage if isinstance(each, Packaged) for name in each.further_components]
     excluded = dict.fromkeys(name for _, each in requests for name in each.exclude)
     return origin.model_copy(
         update={
             "include": last.include,
             "exclude": tuple(name for name in excluded if name in last.exclude or name not in last.include),
             "recommends": last.recommends,
+            "components": tuple(dict.fromkeys((*origin.components, *further))),
             "repositories": tuple(
                 _with_folder(places.get(owner, owner), one) for owner, each in requests for one in each.repositories
             ),

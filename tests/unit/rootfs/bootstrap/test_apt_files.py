@@ -216,6 +216,26 @@ def test_a_layer_adds_files_to_those_of_its_base_image():
     assert files["/etc/apt/preferences.d/baseforge-02"] == PINNED
 
 
+def layer_sources(suite: str, *components: str, below: tuple[str, ...] = (), **keys: object) -> dict[str, str]:
+    """The files that a layer with these components adds."""
+    base = debootstrap(suite)
+    middle = [LayerRecipe.model_validate({"name": "m", "kind": "layer", "from": "x", "components": below})] * bool(
+        below
+    )
+    layer = LayerRecipe.model_validate({"name": "y", "kind": "layer", "from": "x", "components": components, **keys})
+    return dict(added_files(job(layer, lock(suite, packages=False), base, *middle), layer))
+
+
+def test_apt_finds_newer_versions_of_what_a_layer_takes_from_another_component():
+    ring = f"{RINGS}/debian-archive-keyring.pgp"
+    both = [stanza(MAIN, "trixie trixie-updates", "contrib", ring), stanza(BESIDE, "trixie-security", "contrib", ring)]
+    assert layer_sources("trixie", "contrib") == {"/etc/apt/sources.list.d/debian-1.sources": "\n".join(both)}
+    assert list(layer_sources("trixie", "non-free", below=("contrib",))) == ["/etc/apt/sources.list.d/debian-2.sources"]
+    assert layer_sources("trixie", "contrib", below=("contrib",)) == {}
+    assert layer_sources("noble", "universe") == {}
+    assert "Signed-By" not in layer_sources("bullseye", "contrib")["/etc/apt/sources.list.d/debian-1.sources"]
+
+
 @pytest.mark.parametrize("suite", ["trixie", "bookworm", "bullseye", "noble", "jammy"])
 def test_apt_reads_the_files(tmp_path, suite):
     folder = tmp_path / "etc/apt"

@@ -119,14 +119,14 @@ def test_a_layer_uses_its_base_image_s_suite_and_archives(folder):
         (folder / name / "keys/x.asc").touch()
     more = "exclude: [bad, other]\nrecommends: true\nsnapshot: 20261101T000000Z\ncomponents: [main, contrib]\n"
     write(folder, "base", BASE + more + FURTHER % (PIN % "a"))
-    write(folder, "mid", on("base", "include: [one]\n" + FURTHER % (PIN % "b")))
+    write(folder, "mid", on("base", "include: [one]\ncomponents: [non-free]\n" + FURTHER % (PIN % "b")))
     (folder / "top").mkdir()
     (folder / "top/top.lock").touch()
     write(folder, "top", on("mid", "include: [other, two]\nexclude: [worse]\nlock: top.lock\n"))
     asked = layered_request(lineage_of(read_recipe(folder / "top.yaml"), folder / "top.yaml"))
     assert asked is not None
     assert (asked.suite, asked.snapshot) == ("trixie", "20261101T000000Z")
-    assert asked.components == ("main", "contrib")
+    assert asked.components == ("main", "contrib", "non-free")
     assert (asked.include, asked.exclude, asked.recommends) == (("other", "two"), ("bad", "worse"), False)
     assert [each.keyring for each in asked.repositories] == ["base/keys/x.asc", "mid/keys/x.asc"]
     assert [each.packages for each in asked.pins] == [("a",), ("b",)]

@@ -30,7 +30,7 @@ RECIPES = {
 FILES = {"archive/root.tar": "tar", "nothing/motd": "hello", "docker/Dockerfile": "FROM base\nCOPY one /one\n"}
 DIGESTS = {
     "base": "sha256:bbff3abe4f6b73531ba655ff9a04a814a7d6fe5daf1a319cfac7f95258d3bf13",
-    "layer": "sha256:c6951e25fa423c5c038610c5f581e2c07c226de9d505271ccd80e60dd8d514dd",
+    "layer": "sha256:d28870823e83fee44800972e6cb6933321de0aff3ed8cc8613fc067fe1946a88",
     "archive": "sha256:468172f59cd8c53b5b090e8d244ed7a28560da9f214108e621527fb925a69bb0",
     "nothing": "sha256:2275dfb6f687af232fd7adda198a706f3e03a6f5aa8baa90292365b46ff7a6f9",
     "docker": "sha256:b86cf5786686852f7e027bf395032fac28d829b621e972e153eb3fa80ec30a4c",
