@@ -128,13 +128,24 @@ class PinUnused(InputError):
 
 
 def unsigned_release(
-    address: str, keyring: object, unknown: Sequence[str], *, further: bool = False, changed: bool = False
+    address: str,
+    keyring: object,
+    unknown: Sequence[str],
+    *,
+    further: bool = False,
+    ended: bool = False,
+    changed: bool = False,
 ) -> BuildError:
     """A Release file is not signed by a key of the keyring: the archive is not who it says it is."""
     by = f" (it is signed by {', '.join(unknown)})" if unknown else ""
     hint = "If the archive has a new key, update the keyring's package; otherwise do not trust this mirror."
     if changed:
         hint = "It was changed after it was signed, or the archive is being updated: try again, or do not trust it."
+    elif ended:
+        hint = (
+            "Keys of old suites are in their own file of the keyring's package, such as"
+            " debian-archive-removed-keys.gpg: join it with the current one, and name the result under [keyrings]."
+        )
     elif further and unknown:
         hint = (
             f"If the archive's owner publishes this key, add it to the recipe's file {keyring}; else do not trust it."

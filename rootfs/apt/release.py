@@ -213,7 +213,8 @@ def verify_signature(signed: bytes, signature: bytes, source: Source, address: s
     good, others = parse_signers(result.stderr)
     if not good:
         changed = BAD_SIGNATURE in result.stderr
-        raise unsigned_release(address, source.keyring, others, further=source.further, changed=changed)
+        ended = bool(source.ended)
+        raise unsigned_release(address, source.keyring, others, further=source.further, ended=ended, changed=changed)
     return good[0], signed.decode(errors="replace") if signature else result.stdout
 
 

@@ -158,6 +158,12 @@ def test_a_release_signed_with_an_unknown_key_is_refused_with_the_key(stranger, 
         check_release(signed(stranger), source, "where")
 
 
+def test_the_keyring_of_old_suites_is_named_for_a_suite_without_support(stranger, source):
+    with pytest.raises(BuildError) as caught:
+        check_release(signed(stranger), replace(source, ended="http://old.example"), "where")
+    assert "removed-keys.gpg" in caught.value.hint
+
+
 def test_an_expired_key_is_refused(tmp_path):
     with signer(tmp_path / "key") as old:
         then = ("--faked-system-time", "20250101T000000!")
