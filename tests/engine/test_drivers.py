@@ -14,7 +14,14 @@ from tests.support.services.buildkit import IMAGE, Buildkitd, buildkitd
 from tests.support.services.kubernetes import GONE, Cluster
 from tests.support.services.workshop import Workshop
 
-RECIPE = "kind: debootstrap\nsuite: trixie\nvariant: essential\nsmoke: [{run: [dpkg, --audit]}]\n"
+RECIPE = """
+kind: scratch
+suite: trixie
+packages: [busybox-static]
+ingredients: [certificates, zones, users, tmp]
+files: [{path: /bin/sh, link: busybox}, {path: /etc/motd, content: no other image of the tests}]
+smoke: [{run: [sh, -c, 'echo $((6 * 7))'], stdout: ^42$}]
+"""
 STEPS = {"acquire", "bootstrap", "import", "release"}
 BUILDERS = """
 [builders.container]
