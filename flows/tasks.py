@@ -23,12 +23,14 @@ from rootfs.bootstrap.bootstrapper import Job, open_tree
 from rootfs.checks.build_state import BuildState
 from rootfs.checks.errors import not_repeatable, private_keys_found
 from rootfs.checks.startup import Start, StartCheck
+from rootfs.checks.trust import BUNDLE, require_certificates, with_certificates
 from rootfs.elf.errors import missing_libraries, other_architecture
 from rootfs.elf.linkage import LinkageCheck
 from rootfs.elf.machine import architectures
 from rootfs.errors import RecipeInvalid
 from rootfs.layer import compress
 from rootfs.layer.pack import Layer, pack
+from rootfs.network.certificates import read_certificates
 from rootfs.packages import pool
 from rootfs.packages.tarball_signature import verified_signer
 from rootfs.packages.tarball_source import TarballSource
@@ -180,11 +182,16 @@ def pack_layer(
     with running:
         members, epoch = tree_epoch(members, inputs.lock.epoch if inputs.lock.releases else None)
         epoch = base_images.epoch_on(foundation, epoch)
-        state = BuildState(epoch, inputs.recipe.given_files)
+        certificates = read_certificates(inputs.files, inputs.recipe.certificates)
+        state = BuildState(epoch, [*inputs.recipe.given_files, BUNDLE, *(each.path for each in certificates)])
         keep = included(path for each in inputs.lineage for path in each.added_files)
         clean = normalize(members, epoch, [*keep, *(device_rules() if inputs.recipe.keeps_devices else ())])
         if (rules := Rules.of(*(each.filters for each in inputs.lineage))).steps:
             clean = filtered(clean, rules)
+        if certificates:
+            if not inputs.recipe.installs_certificates:
+                clean = with_certificates(clean, certificates, epoch)
+            clean = require_certificates(clean, certificates)
         watched: Members = linkage.observe(start.observe(inventory.observe(state.observe(clean))))
         if foundation and foundation.stack.tars:
             base_tree = running.enter_context(merge_layers(foundation.stack.tars))

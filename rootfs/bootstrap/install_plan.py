@@ -10,6 +10,7 @@ from rootfs.bootstrap.apt_files import keyring_path
 from rootfs.bootstrap.bootstrapper import Job
 from rootfs.install.plan import Deb, NewEntry, NewGroup, NewUser, Plan
 from rootfs.lock.lock import Package
+from rootfs.network.certificates import Certificate, read_certificates
 from rootfs.recipe.base import Packaged
 from rootfs.recipe.sections import FileEntry
 from rootfs.recipe.types import BUILT_IN_LOCALES
@@ -50,7 +51,7 @@ def make_plan(
         epoch=job.epoch,
         packages=tuple(map(_deb, job.lock.packages)),
         settings=dict(settings),
-        entries=tuple(_entries(recipe)),
+        entries=tuple(_entries(recipe, read_certificates(job.files, recipe.certificates))),
         groups=tuple(NewGroup(group.name, group.gid) for group in recipe.groups),
         users=tuple(NewUser(**user.model_dump()) for user in recipe.users),
         scripts=recipe.customise,
@@ -74,10 +75,11 @@ def _deb(package: Package) -> Deb:
     )
 
 
-def _entries(recipe: Packaged) -> Iterator[NewEntry]:
+def _entries(recipe: Packaged, certificates: Iterable[Certificate]) -> Iterator[NewEntry]:
     """The keyrings of further archives, then the files of the recipe."""
     for keyring in {each.keyring: None for each in recipe.repositories}:
         yield NewEntry(keyring_path(keyring), source=keyring, mode=0o644)
+    yield from (NewEntry(f"/{each.path}", content=each.pem.decode(), mode=0o644) for each in certificates)
     yield from map(_entry, recipe.files)
 
 

@@ -47,6 +47,7 @@ def _add_recipe_parts(plan: Plan) -> None:
     """Add accounts, files, locale and time zone, and run the scripts of the recipe."""
     accounts.add_accounts(plan.tree, plan.groups, plan.users, plan.epoch)
     customize.write_entries(plan.tree, plan.entries, plan.files)
+    customize.update_certificates(plan)
     if plan.locale:
         customize.set_locale(plan, plan.locale)
     if plan.timezone:

@@ -17,6 +17,8 @@ from rootfs.process.sandbox import enter_tree_command
 from rootfs.tree.errors import cannot_place
 
 SCRIPT_PREFIX = "customise: "  # begins the log line that names the script that runs
+CERTIFICATES = "usr/local/share/ca-certificates"
+UPDATE_CERTIFICATES = "usr/sbin/update-ca-certificates"
 LOCALE_GEN = "usr/sbin/locale-gen"
 SUPPORTED_LOCALES = "usr/share/i18n/SUPPORTED"
 
@@ -53,6 +55,17 @@ def _write_file(tree: Path, entry: NewEntry, files: Path, owner: chroot_files.Ow
     runnable = isinstance(content, Path) and bool(content.stat().st_mode & 0o100)
     mode = (0o755 if runnable else 0o644) if entry.mode is None else entry.mode
     chroot_files.write_file(tree, entry.path, content, mode=mode, owner=owner)
+
+
+def update_certificates(plan: Plan) -> None:
+    """Make the tree's bundle and Java keystore anew, with the certificates of the recipe. Raises BuildError."""
+    own = [entry for entry in plan.entries if entry.path.startswith(f"/{CERTIFICATES}/")]
+    if not own or not (plan.tree / UPDATE_CERTIFICATES).is_file():  # a layer may install the program later
+        return
+    try:
+        run([*enter_tree_command(plan.tree), f"/{UPDATE_CERTIFICATES}"], env=tree_environment(plan), log=log_line)
+    except ProgramFailed as error:
+        raise BuildError("the tree's update-ca-certificates failed", output=error.output) from error
 
 
 def set_locale(plan: Plan, locale: str) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from rootfs.errors import RecipeInvalid
+from rootfs.network.certificates import read_certificates
 from rootfs.recipe import yaml
 from rootfs.recipe.base import ImageContents, Recipe
+from rootfs.recipe.recipe import files_folder
 from rootfs.recipe.sections import Key
 from rootfs.recipe.types import BUILT_IN_LOCALES, BUILT_IN_ZONES
+from rootfs.system.text import format_time
 from rootfs.tree.filters import Rules
 
 # What the installer reads to make a locale, and where the result is.
@@ -21,7 +25,7 @@ def check_requirements(lineage: Sequence[Recipe], packages: Callable[[], Collect
 
     Raises RecipeInvalid with the place of each key that cannot work.
     """
-    found = [*_lacking(lineage[-1], packages), *_left_out(lineage)]
+    found = [*_lacking(lineage[-1], packages), *_left_out(lineage), *_expired(lineage[-1], file)]
     if found:
         document = yaml.load_yaml(file)
         raise RecipeInvalid([(document.place(key), why) for key, why in found])
@@ -33,6 +37,17 @@ def _lacking(recipe: Recipe, packages: Callable[[], Collection[str]]) -> Iterato
         if not any(name in packages() for name in need.packages):
             names = " or ".join(f"`{name}`" for name in need.packages)
             yield need.key, f"{need.what} needs the package {names}: add it to `include`"
+
+
+def _expired(recipe: Recipe, file: Path) -> Iterator[tuple[Key, str]]:
+    """Certificates that nobody trusts any more. An old build is verified all the same: only a new one asks."""
+    for index, name in enumerate(recipe.certificates):
+        for each in read_certificates(files_folder(file), [name]):
+            if each.end < time.time():
+                yield (
+                    ("certificates", index),
+                    f"{name}: the certificate of {each.subject} expired {format_time(each.end)}",
+                )
 
 
 def _left_out(lineage: Sequence[Recipe]) -> Iterator[tuple[Key, str]]:

@@ -64,6 +64,8 @@ class Recipe(Part):
     base_image_keys: ClassVar[tuple[str, ...]] = ()
     # Whether an image of this kind can be what a layer is made on: it has a package manager.
     takes_layers: ClassVar[bool] = False
+    # Whether its bootstrapper makes the tree trust `certificates`; else they are added to the finished tree's bundle.
+    installs_certificates: ClassVar[bool] = True
     # Why programs of the image run while it is built, which needs an emulator for other architectures.
     runs_programs: ClassVar[str] = ""
 
@@ -84,6 +86,11 @@ class Recipe(Part):
         default=None,
         description="{no_because: …} if a second build gives a different image: `verify` then reports what differs, and"
         " the reason",
+    )
+    certificates: Annotated[tuple[types.Inside, ...], *types.Distinct] = Field(
+        default=(),
+        description="files of the recipe's folder with certificates of authorities (CA, in PEM form) that programs of"
+        " the image trust, Java's too",
     )
     platforms: Annotated[tuple[types.KnownPlatform, ...], *types.Distinct] = Field(
         default=(),
@@ -180,6 +187,7 @@ class Recipe(Part):
 
     def named_files(self) -> Iterator[tuple[Key, str]]:
         """Each file of its folder that it names, with the key that names it."""
+        yield from ((("certificates", index), file) for index, file in enumerate(self.certificates))
         for index, check in enumerate(self.smoke):
             yield from ((("smoke", index, "files", number), file) for number, file in enumerate(check.files))
 
@@ -318,6 +326,8 @@ class Packaged(ImageContents, AddedPackages, Recipe):
             found.append(Need(("timezone",), f"time zone {self.timezone!r}", ("tzdata",)))
         if self.locale and self.locale not in types.BUILT_IN_LOCALES:
             found.append(Need(("locale",), f"locale {self.locale!r}", ("locales", "locales-all")))
+        if self.certificates:
+            found.append(Need(("certificates",), "`certificates`", ("ca-certificates",)))
         return tuple(found)
 
     def contradictions(self) -> Iterator[tuple[Key, str]]:

@@ -25,6 +25,7 @@ class DockerfileRecipe(Recipe):
     """The result of a Dockerfile, built through a builder; the recipe's folder is its build context."""
 
     digests_whole_folder: ClassVar[bool] = True
+    installs_certificates: ClassVar[bool] = False
     base_image_keys: ClassVar[tuple[str, ...]] = ("contexts",)
 
     kind: Literal["dockerfile"] = Field(description="the result of a Dockerfile in the recipe's folder")
@@ -70,6 +71,13 @@ class DockerfileRecipe(Recipe):
         """Each file of its folder that it names, with the key that names it."""
         yield from super().named_files()
         yield ("dockerfile",), self.dockerfile
+
+    def contradictions(self) -> Iterator[tuple[Key, str]]:
+        """Keys that cannot work together."""
+        yield from super().contradictions()
+        if self.certificates and self.layers == "kept":
+            why = "`layers: kept` leaves the Dockerfile's layers as they are: write `layers: one`, or COPY the file"
+            yield ("certificates",), f"{why} and RUN update-ca-certificates in the Dockerfile"
 
     def file_problems(self, folder: Path) -> Iterator[tuple[str, str]]:
         """(file:line:column, sentence) for what no builder can do anything about."""

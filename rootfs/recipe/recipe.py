@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from rootfs.errors import InputError, RecipeInvalid, nearest
 from rootfs.network.addresses import canonical_address
+from rootfs.network.certificates import read_certificates
 from rootfs.recipe import yaml
 from rootfs.recipe.base import AptRequest, Packaged, Recipe
 from rootfs.recipe.base_images import base_image_problems, folders_of, listed, recipe_files, same_name
@@ -222,7 +223,17 @@ def _file_problems(recipe: Recipe, document: yaml.Document, folder: Path, *, poo
     for place, source in recipe.named_files():
         if place[0] not in optional and not is_file(folder / source):
             yield document.place(place), f"there is no file {folder / source}"
+    yield from _certificate_problems(recipe, document, folder)
     yield from recipe.file_problems(folder)
+
+
+def _certificate_problems(recipe: Recipe, document: yaml.Document, folder: Path) -> Iterator[tuple[str, str]]:
+    for index, file in enumerate(recipe.certificates):
+        if is_file(folder / file):
+            try:
+                read_certificates(folder, [file])
+            except ValueError as error:
+                yield document.place(("certificates", index)), str(error)
 
 
 def unknown_recipe(name: str, folder: object, known: Sequence[str]) -> InputError:

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from rootfs.network.certificates import FOLDER
 from rootfs.recipe import types
 from rootfs.recipe.base import (
     SLIM,
@@ -100,7 +101,7 @@ class ScratchRecipe(ImageContents, DistributionArchives, Recipe):
 
     @model_validator(mode="after")
     def _something(self) -> Self:
-        if not (self.files or self.packages or self.ingredients):
+        if not (self.files or self.packages or self.ingredients or self.certificates):
             raise ValueError("the image would be empty: name some `files`, `packages` or `ingredients`")
         return self
 
@@ -192,6 +193,12 @@ class ScratchRecipe(ImageContents, DistributionArchives, Recipe):
         yield from super().contradictions()
         yield from path_contradictions(self.files)
         yield from account_contradictions(self.users, self.groups)
+        for index, entry in enumerate(self.files):
+            if entry.path.startswith(f"/{FOLDER}/") and not entry.folder:
+                yield (
+                    ("files", index, "path"),
+                    "nothing in a scratch image reads this folder: name it in `certificates`",
+                )
 
     def optional_files(self, *, pooled: bool) -> set[str]:  # noqa: ARG002
         """Keys whose files need not be in the folder: `build` may make them."""

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from rootfs.network.certificates import FOLDER as CERTIFICATES
 from rootfs.recipe import types
 
 TARBALL_NAME = "tarball"  # what the archive is called in a work folder
@@ -241,6 +242,9 @@ class User(Part):
 def path_contradictions(files: Files) -> Iterator[tuple[Key, str]]:
     """Files that no image has, each with the reason in a sentence."""
     for index, entry in enumerate(files):
+        if entry.path.startswith(f"/{CERTIFICATES}/") and not entry.folder and not entry.path.endswith(".crt"):
+            why = "update-ca-certificates takes only names that end in .crt: name the file in `certificates`"
+            yield ("files", index, "path"), why
         for path in (entry.path, *map(str, PurePosixPath(entry.path).parents)):
             if path in LOST and (path != entry.path or not entry.folder):
                 yield ("files", index, "path"), f"an image cannot have {entry.path}: {LOST[path]}"

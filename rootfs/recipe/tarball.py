@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -13,6 +13,8 @@ from rootfs.recipe.sections import Key, TarballKeys, is_address
 
 class TarballRecipe(TarballKeys, Recipe):
     """A root filesystem that somebody else packed, checked and packed again."""
+
+    installs_certificates: ClassVar[bool] = False
 
     kind: Literal["tarball"] = Field(description="a root filesystem in a tar archive, of any distribution")
 

@@ -16,6 +16,7 @@ from rootfs.bootstrap.bootstrapper import Job, is_root
 from rootfs.bootstrap.settings_check import check_settings
 from rootfs.errors import BuildError
 from rootfs.lock.lock import Package
+from rootfs.network.certificates import read_certificates
 from rootfs.process.run import run
 from rootfs.process.sandbox import FOLDER, NOBODY, for_commands
 from rootfs.recipe.base import Filters
@@ -54,7 +55,7 @@ def open_tree(job: Job, recipe: ScratchRecipe) -> Iterator[Members]:
     made = PackageTree(aliased=bool(debs))
     mtime = local_repository.newest_build_time(job.debs, job.lock.packages)
     complete = _add_packages(made, recipe, debs)
-    _add_ingredients(made, recipe, debs, mtime)
+    _add_ingredients(job, made, recipe, debs, mtime)
     files = [_file_entry(entry, folder, merge=made.aliased) for entry in recipe.files]
     for file in files:
         made.put(file)
@@ -114,11 +115,12 @@ def _add_packages(made: PackageTree, recipe: ScratchRecipe, debs: UnpackedPackag
     return complete
 
 
-def _add_ingredients(made: PackageTree, recipe: ScratchRecipe, debs: UnpackedPackages, mtime: int) -> None:
+def _add_ingredients(job: Job, made: PackageTree, recipe: ScratchRecipe, debs: UnpackedPackages, mtime: int) -> None:
     """Add ingredients, time zone and locale; `linker-cache` follows when all libraries are in the tree."""
     for word in recipe.ingredients:
         if word in INGREDIENTS:
             INGREDIENTS[word](made, debs, mtime)
+    certificates.add_own(made, read_certificates(job.files, recipe.certificates), mtime)
     if recipe.timezone:
         system_files.set_timezone(made, debs, recipe.timezone, mtime)
     if recipe.locale:

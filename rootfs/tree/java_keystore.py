@@ -59,6 +59,22 @@ def newest_date(data: bytes) -> int:
         return 0
 
 
+def add_entries(data: bytes, added: list[Entry]) -> bytes:
+    """The keystore with further entries, where it has none of their aliases.
+
+    A keystore with another password than Java's default stays as it is, as does what is no keystore.
+    """
+    if data[-SEAL_SIZE:] != _seal(data[:-SEAL_SIZE]):
+        return data
+    try:
+        entries = list(_entries(data))
+    except (ValueError, struct.error):
+        return data
+    there = {entry.alias for entry in entries}
+    new = [entry for entry in added if entry.alias not in there]
+    return keystore(sorted([*entries, *new], key=lambda entry: entry.alias)) if new else data
+
+
 def clamp_dates(data: bytes, epoch: int) -> bytes:
     """The keystore with no date after `epoch`, in seconds since 1970, and its entries sorted by alias.
 

@@ -99,6 +99,8 @@ def test_cached_trees_give_the_same_image_and_damaged_ones_are_made_again(site, 
     assert len(list(site.kept.glob("*.tar"))) == 2
 
 
+# What the package ca-certificates has, as far as it counts here.
+UPDATE = "#!/bin/sh\nmkdir -p /etc/ssl/certs && cat /usr/local/share/ca-certificates/*.crt >/etc/ssl/certs/bundle\n"
 EVERYTHING = {
     "slim": ["docs"],
     "paths": {"exclude": ["/usr/share/zoneinfo/A*"], "include": ["/usr/share/zoneinfo/Africa*"]},
@@ -107,6 +109,8 @@ EVERYTHING = {
     "files": [
         {"path": "/srv/app/tool", "from": "tool", "owner": "1000:1000", "mode": "4750"},
         {"path": "/lib/below-a-link", "content": "x"},
+        {"path": "/usr/local/share/ca-certificates/own.crt", "content": "ours\n"},
+        {"path": "/usr/sbin/update-ca-certificates", "content": UPDATE, "mode": "0755"},
         {"path": "/etc/motd", "link": "issue"},
     ],
     "customise": ["look"],
@@ -150,6 +154,7 @@ def test_every_key_of_a_recipe_has_its_effect(site, work, files):
         tool = (tree / "srv/app/tool").stat()
         assert (stat.S_IMODE(tool.st_mode), tool.st_uid, tool.st_gid) == (0o4750, 1000, 1000)
         assert (tree / "usr/lib/below-a-link").read_text() == "x"
+        assert (tree / "etc/ssl/certs/bundle").read_text() == "ours\n"
         assert (tree / "srv/app").stat().st_uid == 1000
         assert (tree / "etc/made").stat().st_uid == 33
         assert "app:x:1000:1000::/srv/app:/bin/sh\n" in (tree / "etc/passwd").read_text()

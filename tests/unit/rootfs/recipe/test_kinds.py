@@ -29,15 +29,15 @@ RECIPES = {
 }
 FILES = {"archive/root.tar": "tar", "nothing/motd": "hello", "docker/Dockerfile": "FROM base\nCOPY one /one\n"}
 DIGESTS = {
-    "base": "sha256:bbff3abe4f6b73531ba655ff9a04a814a7d6fe5daf1a319cfac7f95258d3bf13",
-    "layer": "sha256:d28870823e83fee44800972e6cb6933321de0aff3ed8cc8613fc067fe1946a88",
-    "archive": "sha256:468172f59cd8c53b5b090e8d244ed7a28560da9f214108e621527fb925a69bb0",
-    "nothing": "sha256:2275dfb6f687af232fd7adda198a706f3e03a6f5aa8baa90292365b46ff7a6f9",
-    "docker": "sha256:b86cf5786686852f7e027bf395032fac28d829b621e972e153eb3fa80ec30a4c",
+    "base": "sha256:f56cf376a555b5999fa228fc3989f43387b5dbb9cc729f8f48949309bd72f64b",
+    "layer": "sha256:c750139975fde8e9c66ff2e70f1028353714fcdf1e29797958b220b95ce82390",
+    "archive": "sha256:dd89632521b6b63d8acd35a691ca75b4d0fcfdcdd39a37ac7aecd92ba022e863",
+    "nothing": "sha256:682f67d2350c51a7cc2e275393035de8db70fb876a7c9356eeb6b5660678d931",
+    "docker": "sha256:382f755579f3313de40a3b08be6cb63b8e37d82b6ccac002b12b5a42f0874eb9",
 }
 INPUTS = (
-    "sha256:95fbab5055384bab2bd3260122075c09157d816d07357aed52eb35717c885aef",
-    "sha256:4875ab0ec2e596cabfab08580a4719865b9005af2f4bd626466ab58bbc921a90",
+    "sha256:55f4fe67bc9fb749abf6f3016e2455334dcaabefa33ed51a2e59fe055a027369",
+    "sha256:f3a5beab86d4960b3f72a00149aaea24f211c20b9b50c5ddf541cdff4d6be455",
 )
 
 

@@ -5,6 +5,10 @@ import hashlib
 import io
 import struct
 
+import pytest
+
+from rootfs.errors import RecipeInvalid
+from tests.support.authorities import authority
 from tests.support.debian import Deb
 
 DERS = {"B_last": b"b" * 70, "a first": b"a", "Z Third": b"z" * 300}
@@ -60,3 +64,25 @@ def test_java_reads_the_same(make):
     made = make("suite: trixie\ningredients: [keystore]\n", PACKAGE)
     found = dict(entries(made.contents["etc/ssl/certs/java/cacerts"]))
     assert found == {f"debian:{name.lower()}.pem": der for name, der in DERS.items()}
+
+
+def test_own_certificates_are_trusted_too(make, tmp_path):
+    ours = authority(tmp_path, "Ours").read_text()
+    text = "suite: trixie\ningredients: [certificates, keystore]\ncertificates: [Ours.crt]\n"
+    made = make(text, PACKAGE, **{"Ours.crt": ours})
+    bundle = made.contents["etc/ssl/certs/ca-certificates.crt"].decode()
+    assert bundle == "".join(f"{pem(DERS[name])}\n" for name in SORTED) + ours
+    assert "debian:ours.pem" in [alias for alias, _ in entries(made.contents["etc/ssl/certs/java/cacerts"])]
+
+
+def test_an_image_may_trust_the_companys_authority_alone(make, tmp_path):
+    ours = authority(tmp_path, "ours").read_text()
+    made = make("certificates: [ours.crt]\n", **{"ours.crt": ours})
+    assert made.contents["etc/ssl/certs/ca-certificates.crt"].decode() == ours
+    assert made.links["usr/lib/ssl/cert.pem"] == "/etc/ssl/certs/ca-certificates.crt"
+
+
+def test_a_file_in_a_folder_that_nothing_reads_is_refused_with_the_key_that_works(make):
+    file = "{path: /usr/local/share/ca-certificates/ours.crt, content: x}"
+    with pytest.raises(RecipeInvalid, match="nothing in a scratch image reads this folder: name it in `certificates`"):
+        make(f"files: [{file}]\n")
