@@ -38,9 +38,9 @@ apt-get indextargets --format '$(SUITE)/$(COMPONENT)' 'Created-By: Packages' | s
 apt-get install -qq greeting >&2
 greeting
 apt-get purge -qq --auto-remove greeting >&2
+apt-get autoremove -qq
 dpkg-query --show >/after
 diff /before /after
-apt-get autoremove -qq
 apt-mark showauto libgreeting libc6
 """
 
