@@ -14,7 +14,9 @@ from tests.support.factory import Done, Factory
 from tests.support.services.registry import registry
 
 LOCAL_NAME = "baseforge-layers"
-BASE = "kind: debootstrap\nsuite: trixie\nvariant: apt\nimage: {cmd: [sh], env: {KEPT: base}, labels: {a: base}}\n"
+BASE = (
+    "kind: debootstrap\nsuite: trixie\nvariant: essential\nimage: {cmd: [sh], env: {KEPT: base}, labels: {a: base}}\n"
+)
 CHILD = """\
 kind: layer
 from: base
