@@ -168,6 +168,7 @@ def test_recipes_do_not_change(write):
         ("recommends: maybe", "3:13: expected true or false, found a string"),
         ("repositories: [{uri: 'ftp://a', suites: [x], keyring: k}]", "3:22: 'ftp://a' is not an archive's address"),
         ("repositories: [{uri: 'http://a', suites: [], keyring: k}]", "3:42: this list needs at least one item"),
+        ("repositories: [{uri: 'http://[/x', suites: [x], keyring: k}]", "3:22: this address has a port"),
         (
             "repositories: [{uri: 'http://a:b', suites: [x], keyring: k}]",
             "3:22: this address has a port that is no number",
