@@ -12,6 +12,7 @@ from pathlib import Path
 
 from flows.image import oci
 from flows.inputs import base_images
+from flows.inputs.annotations import annotations_of
 from flows.inputs.base_images import Foundation
 from flows.inputs.resolve import ImageInputs, Inputs, packages_with, resolve_image
 from flows.orchestration.step import step
@@ -280,12 +281,13 @@ def assemble(
     """Assemble the OCI image: from here on its digest is known."""
     image = oci.make_image(
         packed.layer,
-        inputs.recipe.container_settings,
+        inputs.container_settings,
         name=inputs.recipe.name,
         architecture=inputs.architecture,
         epoch=packed.epoch,
         folder=layout,
         base_image=foundation.image if foundation else oci.BaseImage(),
+        annotations=annotations_of(inputs, packed.epoch),
     )
     ctx.note(image.manifest_digest)
     return image

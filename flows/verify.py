@@ -5,13 +5,13 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from flows import dockerfile_build
 from flows.build import clean_up
 from flows.builder_tasks import leasing
 from flows.config.options import BuildOptions
-from flows.image.index import descriptor, index_of
+from flows.image.index import IndexEntry, index_entry, index_of
 from flows.image.oci import Image
 from flows.inputs.base_images import Foundation
 from flows.inputs.resolve import Inputs, with_bootstrapper
@@ -33,7 +33,6 @@ from rootfs.recipe.recipe import digest_recipe, files_folder, lineage_of, read_r
 from rootfs.system.digests import digest_of_bytes
 from rootfs.system.platforms import architecture_of
 
-Descriptor = dict[str, Any]  # what an index says of an image
 BOOTSTRAPPERS: tuple[Literal["mmdebstrap", "debootstrap"], ...] = ("mmdebstrap", "debootstrap")
 
 
@@ -76,7 +75,7 @@ def rebuild(ctx: BuildContext, record: Record, against: str) -> Verification:
     if not record.parts:
         return rebuild_platform(ctx, record, verification.expected_digests(ctx.store, record, against))[0]
     found = [rebuild_platform(ctx, part, verification.expected_digests(ctx.store, part)) for part in record.parts]
-    manifests = [descriptor for _, descriptor in found if descriptor]
+    manifests = [entry for _, entry in found if entry]
     index = digest_of_bytes(index_of(manifests)) if len(manifests) == len(found) else ""
     return verification.combine(
         record, [one for one, _ in found], verification.parse_digest(against) or record.index, index
@@ -85,10 +84,10 @@ def rebuild(ctx: BuildContext, record: Record, against: str) -> Verification:
 
 def rebuild_platform(
     ctx: BuildContext, record: Record, expected: ExpectedDigests
-) -> tuple[Verification, Descriptor | None]:
+) -> tuple[Verification, IndexEntry | None]:
     """Rebuild the image for one platform, with nothing of an earlier build but the pool, and compare it.
 
-    Also returns the image's descriptor in an index; None if the image cannot be rebuilt.
+    Also returns the image as an index lists it; None if the image cannot be rebuilt.
     """
     remove_leftovers(ctx.settings.places)
     with work_folders(ctx, size_of_build(ctx, record.lock, record.parent)) as (_, folder):
@@ -119,7 +118,7 @@ def rebuild_platform(
             "different": len(differences),
             "seconds": dict(ctx.timeline.seconds),
         }
-        return result.model_copy(update=update), descriptor(image)
+        return result.model_copy(update=update), index_entry(image)
 
 
 def rebuild_from_pool(

@@ -21,7 +21,7 @@ from flows.builders.buildx_cli import buildx, plain
 from flows.builders.engine import LABEL, Engine, unbroken
 from flows.builders.errors import BuilderFailed, BuildxFailed, EngineRefused, engine_lost, image_changed
 from flows.image.archives import docker_archive, docker_archive_of_layer, oci_archive
-from flows.image.oci import Image, blob_path
+from flows.image.oci import Image, annotations_of, blob_path
 from rootfs.errors import BaseforgeError
 from rootfs.process.run import Log
 from rootfs.system.digests import digest_of_bytes
@@ -205,7 +205,7 @@ class BuildxBuilder:
         output = ["--output", "type=oci,tar=false,dest=back"]
         try:
             usual = plain(platform_name(image.architecture))
-            words = ["build", "--builder", self.name, *base, *usual, *output, "context"]
+            words = ["build", "--builder", self.name, *base, *usual, *_annotations(image), *output, "context"]
             buildx(*words, wait=THROUGH, cwd=folder, log=self.log)
         except BuildxFailed as error:
             raise BuilderFailed(self.name, self.driver, "importing", error.message) from error
@@ -215,6 +215,11 @@ class BuildxBuilder:
         lower = tuple(replace(layer, path=blob_path(back, layer.digest)) for layer in image.base_layers)
         own = replace(image.layer, path=blob_path(back, image.layer.digest))
         return replace(image, layout=back, layer=own, base_layers=lower)
+
+
+def _annotations(image: Image) -> list[str]:
+    """The options that give the manifest its annotations: a builder does not take them from the base image."""
+    return [f"--annotation=manifest:{name}={value}" for name, value in annotations_of(image).items()]
 
 
 def _digests(layout: Path) -> str:

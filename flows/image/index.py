@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.image.oci import INDEX_TYPE, LAYOUT_FILE, MANIFEST_TYPE, Image, blob_path, encoded
+from flows.image.oci import (
+    INDEX_TYPE,
+    LAYOUT_FILE,
+    MANIFEST_TYPE,
+    Image,
+    annotations_of,
+    blob_path,
+    encoded,
+    with_annotations,
+)
 from rootfs.system.digests import digest_of_bytes
 from rootfs.system.platforms import platform_of
+
+CREATED = "org.opencontainers.image.created"
 
 
 @dataclass(frozen=True)
@@ -22,16 +33,31 @@ class Index:
     size: int
 
 
-def descriptor(image: Image) -> dict[str, Any]:
-    """The descriptor of an image in an index."""
+@dataclass(frozen=True)
+class IndexEntry:
+    """What an index says of an image, and the annotations of the image's manifest."""
+
+    descriptor: Mapping[str, Any]
+    annotations: Mapping[str, str]
+
+
+def index_entry(image: Image) -> IndexEntry:
+    """An image as an index lists it."""
     size = blob_path(image.layout, image.manifest_digest).stat().st_size
-    entry = {"mediaType": MANIFEST_TYPE, "digest": image.manifest_digest, "size": size}
-    return {**entry, "platform": platform_of(image.architecture)}
+    listed = {"mediaType": MANIFEST_TYPE, "digest": image.manifest_digest, "size": size}
+    return IndexEntry({**listed, "platform": platform_of(image.architecture)}, annotations_of(image))
 
 
-def index_of(descriptors: Iterable[dict[str, Any]]) -> bytes:
-    """The index of these manifests, in this order, encoded like a manifest."""
-    return encoded({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": list(descriptors)}, indent=2)
+def index_of(entries: Sequence[IndexEntry]) -> bytes:
+    """The index of these images, in this order, encoded like a manifest.
+
+    It has the annotations that are the same in all images, and the newest time of creation.
+    """
+    shared = set.intersection(*(set(each.annotations.items()) for each in entries))
+    newest = max(each.annotations.get(CREATED, "") for each in entries)
+    annotations = {**dict(shared), **({CREATED: newest} if newest else {})}
+    index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [dict(each.descriptor) for each in entries]}
+    return encoded(index | with_annotations(annotations), indent=2)
 
 
 def outer_index(index: bytes, annotations: dict[str, str]) -> bytes:
@@ -50,7 +76,7 @@ def combine_images(images: Sequence[Image], folder: Path, index: bytes | None = 
     for blob in (path for image in images for path in (image.layout / "blobs/sha256").iterdir()):
         if not (blobs / blob.name).exists():
             (blobs / blob.name).hardlink_to(blob)
-    index, name = index or index_of(map(descriptor, images)), images[0].name
+    index, name = index or index_of([index_entry(each) for each in images]), images[0].name
     blob_path(folder, digest_of_bytes(index)).write_bytes(index)
     (folder / "oci-layout").write_bytes(LAYOUT_FILE)
     (folder / "index.json").write_bytes(outer_index(index, {"org.opencontainers.image.ref.name": name}))

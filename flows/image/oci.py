@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from rootfs.layer.pack import Layer
-from rootfs.recipe.sections import ImageSettings
+from rootfs.recipe.sections import DEFAULT_PATH, ImageSettings
 from rootfs.system.digests import digest_of_bytes
 from rootfs.system.platforms import platform_of
 
@@ -28,9 +28,6 @@ CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+zstd"
 LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
-
-# What a builder adds where an image has none (BuildKit's system.DefaultPathEnvUnix).
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # Further keys that engines know, in the order of moby's docker-image-spec, specs-go/v1/image.go, behind the others.
 DOCKER_KEYS = ("Healthcheck", "StopTimeout", "Shell")
@@ -84,15 +81,16 @@ def make_image(
     epoch: int,
     folder: Path,
     base_image: BaseImage = BaseImage(),
+    annotations: Mapping[str, str] | None = None,
 ) -> Image:
     """Write the OCI layout to `folder`, which must not be there yet, and take the layers in without copying them.
 
-    `architecture` is Debian's name, `epoch` the image's creation time in seconds since 1970. The index, which makes the
-    folder an image, is written last. Raises InputError.
+    `architecture` is Debian's name, `epoch` the image's creation time in seconds since 1970, `annotations` the
+    manifest's. The index, which makes the folder an image, is written last. Raises InputError.
     """
     platform, layers = platform_of(architecture), (*base_image.layers, layer)
     config = encoded(_config(layers, settings, name, platform, epoch, base_image.config))
-    manifest = encoded(_manifest(config, layers), indent=2)
+    manifest = encoded(_manifest(config, layers, annotations or {}), indent=2)
     taken = [_taken(each, folder) for each in layers]
     for blob in (config, manifest):
         blob_path(folder, digest_of_bytes(blob)).write_bytes(blob)
@@ -108,6 +106,17 @@ def make_image(
         size=len(manifest) + len(config) + sum(each.size for each in taken),
         base_layers=tuple(taken[:-1]),
     )
+
+
+def with_annotations(annotations: Mapping[str, str]) -> dict[str, Any]:
+    """The key of a manifest or an index that has annotations: sorted, and not there if there are none."""
+    return {"annotations": dict(sorted(annotations.items()))} if annotations else {}
+
+
+def annotations_of(image: Image) -> dict[str, str]:
+    """The annotations of an image's manifest."""
+    manifest = json.loads(blob_path(image.layout, image.manifest_digest).read_bytes())
+    return dict(manifest.get("annotations", {}))
 
 
 def blob_path(layout: Path, digest: str) -> Path:
@@ -132,13 +141,14 @@ def _descriptor(media_type: str, digest: str, size: int) -> dict[str, Any]:
     return {"mediaType": media_type, "digest": digest, "size": size}
 
 
-def _manifest(config: bytes, layers: Sequence[Layer]) -> dict[str, Any]:
-    return {
+def _manifest(config: bytes, layers: Sequence[Layer], annotations: Mapping[str, str]) -> dict[str, Any]:
+    manifest = {
         "schemaVersion": 2,
         "mediaType": MANIFEST_TYPE,
         "config": _descriptor(CONFIG_TYPE, digest_of_bytes(config), len(config)),
         "layers": [_descriptor(LAYER_TYPE, layer.digest, layer.size) for layer in layers],
     }
+    return manifest | with_annotations(annotations)
 
 
 def _config(

@@ -17,6 +17,7 @@ from rootfs.apt.errors import PinUnused, SuiteError
 from rootfs.errors import BaseforgeError
 from rootfs.lock.lock import Lock, input_digest, tool_versions
 from rootfs.lock.requirements import check_requirements
+from rootfs.lock.versions import with_versions
 from rootfs.packages import tarball_source
 from rootfs.process.host import native_architecture
 from rootfs.recipe.base import Recipe
@@ -30,6 +31,7 @@ from rootfs.recipe.recipe import (
     repository_place,
     request_of,
 )
+from rootfs.recipe.sections import ImageSettings
 from rootfs.system.digests import canonical_digest
 from rootfs.system.platforms import architecture_of, platform_name
 
@@ -64,6 +66,11 @@ class Inputs:
     def archive(self) -> Path | None:
         """The tarball among the recipe's files, which the store keeps by itself."""
         return self.files / self.recipe.tarball.source if self.recipe.tarball else None
+
+    @property
+    def container_settings(self) -> ImageSettings:
+        """What a container starts with. Raises InputError for a version of a package that the lock lacks."""
+        return with_versions(self.recipe.container_settings, self.lock.packages)
 
     @property
     def digest(self) -> str:
@@ -142,11 +149,16 @@ def resolve_platform(ctx: Context, recipe: Recipe, file: Path, architecture: str
         installed = installed_in(ctx, recipe, base) if base else None
         with _recipe_places(lineage, folders):
             newest = ctx.apt(offline=offline).lock(
-                *request, architecture, installed, without_dependencies=recipe.standalone
+                *request,
+                architecture,
+                installed,
+                without_dependencies=recipe.standalone,
+                optional=recipe.optional_packages,
             )
     elif recipe.tarball:
         newest = Lock(tarball=tarball_source.archive_digest(recipe.tarball, files_folder(file)))
     check_requirements(lineage, partial(package_names, ctx, newest, base), file)
+    with_versions(recipe.container_settings, newest.packages)  # raises before anything is made
     return Inputs(
         recipe=recipe,
         file=file,

@@ -67,11 +67,14 @@ def resolve(
     recipe: AptRequest,
     states: Sequence[SuiteState],
     without_dependencies: Sequence[str] = (),
+    optional: Sequence[str] = (),
+    *,
     variant_packages: Sequence[Package] | None = None,
 ) -> list[Package]:
     """The packages that a recipe resolves to, sorted by name.
 
-    Packages named in `without_dependencies` are added without theirs. `variant_packages` are the packages of the recipe
+    Packages named in `without_dependencies` are added without theirs, those in `optional` only if the suite has them.
+    `variant_packages` are the packages of the recipe
     without its `include`, None if it has none. Raises PackageMissing, PackagesConflict.
     """
     options = (
@@ -88,7 +91,9 @@ def resolve(
     if unwanted := sorted(set(recipe.exclude) & {resolved.name for resolved in resolved_packages}):
         raise PackagesConflict(f"{', '.join(unwanted)}: excluded, but asked for as well")
     stages = _stages(root, recipe, resolved_packages, variant_packages)
-    if additional := sorted(set(without_dependencies) - {resolved.name for resolved in resolved_packages}):
+    missing = {name for name in optional if root.run("apt-cache", "-q", "show", name, check=False).status}
+    chosen = {resolved.name for resolved in resolved_packages}
+    if additional := sorted(set(without_dependencies) - missing - chosen):
         resolved_packages += parse_answers(root, simulate_apt(root, recipe, ("download", *options, *additional)))
     locations = package_locations(root, resolved_packages)
     dependencies = _dependencies(recipe, resolved_packages)

@@ -62,10 +62,12 @@ class Apt:
         base_image: BaseImagePackages | None = None,
         *,
         without_dependencies: tuple[str, ...] = (),
+        optional: tuple[str, ...] = (),
     ) -> Lock:
         """The exact packages that a recipe resolves to, or that it adds to the packages of its base image.
 
-        `files` is the folder of the files that the recipe names. `without_dependencies` names additional packages.
+        `files` is the folder of the files that the recipe names. `without_dependencies` names additional packages;
+        the suite need not have those that are `optional`.
 
         Raises NetworkFailure (try again), BuildError, InvalidRelease, and for mistakes
         in the recipe InputError, PackageMissing, PackagesConflict and others.
@@ -79,7 +81,7 @@ class Apt:
                 if state.source.suite not in recipe.pocket_suites:
                     check_components(state, architecture)
             if lock := self._resolve(
-                recipe, states, architecture, base_image, without_dependencies, refetch=attempt > 0
+                recipe, states, architecture, base_image, (without_dependencies, optional), refetch=attempt > 0
             ):
                 return lock
             self._releases.forget()
@@ -124,12 +126,15 @@ class Apt:
         states: tuple[SuiteState, ...],
         architecture: str,
         base_image: BaseImagePackages | None,
-        without_dependencies: tuple[str, ...],
+        standalone: tuple[tuple[str, ...], tuple[str, ...]],
         *,
         refetch: bool,
     ) -> Lock | None:
-        """The lock for these states of the suites, or None if an archive has a newer state by now."""
-        cache = _LockCache(self._cache / "locks", (recipe, without_dependencies), states, architecture, base_image)
+        """The lock for these states of the suites, or None if an archive has a newer state by now.
+
+        `standalone` are the packages without their dependencies, and those of them that are optional.
+        """
+        cache = _LockCache(self._cache / "locks", (recipe, *standalone), states, architecture, base_image)
         if known := cache.read():
             return known
         self._update(states, architecture, refetch=refetch)
@@ -143,7 +148,7 @@ class Apt:
             if base_image:
                 packages = resolve_layer(root, recipe, states, base_image)
             else:
-                packages = resolve(root, recipe, states, without_dependencies, variant_packages)
+                packages = resolve(root, recipe, states, *standalone, variant_packages=variant_packages)
         lock = Lock(releases=tuple(state.release for state in states), packages=tuple(packages))
         cache.write(lock)
         return lock
@@ -159,7 +164,7 @@ class Apt:
             return None
         bare_recipe = recipe.model_copy(update={"include": ()})
         try:
-            lock = self._resolve(bare_recipe, states, architecture, None, (), refetch=False)
+            lock = self._resolve(bare_recipe, states, architecture, None, ((), ()), refetch=False)
         except (PackageMissing, PackagesConflict):
             return ()
         return lock.packages if lock else ()
@@ -212,12 +217,12 @@ class _LockCache:
     def __init__(
         self,
         folder: Path,
-        requested: tuple[AptRequest, tuple[str, ...]],
+        requested: tuple[AptRequest, *tuple[tuple[str, ...], ...]],
         states: tuple[SuiteState, ...],
         architecture: str,
         base_image: BaseImagePackages | None,
     ) -> None:
-        request = [requested[0].model_dump(mode="json", include=set(PACKAGE_KEYS)), requested[1]]
+        request = [requested[0].model_dump(mode="json", include=set(PACKAGE_KEYS)), *requested[1:]]
         addresses = [[state.source.address, state.source.mirror, state.source.suite] for state in states]
         base_names = [base_image.parent] if base_image else []
         self._file = folder / f"{canonical_digest([request, addresses, architecture, *base_names])[7:]}.json"

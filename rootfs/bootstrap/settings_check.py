@@ -12,6 +12,7 @@ from rootfs.lock.lock import Package
 from rootfs.packages import deb
 from rootfs.packages.decompressed import decompress
 from rootfs.recipe.base import ImageContents
+from rootfs.recipe.scratch import TIME_ZONES
 from rootfs.recipe.types import BUILT_IN_LOCALES, BUILT_IN_ZONES
 from rootfs.tree.member import Member
 from rootfs.tree.merge import merge_layers
@@ -20,7 +21,6 @@ from rootfs.tree.package_tree import package_entries
 ZONES = "usr/share/zoneinfo"
 LINKS = f"{ZONES}/tzdata.zi"  # tzfile's source: it also has the zones that distributions put into another package
 SUPPORTED = "usr/share/i18n/SUPPORTED"
-ZONE_PACKAGES = ("tzdata", "tzdata-legacy")
 LOCALE_PACKAGES = ("locales",)
 
 
@@ -38,7 +38,7 @@ def check_settings(job: Job, recipe: ImageContents) -> None:
     That the packages are there at all is known when they are resolved.
     """
     if recipe.timezone and recipe.timezone not in BUILT_IN_ZONES:
-        with _files(job, ZONE_PACKAGES, f"{ZONES}/") as files:
+        with _files(job, TIME_ZONES, f"{ZONES}/") as files:
             check_zone(recipe.timezone, files)
     if recipe.locale and recipe.locale not in BUILT_IN_LOCALES:
         with _files(job, LOCALE_PACKAGES, SUPPORTED) as files:

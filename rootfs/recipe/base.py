@@ -118,6 +118,11 @@ class Recipe(Part):
         return ()
 
     @property
+    def optional_packages(self) -> tuple[str, ...]:
+        """Those of `standalone` that not every suite has."""
+        return ()
+
+    @property
     def added_packages(self) -> AddedPackages | None:
         """The packages and archives that it adds to those of its base image; None for kinds without a base image."""
         return None

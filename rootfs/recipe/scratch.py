@@ -21,9 +21,21 @@ from rootfs.recipe.base import (
     named_sources,
     with_locale,
 )
-from rootfs.recipe.sections import Files, ImageSettings, Key, account_contradictions, path_contradictions
+from rootfs.recipe.sections import DEFAULT_PATH, Files, ImageSettings, Key, account_contradictions, path_contradictions
 
-Ingredient = Literal["certificates", "keystore", "zones", "users", "tmp", "os-release", "nsswitch", "linker-cache"]
+Ingredient = Literal[
+    "certificates",
+    "keystore",
+    "zones",
+    "users",
+    "tmp",
+    "os-release",
+    "nsswitch",
+    "mime-types",
+    "busybox",
+    "debug-shell",
+    "linker-cache",
+]
 
 NONROOT = 65532  # as in other images without a distribution, just before those that mean nobody
 NONROOT_HOME = "/home/nonroot"
@@ -33,24 +45,36 @@ INGREDIENT_TEXTS: dict[Ingredient, str] = {
     "keystore": "the same for Java, in /etc/ssl/certs/java/cacerts",
     "zones": "the time zones in /usr/share/zoneinfo",
     "users": "/etc/passwd and /etc/group with root, nobody and nonroot (65532), and their home folders",
-    "tmp": "folders for temporary files, which everybody can write to",
+    "tmp": "folders for temporary files: /tmp and /var/tmp, which everybody can write to, /run and /var/run",
     "os-release": "the distribution's /etc/os-release",
-    "nsswitch": "/etc/nsswitch.conf, which makes programs look up names in files and in the DNS",
+    "nsswitch": "/etc/nsswitch.conf, which makes programs look up names in files and in the DNS, and the files that it "
+    "names: /etc/services, /etc/protocols, …",
+    "mime-types": "/etc/mime.types, the media type of each file name's ending",
+    "busybox": "busybox, and a link in /usr/bin for each of its programs",
+    "debug-shell": "the same in the folder /busybox, as `debug` has it",
     "linker-cache": "/etc/ld.so.cache, which the dynamic linker reads instead of searching folders",
 }
+
+# Older suites have the zones of tzdata-legacy, such as US/Pacific, in tzdata.
+TIME_ZONES = ("tzdata", "tzdata-legacy")
 
 INGREDIENT_PACKAGES: dict[Ingredient, tuple[str, ...]] = {
     "certificates": ("ca-certificates",),
     "keystore": ("ca-certificates",),
-    "zones": ("tzdata",),
+    "zones": TIME_ZONES,
     "users": (),
     "tmp": (),
     "os-release": ("base-files",),
-    "nsswitch": (),
+    "nsswitch": ("netbase",),
+    "mime-types": ("media-types",),
+    "busybox": ("busybox-static",),
+    "debug-shell": ("busybox-static",),
     "linker-cache": (),
 }
 
-DEBUG_SUFFIX, DEBUG_SHELL = "-debug", "/busybox/sh"  # the ending of an image's name, and the shell it has
+DEBUG_SUFFIX, DEBUG_FOLDER = "-debug", "/busybox"  # the ending of an image's name, and the folder that it adds
+# Prints the programs that debug images have no link for.
+ALL_LINKED = f"for each in $(busybox --list); do [ -x {DEBUG_FOLDER}/$each ] || echo $each; done"
 KEYS_NEEDING_SUITE = (
     "packages",
     "libraries",
@@ -95,7 +119,9 @@ class ScratchRecipe(ImageContents, DistributionArchives, Recipe):
     )
     nonroot: bool = Field(default=False, description="run as the user `nonroot` (65532) of the ingredient `users`")
     debug: bool = Field(
-        default=False, description="also make the image NAME-debug, which has busybox's shell in addition"
+        default=False,
+        description="also make the image NAME-debug, which has a shell and busybox's other programs in addition, in "
+        "/busybox and so in PATH",
     )
     slim: Slim = Field(default=("docs", "man", "locales"), description=SLIM)
 
@@ -118,9 +144,9 @@ class ScratchRecipe(ImageContents, DistributionArchives, Recipe):
     @model_validator(mode="after")
     def _one_shell(self) -> Self:
         if self.debug and any(
-            DEBUG_SHELL in (entry.path, *map(str, PurePosixPath(entry.path).parents)) for entry in self.files
+            DEBUG_FOLDER in (entry.path, *map(str, PurePosixPath(entry.path).parents)) for entry in self.files
         ):
-            raise ValueError(f"'debug' makes {DEBUG_SHELL}, which is in 'files' already")
+            raise ValueError(f"'debug' makes {DEBUG_FOLDER}, which is in 'files' already")
         return self
 
     @model_validator(mode="after")
@@ -149,8 +175,13 @@ class ScratchRecipe(ImageContents, DistributionArchives, Recipe):
         if self.locale is not None:
             names.append("libc-bin" if self.locale.startswith("C.") else "locales-all")
         if self.timezone is not None and self.suite is not None:  # UTC needs no package
-            names.append("tzdata")
+            names.extend(TIME_ZONES)
         return tuple(names)
+
+    @property
+    def optional_packages(self) -> tuple[str, ...]:
+        """Those of `standalone` that not every suite has."""
+        return tuple(name for name in self.partly if name == "tzdata-legacy")
 
     @property
     def host_tools(self) -> tuple[str, ...]:
@@ -206,13 +237,19 @@ class ScratchRecipe(ImageContents, DistributionArchives, Recipe):
 
 
 def debug_recipe(recipe: ScratchRecipe) -> ScratchRecipe:
-    """The same image with a shell, and busybox's other programs behind it, to look around in."""
+    """The same image with a shell, and busybox's other programs, to look around in. The shell is its command, unless
+    the image has one.
+    """
     keys = recipe.model_dump(exclude_defaults=True, by_alias=True) | {
         "name": f"{recipe.name}{DEBUG_SUFFIX}",
         "debug": False,
+        "ingredients": tuple(dict.fromkeys((*recipe.ingredients, "debug-shell"))),
     }
-    keys["packages"] = tuple(dict.fromkeys((*recipe.packages, "busybox-static")))
-    keys["files"] = (*keys.get("files", ()), {"path": DEBUG_SHELL, "link": "/usr/bin/busybox"})
-    if not recipe.image.entrypoint:  # which every check goes through
-        keys["smoke"] = (*keys.get("smoke", ()), {"run": (DEBUG_SHELL, "-c", "ls /busybox"), "stdout": "^sh$"})
+    image = recipe.image
+    path = f"{image.env.get('PATH', DEFAULT_PATH)}:{DEBUG_FOLDER}"
+    keys["image"] = {**keys.get("image", {}), "env": {**image.env, "PATH": path}}
+    if not (image.entrypoint or image.cmd):
+        keys["image"]["cmd"] = (f"{DEBUG_FOLDER}/sh",)
+    if not image.entrypoint:  # which every check goes through
+        keys["smoke"] = (*keys.get("smoke", ()), {"run": ("sh", "-c", ALL_LINKED), "stdout": "^$"})
     return ScratchRecipe.model_validate(keys)

@@ -15,6 +15,9 @@ TARBALL_NAME = "tarball"  # what the archive is called in a work folder
 MAX_TARBALL_BYTES = 8 << 30  # bytes unpacked
 MAX_TARBALL_MEMBERS = 250_000  # members
 
+# What a builder adds where an image has none (BuildKit's system.DefaultPathEnvUnix).
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 
 Key = tuple[str | int, ...]  # the way to a value in a recipe
 # Paths that engines put something else over, or that a build empties: what a recipe puts there is in no image.
@@ -45,6 +48,11 @@ class ImageSettings(Part):
     env: dict[types.EnvName, types.Written] = Field(
         default={}, description="environment variables; PATH is added if it is missing"
     )
+    versions: dict[types.EnvName, types.PackageName] = Field(
+        default={},
+        description="environment variables that have the version of a package of the recipe, without what Debian adds: "
+        "`JAVA_VERSION: openjdk-21-jre-headless` is 21.0.9",
+    )
     user: types.User = Field(default="", description="the user it runs as: NAME, NUMBER or USER:GROUP; default: root")
     workdir: types.FolderPath = Field(default="", description="the folder it starts in, an absolute path")
     labels: dict[types.Label, types.Written] = Field(default={}, description="labels of the image")
@@ -53,6 +61,12 @@ class ImageSettings(Part):
     stop_signal: types.StopSignal = Field(
         default="", description="the signal that stops it: SIGTERM, SIGRTMIN+3 or a number"
     )
+
+    @model_validator(mode="after")
+    def _one_value(self) -> Self:
+        if both := sorted(self.env.keys() & self.versions.keys()):
+            raise ValueError(f"{both[0]} is in 'env' and in 'versions'")
+        return self
 
 
 class Repeatable(Part):

@@ -22,7 +22,7 @@ from rootfs.process.sandbox import FOLDER, NOBODY, for_commands
 from rootfs.recipe.base import Filters
 from rootfs.recipe.scratch import Ingredient, ScratchRecipe
 from rootfs.recipe.sections import FileEntry
-from rootfs.scratch import certificates, linker_cache, system_files
+from rootfs.scratch import busybox, certificates, linker_cache, system_files
 from rootfs.scratch.dependencies import DependencyResolver
 from rootfs.scratch.unpack import UnpackedPackages, unpack_packages
 from rootfs.system.platforms import platform_name, platform_of
@@ -39,6 +39,9 @@ INGREDIENTS: dict[Ingredient, Callable[[PackageTree, UnpackedPackages, int], Non
     "tmp": system_files.add_tmp,
     "os-release": system_files.add_os_release,
     "nsswitch": system_files.add_nsswitch,
+    "mime-types": system_files.add_mime_types,
+    "busybox": busybox.add_programs,
+    "debug-shell": busybox.add_debug_shell,
 }
 STATUS_FOLDER = "var/lib/dpkg/status.d"  # where scanners look for the packages of images without dpkg
 
@@ -109,7 +112,7 @@ def _add_packages(made: PackageTree, recipe: ScratchRecipe, debs: UnpackedPackag
     complete = {name for name, each in debs.items() if not each.package.auto and name not in partly}
     for name in sorted(complete):
         for path, entry in debs[name].tree.entries.items():
-            if rules.keeps(path):
+            if rules.keeps(path, is_folder=entry.member.is_folder):
                 is_whole = entry.member.kind == LNKTYPE and not rules.keeps(entry.member.link)
                 made.add(debs[name].tree.standalone(entry) if is_whole else entry)
     return complete

@@ -9,7 +9,7 @@ from rootfs.elf.linkage import link_chain
 from rootfs.install.accounts import NO_HOME, Accounts
 from rootfs.install.errors import no_locale
 from rootfs.install.plan import NewGroup, NewUser
-from rootfs.recipe.scratch import NONROOT, NONROOT_HOME
+from rootfs.recipe.scratch import NONROOT, NONROOT_HOME, TIME_ZONES
 from rootfs.recipe.sections import Group, User
 from rootfs.scratch.unpack import UnpackedPackages
 from rootfs.tree.package_tree import PackageTree, TreeEntry
@@ -20,7 +20,7 @@ root:x:0:0:root:/root:/sbin/nologin
 nobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin
 nonroot:x:{NONROOT}:{NONROOT}:nonroot:{NONROOT_HOME}:/sbin/nologin
 """
-GROUP = f"root:x:0:\ntty:x:5:\nstaff:x:50:\nnobody:x:65534:\nnonroot:x:{NONROOT}:\n"
+GROUP = f"root:x:0:\nnobody:x:65534:\ntty:x:5:\nstaff:x:50:\nnonroot:x:{NONROOT}:\n"
 NSSWITCH = """\
 passwd:    files
 group:     files
@@ -31,7 +31,6 @@ protocols: files
 services:  files
 """
 ZONES = "usr/share/zoneinfo"
-ZONE_PACKAGES = ("tzdata", "tzdata-legacy")
 LOCALES = "usr/lib/locale"
 LOCALE_PACKAGES = ("libc-bin", "locales-all")
 
@@ -45,14 +44,24 @@ def add_system_users(tree: PackageTree, _debs: UnpackedPackages, mtime: int) -> 
 
 
 def add_tmp(tree: PackageTree, _debs: UnpackedPackages, mtime: int) -> None:
-    """Add folders for temporary files."""
-    for path in ("tmp", "var/tmp"):
+    """Add folders for temporary files, and for the state of running programs, as Debian's base-files has them."""
+    for path in ("tmp", "var/tmp", "run/lock"):
         tree.folder(path, 0o1777, mtime=mtime)
+    tree.folder("run", 0o755, mtime=mtime)
+    for path in ("run", "run/lock"):
+        tree.link(f"var/{path.removeprefix('run/')}", f"/{path}", mtime)
 
 
-def add_nsswitch(tree: PackageTree, _debs: UnpackedPackages, mtime: int) -> None:
-    """Add nsswitch.conf: names are looked up in files, hosts also in the DNS."""
+def add_nsswitch(tree: PackageTree, debs: UnpackedPackages, mtime: int) -> None:
+    """Add nsswitch.conf: names are looked up in files, hosts also in the DNS; and the files that it names."""
     tree.write("etc/nsswitch.conf", NSSWITCH.encode(), mtime)
+    for path in ("etc/ethertypes", "etc/protocols", "etc/rpc", "etc/services"):
+        tree.add(debs["netbase"].tree.entries[path])
+
+
+def add_mime_types(tree: PackageTree, debs: UnpackedPackages, _mtime: int) -> None:
+    """Add the media types by endings of file names."""
+    tree.add(debs["media-types"].tree.entries["etc/mime.types"])
 
 
 def add_os_release(tree: PackageTree, debs: UnpackedPackages, _mtime: int) -> None:
@@ -63,23 +72,27 @@ def add_os_release(tree: PackageTree, debs: UnpackedPackages, _mtime: int) -> No
 
 def add_time_zones(tree: PackageTree, debs: UnpackedPackages, _mtime: int) -> None:
     """Add all time zones."""
-    for entry in debs["tzdata"].tree.entries_below(ZONES):
-        tree.add(entry)
+    for package in _zone_packages(debs):
+        for entry in package.entries_below(ZONES):
+            tree.add(entry)
 
 
 def set_timezone(tree: PackageTree, debs: UnpackedPackages, name: str, mtime: int) -> None:
     """Set the time zone, which one of the packages has; UTC needs no package."""
     entries, links = dict[str, TreeEntry](), dict[str, str]()
-    for each in ZONE_PACKAGES:
-        if each in debs:
-            entries |= debs[each].tree.entries
-            links |= debs[each].tree.links
+    for package in _zone_packages(debs):
+        entries |= package.entries
+        links |= package.links
     if not entries:
         return
     for step in link_chain(f"{ZONES}/{name}", links):
         tree.add(entries[step])
     tree.link("etc/localtime", f"/{ZONES}/{name}", mtime)
     tree.write("etc/timezone", f"{name}\n".encode(), mtime)
+
+
+def _zone_packages(debs: UnpackedPackages) -> list[PackageTree]:
+    return [debs[name].tree for name in TIME_ZONES if name in debs]
 
 
 def add_locale(tree: PackageTree, debs: UnpackedPackages, name: str) -> None:

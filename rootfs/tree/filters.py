@@ -18,7 +18,7 @@ from rootfs.tree.paths import parent_folders
 
 FILTERS = Path(__file__).parent / "filter_lists"
 
-Action = Literal["exclude", "exclude-files", "include"]
+Action = Literal["exclude", "exclude-files", "exclude-folders", "include"]
 
 
 class Filters(Protocol):
@@ -50,9 +50,9 @@ class Rules:
 
     @classmethod
     def parse(cls, lines: Iterable[str]) -> Rules:
-        """Rules from lines `exclude GLOB`, `exclude-files GLOB` and `include GLOB`; `#` begins a comment line.
+        """Rules from lines `exclude GLOB`, `exclude-files GLOB`, `exclude-folders GLOB` and `include GLOB`.
 
-        `exclude-files` keeps folders.
+        `exclude-files` keeps folders, and `exclude-folders` files; `#` begins a comment line.
         """
         split = [line.split(None, 1) for line in lines if line.strip() and not line.startswith("#")]
         runs = groupby(split, key=lambda words: words[0])
@@ -67,7 +67,7 @@ class Rules:
         """Whether a member stays; `path` is relative to the tree's root."""
         place = f"/{path}"
         for action, pattern in reversed(self.steps):
-            if pattern.match(place):
+            if (is_folder or action != "exclude-folders") and pattern.match(place):
                 return action == "include" or (is_folder and action == "exclude-files")
         return True
 
@@ -94,9 +94,14 @@ def included(paths: Iterable[str]) -> list[str]:
 
 
 def dpkg_rules(lines: Iterable[str]) -> str:
-    """The same rules as dpkg's configuration has them (dpkg(1), `path-exclude`); empty where there are none."""
+    """The same rules as dpkg's configuration has them (dpkg(1), `path-exclude`); empty where there are none.
+
+    dpkg has no rules for folders alone: it leaves out a folder of which nothing stays anyway.
+    """
     rules = [line.split(None, 1) for line in lines if line.strip() and not line.startswith("#")]
-    return "".join(f"path-{action}={pattern.strip()}\n" for action, pattern in rules)
+    return "".join(
+        f"path-{action}={pattern.strip()}\n" for action, pattern in rules if action in ("exclude", "include")
+    )
 
 
 def _union(patterns: Iterable[str]) -> re.Pattern[str]:

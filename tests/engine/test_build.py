@@ -186,6 +186,11 @@ def test_with_a_registry_it_is_pushed_with_its_digest_and_runs_after_a_pull(addr
     subprocess.run([*words, f"docker://{address}/base/hello:latest", f"oci:{tmp_path}/pulled:1"], check=True)
     index = json.loads((tmp_path / "pulled/index.json").read_text())
     assert index["manifests"][0]["digest"] == record["manifest_digest"]
+    manifest = tmp_path / "pulled/blobs" / record["manifest_digest"].replace(":", "/")
+    assert json.loads(manifest.read_text())["annotations"] == {
+        "org.opencontainers.image.created": "1970-01-01T00:00:00Z",
+        "org.opencontainers.image.title": "hello",
+    }
     subprocess.run([tool("umoci"), "unpack", "--image", f"{tmp_path}/pulled:1", tmp_path / "bundle"], check=True)
     assert docker("run", "--rm", _imported(tmp_path / "bundle/rootfs"), "/hello").startswith("Hello")
 

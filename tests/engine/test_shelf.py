@@ -16,7 +16,8 @@ OTHERS = tuple(each.name for each in read_recipes(SHELF) if not isinstance(each,
 IMAGES = tuple(name for name in OTHERS if name not in (*DEBIAN, *RUNTIMES))
 
 
-FULL = ("bookworm", "cc")  # like bookworm-slim, but with its documentation; like java and node, of packages alone
+# Like bookworm-slim, but with its documentation; like base; like java and node, of packages alone.
+FULL = ("bookworm", "base-nossl", "cc")
 
 
 @pytest.fixture(scope="module")

@@ -93,7 +93,13 @@ def dish(folder: Path, recipe: Path, apt: Apt, store: Store, site: Site) -> Dish
     name, debs = recipe.stem, folder / f"{recipe.stem}.debs"
     said = read_recipe(recipe)
     assert said.apt_request is not None
-    lock = apt.lock(said.apt_request, files_folder(recipe), native_architecture(), without_dependencies=said.standalone)
+    lock = apt.lock(
+        said.apt_request,
+        files_folder(recipe),
+        native_architecture(),
+        without_dependencies=said.standalone,
+        optional=said.optional_packages,
+    )
     (folder / f"{name}.json").write_text(lock.model_dump_json())
     pool.fill_pool(lock.packages, store, site.mirror, offline=False, log=str, folder=folder / "partial")
     debs.mkdir()

@@ -258,12 +258,12 @@ def test_an_image_for_debugging_has_a_shell_for_its_user(runtimes):
         "--rm",
         "--network=none",
         f"{LOCAL_NAME}/base-debug",
-        "/busybox/sh",
+        "sh",
         "-c",
-        "id -un; pwd",
+        "id -un; pwd; command -v ls; ls -ld /busybox/busybox /run/lock /var/lock/. | cut -c 1-10",
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == "nonroot\n/home/nonroot\n"
+    assert done.stdout == "nonroot\n/home/nonroot\n/busybox/ls\n-rwxr-xr-x\ndrwxrwxrwt\ndrwxrwxrwt\n"
 
 
 def test_verify_reproduces_scratch_images_a_day_later_without_network(runtimes, tmp_path):

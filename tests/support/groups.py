@@ -17,7 +17,7 @@ ONCE = {
     "cluster": re.compile(
         r"test_kubernetes\.py|test_drivers\.py|\[kubernetes\b|-kubernetes\b|test_dockerfile\.py::\w+_(pod|kubernetes)_"
     ),
-    "shelf": re.compile(r"engine/test_(build|verify|shelf|apt_in_images)\.py"),
+    "shelf": re.compile(r"engine/test_(build|verify|shelf|promises|apt_in_images)\.py"),
     "emulation": re.compile(r"engine/test_platforms\.py|test_setup\.py::\w*emulation"),
 }
 # These take longest and are begun first, so that no worker is left with one of them at the end.

@@ -49,6 +49,7 @@ def image_of(
     settings: ImageSettings | None = None,
     name: str = "sample",
     architecture: str = "amd64",
+    annotations: dict[str, str] | None = None,
 ) -> Image:
     """An image of these files in `folder`/layout."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -60,6 +61,7 @@ def image_of(
         architecture=architecture,
         epoch=EPOCH,
         folder=folder / "layout",
+        annotations=annotations,
     )
 
 

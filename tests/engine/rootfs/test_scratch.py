@@ -43,7 +43,13 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
         recipe, files = read_recipe(path), files_folder(path)
         assert isinstance(recipe, ScratchRecipe)
         assert recipe.apt_request
-        lock = apt.lock(recipe.apt_request, files, architecture, without_dependencies=recipe.standalone)
+        lock = apt.lock(
+            recipe.apt_request,
+            files,
+            architecture,
+            without_dependencies=recipe.standalone,
+            optional=recipe.optional_packages,
+        )
         work = base / f"{name}-{architecture}"
         debs = work / "debs"
         debs.mkdir(parents=True)

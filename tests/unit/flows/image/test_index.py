@@ -48,6 +48,21 @@ def test_an_index_has_each_image_with_its_platform(images: list[Image], index: I
         assert one["size"] == blob_path(image.layout, image.manifest_digest).stat().st_size
 
 
+def test_an_index_has_the_annotations_that_its_images_share_and_the_newest_time(tmp_path: Path) -> None:
+    created, title = "org.opencontainers.image.created", "org.opencontainers.image.title"
+    said = {
+        "amd64": {created: "2026-01-02T00:00:00Z", title: "it"},
+        "armhf": {created: "2026-01-01T00:00:00Z", title: "it"},
+    }
+    said["armhf"]["org.opencontainers.image.version"] = "2"
+    images = [image_of({}, tmp_path / each, architecture=each, annotations=found) for each, found in said.items()]
+    (tmp_path / "index").mkdir()
+    made = combine_images(images, tmp_path / "index")
+    index = json.loads(blob_path(made.layout, made.manifest_digest).read_bytes())
+    assert index["annotations"] == said["amd64"]
+    assert list(index) == ["schemaVersion", "mediaType", "manifests", "annotations"]
+
+
 def test_the_order_is_that_of_the_recipe(images: list[Image], index: Index, tmp_path: Path) -> None:
     (tmp_path / "again").mkdir()
     assert combine_images(images, tmp_path / "again").manifest_digest == index.manifest_digest

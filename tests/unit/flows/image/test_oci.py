@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.image.oci import BaseImage, Image, blob_path, encoded, make_image
+from flows.image.oci import BaseImage, Image, annotations_of, blob_path, encoded, make_image
 from rootfs.errors import InputError
 from rootfs.layer.pack import Layer
 from rootfs.recipe.sections import ImageSettings
@@ -91,6 +91,26 @@ def test_the_bytes_are_those_that_a_builder_writes(layer: Layer, tmp_path: Path)
             "platform": {"architecture": "arm", "os": "linux", "variant": "v7"},
         }
     ]
+
+
+def test_annotations_are_sorted_at_the_end_of_the_manifest_as_a_builder_writes_them(
+    layer: Layer, tmp_path: Path
+) -> None:
+    more = {"org.opencontainers.image.title": "a<b", "org.opencontainers.image.created": "2023-11-14T22:13:20Z"}
+    folder = tmp_path / "layout"
+    made = make_image(
+        layer, SETTINGS, name="sample", architecture="armhf", epoch=EPOCH, folder=folder, annotations=more
+    )
+    written = blob_path(folder, made.manifest_digest).read_text()
+    assert written == (MANIFEST % (made.config_digest, len(CONFIG), LAYER, len(PACKED))).removesuffix("\n}") + (
+        """,
+  "annotations": {
+    "org.opencontainers.image.created": "2023-11-14T22:13:20Z",
+    "org.opencontainers.image.title": "a\\u003cb"
+  }
+}"""
+    )
+    assert annotations_of(made) == more
 
 
 # The same, of an image of two layers: the first CONFIG's, with a file added.

@@ -29,15 +29,15 @@ RECIPES = {
 }
 FILES = {"archive/root.tar": "tar", "nothing/motd": "hello", "docker/Dockerfile": "FROM base\nCOPY one /one\n"}
 DIGESTS = {
-    "base": "sha256:f56cf376a555b5999fa228fc3989f43387b5dbb9cc729f8f48949309bd72f64b",
-    "layer": "sha256:c750139975fde8e9c66ff2e70f1028353714fcdf1e29797958b220b95ce82390",
-    "archive": "sha256:dd89632521b6b63d8acd35a691ca75b4d0fcfdcdd39a37ac7aecd92ba022e863",
-    "nothing": "sha256:682f67d2350c51a7cc2e275393035de8db70fb876a7c9356eeb6b5660678d931",
-    "docker": "sha256:382f755579f3313de40a3b08be6cb63b8e37d82b6ccac002b12b5a42f0874eb9",
+    "base": "sha256:d8c5188025f96bb4e06613da16e1d77499b21730c754bb84c12bab2d08624de8",
+    "layer": "sha256:d3994909bd6629765dd0f2e94364adde065e4fe7aa09870e28c5cca8bc22f69d",
+    "archive": "sha256:0dac9bdf45a52854d42c973bfcf217ef54030e1cf5a651516659afd93b7c2e33",
+    "nothing": "sha256:da69ed882d87712524e183a0aea6dbd9c0901a7ef4a55e789cde11b0d70af4b8",
+    "docker": "sha256:a74726bf8420c21a3e0a782159fa8a12ecd8432a33ae6294a1de48b299864531",
 }
 INPUTS = (
-    "sha256:55f4fe67bc9fb749abf6f3016e2455334dcaabefa33ed51a2e59fe055a027369",
-    "sha256:f3a5beab86d4960b3f72a00149aaea24f211c20b9b50c5ddf541cdff4d6be455",
+    "sha256:f3bebf1e9e81d3bac8e69dbd653242642ceb2d98cca7082f5465e6dd7551ce66",
+    "sha256:2eb1b94b81b3b7113302352f194b6fc9daeda5dde7a32ad0fa07a1cbecb119ea",
 )
 
 

@@ -17,6 +17,9 @@ ZONES = Deb(
     links={"usr/share/zoneinfo/Europe/Bonn": "Berlin", "usr/share/zoneinfo/Germany": "Europe/Bonn"},
 )
 BASE = Deb("base-files", files={"usr/lib/os-release": "ID=it\n"}, links={"etc/os-release": "../usr/lib/os-release"})
+LEGACY = Deb("tzdata-legacy", links={"usr/share/zoneinfo/Asia/Bonn": "../Europe/Bonn"})
+NETBASE = Deb("netbase", files={f"etc/{name}": name for name in ("ethertypes", "protocols", "rpc", "services")})
+MEDIA_TYPES = Deb("media-types", files={"etc/mime.types": "text/html html"})
 LOCALES = Deb(
     "locales-all",
     files={"usr/lib/locale/de_DE.utf8/LC_TIME": "Zeit", "usr/lib/locale/de_AT.utf8/LC_NAME": "Name"},
@@ -39,10 +42,21 @@ def test_users(make):
     assert (home.mode, home.uid, home.gid, made["root"].mode) == (0o700, 65532, 65532, 0o700)
 
 
-def test_tmp_and_nsswitch(make):
-    made = make("ingredients: [tmp, nsswitch]\n")
-    assert [(made[path].mode, made[path].is_folder) for path in ("tmp", "var/tmp")] == [(0o1777, True)] * 2
+def test_tmp(make):
+    made = make("ingredients: [tmp]\n")
+    folders = {"tmp": 0o1777, "var/tmp": 0o1777, "run": 0o755, "run/lock": 0o1777}
+    assert {path: made[path].mode for path in folders if made[path].is_folder} == folders
+    assert (made.links["var/run"], made.links["var/lock"]) == ("/run", "/run/lock")
+
+
+def test_nsswitch_comes_with_the_files_that_it_names(make):
+    made = make("suite: trixie\ningredients: [nsswitch, mime-types]\n", NETBASE, MEDIA_TYPES)
     assert b"hosts:     files dns\n" in made.contents["etc/nsswitch.conf"]
+    assert {path for path in made.files if path.startswith("etc/")} == {
+        "etc/nsswitch.conf",
+        *NETBASE.files,
+        *MEDIA_TYPES.files,
+    }
 
 
 def test_os_release(make):
@@ -57,6 +71,18 @@ def test_zones(make):
         "usr/share/doc/tzdata/copyright"
     }
     assert "usr/share/doc/tzdata/copyright" in made.files
+
+
+def test_zones_that_are_packaged_apart_come_where_the_suite_has_them(make):
+    made = make("suite: trixie\ningredients: [zones]\n", ZONES, LEGACY)
+    assert made.links["usr/share/zoneinfo/Asia/Bonn"] == "../Europe/Bonn"
+    assert made.files > {"usr/share/zoneinfo/Europe/Berlin"}
+
+
+def test_a_time_zone_may_be_in_the_package_of_legacy_zones(make):
+    made = make("suite: trixie\ntimezone: Asia/Bonn\nfiles: [{path: /x, content: x}]\n", ZONES, LEGACY)
+    assert made.links["etc/localtime"] == "/usr/share/zoneinfo/Asia/Bonn"
+    assert made.contents["usr/share/zoneinfo/Europe/Berlin"] == b"TZif"
 
 
 def test_a_time_zone_that_is_a_link_comes_with_what_it_leads_to(make):

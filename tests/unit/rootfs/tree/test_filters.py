@@ -6,7 +6,7 @@ import tarfile
 import pytest
 
 from rootfs.recipe.debootstrap import DebootstrapRecipe
-from rootfs.tree.filters import FILTERS, Rules, dpkg_rules, filter_lines, filtered
+from rootfs.tree.filters import FILTERS, Rules, dpkg_rules, filter_lines, filter_list, filtered
 from rootfs.tree.member import Member
 
 D, L = tarfile.DIRTYPE, tarfile.LNKTYPE
@@ -43,6 +43,28 @@ def test_a_folder_stays_when_something_below_it_is_kept():
         "usr/share/doc/b/",
     )
     assert left(rules, *paths) == ["usr/share/doc", "usr/share/doc/a", "usr/share/doc/a/copyright"]
+
+
+def test_a_documentation_folder_of_which_nothing_stays_goes_and_links_between_packages_stay():
+    members = (
+        "doc/",
+        "doc/perl/",
+        "doc/perl/AUTHORS.gz",
+        "doc/bash/",
+        "doc/bash/copyright",
+        "doc/bash/NEWS",
+        "man/man1/",
+    )
+    paths = [f"usr/share/{each}" for each in members] + ["usr/share/doc/libgcc"]
+    rules = Rules.named(["docs", "man", "locales"])
+    assert [member.path.removeprefix("usr/share/") for member in filtered(tree(*paths), rules)] == [
+        "doc",
+        "doc/bash",
+        "doc/bash/copyright",
+        "man/man1",
+        "doc/libgcc",
+    ]
+    assert "path-exclude-folders" not in dpkg_rules(filter_list("docs"))
 
 
 def test_a_hard_link_to_an_excluded_file_becomes_the_file():

@@ -1,0 +1,31 @@
+"""The annotations of an image's manifest: what registries and their tools show of it (OCI image-spec, annotations.md).
+
+They follow from the inputs alone, as the manifest's digest does: nothing here depends on the site or on the clock.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from flows.image.index import CREATED
+from flows.inputs.resolve import Inputs
+
+PREFIX = "org.opencontainers.image."
+
+
+def annotations_of(inputs: Inputs, epoch: int) -> dict[str, str]:
+    """The annotations of an image that was created at `epoch`, in seconds since 1970.
+
+    Labels of the recipe with the same names come first: a recipe says there where its source is, or its licenses.
+    """
+    found = {CREATED: _time(epoch, "%Y-%m-%dT%H:%M:%SZ"), f"{PREFIX}title": inputs.recipe.name}
+    if inputs.lock.releases:
+        found[f"{PREFIX}version"] = _time(inputs.lock.epoch, "%Y%m%dT%H%M%SZ")
+    if inputs.base:
+        found |= {f"{PREFIX}base.name": inputs.base.image, f"{PREFIX}base.digest": inputs.base.manifest_digest}
+    labels = inputs.recipe.container_settings.labels
+    return found | {name: value for name, value in labels.items() if name.startswith(PREFIX)}
+
+
+def _time(epoch: int, form: str) -> str:
+    return datetime.fromtimestamp(epoch, UTC).strftime(form)
