@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from selenium import webdriver
-from selenium.common.exceptions import WebDriverException
+from selenium.common.exceptions import TimeoutException, WebDriverException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
@@ -79,11 +79,20 @@ class Browser:
 
         self._until(typed, path)
 
-    def _until(self, done: object, what: str, within: float = SLOWEST) -> None:
-        WebDriverWait(self.driver, within, ignored_exceptions=(WebDriverException,)).until(
-            lambda _: done(),  # type: ignore[operator]
-            f"{what} on {self.address}",
-        )
+    def shows(self, text: str) -> bool:
+        """Whether the page has this text now."""
+        return text in self.driver.page_source
+
+    def shown(self) -> str:
+        """What the page shows, for a test's message."""
+        return f"{self.address} shows:\n{self.driver.find_element(By.TAG_NAME, 'body').text}"
+
+    def _until(self, done: Callable[[], bool], what: str, within: float = SLOWEST) -> None:
+        waiting = WebDriverWait(self.driver, within, ignored_exceptions=(WebDriverException,))
+        try:
+            waiting.until(lambda _: done())
+        except TimeoutException:
+            raise AssertionError(f"no {what} within {within:g} s: {self.shown()}") from None
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,9 @@ from tests.support.waiting import until
 
 TINY = "kind: scratch\nfiles: [{path: /motd, content: hi}]\n"
 SLOW = "kind: scratch\nfiles: [{path: /motd, content: hi}]\nbuild: [[sleep, '600']]\n"
-LONG = 120.0  # seconds
+LONG = 240.0  # seconds
+ANSWER = 40.0  # seconds in which the server does what the page asked for
+REFUSED = "Unknown error while creating flow run"
 PASSWORD = "//input[@type='password']"
 MENU = "//button[normalize-space()='Open menu']"
 
@@ -30,6 +33,11 @@ class Site:
 
     def state(self, run: str) -> str:
         return str(self.factory.api.ask("GET", f"flow_runs/{run}")["state"]["type"])
+
+    def builds(self) -> set[str]:
+        """The ids of the runs of the deployment `build`."""
+        of_build = {"deployments": {"name": {"any_": ["build"]}}}
+        return {run["id"] for run in self.factory.api.ask("POST", "flow_runs/filter", of_build)}
 
 
 @pytest.fixture(scope="module")
@@ -60,22 +68,47 @@ def logged_in(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def start(page: Browser, site: Site, image: str) -> str:
-    """Start a build by the form of its deployment; the id of its run."""
-    before = {run["id"] for run in site.factory.api.ask("POST", "flow_runs/filter", {"flows": {}})}
-    page.open(f"{site.pages}/v2/deployments")
-    page.follow("//a[normalize-space()='build'][contains(@href, 'deployment/')]")
-    page.click("//button[normalize-space()='Run']")
-    page.click("//*[@role='menuitem'][contains(., 'Custom run')]")
-    page.type("//textarea", image)
-    page.click("//button[normalize-space()='Submit']")
+    """Start a build by the form of its deployment; the id of its run.
 
-    def made() -> list[str]:
-        runs = site.factory.api.ask("POST", "flow_runs/filter", {"deployments": {"name": {"any_": ["build"]}}})
-        return [run["id"] for run in runs if run["id"] not in before]
-
-    until(made, LONG)
-    [run] = made()
+    The server refuses a form while something else writes to its database (SQLite): the page says so and does not try
+    again. A person does.
+    """
+    before, until = site.builds(), time.monotonic() + LONG
+    while not (new := site.builds() - before):
+        assert time.monotonic() < until, f"no new run: {page.shown()}"
+        page.open(f"{site.pages}/v2/deployments")
+        page.follow("//a[normalize-space()='build'][contains(@href, 'deployment/')]")
+        page.click("//button[normalize-space()='Run']")
+        page.click("//*[@role='menuitem'][contains(., 'Custom run')]")
+        page.type("//textarea", image)
+        page.click("//button[normalize-space()='Submit']")
+        sent = time.monotonic()
+        while not (page.shows(REFUSED) or site.builds() - before) and time.monotonic() - sent < ANSWER:
+            time.sleep(0.2)
+    [run] = new
     return run
+
+
+def cancel(page: Browser, site: Site, run: str) -> None:
+    """Cancel the run whose page is open; again if the server refuses it, as in `start`."""
+    until = time.monotonic() + LONG
+    while site.state(run) == "RUNNING":
+        assert time.monotonic() < until, f"it runs on: {page.shown()}"
+        page.open(page.address)
+        page.click(MENU)
+        page.click("//*[@role='menuitem'][contains(., 'Cancel')]")
+        page.click("//*[@role='dialog' or @role='alertdialog']//button[normalize-space()='Cancel Flow Run']")
+        sent = time.monotonic()
+        while site.state(run) == "RUNNING" and time.monotonic() - sent < ANSWER:
+            time.sleep(0.2)
+
+
+def reaches(page: Browser, site: Site, run: str, state: str) -> None:
+    """Wait until the run has this state."""
+    until = time.monotonic() + LONG
+    while (now := site.state(run)) != state:
+        assert time.monotonic() < until, f"the run is {now}, not {state}: {page.shown()}"
+        time.sleep(0.2)
 
 
 def test_without_the_login_the_pages_show_nothing(site: Site, tmp_path: Path) -> None:
@@ -89,7 +122,7 @@ def test_without_the_login_the_pages_show_nothing(site: Site, tmp_path: Path) ->
 
 def test_a_build_is_started_by_the_form_and_listed(site: Site, logged_in: Browser) -> None:
     run = start(logged_in, site, "tiny")
-    until(lambda: site.state(run) == "COMPLETED", LONG)
+    reaches(logged_in, site, run, "COMPLETED")
     assert [build.split("@")[0] for build in site.factory.builds()] == ["tiny"]
     logged_in.follow("//a[normalize-space()='Runs']")
     logged_in.see("//a[contains(., 'tiny · build')]")
@@ -100,13 +133,11 @@ def test_a_build_is_started_by_the_form_and_listed(site: Site, logged_in: Browse
 
 def test_a_running_build_is_cancelled(site: Site, logged_in: Browser) -> None:
     run = start(logged_in, site, "slow")
-    until(lambda: site.state(run) == "RUNNING", LONG)
+    reaches(logged_in, site, run, "RUNNING")
     logged_in.follow("//a[normalize-space()='Runs']")
     logged_in.follow("//a[contains(., 'slow · build')]")
-    logged_in.click(MENU)
-    logged_in.click("//*[@role='menuitem'][contains(., 'Cancel')]")
-    logged_in.click("//*[@role='dialog' or @role='alertdialog']//button[normalize-space()='Cancel Flow Run']")
-    until(lambda: site.state(run) == "CANCELLED", LONG)
+    cancel(logged_in, site, run)
+    reaches(logged_in, site, run, "CANCELLED")
     logged_in.see("//*[normalize-space()='Cancelled']")
     until(lambda: site.factory.leftovers() == [], LONG)
     assert [build for build in site.factory.builds() if build.startswith("slow@")] == []
