@@ -140,7 +140,7 @@ def unsigned_release(
     by = f" (it is signed by {', '.join(unknown)})" if unknown else ""
     hint = "If the archive has a new key, update the keyring's package; otherwise do not trust this mirror."
     if changed:
-        hint = "It was changed after it was signed, or the archive is being updated: try again, or do not trust it."
+        hint = "It was changed after it was signed, or is just being updated: try again, or do not trust this mirror."
     elif ended:
         hint = (
             "Keys of old suites are in their own file of the keyring's package, such as"
