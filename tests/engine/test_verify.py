@@ -43,14 +43,14 @@ include: [apache2, openssh-server]
 paths: {exclude: [/etc/ssh/ssh_host_*]}
 customise: [folders.sh]
 """
-FOLDERS = "#!/bin/sh\nset -e\ninstall --directory --owner=www-data --mode=0700 /run/web\nmkdir /run/sshd\n"
+FOLDERS = "#!/bin/sh\nset -e\ninstall --directory --owner=www-data --mode=0700 /run/web\n"
 START = """\
 test "$(stat -c '%U %a' /run/web)" = "www-data 700"
 mkdir -p /var/lock/app
 apache2ctl start
 ssh-keygen -A >/dev/null
 /usr/sbin/sshd -t
-apache2ctl stop
+timeout 30 sh -c 'until test -s /run/apache2/apache2.pid; do sleep 0.2; done'
 """
 LINKS = ["recipe", "lock", "input", "diff id", "layer", "config", "manifest"]
 # Nothing but a loopback, over which the command line talks to its own Prefect server.
