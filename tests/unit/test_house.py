@@ -183,7 +183,8 @@ def functions_are_short(source: Source) -> Iterator[str]:
 
 
 def modules_say_what_they_are(source: Source) -> Iterator[str]:
-    if not ast.get_docstring(ast.parse(source.text)):
+    [module, *_] = source.nodes
+    if not (isinstance(module, ast.Module) and ast.get_docstring(module)):
         yield "1: has no docstring"
 
 
