@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.authorities import authority
 from tests.support.factory import Factory
 from tests.support.keys import pem
 from tests.support.outcome import complains, start, stop
@@ -161,9 +162,12 @@ def names_in(site: Factory, image: str, tmp_path: Path) -> list[str]:
 def test_a_multi_stage_dockerfile_becomes_one_layer_and_keeps_its_settings(
     site: Factory, copy: Path, tmp_path: Path
 ) -> None:
-    recipe(
-        site, "base", BASE, copy, "image: {labels: {b: c}, user: '1:1'}\nsmoke: [{run: [/etc/issue], stdout: hello}]\n"
-    )
+    image = "image: {labels: {b: c}, user: '1:1'}\nsmoke: [{run: [/etc/issue], stdout: hello}]\n"
+    bundle = "FROM tools\nCOPY other.crt /etc/ssl/certs/ca-certificates.crt\n"
+    recipe(site, "base", BASE.replace("FROM tools\n", bundle), copy, f"certificates: [ours.crt]\n{image}")
+    ours, _ = authority(site.recipes / "base", "ours"), authority(site.recipes / "base", "other")
+    for key in (site.recipes / "base").glob("*.key"):
+        key.unlink()
     [first] = built(site, "base")
     config = config_of(site, first)
     assert len(config["rootfs"]["diff_ids"]) == 1
@@ -172,6 +176,9 @@ def test_a_multi_stage_dockerfile_becomes_one_layer_and_keeps_its_settings(
     assert config["config"]["User"] == "1:1"
     assert config["config"]["Healthcheck"] == {"Test": ["CMD", "/bin/copy", "/etc/motd"], "Interval": 5000000000}
     assert {"./", "bin/copy", "etc/motd", "etc/issue", "rubbish/motd"} <= set(names_in(site, "base", tmp_path))
+    words = ["tar", "-xOf", tmp_path / "rootfs.tar", "etc/ssl/certs/ca-certificates.crt"]
+    trusted = subprocess.run(words, capture_output=True, check=True).stdout
+    assert trusted == (site.recipes / "base/other.crt").read_bytes() + ours.read_bytes()
     [again] = built(site, "base")
     assert (again["status"], again["manifest_digest"]) == ("unchanged", first["manifest_digest"])
     [other] = built(site, "base", "--force", "--builder", "container")
