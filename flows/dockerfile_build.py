@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import ExitStack
 from dataclasses import replace
@@ -15,8 +16,8 @@ from flows.builders.errors import dockerfile_unfit
 from flows.builders.lifecycle import Lease
 from flows.builders.listing import ENGINE
 from flows.builders.select import SelectedBuilder
-from flows.image.archives import uncompressed_file
-from flows.image.oci import BaseImage
+from flows.image.archives import read_blob, uncompressed_file
+from flows.image.oci import BaseImage, Image
 from flows.inputs.base_images import Foundation, fetch_layout, library_path, newest_epoch
 from flows.inputs.resolve import Inputs
 from flows.orchestration.step import step
@@ -77,7 +78,7 @@ def build(ctx: BuildContext, recipe: DockerfileRecipe, order: BuildRequest, leas
     if builder.driver == ENGINE:
         if recipe.layers == "kept":
             what = "an engine's own BuildKit cannot set the times in layers that are to be `kept`"
-            raise dockerfile_unfit(recipe.name, what, "Choose a builder of another driver, or `layers: one`.")
+            raise dockerfile_unfit(recipe.name, what, "Choose a builder of another driver, or `layers: shared`.")
         made = buildx_build.build_in_engine(order, builder.name, ctx.engine(), ctx.run_id, folder, ctx.log)
     else:
         made = buildx_build.build_with_builder(order, builder.name, builder.driver, folder, ctx.log)
@@ -101,8 +102,8 @@ def make_layers(
 ) -> tuple[PackedLayer, Foundation]:
     """Build the Dockerfile with the selected builder: one normalized layer, or the highest of its own layers.
 
-    Also returns what the image is assembled on: the Dockerfile's settings, and the lower layers. Without the cache
-    nothing of an earlier build is used.
+    Also returns what the image is assembled on: the Dockerfile's settings, and the lower layers, which are those of the
+    base image where they are `shared`. Without the cache nothing of an earlier build is used.
     """
     recipe = cast(DockerfileRecipe, inputs.recipe)  # as LAYER_MAKERS says
     epoch = newest_epoch(ctx.store, inputs.bases)
@@ -111,11 +112,33 @@ def make_layers(
     tars = unpack_layers(order, built, folder)
     if recipe.layers == "kept":
         return keep_layers(ctx, inputs, order, built, tars, use_cache=use_cache)
-    foundation = Foundation(BaseImage(config={"config": built.config["config"]}), LayerStack((), epoch))
+    base = base_of(order, built) if recipe.layers == "shared" else None
+    foundation = shared_layers(base, built, tars, epoch)
     with ExitStack() as running:
         members = rooted(running.enter_context(merge_layers(tars)), epoch)
         packed = pack_layer(ctx, inputs, members, folder, running, foundation=foundation, use_cache=use_cache)
     return packed, foundation
+
+
+def base_of(order: BuildRequest, built: BuildResult) -> Image | None:
+    """The base image that the result begins with: the one with the most layers; None where it has none of theirs."""
+    found = built.config["rootfs"]["diff_ids"]
+    fitting = [
+        image
+        for image in order.base_images.values()
+        if found[: len(image.layers)] == [layer.diff_id for layer in image.layers]
+    ]
+    return max(fitting, key=lambda image: len(image.layers), default=None)
+
+
+def shared_layers(base: Image | None, built: BuildResult, tars: list[Path], epoch: int) -> Foundation:
+    """What the image is assembled on: the Dockerfile's settings, and the base image's layers and history, if any."""
+    config = {"config": built.config["config"]}
+    if base is None:
+        return Foundation(BaseImage(config=config), LayerStack((), epoch))
+    history = json.loads(read_blob(base, base.config_digest)).get("history") or []
+    lower = LayerStack(tuple(tars[: len(base.layers)]), epoch)
+    return Foundation(BaseImage(base.layers, {**config, "history": history}), lower)
 
 
 def rooted(tree: MergedTree, epoch: int) -> Members:

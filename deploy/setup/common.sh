@@ -58,16 +58,20 @@ fail_with_log() {
 . "$here/deploy/setup/engine.sh"
 # shellcheck source=deploy/setup/emulation.sh
 . "$here/deploy/setup/emulation.sh"
+# shellcheck source=deploy/setup/tools.sh
+. "$here/deploy/setup/tools.sh"
+# shellcheck source=deploy/setup/buildx.sh
+. "$here/deploy/setup/buildx.sh"
 # shellcheck source=deploy/setup/python.sh
 . "$here/deploy/setup/python.sh"
 
 # survey MACHINE GROUPS [PACKAGE...]: find what is missing, and change nothing; true if nothing is missing.
-# Sets `wanted_packages`. Sets to yes or nothing: `wanted_scripts` (debootstrap's), `wanted_engine`, `wanted_python`, and
-# `wanted_emulation`, which EMULATION_PACKAGES ask for.
+# Sets `wanted_packages`. Sets to yes or nothing: `wanted_scripts` (debootstrap's), `wanted_engine`, `wanted_python`,
+# `wanted_emulation`, which EMULATION_PACKAGES ask for, and `wanted_buildx`, which `buildx=yes` asks for.
 survey() {
     machine=$1 groups=$2
     shift 2
-    wanted_engine='' wanted_python='' wanted_scripts='' wanted_emulation=''
+    wanted_engine='' wanted_python='' wanted_scripts='' wanted_emulation='' wanted_buildx=''
     case " $* " in *" arch-test "*) emulation_works || wanted_emulation=yes ;; esac
     if [ "$machine" != no ]; then
         # shellcheck disable=SC2086 # a list of names
@@ -79,12 +83,13 @@ survey() {
         engine_installed || engine_refuses_us || set -- "$@" docker.io
         engine_refuses_us || ! lacks_capability || set -- "$@" jq
     fi
+    [ -z "${buildx:-}" ] || buildx_works || wanted_buildx=yes
     if ! python_ready "$groups"; then
         wanted_python=yes
         find_uv || set -- "$@" python3-venv ca-certificates
     fi
     wanted_packages=$(missing_packages "$@")
-    [ -z "$wanted_packages$wanted_engine$wanted_python$wanted_scripts$wanted_emulation" ]
+    [ -z "$wanted_packages$wanted_engine$wanted_python$wanted_scripts$wanted_emulation$wanted_buildx" ]
 }
 
 # set_up MACHINE GROUPS [PACKAGE...]: install what is missing. MACHINE is yes for everything that builds need, packages for
@@ -112,13 +117,14 @@ install_missing() {
     case " $wanted_packages " in *" docker.io "*) engine_started=yes ;; esac # its package starts it where it can
     [ -z "$wanted_engine" ] || engine_answers || start_engine
     [ -z "$wanted_emulation" ] || emulation_works || start_emulation
+    [ -z "$wanted_buildx" ] || buildx_works || start_buildx
     [ -z "$wanted_python" ] || make_python "$groups"
 }
 
 # Whether only root can install what is missing.
 needs_root() {
     [ "$(id -u)" != 0 ] || return 1
-    [ -n "$wanted_packages$wanted_engine$wanted_scripts$wanted_emulation" ] || ! python_writable
+    [ -n "$wanted_packages$wanted_engine$wanted_scripts$wanted_emulation$wanted_buildx" ] || ! python_writable
 }
 
 # Print the one command line that root must run, and end.
@@ -127,6 +133,7 @@ ask_for_root() {
     case $0 in *[!A-Za-z0-9_./-]*) setup="sudo '$0' $as_root" ;; *) setup="sudo $0 $as_root" ;; esac
     [ -z "$wanted_scripts" ] || lacks="${lacks:+$lacks, }a newer debootstrap"
     [ -z "$wanted_emulation" ] || lacks="${lacks:+$lacks, }emulation of other platforms"
+    [ -z "$wanted_buildx" ] || lacks="${lacks:+$lacks, }buildx"
     [ -z "$wanted_python" ] || python_writable || lacks="${lacks:+$lacks, }a Python environment in $here"
     # The user may have an engine that root does not know.
     case $as_root in setup*) [ -n "$wanted_engine" ] || ! engine_answers || setup="$setup --no-engine" ;; esac

@@ -1,7 +1,8 @@
 # shellcheck shell=sh disable=SC2154 # the parts share their variables
-# Programs that only the tests need and that no Debian package brings: Go tools modules, each built once and cached.
+# Programs that no Debian package brings: Go tools modules, each built once and cached. The tests need some; see also buildx.sh.
 
 tools_source=$here/tests/engine/tools
+tools_for='the tests' # what messages name
 TOOLS_BUILD=1 # raise it when tools must be built again although their modules have not changed: other flags or versions
 
 # find_tools: puts the folders of the tools on PATH, one a module; true when all tools are built. Sets `lacking_tools`, and
@@ -47,7 +48,7 @@ go_is_new() {
 prepare_go() {
     go_is_new && return
     if [ "$(id -u)" != 0 ]; then
-        say "these tools of the tests are missing:$lacking_tools" \
+        say "these tools for $tools_for are missing:$lacking_tools" \
             "They are built with Go 1.21 or later: put one on PATH, or run this as root."
         return 1
     fi
@@ -64,7 +65,7 @@ build_module() {
     flock 6
     names=$(lacking_in "$1")
     [ -n "$names" ] || return 0
-    say "building for the tests:$names"
+    say "building for $tools_for:$names"
     rm -rf "$tools" "$tools.new"
     mkdir -p "$tools.new"
     # shellcheck disable=SC2086 # a list of paths
@@ -88,7 +89,7 @@ compile() {
         seconds=$(($(date +%s) - begun))
         [ $((seconds / 30)) -gt $reported ] || continue
         reported=$((seconds / 30))
-        say "building for the tests: $(wc -l <"$compiled") of at most $total packages after $seconds s"
+        say "building for $tools_for: $(wc -l <"$compiled") of at most $total packages after $seconds s"
     done
     wait $compiler || { cat "$compiled" >>"$log" && return 1; }
 }

@@ -262,6 +262,7 @@ def stop() -> None:
 def setup(
     no_engine: Annotated[bool, typer.Option("--no-engine", help="start no Docker engine")] = False,  # noqa: ARG001
     emulation: Annotated[bool, typer.Option("--emulation", help="also QEMU, for other platforms")] = False,  # noqa: ARG001
+    buildx: Annotated[bool, typer.Option("--buildx", help="also buildx, for Dockerfiles and builders")] = False,  # noqa: ARG001
 ) -> None:
     """Install what builds need on this machine: a command of the start script `./baseforge` of a clone."""
     raise InputError(

@@ -35,9 +35,10 @@ class DockerfileRecipe(Recipe):
     contexts: dict[types.Stage, types.Name] = Field(
         default={}, description="a name for FROM and --from = the recipe whose newest image it stands for"
     )
-    layers: Literal["one", "kept"] = Field(
-        default="one",
-        description="`one` normalized layer, or `kept`: the Dockerfile's own layers, as the builder makes them",
+    layers: Literal["shared", "one", "kept"] = Field(
+        default="shared",
+        description="`shared`: the layers of the base image that the last stage is FROM, and one normalized layer on "
+        "them; `one` normalized layer of everything; `kept`: the Dockerfile's own layers, as the builder makes them",
     )
     secrets: Annotated[tuple[types.SecretId, ...], *types.Distinct] = Field(
         default=(), description="ids of secrets for RUN --mount=type=secret; the site's settings name their files"

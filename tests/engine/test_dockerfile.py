@@ -225,7 +225,10 @@ def test_through_the_engine_s_own_buildkit(site: Factory, copy: Path) -> None:
     recipe(site, "child", CHILD, copy, "contexts: {base: base}\nsmoke: [{run: [/etc/more], stdout: hello}]\n")
     base, child = built(site, "child", "--builder", "default")
     assert base["builder"]["driver"] == child["builder"]["driver"] == "docker"
-    assert config_of(site, child)["config"]["Labels"] == {"com.example.one": "1"}
+    config = config_of(site, child)
+    assert config["config"]["Labels"] == {"com.example.one": "1"}
+    assert config["rootfs"]["diff_ids"] == [base["diff_id"], child["diff_id"]], "the base image's layer is shared"
+    assert [entry["created_by"] for entry in config["history"]] == ["baseforge build base", "baseforge build child"]
     done = site.run("verify", "child", "--json", env={"BASEFORGE_BUILDER": "default"})
     assert (done.status, done.json["status"]) == (0, "reproduced"), done.stderr
 

@@ -187,3 +187,39 @@ def test_setup_registers_lost_emulation_again(clone, environment):
     assert entry.with_name("status").read_text() == "enabled\n"
     again = call(clone / "baseforge", "setup", "--no-engine", "--emulation", env=environment)
     assert (again.returncode, "registering" in again.stderr) == (0, False)
+
+
+PRIVATE_PLUGINS = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs /usr/local/lib && exec "$@"', "sh"]
+PLUGIN = "/usr/local/lib/docker/cli-plugins/docker-buildx"
+
+
+@pytest.mark.parametrize("package", ["docker-buildx", ""])
+def test_setup_brings_buildx_from_the_distribution_or_builds_it(clone, environment, tmp_path, package):
+    """Go is a stub: building the real one takes minutes."""
+    calls, there = tmp_path / "calls", tmp_path / "there"
+    stub(tmp_path / "stubs", "docker", f"test -e {there} || test -x {PLUGIN}")
+    stub(tmp_path / "stubs", "apt-get", f'echo "$@" >>{calls}; case "$*" in *install*buildx) touch {there} ;; esac')
+    stub(tmp_path / "stubs", "apt-cache", f'echo "{package}:\n  Candidate: 1"' if package else "exit 0")
+    made = (
+        'while [ "$1" != -o ]; do shift; done; mkdir -p "$2" && echo "#!/bin/sh" >"$2/buildx" && chmod +x "$2/buildx"'
+    )
+    path = stub(
+        tmp_path / "stubs", "go", f'case "$*" in *GOVERSION) echo go1.26 ;; *" build "*) {made} ;; *) echo a v1 ;; esac'
+    )
+    script = [*PRIVATE_PLUGINS, clone / "baseforge", "setup", "--no-engine", "--buildx"]
+    done = call(*script, env={**environment, "PATH": path}, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert ("installing docker-buildx" in done.stderr, "building for docker: buildx" in done.stderr) == (
+        bool(package),
+        not package,
+    )
+    assert there.exists() == bool(package)
+
+
+def test_without_root_buildx_is_in_the_one_command(clone, environment, tmp_path):
+    path = stub(tmp_path, "docker", "exit 1")
+    done = call(*STRANGER, clone / "baseforge", "setup", "--no-engine", "--buildx", env={**environment, "PATH": path})
+    assert done.returncode == 3
+    assert "buildx" in done.stderr.partition("run this once")[0]
+    (line,) = sudo_lines(done.stderr)
+    assert line.startswith(f"sudo {clone}/baseforge setup --buildx")

@@ -29,7 +29,7 @@ def write(tmp_path: Path):
 def test_a_short_recipe_has_every_default(write):
     recipe = read_recipe(write())
     assert isinstance(recipe, DockerfileRecipe)
-    assert (recipe.dockerfile, recipe.target, recipe.layers, recipe.online) == ("Dockerfile", None, "one", False)
+    assert (recipe.dockerfile, recipe.target, recipe.layers, recipe.online) == ("Dockerfile", None, "shared", False)
     assert (recipe.no_because, recipe.args, recipe.contexts, recipe.secrets, recipe.ssh) == ("", {}, {}, (), ())
 
 
@@ -39,6 +39,7 @@ GOOD = {
     "args: {A: b, _C: ''}": ("args", {"A": "b", "_C": ""}),
     "contexts: {base: trixie-slim}": ("contexts", {"base": "trixie-slim"}),
     "layers: kept": ("layers", "kept"),
+    "layers: one": ("layers", "one"),
     "secrets: [token, key.pem]": ("secrets", ("token", "key.pem")),
     "ssh: [default]": ("ssh", ("default",)),
     "repeatable: true": ("no_because", ""),
@@ -63,7 +64,7 @@ BAD = {
     "args: {A: }": "2:8: expected a string or a number or true or false, found nothing",
     "contexts: {'a=b': trixie}": "2:12: 'a=b' is not a stage's name",
     "contexts: {base: ../trixie}": "2:18: '../trixie' is not a name",
-    "layers: many": "2:9: 'many' is not one of one, kept.",
+    "layers: many": "2:9: 'many' is not one of shared, one, kept.",
     "secrets: ['a,src=/etc/shadow']": "2:11: 'a,src=/etc/shadow' is not an id of a secret",
     "secrets: [a, a]": "2:10: 'a' is there twice",
     "secrets: {a: b}": "2:10: expected a list of strings",
