@@ -214,8 +214,6 @@ def _text(name: str, value: Any) -> str:  # noqa: ANN401
         return "\n".join(
             f"{each['platforms'][0]} {each['manifest_digest']} {format_size(each['size'])}" for each in value
         )
-    if name == "bases":
-        return "\n".join(f"{each['image']}@{each['build']} {each['manifest_digest']}" for each in value)
     if name == "lock":
         lines = [f"{each['suite']} {each['sha256'][:16]}… by {each['signer']}" for each in value["releases"]]
         return "\n".join(lines) or value["tarball"]
