@@ -6,11 +6,16 @@ from rootfs.errors import BuildError, MachineError
 
 
 class ProgramMissing(MachineError):
-    """A program is not installed."""
+    """A program is in none of the folders that are searched, which are not those of the user's PATH."""
 
-    def __init__(self, program: str) -> None:
+    def __init__(self, program: str, path: str = "") -> None:
+        searched = f" in {path}" if path else ""
         super().__init__(
-            f"{program} is not installed", hint="`./baseforge doctor` says what is missing and how to get it."
+            f"{program} is not installed{searched}",
+            hint="Only these folders are searched, whatever PATH says: install it there, such as in /usr/local/bin."
+            " `./baseforge doctor` says what else is missing."
+            if path
+            else "`./baseforge doctor` says what is missing and how to get it.",
         )
 
 

@@ -316,7 +316,7 @@ def _started(
     sandbox = contained if isinstance(contained, Sandbox) else None
     for word in ("bwrap", words[0]) if sandbox else words[:1]:
         if shutil.which(word, path=environment["PATH"]) is None:
-            raise ProgramMissing(word)
+            raise ProgramMissing(word, environment["PATH"])
     with contextlib.ExitStack() as stack:
         group = stack.enter_context(control_group(sandbox.limits.memory, sandbox.limits.processes)) if sandbox else None
         files = (seccomp.filter_program(), sandbox.accounts) if sandbox else ()

@@ -86,7 +86,7 @@ def test_a_failure_shows_what_was_printed():
 
 
 def test_a_missing_program_is_named():
-    with pytest.raises(ProgramMissing, match="no-such-program"):
+    with pytest.raises(ProgramMissing, match="no-such-program is not installed in /usr/local/sbin:/usr/local/bin:"):
         run(["no-such-program"])
 
 
