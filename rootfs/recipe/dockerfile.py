@@ -77,7 +77,7 @@ class DockerfileRecipe(Recipe):
         """Keys that cannot work together."""
         yield from super().contradictions()
         if self.certificates and self.layers == "kept":
-            why = "`layers: kept` leaves the Dockerfile's layers as they are: write `layers: one`, or COPY the file"
+            why = "`layers: kept` leaves the Dockerfile's layers as they are: leave it out, or COPY the file"
             yield ("certificates",), f"{why} and RUN update-ca-certificates in the Dockerfile"
 
     def file_problems(self, folder: Path) -> Iterator[tuple[str, str]]:
