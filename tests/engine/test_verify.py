@@ -260,7 +260,7 @@ def test_an_image_for_debugging_has_a_shell_for_its_user(runtimes):
         f"{LOCAL_NAME}/base-debug",
         "sh",
         "-c",
-        "id -un; pwd; command -v ls; ls -ld /busybox/busybox /run/lock /var/lock/. | cut -c 1-10",
+        "id -un; pwd; which ls; ls -ld /busybox/busybox /run/lock /var/lock/. | cut -c 1-10",
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "nonroot\n/home/nonroot\n/busybox/ls\n-rwxr-xr-x\ndrwxrwxrwt\ndrwxrwxrwt\n"
