@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.builders import listing, manage
-from flows.builders.errors import BuildxMissing
+from flows.builders.errors import BuildxMissing, engine_unreachable
 from rootfs.errors import InputError
 from tests.unit.flows.builders import fake
 from tests.unit.flows.builders.conftest import Stub
@@ -48,7 +48,10 @@ def test_other_builders_need_buildx_and_the_hint_brings_it() -> None:
 
 
 def test_an_engine_that_does_not_answer_is_listed_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
+    def unreachable() -> None:
+        raise engine_unreachable("unix:///nowhere.sock", "No such file or directory")
+
+    monkeypatch.setattr(listing, "connect", unreachable)
     [builder] = listing.listed()
     assert (builder.name, builder.status) == ("default", "error")
     assert "does not answer" in builder.error
