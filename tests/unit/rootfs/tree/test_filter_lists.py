@@ -25,7 +25,7 @@ def test_every_rule_says_where_it_comes_from(path):
     assert any(source in path.read_text() for source in ("debuerreotype", "mmdebstrap(1)", "Debian Policy"))
     rules = [line for line in lines if line and not line.startswith("#")]
     assert rules
-    assert {line.split()[0] for line in rules} <= {"exclude", "exclude-files", "include"}
+    assert {line.split()[0] for line in rules} <= {"exclude", "exclude-files", "exclude-folders", "include"}
     assert all(line.split()[1].startswith("/") for line in rules)
     assert len(rules) == len(set(rules))
 
