@@ -31,7 +31,14 @@ from rootfs.system.stop import run_stoppable
 from rootfs.system.text import format_time
 
 MAX_CLOCK_SKEW = 600.0  # seconds that an archive's clock may be ahead of ours
-UNUSABLE_KEYS = {"NO_PUBKEY": "", "EXPKEYSIG": ", which has expired", "REVKEYSIG": ", which is revoked"}  # gpgv's words
+# Of gpgv (doc/DETAILS of GnuPG): why a signature by a key does not count.
+UNUSABLE = {
+    "NO_PUBKEY": "",
+    "EXPSIG": " in a signature that has expired",
+    "EXPKEYSIG": ", which has expired",
+    "REVKEYSIG": ", which is revoked",
+}
+NOT_GOOD = ("NEWSIG", "BADSIG", "ERRSIG", *UNUSABLE)  # the next signature begins, or this one is not good
 SHA256 = re.compile("[0-9a-f]{64}")
 ARMOR = b"-----BEGIN PGP SIGNATURE-----"
 BAD_SIGNATURE = "[GNUPG:] BADSIG"
@@ -223,16 +230,17 @@ def parse_signers(status: str) -> tuple[list[str], list[str]]:
 
     If one signature is bad, none counts as good.
     """
-    good, others, key = [], [], ""
+    good, others, is_good = [], [], False
     fingerprints = dict(ERROR_OF_KEY.findall(status))
     for word, value in re.findall(r"^\[GNUPG:\] (\w+)(?: (\S+))?", status, re.MULTILINE):
-        if word in ("GOODSIG", "NEWSIG"):
-            key = value
-        elif word == "VALIDSIG" and key:
+        if word == "GOODSIG":
+            is_good = True
+        elif word == "VALIDSIG" and is_good:
             good.append(value)
-        elif word in UNUSABLE_KEYS:
-            others.append(fingerprints.get(value, value) + UNUSABLE_KEYS[word])
-            key = ""
+        elif word in NOT_GOOD:
+            is_good = False
+        if word in UNUSABLE:
+            others.append(fingerprints.get(value, value) + UNUSABLE[word])
     return [] if BAD_SIGNATURE in status else good, others
 
 

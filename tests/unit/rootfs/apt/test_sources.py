@@ -1,6 +1,7 @@
 """Package archives: mirrors, keyrings, and checks of Release files."""
 
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from rootfs.apt import sources
 from rootfs.apt.errors import InvalidRelease
-from rootfs.apt.release import check_release
+from rootfs.apt.release import check_release, parse_signers
 from rootfs.apt.sources import Site, Source, distribution_of
 from rootfs.errors import BuildError, InputError, MachineError
 from tests.support.debian import signer
@@ -172,6 +173,22 @@ def test_an_expired_key_is_refused(tmp_path):
         data = old.sign(RELEASE.format(more=""), *then, "--local-user", "x")
     with pytest.raises(BuildError, match="which has expired"):
         check_release(data, Source(PUBLIC, PUBLIC, "trixie", ("main",), old.keyring), "where")
+
+
+def test_a_signature_that_has_expired_is_refused(key, source):
+    """With the signer's address in it gpgv names the address before it says anything of the signature."""
+    data = key.sign(RELEASE.format(more=""), "--sender", "test@example", "--default-sig-expire", "seconds=1")
+    time.sleep(2.1)
+    with pytest.raises(BuildError, match=r"signed by [0-9A-F]{16} in a signature that has expired\)"):
+        check_release(data, source, "where")
+
+
+def test_an_unusable_signature_does_not_count_beside_a_good_one():
+    good = "[GNUPG:] NEWSIG a@b\n[GNUPG:] GOODSIG A a\n[GNUPG:] VALIDSIG AA\n"
+    for word in ("EXPSIG", "EXPKEYSIG", "REVKEYSIG"):
+        bad = f"[GNUPG:] NEWSIG c@d\n[GNUPG:] {word} C c\n[GNUPG:] VALIDSIG CC\n"
+        assert parse_signers(bad)[0] == []
+        assert parse_signers(good + bad)[0] == parse_signers(bad + good)[0] == ["AA"]
 
 
 def test_text_outside_the_signature_is_not_read(key, source):
