@@ -30,6 +30,7 @@ from rootfs.system.digests import sha256_of_bytes
 from rootfs.system.stop import run_stoppable
 from rootfs.system.text import format_time
 
+MAX_RELEASE = 16 << 20  # bytes of a Release file or its signature; Debian's largest are a few hundred KiB
 MAX_CLOCK_SKEW = 600.0  # seconds that an archive's clock may be ahead of ours
 # Of gpgv (doc/DETAILS of GnuPG): why a signature by a key does not count.
 UNUSABLE = {
@@ -117,14 +118,20 @@ async def _fetch_file(
 
 
 async def _get(client: httpx.AsyncClient, address: str, tag: str, transfers: Transfers) -> tuple[httpx.Response, bytes]:
-    """The answer and its content. Raises TooSlow and other errors of httpx."""
-    chunks = []
-    headers = {"If-None-Match": tag} if tag else {}
+    """The answer and its content, as it is sent: nothing is decompressed before its signature is checked.
+
+    Raises TooSlow and other errors of httpx, InvalidRelease.
+    """
+    content = bytearray()
+    headers = {"Accept-Encoding": "identity"} | ({"If-None-Match": tag} if tag else {})
     async with transfers.paced() as arrived, client.stream("GET", address, headers=headers) as response:
-        async for data in response.aiter_bytes():
-            chunks.append(data)
+        async for data in response.aiter_raw():
+            content += data
+            if len(content) > MAX_RELEASE:
+                reason = f"it is larger than {MAX_RELEASE >> 20} MiB"
+                raise InvalidRelease(address, reason, "No archive has one of this size: do not trust this server.")
             arrived(len(data))
-    return response, b"".join(chunks)
+    return response, bytes(content)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -23,6 +24,7 @@ CONNECT = 10.0  # seconds
 # parallel transfers need 64 KiB/s.
 RATE = 8 << 10  # bytes a second
 WINDOW = 60.0  # seconds
+MAX_REDIRECT = 64 << 10  # bytes of the text of a redirect, which nobody reads
 DENIED = (401, 403, 407)
 
 
@@ -45,7 +47,10 @@ class Transfers:
 
     def client(self) -> httpx.AsyncClient:
         """A client. Each request gets the credentials of its own address, also after a redirect."""
-        hooks = {"request": [self.credentials.add]}
+        hooks: dict[str, list[Callable[..., Any]]] = {
+            "request": [self.credentials.add],
+            "response": [_drop_text_of_redirect],
+        }
         timeout = httpx.Timeout(self.timeout, connect=min(self.timeout, CONNECT))
         return httpx.AsyncClient(
             timeout=timeout, follow_redirects=True, event_hooks=hooks, verify=_context(self.authorities.file())
@@ -79,6 +84,21 @@ ANONYMOUS = Transfers()
 def _context(authorities: Path) -> ssl.SSLContext:
     """The certificate authorities to trust. Reading them takes longer than many a request, so they are read once."""
     return tls_context(authorities)
+
+
+async def _drop_text_of_redirect(response: httpx.Response) -> None:
+    """Read the text of a redirect and drop it: httpx would keep all of it, decompressed.
+
+    Raises RemoteProtocolError if it is too long.
+    """
+    if not (response.has_redirect_location and isinstance(response.stream, httpx.AsyncByteStream)):
+        return
+    size = 0
+    async for data in response.stream:
+        size += len(data)
+        if size > MAX_REDIRECT:
+            raise httpx.RemoteProtocolError(f"its redirect has more than {MAX_REDIRECT >> 10} KiB of text")
+    response.stream = httpx.ByteStream(b"")
 
 
 def check_access(response: httpx.Response, address: str) -> None:

@@ -1,18 +1,23 @@
 """Package archives: mirrors, keyrings, and checks of Release files."""
 
+import contextlib
+import gzip
 import os
 import time
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rootfs.apt import sources
-from rootfs.apt.errors import InvalidRelease
-from rootfs.apt.release import check_release, parse_signers
+from rootfs.apt.errors import ArchiveUnreachable, InvalidRelease
+from rootfs.apt.release import check_release, fetch_releases, parse_signers
 from rootfs.apt.sources import Site, Source, distribution_of
+from rootfs.apt.transfer import ANONYMOUS
 from rootfs.errors import BuildError, InputError, MachineError
 from tests.support.debian import signer
+from tests.support.mirror import says
 
 PUBLIC = "http://archive.example"
 EXPIRED = "Valid-Until: Sat, 22 Nov 2025 10:00:00 UTC"
@@ -189,6 +194,39 @@ def test_an_unusable_signature_does_not_count_beside_a_good_one():
         bad = f"[GNUPG:] NEWSIG c@d\n[GNUPG:] {word} C c\n[GNUPG:] VALIDSIG CC\n"
         assert parse_signers(bad)[0] == []
         assert parse_signers(good + bad)[0] == parse_signers(bad + good)[0] == ["AA"]
+
+
+BOMB = gzip.compress(bytes(64 << 20))  # 64 KiB
+
+
+def without_end(handler, data):
+    """More than a Release file can have, without a length; as much of it as the client takes."""
+    handler.head(200, None)
+    with contextlib.suppress(ConnectionError):
+        for _ in range(40):
+            handler.wfile.write(bytes(1 << 20))
+    handler.close_connection = True
+
+
+def test_a_release_file_does_not_use_up_memory_before_its_signature_is_checked(mirror, source):
+    asked = replace(source, mirror=mirror.address)
+    path = "/dists/trixie/InRelease"
+    mirror.answers[path] = [says(200, BOMB, Content_Encoding="gzip"), without_end]
+    for text in (BOMB * 4, BOMB[:60_000]):
+        mirror.answers[path].append(says(302, text, Content_Encoding="gzip", Location="/other"))
+    mirror.files["/other"] = b"text"
+    tracemalloc.start()
+    [found] = fetch_releases((asked,), {}, ANONYMOUS)
+    assert len(found.content) == len(BOMB)
+    assert mirror.asked[0][1]["Accept-Encoding"] == "identity"
+    with pytest.raises(InvalidRelease, match="larger than 16 MiB"):
+        fetch_releases((asked,), {}, ANONYMOUS)
+    with pytest.raises(ArchiveUnreachable, match="its redirect has more than 64 KiB of text"):
+        fetch_releases((asked,), {}, ANONYMOUS)
+    assert fetch_releases((asked,), {}, ANONYMOUS)[0].content == b"text"
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 48 << 20
 
 
 def test_text_outside_the_signature_is_not_read(key, source):
