@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rootfs.errors import InputError
+from rootfs.system.digests import sha256_of_bytes
 
 HEAD, TAIL = "-----BEGIN PGP PUBLIC KEY BLOCK-----", "-----END PGP PUBLIC KEY BLOCK-----"
 # RFC 9580, 6.2: headers, an empty line, base64, and perhaps a checksum.
 BLOCK = re.compile(
     rf"^{HEAD}[ \t]*\r?\n(?:[^\r\n]+\r?\n)*[ \t]*\r?\n(.*?)(?:^=\S+\s*)?^{TAIL}", re.MULTILINE | re.DOTALL
 )
+NAMED = 32  # hex digits of its sha256 in a keyring's file name: too many for another keyring to be made with the same
 PACKET = 0x80  # the bit that begins every OpenPGP packet; apt cannot read files that begin otherwise
 
 
@@ -31,6 +33,19 @@ def read_keys(path: Path) -> bytes:
     if packets and not packets[0] & PACKET:
         raise not_a_keyring(path)
     return packets
+
+
+def own_file_name(path: Path) -> str:
+    """A file name for a keyring that no other one has, with the ending that tells apt its form (sources.list(5)).
+
+    Raises InputError.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise not_a_keyring(path) from error
+    ending = "asc" if BLOCK.search(data.decode("latin-1")) else "gpg"
+    return f"key-{sha256_of_bytes(data)[:NAMED]}.{ending}"
 
 
 def armored_keys(path: Path) -> str:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from debian_inspector.version import compare_versions
 
+from rootfs.apt.keyring import own_file_name
 from rootfs.apt.sources import distribution_of, has_ended, known_suites, pocket_suite
 from rootfs.bootstrap.bootstrapper import Job
 from rootfs.lock.lock import Lock
@@ -93,9 +94,12 @@ def added_files(job: Job, recipe: Packaged) -> Iterator[tuple[str, str]]:
     yield from _recipe_files(job, recipe, replace(own, components=(*own.components, *further)))
 
 
-def keyring_path(path: str) -> str:
-    """The path of a further archive's keyring in the image."""
-    return f"/etc/apt/keyrings/{Path(path).name}"
+def keyring_path(path: Path) -> str:
+    """The path of a further archive's keyring in the image, by what is in it: no two archives share one by its name.
+
+    Raises InputError.
+    """
+    return f"/etc/apt/keyrings/{own_file_name(path)}"
 
 
 @dataclass(frozen=True)
@@ -217,17 +221,20 @@ def _recipe_files(job: Job, recipe: Packaged, own: OwnSources) -> Iterator[tuple
     """apt's files of the recipe's further archives and pins, numbered after those of its base images."""
     before = [each.added_packages for each in job.base_recipes if each.added_packages]
     for number, each in enumerate(recipe.repositories, 1 + sum(len(below.repositories) for below in before)):
-        if text := "\n".join(_further(each, own)):
+        if text := "\n".join(_further(each, own, job.files)):
             yield f"/etc/apt/sources.list.d/further-{number}.sources", text
     if text := _preferences(recipe, [release.address for release in job.lock.releases]):
         yield f"/etc/apt/preferences.d/baseforge-{1 + len(before):02}", text
 
 
-def _further(repository: Repository, own: OwnSources) -> Iterator[str]:
-    """The entries of a further archive. apt refuses one suite with two keyrings, so the image's own keyring counts."""
+def _further(repository: Repository, own: OwnSources, files: Path) -> Iterator[str]:
+    """The entries of a further archive, whose keyring is in the folder `files`.
+
+    apt refuses one suite with two keyrings, so the image's own keyring counts.
+    """
     others, shared = own.split(repository)
     if others:
-        path, components = keyring_path(repository.keyring), repository.components_of(others[0])
+        path, components = keyring_path(files / repository.keyring), repository.components_of(others[0])
         yield _stanza(repository.uri, others, components, path, repository.architectures)
     components = tuple(each for each in repository.components if each not in own.components)
     if shared and components:

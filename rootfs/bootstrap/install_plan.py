@@ -51,7 +51,7 @@ def make_plan(
         epoch=job.epoch,
         packages=tuple(map(_deb, job.lock.packages)),
         settings=dict(settings),
-        entries=tuple(_entries(recipe, read_certificates(job.files, recipe.certificates))),
+        entries=tuple(_entries(job.files, recipe, read_certificates(job.files, recipe.certificates))),
         groups=tuple(NewGroup(group.name, group.gid) for group in recipe.groups),
         users=tuple(NewUser(**user.model_dump()) for user in recipe.users),
         scripts=recipe.customise,
@@ -75,10 +75,10 @@ def _deb(package: Package) -> Deb:
     )
 
 
-def _entries(recipe: Packaged, certificates: Iterable[Certificate]) -> Iterator[NewEntry]:
-    """The keyrings of further archives, then the files of the recipe."""
-    for keyring in {each.keyring: None for each in recipe.repositories}:
-        yield NewEntry(keyring_path(keyring), source=keyring, mode=0o644)
+def _entries(files: Path, recipe: Packaged, certificates: Iterable[Certificate]) -> Iterator[NewEntry]:
+    """The keyrings of further archives, which are in the folder `files`, then the files of the recipe."""
+    for path, keyring in {keyring_path(files / each.keyring): each.keyring for each in recipe.repositories}.items():
+        yield NewEntry(path, source=keyring, mode=0o644)
     yield from (NewEntry(f"/{each.path}", content=each.pem.decode(), mode=0o644) for each in certificates)
     yield from map(_entry, recipe.files)
 

@@ -196,8 +196,15 @@ Mode = Annotated[
 Written = Annotated[str, WithJsonSchema({"type": ["string", "number", "boolean"]})]
 
 
+def _without_controls(value: str) -> None:
+    """Paths become lines of files, such as apt's sources, and words of errors: none may begin a line of its own."""
+    if not value.isprintable():
+        raise ValueError(f"{value!r} has a line break or another character that cannot be printed")
+
+
 def _absolute(value: str) -> str:
     """A path as the kernel would write it, so that one file has one name."""
+    _without_controls(value)
     if not value.startswith("/") or ".." in value.split("/") or str(PurePosixPath(value)) != value or value[:2] == "//":
         raise ValueError(f"{value!r} is not a plain absolute path, such as /etc/motd")
     return value
@@ -211,6 +218,7 @@ def _file_path(value: str) -> str:
 
 def _inside(value: str) -> str:
     """A path that cannot lead out of the folder it is taken from."""
+    _without_controls(value)
     if value.startswith("/") or ".." in value.split("/"):
         raise ValueError(f"{value!r} leads out of the recipe's folder")
     if str(PurePosixPath(value)) != value or value == ".":

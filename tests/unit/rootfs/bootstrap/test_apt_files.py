@@ -1,13 +1,16 @@
 """The files of apt in a tree: where packages come from, and which versions apt prefers."""
 
+import re
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from rootfs.bootstrap.apt_files import added_files, base_files
+from rootfs.bootstrap.apt_files import added_files, base_files, keyring_path
 from rootfs.bootstrap.bootstrapper import Job
+from rootfs.bootstrap.install_plan import StartTree, make_plan
 from rootfs.lock.lock import Lock, Package, Release
 from rootfs.recipe.base import Packaged
 from rootfs.recipe.debootstrap import DebootstrapRecipe
@@ -23,7 +26,8 @@ VERSIONS = {
     "noble": ("2.7.14build2", "ubuntu-keyring", "2023.11.28.1"),
     "jammy": ("2.4.13", "ubuntu-keyring", "2021.03.26"),
 }
-FURTHER = {"uri": "http://other.test/x/", "suites": ("stable",), "components": ("a", "b"), "keyring": "other.asc"}
+KEYRING = Path(__file__)  # any file will do
+FURTHER = {"uri": "http://other.test/x/", "suites": ("stable",), "components": ("a", "b"), "keyring": KEYRING.name}
 
 
 def package(name: str, version: str) -> Package:
@@ -45,7 +49,7 @@ def lock(suite: str, *further: tuple[str, str], packages: bool = True) -> Lock:
 
 def job(recipe: Packaged, known: Lock, *base: Packaged) -> Job:
     place = Path("/nowhere")
-    files = {"files": place, "folder": place, "debs": place, "cache": None, "log": print}
+    files = {"files": KEYRING.parent, "folder": place, "debs": place, "cache": None, "log": print}
     return Job(recipe=recipe, lock=known, architecture="amd64", base_recipes=base, **files)
 
 
@@ -153,18 +157,41 @@ def test_a_tree_without_apt_has_none_of_its_files():
 
 def test_further_archives_have_files_of_their_own():
     found = texts("trixie", ("http://other.test/x", "stable"), repositories=[FURTHER])
-    expected = stanza("http://other.test/x/", "stable", "a b", "/etc/apt/keyrings/other.asc")
+    expected = stanza("http://other.test/x/", "stable", "a b", keyring_path(KEYRING))
     assert found["/etc/apt/sources.list.d/further-1.sources"] == expected
     assert "other.test" not in found["/etc/apt/sources.list.d/debian.sources"]
 
 
+def test_archives_whose_keyrings_have_one_name_do_not_sign_for_each_other(tmp_path):
+    for folder, text in (("a", b"one"), ("b", b"two"), ("c", b"one")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a key,.gpg").write_bytes(text)
+    others = [{**FURTHER, "uri": f"http://{each}.test", "keyring": f"{each}/a key,.gpg"} for each in "abc"]
+    recipe = debootstrap("trixie", repositories=others)
+    wanted = replace(job(recipe, lock("trixie")), files=tmp_path)
+    made = make_plan(wanted, recipe, base_files(wanted, recipe), StartTree(None, 1), 1)
+    named = [made.settings[f"/etc/apt/sources.list.d/further-{number}.sources"].split()[-1] for number in (1, 2, 3)]
+    assert all(re.fullmatch(r"/etc/apt/keyrings/key-[0-9a-f]{32}\.gpg", path) for path in named)
+    assert [(entry.path, (tmp_path / (entry.source or "")).read_bytes()) for entry in made.entries] == [
+        (named[0], b"one"),
+        (named[1], b"two"),
+    ]
+    assert named[2] == named[0] != named[1]
+
+
+def test_apt_is_told_the_form_of_a_keyring_by_its_ending(tmp_path, key):
+    (tmp_path / "x.gpg").write_bytes(key.armoured.read_bytes())
+    assert keyring_path(tmp_path / "x.gpg").endswith(".asc")
+    assert keyring_path(key.keyring).endswith(".gpg")
+
+
 def test_a_suite_of_the_images_own_sources_has_one_keyring_also_if_a_recipe_names_it_again():
     """apt refuses to work where two sources of a suite have different keyrings."""
-    again = {"uri": UBUNTU, "suites": ("noble", "noble-proposed"), "components": ("universe",), "keyring": "u.asc"}
+    again = {"uri": UBUNTU, "suites": ("noble", "noble-proposed"), "components": ("universe",), "keyring": KEYRING.name}
     found = texts("noble", (UBUNTU, "noble-proposed"), repositories=[again])
-    own = stanza(UBUNTU, "noble-proposed", "universe", "/etc/apt/keyrings/u.asc")
+    own = stanza(UBUNTU, "noble-proposed", "universe", keyring_path(KEYRING))
     assert found["/etc/apt/sources.list.d/further-1.sources"] == own
-    contrib = {"uri": MAIN, "suites": ("trixie",), "components": ("contrib",), "keyring": "d.asc"}
+    contrib = {"uri": MAIN, "suites": ("trixie",), "components": ("contrib",), "keyring": KEYRING.name}
     found = texts("trixie", repositories=[contrib])
     ring = f"{RINGS}/debian-archive-keyring.pgp"
     assert found["/etc/apt/sources.list.d/further-1.sources"] == stanza(MAIN, "trixie", "contrib", ring)

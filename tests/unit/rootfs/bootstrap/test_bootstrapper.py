@@ -9,11 +9,12 @@ import threading
 import time
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from rootfs.bootstrap import debian, local_repository, tree_cache
-from rootfs.bootstrap.apt_files import added_files, base_files
+from rootfs.bootstrap.apt_files import added_files, base_files, keyring_path
 from rootfs.bootstrap.bootstrapper import Job, open_tree
 from rootfs.bootstrap.install_plan import StartTree, make_plan
 from rootfs.errors import MachineError
@@ -38,6 +39,7 @@ def test_a_deb_is_unpacked_whatever_its_compression(tmp_path, ending):
     assert deb.decompress_deb(tmp_path / "b.deb", tmp_path / "c.deb") == made
 
 
+KEYRING = Path(__file__)  # any file will do
 BROKEN = {
     "empty": (b"", "not an ar archive"),
     "a web page": (b"<html>" * 20, "not an ar archive"),
@@ -235,7 +237,7 @@ def job(tmp_path, date=0, packages=(), **said):
     recipe = DebootstrapRecipe.model_validate({"name": "r", "kind": "debootstrap", "suite": "trixie", **said})
     release = Release(address="", suite="trixie", sha256="0" * 64, date=date, signer="x")
     lock = Lock(releases=(release,), packages=packages)
-    return Job(recipe, tmp_path / "r", lock, "amd64", tmp_path, tmp_path, None, lambda line: None)
+    return Job(recipe, KEYRING.parent, lock, "amd64", tmp_path, tmp_path, None, lambda line: None)
 
 
 def test_a_clock_that_is_behind_is_refused_before_anything_is_made(tmp_path):
@@ -246,7 +248,7 @@ def test_a_clock_that_is_behind_is_refused_before_anything_is_made(tmp_path):
     debian.check_clock(int(time.time()))
 
 
-FURTHER = {"uri": "http://example.invalid/x", "suites": ("s", "t"), "keyring": "keys/x.asc"}
+FURTHER = {"uri": "http://example.invalid/x", "suites": ("s", "t"), "keyring": KEYRING.name}
 CLEAN = "/etc/apt/apt.conf.d/docker-clean"
 
 
@@ -265,7 +267,7 @@ def test_apt_in_the_image_gets_paths_and_architectures_of_archives_as_the_recipe
     texts = dict(base_files(wanted, wanted.recipe))
     assert texts["/etc/apt/sources.list.d/further-1.sources"] == (
         "Types: deb\nURIs: http://example.invalid/x\nSuites: ./\nArchitectures: amd64\n"
-        "Signed-By: /etc/apt/keyrings/x.asc\n"
+        f"Signed-By: {keyring_path(KEYRING)}\n"
     )
 
 

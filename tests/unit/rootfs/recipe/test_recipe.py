@@ -297,6 +297,8 @@ def test_debootstrap_keys(write, line, error):
         ("{path: /a, from: ../noble.yaml}", "3:22: '../noble.yaml' leads out of the recipe's folder"),
         ("{path: /a, from: b/../../noble.yaml}", "3:22: 'b/../../noble.yaml' leads out of the recipe's folder"),
         ("{path: /a, from: /etc/passwd}", "3:22: '/etc/passwd' leads out of the recipe's folder"),
+        (r'{path: /a, from: "b\nTrusted: yes"}', r"3:22: 'b\nTrusted: yes' has a line break or another character"),
+        (r'{path: "/a\e[31m", content: x}', r"3:12: '/a\x1b[31m' has a line break or another character"),
         ("{path: /a, from: .}", "3:22: '.' is not a plain relative path"),
         ("{path: /a, from: absent}", "3:22: there is no file noble/absent"),
         ("{path: /a, from: sub}", "3:22: there is no file noble/sub"),
