@@ -19,7 +19,7 @@ SUFFIXES = (".yaml", ".yml")
 def recipe_files(folders: Sequence[Path]) -> dict[str, Path]:
     """The recipes of all folders by the image's name, sorted. Raises InputError where two have the same name."""
     found: dict[str, Path] = {}
-    for path in (path for folder in folders for path in _files_in(folder)):
+    for path in (path for folder in folders for path in recipe_paths(folder)):
         if path.stem in found:
             raise same_name(path.stem, found[path.stem], path)
         found[path.stem] = path
@@ -42,7 +42,8 @@ def listed(folders: Sequence[Path]) -> str:
     return " and ".join(map(str, folders))
 
 
-def _files_in(folder: Path) -> Iterator[Path]:
+def recipe_paths(folder: Path) -> Iterator[Path]:
+    """The files of recipes in a folder."""
     return (path for suffix in SUFFIXES for path in folder.glob(f"*{suffix}"))
 
 

@@ -372,7 +372,7 @@ def test_passwords_come_from_a_private_file(site, monkeypatch):
 
 
 @as_root
-@pytest.mark.parametrize("what", [".", "recipes", "baseforge.toml"])
+@pytest.mark.parametrize("what", [".", "recipes"])
 def test_another_users_recipes_and_settings_are_taken_only_where_they_are_named(site, monkeypatch, what):
     (site / "recipes").mkdir()
     (site / "baseforge.toml").write_text('store = "/theirs"')
@@ -388,6 +388,38 @@ def test_another_users_recipes_and_settings_are_taken_only_where_they_are_named(
     monkeypatch.delenv("BASEFORGE_RECIPES")
     monkeypatch.setenv("SUDO_UID", str(NOBODY))
     assert load().store == "/theirs", "root's commands are those of the user who calls sudo"
+
+
+SHARED = ["baseforge.toml", "recipes/theirs.yaml", "recipes/theirs.yml", "recipes/ours"]
+
+
+@as_root
+@pytest.mark.parametrize("what", SHARED)
+@pytest.mark.parametrize("named", [[], [Path("recipes")]])
+def test_what_another_user_puts_into_our_folders_is_not_taken(site, what, named):
+    (site / "recipes/ours").mkdir(parents=True)
+    (site / "recipes/ours.yaml").write_text("kind: scratch\n")
+    (site / what).touch()
+    load(named)
+    os.chown(site / what, NOBODY, NOBODY)
+    with pytest.raises(InputError, match=rf"{what}: this belongs to nobody") as failed:
+        load(named)
+    assert "replace it by a copy of your own" in str(failed.value)
+    os.chown(site / "recipes", NOBODY, NOBODY)
+    load([Path("recipes")])  # who names a folder trusts its owner
+
+
+@as_root
+def test_settings_that_are_another_users_link_or_its_target_are_not_taken(site):
+    (site / "recipes").mkdir()
+    (site / "target").touch()
+    (site / "baseforge.toml").symlink_to("target")
+    load([Path("recipes")])
+    for changed, followed in (("target", True), ("baseforge.toml", False)):
+        os.chown(site / "target", 0, 0)
+        os.chown(site / changed, NOBODY, NOBODY, follow_symlinks=followed)
+        with pytest.raises(InputError, match="this belongs to nobody"):
+            load([Path("recipes")])
 
 
 @as_root
