@@ -30,6 +30,7 @@ from rootfs.tree.tar_writer import tar_chunks
 LAYOUT, INDEX, LISTING = "oci-layout", "index.json", "manifest.json"
 LARGEST_DOCUMENT = 4 << 20  # bytes of an index or a manifest
 DEEPEST = 3  # indexes inside each other
+MOST_LAYERS = 127  # that engines mount over each other
 OTHER = "Name an archive of one image for one platform."
 ALL = Rules.parse([])
 
@@ -81,6 +82,7 @@ class ImageArchive:
         self._folder, self._largest, self._most = folder, largest, most
         self._files: dict[str, Path] = {}
         self._links: dict[str, str] = {}
+        self._intact: set[Path] = set()
         folder.mkdir()
         with disk_full(folder):
             for member in read_tar(LimitedStream(file, largest), largest=largest, most=most):
@@ -120,13 +122,14 @@ class ImageArchive:
         if INDEX in self._files:
             top = self._parsed(self._file(INDEX), INDEX, _MANIFEST)
             if top.manifests:
-                return [self._blob(layer.digest) for layer in self._manifest(top, architecture, DEEPEST).layers]
+                layers = self._manifest(top, architecture, DEEPEST).layers
+                return [self._blob(layer.digest) for layer in _few(layers)]
         if LISTING not in self._files:
             raise TarballRefused("it is no image archive: it has neither an index.json nor a manifest.json", OTHER)
         images = self._parsed(self._file(LISTING), LISTING, _LISTING)
         if len(images) != 1:
             raise TarballRefused(f"it has {len(images)} images", OTHER)
-        return [self._file(member_path(name)) for name in images[0].layers]
+        return [self._file(member_path(name)) for name in _few(images[0].layers)]
 
     def _manifest(self, index: _Manifest, architecture: str, depth: int) -> _Manifest:
         """The manifest of the one image for the architecture, or of the only image."""
@@ -141,8 +144,9 @@ class ImageArchive:
 
     def _blob(self, digest: str) -> Path:
         path = self._file(f"blobs/{digest.replace(':', '/')}")
-        if (found := sha256_of_file(path)) != digest.removeprefix("sha256:"):
+        if path not in self._intact and (found := sha256_of_file(path)) != digest.removeprefix("sha256:"):
             raise TarballRefused(f"the blob {digest} is damaged: its sha256 is {found}")
+        self._intact.add(path)
         return path
 
     def _file(self, name: str) -> Path:
@@ -161,6 +165,13 @@ class ImageArchive:
             first = error.errors(include_url=False)[0]
             place = ".".join(map(str, first["loc"]))
             raise TarballRefused(f"its {name} is not as the specification says: {place}: {first['msg']}") from error
+
+
+def _few(layers: tuple[T, ...]) -> tuple[T, ...]:
+    """The layers. Raises TarballRefused for more than an image can have."""
+    if len(layers) > MOST_LAYERS:
+        raise TarballRefused(f"its image has {len(layers)} layers; engines take at most {MOST_LAYERS}", OTHER)
+    return layers
 
 
 def image_members(file: BinaryIO, folder: Path, architecture: str, log: Log, *, largest: int, most: int) -> Members:

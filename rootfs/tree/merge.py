@@ -73,14 +73,14 @@ def members_of(tree: Mapping[str, Node]) -> Iterator[Member]:
 def _apply_layer(tree: MergedTree, tar: IO[bytes]) -> None:
     """Apply one more layer. Its whiteouts apply only to lower layers, wherever they are in the tar."""
     own: MergedTree = {}
-    hidden: list[str] = []
+    removed, emptied = set[str](), set[str]()
     for member, start in read_headers(tar):
         if WHITEOUT in member.path and any(part.startswith(WHITEOUT) for part in member.path.split("/")):
-            hidden.append(member.path)
+            _note_whiteout(*posixpath.split(member.path), removed, emptied)
         else:
             own[member.path] = _node(member, tar, start, own, tree)
-    for path in hidden:
-        _apply_whiteout(tree, *posixpath.split(path))
+    emptied.update(path for path, node in own.items() if path in tree and not node.head.is_folder)
+    _remove(tree, removed, emptied)
     for path in sorted(own, key=sort_key):
         _put(tree, path, own[path], tar)
 
@@ -94,11 +94,11 @@ def _node(member: Member, tar: IO[bytes], start: int, own: MergedTree, lower: Me
     raise BadTree(f"{member.path} is a hard link to {member.link}, which is not there")
 
 
-def _apply_whiteout(tree: MergedTree, folder: str, name: str) -> None:
+def _note_whiteout(folder: str, name: str, removed: set[str], emptied: set[str]) -> None:
     if name == OPAQUE:
-        _empty(tree, folder or ".")
+        emptied.add(folder or ".")
     elif not name.startswith(AUFS):
-        _remove(tree, posixpath.join(folder, name.removeprefix(WHITEOUT)))
+        removed.add(posixpath.join(folder, name.removeprefix(WHITEOUT)))
 
 
 def _put(tree: MergedTree, path: str, node: Node, tar: IO[bytes]) -> None:
@@ -109,17 +109,14 @@ def _put(tree: MergedTree, path: str, node: Node, tar: IO[bytes]) -> None:
                 raise BadTree(f"{path} is below {folder}, which is no folder")
             break
         tree[folder] = Node(replace(FOLDER, path=folder), tar, 0)
-    if (before := tree.get(path)) and before.head.is_folder and not node.head.is_folder:
-        _empty(tree, path)
     tree[path] = node
 
 
-def _remove(tree: MergedTree, path: str) -> None:
-    if (node := tree.pop(path, None)) and node.head.is_folder:
-        _empty(tree, path)
-
-
-def _empty(tree: MergedTree, folder: str) -> None:
-    start = "" if folder == "." else f"{folder}/"
-    for path in [path for path in tree if path.startswith(start) and path != "."]:
-        del tree[path]
+def _remove(tree: MergedTree, removed: set[str], emptied: set[str]) -> None:
+    """Remove these paths, and what is below them and below the emptied folders, in one pass over the tree."""
+    if not removed and not emptied:
+        return
+    above = removed | emptied
+    for path in [path for path in tree if path != "."]:
+        if path in removed or "." in emptied or not above.isdisjoint(parent_folders(path)):
+            del tree[path]

@@ -114,6 +114,11 @@ REFUSED: Mapping[str, tuple[dict[str, bytes | None], dict[str, Any], str]] = {
     ),
     "a hard link to nothing": (saved(hard_link("etc/x", "etc/y")), {"archive": "image"}, "hard link to etc/y"),
     "a layer that leads out": (saved(tar({"../x": b"1"})), {"archive": "image"}, "leads out of the tree"),
+    "too many layers": (
+        {"manifest.json": json.dumps([{"Layers": ["a/layer.tar"] * 40000}]).encode()},
+        {"archive": "image"},
+        "has 40000 layers; engines take at most 127",
+    ),
     "layers that are too large together": (
         saved(tar({"a": bytes(6000)}), tar({"b": bytes(6000)})),
         {"archive": "image", "largest": 20000},

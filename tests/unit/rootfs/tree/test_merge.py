@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from rootfs.tree.errors import BadTree
@@ -63,3 +65,14 @@ def test_data_that_are_no_tar_are_refused(tmp_path):
     path.write_bytes(b"no tar" * 1000)
     with pytest.raises(BadTree, match="a layer cannot be read"), merge_layers([path]):
         pass
+
+
+def test_many_whiteouts_over_many_files_take_one_pass(tmp_path):
+    """A hostile image has a whiteout for each of its files. Looking at all files for each would take minutes."""
+    below = [ROOT, *(file(f"f{number:05}") for number in range(20_000))]
+    above = [file(f"d{number:05}/.wh..wh..opq") for number in range(10_000)]
+    replaced = [folder(f"r{number:05}") for number in range(10_000)]
+    began = time.process_time()
+    found = paths(tmp_path, [*below, *replaced], [*above, *(file(each.path) for each in replaced)])
+    assert len(found) == 30_001
+    assert time.process_time() - began < 20
