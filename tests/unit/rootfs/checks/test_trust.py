@@ -1,5 +1,7 @@
 """Certificates are added to the bundle and the keystore of any tree, and a tree without them is refused."""
 
+import time
+
 import pytest
 
 from rootfs.checks.trust import BUNDLE, KEYSTORE, require_certificates, with_certificates
@@ -52,3 +54,10 @@ def test_a_tree_that_does_not_trust_them_is_refused():
         list(require_certificates(tree(), [OLD, OURS]))
     with pytest.raises(InputError, match="the image does not trust CN=ours"):
         list(require_certificates(with_certificates([], [OURS], 7), [OURS]))
+
+
+def test_a_hostile_bundle_takes_no_time():
+    bundle, start = b"-----BEGIN CERTIFICATE-----\n" * 30_000, time.process_time()
+    found = contents(require_certificates(with_certificates(tree(bundle), [OURS], 7), [OURS]))
+    assert time.process_time() - start < 2
+    assert found[BUNDLE] == bundle + OURS.pem
