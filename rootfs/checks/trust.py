@@ -54,18 +54,27 @@ def add_to_keystore(data: bytes, certificates: Sequence[Certificate], mtime: int
 
 
 def require_certificates(members: Members, certificates: Sequence[Certificate]) -> Iterator[Member]:
-    """The same members. Raises InputError at their end if the tree's bundle does not have all these certificates."""
-    missing = {each.der: each for each in certificates}
+    """The same members. Raises InputError at their end if the tree's bundle does not have all these certificates, or
+    Java's keystore, if there is one that can be read, does not.
+    """
+    missing, unknown_to_java = {each.der: each for each in certificates}, list[str]()
     for member in members:
         if member.path == BUNDLE and member.is_file and member.content and member.size <= LARGEST:
             data = member.content.read()
             for der in der_certificates(data):
                 missing.pop(der, None)
             yield member.with_content(data)
+        elif member.path == KEYSTORE and member.is_file and member.content and member.size <= LARGEST:
+            data = member.content.read()
+            trusted = java_keystore.trusted_certificates(data)
+            unknown_to_java = [each.subject for each in certificates if trusted is not None and each.der not in trusted]
+            yield member.with_content(data)
         else:
             yield member
     if missing:
         raise not_trusted([each.subject for each in missing.values()])
+    if unknown_to_java:
+        raise not_trusted_by_java(unknown_to_java)
 
 
 def not_trusted(subjects: Sequence[str]) -> InputError:
@@ -73,4 +82,13 @@ def not_trusted(subjects: Sequence[str]) -> InputError:
     return InputError(
         f"`certificates`: the image does not trust {'; '.join(subjects)}: it has no /{BUNDLE} with that in it",
         hint="Install the package `ca-certificates` in the tree; a script or Dockerfile must not remove it.",
+    )
+
+
+def not_trusted_by_java(subjects: Sequence[str]) -> InputError:
+    """A tree has a keystore for Java without the certificates that its recipe names."""
+    return InputError(
+        f"`certificates`: Java in the image does not trust {'; '.join(subjects)}: /{KEYSTORE} does not have that in it",
+        hint=f"Only a keystore with the password `{java_keystore.PASSWORD}` gets certificates. Add them to the"
+        " tree's own one by `keytool -importcert`, or leave it out with `paths`.",
     )

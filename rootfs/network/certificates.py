@@ -6,8 +6,9 @@ import base64
 import re
 import ssl
 import textwrap
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import cast
 
@@ -39,8 +40,18 @@ class Certificate:
 
 
 def read_certificates(folder: Path, files: Iterable[str]) -> list[Certificate]:
-    """The certificates in these files of a folder. Raises ValueError with a sentence."""
-    return [certificate for file in files for certificate in _read_file(folder / file)]
+    """The certificates in these files of a folder, each once. Raises ValueError with a sentence.
+
+    Their names are unique, without regard to case, which Java's keystore does not know.
+    """
+    found = dict[bytes, Certificate]()
+    names = set[str]()
+    for certificate in (each for file in files for each in _read_file(folder / file)):
+        if certificate.der not in found:
+            name = _free_name(certificate.name, names)
+            names.add(name.lower())
+            found[certificate.der] = replace(certificate, name=name)
+    return list(found.values())
 
 
 def der_certificates(text: bytes) -> list[bytes]:
@@ -64,8 +75,13 @@ def _read_file(path: Path) -> list[Certificate]:
             " `openssl x509 -inform der -in FILE` prints it so"
         )
     stem = re.sub(r"[^A-Za-z0-9._+-]", "_", PurePosixPath(path.name).stem)
-    names = [stem, *(f"{stem}-{number}" for number in range(2, len(contents) + 1))]
-    return [_checked(path, name, der) for name, der in zip(names, contents, strict=True)]
+    return [_checked(path, stem, der) for der in contents]
+
+
+def _free_name(name: str, taken: Collection[str]) -> str:
+    """The name, with a number if it is taken; `taken` are in lower case."""
+    names = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    return next(each for each in names if each.lower() not in taken)
 
 
 def _checked(path: Path, name: str, der: bytes) -> Certificate:

@@ -9,6 +9,7 @@ import hashlib
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import count
 
 MAGIC, VERSION = b"\xfe\xed\xfe\xed", 2
 PRIVATE_KEY, TRUSTED = 1, 2  # kinds of entries
@@ -51,6 +52,15 @@ def has_private_key(data: bytes) -> bool:
         return False
 
 
+def trusted_certificates(data: bytes) -> set[bytes] | None:
+    """The certificates (DER) that a keystore trusts, with whatever password; None for what is no keystore."""
+    try:
+        trusted = [entry.content for entry in _entries(data) if entry.kind == TRUSTED]
+        return {content[2 + struct.unpack_from(">H", content)[0] + 4 :] for content in trusted}
+    except (ValueError, struct.error):
+        return None
+
+
 def newest_date(data: bytes) -> int:
     """The newest date of an entry, in seconds since 1970; 0 for what is no keystore."""
     try:
@@ -60,8 +70,9 @@ def newest_date(data: bytes) -> int:
 
 
 def add_entries(data: bytes, added: list[Entry]) -> bytes:
-    """The keystore with further entries, where it has none of their aliases.
+    """The keystore with further entries of certificates, where it does not trust these yet.
 
+    An alias that is taken, without regard to case as in Java, gets a number.
     A keystore with another password than Java's default stays as it is, as does what is no keystore.
     """
     if data[-SEAL_SIZE:] != _seal(data[:-SEAL_SIZE]):
@@ -70,8 +81,14 @@ def add_entries(data: bytes, added: list[Entry]) -> bytes:
         entries = list(_entries(data))
     except (ValueError, struct.error):
         return data
-    there = {entry.alias for entry in entries}
-    new = [entry for entry in added if entry.alias not in there]
+    there, aliases = {entry.content for entry in entries if entry.kind == TRUSTED}, {e.alias.lower() for e in entries}
+    new = list[Entry]()
+    for entry in added:
+        if entry.content not in there:
+            names = (entry.alias if number == 1 else b"%s-%d" % (entry.alias, number) for number in count(1))
+            new.append(replace(entry, alias=next(name for name in names if name.lower() not in aliases)))
+            there.add(entry.content)
+            aliases.add(new[-1].alias.lower())
     return keystore(sorted([*entries, *new], key=lambda entry: entry.alias)) if new else data
 
 

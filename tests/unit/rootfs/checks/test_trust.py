@@ -61,3 +61,17 @@ def test_a_hostile_bundle_takes_no_time():
     found = contents(require_certificates(with_certificates(tree(bundle), [OURS], 7), [OURS]))
     assert time.process_time() - start < 2
     assert found[BUNDLE] == bundle + OURS.pem
+
+
+def test_java_trusts_them_whatever_names_its_keystore_has_taken():
+    taken = java_keystore.keystore([java_keystore.trusted_certificate("debian:OURS.pem", b"another", 5)])
+    members = [Member(BUNDLE).with_content(b""), Member(KEYSTORE).with_content(taken)]
+    found = contents(require_certificates(with_certificates(members, [OURS, OLD], 7), [OURS, OLD]))
+    assert java_keystore.trusted_certificates(found[KEYSTORE]) == {b"another", OURS.der, OLD.der}
+
+
+def test_a_keystore_that_does_not_trust_them_is_refused():
+    sealed = java_keystore.keystore([])[:-1] + b"x"  # as with another password
+    members = [Member(BUNDLE).with_content(OURS.pem), Member(KEYSTORE).with_content(sealed)]
+    with pytest.raises(InputError, match="Java in the image does not trust CN=ours"):
+        list(require_certificates(with_certificates(members, [OURS], 7), [OURS]))

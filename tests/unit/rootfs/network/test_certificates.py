@@ -18,6 +18,7 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("authorities")
     authority(folder, "one")
     authority(folder, "two")
+    authority(folder, "three")
     authority(folder, "server", ca=False)
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -43,6 +44,15 @@ def test_a_file_may_have_several_and_text_around_them(made, tmp_path):
         ("usr/local/share/ca-certificates/our_ca-2.crt", "commonName=two"),
     ]
     assert one.pem == made["one.crt"]
+
+
+def test_files_of_one_name_become_files_of_several(made, tmp_path):
+    files = {"a/ca.crt": "one.crt", "b/CA.crt": "two.crt", "c/ca-2.crt": "three.crt", "d/ca.crt": "one.crt"}
+    for file, content in files.items():
+        (tmp_path / file).parent.mkdir()
+        (tmp_path / file).write_bytes(made[content])
+    found = [(each.name, each.subject) for each in read_certificates(tmp_path, files)]
+    assert found == [("ca", "commonName=one"), ("CA-2", "commonName=two"), ("ca-2-2", "commonName=three")]
 
 
 def test_what_is_no_certificate_of_an_authority_is_refused_with_its_place(made, refusal):
