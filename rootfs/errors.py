@@ -18,13 +18,14 @@ class BaseforgeError(Exception):
     """An error that a user can do something about. Printed as a few lines, never as a traceback.
 
     `message` is one sentence; `where` is `file:line:column`, a step or an address; `hint` says what to do; `output` is
-    the end of what the failing program printed. Names and passwords of addresses are masked in all of them.
+    the end of what the failing program printed. Names and passwords of addresses are masked in all of them, and bytes
+    that are no UTF-8, as in names of files, are escaped: logs, records and Prefect's server take only text.
     """
 
     status = 1
 
     def __init__(self, message: str, *, where: str = "", hint: str = "", output: str = "") -> None:
-        self.message, self.where, self.hint, self.output = map(masked, (message, where, hint, output))
+        self.message, self.where, self.hint, self.output = map(_text, (message, where, hint, output))
         super().__init__(self.message)
 
     def __str__(self) -> str:
@@ -39,6 +40,10 @@ class BaseforgeError(Exception):
     def as_dict(self) -> dict[str, str | int]:
         """The error as JSON data, for `error_from`."""
         return {**{key: getattr(self, key) for key in ("message", "where", "hint", "output")}, "status": self.status}
+
+
+def _text(text: str) -> str:
+    return masked(text).encode(errors="backslashreplace").decode()
 
 
 def _empty(kind: type[BaseforgeError], message: str) -> BaseforgeError:

@@ -173,7 +173,7 @@ def open_build(ctx: Context, image: str, options: BuildOptions) -> Iterator[Buil
     with contextlib.ExitStack() as closing:
         with disk_full(log_file.parent):
             log_file.parent.mkdir(parents=True, exist_ok=True)
-            stream = os.fdopen(os.open(log_file, NEW, 0o600), "w")
+            stream = os.fdopen(os.open(log_file, NEW, 0o600), "w", encoding="utf-8", errors="backslashreplace")
             closing.callback(close_quietly, stream)
             # The newest log has a link: build ids sort by time, and a clock may have been wrong.
             replace_link(log_file.with_name(NEWEST), log_file.name)

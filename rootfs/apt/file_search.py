@@ -53,12 +53,13 @@ def packages_with_files(root: AptRoot, names: Iterable[str], log: Log) -> dict[s
 def _files_in_indexes(root: AptRoot, names: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     """Folder, name and package of each file with one of these names, from the Contents indexes."""
     pattern = "|".join(map(re.escape, names))
-    line = re.compile(rf"^(?:(\S*)/)?({pattern})[ \t]+(\S+)$".encode(), re.MULTILINE)
+    line = re.compile(rf"^(?:(\S*)/)?({pattern})[ \t]+(\S+)$".encode(errors="surrogateescape"), re.MULTILINE)
     for index in sorted(root.lists.glob("*Contents-*")):
         with stream([CAT, "cat-file", index]) as text:
             for lines in _lines(text):
-                for folder, name, packages in line.findall(lines):
-                    yield folder.decode(), name.decode(), packages.decode().split(",")[0].rpartition("/")[2]
+                for words in line.findall(lines):
+                    folder, name, packages = (word.decode(errors="surrogateescape") for word in words)
+                    yield folder, name, packages.split(",")[0].rpartition("/")[2]
 
 
 def _package_by_library_name(library: str, packages: frozenset[str]) -> str:

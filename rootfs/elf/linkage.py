@@ -12,6 +12,7 @@ from tarfile import LNKTYPE, SYMTYPE
 from rootfs.elf import reader
 from rootfs.elf.machine import Machine
 from rootfs.elf.reader import BrokenElf, Elf
+from rootfs.system.text import printable
 from rootfs.tree.errors import BadTree
 from rootfs.tree.member import Member, Members, close_copy, peek, seekable
 
@@ -51,9 +52,9 @@ class Missing:
 
     def __str__(self) -> str:
         if self.reason:
-            return f"/{self.file} is broken: {self.reason}"
+            return printable(f"/{self.file} is broken: {self.reason}")
         what = f"{', '.join(self.versions)} of {self.library}" if self.versions else self.library
-        return f"/{self.file} needs {what}"
+        return printable(f"/{self.file} needs {what}")
 
 
 class LinkageCheck:

@@ -15,8 +15,9 @@ class _Strings:
         self.data = b"\0"
 
     def add(self, text: str) -> int:
-        self.data += text.encode() + b"\0"
-        return len(self.data) - len(text.encode()) - 1
+        data = text.encode(errors="surrogateescape")
+        self.data += data + b"\0"
+        return len(self.data) - len(data) - 1
 
 
 def elf(
@@ -40,7 +41,7 @@ def elf(
     verdef = _verdef(provides, strings)
     segments = 3 if interpreter else 2
     interp_at = 64 + 56 * segments
-    interp = interpreter.encode() + b"\0" if interpreter else b""
+    interp = interpreter.encode(errors="surrogateescape") + b"\0" if interpreter else b""
     strings_at = interp_at + len(interp)
     verneed_at = strings_at + len(strings.data)
     verdef_at = verneed_at + len(verneed)

@@ -10,7 +10,8 @@ from flows import unchanged
 from flows.builders.errors import BuildxMissing
 from flows.config.options import BuildOptions
 from flows.publish.record import Record
-from flows.runtime.context import Context
+from flows.runtime.context import Context, open_build
+from rootfs.errors import BuildError
 from tests.support.contexts import context
 
 
@@ -44,3 +45,10 @@ def test_a_missing_buildx_is_found_before_base_images_are_built(ctx: Context) ->
 def test_an_image_that_the_command_has_already_looked_up_needs_none(ctx: Context) -> None:
     ctx.results.update({name: Record(image=name, status="unchanged") for name in ("low", "app")})
     unchanged.check_buildx(ctx, ["low", "app"], BuildOptions())
+
+
+def test_the_record_of_a_failure_is_text_whatever_names_the_tree_has(ctx: Context) -> None:
+    with open_build(ctx, "low", BuildOptions()) as build:
+        record = unchanged.failed(build, BuildError("no file /\udcff", output="a\nb"))
+    assert record.reason.encode() == b"no file /\\udcff\n  | a\n  | b"
+    assert rb"no file /\udcff" in build.log_file.read_bytes()

@@ -31,6 +31,12 @@ def test_a_build_id_sorts_by_time_and_the_newest_log_is_found(ctx):
     assert newest_log("other") is None
 
 
+def test_a_log_takes_bytes_that_are_no_text(ctx):
+    with open_build(ctx, "noble", OPTIONS) as build:
+        build.log("I: é /\udcff")
+    assert build.log_file.read_bytes() == "I: é /\\udcff\n".encode()
+
+
 def test_the_newest_log_is_that_of_the_last_run_whatever_the_clock_said(ctx):
     with open_build(ctx, "noble", OPTIONS) as build:
         ahead = build.log_file.with_name("20990101T000000Z-00000000.log")

@@ -33,6 +33,21 @@ def program(*needed, **more):
 
 BASE = {LINKER: elf(soname="ld.so"), "lib/libc.so": LIBC}
 
+HOSTILE = {
+    "interpreter": elf(interpreter="/lib64/\udcff\x1b[31m"),
+    "library": program("lib\udcff\x1b[31m.so"),
+    "version": program("libc.so", requires={"libc.so": ["\udcff\x1b"]}),
+    "broken": b"\x7fELF",
+}
+
+
+@pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
+def test_names_in_hostile_programs_are_escaped(data):
+    [said] = lacking({**BASE, "bin/\udcff\x1b": data})
+    assert said.startswith(r"/bin/\xff\x1b ")
+    assert said.isprintable()
+
+
 ENDS = ["pthread_exit"]
 
 FOUND = {
