@@ -13,6 +13,7 @@ from flows.config.settings import Settings, load
 from flows.publish import stored_builds
 from flows.runtime.context import store_of
 from flows.store.folder import FolderStore
+from flows.store.keys import is_valid_name
 from rootfs.errors import BaseforgeError
 from rootfs.recipe.recipe import image_names
 
@@ -39,8 +40,10 @@ def stored_names(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def _names(context: typer.Context, incomplete: str, find: Callable[[Settings], list[str]]) -> list[str]:
+    """Valid names alone: a file may have any name, and some shells take words that are completed without quotes."""
     with contextlib.suppress(BaseforgeError):
-        return [name for name in find(load(context.params.get("recipes"))) if name.startswith(incomplete)]
+        names = find(load(context.params.get("recipes")))
+        return [name for name in names if name.startswith(incomplete) and is_valid_name(name)]
     return []
 
 

@@ -85,6 +85,13 @@ def test_a_shell_completes_names_of_images(line: str, names: list[str], site: Pa
     assert said(_BASEFORGE_COMPLETE="complete_bash", **words).split() == names
 
 
+@pytest.mark.parametrize("name", ["$(touch x)", "m;x", "m`x`", "m x", "m\nx", "-m"])
+def test_a_shell_completes_no_name_that_it_would_run(name: str, site: Path) -> None:
+    (site / f"recipes/{name}.yaml").write_text(RECIPE)
+    words = {"COMP_WORDS": "baseforge build ", "COMP_CWORD": "2"}
+    assert said(_BASEFORGE_COMPLETE="complete_bash", **words).split() == ["motd", "other"]
+
+
 def test_mistakes_in_settings_do_not_disturb_the_shell(site: Path) -> None:
     (site / "baseforge.toml").write_text("nonsense = 1\n")
     words = {"COMP_WORDS": "baseforge build ", "COMP_CWORD": "2"}
