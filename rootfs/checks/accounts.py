@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rootfs.errors import nearest
+from rootfs.system.text import is_id
 
 SHOWN = 20  # names that an error lists
 
@@ -30,22 +31,22 @@ def identity_of(user: str, passwd: str, group: str) -> Identity:
     name, _, group_name = (user or "0").partition(":")
     users, groups = _rows(passwd, 4), _rows(group, 4)
     found = next((row for row in users if name in (row[0], row[2])), None)
-    if found is None and not name.isdigit():
+    if found is None and not is_id(name):
         raise UnknownName(_unknown("user", name, (row[0] for row in users)))
     uid, gid = (int(found[2]), int(found[3])) if found else (int(name), 0)
     if not group_name:
         further = [int(row[2]) for row in groups if found and found[0] in row[3].split(",")]
         return Identity(uid, (gid, *further))
     numbers = {row[0]: int(row[2]) for row in groups}
-    if group_name not in numbers and not group_name.isdigit():
+    if group_name not in numbers and not is_id(group_name):
         raise UnknownName(_unknown("group", group_name, numbers))
-    return Identity(uid, (numbers.get(group_name, int(group_name) if group_name.isdigit() else 0),))
+    return Identity(uid, (numbers.get(group_name, int(group_name) if is_id(group_name) else 0),))
 
 
 def _rows(text: str, fields: int) -> list[list[str]]:
     """The lines that have enough fields, and numbers where numbers are expected."""
     rows = [line.split(":") for line in text.splitlines()]
-    return [row for row in rows if len(row) >= fields and row[2].isdigit() and (len(row) == fields or row[3].isdigit())]
+    return [row for row in rows if len(row) >= fields and is_id(row[2]) and (len(row) == fields or is_id(row[3]))]
 
 
 def _unknown(kind: str, name: str, known: Iterable[str]) -> str:

@@ -159,15 +159,15 @@ class _Programs:
     who: Identity
     architecture: str
 
-    def why_not(self, program: str) -> str:
-        """Why a program cannot be run, in a sentence; empty where it can."""
+    def why_not(self, program: str, depth: int = 0) -> str:
+        """Why a program cannot be run, in a sentence; empty where it can. `depth` scripts lead to it."""
         if "/" in program:
-            return self._why_not_file(self._absolute(program), program)
+            return self._why_not_file(self._absolute(program), program, depth)
         for folder in self._folders():
             place = f"{folder.rstrip('/')}/{program}"
             node = self.tree.node(place)
             if node and not node.is_folder and node.runs_for(self.who) and not self.tree.closed_folder(place, self.who):
-                return self._why_not_file(place, program)
+                return self._why_not_file(place, program, depth)
         return self._not_on_path(program)
 
     def _not_on_path(self, program: str) -> str:
@@ -221,17 +221,19 @@ class _Programs:
         words, begins = line.split(maxsplit=1), f"{shown!r} begins with `#!{line.strip()}`"
         if line.endswith("\r"):
             return f"the first line of {shown!r} ends as on Windows (CR LF): no interpreter has that name"
-        if not words or depth == SCRIPTS:
+        if not words:
             return f"{begins}, which names no interpreter"
+        if depth == SCRIPTS:
+            return f"{begins}: more than {SCRIPTS} scripts are each other's interpreters"
         why = self._why_not_file(self._absolute(words[0]), words[0], depth + 1)
         if not why and posixpath.basename(words[0]) == "env" and len(words) > 1:
-            why = self._why_not_env(words[1])
+            why = self._why_not_env(words[1], depth + 1)
         return f"{begins}: {why}" if why else ""
 
-    def _why_not_env(self, arguments: str) -> str:
+    def _why_not_env(self, arguments: str, depth: int) -> str:
         """Why env(1) cannot run what a first line gives to it: one word, or several after -S."""
         if not arguments.startswith("-"):
-            return self.why_not(arguments.strip())
+            return self.why_not(arguments.strip(), depth)
         words = arguments.split()
         plain = [word for word in words[1:] if "=" not in word]
-        return self.why_not(plain[0]) if words[0] == "-S" and plain and not plain[0].startswith("-") else ""
+        return self.why_not(plain[0], depth) if words[0] == "-S" and plain and not plain[0].startswith("-") else ""

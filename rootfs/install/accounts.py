@@ -12,6 +12,7 @@ from pathlib import Path
 from rootfs.install import chroot_files
 from rootfs.install.errors import bad_account, unknown_owner
 from rootfs.install.plan import NewGroup, NewUser
+from rootfs.system.text import is_id
 from rootfs.tree.normalize import DAY
 
 NO_HOME = "/nonexistent"
@@ -58,7 +59,7 @@ class Accounts:
 
     def gid_of(self, group: str) -> int | None:
         """The number of a group; None where there is no group of this name."""
-        return next((int(fields[2]) for fields in self._table("group") if fields[0] == group), None)
+        return self._ids("group").get(group)
 
     def owner_of(self, user: NewUser) -> chroot_files.Owner:
         """The numbers of a user and of its primary group."""
@@ -72,10 +73,18 @@ class Accounts:
     def _number(self, word: str, table: str, where: str) -> int:
         if word.isdigit():
             return int(word)
-        known = {fields[0]: int(fields[2]) for fields in self._table(table)}
+        known = self._ids(table)
         if word not in known:
             raise unknown_owner(word, "user" if table == "passwd" else "group", where, known)
         return known[word]
+
+    def _ids(self, table: str) -> dict[str, int]:
+        """The numbers of users or groups by name. Of several of a name the first counts (getpwnam(3))."""
+        known: dict[str, int] = {}
+        for name, _, number, *_ in self._table(table):
+            if is_id(number):
+                known.setdefault(name, int(number))
+        return known
 
     def _group_of(self, user: NewUser) -> int:
         gid = self.gid_of(user.group or user.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 KEPT = "\t\n"  # layout, which is harmless
+ID_DIGITS = 10  # of the largest uid_t and gid_t, which have 32 bits
 
 
 def printable(text: str) -> str:
@@ -24,6 +25,11 @@ def visible(text: str) -> str:
 def is_unicode(text: str) -> bool:
     """Whether text can be encoded as UTF-8. Command-line arguments and variables may contain other bytes."""
     return not any("\ud800" <= each <= "\udfff" for each in text)
+
+
+def is_id(text: str) -> bool:
+    """Whether text is the number of a user or group: ASCII digits, and no more than such a number can have."""
+    return text.isascii() and text.isdecimal() and len(text) <= ID_DIGITS
 
 
 def format_time(seconds: float) -> str:

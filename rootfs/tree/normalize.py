@@ -102,6 +102,8 @@ def clamp_shadow(shadow: bytes, day: int) -> bytes:
 
 def _clamp_entry(line: bytes, day: int) -> bytes:
     fields = line.split(b":")
-    if len(fields) > 2 and fields[2].isdigit() and int(fields[2]) > day:
-        fields[2] = b"%d" % day
+    last = b"%d" % day
+    date = fields[2].lstrip(b"0") if len(fields) > 2 and fields[2].isdigit() else b""
+    if (len(date), date) > (len(last), last):  # a number as text: a tree's file may have one of any length
+        fields[2] = last
     return b":".join(fields)

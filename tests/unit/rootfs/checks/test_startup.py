@@ -25,18 +25,24 @@ def folder(path, mode=0o755):
     return Member(path, kind=DIRTYPE, mode=mode)
 
 
+# Neither ² nor a number of 5,000 digits is one of a user or group.
+HOSTILE = "a:x:²:²:root\nb:x:0:²:root\n".encode() + b"c:x:%b:0:root\n" % (b"9" * 5000)
+
+
 def tree():
     return [
         folder("."),
         Member("bin", kind=SYMTYPE, link="usr/bin"),
-        file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/app:/bin/sh\nbroken\n", 0o644),
-        file("etc/group", b"root:x:0:\napp:x:1000:\nstaff:x:50:app\n", 0o644),
+        file("etc/passwd", HOSTILE + b"root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/app:/bin/sh\nbroken\n", 0o644),
+        file("etc/group", HOSTILE + b"root:x:0:\napp:x:1000:\nstaff:x:50:app\n", 0o644),
         folder("closed", 0o700),
         file("closed/tool", elf(AMD64)),
         file("opt/arm", elf(ARM64)),
         file("opt/crlf", b"#!/bin/sh\r\n"),
         file("opt/empty"),
         file("opt/env", b"#!/usr/bin/env python4\n"),
+        file("opt/circle", b"#!/usr/bin/env circle\n"),
+        file("opt/splits", b"#!/usr/bin/env -S A=b /opt/splits\n"),
         file("opt/good", b"#! /usr/bin/env -S A=b sh -e\n"),
         file("opt/i386", elf(I386, 1)),
         file("opt/nobash", b"#!/bin/bash -e\n"),
@@ -117,6 +123,21 @@ REFUSED = [
         "cmd",
         "the user 'app' may not look into /closed, where '/closed/tool' is",
     ),
+    *(
+        (
+            {"cmd": (name,), "path": "/opt"},
+            "cmd",
+            ": ".join([f"'{shown}' begins with `#!{line}`" for shown in [name, *[again] * 4]])
+            + ": more than 4 scripts are each other's interpreters",
+        )
+        for name, again, line in [
+            ("circle", "circle", "/usr/bin/env circle"),
+            ("splits", "/opt/splits", "/usr/bin/env -S A=b /opt/splits"),
+        ]
+    ),
+    ({"user": "²"}, "user", "the image has no user '²'. It has: root, app."),
+    ({"user": "9" * 5000}, "user", f"the image has no user '{'9' * 5000}'. It has: root, app."),
+    ({"user": "app:²"}, "user", "the image has no group '²'. It has: root, app, staff."),
     ({"cmd": ("/opt/arm",)}, "cmd", "'/opt/arm' is a program for arm64, not for amd64"),
     ({"cmd": ("/opt/plain",)}, "cmd", "'/opt/plain' is no program: it begins neither as an ELF file nor with `#!`"),
     ({"cmd": ("/opt/empty",)}, "cmd", "'/opt/empty' is no program: it begins neither as an ELF file nor with `#!`"),

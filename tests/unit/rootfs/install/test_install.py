@@ -86,8 +86,10 @@ def test_files_links_and_folders(tree, tmp_path):
 
 
 def test_owners_are_numbers_or_names_of_the_tree(tree, tmp_path):
-    (tree / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\napp:x:0:0::/:/x\nbig:x:4294967294:0::/:/x\n")
-    (tree / "etc/group").write_text("root:x:0:\nstaff:x:50:\n")
+    (tree / "etc/passwd").write_text(
+        "root:x:0:0:root:/root:/bin/sh\napp:x:0:0::/:/x\nbig:x:4294967294:0::/:/x\n²:x:²:0::/:/x\n"
+    )
+    (tree / "etc/group").write_text(f"root:x:0:\nstaff:x:50:\nbad:x:²:\nlong:x:{'9' * 5000}:\n")
     known = accounts.read_accounts(tree)
     assert [known.ids_of(each, "/a") for each in ("app:staff", "4294967294:7", "big:root", "1000680000:0")] == [
         (0, 50),
