@@ -39,8 +39,18 @@ class Entry:
         return (
             (address.scheme, address.host) == (self.scheme, self.host)
             and self.port in (None, address.port or PORTS.get(address.scheme))
-            and is_below(address.path, self.path)
+            and is_below(urlsplit(str(address)).path, self.path)  # address.path is decoded
         )
+
+    @property
+    def line(self) -> str:
+        """The entry for apt, which compares starts of addresses: with a slash at the end of its path."""
+        port = "" if self.port is None else f":{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        words = ["machine", f"{self.scheme}://{host}{port}{self.path.rstrip('/')}/"]
+        words += ["login", self.login] if self.login else []
+        words += ["password", self.password] if self.password else []
+        return f"{' '.join(words)}\n"
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,15 @@
-"""A private apt with its own folders, sources and configuration. It reads only credentials of the machine's apt."""
+"""A private apt with its own folders, sources and configuration. It gets only credentials of the machine's apt."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from rootfs.apt.credentials import CONFIGURED, PARTS
+from rootfs.apt.credentials import load_credentials
 from rootfs.apt.keyring import armored_keys
 from rootfs.apt.sources import Site, Source
 from rootfs.process.errors import ProgramFailed
@@ -32,8 +34,6 @@ Dir::Cache::archives "archives/";
 Dir::Cache::pkgcache "pkgcache.bin";
 Dir::Cache::srcpkgcache "";
 Dir::Etc "{root}/etc/";
-Dir::Etc::netrc "{netrc}";
-Dir::Etc::netrcparts "{netrcparts}";
 Dir::Log "{root}/";
 #clear APT::Architectures;
 APT::Architecture "{architecture}";
@@ -61,13 +61,13 @@ Debug::NoLocking "true";
 class AptRoot:
     """apt for one set of sources, in `folder`. It can share the folder of indexes (`lists`) with others.
 
-    Credentials for archives are read from the machine's own files, or from the site's file `auth`.
+    With a site, it gets the site's credentials for archives; else none.
     """
 
     def __init__(
         self, folder: Path, sources: str, architecture: str, lists: Path | None = None, *, site: Site | None = None
     ) -> None:
-        site = site or Site()
+        self._site, site = site, site or Site()
         self.folder, self.lists, self.architecture = folder, lists or folder / "lists", architecture
         with disk_full(folder):
             for name in (*FOLDERS, self.lists / "partial"):
@@ -77,8 +77,6 @@ class AptRoot:
             lists=self.lists,
             architecture=architecture,
             user=_fetch_user(self.lists, authorities := site.authorities.file()),
-            netrc=site.auth.absolute() if site.auth else CONFIGURED,
-            netrcparts=PARTS,
             authorities=authorities,
         )
         texts = {"status": "", "etc/sources.list.d/archives.sources": sources, "apt.conf": configuration}
@@ -89,16 +87,28 @@ class AptRoot:
     def run(self, *argv: str, check: bool = True, log: Log | None = None, timeout: float = TIMEOUT) -> Outcome:
         """Run a program of apt on this root.
 
-        Raises ProgramTimedOut, DiskFull (apt itself reports a failure of the archive) and, unless `check` is False,
-        ProgramFailed.
+        Raises InputError (credentials), ProgramTimedOut, DiskFull (apt itself reports a failure of the archive) and,
+        unless `check` is False, ProgramFailed.
         """
         own = {"APT_CONFIG": str(self.folder / "apt.conf"), "DEBIAN_FRONTEND": "noninteractive"}
         environment = {**proxies(), **own}
-        with program_disk_full(self.folder):
-            result = run(argv, env=environment, check=check, log=log, timeout=timeout)
+        with program_disk_full(self.folder), self._credentials() as options:
+            result = run([argv[0], *options, *argv[1:]], env=environment, check=check, log=log, timeout=timeout)
             if result.status and reports_disk_full(result.stderr):
                 raise ProgramFailed(argv[0], result.status, result.stderr)
             return result
+
+    @contextlib.contextmanager
+    def _credentials(self) -> Iterator[tuple[str, ...]]:
+        """The options that give apt the credentials, in a file that is removed after the block: no cache has them."""
+        entries = load_credentials(self._site.auth).entries if self._site else ()
+        if not entries:
+            yield ()
+            return
+        with tempfile.NamedTemporaryFile("w", prefix="baseforge-") as file:
+            file.writelines(entry.line for entry in entries)
+            file.flush()
+            yield ("-o", f"Dir::Etc::netrc={file.name}")
 
     def preferences(self, text: str) -> tuple[str, ...]:
         """The options that make apt use these preferences (apt_preferences(5))."""

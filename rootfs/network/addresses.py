@@ -22,9 +22,14 @@ def path_below(address: str, start: str) -> str | None:
 
 
 def is_below(path: str, start: str) -> bool:
-    """Whether a path is another one or below it."""
+    """Whether a path is another one or below it. One that is not plain may lead elsewhere: it is not below."""
     above = segments(start)
-    return segments(path)[: len(above)] == above
+    return is_plain(path) and segments(path)[: len(above)] == above
+
+
+def is_plain(path: str) -> bool:
+    """Whether a path has no segment `.` or `..` and no slash in a segment, however they are encoded."""
+    return not any(each in (".", "..") or "/" in each for each in segments(path))
 
 
 def segments(path: str) -> tuple[str, ...]:

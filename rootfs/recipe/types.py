@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from rootfs.errors import PUT_CREDENTIALS, nearest
 from rootfs.mask import has_credentials
+from rootfs.network.addresses import is_plain
 from rootfs.system.errors import UnknownPlatform
 from rootfs.system.platforms import PLATFORMS, architecture_of
 
@@ -172,9 +173,17 @@ def without_credentials(address: str, hint: str = PUT_CREDENTIALS) -> str:
     return address
 
 
+def _plain_path(address: str) -> str:
+    """An address that cannot lead out of the folder that a password or a mirror is for."""
+    if not is_plain(urlsplit(address).path):
+        raise ValueError("this address has `.`, `..` or an encoded slash in its path: write the path that is meant")
+    return address
+
+
 ArchiveAddress = Annotated[
     str,
     AfterValidator(without_credentials),
+    AfterValidator(_plain_path),
     *_like(r"https?://[A-Za-z0-9._~:/\[\]@%+-]+", "an archive's address (http:// or https://)"),
 ]
 # The snapshot archive's own form of a moment.

@@ -40,6 +40,11 @@ FITS = {
     "https://first.example/x/y": ("one", "1"),
     "https://first.example/xy": ("two", "2"),
     "https://first.example/%78/y": ("one", "1"),
+    "http://plain.example:8080/a/b/%2e%2e/c": None,
+    "http://plain.example:8080/a/b/.%2E/c": None,
+    "http://plain.example:8080/a%2Fb/c": None,
+    "http://plain.example:8080/a/b%2Fc": None,
+    "http://plain.example:8080/a/b/..%2F..%2Fc": None,
 }
 
 

@@ -168,6 +168,10 @@ def test_recipes_do_not_change(write):
         ("exclude: [mawk, mawk]", "3:10: 'mawk' is there twice"),
         ("recommends: maybe", "3:13: expected true or false, found a string"),
         ("repositories: [{uri: 'ftp://a', suites: [x], keyring: k}]", "3:22: 'ftp://a' is not an archive's address"),
+        (
+            "repositories: [{uri: 'http://a/b/%2e%2e/c', suites: [x], keyring: k}]",
+            "3:22: this address has `.`, `..` or",
+        ),
         ("repositories: [{uri: 'http://a', suites: [], keyring: k}]", "3:42: this list needs at least one item"),
         ("repositories: [{uri: 'http://[/x', suites: [x], keyring: k}]", "3:22: this address has a port"),
         (
