@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,7 +12,7 @@ from debian_inspector.version import compare_versions
 from rootfs.apt.keyring import own_file_name
 from rootfs.apt.sources import distribution_of, has_ended, known_suites, pocket_suite
 from rootfs.bootstrap.bootstrapper import Job
-from rootfs.lock.lock import Lock
+from rootfs.lock.lock import Lock, Release
 from rootfs.recipe.base import Packaged
 from rootfs.recipe.debootstrap import DebootstrapRecipe
 from rootfs.recipe.sections import Repository
@@ -223,7 +223,7 @@ def _recipe_files(job: Job, recipe: Packaged, own: OwnSources) -> Iterator[tuple
     for number, each in enumerate(recipe.repositories, 1 + sum(len(below.repositories) for below in before)):
         if text := "\n".join(_further(each, own, job.files)):
             yield f"/etc/apt/sources.list.d/further-{number}.sources", text
-    if text := _preferences(recipe, [release.address for release in job.lock.releases]):
+    if text := _preferences(recipe, job.lock.releases):
         yield f"/etc/apt/preferences.d/baseforge-{1 + len(before):02}", text
 
 
@@ -241,22 +241,23 @@ def _further(repository: Repository, own: OwnSources, files: Path) -> Iterator[s
         yield _stanza(repository.uri, shared, components, own.keyring, repository.architectures)
 
 
-def _preferences(recipe: Packaged, addresses: list[str]) -> str:
+def _preferences(recipe: Packaged, releases: Sequence[Release]) -> str:
     """apt_preferences(5) of an image: the recipe's pins, and the priorities of its further archives."""
     entries = [(" ".join(pin.packages), pin.pin, pin.priority) for pin in recipe.pins if pin.in_image]
     entries += [
         ("*", rule, each.priority)
         for each in recipe.repositories
         if each.priority is not None
-        for rule in _repository_rules(each, addresses)
+        for rule in _repository_rules(each, releases)
     ]
     return "\n".join(f"Package: {packages}\nPin: {rule}\nPin-Priority: {at}\n" for packages, rule, at in entries)
 
 
-def _repository_rules(repository: Repository, addresses: list[str]) -> list[str]:
-    """The rules that select an archive: its host, or its suites where another archive has the same host."""
+def _repository_rules(repository: Repository, releases: Sequence[Release]) -> list[str]:
+    """The rules that select an archive: its host, or its suites where others have the same host."""
     host, own = urlsplit(repository.uri).hostname, repository.uri.rstrip("/")
     names = [repository.release] if repository.release else [each for each in repository.suites if each[-1] != "/"]
-    if not names or all(urlsplit(each).hostname != host for each in addresses if each != own):
+    others = [each.address for each in releases if (each.address, each.suite in repository.suites) != (own, True)]
+    if not names or all(urlsplit(each).hostname != host for each in others):
         return [f'origin "{host}"']
     return [f"release {letter}={name}" for name in names for letter in "na"]

@@ -226,6 +226,12 @@ def test_pins_are_in_the_image_but_those_that_are_left_out():
             "Package: *\nPin: release n=stable\nPin-Priority: 100\n\n"
             "Package: *\nPin: release a=stable\nPin-Priority: 100\n",
         ),
+        # Another suite of the distribution's own archive, such as backports.
+        (
+            MAIN,
+            "Package: *\nPin: release n=stable\nPin-Priority: 100\n\n"
+            "Package: *\nPin: release a=stable\nPin-Priority: 100\n",
+        ),
     ],
 )
 def test_the_priority_of_a_further_archive_is_in_the_image(uri, expected):
