@@ -14,6 +14,10 @@ from rootfs.system.source_tree import is_file, read_recipe_file
 Key = tuple[str, ...]
 FROM: Key = ("from",)
 SUFFIXES = (".yaml", ".yml")
+OTHER_FOLDERS = (
+    'Recipes of other folders can be named too: `recipes = ["recipes", "shelf"]` in baseforge.toml adds those that '
+    "come along."
+)
 
 
 def recipe_files(folders: Sequence[Path]) -> dict[str, Path]:
@@ -99,7 +103,7 @@ def base_image_problems(file: Path, folders: Sequence[Path] = (), *, pooled: boo
             yield key, f"an image cannot build on itself: {' is from '.join(circle)}"
         elif base_file is None:
             known = [each for each in recipe_files(folders) if each != file.stem]
-            yield key, f"there is no recipe {name!r} in {listed(folders)}. {nearest(name, known)}".rstrip()
+            yield key, f"there is no recipe {name!r} in {listed(folders)}. {nearest(name, known) or OTHER_FOLDERS}"
         elif why := (_cannot_take_layers(base_file) if key == FROM else "") or _missing_platforms(file, base_file):
             yield key, why
 

@@ -38,7 +38,7 @@ def write(folder: Path, name: str, text: str) -> Path:
 
 REFUSED = {
     "a name that is not there": (on("bass"), "2:7: there is no recipe 'bass' in {folder}. Did you mean 'base'?"),
-    "no name like it": (on("zzzzzz"), "2:7: there is no recipe 'zzzzzz' in {folder}."),
+    "no name like it": (on("zzzzzz"), "2:7: there is no recipe 'zzzzzz' in {folder}. Recipes of other folders"),
     "itself": (on("it"), "2:7: an image cannot build on itself: it is from it"),
     "a scratch image": (on("tiny"), "2:7: 'tiny' is of kind scratch, on which no packages can be installed"),
     "one without package manager": (
