@@ -5,6 +5,8 @@ The rules are those of engines: users as moby/sys/user reads them, programs as e
 
 from __future__ import annotations
 
+import difflib
+import heapq
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,6 +24,7 @@ HEAD = 256  # bytes of a program that the kernel reads to know how to run it (BI
 LARGEST = 1 << 20  # bytes of a file of accounts
 SCRIPTS = 4  # scripts that may be each other's interpreters (execve(2))
 ACCOUNTS = ("etc/passwd", "etc/group")
+COMPARED, LOOKED_UP, LONGEST = 1000, 10, 64  # names for a hint, and letters of one
 ALSO_RUNS = {"amd64": ("i386", "x32"), "arm64": ("armhf", "armel")}  # further architectures of the same machines
 
 Problem = tuple[str, str]  # the setting that is wrong, and why in a sentence
@@ -138,16 +141,25 @@ class StartCheck:
         folders = (each for each in parent_folders(self.real(path)) if each in self._nodes)
         return next((each for each in folders if not self._nodes[each].runs_for(who)), "")
 
-    def programs(self, folders: list[str], who: Identity) -> dict[str, str]:
-        """The paths of the programs in some folders that a user may run, by name."""
-        wanted = {self.real(folder): folder for folder in folders}
-        found = {}
+    def hint(self, word: str, folders: list[str], who: Identity) -> str:
+        """`Did you mean …?` with the program in these folders that is nearest to a word, if the user may run it.
+
+        A tree can have any number of long names and of links: of those of similar length only some are compared, and
+        only the nearest are looked up.
+        """
+        wanted = {self.real(folder) for folder in folders}
+        places = {}
         for path in (*self._nodes, *self._links, *self._names):
             folder, _, name = path.rpartition("/")
-            node = self.node(path) if folder in wanted else None
-            if node and not node.is_folder and node.runs_for(who):
-                found[name] = f"{wanted[folder]}/{name}"
-        return found
+            if folder in wanted and len(name) <= LONGEST:
+                places[name] = path
+        similar = heapq.nsmallest(COMPARED, places, key=lambda name: abs(len(name) - len(word)))
+        close = difflib.get_close_matches(word[:LONGEST], similar, n=LOOKED_UP, cutoff=0.4)
+        return nearest(word[:LONGEST], [name for name in close if self._runs(places[name], who)])
+
+    def _runs(self, path: str, who: Identity) -> bool:
+        node = self.node(path)
+        return bool(node and not node.is_folder and node.runs_for(who))
 
 
 @dataclass(frozen=True)
@@ -174,7 +186,7 @@ class _Programs:
         places = [f"{folder.rstrip('/')}/{program}" for folder in self._folders()]
         if (there := next(filter(self.tree.node, places), None)) and (why := self._why_not_file(there, program)):
             return why
-        hint = nearest(program, self.tree.programs(self._folders(), self.who))
+        hint = self.tree.hint(program, self._folders(), self.who)
         return f"there is no program {program!r} in the folders of PATH ({self.start.path}). {hint}".rstrip()
 
     def _folders(self) -> list[str]:
@@ -187,8 +199,7 @@ class _Programs:
         node = self.tree.node(path)
         if node is None:
             leads = f", which leads to /{real}," if self.tree.is_link(path) and (real := self.tree.real(path)) else ""
-            near = self.tree.programs([posixpath.dirname(path), *self._folders()], self.who)
-            hint = nearest(posixpath.basename(path), near)
+            hint = self.tree.hint(posixpath.basename(path), [posixpath.dirname(path), *self._folders()], self.who)
             return f"{shown!r}{leads} is not in the image. {hint}".rstrip()
         if node.is_folder:
             return f"{shown!r} is a folder, not a program"

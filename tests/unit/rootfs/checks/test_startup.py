@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 from tarfile import DIRTYPE, LNKTYPE, SYMTYPE
 
 import pytest
@@ -172,3 +173,27 @@ def test_contents_that_cannot_be_looked_into_are_believed():
     check = StartCheck()
     list(check.observe([Member("tool", mode=0o755, size=5, content=Stream())]))
     assert check.problems(Start(cmd=("/tool",)), "amd64") == []
+
+
+def long_names():
+    return [file(f"usr/bin/{'ab' * half}{number:05}", elf(AMD64)) for half in (29, 87) for number in range(20_000)]
+
+
+def long_chains():
+    far = "../" * 600 + "usr/bin/"
+    chain = [Member(f"usr/bin/c{number}", kind=SYMTYPE, link=f"{far}c{number + 1}") for number in range(38)]
+    links = [Member(f"usr/bin/nginx{number}", kind=SYMTYPE, link=f"{far}c0") for number in range(5_000)]
+    return [*chain, file("usr/bin/c38", elf(AMD64)), *links]
+
+
+@pytest.mark.parametrize(
+    ("hostile", "word"), [(long_names, "ab" * 90), (long_names, "ab" * 32), (long_chains, "nginy")]
+)
+def test_the_hint_takes_little_time_whatever_names_and_links_the_tree_has(hostile, word):
+    check = StartCheck()
+    for _ in check.observe(hostile()):
+        pass
+    start = time.process_time()
+    [(_, why)] = check.problems(Start(path=PATH, cmd=(word,)), "amd64")
+    assert why.startswith(f"there is no program '{word}'")
+    assert time.process_time() - start < 3
