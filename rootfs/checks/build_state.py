@@ -17,6 +17,7 @@ from rootfs.checks.varying import database_of, varying_state
 from rootfs.tree.errors import BadTree
 from rootfs.tree.key_formats import private_key_format
 from rootfs.tree.member import Member, Members
+from rootfs.tree.normalize import is_bytecode
 
 LARGEST = 1 << 20  # bytes of a file that is looked at
 LARGEST_LIST = 16 << 20  # bytes of a list of packages: ten times that of a full desktop
@@ -28,8 +29,6 @@ RECORD = re.compile(r"(?P<folder>.*/)[^/]+\.dist-info/RECORD")  # of Python pack
 SCRIPT = re.compile(r"var/lib/dpkg/info/(?P<package>[^/:]+)(:[^/]+)?\.(postinst|preinst|config)")
 MOST = 100_000  # candidates: several times the test keys of all packages that have many
 MOST_NAMED = 50  # keys whose maker is looked for
-# Generated from files that are looked at themselves.
-DERIVED = (".pyc",)
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ class BuildState:
         seen, data = _read(member)
         if member.path.startswith(INFO):
             self._note(member.path, data)
-        elif (what := private_key_format(member.path, data)) and not member.path.endswith(DERIVED):
+        elif (what := private_key_format(member.path, data)) and not _is_derived(member.path, data):
             self._keys.append(_candidate(member.path, what, data))
         elif what := varying_state(member.path, data, self._epoch):
             self._varying.append(_candidate(member.path, what, data))
@@ -183,6 +182,11 @@ def _read(member: Member) -> tuple[Member, bytes]:
         return member, content.getvalue()
     data = content.read() if content else b""
     return member.with_content(data), data
+
+
+def _is_derived(path: str, data: bytes) -> bool:
+    """Whether it is generated from a file that is looked at itself."""
+    return path.endswith(".pyc") and is_bytecode(data)
 
 
 def _candidate(path: str, what: str, data: bytes) -> _Candidate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import struct
 from collections.abc import Iterator
@@ -26,6 +27,11 @@ GNUPG = re.compile(
     rb"\A(?:\(\d+:(?:protected-|shadowed-)?private-key|(?:[A-Z][A-Za-z-]*: .*\n)*Key: \((?:protected-)?private-key)"
 )
 WIREGUARD = re.compile(rb"^[ \t]*PrivateKey[ \t]*=[ \t]*[A-Za-z0-9+/]{43}=", re.MULTILINE)
+OPENVPN = re.compile(rb"-----BEGIN OpenVPN [A-Za-z0-9 -]{1,40}-----\s{1,4}[A-Za-z0-9+/]{32}")
+DNSSEC = b"Private-key-format: v"
+AGE = re.compile(rb"AGE-SECRET-KEY-1[A-Z0-9]{58}")
+JWK = re.compile(rb'"d"\s*+:\s*+"[A-Za-z0-9_-]{40}')
+PEM_IN_BASE64 = re.compile(rb"LS0tLS1CRUdJTi[A-Za-z0-9+/]{40,}")  # as kubeconfig files have it
 TSIG = re.compile(rb"\balgorithm\s+\"?hmac-[^}]{0,60}?\bsecret\s+\"?[A-Za-z0-9+/]{16,}", re.IGNORECASE)
 
 # dropbear's keys are the fields of an SSH public key and more (RFC 4253, 6.6): the most fields that a public key has.
@@ -37,6 +43,20 @@ SSH_FIELDS = {
     b"ecdsa-sha2-nistp521": 3,
 }
 ED25519, ED25519_PUBLIC = b"ssh-ed25519", 32  # the public key's bytes; a private one has both in one field
+
+IN_TEXT = (  # a word that is looked for first, which is faster
+    (b"PrivateKey", WIREGUARD, "WireGuard key"),
+    (b"hmac-", TSIG, "TSIG key"),
+    (b"BEGIN OpenVPN ", OPENVPN, "OpenVPN key"),
+    (b"AGE-SECRET-KEY-1", AGE, "age key"),
+    (b'"kty"', JWK, "JSON web key"),
+)
+
+# OpenPGP (RFC 9580): packet 5 with the short, the long and the new form of its length; the algorithms of keys.
+SECRET_PACKETS = {0x94: ">xB", 0x95: ">xH", 0xC5: ">xB"}
+ALGORITHMS = {1, 2, 3, 16, 17, 18, 19, 22, 25, 26, 27, 28}
+# Of Kerberos: format 5.2, the size of the first entry, the parts of its name, the size of its realm.
+KEYTAB = struct.Struct(">2sIHH")
 
 # DER: SEQUENCE { INTEGER version, … } of PKCS#1, PKCS#8 and SEC 1; the algorithm of an encrypted PKCS#8 key.
 DER_KEYS = (b"\x02\x01\x00\x02", b"\x02\x01\x00\x30", b"\x02\x01\x01\x04", b"\x02\x01\x01\x30")
@@ -74,11 +94,9 @@ def is_certificate_store(data: bytes) -> bool:
 def _in_text(data: bytes) -> str:
     if b"PRIVATE KEY" in data and _has_pem(data):
         return "private key in PEM"
-    if b"PrivateKey" in data and WIREGUARD.search(data):
-        return "WireGuard key"
-    if b"hmac-" in data and TSIG.search(data):
-        return "TSIG key"
-    return ""
+    if b"LS0tLS1CRUdJTi" in data and _has_pem_in_base64(data):
+        return "private key in PEM, in base64"
+    return next((what for mark, pattern, what in IN_TEXT if mark in data and pattern.search(data)), "")
 
 
 def _has_pem(data: bytes) -> bool:
@@ -86,6 +104,14 @@ def _has_pem(data: bytes) -> bool:
         end = PEM_END.search(data, begin.end(), begin.end() + LONGEST_PEM)
         body = data[begin.end() : end.start()] if end else b""
         if sum(map(len, BASE64.findall(body))) >= SHORTEST:
+            return True
+    return False
+
+
+def _has_pem_in_base64(data: bytes) -> bool:
+    for found in islice(PEM_IN_BASE64.finditer(data), MOST_PEM):
+        text = found[0][: 2 * LONGEST_PEM]
+        if _has_pem(base64.b64decode(text[: len(text) // 4 * 4]) + b"-----END "):
             return True
     return False
 
@@ -98,9 +124,41 @@ def _by_start(data: bytes) -> str:
         return "PuTTY key"
     if data.startswith((b"(", b"Created: ", b"Key: ")) and GNUPG.match(data):
         return "GnuPG key"
+    if data.startswith(DNSSEC):
+        return "DNSSEC key"
+    return _binary(data)
+
+
+def _binary(data: bytes) -> str:
     if data.startswith(b"\0\0\0") and _is_dropbear(data):
         return "dropbear key"
+    if data and data[0] in SECRET_PACKETS and _is_openpgp(data):
+        return "OpenPGP key"
+    if data.startswith(b"\5\2") and _is_keytab(data):
+        return "Kerberos keytab"
     return _der(data) if data.startswith(b"\x30") else ""
+
+
+def _is_openpgp(data: bytes) -> bool:
+    """Whether it begins with a whole packet of a secret key, and then ends or has another packet."""
+    form = SECRET_PACKETS[data[0]]
+    start = struct.calcsize(form)
+    if len(data) < start + SHORTEST_DER:
+        return False
+    [size] = struct.unpack_from(form, data)
+    if data[0] == 0xC5 and size >= 192:  # RFC 9580, 4.2.1: a length of two bytes
+        size, start = ((size - 192) << 8) + data[2] + 192, start + 1
+    end, version, algorithm = start + size, data[start], data[start + 5]
+    is_whole = len(data) == end or (len(data) > end and data[end] & 0x80)
+    return bool(is_whole) and version in (4, 5, 6) and algorithm in ALGORITHMS
+
+
+def _is_keytab(data: bytes) -> bool:
+    if len(data) < KEYTAB.size:
+        return False
+    _, size, parts, realm = KEYTAB.unpack_from(data)
+    name = data[KEYTAB.size : KEYTAB.size + realm]
+    return 0 < parts < 10 and 0 < realm < size <= len(data) - 6 and name.isascii() and name.decode().isprintable()
 
 
 def _is_dropbear(data: bytes) -> bool:
@@ -139,4 +197,5 @@ def _der_body(data: bytes) -> bytes:
     if size & 0x80:
         start += size & 0x7F
         size = int.from_bytes(data[2:start], "big")
-    return data[start:] if start + size == len(data) else b""
+    is_whole = start + size <= len(data) and not data[start + size :].strip()  # a copied file may end with a newline
+    return data[start : start + size] if is_whole else b""

@@ -80,6 +80,11 @@ def bytecode_time(data: bytes) -> int:
     return int(mtime) if ending == b"\r\n" and PYTHON_3_7 <= magic < PYTHON_2 and flags == 0 else 0
 
 
+def is_bytecode(data: bytes) -> bool:
+    """Whether it begins as Python's bytecode does."""
+    return len(data) >= BYTECODE.size and data[2:4] == b"\r\n"
+
+
 def clamp_bytecode(data: bytes, epoch: int) -> bytes:
     """Python bytecode of a source that is not dated after `epoch`, as the source in the tree will be."""
     if bytecode_time(data) <= epoch:

@@ -67,6 +67,10 @@ def test_a_key_is_found_with_the_package_whose_script_names_it():
     ]
 
 
+def test_a_key_that_is_named_as_bytecode_is_found():
+    assert keys({"k/key.pyc": KEY}) == ["/k/key.pyc: private key in PEM"]
+
+
 RECORD = "usr/lib/python3/dist-packages/tornado-6.dist-info/RECORD"
 PUBLIC = {
     "file": {"usr/share/doc/a/test.key": KEY, "var/lib/dpkg/info/a.md5sums": sums("usr/share/doc/a/test.key", KEY)},
@@ -76,7 +80,7 @@ PUBLIC = {
         "etc/a.key": KEY,
         "var/lib/dpkg/status": f"Conffiles:\n /etc/a.key {hashlib.md5(KEY).hexdigest()}\n".encode(),
     },
-    "bytecode": {"usr/lib/python3/a/__pycache__/test.pyc": KEY},
+    "bytecode": {"usr/lib/python3/a/__pycache__/test.pyc": struct.pack("<H2sIII", 3571, b"\r\n", 0, 0, 9) + KEY},
 }
 
 

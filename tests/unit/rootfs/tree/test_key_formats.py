@@ -46,6 +46,13 @@ KEYS = {
     "putty": b"PuTTY-User-Key-File-3: ssh-ed25519\n",
     "wireguard": b"[Interface]\nPrivateKey = " + base64.b64encode(bytes(32)) + b"\n",
     "rndc": b'key "rndc-key" {\n\talgorithm hmac-sha256;\n\tsecret "' + base64.b64encode(bytes(32)) + b'";\n};\n',
+    "kubeconfig": b"    client-key-data: " + base64.b64encode(pem("RSA ", 1200)) + b"\n",
+    "openvpn": b"-----BEGIN OpenVPN Static key V1-----\n" + b"0123456789abcdef0123456789abcdef\n" * 16,
+    "dnssec": b"Private-key-format: v1.3\nAlgorithm: 13 (ECDSAP256SHA256)\n",
+    "age": b"# created: today\nAGE-SECRET-" + b"KEY-1" + b"Q" * 58 + b"\n",
+    "jwk": json.dumps({"kty": "EC", "d": "A" * 43}).encode(),
+    "pkcs8 and a newline": der(b"\x02\x01\x00\x30\x0d\x06\x09" + b"x" * 300) + b"\n",
+    "keytab": b"\5\2" + struct.pack(">IHH", 60, 1, 7) + b"EXAMPLE" + bytes(49),
 }
 OTHERS = {
     "certificate": PUBLIC,
@@ -59,7 +66,12 @@ OTHERS = {
     "damaged java": java_keystore.keystore([OWN])[:20],
     "pkcs12 certificates": der(b"\x02\x01\x03\x30" + b"x" * 300),
     "der certificate": der(b"\x30\x82\x01\x00\xa0\x03\x02\x01\x02" + b"x" * 300),
+    "certificate of a kubeconfig": base64.b64encode(PUBLIC * 3),
+    "public jwk": json.dumps({"kty": "EC", "x": "A" * 43, "d": "short"}).encode(),
+    "words of openvpn": b"-----BEGIN OpenVPN Static key V1-----\n[...]\n",
+    "openpgp public": b"\x98\x33\x04" + bytes(4) + b"\x16" + bytes(45),
     "zeros": bytes(64),
+    "nothing": b"",
     "one byte": b"\x30",
 }
 
@@ -91,3 +103,16 @@ OPENSSL = {
 def test_what_openssl_writes_is_recognized(name):
     made = subprocess.run(["openssl", *OPENSSL[name]], capture_output=True, check=True).stdout
     assert private_key_format("key", made)
+
+
+def test_what_gpg_exports_is_recognized(tmp_path):
+    (tmp_path / "home").mkdir(mode=0o700)
+    gpg = ["gpg", "--homedir", tmp_path / "home", "--batch", "--pinentry-mode", "loopback", "--passphrase", ""]
+    subprocess.run([*gpg, "--quick-gen-key", "x@example.org", "ed25519", "sign", "never"], check=True)
+    secret, public = (
+        subprocess.run([*gpg, each], stdout=subprocess.PIPE, check=True).stdout
+        for each in ("--export-secret-keys", "--export")
+    )
+    subprocess.run(["gpgconf", "--homedir", tmp_path / "home", "--kill", "all"], check=True)
+    assert private_key_format("secring", secret)
+    assert private_key_format("pubring", public) == ""
