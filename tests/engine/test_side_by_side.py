@@ -56,9 +56,10 @@ def test_as_many_images_as_the_setting_says_are_built_at_once(site: Factory) -> 
     assert site.leftovers() == []
 
 
+@pytest.mark.usefixtures("workshop")  # which brings buildx
 def test_an_image_begins_when_its_base_images_have_ended(site: Factory) -> None:
     site.recipe("upper", "kind: dockerfile\ncontexts: {base: one}\n", Dockerfile=UPPER, new="x")
-    done = site.run("build", "upper", "two", "--json")  # whether or not this machine has buildx
+    done = site.run("build", "upper", "two", "--json")
     assert [build["image"] for build in done.json] == ["one", "upper", "two"]
     assert {build["image"]: build["status"] for build in done.json}["two"] == "published"
     lines = done.stderr.splitlines()

@@ -58,7 +58,7 @@ class Press:
         return Settings.model_validate(
             {
                 "store": self.store,
-                "recipes": self.folder / "recipes",
+                "recipes": (self.folder / "recipes",),
                 "work": self.folder / "work",
                 "memory": None,
                 "registry": self.registry,

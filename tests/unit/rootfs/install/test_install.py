@@ -115,6 +115,14 @@ def test_login_records_of_large_numbers_take_no_room(tree):
     assert (tree / "var/log/lastlog").stat().st_size == 0
 
 
+def test_empty_login_records_keep_their_time(tree):
+    (tree / "var/log").mkdir(parents=True)
+    (records := tree / "var/log/faillog").touch()
+    os.utime(records, (1000, 1000))
+    accounts.empty_login_records(tree)
+    assert records.stat().st_mtime == 1000
+
+
 CLASHES = [
     NewEntry("/etc", ME, content="x"),
     NewEntry("/etc/file", ME, folder=True),
