@@ -210,7 +210,7 @@ def test_impossible_imports_are_refused_and_leave_nothing(data, words, status, s
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("tiny", "there is a recipe"), ("No", "not a name"), ("../x", "not a name")]
+    ("name", "said"), [("tiny", "is the recipe of an image of this name"), ("No", "not a name"), ("../x", "not a name")]
 )
 def test_impossible_names_are_refused(name, said, site):
     done = imported(site, name, "-", stdin=END)
