@@ -4,6 +4,7 @@ import base64
 import json
 import struct
 import subprocess
+import tempfile
 
 import pytest
 
@@ -105,14 +106,14 @@ def test_what_openssl_writes_is_recognized(name):
     assert private_key_format("key", made)
 
 
-def test_what_gpg_exports_is_recognized(tmp_path):
-    (tmp_path / "home").mkdir(mode=0o700)
-    gpg = ["gpg", "--homedir", tmp_path / "home", "--batch", "--pinentry-mode", "loopback", "--passphrase", ""]
-    subprocess.run([*gpg, "--quick-gen-key", "x@example.org", "ed25519", "sign", "never"], check=True)
-    secret, public = (
-        subprocess.run([*gpg, each], stdout=subprocess.PIPE, check=True).stdout
-        for each in ("--export-secret-keys", "--export")
-    )
-    subprocess.run(["gpgconf", "--homedir", tmp_path / "home", "--kill", "all"], check=True)
+def test_what_gpg_exports_is_recognized():
+    with tempfile.TemporaryDirectory(prefix="gpg-") as home:  # its sockets need a short path
+        gpg = ["gpg", "--homedir", home, "--batch", "--pinentry-mode", "loopback", "--passphrase", ""]
+        subprocess.run([*gpg, "--quick-gen-key", "x@example.org", "ed25519", "sign", "never"], check=True)
+        secret, public = (
+            subprocess.run([*gpg, each], stdout=subprocess.PIPE, check=True).stdout
+            for each in ("--export-secret-keys", "--export")
+        )
+        subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=True)
     assert private_key_format("secring", secret)
     assert private_key_format("pubring", public) == ""
