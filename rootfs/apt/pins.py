@@ -26,13 +26,13 @@ def preferences(recipe: AptRequest, states: Sequence[SuiteState]) -> str:
     """apt_preferences(5) for a recipe: the priorities of its repositories, and its pins."""
     entries = [("*", _release_rule(each), each.source.priority) for each in states if each.source.priority is not None]
     entries += [(packages, rule, pin.priority) for pin in recipe.pins for packages, rule in _rules(pin, states)]
-    return _written(entries)
+    return written(entries)
 
 
 def check_pins(root: AptRoot, recipe: AptRequest, states: Sequence[SuiteState]) -> None:
     """Check that each pin selects at least one version of each of its packages. Raises PinUnused."""
     for index, pin in enumerate(recipe.pins):
-        text = _written([(packages, rule, MARK) for packages, rule in _rules(pin, states)])
+        text = written([(packages, rule, MARK) for packages, rule in _rules(pin, states)])
         shown = root.run("apt-cache", *root.preferences(text), "policy").stdout
         selected = set(SELECTED_VERSION.findall(shown))
         for word in pin.packages:
@@ -46,7 +46,8 @@ def _rules(pin: Pin, states: Sequence[SuiteState]) -> list[tuple[str, str]]:
     return [(" ".join(pin.packages), rule) for rule in rules]
 
 
-def _written(entries: Iterable[tuple[str, str, int | None]]) -> str:
+def written(entries: Iterable[tuple[str, str, int | None]]) -> str:
+    """The text of apt_preferences(5) for entries of packages, rule and priority."""
     return "\n".join(f"Package: {packages}\nPin: {rule}\nPin-Priority: {at}\n" for packages, rule, at in entries)
 
 

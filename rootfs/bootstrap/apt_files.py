@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from debian_inspector.version import compare_versions
 
+from rootfs.apt import pins
 from rootfs.apt.keyring import own_file_name
 from rootfs.apt.sources import distribution_of, has_ended, known_suites, pocket_suite
 from rootfs.bootstrap.bootstrapper import Job
@@ -250,7 +251,7 @@ def _preferences(recipe: Packaged, releases: Sequence[Release]) -> str:
         if each.priority is not None
         for rule in _repository_rules(each, releases)
     ]
-    return "\n".join(f"Package: {packages}\nPin: {rule}\nPin-Priority: {at}\n" for packages, rule, at in entries)
+    return pins.written(entries)
 
 
 def _repository_rules(repository: Repository, releases: Sequence[Release]) -> list[str]:

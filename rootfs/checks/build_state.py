@@ -11,12 +11,11 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from io import BytesIO
 
 from rootfs.checks.varying import database_of, varying_state
 from rootfs.tree.errors import BadTree
 from rootfs.tree.key_formats import private_key_format
-from rootfs.tree.member import Member, Members
+from rootfs.tree.member import Member, Members, read_whole
 from rootfs.tree.normalize import is_bytecode
 
 LARGEST = 1 << 20  # bytes of a file that is looked at
@@ -110,7 +109,7 @@ class BuildState:
             self._databases[member.path] = folder.lstrip("/"), what
         if member.size > (LARGEST_LIST if member.path.startswith(INFO) else LARGEST):
             return member
-        seen, data = _read(member)
+        seen, data = read_whole(member)
         if member.path.startswith(INFO):
             self._note(member.path, data)
         elif (what := private_key_format(member.path, data)) and not _is_derived(member.path, data):
@@ -173,15 +172,6 @@ def _score(package: str, script: bytes, path: str) -> int:
     if re.search(rf"(^|[/_.-]){re.escape(package)}([/_.-]|$)", path):
         return 2
     return int(f"{folder}/".encode(errors="surrogateescape") in script)
-
-
-def _read(member: Member) -> tuple[Member, bytes]:
-    """The content of a small file, and the member with all of it."""
-    content = member.content
-    if isinstance(content, BytesIO) and content.tell() == 0:
-        return member, content.getvalue()
-    data = content.read() if content else b""
-    return member.with_content(data), data
 
 
 def _is_derived(path: str, data: bytes) -> bool:

@@ -17,7 +17,7 @@ from rootfs.elf.linkage import link_chain
 from rootfs.elf.machine import ARCHITECTURES, machine_of
 from rootfs.elf.reader import MAGIC
 from rootfs.errors import nearest
-from rootfs.tree.member import Member, Members, peek
+from rootfs.tree.member import Member, Members, peek, read_whole
 from rootfs.tree.paths import parent_folders
 
 HEAD = 256  # bytes of a program that the kernel reads to know how to run it (BINPRM_BUF_SIZE)
@@ -79,9 +79,9 @@ class StartCheck:
         """Yield the same members; the check is complete when they have all passed."""
         for member in members:
             if member.path in ACCOUNTS and member.is_file and member.content and member.size <= LARGEST:
-                data = member.content.read()
+                kept, data = read_whole(member)
                 self._texts[member.path] = data.decode(errors="replace")
-                self._record(kept := member.with_content(data))
+                self._record(kept)
                 yield kept
             else:
                 self._record(member)

@@ -8,7 +8,7 @@ from tarfile import DIRTYPE
 from rootfs.errors import InputError
 from rootfs.network.certificates import Certificate, der_certificates
 from rootfs.tree import java_keystore
-from rootfs.tree.member import Member, Members
+from rootfs.tree.member import Member, Members, read_whole
 from rootfs.tree.paths import parent_folders
 
 BUNDLE = "etc/ssl/certs/ca-certificates.crt"  # of Debian, Ubuntu, Alpine and Arch
@@ -24,9 +24,9 @@ def with_certificates(members: Members, certificates: Sequence[Certificate], mti
     seen = set()
     for member in members:
         seen.add(member.path)
-        if member.path in (BUNDLE, KEYSTORE) and member.is_file and member.content and member.size <= LARGEST:
+        if _is_readable(member):
             add = add_to_bundle if member.path == BUNDLE else add_to_keystore
-            yield member.with_content(add(member.content.read(), certificates, mtime))
+            yield member.with_content(add(read_whole(member)[1], certificates, mtime))
         else:
             yield member
     for certificate in certificates:
@@ -59,22 +59,26 @@ def require_certificates(members: Members, certificates: Sequence[Certificate]) 
     """
     missing, unknown_to_java = {each.der: each for each in certificates}, list[str]()
     for member in members:
-        if member.path == BUNDLE and member.is_file and member.content and member.size <= LARGEST:
-            data = member.content.read()
+        if not _is_readable(member):
+            yield member
+            continue
+        kept, data = read_whole(member)
+        if member.path == BUNDLE:
             for der in der_certificates(data):
                 missing.pop(der, None)
-            yield member.with_content(data)
-        elif member.path == KEYSTORE and member.is_file and member.content and member.size <= LARGEST:
-            data = member.content.read()
-            trusted = java_keystore.trusted_certificates(data)
-            unknown_to_java = [each.subject for each in certificates if trusted is not None and each.der not in trusted]
-            yield member.with_content(data)
-        else:
-            yield member
+        elif (trusted := java_keystore.trusted_certificates(data)) is not None:
+            unknown_to_java = [each.subject for each in certificates if each.der not in trusted]
+        yield kept
     if missing:
         raise not_trusted([each.subject for each in missing.values()])
     if unknown_to_java:
         raise not_trusted_by_java(unknown_to_java)
+
+
+def _is_readable(member: Member) -> bool:
+    """Whether it is the bundle or the keystore, and small enough to be looked at."""
+    is_file = member.is_file and member.content is not None
+    return member.path in (BUNDLE, KEYSTORE) and is_file and member.size <= LARGEST
 
 
 def not_trusted(subjects: Sequence[str]) -> InputError:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from rootfs.system.text import printable
 from rootfs.tree.errors import BadTree
-from rootfs.tree.member import Member, Members
+from rootfs.tree.member import Member, Members, read_whole
 
 STATUS = "var/lib/dpkg/status"  # dpkg's database
 LARGEST = 16 << 20  # bytes of a database, ten times that of a full desktop
@@ -37,12 +37,12 @@ class Inventory:
                 continue
             if member.size > LARGEST:
                 raise BadTree(f"/{member.path} has {member.size} bytes, which is too large for this file")
-            data = member.content.read()
+            kept, data = read_whole(member)
             if read:
                 self._packages.update(read(data))
             else:
                 self._names[member.path] = _pretty_name(data)
-            yield member.with_content(data)
+            yield kept
 
     def packages(self) -> dict[str, str]:
         """Installed packages as `name:architecture` and their versions, sorted; empty where no database is known."""

@@ -75,11 +75,7 @@ def add_entries(data: bytes, added: list[Entry]) -> bytes:
     An alias that is taken, without regard to case as in Java, gets a number.
     A keystore with another password than Java's default stays as it is, as does what is no keystore.
     """
-    if data[-SEAL_SIZE:] != _seal(data[:-SEAL_SIZE]):
-        return data
-    try:
-        entries = list(_entries(data))
-    except (ValueError, struct.error):
+    if (entries := _sealed_entries(data)) is None:
         return data
     there, aliases = {entry.content for entry in entries if entry.kind == TRUSTED}, {e.alias.lower() for e in entries}
     new = list[Entry]()
@@ -98,16 +94,22 @@ def clamp_dates(data: bytes, epoch: int) -> bytes:
     Java dates entries by the clock. A keystore with another password than Java's default stays as it is, as does what
     is no keystore.
     """
-    if data[-SEAL_SIZE:] != _seal(data[:-SEAL_SIZE]):
-        return data
-    try:
-        entries = list(_entries(data))
-    except (ValueError, struct.error):
+    if (entries := _sealed_entries(data)) is None:
         return data
     if all(entry.date <= epoch * 1000 for entry in entries):
         return data
     clamped = [replace(entry, date=min(entry.date, epoch * 1000)) for entry in entries]
     return keystore(sorted(clamped, key=lambda entry: entry.alias))
+
+
+def _sealed_entries(data: bytes) -> list[Entry] | None:
+    """The entries of a keystore with Java's default password; None for any other, and for what is no keystore."""
+    if data[-SEAL_SIZE:] != _seal(data[:-SEAL_SIZE]):
+        return None
+    try:
+        return list(_entries(data))
+    except (ValueError, struct.error):
+        return None
 
 
 def _seal(body: bytes) -> bytes:

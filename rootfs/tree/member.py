@@ -246,6 +246,15 @@ def peek(member: Member, size: int) -> bytes:
     return content.peek(size)[:size] if isinstance(content, BufferedReader) else b""
 
 
+def read_whole(member: Member) -> tuple[Member, bytes]:
+    """The content of a small file, and the member with all of it."""
+    content = member.content
+    if isinstance(content, BytesIO) and content.tell() == 0:
+        return member, content.getvalue()
+    data = content.read() if content else b""
+    return member.with_content(data), data
+
+
 def seekable(member: Member) -> Member:
     """The member with a content that can be rewound by `seek(0)`: its own, or a copy that the caller closes."""
     content = member.content
