@@ -122,7 +122,7 @@ def nightly(
 
         def run_flow() -> Night:
             connect()
-            from flows.nightly import night_with_prefect
+            from flows.scheduled.nightly import night_with_prefect
 
             return night_with_prefect(ctx, tuple(only or ()), options)
 
@@ -224,7 +224,7 @@ def serve(recipes: Recipes = None) -> None:
         os.environ[VARIABLE] = os.pathsep.join(map(str, recipes))
     local_server.require_port(settings.server_port)
     with local_server.connected(settings.server, quiet=False) as address:
-        from flows.serve import run
+        from flows.scheduled.serve import run
 
         run(settings, address)
 

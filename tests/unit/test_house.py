@@ -52,11 +52,11 @@ def of(module: str, *packages: str) -> bool:
 
 
 def prefect_only_in_flows(source: Source) -> Iterator[str]:
-    if re.fullmatch(r"flows/(orchestration/)?\w+\.py", source.path):
+    if re.fullmatch(r"flows/((orchestration|scheduled)/)?\w+\.py", source.path):
         return
     for line, module in source.imports:
         if of(module, "prefect"):
-            yield f"{line}: imports {module}; only files directly in flows/ and in flows/orchestration/ may"
+            yield f"{line}: imports {module}; only flows/*.py, flows/orchestration/ and flows/scheduled/ may"
 
 
 def rootfs_knows_no_flows(source: Source) -> Iterator[str]:

@@ -17,8 +17,9 @@ MOST_FILES = 15  # modules of a folder, without `__init__.py`
 # lines below. `flows` and `rootfs` stand for the modules directly in these folders.
 LAYERS = (
     ("flows.cli",),
+    ("flows.scheduled",),
     ("flows",),
-    ("flows.orchestration",),
+    ("flows.orchestration", "flows.night"),
     ("flows.inputs",),
     ("flows.runtime",),
     ("flows.smoke", "flows.publish"),

@@ -6,9 +6,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from flows.config.settings import Settings
-from flows.serve import deployments
+from flows.scheduled.serve import deployments
 
-FILE = Path(__file__).parents[3] / "deploy/prefect.yaml"
+FILE = Path(__file__).parents[4] / "deploy/prefect.yaml"
 
 
 @pytest.fixture(scope="module")

@@ -22,10 +22,10 @@ from flows.build import build
 from flows.cleanup_flow import housekeeping
 from flows.config.paths import SERVED, data_folder, make_data_folder, server_folder
 from flows.config.settings import Settings
-from flows.nightly import nightly
 from flows.orchestration import health, listener, local_server
 from flows.orchestration.errors import not_a_prefect_server, server_ended, services_failing
 from flows.runtime.progress import Progress
+from flows.scheduled.nightly import nightly
 from rootfs.errors import MachineError
 from rootfs.mask import masked
 from rootfs.recipe.recipe import image_names
