@@ -107,6 +107,11 @@ def _ask(timeout: float) -> None:
         client.read_flows(limit=1)
 
 
+def _cannot_write(error: Exception) -> bool:
+    """Whether the server answered that it could not do what it was asked."""
+    return isinstance(error, httpx.HTTPStatusError) and error.response.is_server_error
+
+
 def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
@@ -124,7 +129,11 @@ def record_outcome(outcome: FlowOutcome[R], work: Callable[[], R]) -> R:
 
 
 def run_despite_outage(outcome: FlowOutcome[R], run: Callable[[], R], without_prefect: Callable[[], R]) -> R:
-    """Run a flow by `run`; if the server is lost, its result still counts. If not begun, run `without_prefect`."""
+    """Run a flow by `run`; if the server is lost, its result still counts. If not begun, run `without_prefect`.
+
+    So it is if the server answers but cannot write: SQLite refuses a write beside another one, and a busy server has
+    many. Prefect's client tries for a minute; such a run is not in the server's pages.
+    """
     if not lost_server.reason():
         try:
             return run()
@@ -134,8 +143,9 @@ def run_despite_outage(outcome: FlowOutcome[R], run: Callable[[], R], without_pr
         except Exception as error:
             if error is outcome.error:
                 raise
-            if server_answers() and not (outcome.ended and isinstance(error, httpx.HTTPError)):
-                raise
-            if not lost_server.reason():
-                lost_server.mark(_first_line(error))
+            if not _cannot_write(error):
+                if server_answers() and not (outcome.ended and isinstance(error, httpx.HTTPError)):
+                    raise
+                if not lost_server.reason():
+                    lost_server.mark(_first_line(error))
     return outcome.result() if outcome.ended else without_prefect()

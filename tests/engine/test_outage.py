@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -110,6 +111,32 @@ def test_a_night_ends_well_without_a_server(site):
         done = running.end(2 * SOON)
     assert done.status == 0, done.stderr
     assert "stopped answering" in done.stderr
+
+
+@contextlib.contextmanager
+def refusing_runs(site: Factory) -> Iterator[None]:
+    """The site's server has a database that fails at each new flow run, as one that is locked all the time does."""
+    file = Path(site.settings["BASEFORGE_HOME"]) / "prefect/prefect.db"
+    with contextlib.closing(sqlite3.connect(file, timeout=30, isolation_level=None)) as database:
+        database.execute("create trigger refuse before insert on flow_run begin select missing(); end")
+        try:
+            yield
+        finally:
+            database.execute("drop trigger refuse")
+
+
+def test_images_are_built_although_the_server_cannot_write_their_runs_down(site):
+    """In a night of a hundred images one failed of it: the server answered 503 for a minute."""
+    start_server(site)
+    for image in ("one", "two"):
+        recipes.checked(site, image, site.folder.parent / "probe", "{run: [/probe, sleep, '0']}")
+    before = site.builds()
+    with refusing_runs(site):
+        done = site.run("nightly", "--only", "one", "--only", "two", "--json")
+    assert done.status == 0, done.stderr
+    assert {build["status"] for build in done.json["builds"]} == {"published"}
+    assert len(site.builds()) == len(before) + 2
+    assert "a bug" not in done.stderr
 
 
 def test_no_second_server_starts_beside_one_that_hangs_and_stop_ends_it(site):
