@@ -114,6 +114,7 @@ WRONG = {
     "mirrors = 3": ("baseforge.toml:1:1", "mirrors", ""),
     'nightly_cron = "hello"': ("baseforge.toml:1:1", "nightly_cron: 'hello' is no schedule", "`0 2 * * *`"),
     'nightly_cron = "61 * * * *"': ("baseforge.toml:1:1", "'61 * * * *' is no schedule", "minute"),
+    'nightly_cron = "0 2 30 2 *"': ("baseforge.toml:1:1", "'0 2 30 2 *' is no schedule", "day-of-month"),
     'registry = "https://registry.example/base"': ("baseforge.toml:1:1", "registry", "without https://"),
     'registry = "registry.example/Base"': ("baseforge.toml:1:1", "registry", "lower case"),
     "a b": ("baseforge.toml", "line 1", ""),
