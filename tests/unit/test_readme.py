@@ -35,7 +35,7 @@ from tests.support.documents import read as page_of
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 COMMANDS = [(block, line) for block in BLOCKS for line in block.commands]
-OTHERS = {"export", "install", "uv", "prefect", "tar", "useradd", "usermod", "cp", "systemctl"}  # programs that are not ours
+OTHERS = {"export", "install", "uv", "prefect", "tar", "useradd", "usermod", "cp", "systemctl"}  # not ours
 SHELF = ROOT / "recipes"
 command_line = get_command(app)
 
