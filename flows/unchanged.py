@@ -66,6 +66,7 @@ def failed(ctx: BuildContext, error: Exception) -> Record:
         status="failed",
         reason=str(problem),
         exit_status=problem.status,
+        transient=problem.transient,
         seconds=ctx.timeline.seconds,
     )
 

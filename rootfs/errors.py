@@ -20,9 +20,11 @@ class BaseforgeError(Exception):
     `message` is one sentence; `where` is `file:line:column`, a step or an address; `hint` says what to do; `output` is
     the end of what the failing program printed. Names and passwords of addresses are masked in all of them, and bytes
     that are no UTF-8, as in names of files, are escaped: logs, records and Prefect's server take only text.
+    `transient` errors may pass by themselves: the same build can go well later, although nobody changes anything.
     """
 
     status = 1
+    transient = False
 
     def __init__(self, message: str, *, where: str = "", hint: str = "", output: str = "") -> None:
         self.message, self.where, self.hint, self.output = map(_text, (message, where, hint, output))
@@ -39,7 +41,8 @@ class BaseforgeError(Exception):
 
     def as_dict(self) -> dict[str, str | int]:
         """The error as JSON data, for `error_from`."""
-        return {**{key: getattr(self, key) for key in ("message", "where", "hint", "output")}, "status": self.status}
+        texts = {key: getattr(self, key) for key in ("message", "where", "hint", "output")}
+        return {**texts, "status": self.status, "transient": self.transient}
 
 
 def _text(text: str) -> str:
@@ -64,16 +67,21 @@ class MachineError(BaseforgeError):
     """The machine lacks something, or something on it does not answer."""
 
     status = 3
+    transient = True
 
 
 def error_from(data: Mapping[str, Any]) -> BaseforgeError:
-    """An error that another process has written as `as_dict`. Of its class only the exit status is known."""
+    """An error that was written as `as_dict`. Of its class only the exit status, and whether it may pass, is known."""
     kind = next(kind for kind in (BuildError, InputError, MachineError) if kind.status == data["status"])
-    return kind(data["message"], where=data["where"], hint=data["hint"], output=data["output"])
+    error = kind(data["message"], where=data["where"], hint=data["hint"], output=data["output"])
+    error.transient = bool(data.get("transient"))
+    return error
 
 
 class NetworkFailure(BuildError):
     """Something on the network did not answer as it should: the only kind of error that trying again can help."""
+
+    transient = True
 
 
 class ServiceUnreachable(NetworkFailure, MachineError):

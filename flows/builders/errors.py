@@ -41,11 +41,12 @@ class EngineRefused(BuildError):
     """The container engine refused a request."""
 
     def __init__(self, endpoint: str, doing: str, reason: str) -> None:
+        self.transient = "no space left on device" in reason
         super().__init__(
             f"the container engine refused {doing}: {reason}",
             where=endpoint,
             hint="Its disk is full: `docker system df` shows what takes the space, `docker info` which folder it is in."
-            if "no space left on device" in reason
+            if self.transient
             else "See the engine's own log; `./baseforge doctor` says which engine this is.",
         )
 
@@ -117,6 +118,8 @@ def unknown_builder(name: str, known: Iterable[str]) -> InputError:
 
 class BuilderFailed(BuildError):
     """A builder, or buildx for it, did not do what it was asked for."""
+
+    transient = True
 
     def __init__(self, name: str, driver: str, doing: str, reason: str) -> None:
         super().__init__(

@@ -76,6 +76,8 @@ def registry_unreachable(registry: str, reason: str, output: str = "") -> Networ
 class RegistryDenied(BuildError):
     """The registry does not accept the credentials, or there are none."""
 
+    transient = True
+
     def __init__(self, registry: str) -> None:
         super().__init__(
             "the registry denies access",
@@ -86,6 +88,8 @@ class RegistryDenied(BuildError):
 
 class RegistryFailed(BuildError):
     """The registry refuses the image for another reason."""
+
+    transient = True
 
     def __init__(self, registry: str, output: str) -> None:
         super().__init__("the registry did not take the image", where=registry, output=output)

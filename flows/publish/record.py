@@ -19,7 +19,7 @@ DigestOrEmpty = Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64})?$")]
 Count = Annotated[int, Field(ge=0)]
 Platform = Annotated[str, Field(pattern=r"^[a-z0-9]+/[a-z0-9]+(/[a-z0-9.]+)?$")]
 
-Status = Literal["published", "unchanged", "moved", "built", "failed", "damaged"]
+Status = Literal["published", "unchanged", "moved", "built", "failed", "damaged", "held", "paused"]
 FORMAT = 1  # of the documents in a store; raised when an older Baseforge can no longer read them
 Format = Annotated[int, Field(ge=FIRST, le=FORMAT)]
 
@@ -73,7 +73,10 @@ class Record(Frozen):
     - `unchanged`: the build named in `build` has the same inputs, and all names point to it;
     - `moved`: that build has the same inputs, and names were moved to it; `reason` says why;
     - `failed`: `reason` says why;
-    - `damaged`: the store has a record that cannot be read; `reason` says why.
+    - `damaged`: the store has a record that cannot be read; `reason` says why;
+    - `held`, `paused`: a night did not build it, because its base image failed, or because it keeps failing.
+
+    `transient` is set for a failure that may pass by itself, such as that of a network.
 
     `number` orders the builds of an image: it only grows, whatever the clock says. `registry` is the pushed image, with
     its digest. `example` has the arguments for `docker run` that show the image working. A layer image names its base
@@ -118,6 +121,7 @@ class Record(Frozen):
     example: tuple[str, ...] | None = None
     reason: str = ""
     exit_status: int = 0
+    transient: bool = False
     parts: tuple[Record, ...] = ()
     versions: dict[str, dict[str, str]] = {}
 

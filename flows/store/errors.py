@@ -50,6 +50,8 @@ def blob_refused(address: str, digest: str, found: str) -> BuildError:
 class Conflict(BuildError):
     """Another writer changed the document first; its version stays."""
 
+    transient = True
+
     def __init__(self, address: str, key: str) -> None:
         super().__init__(
             f"{key} was written by somebody else meanwhile", where=address, hint="Look again, then try again."

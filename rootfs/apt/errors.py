@@ -24,6 +24,8 @@ class ArchiveUnreachable(NetworkFailure):
 class AccessDenied(BuildError):
     """An archive, or a proxy in front of it, demands a name and a password, or forbids the request."""
 
+    transient = True
+
     def __init__(self, address: str, status: int, words: str, *, known: bool, proxy: bool = False) -> None:
         answer = f"{status} {words}".rstrip()
         message = f"access is denied ({answer})"
@@ -158,17 +160,21 @@ def unsigned_release(
 class InvalidRelease(BuildError):
     """A Release file is signed, but not one to build from."""
 
+    transient = True
+
     def __init__(self, address: str, reason: str, hint: str = "Check the mirror and this machine's clock.") -> None:
         super().__init__(f"the Release file cannot be used: {reason}", where=address, hint=hint)
 
 
 def older_release(address: str, date: str, seen: str, memory: object) -> BuildError:
     """An archive shows an older state of a suite than it has shown before."""
-    return BuildError(
+    error = BuildError(
         f"the Release file is of {date}, but one of {seen} has been seen; nothing was built from it",
         where=address,
         hint=f"The mirror lags behind: wait, or name another ([mirrors]). If the archive went back: rm '{memory}'.",
     )
+    error.transient = True
+    return error
 
 
 def archive_changing(address: str, output: str) -> NetworkFailure:

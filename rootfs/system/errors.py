@@ -10,6 +10,8 @@ from rootfs.errors import BuildError, InputError, MachineError, nearest
 class DiskFull(BuildError):
     """No space is left where a file was being written; nothing half-written is left."""
 
+    transient = True
+
     def __init__(self, folder: object) -> None:
         super().__init__(
             f"no space is left in {folder}",
