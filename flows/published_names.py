@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from flows.publish.registry import Registry
 from flows.runtime.context import BuildContext, Context
 from flows.runtime.workdir import note_image, work_folder
 from rootfs.errors import BaseforgeError, error_from
+from rootfs.lock.lock import are_newer
 from rootfs.system.platforms import architecture_of
 
 LATEST = "latest"
@@ -98,11 +99,31 @@ def find_existing(ctx: BuildContext, inputs: ImageInputs) -> Existing | None:
 
     A build that is not to be published moves no names, so it does not ask either.
     """
-    record = stored_builds.find_by_inputs(ctx.store, inputs.digest)
+    record = stored_builds.find_by_inputs(ctx.store, inputs.digest) or _made_with_newer_tools(ctx, inputs)
     if record is None or record.image != inputs.recipe.name or not integrity.is_complete(ctx.store, record):
         return None
     record = record.model_copy(update={"status": "unchanged", "seconds": dict(ctx.timeline.seconds)})
     return check_names(ctx, record) if ctx.options.publishes(ctx.image) else Existing(record)
+
+
+def _made_with_newer_tools(ctx: BuildContext, inputs: ImageInputs) -> Record | None:
+    """The newest build, if its inputs differ from these only by newer versions of tools.
+
+    Machines of several releases share a store: if an older tool counted as a change, they would build every image in
+    turn, night after night.
+    """
+    record = stored_builds.latest_readable(ctx.store, inputs.recipe.name)
+    if record is None:
+        return None
+    platforms = []
+    for each in inputs.platforms:
+        if (part := record.of(each.platform)) is None or not are_newer(part.tools, each.tools):
+            return None
+        platforms.append(replace(each, tools=part.tools))
+    if ImageInputs(tuple(platforms)).digest != record.input_digest:
+        return None
+    ctx.note(f"build {record.build} was made with newer tools than this machine has")
+    return record
 
 
 @step("name {record.image}", network=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import zstandard
+from debian_inspector.version import compare_versions
 from pydantic import BaseModel, ConfigDict, Field
 
 from rootfs.process.host import package_versions
@@ -116,3 +117,17 @@ def tool_versions(recipe: Recipe) -> dict[str, str]:
     """The versions of the programs that make this recipe's image. Raises MachineError."""
     compressor = ".".join(map(str, zstandard.ZSTD_VERSION))
     return {**package_versions(recipe.host_tools), "zstd": compressor}
+
+
+def are_newer(tools: Mapping[str, str], than: Mapping[str, str]) -> bool:
+    """Whether these are the same tools, each in the same version or, as Debian orders versions, a newer one."""
+    return tools.keys() == than.keys() and all(
+        version == than[name] or _is_newer(version, than[name]) for name, version in tools.items()
+    )
+
+
+def _is_newer(version: str, than: str) -> bool:
+    try:
+        return bool(compare_versions(version, than) > 0)
+    except ValueError:  # of what has no version, such as a digest
+        return False

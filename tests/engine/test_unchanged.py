@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from flows.publish.record import Record
+from rootfs.lock.lock import input_digest
+from rootfs.process.host import native_architecture
 from tests.support.factory import Factory
 
 COMMANDS = (["build", "hello", "motd"], ["nightly"], ["nightly", "--only", "motd"])
@@ -40,6 +44,30 @@ def test_a_changed_image_needs_the_server_also_when_another_is_unchanged(site: F
     assert NOWHERE in done.stderr
     records = {record["image"]: record["status"] for record in site.built("hello", "motd")}
     assert records == {"hello": "unchanged", "motd": "published"}
+
+
+@pytest.mark.parametrize(("version", "status"), [("999", "unchanged"), ("0.1", "published")], ids=["newer", "older"])
+def test_a_build_with_newer_tools_is_kept_and_one_with_older_tools_is_made_again(
+    site: Factory, version: str, status: str
+) -> None:
+    """As where machines of several releases share a store."""
+    site.recipe(
+        "tooled", "kind: scratch\nfiles: [{path: /motd, content: hello}]\ntools: [dpkg]\nbuild: [[dpkg, --version]]\n"
+    )
+    [record] = site.built("tooled")
+    made_with(site, record, {"dpkg": version})
+    done = site.run("build", "tooled", "--json")
+    assert [each["status"] for each in done.json] == [status], done.stderr
+    assert ("newer tools than this machine has" in done.stderr) == (status == "unchanged")
+
+
+def made_with(site: Factory, record: dict[str, Any], tools: dict[str, str]) -> None:
+    """Change the store as if the build had been made with other versions of its tools."""
+    other = Record.model_validate({**record, "status": "published", "tools": {**record["tools"], **tools}})
+    digest = input_digest(other.recipe_digest, other.lock, native_architecture(), other.tools)
+    store = site.folder / "store"
+    (store / other.key).write_text(other.model_copy(update={"input_digest": digest}).model_dump_json())
+    shutil.rmtree(store / "inputs")
 
 
 def test_a_night_that_only_looks_up_cleans_up_after_killed_runs(site: Factory) -> None:

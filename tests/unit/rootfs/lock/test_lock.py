@@ -3,7 +3,7 @@
 import pytest
 
 from rootfs.errors import MachineError
-from rootfs.lock.lock import Lock, Package, Release, input_digest
+from rootfs.lock.lock import Lock, Package, Release, are_newer, input_digest
 from rootfs.process.host import package_versions
 
 
@@ -68,3 +68,21 @@ def test_digests_are_those_of_every_version_of_baseforge():
         input_digest(recipe, lock, architecture, tools, "sha256:parent", {"a": "sha256:b"})
         == "sha256:8d3bacba8e03349238e15de3f409a3dbd87d1c355ede404a03c46ac18b50eceb"
     )
+
+
+@pytest.mark.parametrize(
+    ("tools", "than", "newer"),
+    [
+        ({"a": "1.3", "b": "2"}, {"a": "1.3", "b": "2"}, True),
+        ({"a": "1.4", "b": "2"}, {"a": "1.3", "b": "2"}, True),
+        ({"a": "1.3+deb13u1"}, {"a": "1.3"}, True),
+        ({"a": "1:0.9"}, {"a": "1.3"}, True),
+        ({"a": "1.3~rc1"}, {"a": "1.3"}, False),
+        ({"a": "1.4", "b": "1"}, {"a": "1.3", "b": "2"}, False),
+        ({"a": "1.4"}, {"a": "1.3", "b": "2"}, False),
+        ({"a": "1.4", "b": "2"}, {"a": "1.3"}, False),
+        ({"a": "sha256:bb"}, {"a": "sha256:aa"}, False),
+    ],
+)
+def test_tools_are_newer_if_none_is_older(tools, than, newer):
+    assert are_newer(tools, than) == newer
