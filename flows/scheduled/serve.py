@@ -9,50 +9,20 @@ import shlex
 import sys
 import tempfile
 from pathlib import Path
-from typing import cast
 
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
-from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import TerminationSignal
 from prefect.runner import Runner
-from prefect.schedules import Cron
-from prefect.types.entrypoint import EntrypointType
 
-from flows.build import build
-from flows.cleanup_flow import housekeeping
 from flows.config.paths import SERVED, data_folder, make_data_folder, server_folder
 from flows.config.settings import Settings
 from flows.orchestration import health, listener, local_server
 from flows.orchestration.errors import not_a_prefect_server, server_ended, services_failing
 from flows.runtime.progress import Progress
-from flows.scheduled.nightly import nightly
+from flows.scheduled.deployments import deployments
 from rootfs.errors import MachineError
 from rootfs.mask import masked
 from rootfs.recipe.recipe import image_names
 from rootfs.system import locks, private
-
-# A night that is still running when the next is due is let finish.
-ONE = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
-
-
-def deployments(settings: Settings) -> tuple[RunnerDeployment, ...]:
-    """`build/build`, `nightly/nightly` and `housekeeping/housekeeping`, as in `deploy/prefect.yaml`."""
-    schedule = Cron(settings.nightly_cron, timezone=settings.timezone, slug="nightly")
-    by_hand = build.to_deployment("build", tags=[health.TAG], entrypoint_type=EntrypointType.MODULE_PATH)
-    by_night = nightly.to_deployment(
-        "nightly",
-        schedule=schedule,
-        tags=[health.TAG],
-        entrypoint_type=EntrypointType.MODULE_PATH,
-        concurrency_limit=ONE,
-    )
-    hourly = housekeeping.to_deployment(
-        "housekeeping",
-        schedule=Cron("30 * * * *", slug="housekeeping"),
-        tags=[health.TAG],
-        entrypoint_type=EntrypointType.MODULE_PATH,
-    )
-    return cast(tuple[RunnerDeployment, ...], (by_hand, by_night, hourly))  # not a coroutine: we are not in one
 
 
 def run(settings: Settings, address: str) -> None:

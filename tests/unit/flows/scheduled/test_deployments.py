@@ -6,7 +6,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from flows.config.settings import Settings
-from flows.scheduled.serve import deployments
+from flows.scheduled.deployments import deployments
 
 FILE = Path(__file__).parents[4] / "deploy/prefect.yaml"
 

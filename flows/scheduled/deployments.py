@@ -1,0 +1,36 @@
+"""The deployments: flows that a schedule or a person starts, by `serve` or on the workers of a work pool."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.deployments.runner import RunnerDeployment
+from prefect.flows import Flow
+from prefect.schedules import Cron
+from prefect.types.entrypoint import EntrypointType
+
+from flows.build import build
+from flows.cleanup_flow import housekeeping
+from flows.config.settings import Settings
+from flows.orchestration.health import TAG
+from flows.scheduled.nightly import nightly
+
+# A night that is still running when the next is due is let finish.
+ONE = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+
+
+def deployments(settings: Settings) -> tuple[RunnerDeployment, ...]:
+    """`build/build`, `nightly/nightly` and `housekeeping/housekeeping`, with the schedules of the settings."""
+    night = Cron(settings.nightly_cron, timezone=settings.timezone, slug="nightly")
+    return (
+        _deployment(build),
+        _deployment(nightly, schedule=night, concurrency_limit=ONE),
+        _deployment(housekeeping, schedule=Cron("30 * * * *", slug="housekeeping")),
+    )
+
+
+def _deployment(flow: Flow[..., Any], **how: Any) -> RunnerDeployment:  # noqa: ANN401 - Prefect's own arguments
+    """The deployment of a flow, under its own name; each machine imports the flow from the installed package."""
+    made = flow.to_deployment(flow.name, tags=[TAG], entrypoint_type=EntrypointType.MODULE_PATH, **how)
+    return cast(RunnerDeployment, made)  # not a coroutine: we are not in one
