@@ -79,6 +79,14 @@ def member_offsets(path: Path) -> dict[str, tuple[int, int]]:
         return {member.name: (deb.tell(), member.size) for member in _members(deb, path)}
 
 
+def open_members(deb: IO[bytes], name: str) -> Iterator[tuple[str, int]]:
+    """The name and size of each member of the deb `name`. The file is at its content when it is yielded.
+
+    Raises BadDeb.
+    """
+    return ((member.name, member.size) for member in _members(deb, Path(name)))
+
+
 def _members(deb: IO[bytes], path: Path) -> Iterator[_Member]:
     """The members of the archive. The file is at the content of each when it is yielded."""
     if deb.read(len(MAGIC)) != MAGIC:

@@ -14,11 +14,15 @@ COMPRESSORS = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress, ".zst": zs
 
 
 def tar(files):
-    """A tar of files, by path."""
+    """A tar of files, by path; text is the target of a symbolic link."""
     with io.BytesIO() as out:
         with tarfile.open(fileobj=out, mode="w") as archive:
             for name, data in files.items():
                 info = tarfile.TarInfo(f"./{name}")
+                if isinstance(data, str):
+                    info.type, info.linkname = tarfile.SYMTYPE, data
+                    archive.addfile(info)
+                    continue
                 info.size = len(data)
                 archive.addfile(info, io.BytesIO(data))
         return out.getvalue()
