@@ -11,7 +11,7 @@ from flows.cleanup import clean_up
 from flows.config.options import BuildOptions
 from flows.publish.record import Record
 from flows.runtime.context import Context
-from flows.unchanged import build_changed
+from flows.unchanged import build_changed, check_buildx
 from rootfs.errors import BaseforgeError
 from rootfs.recipe.base_images import base_images_first
 from rootfs.recipe.recipe import image_names
@@ -39,11 +39,14 @@ def run_night(ctx: Context, only: tuple[str, ...], options: BuildOptions, run_fl
 
     The nightly flow is run if an image has to be built or has failed, or if killed runs have left something behind,
     which it tells Prefect. It does not look at images again that the command has a record of.
+
+    Raises BuildxMissing before anything is built.
     """
     left, ran = list[str](), list[Night]()
     images = base_images_first(image_names(*ctx.settings.recipes, only=only), *ctx.settings.recipes)
 
     def run() -> None:
+        check_buildx(ctx, images, options)
         ran.append(run_flow())
 
     try:

@@ -88,10 +88,22 @@ class ServiceUnreachable(NetworkFailure, MachineError):
     """A server that the site has chosen does not answer, such as its store: not a build that failed."""
 
 
+# How alike two words are, as difflib measures it, where one can be a typing error of the other. Words that are less
+# alike only confuse.
+SIMILAR = 0.65
+SHORTEST_START = 3  # letters of a word that is the beginning of another
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
-    """`Did you mean …?` with the nearest known word, or an empty string when none is near."""
-    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.4)
-    return f"Did you mean {match[0]!r}?" if match else ""
+    """`Did you mean …?` with the nearest known word, whatever its case, or an empty string when none is near.
+
+    Near are typing errors, and the beginning of a longer name.
+    """
+    by_lower, word = {name.lower(): name for name in known}, word.lower()
+    close = difflib.get_close_matches(word, by_lower, n=1, cutoff=SIMILAR)
+    longer = (name for name in by_lower if len(word) >= SHORTEST_START and name.startswith(word))
+    match = close[0] if close else min(longer, key=len, default="")
+    return f"Did you mean {by_lower[match]!r}?" if match else ""
 
 
 # Where names and passwords for archives go, as a hint.
@@ -133,5 +145,9 @@ class RecipeInvalid(InputError):
         self.problems = tuple((masked(place), masked(sentence)) for place, sentence in problems)
         (where, what), *others = self.problems
         more = [f"{place}: {sentence}" for place, sentence in others[: self.SHOWN - 1]]
-        rest = [f"… and {len(problems) - self.SHOWN} more"] if len(problems) > self.SHOWN else []
+        rest = (
+            [f"… and {len(problems) - self.SHOWN} more: `baseforge validate --json` has all"]
+            if len(problems) > self.SHOWN
+            else []
+        )
         super().__init__("\n".join([what, *more, *rest]), where=where)

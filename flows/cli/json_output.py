@@ -28,11 +28,26 @@ class ShownBuild(Record):
     installed: dict[str, dict[str, str]] | None
 
 
-class ValidRecipe(Output):
-    """A recipe without mistakes: the image's name and the recipe's kind."""
+class RecipeProblem(Output):
+    """A mistake in a recipe: in which file, on which line and in which column, and what to do.
+
+    Line and column are null where the whole file is meant; the file is empty where there is none.
+    """
+
+    image: str
+    file: str
+    line: int | None
+    column: int | None
+    message: str
+    hint: str
+
+
+class CheckedRecipe(Output):
+    """A recipe: the image's name, the recipe's kind (empty where the recipe has mistakes), and its mistakes."""
 
     name: str
     kind: str
+    problems: tuple[RecipeProblem, ...]
 
 
 @dataclass(frozen=True)

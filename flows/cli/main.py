@@ -17,6 +17,7 @@ from flows.cli import builds, import_tarball, output
 from flows.cli.arguments import Image, Images, Json, Recipes, SomeImages, StoredBuild, recipe_names
 from flows.cli.builder_output import say
 from flows.cli.help import CommandGroup, Version
+from flows.cli.recipe_check import check_recipes
 from flows.config.options import BuildOptions
 from flows.config.paths import check_data_folder, known_error, server_folder
 from flows.config.settings import load, origins
@@ -132,16 +133,8 @@ def nightly(
 @app.command()
 def validate(images: SomeImages = None, recipes: Recipes = None, as_json: Json = False) -> None:
     """Check recipes without building anything."""
-    from rootfs.recipe.recipe import read_recipes
-
     check_data_folder()
-    folders = load(recipes).recipes
-    found = (
-        [read_recipe(find_recipe(image, *folders), folders=folders) for image in images]
-        if images
-        else read_recipes(*folders)
-    )
-    output.valid(found, as_json)
+    output.checked(check_recipes(images or (), load(recipes).recipes), as_json)
 
 
 @app.command()

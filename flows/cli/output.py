@@ -13,7 +13,8 @@ import typer
 from rich.cells import cell_len
 
 from flows.cli.builder_output import Table, say, show, terminal_width
-from flows.cli.json_output import CleanedRuns, Diagnosis, Finding, SettingValue, ShownBuild, ValidRecipe
+from flows.cli.json_output import CleanedRuns, Diagnosis, Finding, SettingValue, ShownBuild
+from flows.cli.recipe_check import Checked, raise_errors
 from flows.config.settings import Settings
 from flows.publish import stored_builds as publication
 from flows.publish.errors import no_build
@@ -30,7 +31,6 @@ from rootfs.system.text import format_size
 if TYPE_CHECKING:
     from flows.nightly_command import Night
     from flows.publish.verification import Verification
-    from rootfs.recipe.base import Recipe
 
 
 TERMINAL = re.compile(r"[\x7f-\x9f\ud800-\udfff]")  # what JSON need not escape, and a terminal may obey or not take
@@ -237,13 +237,14 @@ def log(store: Store, reference: str) -> None:
         say(stream.read().decode(errors="replace"), end="")
 
 
-def valid(recipes: Sequence[Recipe], as_json: bool) -> None:
-    """Recipes without mistakes, by name and kind."""
+def checked(recipes: Sequence[Checked], as_json: bool) -> None:
+    """Recipes by name and kind. Raises what is wrong in any of them, after it is printed as JSON."""
     if as_json:
-        print_json([ValidRecipe(name=each.name, kind=each.kind).model_dump(mode="json") for each in recipes])
-        return
-    for each in recipes:
-        say(f"{each.name}: valid ({each.kind})")
+        print_json([each.as_output().model_dump(mode="json") for each in recipes])
+    raise_errors(recipes)
+    if not as_json:
+        for each in (each.recipe for each in recipes if each.recipe):
+            say(f"{each.name}: valid ({each.kind})")
 
 
 def locks(found: Mapping[str, Lock], known: Record | None, as_json: bool) -> None:

@@ -34,7 +34,7 @@ def types() -> dict[str, tuple[str, Any]]:
     """What each schema describes, and its type, by the schema's name. This imports what every command needs."""
     from flows.builders.listing import ListedBuilder
     from flows.builders.usage import AllUsage, Cleared
-    from flows.cli.json_output import CleanedRuns, Diagnosis, ShownBuild, ValidRecipe
+    from flows.cli.json_output import CheckedRecipe, CleanedRuns, Diagnosis, ShownBuild
     from flows.nightly_command import Night
     from flows.publish.newest import Newest
     from flows.publish.record import Record
@@ -48,7 +48,7 @@ def types() -> dict[str, tuple[str, Any]]:
         "nightly": ("baseforge nightly --json", Night),
         "list": ("baseforge list --json", list[Record]),
         "show": ("baseforge show --json", ShownBuild),
-        "validate": ("baseforge validate --json", list[ValidRecipe]),
+        "validate": ("baseforge validate --json", list[CheckedRecipe]),
         "lock": ("baseforge lock --json: one lock, or for several platforms one each", Lock | dict[str, Lock]),
         "verify": ("baseforge verify --json", Verification),
         "doctor": ("baseforge doctor --json", Diagnosis),

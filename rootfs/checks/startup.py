@@ -16,7 +16,7 @@ from rootfs.checks.accounts import Identity, UnknownName, identity_of
 from rootfs.elf.linkage import link_chain
 from rootfs.elf.machine import ARCHITECTURES, machine_of
 from rootfs.elf.reader import MAGIC
-from rootfs.errors import nearest
+from rootfs.errors import SIMILAR, nearest
 from rootfs.tree.member import Member, Members, peek, read_whole
 from rootfs.tree.paths import parent_folders
 
@@ -154,7 +154,7 @@ class StartCheck:
             if folder in wanted and len(name) <= LONGEST:
                 places[name] = path
         similar = heapq.nsmallest(COMPARED, places, key=lambda name: abs(len(name) - len(word)))
-        close = difflib.get_close_matches(word[:LONGEST], similar, n=LOOKED_UP, cutoff=0.4)
+        close = difflib.get_close_matches(word[:LONGEST], similar, n=LOOKED_UP, cutoff=SIMILAR)
         return nearest(word[:LONGEST], [name for name in close if self._runs(places[name], who)])
 
     def _runs(self, path: str, who: Identity) -> bool:

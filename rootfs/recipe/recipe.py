@@ -25,11 +25,21 @@ from rootfs.system.source_tree import is_file, list_entries, read_recipe_file, u
 
 def find_recipe(name: str, *folders: Path) -> Path:
     """The file of the recipe that an image of this name is made by. Raises InputError with the nearest name."""
-    known = _recipe_files(folders)
+    known = recipe_files_by_name(folders)
     path = known.get(name) or known.get(name.removesuffix(DEBUG_SUFFIX))
     if path is None or name not in images_of(path):
         raise unknown_recipe(name, listed(folders), list(known))
     return path
+
+
+def recipe_files_by_name(folders: Sequence[Path]) -> dict[str, Path]:
+    """The recipes of all folders by name. Raises InputError where images of two recipes have the same name."""
+    found = recipe_files(folders)
+    for name, path in found.items():
+        debugged = found.get(name.removesuffix(DEBUG_SUFFIX), path)
+        if debugged != path and name in images_of(debugged):
+            raise same_name(name, path, debugged)
+    return found
 
 
 def image_names(*folders: Path, only: Iterable[str] = ()) -> list[str]:
@@ -38,7 +48,7 @@ def image_names(*folders: Path, only: Iterable[str] = ()) -> list[str]:
     Raises InputError.
     """
     chosen = [name for name in only if find_recipe(name, *folders)]
-    return chosen or [name for path in _recipe_files(folders).values() for name in images_of(path)]
+    return chosen or [name for path in recipe_files_by_name(folders).values() for name in images_of(path)]
 
 
 def images_of(path: Path) -> Iterator[str]:
@@ -85,7 +95,7 @@ def read_recipes(*folders: Path) -> list[Recipe]:
     """Every recipe of the folders, by name. Raises InputError, and RecipeInvalid with what is wrong in any of them."""
     recipes: list[Recipe] = []
     wrong: list[tuple[str, str]] = []
-    for path in _recipe_files(folders).values():
+    for path in recipe_files_by_name(folders).values():
         try:
             recipes.append(read_recipe(path, folders=folders))
         except RecipeInvalid as error:
@@ -192,16 +202,6 @@ def place_of_pin(lineage: Sequence[Recipe], folders: Sequence[Path], index: int)
 
 def _with_folder(folder: str, repository: Repository) -> Repository:
     return repository.model_copy(update={"keyring": f"{folder}/{repository.keyring}"})
-
-
-def _recipe_files(folders: Sequence[Path]) -> dict[str, Path]:
-    """The recipes of all folders by name. Raises InputError where images of two recipes have the same name."""
-    found = recipe_files(folders)
-    for name, path in found.items():
-        debugged = found.get(name.removesuffix(DEBUG_SUFFIX), path)
-        if debugged != path and name in images_of(debugged):
-            raise same_name(name, path, debugged)
-    return found
 
 
 def _model_of(document: yaml.Document) -> type[Recipe]:

@@ -8,7 +8,7 @@ from flows.builders.errors import BuilderFailed, EngineRefused, engine_unreachab
 from flows.publish.errors import RegistryDenied, registry_unreachable
 from flows.store.errors import store_unreachable
 from rootfs.apt.errors import ArchiveUnreachable, PackageMissing, older_release
-from rootfs.errors import BaseforgeError, BuildError, InputError, RecipeInvalid, error_from
+from rootfs.errors import BaseforgeError, BuildError, InputError, RecipeInvalid, error_from, nearest
 from rootfs.process.errors import ProgramFailed, ProgramMissing
 from rootfs.system.errors import DiskFull
 
@@ -44,3 +44,20 @@ def test_an_error_of_the_network_or_the_machine_may_pass(error: BaseforgeError) 
 def test_an_error_of_the_recipe_or_the_image_does_not_pass(error: BaseforgeError) -> None:
     assert not error.transient
     assert not error_from(error.as_dict()).transient
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "meant"),
+    [
+        ("siute", ("suite", "variant"), "suite"),
+        ("mian", ("main", "universe"), "main"),
+        ("kube", ("docker-container", "kubernetes"), "kubernetes"),
+        ("europe/berlin", ("Europe/Berlin", "UTC"), "Europe/Berlin"),
+        ("stable", ("sarge", "trixie"), ""),
+        ("round", ("good", "away"), ""),
+        ("Mars/Base", ("Asia/Gaza", "Africa/Bissau"), ""),
+        ("gobuild", ("golang", "podman"), ""),
+    ],
+)
+def test_only_a_word_that_is_near_is_proposed(word: str, known: tuple[str, ...], meant: str) -> None:
+    assert nearest(word, known) == (f"Did you mean {meant!r}?" if meant else "")

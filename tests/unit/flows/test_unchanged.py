@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import unchanged
+from flows import nightly_command, unchanged
 from flows.builders.errors import BuildxMissing
 from flows.config.options import BuildOptions
 from flows.publish.record import Record
@@ -45,6 +45,16 @@ def test_a_missing_buildx_is_found_before_base_images_are_built(ctx: Context) ->
 def test_an_image_that_the_command_has_already_looked_up_needs_none(ctx: Context) -> None:
     ctx.results.update({name: Record(image=name, status="unchanged") for name in ("low", "app")})
     unchanged.check_buildx(ctx, ["low", "app"], BuildOptions())
+
+
+@pytest.mark.usefixtures("without_buildx")
+def test_a_night_finds_a_missing_buildx_before_it_builds_anything(
+    ctx: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nightly_command, "clean_up", lambda *_: [])
+    with pytest.raises(BuildxMissing):
+        nightly_command.run_night(ctx, (), BuildOptions(), lambda: pytest.fail("the flow ran"))
+    assert ctx.results == {}
 
 
 def test_the_record_of_a_failure_is_text_whatever_names_the_tree_has(ctx: Context) -> None:

@@ -16,6 +16,7 @@ from flows.builders.usage import AllUsage, Cached, Cleared, Usage
 from flows.cli import output, schemas
 from flows.cli.json_output import Finding
 from flows.cli.main import app
+from flows.cli.recipe_check import check_recipes
 from flows.config.settings import load, origins
 from flows.config.site_folders import SHELF, find_site
 from flows.nightly_command import Night
@@ -24,7 +25,6 @@ from flows.publish.record import BaseImageBuild, Record, SmokeCounts, UsedBuilde
 from flows.publish.verification import Link, Verification
 from flows.runtime.progress import Progress
 from rootfs.lock.lock import Lock, Package, Release
-from rootfs.recipe.recipe import read_recipe
 from tests.support.schemas import SCHEMAS, schema_name, validate
 
 DIGEST = f"sha256:{0:064}"
@@ -89,7 +89,7 @@ OUTPUTS: dict[str, Callable[[], object]] = {
     "show of a build with its packages": lambda: output.one(
         RECORD, NEWEST, as_json=True, installed={"linux/amd64": {"a:all": "1"}}
     ),
-    "validate": lambda: output.valid([read_recipe(SHELF / "static.yaml")], as_json=True),
+    "validate": lambda: output.checked(check_recipes(["static"], [SHELF]), as_json=True),
     "show of an earlier version's store": lambda: output.one(RECORD, None, as_json=True),
     "lock": lambda: output.locks({"linux/amd64": LOCK}, None, as_json=True),
     "lock for several platforms": lambda: output.locks(dict.fromkeys(("linux/amd64", "linux/arm64"), LOCK), None, True),

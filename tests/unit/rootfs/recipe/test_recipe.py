@@ -534,7 +534,7 @@ def test_all_errors_of_a_file_in_its_order(write):
 def test_not_more_errors_than_a_person_reads(write):
     lines = refusal(write(DEBIAN + "".join(f"x{number}: 1\n" for number in range(30)))).splitlines()
     assert len(lines) == 11
-    assert lines[-1] == "… and 20 more"
+    assert lines[-1].startswith("… and 20 more")
 
 
 def test_find(write, tmp_path):

@@ -20,7 +20,7 @@ from rootfs.recipe.recipe import digest_recipe, files_folder, read_recipe
 from rootfs.recipe.scratch import ScratchRecipe
 from rootfs.recipe.yaml import load_yaml
 
-LINE = re.compile(r"(.*noble\.yaml:[1-9]\d*:[1-9]\d*: \S.*|… and \d+ more)")
+LINE = re.compile(r"(.*noble\.yaml:[1-9]\d*:[1-9]\d*: \S.*|… and \d+ more: .*)")
 
 
 def check(data: bytes) -> None:
