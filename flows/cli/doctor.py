@@ -21,7 +21,9 @@ from flows.builders.select import select_builder
 from flows.cli.json_output import Finding
 from flows.config.paths import data_folder
 from flows.config.settings import Settings
+from flows.night.notify import last_problems, unusable_receivers
 from flows.orchestration import local_server
+from flows.runtime.context import store_of
 from flows.store.folder import FolderStore
 from flows.store.open import open_store
 from rootfs.apt import credentials
@@ -81,6 +83,7 @@ def report(settings: Settings) -> list[Finding]:
         _sandbox(settings.limits),
         _data(),
         _store(settings),
+        _notifications(settings),
         _disk(settings.work),
         _memory(),
     ]
@@ -276,6 +279,21 @@ def _store(settings: Settings) -> Finding:
     except BaseforgeError as problem:
         return Finding("store", _sentence(problem), False, True, problem.hint)
     return Finding("store", settings.store, True, True, "")
+
+
+def _notifications(settings: Settings) -> Finding:
+    """Whether messages about nights can be sent, and whether the last one was. A store in S3 is not asked."""
+    hint = "Correct `notify` or the file that `notify_file` names; receivers are counted in this order."
+    try:
+        if not (receivers := settings.receivers):
+            return Finding("notifications", "nobody is told of nights: no `notify`", True, False, "")
+        problems = unusable_receivers(settings)
+        if not problems and "://" not in settings.store:
+            problems = last_problems(store_of(settings))
+    except BaseforgeError as problem:
+        return Finding("notifications", _sentence(problem), False, True, problem.hint)
+    found = "; ".join(problems) or f"{len(receivers)} receivers"
+    return Finding("notifications", found, not problems, bool(problems), hint)
 
 
 def _disk(work: Path) -> Finding:

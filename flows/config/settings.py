@@ -17,6 +17,7 @@ from pydantic import AfterValidator, ByteSize, Field, ValidationError, field_val
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from flows.config.paths import cache_folder, data_folder, may_be_folder
+from flows.config.receivers import Receivers, addresses
 from flows.config.site_folders import SHELF, SiteFolders, existing_folders, find_site, placed, split_folders
 from flows.config.toml_position import position
 from rootfs.apt.sources import Site
@@ -128,6 +129,16 @@ class Settings(BaseSettings):
     server_days: int = Field(
         30, ge=1, description="days that the local Prefect server keeps runs that have ended, from its next start on"
     )
+
+    notify: Receivers = Field(
+        (),
+        description="who is told about nights: addresses of Apprise (`mailto://…`, `json://…`, `slack://…`), which are"
+        " never shown",
+    )
+    notify_file: Path | None = Field(
+        None, description="a file of such addresses, one a line, that only its owner may read"
+    )
+    notify_always: bool = Field(False, description="whether a message is sent also when there is nothing to tell")
 
     @field_validator("recipes", mode="before")
     @classmethod
@@ -250,6 +261,11 @@ class Settings(BaseSettings):
     def server(self) -> LocalServer:
         """What concerns the local Prefect server."""
         return LocalServer(self.server_port, self.server_days, self.authorities)
+
+    @property
+    def receivers(self) -> tuple[str, ...]:
+        """The addresses that messages are sent to, which are secrets. Raises InputError for a file that is unusable."""
+        return addresses(self.notify, self.notify_file)
 
     @property
     def images_at_once(self) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -89,20 +89,32 @@ def _read_configured(file: Path) -> str:
     return text
 
 
-def read_private_file(file: Path) -> str:
-    """The text of a file that only its owner, this user or root, may read. Raises InputError."""
+def unusable_auth_file(path: object, why: str, hint: str = "") -> InputError:
+    """The file that the setting `auth` names cannot be used."""
+    return InputError(
+        f"`auth`, the file with names and passwords, cannot be used: {why}",
+        where=str(path),
+        hint=hint or "Correct its path or its text; `baseforge doctor` says where the setting `auth` comes from.",
+    )
+
+
+def read_private_file(file: Path, unusable: Callable[..., InputError] = unusable_auth_file) -> str:
+    """The text of a file that only its owner, this user or root, may read.
+
+    Raises the error that `unusable` makes of the file, the reason and perhaps a hint.
+    """
     try:
         with file.open(encoding="utf-8") as stream:
             about = os.fstat(stream.fileno())
             if not stat.S_ISREG(about.st_mode):
-                raise unusable_auth_file(file, "it is not a file")
+                raise unusable(file, "it is not a file")
             if about.st_mode & OTHERS:
-                raise unusable_auth_file(file, "others than its owner may read or write it", f"chmod 600 '{file}'")
+                raise unusable(file, "others than its owner may read or write it", f"chmod 600 '{file}'")
             if about.st_uid not in (0, os.geteuid()):
-                raise unusable_auth_file(file, "it belongs to another user", "Make a copy of your own, with mode 0600.")
+                raise unusable(file, "it belongs to another user", "Make a copy of your own, with mode 0600.")
             return stream.read()
     except (OSError, UnicodeDecodeError) as error:
-        raise unusable_auth_file(file, getattr(error, "strerror", None) or "it is not UTF-8 text") from error
+        raise unusable(file, getattr(error, "strerror", None) or "it is not UTF-8 text") from error
 
 
 def unreadable_files() -> list[Path]:
@@ -141,12 +153,3 @@ def _entry(values: dict[str, str]) -> Iterator[Entry]:
             yield Entry(scheme if has_scheme else "https", parts.hostname, parts.port, parts.path, *login_and_password)
     except ValueError:  # no such port
         return
-
-
-def unusable_auth_file(path: object, why: str, hint: str = "") -> InputError:
-    """The file that the setting `auth` names cannot be used."""
-    return InputError(
-        f"`auth`, the file with names and passwords, cannot be used: {why}",
-        where=str(path),
-        hint=hint or "Correct its path or its text; `baseforge doctor` says where the setting `auth` comes from.",
-    )

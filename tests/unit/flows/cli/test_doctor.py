@@ -253,3 +253,18 @@ def test_a_password_file_that_others_can_read_is_refused(tmp_path):
     assert (found[0o600].ok, found[0o644].ok, found[0o644].needed) == (True, False, True)
     assert f"chmod 600 '{file}'" in found[0o644].hint
     assert "s3cret" not in f"{found}"
+
+
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
+def test_receivers_of_messages_that_cannot_be_told(tmp_path):
+    told = tmp_path / "nights/told.json"
+    told.parent.mkdir()
+    told.write_text('{"problems": ["receiver 1 (json): no route"], "at": "2026-12-01T02:00:00Z"}')
+    good = "json://h/s3cret"
+    assert find("notifications", store=str(tmp_path)).ok
+    last = find("notifications", store=str(tmp_path), notify=[good])
+    unknown = find("notifications", notify=[good, "nothing://s3cret"])
+    assert [(each.ok, each.needed, each.found) for each in (last, unknown)] == [
+        (False, True, "2026-12-01T02:00:00Z: receiver 1 (json): no route"),
+        (False, True, "receiver 2 (nothing): Apprise does not understand this address"),
+    ]
