@@ -8,7 +8,6 @@ import re
 import tempfile
 import tomllib
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_origin
 from urllib.parse import unquote, urlsplit
@@ -16,8 +15,8 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, ByteSize, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from flows.config.night_settings import NightSettings
 from flows.config.paths import cache_folder, data_folder, may_be_folder
-from flows.config.receivers import Receivers, addresses
 from flows.config.site_folders import SHELF, SiteFolders, existing_folders, find_site, placed, split_folders
 from flows.config.toml_position import position
 from rootfs.apt.sources import Site
@@ -33,7 +32,6 @@ from rootfs.system.text import is_unicode
 
 # HOST[:PORT][/PREFIX] as in the reference grammar of the distribution project; a host may be an IPv6 address.
 REGISTRY = re.compile(r"(?:[a-zA-Z0-9.-]+|\[[0-9a-fA-F:]+\])(?::\d+)?(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*/?")
-EVERY = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@hourly")
 MEMORY_LEAST = 64 << 20  # bytes: dpkg alone needs half of it
 BYTES_MOST, SECONDS_MOST = 1 << 60, 30 * 86400
 PARALLEL_MOST = 64
@@ -51,7 +49,7 @@ class LocalServer(NamedTuple):
     authorities: Authorities = Authorities()
 
 
-class Settings(BaseSettings):
+class Settings(NightSettings):
     """Every setting, with its default. In the environment nested ones are JSON, as `BASEFORGE_MIRRORS='{"…": "…"}'`."""
 
     model_config = SettingsConfigDict(env_prefix="BASEFORGE_", frozen=True, extra="forbid")
@@ -118,8 +116,6 @@ class Settings(BaseSettings):
     parallel: int = Field(
         0, ge=0, le=PARALLEL_MOST, description="how many images are built at once; 0: as many as there are processors"
     )
-    nightly_cron: str = Field("0 2 * * *", description="when `baseforge serve` runs the nightly flow")
-    timezone: str = Field("UTC", description="the time zone of nightly_cron")
     server_port: int = Field(
         0,
         ge=0,
@@ -129,16 +125,6 @@ class Settings(BaseSettings):
     server_days: int = Field(
         30, ge=1, description="days that the local Prefect server keeps runs that have ended, from its next start on"
     )
-
-    notify: Receivers = Field(
-        (),
-        description="who is told about nights: addresses of Apprise (`mailto://…`, `json://…`, `slack://…`), which are"
-        " never shown",
-    )
-    notify_file: Path | None = Field(
-        None, description="a file of such addresses, one a line, that only its owner may read"
-    )
-    notify_always: bool = Field(False, description="whether a message is sent also when there is nothing to tell")
 
     @field_validator("recipes", mode="before")
     @classmethod
@@ -181,32 +167,6 @@ class Settings(BaseSettings):
     def _address_of_registry(cls, value: str) -> str:
         if value and not REGISTRY.fullmatch(value):
             raise ValueError("a registry is HOST[:PORT][/PREFIX], in lower case and without https://")
-        return value
-
-    @field_validator("nightly_cron")
-    @classmethod
-    def _schedule(cls, value: str) -> str:
-        if value in EVERY:
-            return value
-        from cronsim import CronSim, CronSimError
-
-        try:
-            CronSim(value, datetime(2000, 1, 1, tzinfo=UTC))
-        except CronSimError as error:
-            text = f"{value!r} is no schedule ({error}). Write minute, hour, day, month and weekday, as `0 2 * * *`"
-            raise ValueError(text) from None
-        return value
-
-    @field_validator("timezone")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        if value == "UTC":  # which needs no table of zones
-            return value
-        import zoneinfo
-
-        known = zoneinfo.available_timezones() - {"localtime"}  # what Prefect takes, and it means the same everywhere
-        if value not in known:
-            raise ValueError(f"there is no time zone {value!r}. {nearest(value, known)}".rstrip())
         return value
 
     @field_validator("ca_bundle")
@@ -261,11 +221,6 @@ class Settings(BaseSettings):
     def server(self) -> LocalServer:
         """What concerns the local Prefect server."""
         return LocalServer(self.server_port, self.server_days, self.authorities)
-
-    @property
-    def receivers(self) -> tuple[str, ...]:
-        """The addresses that messages are sent to, which are secrets. Raises InputError for a file that is unusable."""
-        return addresses(self.notify, self.notify_file)
 
     @property
     def images_at_once(self) -> int:
