@@ -11,6 +11,7 @@ from flows.builder_tasks import leasing
 from flows.config.options import BuildOptions
 from flows.config.settings import load
 from flows.image.errors import LayerDamaged
+from flows.night.metrics import write_metrics
 from flows.orchestration import outage
 from flows.orchestration.flow import flow
 from flows.platform_build import build_platform, workspace
@@ -25,6 +26,7 @@ from rootfs.errors import BlobDamaged, BlobMissing
 from rootfs.recipe.base_images import base_images_first
 
 DAMAGED = (BlobDamaged, BlobMissing, LayerDamaged)
+METRICS_PAUSE = 60.0  # seconds: writing the figures reads a document of each image
 LONG = ("lock", "parts")  # fields that are too long for a table
 
 
@@ -46,6 +48,8 @@ def build(ctx: Context, image: str, options: BuildOptions = BuildOptions()) -> R
             record = run_build(build_ctx)
         if record.status != "unchanged":
             show(record)
+        if not isinstance(ctx, BuildContext):  # a run by itself, perhaps one of many on other machines
+            write_metrics(ctx.settings, ctx.store, ctx.progress.say, pause=METRICS_PAUSE)
         return record
 
 

@@ -29,6 +29,20 @@ class NightSettings(BaseSettings):
     )
     notify_always: bool = Field(False, description="whether a message is sent also when there is nothing to tell")
 
+    metrics_file: Path | None = Field(
+        None,
+        description="a file of figures for Prometheus, ending in .prom, that is written after each night and build",
+    )
+    metrics_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="port on 127.0.0.1 where `baseforge serve` shows the figures at /metrics; 0: none",
+    )
+    metrics_login: Path | None = Field(
+        None, description="a file with NAME:PASSWORD, which only its owner may read, that /metrics asks for"
+    )
+
     @field_validator("nightly_cron")
     @classmethod
     def _schedule(cls, value: str) -> str:

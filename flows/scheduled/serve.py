@@ -15,8 +15,10 @@ from prefect.runner import Runner
 
 from flows.config.paths import SERVED, data_folder, make_data_folder, server_folder
 from flows.config.settings import Settings
+from flows.night.metrics_server import serving_metrics
 from flows.orchestration import health, listener, local_server
 from flows.orchestration.errors import not_a_prefect_server, server_ended, services_failing
+from flows.runtime.context import store_of
 from flows.runtime.progress import Progress
 from flows.scheduled.deployments import deployments
 from rootfs.errors import MachineError
@@ -28,9 +30,9 @@ from rootfs.system import locks, private
 def run(settings: Settings, address: str) -> None:
     """Serve until interrupted; one flow run at a time, as a build uses the whole machine.
 
-    Raises MachineError if another process serves from this data folder, as two would take each other's runs; if the
-    server's services do not work, as no night would ever happen; and if the local server ends, as another program may
-    listen where it was.
+    With `metrics_port` it also shows figures. Raises MachineError if another process serves from this data folder, as
+    two would take each other's runs; if the server's services do not work, as no night would ever happen; and if the
+    local server ends, as another program may listen where it was.
     """
     make_data_folder()
     private.make_private_folder(server_folder())
@@ -41,7 +43,10 @@ def run(settings: Settings, address: str) -> None:
                 where=str(data_folder()),
                 hint="End that one first, or give this one a data folder of its own: BASEFORGE_HOME.",
             )
-        _run(settings, address)
+        with serving_metrics(settings, store_of(settings)) as figures:
+            if figures:
+                Progress().say(f"figures: {figures}")
+            _run(settings, address)
 
 
 def _run(settings: Settings, address: str) -> None:
