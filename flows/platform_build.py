@@ -14,7 +14,7 @@ from flows.builders.engine import Engine
 from flows.builders.select import SelectedBuilder
 from flows.image.oci import Image
 from flows.inputs.base_images import Foundation, size_of
-from flows.inputs.resolve import ImageInputs, Inputs
+from flows.inputs.resolve import ImageInputs, Inputs, recipe_places
 from flows.publish.record import BaseImageBuild, Record, SmokeCounts, UsedBuilder
 from flows.runtime.context import BuildContext, Context
 from flows.runtime.leftovers import remove_leftovers
@@ -132,7 +132,7 @@ def make_layer(
     if make_layers := dockerfile_build.LAYER_MAKERS.get(inputs.recipe.kind):
         return make_layers(ctx, inputs, builder, folder)
     foundation = fetch_base_image(ctx, inputs.base, folder) if inputs.base else None
-    with ExitStack() as running:
+    with recipe_places(inputs.lineage, inputs.folders), ExitStack() as running:
         debs = fetch(ctx, inputs, folder)
         if (tarball := inputs.recipe.tarball) and tarball.signature:
             check_signature(ctx, inputs, tarball, debs)

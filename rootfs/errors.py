@@ -9,9 +9,22 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from rootfs.mask import masked
+
+
+@dataclass(frozen=True)
+class RecipeValue:
+    """A value of a recipe that an error is about, and the keys that it may be below, the likeliest first.
+
+    `beside` is the key that is at fault, where it is another one of the same mapping.
+    """
+
+    value: str
+    keys: tuple[str, ...]
+    beside: str = ""
 
 
 class BaseforgeError(Exception):
@@ -20,13 +33,18 @@ class BaseforgeError(Exception):
     `message` is one sentence; `where` is `file:line:column`, a step or an address; `hint` says what to do; `output` is
     the end of what the failing program printed. Names and passwords of addresses are masked in all of them, and bytes
     that are no UTF-8, as in names of files, are escaped: logs, records and Prefect's server take only text.
+    Where a value of a recipe is at fault, `about` says which: the caller, who knows the recipe's file, sets `where`.
     `transient` errors may pass by themselves: the same build can go well later, although nobody changes anything.
     """
 
     status = 1
     transient = False
+    about: RecipeValue | None = None
 
-    def __init__(self, message: str, *, where: str = "", hint: str = "", output: str = "") -> None:
+    def __init__(
+        self, message: str, *, where: str = "", hint: str = "", output: str = "", about: RecipeValue | None = None
+    ) -> None:
+        self.about = about
         self.message, self.where, self.hint, self.output = map(_text, (message, where, hint, output))
         super().__init__(self.message)
 
@@ -39,10 +57,11 @@ class BaseforgeError(Exception):
         # Exceptions are rebuilt from `args` when pickled (Prefect does); ours have keywords.
         return (_empty, (type(self), self.message), vars(self))
 
-    def as_dict(self) -> dict[str, str | int]:
+    def as_dict(self) -> dict[str, Any]:
         """The error as JSON data, for `error_from`."""
         texts = {key: getattr(self, key) for key in ("message", "where", "hint", "output")}
-        return {**texts, "status": self.status, "transient": self.transient}
+        about = astuple(self.about) if self.about else None
+        return {**texts, "status": self.status, "transient": self.transient, "about": about}
 
 
 def _text(text: str) -> str:
@@ -75,6 +94,9 @@ def error_from(data: Mapping[str, Any]) -> BaseforgeError:
     kind = next(kind for kind in (BuildError, InputError, MachineError) if kind.status == data["status"])
     error = kind(data["message"], where=data["where"], hint=data["hint"], output=data["output"])
     error.transient = bool(data.get("transient"))
+    if about := data.get("about"):
+        value, keys, beside = about
+        error.about = RecipeValue(value, tuple(keys), beside)
     return error
 
 

@@ -14,7 +14,8 @@ from flows.publish import stored_builds
 from flows.publish.record import BaseImageBuild
 from flows.runtime.context import BuildContext, Context
 from rootfs.apt.errors import PinUnused, SuiteError
-from rootfs.errors import BaseforgeError
+from rootfs.apt.sources import has_legacy_zones_apart
+from rootfs.errors import BaseforgeError, RecipeValue
 from rootfs.lock.lock import Lock, input_digest, tool_versions
 from rootfs.lock.requirements import check_requirements
 from rootfs.lock.versions import with_versions
@@ -27,6 +28,7 @@ from rootfs.recipe.recipe import (
     find_recipe,
     lineage_of,
     place_of_pin,
+    place_of_value,
     read_recipe,
     repository_place,
     request_of,
@@ -139,25 +141,30 @@ def packages_with(ctx: BuildContext, inputs: Inputs, names: set[str]) -> dict[st
 
 def resolve_platform(ctx: Context, recipe: Recipe, file: Path, architecture: str, *, offline: bool = False) -> Inputs:
     """Resolve a recipe for a platform: asks the archive for the state of its suites, once a command."""
-    platform = platform_name(architecture)
-    base = base_build(ctx, recipe.name, recipe.base_recipe, platform) if recipe.base_recipe else None
     folders = ctx.settings.recipes
     lineage = lineage_of(recipe, file, folders)
+    with recipe_places(lineage, folders):
+        return _resolve(ctx, lineage, file, architecture, offline=offline)
+
+
+def _resolve(ctx: Context, lineage: tuple[Recipe, ...], file: Path, architecture: str, *, offline: bool) -> Inputs:
+    platform, folders, recipe = platform_name(architecture), ctx.settings.recipes, lineage[-1]
+    base = base_build(ctx, recipe.name, recipe.base_recipe, platform) if recipe.base_recipe else None
     request = request_of(lineage, file, folders) if recipe.adds_packages else None
     newest = Lock()
     if request:
         installed = installed_in(ctx, recipe, base) if base else None
-        with _recipe_places(lineage, folders):
-            newest = ctx.apt(offline=offline).lock(
-                *request,
-                architecture,
-                installed,
-                without_dependencies=recipe.standalone,
-                optional=recipe.optional_packages,
-            )
+        newest = ctx.apt(offline=offline).lock(
+            *request,
+            architecture,
+            installed,
+            without_dependencies=recipe.standalone,
+            optional=recipe.optional_packages,
+        )
     elif recipe.tarball:
         newest = Lock(tarball=tarball_source.archive_digest(recipe.tarball, files_folder(file)))
-    check_requirements(lineage, partial(package_names, ctx, newest, base), file)
+    legacy_apart = request is not None and has_legacy_zones_apart(request[0].suite)
+    check_requirements(lineage, partial(package_names, ctx, newest, base), file, legacy_apart=legacy_apart)
     with_versions(recipe.container_settings, newest.packages)  # raises before anything is made
     return Inputs(
         recipe=recipe,
@@ -175,16 +182,27 @@ def resolve_platform(ctx: Context, recipe: Recipe, file: Path, architecture: str
 
 
 @contextlib.contextmanager
-def _recipe_places(lineage: Sequence[Recipe], folders: Sequence[Path]) -> Iterator[None]:
-    """Give an error about a pin, or a suite of a further archive the place in the recipe that names it."""
+def recipe_places(lineage: Sequence[Recipe], folders: Sequence[Path]) -> Iterator[None]:
+    """Give an error about a pin, a suite of a further archive, or any value of a recipe its place in the recipe."""
     try:
         yield
     except PinUnused as error:
         error.where = place_of_pin(lineage, folders, error.index) or error.where
         raise
-    except SuiteError as error:
-        error.where = repository_place(lineage, folders, error.archive, error.suite, error.key) or error.where
+    except BaseforgeError as error:
+        error.where = _place_of(error, lineage, folders) or error.where
         raise
+
+
+def _place_of(error: BaseforgeError, lineage: Sequence[Recipe], folders: Sequence[Path]) -> str:
+    if isinstance(error, SuiteError) and (
+        place := repository_place(lineage, folders, error.archive, error.suite, error.key)
+    ):
+        return place
+    values = [error.about] if error.about else []
+    if isinstance(error, SuiteError) and (request := lineage[0].apt_request):  # else it is of a pocket of this suite
+        values.append(RecipeValue(request.suite, ("suite",)))
+    return next(filter(None, (place_of_value(lineage, folders, value) for value in values)), "")
 
 
 def settled(ctx: Context, lock: Lock, image: str, platform: str) -> Lock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from rootfs.errors import PUT_CREDENTIALS, BuildError, InputError, NetworkFailure, nearest
+from rootfs.errors import PUT_CREDENTIALS, BuildError, InputError, NetworkFailure, RecipeValue, nearest
 from rootfs.network.authorities import NOT_TRUSTED, is_untrusted
 
 
@@ -58,11 +58,12 @@ class ArchiveMoved(NetworkFailure):
 
 def unknown_suite(suite: str, known: Iterable[str], meant: str = "") -> InputError:
     """No distribution has a suite of this name; an alias or a version number is `meant` for one today."""
+    about = RecipeValue(suite, ("suite",))
     if meant:
         hint = f"Name a code name: today it is {meant!r}. Aliases and numbers are not accepted, because aliases move."
-        return InputError(f"{suite!r} is no code name of a suite", hint=hint)
+        return InputError(f"{suite!r} is no code name of a suite", hint=hint, about=about)
     hint = nearest(suite, known) or "`baseforge doctor` lists the suites known here (from distro-info-data)."
-    return InputError(f"no distribution has a suite {suite!r}", hint=hint)
+    return InputError(f"no distribution has a suite {suite!r}", hint=hint, about=about)
 
 
 class PackageMissing(InputError):
@@ -71,7 +72,8 @@ class PackageMissing(InputError):
     def __init__(self, package: str, suite: str, components: Iterable[str]) -> None:
         super().__init__(
             f"{suite} ({', '.join(components)}) has no package {package!r}",
-            hint="Check the name in `include` or `exclude`, or add the component that has it to `components`.",
+            hint="Check the name, or add the component that has it to `components`.",
+            about=RecipeValue(package, ("include", "packages", "libraries", "exclude")),
         )
 
 
@@ -81,8 +83,11 @@ class SuiteError(InputError):
     The caller, who knows the recipe's file, replaces `where`.
     """
 
-    def __init__(self, message: str, *, archive: str, suite: str, key: str, hint: str, where: str = "") -> None:
-        super().__init__(message, where=where or archive, hint=hint)
+    def __init__(
+        self, message: str, *, archive: str, suite: str, key: str, hint: str, where: str = "", component: str = ""
+    ) -> None:
+        about = RecipeValue(component, ("components", "suite")) if component else RecipeValue(suite, ("suite",))
+        super().__init__(message, where=where or archive, hint=hint, about=about)
         self.archive, self.suite, self.key = archive, suite, key
 
 
@@ -187,14 +192,15 @@ def archive_changing(address: str, output: str) -> NetworkFailure:
     )
 
 
-def component_missing(archive: str, suite: str, component: str, architecture: str, known: Sequence[str]) -> SuiteError:
-    """A suite lacks a component."""
+def component_missing(archive: str, suite: str, component: str, known: Sequence[str], on: str = "") -> SuiteError:
+    """A suite lacks a component, or has none for an architecture."""
     hint = nearest(component, set(known) - {component}) if component not in known else ""
     return SuiteError(
-        f"{suite} has no component {component!r} for {architecture}",
+        f"{suite} has no component {component!r}{on and f' for {on}'}",
         archive=archive,
         suite=suite,
         key="components",
+        component=component,
         hint=hint or f"It has: {', '.join(known) or 'none that it names'}.",
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rootfs.apt.errors import (
@@ -124,6 +124,19 @@ def is_for_all(path: str) -> bool:
     return path.endswith("/binary-all/Packages")
 
 
+def check_named_components(state: SuiteState, named: Sequence[str]) -> None:
+    """Raises InputError for a component that apt in the image is to use and that a suite does not have."""
+    known = _component_names(state)
+    for component in named if known else ():
+        if component not in known:
+            raise component_missing(state.source.address, state.source.suite, component, known)
+
+
+def _component_names(state: SuiteState) -> list[str]:
+    """The components of a suite as its Release file lists them; security archives have a folder before each."""
+    return [name.rpartition("/")[2] for name in state.field("Components").split()]
+
+
 def check_components(state: SuiteState, architecture: str) -> None:
     """Raises InputError when a suite has no packages of a component for the architecture."""
     source = state.source
@@ -133,11 +146,11 @@ def check_components(state: SuiteState, architecture: str) -> None:
         return
     for component in source.components:
         if not any(has_index(state, f"{component}/binary-{each}/Packages") for each in (architecture, "all")):
-            known = [name.rpartition("/")[2] for name in state.field("Components").split()]
+            known = _component_names(state)
             of = [each for each in state.field("Architectures").split() if each != "all"]
             if component in known and of and architecture not in of:
                 raise architecture_missing(source.address, source.suite, architecture, of, further=source.further)
-            raise component_missing(source.address, source.suite, component, architecture, known)
+            raise component_missing(source.address, source.suite, component, known, architecture)
 
 
 def _error_of(status: int, output: str, states: tuple[SuiteState, ...]) -> Exception:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from rootfs.apt.apt_get import resolve
 from rootfs.apt.errors import NeverFetched, PackageMissing, PackagesConflict, SuiteError, archive_changing
 from rootfs.apt.file_search import packages_with_files
-from rootfs.apt.indexes import PackageIndexes, check_components
+from rootfs.apt.indexes import PackageIndexes, check_components, check_named_components
 from rootfs.apt.pins import check_pins
 from rootfs.apt.release import SuiteState
 from rootfs.apt.release_cache import ReleaseCache
@@ -80,6 +80,8 @@ class Apt:
             for state in states:
                 if state.source.suite not in recipe.pocket_suites:
                     check_components(state, architecture)
+                if state.source.suite == recipe.suite and not state.source.further:
+                    check_named_components(state, recipe.named_components)
             if lock := self._resolve(
                 recipe, states, architecture, base_image, (without_dependencies, optional), refetch=attempt > 0
             ):

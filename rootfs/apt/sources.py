@@ -157,6 +157,18 @@ def known_suites(distribution: str) -> tuple[str, ...]:
     return tuple(row["series"] for row in _suite_table(distribution))
 
 
+# The first suites whose legacy names of time zones are in a package of their own.
+LEGACY_ZONES_APART = ("trixie", "mantic")
+
+
+def has_legacy_zones_apart(suite: str) -> bool:
+    """Whether a suite has the package tzdata-legacy; not so for an unknown suite."""
+    for suites in map(known_suites, ("debian", "ubuntu")):
+        if suite in suites:
+            return any(first in suites[: suites.index(suite) + 1] for first in LEGACY_ZONES_APART)
+    return False
+
+
 def distribution_of(suite: str) -> str:
     """The distribution that has this suite. Raises InputError with the suite that an alias means, or the nearest."""
     for distribution in ("debian", "ubuntu"):

@@ -38,9 +38,9 @@ class Accounts:
         """Add a group. Raises InputError where its name or number is taken."""
         for name, _, number, *_ in self._table("group"):
             if name == group.name:
-                raise bad_account(f"there is a group {name} already, with number {number}")
+                raise bad_account(f"there is a group {name} already, with number {number}", name)
             if number == str(group.gid):
-                raise bad_account(f"group {group.name} cannot have number {number}: {name} has it")
+                raise bad_account(f"group {group.name} cannot have number {number}: {name} has it", group.name)
         self._append("group", [group.name, "x", str(group.gid), ""])
         self._append("gshadow", [group.name, LOCKED, "", ""])
 
@@ -48,9 +48,9 @@ class Accounts:
         """Add a user; `day` is the date of its password, in days since 1970. Raises InputError."""
         for name, _, number, *_ in self._table("passwd"):
             if name == user.name:
-                raise bad_account(f"there is a user {name} already, with number {number}")
+                raise bad_account(f"there is a user {name} already, with number {number}", name)
             if number == str(user.uid):
-                raise bad_account(f"user {user.name} cannot have number {number}: {name} has it")
+                raise bad_account(f"user {user.name} cannot have number {number}: {name} has it", user.name)
         gid = self._group_of(user)
         self._append("passwd", [user.name, "x", str(user.uid), str(gid), "", user.home, user.shell])
         self._append("shadow", [user.name, LOCKED, str(day), "0", "99999", "7", "", "", ""])
@@ -92,12 +92,12 @@ class Accounts:
             self.add_group(NewGroup(user.name, user.uid))
             return user.uid
         if gid is None:
-            raise bad_account(f"there is no group {user.group}, which user {user.name} is to have")
+            raise bad_account(f"there is no group {user.group}, which user {user.name} is to have", user.name)
         return gid
 
     def _join(self, group: str, user: str) -> None:
         if self.gid_of(group) is None:
-            raise bad_account(f"there is no group {group}, which user {user} is to belong to")
+            raise bad_account(f"there is no group {group}, which user {user} is to belong to", user)
         for fields in [*self._table("group"), *self._table("gshadow")]:
             if fields[0] == group:
                 fields[3] = ",".join(filter(None, (fields[3], user)))

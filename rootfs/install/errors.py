@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from rootfs.errors import BuildError, InputError, MachineError, nearest
+from rootfs.errors import BuildError, InputError, MachineError, RecipeValue, nearest
 
 
 def differs_from_lock(missing: list[str], surplus: list[str]) -> BuildError:
@@ -18,9 +18,10 @@ def differs_from_lock(missing: list[str], surplus: list[str]) -> BuildError:
     )
 
 
-def bad_account(message: str) -> InputError:
-    """A user or group of a recipe cannot be in its tree."""
-    return InputError(message, hint="Change `users` or `groups` in the recipe.")
+def bad_account(message: str, name: str) -> InputError:
+    """A user or group of a recipe, of this name, cannot be in its tree."""
+    about = RecipeValue(name, ("users", "groups"))
+    return InputError(message, hint="Change `users` or `groups` in the recipe.", about=about)
 
 
 def unknown_owner(name: str, kind: str, path: str, known: Iterable[str]) -> InputError:
@@ -30,6 +31,7 @@ def unknown_owner(name: str, kind: str, path: str, known: Iterable[str]) -> Inpu
     return InputError(
         f"{path}: the image has no {kind} {name!r}, which is to own it",
         hint=" ".join(filter(None, (nearest(name, names), there))),
+        about=RecipeValue(path, ("files",), beside="owner"),
     )
 
 
@@ -44,17 +46,21 @@ def no_such_id(uid: int, gid: int) -> MachineError:
 def no_locale(locale: str, reason: str, known: Iterable[str] = ()) -> InputError:
     """The tree cannot have the recipe's locale; `known` are those that it can have."""
     use = "Use C.UTF-8, or a locale that the package has." if known else "Use C.UTF-8, or another locale."
-    return InputError(f"locale {locale!r}: {reason}", hint=" ".join(filter(None, (nearest(locale, known), use))))
+    hint = " ".join(filter(None, (nearest(locale, known), use)))
+    return InputError(f"locale {locale!r}: {reason}", hint=hint, about=RecipeValue(locale, ("locale",)))
 
 
 def no_timezone(timezone: str, zones: Iterable[str], links: Mapping[str, str]) -> InputError:
     """The tree does not know the recipe's time zone. `links` are other names for those of its zones."""
+    about = RecipeValue(timezone, ("timezone",))
     if timezone in links:
         return InputError(
             f"time zone {timezone!r} is in the package tzdata-legacy, which the image does not have",
             hint=f"Add `tzdata-legacy` to the packages, or write {links[timezone]!r}, which is the same.",
+            about=about,
         )
     return InputError(
-        f"there is no time zone {timezone!r}",
+        f"the package tzdata of this suite has no time zone {timezone!r}",
         hint=nearest(timezone, [*zones, *links]) or "Write a name of the tz database, such as Europe/Berlin.",
+        about=about,
     )

@@ -14,29 +14,47 @@ from rootfs.recipe.recipe import files_folder
 from rootfs.recipe.sections import Key
 from rootfs.recipe.types import BUILT_IN_LOCALES, BUILT_IN_ZONES
 from rootfs.system.text import format_time
+from rootfs.time_zones import modern_name
 from rootfs.tree.filters import Rules
 
 # What the installer reads to make a locale, and where the result is.
 LOCALE_FILES = ("usr/share/i18n/SUPPORTED", "usr/lib/locale/locale-archive")
 
 
-def check_requirements(lineage: Sequence[Recipe], packages: Callable[[], Collection[str]], file: Path) -> None:
+def check_requirements(
+    lineage: Sequence[Recipe], packages: Callable[[], Collection[str]], file: Path, *, legacy_apart: bool = False
+) -> None:
     """Check the last recipe of a lineage, which `file` is. `packages` returns the names of all packages of its image.
 
+    `legacy_apart`: the suite has legacy names of time zones in a package of their own.
     Raises RecipeInvalid with the place of each key that cannot work.
     """
-    found = [*_lacking(lineage[-1], packages), *_left_out(lineage), *_expired(lineage[-1], file)]
+    found = [
+        *_lacking(lineage[-1], packages, legacy_apart=legacy_apart),
+        *_left_out(lineage),
+        *_expired(lineage[-1], file),
+    ]
     if found:
         document = yaml.load_yaml(file)
         raise RecipeInvalid([(document.place(key), why) for key, why in found])
 
 
-def _lacking(recipe: Recipe, packages: Callable[[], Collection[str]]) -> Iterator[tuple[Key, str]]:
+def _lacking(
+    recipe: Recipe, packages: Callable[[], Collection[str]], *, legacy_apart: bool
+) -> Iterator[tuple[Key, str]]:
     """Keys that need a package which the image does not have."""
     for need in recipe.needs:
         if not any(name in packages() for name in need.packages):
             names = " or ".join(f"`{name}`" for name in need.packages)
             yield need.key, f"{need.what} needs the package {names}: add it to `include`"
+        elif legacy_apart and need.key == ("timezone",) and isinstance(recipe, ImageContents):
+            yield from _legacy_zone(str(recipe.timezone), packages())
+
+
+def _legacy_zone(name: str, packages: Collection[str]) -> Iterator[tuple[Key, str]]:
+    if (other := modern_name(name)) and "tzdata-legacy" not in packages:
+        needs = f"time zone {name!r} needs the package `tzdata-legacy`"
+        yield ("timezone",), f"{needs}: add it to `include`, or write {other!r}, which is the same"
 
 
 def _expired(recipe: Recipe, file: Path) -> Iterator[tuple[Key, str]]:

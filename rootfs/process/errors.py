@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rootfs.errors import BuildError, MachineError
+from rootfs.errors import BuildError, MachineError, RecipeValue
 
 
 class ProgramMissing(MachineError):
@@ -16,6 +16,7 @@ class ProgramMissing(MachineError):
             " `./baseforge doctor` says what else is missing."
             if path
             else "`./baseforge doctor` says what is missing and how to get it.",
+            about=RecipeValue(program, ("build",)),
         )
 
 

@@ -5,15 +5,18 @@ The kernel runs programs of other machines by itself or through QEMU (binfmt_mis
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rootfs.errors import BaseforgeError, MachineError
-from rootfs.process.run import run
+from rootfs.errors import BaseforgeError, MachineError, RecipeValue
+from rootfs.process.run import SYSTEM_PATH, run
 from rootfs.system.platforms import platform_name
 
 DPKG_STATUS = Path("/var/lib/dpkg/status")
+LISTS = Path("/var/lib/apt/lists")
 TEST_TIMEOUT = 20.0  # seconds for a program that only exits
 
 
@@ -23,7 +26,7 @@ def package_versions(packages: tuple[str, ...]) -> dict[str, str]:
         return {}
     found = _installed(DPKG_STATUS.stat().st_mtime_ns if DPKG_STATUS.is_file() else 0)
     if missing := [package for package in packages if package not in found]:
-        raise tools_missing(missing)
+        raise tools_missing(missing, _unknown(missing))
     return {package: found[package] for package in sorted(packages)}
 
 
@@ -67,9 +70,24 @@ def require_emulation(image: str, architecture: str, why: str) -> None:
         )
 
 
-def tools_missing(packages: list[str]) -> MachineError:
-    """Packages of this machine that a recipe is built with are not installed."""
-    return MachineError(
-        f"not installed: {', '.join(packages)}",
-        hint=f"sudo apt-get install --no-install-recommends {' '.join(packages)}",
-    )
+def _unknown(packages: Sequence[str]) -> list[str]:
+    """Those of some packages that this machine's apt does not know; none where it has no lists of packages."""
+    if not any(LISTS.glob("*_Packages*")):
+        return []
+    known = run(["apt-cache", "pkgnames"], check=False).stdout.split()
+    return [package for package in packages if package not in known]
+
+
+def tools_missing(packages: Sequence[str], unknown: Collection[str] = ()) -> MachineError:
+    """Packages of this machine that a recipe is built with are not installed. apt does not know those in `unknown`."""
+    installable = [package for package in packages if package not in unknown]
+    hints = [f"sudo apt-get install --no-install-recommends {' '.join(installable)}"] if installable else []
+    hints += [_about_unknown(package) for package in packages if package in unknown]
+    about = RecipeValue([*unknown, *packages][0], ("tools",))
+    return MachineError(f"not installed: {', '.join(packages)}", hint="\n  ".join(hints), about=about)
+
+
+def _about_unknown(package: str) -> str:
+    program = shutil.which(package, path=SYSTEM_PATH)
+    there = f"is {program}, of no package of this name" if program else f"is in none of {SYSTEM_PATH}"
+    return f"apt knows no package {package!r}, which is what `tools` names; a program {package!r} {there}."

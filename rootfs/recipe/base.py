@@ -260,6 +260,11 @@ class AptRequest(PackageSelection, DistributionArchives):
     variant: Literal["essential", "apt", "minbase", "buildd", "important", "standard", "none"] = "none"
 
     @property
+    def named_components(self) -> tuple[str, ...]:
+        """Components of the distribution's archive that it names for apt in the image alone."""
+        return ()
+
+    @property
     def pocket_suites(self) -> frozenset[str]:
         """The suites that the pockets may be."""
         return pocket_suites(self.suite, self.pockets)

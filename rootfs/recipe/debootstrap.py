@@ -47,6 +47,11 @@ class DebootstrapRecipe(Packaged, AptRequest, _Bootstrapped):
         return self
 
     @property
+    def named_components(self) -> tuple[str, ...]:
+        """Components of the distribution's archive that it names for apt in the image alone."""
+        return self.apt_sources.components or ()
+
+    @property
     def host_tools(self) -> tuple[str, ...]:
         """Debian packages of this machine that make the tree."""
         return TOOLS[self.engine]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from rootfs.errors import InputError, RecipeInvalid, nearest
+from rootfs.errors import InputError, RecipeInvalid, RecipeValue, nearest
 from rootfs.network.addresses import canonical_address
 from rootfs.network.certificates import read_certificates
 from rootfs.recipe import yaml
@@ -197,6 +197,20 @@ def place_of_pin(lineage: Sequence[Recipe], folders: Sequence[Path], index: int)
         if index < count:
             return yaml.load_yaml(find_recipe(recipe.name, *folders)).place(("pins", index))
         index -= count
+    return ""
+
+
+def place_of_value(lineage: Sequence[Recipe], folders: Sequence[Path], about: RecipeValue) -> str:
+    """`file:line:column` of a value, in the last recipe of the lineage that has it below one of its keys.
+
+    Empty where none has.
+    """
+    documents = [yaml.load_yaml(find_recipe(recipe.name, *folders)) for recipe in reversed(lineage)]
+    for key in about.keys:
+        for document in documents:
+            for loc in document.places:
+                if loc[:1] != ("pins",) and key in loc and document.at(loc) == about.value:
+                    return document.place((*loc[:-1], about.beside) if about.beside else loc)
     return ""
 
 

@@ -17,6 +17,7 @@ from rootfs.mask import has_credentials
 from rootfs.network.addresses import is_plain
 from rootfs.system.errors import UnknownPlatform
 from rootfs.system.platforms import PLATFORMS, architecture_of
+from rootfs.time_zones import is_zone, time_zones
 
 
 def _like(pattern: str, meaning: str) -> tuple[AfterValidator, Any]:
@@ -194,7 +195,21 @@ PathGlob = Annotated[str, *_like(r"/[^\n ]*", "a pattern of paths, such as /usr/
 BUILT_IN_LOCALES = ("C", "POSIX", "C.UTF-8", "C.utf8")  # of libc-bin itself
 BUILT_IN_ZONES = ("UTC", "Etc/UTC")  # what the C library uses where no time zone is set
 Locale = Annotated[str, *_like(r"[A-Za-z_]+(\.[A-Za-z0-9-]+)?(@[a-z]+)?", "a locale, such as C.UTF-8")]
-Timezone = Annotated[str, *_like(r"[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*", "a time zone, such as Europe/Berlin")]
+
+
+def _known_zone(value: str) -> str:
+    """A time zone that exists."""
+    if not is_zone(value):
+        hint = nearest(value, time_zones()) or "Write a name of the tz database, such as Europe/Berlin."
+        raise ValueError(f"there is no time zone {value!r}. {hint}")
+    return value
+
+
+Timezone = Annotated[
+    str,
+    *_like(r"[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*", "a time zone, such as Europe/Berlin"),
+    AfterValidator(_known_zone),
+]
 # Values of these keys are text, as it is written in the file: `0644`, `8080` and `true` need no quotes.
 AS_WRITTEN = frozenset({"mode", "env", "labels", "args", "options"})
 Mode = Annotated[

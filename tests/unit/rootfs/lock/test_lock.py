@@ -46,7 +46,9 @@ def test_versions_of_the_machines_packages():
 def test_missing_packages_are_all_named_with_the_command():
     with pytest.raises(MachineError, match="no-such-a, no-such-b") as caught:
         package_versions(("dpkg", "no-such-a", "no-such-b"))
-    assert "apt-get install" in caught.value.hint
+    assert "apt knows no package 'no-such-a'" in caught.value.hint
+    assert "a program 'no-such-b' is in none of /usr/local/sbin:" in caught.value.hint
+    assert "apt-get" not in caught.value.hint
 
 
 def test_digests_are_those_of_every_version_of_baseforge():

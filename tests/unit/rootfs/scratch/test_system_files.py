@@ -11,13 +11,13 @@ ZONES = Deb(
     "tzdata",
     files={
         "usr/share/zoneinfo/Europe/Berlin": "TZif",
-        "usr/share/zoneinfo/tzdata.zi": "L Europe/Berlin DE/Berlin\n",
+        "usr/share/zoneinfo/tzdata.zi": "L Europe/Berlin US/Pacific\n",
         "usr/share/doc/tzdata/copyright": "free",
     },
-    links={"usr/share/zoneinfo/Europe/Bonn": "Berlin", "usr/share/zoneinfo/Germany": "Europe/Bonn"},
+    links={"usr/share/zoneinfo/Europe/Paris": "Berlin", "usr/share/zoneinfo/Poland": "Europe/Paris"},
 )
 BASE = Deb("base-files", files={"usr/lib/os-release": "ID=it\n"}, links={"etc/os-release": "../usr/lib/os-release"})
-LEGACY = Deb("tzdata-legacy", links={"usr/share/zoneinfo/Asia/Bonn": "../Europe/Bonn"})
+LEGACY = Deb("tzdata-legacy", links={"usr/share/zoneinfo/Asia/Calcutta": "../Europe/Paris"})
 NETBASE = Deb("netbase", files={f"etc/{name}": name for name in ("ethertypes", "protocols", "rpc", "services")})
 MEDIA_TYPES = Deb("media-types", files={"etc/mime.types": "text/html html"})
 LOCALES = Deb(
@@ -75,32 +75,30 @@ def test_zones(make):
 
 def test_zones_that_are_packaged_apart_come_where_the_suite_has_them(make):
     made = make("suite: trixie\ningredients: [zones]\n", ZONES, LEGACY)
-    assert made.links["usr/share/zoneinfo/Asia/Bonn"] == "../Europe/Bonn"
+    assert made.links["usr/share/zoneinfo/Asia/Calcutta"] == "../Europe/Paris"
     assert made.files > {"usr/share/zoneinfo/Europe/Berlin"}
 
 
 def test_a_time_zone_may_be_in_the_package_of_legacy_zones(make):
-    made = make("suite: trixie\ntimezone: Asia/Bonn\nfiles: [{path: /x, content: x}]\n", ZONES, LEGACY)
-    assert made.links["etc/localtime"] == "/usr/share/zoneinfo/Asia/Bonn"
+    made = make("suite: trixie\ntimezone: Asia/Calcutta\nfiles: [{path: /x, content: x}]\n", ZONES, LEGACY)
+    assert made.links["etc/localtime"] == "/usr/share/zoneinfo/Asia/Calcutta"
     assert made.contents["usr/share/zoneinfo/Europe/Berlin"] == b"TZif"
 
 
 def test_a_time_zone_that_is_a_link_comes_with_what_it_leads_to(make):
-    made = make("suite: trixie\ntimezone: Germany\nfiles: [{path: /x, content: x}]\n", ZONES)
-    assert made.links["etc/localtime"] == "/usr/share/zoneinfo/Germany"
-    assert made.contents["etc/timezone"] == b"Germany\n"
+    made = make("suite: trixie\ntimezone: Poland\nfiles: [{path: /x, content: x}]\n", ZONES)
+    assert made.links["etc/localtime"] == "/usr/share/zoneinfo/Poland"
+    assert made.contents["etc/timezone"] == b"Poland\n"
     zones = {path.removeprefix("usr/share/zoneinfo/") for path in made.files if "zoneinfo" in path}
-    assert zones == {"Germany", "Europe/Bonn", "Europe/Berlin"}
+    assert zones == {"Poland", "Europe/Paris", "Europe/Berlin"}
 
 
 @pytest.mark.parametrize(
     ("name", "said"),
     {
-        "Mars": "there is no time zone 'Mars'\n  Write a name of the tz database, such as Europe/Berlin.",
-        "Europe": "there is no time zone 'Europe'\n  Did you mean",
-        "Europe/Berlim": "there is no time zone 'Europe/Berlim'\n  Did you mean 'Europe/Berlin'?",
-        "Europe/Bunn": "there is no time zone 'Europe/Bunn'\n  Did you mean 'Europe/Bonn'?",
-        "DE/Berlin": "time zone 'DE/Berlin' is in the package tzdata-legacy, which the image does not have\n"
+        "Asia/Tokyo": "the package tzdata of this suite has no time zone 'Asia/Tokyo'\n  Write a name",
+        "Europe/Parish": "there is no time zone 'Europe/Parish'. Did you mean 'Europe/Paris'?",
+        "US/Pacific": "time zone 'US/Pacific' is in the package tzdata-legacy, which the image does not have\n"
         "  Add `tzdata-legacy` to the packages, or write 'Europe/Berlin', which is the same.",
     }.items(),
 )
@@ -108,14 +106,14 @@ def test_a_time_zone_that_the_image_lacks_is_refused_before_anything_is_made(mak
     text = f"suite: trixie\ntimezone: {name}\nbuild: [['false']]\nfiles: [{{path: /x, content: x}}]\n"
     with pytest.raises(InputError) as refused:
         make(text, ZONES)
-    assert str(refused.value).startswith(said)
+    assert said in str(refused.value)
 
 
 def test_a_time_zone_of_the_package_for_legacy_ones(make):
-    files = {"usr/share/zoneinfo/DE/Berlin": "TZif2", "usr/share/doc/tzdata-legacy/copyright": "free"}
-    text = "suite: trixie\npackages: [tzdata-legacy]\ntimezone: DE/Berlin\n"
+    files = {"usr/share/zoneinfo/US/Pacific": "TZif2", "usr/share/doc/tzdata-legacy/copyright": "free"}
+    text = "suite: trixie\npackages: [tzdata-legacy]\ntimezone: US/Pacific\n"
     made = make(text, ZONES, Deb("tzdata-legacy", files=files))
-    assert made.links["etc/localtime"] == "/usr/share/zoneinfo/DE/Berlin"
+    assert made.links["etc/localtime"] == "/usr/share/zoneinfo/US/Pacific"
 
 
 def test_utc_needs_no_package(make):
