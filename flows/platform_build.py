@@ -121,7 +121,9 @@ def build_platform(ctx: BuildContext, inputs: Inputs, work: Workspace) -> Platfo
     image = assemble(ctx, inputs, packed, folder / "layout", foundation)
     image_id = work.expect(image)
     _, builder = with_builder(ctx, work.builder, lambda lease: import_image(ctx, image, builder_of(ctx, lease)))
+    ctx.reached("built")
     smoke = run_smoke_tests(ctx, inputs, image_id, folder, start)
+    ctx.reached("tested")
     return PlatformImage(inputs, image, image_id, packed, describe(ctx, inputs, image, packed, builder, smoke))
 
 

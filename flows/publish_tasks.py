@@ -8,6 +8,7 @@ from pathlib import Path
 from flows.image.index import Index, combine_images
 from flows.image.oci import Image
 from flows.inputs.resolve import ImageInputs
+from flows.night.latency import fixes_of, times_of
 from flows.orchestration.step import step
 from flows.platform_build import PlatformImage
 from flows.publish import registry, sources_bundle, stored_builds
@@ -97,7 +98,11 @@ def write_record(ctx: BuildContext, record: Record, platforms: Sequence[Platform
     store, inputs = ctx.store, platforms[0].inputs
     sources = sources_bundle.keep_sources(store, *lineage_files(inputs.file, inputs.folders), but=inputs.archive)
     inventories = [stored_builds.keep_bytes(store, canonical_json(each.packed.packages)) for each in platforms]
+    ctx.reached("published")
+    before = stored_builds.latest_readable(store, record.image)
     references = {
+        "times": times_of(store, record, before, ctx.timeline.moments),
+        "fixes": fixes_of(store, record, before),
         "number": stored_builds.next_number(store, record.image),
         "registry": pushed,
         "inventory": inventories[0] if len(platforms) == 1 else "",

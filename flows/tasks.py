@@ -75,6 +75,7 @@ class PackedLayer:
 def resolve(ctx: BuildContext) -> ImageInputs:
     """Resolve the recipe: the inputs of the image, for each platform."""
     inputs = resolve_image(ctx)
+    ctx.reached("seen")
     if epoch := max(each.newest.epoch for each in inputs.platforms):
         counts = " and ".join(str(len(each.lock.packages)) for each in inputs.platforms)
         ctx.note(f"{counts} packages, archive of {datetime.fromtimestamp(epoch, UTC):%Y-%m-%d %H:%M} UTC")

@@ -1,4 +1,4 @@
-"""The commands that only look at what is in the store: list, show, log, export."""
+"""The commands that only look at what is in the store: list, show, log, export, latency."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import Annotated
 import typer
 
 from flows.cli import output
-from flows.cli.arguments import Json, Recipes, StoredBuild
+from flows.cli.arguments import Json, Recipes, StoredBuild, stored_names
 from flows.config.settings import load
+from flows.night.latency import read_latency
 from flows.publish import newest, stored_builds
+from flows.publish.errors import no_image
 from flows.runtime.context import store_of
-from rootfs.errors import InputError
+from rootfs.errors import InputError, nearest
 from rootfs.system.output_path import check_output_path
 
 
@@ -66,4 +68,24 @@ def export(
     typer.echo(f"{file}: {record.image}@{record.build}", err=True)
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"list": list_, "show": show, "log": log, "export": export}
+def latency(
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="default: all", autocompletion=stored_names)] = "",
+    days: Annotated[int, typer.Option("--days", min=1, max=36500, help="builds of so many days")] = 90,
+    recipes: Recipes = None,
+    as_json: Json = False,
+) -> None:
+    """Show how long updates took from the archive's Release file to the published image, by image and CVE number."""
+    store = store_of(load(recipes))
+    known = stored_builds.images(store)
+    if image and image not in known:
+        raise no_image(image, nearest(image, known))
+    output.latency(read_latency(store, [image] if image else known, days), as_json)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "list": list_,
+    "show": show,
+    "log": log,
+    "export": export,
+    "latency": latency,
+}

@@ -16,6 +16,7 @@ from flows.cli.builder_output import Table, say, show, terminal_width
 from flows.cli.json_output import CleanedRuns, Diagnosis, Finding, SettingValue, ShownBuild
 from flows.cli.recipe_check import Checked, raise_errors
 from flows.config.settings import Settings
+from flows.night.latency import Latency
 from flows.publish import stored_builds as publication
 from flows.publish.errors import no_build
 from flows.publish.newest import Newest
@@ -26,7 +27,7 @@ from flows.store.store import Store
 from rootfs.lock.lock import Lock
 from rootfs.lock.lockfile import differing_versions, lock_changes
 from rootfs.mask import masked_values
-from rootfs.system.text import format_size
+from rootfs.system.text import format_seconds, format_size
 
 if TYPE_CHECKING:
     from flows.nightly_command import Night
@@ -272,6 +273,22 @@ def disagreement(versions: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
         yield f"  {name} " + ", ".join(f"{version} ({platform})" for platform, version in by_platform.items())
     if len(versions) > SHOWN:
         yield f"  … and {len(versions) - SHOWN} more"
+
+
+def latency(found: Latency, as_json: bool) -> None:
+    """How long updates took, by image, then by CVE number."""
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+        return
+    if found.total is None:
+        say(f"no build of the last {found.days} days has brought an update")
+        return
+    rows = [("all images", found.total), *((each.image, each) for each in found.images)]
+    table = Table("UPDATES", "BUILDS", "P50", "P90", "P99", "MAX", box=None, pad_edge=False)
+    for name, each in (*rows, *((cve.cve, cve) for cve in found.cves)):
+        times = (each.p50, each.p90, each.p99, each.max)
+        table.add_row(name, str(each.builds), *map(format_seconds, times))
+    show(table)
 
 
 def verdict(found: Verification, as_json: bool) -> int:

@@ -35,6 +35,7 @@ def types() -> dict[str, tuple[str, Any]]:
     from flows.builders.listing import ListedBuilder
     from flows.builders.usage import AllUsage, Cleared
     from flows.cli.json_output import CheckedRecipe, CleanedRuns, Diagnosis, ShownBuild
+    from flows.night.latency import Latency
     from flows.nightly_command import Night
     from flows.publish.newest import Newest
     from flows.publish.record import Record
@@ -51,6 +52,7 @@ def types() -> dict[str, tuple[str, Any]]:
         "validate": ("baseforge validate --json", list[CheckedRecipe]),
         "lock": ("baseforge lock --json: one lock, or for several platforms one each", Lock | dict[str, Lock]),
         "verify": ("baseforge verify --json", Verification),
+        "latency": ("baseforge latency --json", Latency),
         "doctor": ("baseforge doctor --json", Diagnosis),
         "gc": ("baseforge gc --json", CleanedRuns),
         "builder-list": ("baseforge builder list --json", list[ListedBuilder]),

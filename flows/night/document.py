@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, computed_field
 
-from flows.publish.record import FORMAT, Count, DigestOrEmpty, Format, Frozen, Record, StoreName, StoreNameOrEmpty
+from flows.publish.record import FORMAT, Count, Cve, DigestOrEmpty, Format, Frozen, Record, StoreName, StoreNameOrEmpty
 
 ImageStatus = Literal["published", "moved", "unchanged", "built", "failed", "damaged", "held", "paused"]
 # What a plan says of an image. `wait`: its base image is built first, and what to do is decided when its turn comes.
 Action = Literal["build", "wait", "move", "unchanged", "failed", "held", "paused"]
 GOOD: tuple[ImageStatus, ...] = ("published", "moved", "unchanged")
-Cve = Annotated[str, Field(pattern=r"^CVE-[0-9]{4}-[0-9]{4,}$")]
 
 
 class PackageChange(Frozen):

@@ -16,6 +16,7 @@ StoreName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._+:@-]{0,199}
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 StoreNameOrEmpty = Annotated[str, Field(pattern=r"^([A-Za-z0-9_][A-Za-z0-9._+:@-]{0,199})?$")]
 DigestOrEmpty = Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64})?$")]
+Cve = Annotated[str, Field(pattern=r"^CVE-[0-9]{4}-[0-9]{4,}$")]
 Count = Annotated[int, Field(ge=0)]
 Platform = Annotated[str, Field(pattern=r"^[a-z0-9]+/[a-z0-9]+(/[a-z0-9.]+)?$")]
 
@@ -50,6 +51,22 @@ class BaseImageBuild(Frozen):
     image: StoreName
     build: StoreName
     manifest_digest: Digest
+
+
+class Times(Frozen):
+    """When an update came and went on its way: seconds since 1970, 0 where it is not known.
+
+    `archive` is the `Date` of the Release file that first had a package which the build before had in another version;
+    of several suites, the earliest. It is 0 if no package is newer or the recipe has changed too. `seen` is when that
+    was looked up, `built` when the image was imported, `tested` when its smoke tests had ended, and `published` when
+    the record was written.
+    """
+
+    archive: float = 0
+    seen: float = 0
+    built: float = 0
+    tested: float = 0
+    published: float = 0
 
 
 OLDER = ("ahead", "early")  # in records of earlier versions: seconds that are also in those of other steps
@@ -118,6 +135,8 @@ class Record(Frozen):
     smoke: SmokeCounts | None = None
     registry: str = ""
     created: str = ""
+    times: Times | None = None
+    fixes: tuple[Cve, ...] = ()
     example: tuple[str, ...] | None = None
     reason: str = ""
     exit_status: int = 0

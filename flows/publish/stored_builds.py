@@ -155,6 +155,11 @@ def find_build(store: Store, reference: str) -> Record:
     return record
 
 
+def build_ids(store: Store, image: str) -> list[str]:
+    """The ids of all builds of an image, sorted."""
+    return [key.rsplit("/", 1)[1].removesuffix(".json") for key in _builds(store, image)]
+
+
 def _builds(store: Store, image: str) -> list[str]:
     return store.list_documents(f"images/{image}/builds")
 

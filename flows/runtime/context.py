@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import threading
+import time
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
@@ -83,6 +84,10 @@ class Context:
     def note(self, text: str) -> None:
         """Set what the closing line of the running step says besides its seconds."""
         self.timeline.note = text
+
+    def reached(self, moment: str) -> None:
+        """Note that something is reached now, such as `built`."""
+        self.timeline.moments[moment] = time.time()
 
     def apt(self, *, offline: bool) -> Apt:
         """The apt that resolves; archives are asked once a command, and never when `offline`."""

@@ -19,9 +19,13 @@ from rootfs.system.text import printable, visible
 
 @dataclass
 class Timeline:
-    """The seconds each step of one build took, in order; the running step's bar, and the note of its closing line."""
+    """The seconds each step of one build took, in order; the running step's bar, and the note of its closing line.
+
+    `moments` has when something was reached, by name, in seconds since 1970.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
+    moments: dict[str, float] = field(default_factory=dict)
     note: str = ""
     bar: TaskID | None = None
 

@@ -47,6 +47,16 @@ def format_size(count: int) -> str:
     return f"{amount:.1f} {unit}" if unit != "B" else f"{count} B"
 
 
+def format_seconds(seconds: float) -> str:
+    """A duration in its two greatest units, such as `1 h 12 min` or `45 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    first = next((place for place, (count, _) in enumerate(parts) if count), len(parts) - 1)
+    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count or len(parts) == first + 1)
+
+
 def _escaped(character: str) -> str:
     raw = character.encode(errors="surrogateescape") if not "\ud800" <= character < "\udc80" else b""
     return "".join(f"\\x{byte:02x}" for byte in raw) if len(raw) == 1 else character.encode("unicode_escape").decode()
