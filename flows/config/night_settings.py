@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings
 
 from flows.config.receivers import Receivers, addresses
@@ -18,7 +18,12 @@ class NightSettings(BaseSettings):
     """Schedules, messages and figures."""
 
     nightly_cron: str = Field("0 2 * * *", description="when `baseforge serve` runs the nightly flow")
-    timezone: str = Field("UTC", description="the time zone of nightly_cron")
+    timezone: str = Field("UTC", description="the time zone of nightly_cron and watch_cron")
+    watch_cron: str = Field(
+        "*/10 * * * *",
+        description="when `baseforge serve` asks the archives for changes and builds the images whose packages have"
+        " changed; empty: never",
+    )
     notify: Receivers = Field(
         (),
         description="who is told about nights: addresses of Apprise (`mailto://…`, `json://…`, `slack://…`), which are"
@@ -43,10 +48,10 @@ class NightSettings(BaseSettings):
         None, description="a file with NAME:PASSWORD, which only its owner may read, that /metrics asks for"
     )
 
-    @field_validator("nightly_cron")
+    @field_validator("nightly_cron", "watch_cron")
     @classmethod
-    def _schedule(cls, value: str) -> str:
-        if value in EVERY:
+    def _schedule(cls, value: str, info: ValidationInfo) -> str:
+        if value in EVERY or (not value and info.field_name == "watch_cron"):
             return value
         from cronsim import CronSim, CronSimError
 

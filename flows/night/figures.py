@@ -53,7 +53,7 @@ class ImageFigures:
 
 @dataclass(frozen=True)
 class Figures:
-    """All images, and the last night; `at` is now. Times are in seconds since 1970."""
+    """All images, and the last night over all recipes; `at` is now. Times are in seconds since 1970."""
 
     images: tuple[ImageFigures, ...]
     night: NightSummary | None
@@ -73,7 +73,8 @@ def read_figures(store: Store, images: Iterable[str]) -> Figures:
     nights = _nights(store)
     with ThreadPoolExecutor(ASKING) as threads:
         found = tuple(threads.map(lambda image: _image(store, image, nights), images))
-    return Figures(found, nights[0] if nights else None, datetime.now(UTC).timestamp())
+    whole = (night for night in nights if not night.only)
+    return Figures(found, next(whole, nights[0] if nights else None), datetime.now(UTC).timestamp())
 
 
 def _nights(store: Store) -> tuple[NightSummary, ...]:

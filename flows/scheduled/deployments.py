@@ -15,17 +15,24 @@ from flows.cleanup_flow import housekeeping
 from flows.config.settings import Settings
 from flows.orchestration.health import TAG
 from flows.scheduled.nightly import nightly
+from flows.scheduled.watch import watch
 
+NEVER = "0 0 1 1 *"  # of a schedule that is not active
 # A night that is still running when the next is due is let finish.
 ONE = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
 
 
 def deployments(settings: Settings) -> tuple[RunnerDeployment, ...]:
-    """`build/build`, `nightly/nightly` and `housekeeping/housekeeping`, with the schedules of the settings."""
+    """Each flow's deployment under the flow's own name, as `build/build`, with the schedules of the settings."""
     night = Cron(settings.nightly_cron, timezone=settings.timezone, slug="nightly")
+    # Without a schedule Prefect would keep that of an earlier time.
+    often = Cron(
+        settings.watch_cron or NEVER, timezone=settings.timezone, slug="watch", active=bool(settings.watch_cron)
+    )
     return (
         _deployment(build),
         _deployment(nightly, schedule=night, concurrency_limit=ONE),
+        _deployment(watch, schedule=often, concurrency_limit=ONE),
         _deployment(housekeeping, schedule=Cron("30 * * * *", slug="housekeeping")),
     )
 

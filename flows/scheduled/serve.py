@@ -90,6 +90,8 @@ def _until_failing(settings: Settings, address: str, order: str, watched: local_
         return found.problem
     due = "".join(f", next at {date:%Y-%m-%d %H:%M %Z}" for name, date in found.due if name == "nightly")
     show(f"nightly: {settings.nightly_cron} ({settings.timezone}){due}")
+    if settings.watch_cron:
+        show(f"watch: {settings.watch_cron} ({settings.timezone})")
     return asyncio.run(_serve(runner, watched))
 
 

@@ -89,6 +89,14 @@ class Apt:
             self._releases.forget()
         raise archive_changing(states[0].source.folder, "")
 
+    def suite_states(self, recipe: AptRequest, files: Path, architecture: str) -> dict[str, str]:
+        """The sha256 of the Release file of each suite of a recipe, by its address: what changes if its packages do.
+
+        Only Release files are asked for, and one that has not changed is not sent again. Raises as `lock` does.
+        """
+        states = self._states(self._sources(recipe, files, architecture))
+        return {f"{state.source.folder} {state.source.suite}": state.release.sha256 for state in states}
+
     def packages_with(self, recipe: AptRequest, files: Path, architecture: str, names: Iterable[str]) -> dict[str, str]:
         """Find packages of the recipe's suites by the names of files in them. The result is empty when offline."""
         if self._offline:

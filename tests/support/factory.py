@@ -69,7 +69,7 @@ class Factory:
     @property
     def environment(self) -> dict[str, str]:
         self.work.mkdir(parents=True, exist_ok=True)  # the product does not make it
-        own = {"STORE": str(self.folder / "store"), "WORK": str(self.work), "MEMORY": ""}
+        own = {"STORE": str(self.folder / "store"), "WORK": str(self.work), "MEMORY": "", "WATCH_CRON": ""}
         own = {f"BASEFORGE_{name}": value for name, value in own.items()}
         mine = {name: value for name, value in os.environ.items() if name not in UNWANTED}
         return {**mine, **own, **self.settings}

@@ -22,7 +22,7 @@ def served():
 
 
 def test_serve_and_prefect_yaml_have_the_same_flows(written, served):
-    assert written.keys() == served.keys() == {"build", "nightly", "housekeeping"}
+    assert written.keys() == served.keys() == {"build", "nightly", "watch", "housekeeping"}
     for name, entry in written.items():
         path, _, function = entry["entrypoint"].partition(":")
         assert served[name].entrypoint == f"{path.removesuffix('.py').replace('/', '.')}.{function}"
@@ -42,8 +42,17 @@ def test_the_night_has_one_schedule_with_a_slug_and_never_runs_twice_at_once(wri
 
 
 def test_cron_and_zone_are_settings():
-    _, nightly, _ = deployments(Settings(store="", nightly_cron="30 4 * * 1", timezone="Europe/Berlin"))
-    assert (nightly.schedules[0].schedule.cron, nightly.schedules[0].schedule.timezone) == (
-        "30 4 * * 1",
-        "Europe/Berlin",
-    )
+    chosen = Settings(store="", nightly_cron="30 4 * * 1", watch_cron="*/5 * * * *", timezone="Europe/Berlin")
+    schedules = {
+        each.name: [(made.schedule.cron, made.active) for made in each.schedules] for each in deployments(chosen)
+    }
+    assert (schedules["nightly"], schedules["watch"]) == ([("30 4 * * 1", True)], [("*/5 * * * *", True)])
+    assert {made.schedule.timezone for each in deployments(chosen)[1:3] for made in each.schedules} == {"Europe/Berlin"}
+
+
+def test_the_watch_runs_every_ten_minutes_unless_it_is_switched_off(served):
+    [schedule] = served["watch"].schedules
+    assert (schedule.schedule.cron, schedule.active) == ("*/10 * * * *", True)
+    _, _, watch, _ = deployments(Settings(store="", watch_cron=""))
+    [schedule] = watch.schedules  # without one Prefect would keep that of an earlier time
+    assert not schedule.active
