@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flows.cli.main import main
 from tests.support.schemas import validate
-
-PROGRAM = [sys.executable, "-c", "from flows.cli.__main__ import main; main()", "validate"]
 
 
 @pytest.fixture
@@ -26,19 +26,41 @@ def site(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(site: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*PROGRAM, *words], cwd=site, capture_output=True, text=True, check=False)
+@dataclass
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-def printed(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, Any]]:
+@pytest.fixture
+def run(
+    site: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., Done]]:
+    """Run `baseforge validate` in the site's folder, in this process."""
+    monkeypatch.chdir(site)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+
+    def validated(*words: str) -> Done:
+        with pytest.raises(SystemExit) as end:
+            main(["validate", *words])
+        said = capsys.readouterr()
+        return Done(int(end.value.code or 0), said.out, said.err)
+
+    yield validated
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def printed(done: Done) -> dict[str, dict[str, Any]]:
     """The one document on standard output, by image."""
     document = json.loads(done.stdout)
     validate("validate", document)
     return {each["name"]: each for each in document}
 
 
-def test_all_mistakes_are_one_document_on_standard_output(site: Path) -> None:
-    done = run(site, "--json")
+def test_all_mistakes_are_one_document_on_standard_output(run: Callable[..., Done]) -> None:
+    done = run("--json")
     found = printed(done)
     assert done.returncode == 2
     assert {name: len(each["problems"]) for name, each in found.items()} == {"good": 0, "many": 15, "typo": 3}
@@ -54,8 +76,8 @@ def test_all_mistakes_are_one_document_on_standard_output(site: Path) -> None:
     }
 
 
-def test_an_image_without_a_recipe_is_in_the_document(site: Path) -> None:
-    done = run(site, "godo", "good", "--json")
+def test_an_image_without_a_recipe_is_in_the_document(run: Callable[..., Done]) -> None:
+    done = run("godo", "good", "--json")
     found = printed(done)
     assert done.returncode == 2
     [problem] = found["godo"]["problems"]
@@ -63,7 +85,7 @@ def test_an_image_without_a_recipe_is_in_the_document(site: Path) -> None:
     assert found["good"]["problems"] == []
 
 
-def test_the_text_says_how_many_more_mistakes_there_are(site: Path) -> None:
-    done = run(site, "many")
+def test_the_text_says_how_many_more_mistakes_there_are(run: Callable[..., Done]) -> None:
+    done = run("many")
     assert (done.returncode, done.stdout) == (2, "")
     assert "… and 5 more: `baseforge validate --json` has all" in done.stderr

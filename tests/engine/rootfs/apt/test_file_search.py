@@ -5,7 +5,7 @@ import gzip
 import pytest
 
 from tests.support.debian import SUITE
-from tests.unit.rootfs.conftest import SHELF, Scene, recipe
+from tests.support.small_archive import SHELF, Scene, recipe
 
 CONTENTS = """\
 bin/base                                          utils/base

@@ -13,7 +13,7 @@ from rootfs.errors import BuildError, InputError
 from rootfs.lock.lock import Lock
 from rootfs.recipe.sections import Repository
 from tests.support.debian import POCKETS, SUITE, Archive, Deb
-from tests.unit.rootfs.conftest import SHELF, Scene, recipe
+from tests.support.small_archive import SHELF, Scene, recipe
 
 MINBASE = ("base", "libbase", "mawk", "apt", "libapt", "needed")
 STANZA = "Package: %s\nStatus: install ok installed\nVersion: %s\nArchitecture: all\n%s\n"

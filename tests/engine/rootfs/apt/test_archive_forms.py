@@ -15,7 +15,7 @@ from rootfs.errors import BuildError
 from rootfs.lock.lock import Lock
 from rootfs.lock.lockfile import read_locks, write_locks
 from tests.support.debian import POCKETS, SUITE, Archive, Deb, Served, served
-from tests.unit.rootfs.conftest import SHELF, Scene, recipe
+from tests.support.small_archive import SHELF, Scene, recipe
 
 TOOL, ALIKE = Deb("tool", depends="libapt"), Deb("tool", "0.1")
 NAMED = "Origin: Test\nSuite: stable\nCodename: soft\n"

@@ -31,7 +31,7 @@ from rootfs.lock.lockfile import write_locks
 from rootfs.recipe.base import AptRequest
 from rootfs.system.errors import FormatNewer
 from tests.support.debian import POCKETS, SUITE, Archive, Deb, served
-from tests.unit.rootfs.conftest import SHELF, recipe
+from tests.support.small_archive import SHELF, recipe
 
 ESSENTIAL = {"base", "libbase", "mawk"}
 APT = ESSENTIAL | {"apt", "libapt"}

@@ -1,0 +1,1 @@
+from tests.support.small_archive import key, published, scene, still, stranger  # noqa: F401 - fixtures
