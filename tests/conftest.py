@@ -12,7 +12,7 @@ from xdist.remote import Producer
 from tests.support.groups import Groups, longest_first
 from tests.support.services.dockerd import EngineMissing, dockerd
 
-UNIT = Path(__file__).parent / "unit"
+WITHOUT_ENGINE = tuple(Path(__file__).parent / stage for stage in ("unit", "lint"))
 # What else decides which engine a command talks to, and how.
 CHOICES = ("DOCKER_CONTEXT", "DOCKER_TLS", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_API_VERSION")
 
@@ -45,8 +45,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups 
 
 @pytest.fixture(scope="session", autouse=True)
 def own_engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Start an engine that the session's tests and the commands that they run use; unit tests need none."""
-    if all(item.path.is_relative_to(UNIT) for item in request.session.items):
+    """Start an engine that the session's tests and the commands that they run use; some stages need none."""
+    if all(any(item.path.is_relative_to(stage) for stage in WITHOUT_ENGINE) for item in request.session.items):
         yield
         return
     try:
