@@ -55,13 +55,17 @@ def builder_of(ctx: Context, lease: Lease) -> Builder:
 
 
 def with_builder(ctx: Context, chosen: SelectedBuilder, work: Callable[[Lease], Answer]) -> tuple[Answer, UsedBuilder]:
-    """Do some work with the selected builder; if the builder fails, do it again with a fresh one."""
-    lease = lease_builder(ctx, chosen)
-    try:
-        return work(lease), used(lease)
-    except BuilderFailed as failure:
-        lease = replace_builder(ctx, chosen, lease.taken, failure)
-        return work(lease), used(lease)
+    """Do some work with the selected builder; if the builder fails, do it again with a fresh one.
+
+    As many images use a builder at once as the settings say.
+    """
+    with leases_of(ctx).slot(chosen.key, ctx.settings.builder_jobs):
+        lease = lease_builder(ctx, chosen)
+        try:
+            return work(lease), used(lease)
+        except BuilderFailed as failure:
+            lease = replace_builder(ctx, chosen, lease.taken, failure)
+            return work(lease), used(lease)
 
 
 def used(lease: Lease) -> UsedBuilder:

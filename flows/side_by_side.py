@@ -20,8 +20,10 @@ from flows.runtime.workdir import work_folder
 from rootfs.recipe.base_images import base_images_by_image
 from rootfs.system.stop import stop_all
 
+Attempt = Callable[[Context, str, BuildOptions], object]  # builds an image and notes the result
 
-def build_images(ctx: Context, images: Sequence[str], options: BuildOptions) -> None:
+
+def build_images(ctx: Context, images: Sequence[str], options: BuildOptions, attempt: Attempt = attempt) -> None:
     """Build the images that the command has no result of yet, and note each result. A failure stops no other image.
 
     As many are built at once as the settings say. An image begins when its base images have ended. A builder is
@@ -35,13 +37,13 @@ def build_images(ctx: Context, images: Sequence[str], options: BuildOptions) -> 
     with work_folder(ctx.settings.work, ctx.run_id), leasing(ctx) as leased:
         if (workers := min(ctx.settings.images_at_once, len(waiting))) > 1:
             order = {image: [base for base in base_images[image] if base in waiting] for image in waiting}
-            _build_at_once(leased, TopologicalSorter(order), options, workers)
+            _build_at_once(TopologicalSorter(order), lambda image: attempt(leased, image, options), workers)
         else:
             for image in waiting:
                 attempt(leased, image, options)
 
 
-def _build_at_once(ctx: Context, order: TopologicalSorter[str], options: BuildOptions, workers: int) -> None:
+def _build_at_once(order: TopologicalSorter[str], build: Callable[[str], object], workers: int) -> None:
     """Build them in so many threads. An interrupt, which the main thread gets, stops them all and waits for them."""
     order.prepare()
     ended: SimpleQueue[str] = SimpleQueue()
@@ -50,7 +52,7 @@ def _build_at_once(ctx: Context, order: TopologicalSorter[str], options: BuildOp
         try:
             while order.is_active():
                 for image in order.get_ready():
-                    running[image] = _submit(runner, ctx, image, options, ended)
+                    running[image] = _submit(runner, image, build, ended)
                 image = ended.get()
                 running.pop(image).result()  # raises an interrupt, which is no result
                 order.done(image)
@@ -61,12 +63,12 @@ def _build_at_once(ctx: Context, order: TopologicalSorter[str], options: BuildOp
 
 
 def _submit(
-    runner: ThreadPoolTaskRunner[None], ctx: Context, image: str, options: BuildOptions, ended: SimpleQueue[str]
+    runner: ThreadPoolTaskRunner[None], image: str, build: Callable[[str], object], ended: SimpleQueue[str]
 ) -> PrefectFuture[None]:
     """Begin the image's build as soon as a thread is free; its name is put into `ended` when it has ended."""
 
     def work() -> None:
-        attempt(ctx, image, options)
+        build(image)
 
     future = runner.submit(_build_image, {"image": image, "work": work})
     future.add_done_callback(lambda _: ended.put(image))

@@ -82,6 +82,14 @@ class Leases:
     taken: list[AcquiredBuilder] = field(default_factory=list)
     created: list[tuple[str, str]] = field(default_factory=list)
     lock: threading.RLock = field(default_factory=threading.RLock)
+    slots: dict[str, threading.Semaphore] = field(default_factory=dict)
+
+    def slot(self, key: str, most: int) -> contextlib.AbstractContextManager[object]:
+        """A place among the `most` builds that use a builder at once, for the block; 0 means any number."""
+        if not most:
+            return contextlib.nullcontext()
+        with self.lock:
+            return self.slots.setdefault(key, threading.Semaphore(most))
 
     def remove_created(self) -> None:
         """Remove the builders that the run makes at once, on the way out of an interrupt."""

@@ -35,17 +35,18 @@ def say(text: str, *, err: bool = False, end: str = "\n") -> None:
     typer.echo(visible(text) + end, err=err, nl=False)
 
 
-def show(table: Table) -> None:
-    """A table on standard output; not folded where that is not a terminal, so that programs can read its lines.
+def show(table: Table, *, err: bool = False) -> None:
+    """A table on standard output, or on standard error.
 
-    No line ends in blanks, which a table's last column would have.
+    Where that is not a terminal, nothing is folded: programs read its lines. No line ends in blanks, which a
+    table's last column would have.
     """
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, stderr=err)
     if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=BROAD)
+        console = Console(highlight=False, markup=False, stderr=err, width=BROAD)
     with console.capture() as captured:
         console.print(table)
-    typer.echo("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()), nl=False)
+    typer.echo("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()), nl=False, err=err)
 
 
 def terminal_width() -> int | None:

@@ -8,12 +8,12 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from flows.cli import builder as commands
-from flows.cli import builds, import_tarball, output
+from flows.cli import builds, import_tarball, night_output, output
 from flows.cli.arguments import Image, Images, Json, Recipes, SomeImages, StoredBuild, recipe_names
 from flows.cli.builder_output import say
 from flows.cli.help import CommandGroup, Version
@@ -23,12 +23,13 @@ from flows.config.paths import check_data_folder, known_error, server_folder
 from flows.config.settings import load, origins
 from flows.config.site_folders import VARIABLE, find_site
 from flows.night.metrics import write_metrics
-from flows.nightly_command import Night, run_night
 from flows.orchestration import local_server, lost_server
 from flows.orchestration.log_masking import masked_traceback
 from flows.publish import stored_builds as publication
 from flows.runtime import signals
 from flows.runtime.context import open_context
+from flows.scheduled import planning
+from flows.scheduled.night_run import forget_failures, run_night
 from flows.unchanged import build_changed, check_buildx
 from rootfs.errors import BaseforgeError, InputError
 from rootfs.process.run import replace_process
@@ -38,6 +39,9 @@ from rootfs.system.errors import cannot_write
 from rootfs.system.output_path import check_output_path
 from rootfs.system.platforms import architecture_of
 from rootfs.system.text import is_unicode, printable
+
+if TYPE_CHECKING:
+    from flows.night.document import Night
 
 INTERRUPTED = 130  # what typer makes of KeyboardInterrupt: 128 + SIGINT, as shells have it
 
@@ -102,6 +106,7 @@ def build(
             build_images(replace(ctx, run_id=str(uuid.uuid4())), ordered, options)
 
         build_changed(ctx, ordered, options, build_others)
+        forget_failures(ctx, named)
         write_metrics(settings, ctx.store, ctx.progress.say)
         _end(output.builds([ctx.results[image] for image in ordered], settings, ctx.progress, as_json))
 
@@ -113,23 +118,30 @@ def nightly(
         typer.Option("--only", metavar="IMAGE", help="only this image; repeatable", autocompletion=recipe_names),
     ] = None,
     builder: Builder = "",
+    force: Annotated[bool, typer.Option("--force", help="build also unchanged images, and those that keep failing")] = (
+        False
+    ),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="show what would be done, and why; build nothing")] = False,
     offline: Offline = False,
     recipes: Recipes = None,
     as_json: Json = False,
 ) -> None:
     """Build every recipe whose inputs have changed; a failure does not stop the others."""
-    settings, options = load(recipes), BuildOptions(builder=builder, offline=offline)
-    # A mistake in a recipe is reported before work begins.
-    base_images_first(image_names(*settings.recipes, only=only or ()), *settings.recipes)
+    settings, options = load(recipes), BuildOptions(builder=builder, force=force, offline=offline)
+    chosen = tuple(only or ())
+    image_names(*settings.recipes, only=chosen)  # raises before work begins
     with open_context(settings) as ctx, local_server.connected_on_demand(settings.server) as connect:
+        if dry_run:
+            night_output.plan(planning.dry_run(ctx, chosen, options), as_json)
+            return
 
         def run_flow() -> Night:
             connect()
             from flows.scheduled.nightly import night_with_prefect
 
-            return night_with_prefect(ctx, tuple(only or ()), options)
+            return night_with_prefect(ctx, chosen, options)
 
-        _end(output.night(run_night(ctx, tuple(only or ()), options, run_flow), ctx.progress, as_json))
+        _end(night_output.night(run_night(ctx, chosen, options, run_flow), ctx.progress, as_json))
 
 
 @app.command()

@@ -30,7 +30,6 @@ from rootfs.mask import masked_values
 from rootfs.system.text import format_seconds, format_size
 
 if TYPE_CHECKING:
-    from flows.nightly_command import Night
     from flows.publish.verification import Verification
 
 
@@ -91,16 +90,6 @@ def try_it(record: Record, example: Sequence[str], settings: Settings) -> str:
     short = name.removesuffix(":latest")
     foreign = ["--platform", platform] if short == name else []
     return shlex.join(["docker", "run", "--rm", *foreign, short, *example])
-
-
-def night(done: Night, progress: Progress, as_json: bool) -> int:
-    """How a night ended."""
-    for record in done.builds:
-        progress.say(ending(record))
-    progress.say("night: " + ", ".join(f"{count} {status}" for status, count in sorted(done.summary.items())))
-    if as_json:
-        print_json(done.model_dump(mode="json"))
-    return int("failed" in done.summary)
 
 
 def removed(run_ids: Sequence[str], as_json: bool) -> None:

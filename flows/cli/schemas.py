@@ -13,7 +13,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 SUFFIX = ".schema.json"
-DOCUMENTS = ("record", "newest")  # of a store; all other schemas are of outputs
+DOCUMENTS = ("record", "newest", "failures", "night", "nights")  # of a store; all other schemas are of outputs
 
 
 class _DocumentSchema(GenerateJsonSchema):
@@ -35,8 +35,9 @@ def types() -> dict[str, tuple[str, Any]]:
     from flows.builders.listing import ListedBuilder
     from flows.builders.usage import AllUsage, Cleared
     from flows.cli.json_output import CheckedRecipe, CleanedRuns, Diagnosis, ShownBuild
+    from flows.night.document import NewestNights, Night, NightDocument, NightPlan
+    from flows.night.failures import Failures
     from flows.night.latency import Latency
-    from flows.nightly_command import Night
     from flows.publish.newest import Newest
     from flows.publish.record import Record
     from flows.publish.verification import Verification
@@ -45,8 +46,12 @@ def types() -> dict[str, tuple[str, Any]]:
     return {
         "record": ("images/NAME/builds/BUILD-ID.json in a store: the record of a build", Record),
         "newest": ("images/NAME/newest.json in a store: which build `latest` is", Newest),
+        "failures": ("images/NAME/failures.json in a store: how often an image failed with the same inputs", Failures),
+        "night": ("nights/DATE.json in a store: what a night did", NightDocument),
+        "nights": ("nights/newest.json in a store: the newest nights", NewestNights),
         "build": ("baseforge build --json, and baseforge import --json", list[Record]),
         "nightly": ("baseforge nightly --json", Night),
+        "nightly-plan": ("baseforge nightly --dry-run --json", NightPlan),
         "list": ("baseforge list --json", list[Record]),
         "show": ("baseforge show --json", ShownBuild),
         "validate": ("baseforge validate --json", list[CheckedRecipe]),

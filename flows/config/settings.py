@@ -116,6 +116,9 @@ class Settings(NightSettings):
     parallel: int = Field(
         0, ge=0, le=PARALLEL_MOST, description="how many images are built at once; 0: as many as there are processors"
     )
+    builder_jobs: int = Field(
+        0, ge=0, le=PARALLEL_MOST, description="how many of these use one builder at once; 0: any number"
+    )
     server_port: int = Field(
         0,
         ge=0,

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import Any, Generic, TypeVar, cast
 
 import httpx
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.orchestration import get_client
 from prefect.context import SettingsContext, get_settings_context
 from prefect.exceptions import Abort
@@ -63,11 +63,18 @@ def server_answers(patience: float = PATIENCE) -> bool:
     return False
 
 
-def show_table(rows: list[dict[str, Any]], key: str, description: str = "") -> None:
+def show_table(rows: list[dict[str, Any]], key: str) -> None:
     """A table in Prefect's pages; nothing where the server is lost."""
     if server_answers():
         with contextlib.suppress(httpx.HTTPError):
-            create_table_artifact(rows, key=key, description=description)
+            create_table_artifact(rows, key=key)
+
+
+def show_markdown(text: str, key: str) -> None:
+    """A page of Markdown in Prefect's pages; nothing where the server is lost."""
+    if server_answers():
+        with contextlib.suppress(httpx.HTTPError):
+            create_markdown_artifact(text, key=key)
 
 
 def require_server(address: str) -> None:

@@ -182,11 +182,25 @@ def open_build(ctx: Context, image: str, options: BuildOptions) -> Iterator[Buil
             closing.callback(close_quietly, stream)
             # The newest log has a link: build ids sort by time, and a clock may have been wrong.
             replace_link(log_file.with_name(NEWEST), log_file.name)
-        shared: dict[str, Any] = {each.name: getattr(ctx, each.name) for each in fields(Context)}
-        own = {"image": image, "build": build, "options": options, "log_file": log_file, "log_stream": stream}
-        ctx.builds[image] = opened = BuildContext(**{**shared, **own, "timeline": Timeline()})
+        ctx.builds[image] = opened = _build_context(ctx, image, build, options, log_file, stream)
         closing.callback(ctx.builds.pop, image)
         yield opened
+
+
+@contextlib.contextmanager
+def open_look(ctx: Context, image: str, options: BuildOptions) -> Iterator[BuildContext]:
+    """A context to look at an image and to build nothing: it has no log."""
+    nowhere = Path(os.devnull)
+    with nowhere.open("w") as stream:
+        yield _build_context(ctx, image, "", options, nowhere, stream)
+
+
+def _build_context(
+    ctx: Context, image: str, build: str, options: BuildOptions, log_file: Path, stream: IO[str]
+) -> BuildContext:
+    shared: dict[str, Any] = {each.name: getattr(ctx, each.name) for each in fields(Context)}
+    own = {"image": image, "build": build, "options": options, "log_file": log_file, "log_stream": stream}
+    return BuildContext(**{**shared, **own, "timeline": Timeline()})
 
 
 def _logs(image: str) -> Path:

@@ -3,17 +3,18 @@ images that build on it."""
 
 from __future__ import annotations
 
-from flows.build import clean_up
+from flows.build import attempt, clean_up
 from flows.cleanup_flow import housekeeping
 from flows.config.options import BuildOptions
-from flows.nightly_command import Night, night_of
+from flows.night.document import Night
+from flows.night.report import markdown
 from flows.orchestration import outage
 from flows.orchestration.flow import flow
 from flows.runtime.context import Context
+from flows.scheduled.night_run import attempt_image, end_night
+from flows.scheduled.planning import open_night
 from flows.side_by_side import build_images
 from rootfs.errors import BaseforgeError, BuildError
-from rootfs.recipe.base_images import base_images_first
-from rootfs.recipe.recipe import image_names
 
 
 @flow(name="nightly", flow_run_name="nightly", clean_up=[clean_up])
@@ -22,12 +23,14 @@ def nightly(ctx: Context, only: tuple[str, ...] = (), options: BuildOptions = Bu
 
     Raises NightFailed at the end when an image failed, so that the run counts as failed; it carries the Night.
     """
-    images = base_images_first(image_names(*ctx.settings.recipes, only=only), *ctx.settings.recipes)
     _tidy(ctx)
-    build_images(ctx, images, options)
-    done = night_of(ctx, images)
-    _table(done)
-    if failed := [record.image for record in done.builds if record.status == "failed"]:
+    night = open_night(ctx, only, options)
+    build_images(
+        ctx, list(night.bases), night.options, lambda here, image, _: attempt_image(here, night, image, attempt)
+    )
+    done = end_night(ctx, night)
+    outage.show_markdown(markdown(done), "nightly")
+    if failed := [each.image for each in done.images if each.status == "failed"]:
         raise NightFailed(failed, done.model_dump_json())
     return done
 
@@ -46,15 +49,6 @@ def _tidy(ctx: Context) -> None:
         housekeeping.run_in(ctx)
     except BaseforgeError as problem:
         ctx.progress.say(f"housekeeping failed: {problem}")
-
-
-def _table(done: Night) -> None:
-    rows = [
-        {"image": record.image, "status": record.status, "build": record.build, "digest": record.manifest_digest}
-        | {"seconds": round(record.took, 1), "reason": record.reason}
-        for record in done.builds
-    ]
-    outage.show_table(rows, "nightly", ", ".join(f"{n} {status}" for status, n in done.summary.items()))
 
 
 class NightFailed(BuildError):

@@ -116,16 +116,18 @@ def base_images_first(names: Iterable[str], *folders: Path) -> list[str]:
 def base_images_by_image(names: Iterable[str], *folders: Path) -> dict[str, tuple[str, ...]]:
     """The base images that each image names, of these images and of their base images, in the order to build them in.
 
-    An invalid recipe counts as one without base images.
+    An invalid recipe counts as one without base images. A base image counts although its own recipe is no YAML.
     """
     found: dict[str, tuple[str, ...]] = {}
+    begun: set[str] = set()
 
     def add(name: str) -> None:
-        if name not in found:
+        if name not in begun:
+            begun.add(name)
             base_images = _valid_base_images(recipe_file(name, folders), folders)
             for each in base_images:
                 add(each)
-            found[name] = base_images
+            found[name] = tuple(each for each in base_images if each in found)  # the others would make a circle
 
     for name in names:
         add(name)
@@ -134,9 +136,13 @@ def base_images_by_image(names: Iterable[str], *folders: Path) -> dict[str, tupl
 
 def _valid_base_images(file: Path | None, folders: Sequence[Path]) -> tuple[str, ...]:
     try:
-        return () if file is None or any(base_image_problems(file, folders)) else tuple(base_images_of(file).values())
+        base_images = tuple(base_images_of(file).values()) if file else ()
     except RecipeInvalid:
         return ()
+    try:
+        return () if file is None or any(base_image_problems(file, folders)) else base_images
+    except RecipeInvalid:  # of a base image
+        return base_images
 
 
 def _find_circle(name: str, folders: Sequence[Path], line: tuple[str, ...]) -> tuple[str, ...]:

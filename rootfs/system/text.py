@@ -60,3 +60,8 @@ def format_seconds(seconds: float) -> str:
 def _escaped(character: str) -> str:
     raw = character.encode(errors="surrogateescape") if not "\ud800" <= character < "\udc80" else b""
     return "".join(f"\\x{byte:02x}" for byte in raw) if len(raw) == 1 else character.encode("unicode_escape").decode()
+
+
+def first_line(text: str) -> str:
+    """The first line of a text; empty if there is none."""
+    return next(iter(text.splitlines()), "")

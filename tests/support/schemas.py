@@ -17,6 +17,8 @@ def schema_name(words: Sequence[str]) -> str:
     """The schema of what a command prints, by the words of its command line."""
     if words[0] == "builder":
         return f"builder-{words[1]}"
+    if words[0] == "nightly" and "--dry-run" in words:
+        return "nightly-plan"
     return "build" if words[0] == "import" else words[0]
 
 

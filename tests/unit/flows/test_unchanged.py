@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from flows import nightly_command, unchanged
+from flows import unchanged
 from flows.builders.errors import BuildxMissing
 from flows.config.options import BuildOptions
 from flows.publish.record import Record
 from flows.runtime.context import Context, open_build
+from flows.scheduled import night_run
 from rootfs.errors import BuildError
 from tests.support.contexts import context
 
@@ -51,9 +52,9 @@ def test_an_image_that_the_command_has_already_looked_up_needs_none(ctx: Context
 def test_a_night_finds_a_missing_buildx_before_it_builds_anything(
     ctx: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nightly_command, "clean_up", lambda *_: [])
+    monkeypatch.setattr(night_run, "clean_up", lambda *_: [])
     with pytest.raises(BuildxMissing):
-        nightly_command.run_night(ctx, (), BuildOptions(), lambda: pytest.fail("the flow ran"))
+        night_run.run_night(ctx, (), BuildOptions(), lambda: pytest.fail("the flow ran"))
     assert ctx.results == {}
 
 

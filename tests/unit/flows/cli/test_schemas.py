@@ -13,13 +13,13 @@ import typer
 
 from flows.builders.listing import BuilderNode, ListedBuilder
 from flows.builders.usage import AllUsage, Cached, Cleared, Usage
-from flows.cli import output, schemas
+from flows.cli import night_output, output, schemas
 from flows.cli.json_output import Finding
 from flows.cli.main import app
 from flows.cli.recipe_check import check_recipes
 from flows.config.settings import load, origins
 from flows.config.site_folders import SHELF, find_site
-from flows.nightly_command import Night
+from flows.night.document import ImageNight, Night, NightPlan, PackageChange, PlannedImage
 from flows.publish.newest import Move, Newest
 from flows.publish.record import BaseImageBuild, Record, SmokeCounts, UsedBuilder
 from flows.publish.verification import Link, Verification
@@ -71,6 +71,17 @@ VERDICT = Verification(
     seconds={"make": 1.5},
     damage=("a blob is missing",),
 )
+CHANGE = PackageChange(name="openssl", old="1", new="2", cves=("CVE-2026-1234",))
+PLAN = NightPlan(images=(PlannedImage(image="noble", action="build", reason="openssl 1 → 2", changes=(CHANGE,)),))
+NIGHT = Night(
+    date="20261130T020000Z",
+    number=1,
+    started="2026-11-30T02:00:00Z",
+    ended="2026-11-30T02:01:00Z",
+    images=(ImageNight(image="noble", status="published", planned="build", changes=(CHANGE,)),),
+    builds=(RECORD, FAILED),
+    seconds={"acquire": 1.0},
+)
 
 
 def doctor() -> None:
@@ -81,9 +92,8 @@ def doctor() -> None:
 
 OUTPUTS: dict[str, Callable[[], object]] = {
     "build": lambda: output.builds([RECORD, FAILED], load(), Progress(), as_json=True),
-    "nightly": lambda: output.night(
-        Night(builds=(RECORD, FAILED), summary={"failed": 1}, seconds={"acquire": 1.0}), Progress(), as_json=True
-    ),
+    "nightly": lambda: night_output.night(NIGHT, Progress(), as_json=True),
+    "nightly-plan": lambda: night_output.plan(PLAN, as_json=True),
     "list": lambda: output.listing([RECORD, FAILED], as_json=True),
     "show": lambda: output.one(RECORD, NEWEST, as_json=True),
     "show of a build with its packages": lambda: output.one(
@@ -121,7 +131,7 @@ def test_the_schemas_are_those_of_the_models() -> None:
 
 
 def test_each_command_with_json_has_a_schema() -> None:
-    found = {schema_name(words) for words in json_commands()}
+    found = {schema_name(words) for words in (*json_commands(), ("nightly", "--dry-run"))}
     assert found == schemas.types().keys() - set(schemas.DOCUMENTS)
     assert len(found) > 10
 
