@@ -223,7 +223,9 @@ def check_linkage(ctx: BuildContext, inputs: Inputs, packed: PackedLayer) -> Non
     if missing:
         ctx.progress.say(f"{inputs.label}: libraries are missing: looking for their packages in the archives' Contents")
         offer = packages_with(ctx, inputs, {each.library for each in missing})
-        raise missing_libraries(inputs.recipe.name, [(str(each), offer.get(each.name, "")) for each in missing])
+        raise missing_libraries(
+            inputs.recipe.name, [(each.file, str(each), offer.get(each.name, "")) for each in missing]
+        )
 
 
 @step("keys {inputs.label}")

@@ -11,14 +11,16 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
 
 from rootfs.checks.varying import database_of, varying_state
 from rootfs.tree.errors import BadTree
-from rootfs.tree.key_formats import private_key_format
-from rootfs.tree.member import Member, Members, read_whole
+from rootfs.tree.key_formats import DecompressionBudget, find_private_key
+from rootfs.tree.member import Member, Members, close_copy, read_whole, seekable
 from rootfs.tree.normalize import is_bytecode
 
-LARGEST = 1 << 20  # bytes of a file that is looked at
+LARGEST = 1 << 20  # bytes of a file that is looked at whole; in larger ones only private keys are looked for
 LARGEST_LIST = 16 << 20  # bytes of a list of packages: ten times that of a full desktop
 LARGEST_LISTS = 64 << 20  # bytes of all lists of packages: several times those of a full desktop
 INFO = "var/lib/dpkg/"
@@ -74,12 +76,18 @@ class BuildState:
         self._records: list[tuple[bytes, bytes]] = []  # the folder that paths are relative to, and the list
         self._scripts: dict[str, bytes] = {}
         self._size = 0
+        self._budget = DecompressionBudget()
         self._layer: set[str] | None = None
 
     def observe(self, members: Members) -> Iterator[Member]:
         """Yield the same members; the search is complete when they have all passed. Raises BadTree."""
         for member in members:
-            yield self._look(member)
+            if member.is_file and member.content and self._is_large(member):
+                seen = self._look_at_large(seekable(member))
+                yield seen
+                close_copy(seen, member)
+            else:
+                yield self._look(member)
 
     def in_layer(self, members: Members) -> Iterator[Member]:
         """Yield the same members: those of the layer on a base image. Only these are found, not the base image's."""
@@ -107,20 +115,41 @@ class BuildState:
         if database := database_of(f"/{member.path}"):
             folder, what = database
             self._databases[member.path] = folder.lstrip("/"), what
-        if member.size > (LARGEST_LIST if member.path.startswith(INFO) else LARGEST):
+        if self._is_large(member):
             return member
         seen, data = read_whole(member)
         if member.path.startswith(INFO):
             self._note(member.path, data)
-        elif (what := private_key_format(member.path, data)) and not _is_derived(member.path, data):
-            self._keys.append(_candidate(member.path, what, data))
+        elif (what := self._key(member.path, data)) and not _is_derived(member.path, data):
+            self._keys.append(_candidate(member.path, what, [data]))
         elif what := varying_state(member.path, data, self._epoch):
-            self._varying.append(_candidate(member.path, what, data))
+            self._varying.append(_candidate(member.path, what, [data]))
         elif (record := RECORD.fullmatch(member.path)) and self._keep(len(data)):
             self._records.append((record["folder"].encode(errors="surrogateescape"), data))
+        self._check_number()
+        return seen
+
+    def _key(self, path: str, data: bytes) -> str:
+        return find_private_key(path, BytesIO(data), self._budget)
+
+    @staticmethod
+    def _is_large(member: Member) -> bool:
+        return member.size > (LARGEST_LIST if member.path.startswith(INFO) else LARGEST)
+
+    def _look_at_large(self, member: Member) -> Member:
+        """Look for private keys alone. The content is read, and rewound."""
+        content = member.content
+        assert content is not None  # noqa: S101 - a regular file
+        if what := find_private_key(member.path, content, self._budget):
+            content.seek(0)
+            self._keys.append(_candidate(member.path, what, iter(partial(content.read, LARGEST), b"")))
+            self._check_number()
+        content.seek(0)
+        return member
+
+    def _check_number(self) -> None:
         if len(self._keys) + len(self._varying) > MOST:
             raise BadTree("it has more private keys, certificates and identifiers than any system")
-        return seen
 
     def _note(self, path: str, data: bytes) -> None:
         """Note what dpkg knows of its packages."""
@@ -179,6 +208,9 @@ def _is_derived(path: str, data: bytes) -> bool:
     return path.endswith(".pyc") and is_bytecode(data)
 
 
-def _candidate(path: str, what: str, data: bytes) -> _Candidate:
-    sha256 = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
-    return _Candidate(path, what, hashlib.md5(data, usedforsecurity=False).hexdigest(), sha256)
+def _candidate(path: str, what: str, blocks: Iterable[bytes]) -> _Candidate:
+    md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+    for block in blocks:
+        md5.update(block)
+        sha256.update(block)
+    return _Candidate(path, what, md5.hexdigest(), base64.urlsafe_b64encode(sha256.digest()).decode().rstrip("="))

@@ -16,7 +16,7 @@ class LayerRecipe(Packaged):
     base_image_keys: ClassVar[tuple[str, ...]] = ("from",)
 
     kind: Literal["layer"] = Field(description="one more layer on the image of another recipe")
-    parent: types.Name = Field(alias="from", description="the recipe of the base image, in the same folder")
+    parent: types.Name = Field(alias="from", description="the recipe of the base image, in any folder of recipes")
 
     components: Annotated[tuple[types.Component, ...], *types.Distinct] = Field(
         default=(), description="components of the archive to use besides those of the base image's recipe"

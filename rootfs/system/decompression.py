@@ -76,6 +76,11 @@ class DecompressedStream:
         return data
 
 
+def is_compressed(start: bytes) -> bool:
+    """Whether data that begin so are compressed in one of these forms."""
+    return bool(_kind(start)[0])
+
+
 def decompressor(compression: str) -> Decompressor:
     """A new decompressor of gzip, xz, zstd, or, for an empty name, of plain bytes. Its errors are those in BROKEN."""
     if compression == "gzip":

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 MAGIC, VERSION = b"\xfe\xed\xfe\xed", 2
+OLD_VERSION = 1  # of Java 1.1: no type before each certificate
 PRIVATE_KEY, TRUSTED = 1, 2  # kinds of entries
 HEADER = struct.Struct(">4sII")  # magic, version, number of entries
 WHITENER, PASSWORD = b"Mighty Aphrodite", "changeit"
@@ -45,9 +46,9 @@ def keystore(entries: list[Entry]) -> bytes:
 
 
 def has_private_key(data: bytes) -> bool:
-    """Whether a keystore has a private key, with whatever password."""
+    """Whether a keystore has a private key, with whatever password, and whatever follows it."""
     try:
-        return any(entry.kind == PRIVATE_KEY for entry in _entries(data))
+        return any(entry.kind == PRIVATE_KEY for entry in _entries(data, versions=(OLD_VERSION, VERSION)))
     except (ValueError, struct.error):
         return False
 
@@ -121,11 +122,11 @@ def _text(data: bytes) -> bytes:
     return struct.pack(">H", len(data)) + data
 
 
-def _entries(data: bytes) -> Iterator[Entry]:
+def _entries(data: bytes, versions: tuple[int, ...] = (VERSION,)) -> Iterator[Entry]:
     """The entries. Raises ValueError or struct.error for what is no keystore."""
     reader = _Reader(data)
     magic, version, count = HEADER.unpack(reader.take(HEADER.size))
-    if (magic, version) != (MAGIC, VERSION):
+    if magic != MAGIC or version not in versions:
         raise ValueError("it is no keystore of this format")
     for _ in range(count):
         kind, alias, date = reader.number(">I"), reader.take(reader.number(">H")), reader.number(">Q")
@@ -133,7 +134,8 @@ def _entries(data: bytes) -> Iterator[Entry]:
         if kind == PRIVATE_KEY:
             reader.take(reader.number(">I"))
         for _ in range(reader.number(">I") if kind == PRIVATE_KEY else 1):
-            reader.take(reader.number(">H"))
+            if version != OLD_VERSION:
+                reader.take(reader.number(">H"))
             reader.take(reader.number(">I"))
         yield Entry(kind, alias, date, data[start : reader.position])
     if len(data) - reader.position != SEAL_SIZE:

@@ -1,14 +1,29 @@
-"""Recognize private keys and other secrets by the content of a file, and a few without a format by their path."""
+"""Recognize private keys and other secrets by the content of a file, and a few without a format by their path.
+
+Files are read as a stream, whatever their size, and compressed ones decompressed. In programs and other binary files
+only whole keys in PEM count: many have the first and the last line of one in their code.
+"""
 
 from __future__ import annotations
 
 import base64
+import functools
 import re
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
 from itertools import islice
+from pathlib import Path
 
+from rootfs.system.decompression import CorruptStream, DecompressedStream, DecompressionLimits, Readable, is_compressed
+from rootfs.system.digests import sha256_of_bytes
 from rootfs.tree import java_keystore
+
+BLOCK = 1 << 20  # bytes that are looked at together
+HEAD = 1 << 13  # bytes that tell whether a file is binary
+# Keys that everybody has: programs test themselves with them.
+PUBLIC_KEYS = Path(__file__).with_name("public_test_keys.list")
 
 # RFC 7468, also OpenSSH's and OpenPGP's keys; RFC 4716. A JSON or C text may have it in one line, with `\n`.
 PEM = re.compile(
@@ -18,9 +33,15 @@ PEM_END = re.compile(rb"-----END |---- END ")
 LONGEST_PEM = 1 << 16  # bytes between beginning and end
 MOST_PEM = 100  # keys of one file that are looked at: one is enough, and a hostile file could have beginnings only
 BASE64 = re.compile(rb"[A-Za-z0-9+/]{20,}")
+OVERLAP = LONGEST_PEM + 128  # bytes of a block that are looked at again with the next one
+# In binary files: the lines of a key, which may be parts of a text in a program or in JSON.
+LINE_ENDS = re.compile(rb"[\r\n]+|\\[rn]")
+PEM_LINE = re.compile(
+    rb"[\s\"',+\\]*+(?:=?[A-Za-z0-9+/]*+={0,2}|[A-Za-z][A-Za-z0-9-]*+: ?[ -~]*+)[\s\"',+\\]*+"
+)  # possessive: a hostile line takes no time
 SHORTEST = 40  # characters of base64 in the shortest key: what has fewer is an example or a placeholder
 
-ELF, GZIP = b"\x7fELF", b"\x1f\x8b"
+ELF = b"\x7fELF"
 JCEKS = b"\xce\xce\xce\xce"
 PUTTY = b"PuTTY-User-Key-File-"
 GNUPG = re.compile(
@@ -62,6 +83,7 @@ KEYTAB = struct.Struct(">2sIHH")
 DER_KEYS = (b"\x02\x01\x00\x02", b"\x02\x01\x00\x30", b"\x02\x01\x01\x04", b"\x02\x01\x01\x30")
 PBES = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x05"
 PKCS12 = b"\x02\x01\x03\x30"
+PKCS12_KEY = "PKCS#12 keystore with a private key"
 KEY_BAGS = tuple(b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01" + bag for bag in (b"\x01", b"\x02"))
 SHORTEST_DER = 40  # bytes
 
@@ -74,16 +96,85 @@ BY_PATH = {
 }
 
 
+@dataclass
+class DecompressionBudget:
+    """How many bytes may still come out of compressed files; what would be more is not looked at."""
+
+    left: int = 128 << 20  # several times what an image has
+
+
+LARGEST_DECOMPRESSED = 64 << 20  # bytes of one compressed file that are looked at
+PIECE = 1 << 16  # bytes that are decompressed at once: of a broken file, those before the last piece are looked at
+LIMITS = DecompressionLimits(memory=128 << 20, window=128 << 20)
+
+
 def private_key_format(path: str, data: bytes) -> str:
     """The format of the private key that a file is or contains, for people; empty for other files.
 
     `path` is the file's path in the tree.
     """
-    if data.startswith((ELF, GZIP)):
-        return ""
+    return find_private_key(path, BytesIO(data), DecompressionBudget())
+
+
+def find_private_key(path: str, content: Readable, budget: DecompressionBudget) -> str:
+    """The same for a file of any size, which is read to its end or to the first key."""
     if path in BY_PATH:
         return BY_PATH[path]
-    return _by_start(data) or _in_text(data)
+    head = _read(content, BLOCK)
+    if is_compressed(head):
+        inner = _Limited(DecompressedStream(_Joined(head, content), LIMITS), budget)
+        what = _find_in_stream(_read(inner, BLOCK), inner, only_pem=True)
+        return what and f"{what}, compressed"
+    return _find_in_stream(head, content)
+
+
+def _find_in_stream(head: bytes, rest: Readable, *, only_pem: bool = False) -> str:
+    """The format of the key in a stream, whose first block is `head`. Other texts than PEM take time to look for."""
+    if what := _by_start(head):
+        return what
+    is_program, is_binary, is_keystore = head.startswith(ELF), b"\0" in head[:HEAD], is_certificate_store(head)
+    what, window = _in_block(head, strict=is_binary, only_pem=only_pem or is_program), head
+    while not what and (block := _read(rest, BLOCK)):
+        window = window[-OVERLAP:] + block
+        if is_keystore and any(bag in window for bag in KEY_BAGS):
+            return PKCS12_KEY
+        what = _in_block(window, strict=is_binary, only_pem=only_pem or is_binary)
+    return what
+
+
+def _read(content: Readable, size: int) -> bytes:
+    """So many bytes of a stream, less at its end, or where compressed data are broken."""
+    parts, left = [], size
+    try:
+        while left and (data := content.read(left)):
+            parts.append(data)
+            left -= len(data)
+    except CorruptStream:
+        pass
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+class _Joined:
+    """A stream whose first bytes have been read."""
+
+    def __init__(self, head: bytes, rest: Readable) -> None:
+        self._head, self._rest = BytesIO(head), rest
+
+    def read(self, size: int, /) -> bytes:
+        return self._head.read(size) or self._rest.read(size)
+
+
+class _Limited:
+    """The beginning of a decompressed stream, as far as the budget lasts."""
+
+    def __init__(self, content: Readable, budget: DecompressionBudget) -> None:
+        self._content, self._budget, self._left = content, budget, LARGEST_DECOMPRESSED
+
+    def read(self, size: int, /) -> bytes:
+        data = self._content.read(min(size, PIECE, self._left, self._budget.left))
+        self._left -= len(data)
+        self._budget.left -= len(data)
+        return data
 
 
 def is_certificate_store(data: bytes) -> bool:
@@ -91,27 +182,43 @@ def is_certificate_store(data: bytes) -> bool:
     return _der_body(data).startswith(PKCS12)
 
 
-def _in_text(data: bytes) -> str:
-    if b"PRIVATE KEY" in data and _has_pem(data):
+def _in_block(data: bytes, *, strict: bool, only_pem: bool) -> str:
+    """The format of a key that is somewhere in a block. `strict`: only whole lines of PEM count."""
+    if b"PRIVATE KEY" in data and _has_pem(data, strict=strict):
         return "private key in PEM"
+    if only_pem:
+        return ""
     if b"LS0tLS1CRUdJTi" in data and _has_pem_in_base64(data):
         return "private key in PEM, in base64"
     return next((what for mark, pattern, what in IN_TEXT if mark in data and pattern.search(data)), "")
 
 
-def _has_pem(data: bytes) -> bool:
+def _has_pem(data: bytes, *, strict: bool) -> bool:
     for begin in islice(PEM.finditer(data), MOST_PEM):
         end = PEM_END.search(data, begin.end(), begin.end() + LONGEST_PEM)
         body = data[begin.end() : end.start()] if end else b""
-        if sum(map(len, BASE64.findall(body))) >= SHORTEST:
+        if b"\0" in body or (strict and not all(map(PEM_LINE.fullmatch, LINE_ENDS.split(body)))):
+            continue
+        text = BASE64.findall(body)
+        if sum(map(len, text)) >= SHORTEST and not _is_public(text):
             return True
     return False
+
+
+def _is_public(text: list[bytes]) -> bool:
+    return sha256_of_bytes(b"".join(text)) in _public_keys()
+
+
+@functools.cache
+def _public_keys() -> frozenset[str]:
+    """sha256 of the longer runs of base64 in public keys."""
+    return frozenset(line for line in PUBLIC_KEYS.read_text().splitlines() if not line.startswith("#"))
 
 
 def _has_pem_in_base64(data: bytes) -> bool:
     for found in islice(PEM_IN_BASE64.finditer(data), MOST_PEM):
         text = found[0][: 2 * LONGEST_PEM]
-        if _has_pem(base64.b64decode(text[: len(text) // 4 * 4]) + b"-----END "):
+        if _has_pem(base64.b64decode(text[: len(text) // 4 * 4]) + b"-----END ", strict=False):
             return True
     return False
 
@@ -184,18 +291,20 @@ def _ssh_fields(data: bytes) -> Iterator[bytes]:
 def _der(data: bytes) -> str:
     body = _der_body(data)
     if body.startswith(PKCS12):
-        return "PKCS#12 keystore with a private key" if any(bag in data for bag in KEY_BAGS) else ""
+        return PKCS12_KEY if any(bag in data for bag in KEY_BAGS) else ""
     is_key = body.startswith(DER_KEYS) or (body[:1] == b"\x30" and body[2 : 2 + len(PBES)] == PBES)
     return "private key in DER" if is_key and len(data) >= SHORTEST_DER else ""
 
 
 def _der_body(data: bytes) -> bytes:
-    """The content of the SEQUENCE that a file consists of, or empty."""
+    """The content of the SEQUENCE that a file begins with, or empty. Java and OpenSSL ignore what follows it."""
     if len(data) < 2 or data[0] != 0x30:  # SEQUENCE
         return b""
     size, start = data[1], 2
+    if size == 0x80:  # a length that is not told (BER), as NSS writes it
+        return data[start:]
     if size & 0x80:
         start += size & 0x7F
         size = int.from_bytes(data[2:start], "big")
-    is_whole = start + size <= len(data) and not data[start + size :].strip()  # a copied file may end with a newline
+    is_whole = start + size <= len(data) or len(data) == BLOCK  # else the file goes on
     return data[start : start + size] if is_whole else b""

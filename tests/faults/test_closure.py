@@ -14,7 +14,7 @@ BROKEN = f"kind: debootstrap\nsuite: trixie\npockets: []\nvariant: essential\n{W
 def test_a_program_without_its_libraries(site):
     site.recipe("lonely", COPY)
     done = site.run("build", "lonely")
-    complains(done, 1, "libraries are missing in the image", "/bin/ls needs libc.so.6", "name in `unlinked`")
+    complains(done, 1, "libraries are missing in the image", "/bin/ls needs libc.so.6", "`unlinked: [/bin/ls]`")
     assert "✗ closure" in done.stderr
 
 

@@ -1,8 +1,10 @@
 """What a build itself has made is found in its tree: private keys, and state that differs each time."""
 
 import base64
+import gzip
 import hashlib
 import io
+import random
 import struct
 import subprocess
 import tarfile
@@ -12,7 +14,7 @@ import pytest
 
 from rootfs.checks.build_state import BuildState
 from rootfs.checks.errors import not_repeatable, private_keys_found
-from rootfs.tree.member import Member
+from rootfs.tree.member import Member, from_tar
 from tests.support.keys import MARK, pem
 
 EPOCH = 1_700_000_000
@@ -65,6 +67,34 @@ def test_a_key_is_found_with_the_package_whose_script_names_it():
     assert keys({"opt/own.key": KEY}, own=["/opt/own.key"]) == [
         "/opt/own.key: private key in PEM, made by `files` in the recipe"
     ]
+
+
+LARGE = {
+    "opt/large": bytes(3 << 20) + KEY,
+    "opt/large.gz": gzip.compress(random.Random(1).randbytes(2 << 20) + KEY, compresslevel=1),
+    "usr/share/doc/a/example.gz": gzip.compress(KEY),
+}
+
+
+@pytest.mark.parametrize("path", LARGE)
+def test_a_key_in_a_large_or_compressed_file_is_found_unless_a_package_brings_it(path):
+    data = LARGE[path]
+    compressed = ", compressed" if path.endswith(".gz") else ""
+    assert keys({path: data}) == [f"/{path}: private key in PEM{compressed}"]
+    assert keys({path: data, "var/lib/dpkg/info/a.md5sums": sums(path, data)}) == []
+
+
+def test_a_key_in_a_large_file_of_a_stream_is_found():
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        info = tarfile.TarInfo("opt/large")
+        info.size = len(LARGE["opt/large"])
+        archive.addfile(info, io.BytesIO(LARGE["opt/large"]))
+    made.seek(0)
+    state = BuildState(EPOCH)
+    [content] = [each.content.read() for each in state.observe(from_tar(made))]
+    assert content == LARGE["opt/large"]
+    assert [each.path for each in state.private_keys()] == ["/opt/large"]
 
 
 def test_a_key_that_is_named_as_bytecode_is_found():
@@ -177,6 +207,8 @@ HOSTILE = {
     "algorithms": b"algorithm hmac-x " * 60_000,
     "blank lines": b"\n" * 1_000_000 + b"PrivateKey",
     "headers": b"Key: x\n" * 140_000,
+    "lines of a program": b"\x7fELF\0" + f"-----BEGIN {MARK}".encode() + b"+ " * 30_000 + b"\1-----END ",
+    "beginnings of a program": b"\x7fELF\0" + f"-----BEGIN {MARK}\n-----END \n".encode() * 60_000,
 }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rootfs.elf.errors import missing_libraries
 from rootfs.elf.linkage import LinkageCheck
 from rootfs.tree.member import Member, from_tar, from_tree
 from tests.support.elves import ARM64, elf
@@ -231,3 +232,13 @@ def test_the_content_of_a_stream_is_passed_on_whole():
     member = Member("a", size=len(LIBC), content=io.BytesIO(LIBC))
     [passed] = LinkageCheck().observe([member])
     assert passed.content.read() == LIBC
+
+
+def test_the_error_has_the_line_to_paste_for_an_optional_plugin():
+    plugin = "usr/lib/x86_64-linux-gnu/tc/m_xt.so"
+    said = str(missing_libraries("web", [(plugin, f"/{plugin} needs libxtables.so.12", "libxtables12")]))
+    assert "Add the packages: libxtables12." in said
+    assert f"`unlinked: [/{plugin}]`" in said
+    many = [(f"opt/{number}", f"/opt/{number} needs liba.so", "") for number in range(20)]
+    assert "name them in `unlinked`" in str(missing_libraries("web", many))
+    assert "… and 10 more" in str(missing_libraries("web", many))
