@@ -17,7 +17,7 @@ from flows.runtime.context import Context
 from rootfs.errors import BaseforgeError
 from rootfs.recipe.recipe import find_recipe, read_recipe
 from tests.support.contexts import context
-from tests.support.debian import POCKETS, SUITE, Archive, Deb, Served, own_addresses, served, signer
+from tests.support.debian import POCKETS, SUITE, Archive, Deb, Served, Signer, own_addresses, served, signer
 
 APP = "kind: scratch\nsuite: trixie\npackages: [{package}]\n"
 OWN = "linux/amd64"
@@ -69,9 +69,15 @@ class Site:
         return found
 
 
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signer]:
+    with signer(tmp_path_factory.mktemp("keys")) as made:
+        yield made
+
+
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    with signer(tmp_path / "keys") as key, served(tmp_path / "archive") as server:
+def site(tmp_path: Path, key: Signer) -> Iterator[Site]:
+    with served(tmp_path / "archive") as server:
         archive = Archive(tmp_path / "archive", key)
         archive.publish(Deb("app", "1"), Deb("tool", "1"))
         for pocket in POCKETS:
