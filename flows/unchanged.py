@@ -60,14 +60,18 @@ def failed(ctx: BuildContext, error: Exception) -> Record:
         f"a bug: {type(error).__name__}: {error}",
         hint=f"`baseforge log {ctx.image}` has the traceback. Please report it.",
     )
+    record = failure(ctx.image, problem)
+    return record.model_copy(update={"build": ctx.build, "seconds": ctx.timeline.seconds})
+
+
+def failure(image: str, problem: BaseforgeError) -> Record:
+    """The record of an image that failed with this error before its build had begun. It is not stored."""
     return Record(
-        image=ctx.image,
-        build=ctx.build,
+        image=image,
         status="failed",
         reason=str(problem),
         exit_status=problem.status,
         transient=problem.transient,
-        seconds=ctx.timeline.seconds,
     )
 
 

@@ -20,7 +20,7 @@ from flows.night.notify import notify_of_night
 from flows.publish.record import Record
 from flows.runtime.context import Context, open_build
 from flows.scheduled.planning import ImageState, NightRun, decide, open_night
-from flows.unchanged import check_buildx
+from flows.unchanged import check_buildx, failure
 from rootfs.errors import BaseforgeError
 
 Attempt = Callable[[Context, str, BuildOptions], Record]
@@ -48,12 +48,15 @@ def attempt_image(ctx: Context, night: NightRun, image: str, attempt: Attempt) -
 
     What to do is decided again: its base images have ended, and another run may have built it meanwhile.
     """
-    with open_build(ctx, image, night.options) as build_ctx:
-        decide(build_ctx, night, image)
-        if image not in ctx.results:
-            began = time.monotonic()
-            attempt(build_ctx, image, night.options)
-            night.states[image].seconds += time.monotonic() - began
+    try:
+        with open_build(ctx, image, night.options) as build_ctx:
+            decide(build_ctx, night, image)
+            if image not in ctx.results:
+                began = time.monotonic()
+                attempt(build_ctx, image, night.options)
+                night.states[image].seconds += time.monotonic() - began
+    except BaseforgeError as problem:  # its log cannot be written
+        ctx.results.setdefault(image, failure(image, problem))
 
 
 def end_night(ctx: Context, night: NightRun) -> Night:
@@ -97,7 +100,7 @@ def _remember(ctx: Context, night: NightRun) -> list[str]:
     for image, state in night.states.items():
         record = ctx.results[image]
         try:
-            if record.status == "failed" and not record.transient:
+            if record.status == "failed" and not (record.transient or night.options.offline):
                 failures.note(ctx.store, image, state.inputs, night.number, record.reason)
             elif record.status in GOOD and (state.memory.times or image in night.before.failing):
                 failures.forget(ctx.store, image)

@@ -20,7 +20,7 @@ from flows.night.failures import Failures
 from flows.publish import stored_builds
 from flows.publish.record import Record
 from flows.runtime.context import BuildContext, Context, open_build, open_look
-from flows.unchanged import failed, look_up
+from flows.unchanged import failed, failure, look_up
 from rootfs.errors import BaseforgeError
 from rootfs.recipe.base_images import base_images_by_image, recipe_file
 from rootfs.recipe.recipe import image_names
@@ -112,8 +112,11 @@ def decide(ctx: Context, night: NightRun, image: str, opened: Opened = open_buil
     elif base := next((each for each in night.bases[image] if each not in ctx.results), None):
         planned = PlannedImage(image=image, action="wait", reason=f"its base image {base} is built first")
     else:
-        with opened(ctx, image, night.options) as build_ctx:
-            planned = _look(build_ctx, night, state)
+        try:
+            with opened(ctx, image, night.options) as build_ctx:
+                planned = _look(build_ctx, night, state)
+        except BaseforgeError as problem:  # its log cannot be written
+            planned = _ended(ctx, failure(image, problem))
     state.seconds += time.monotonic() - began
     return planned
 

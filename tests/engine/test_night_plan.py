@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.debian import Archive, Deb, own_addresses, served, signer
+from tests.support.debian import Archive, Deb, Served, own_addresses, served, signer
 from tests.support.factory import Done, Factory
 
 SUITE = "bullseye"  # which no other test asks for
@@ -27,6 +27,7 @@ class Shop:
 
     site: Factory
     archive: Archive
+    server: Served
 
     def offer(self, **versions: str) -> None:
         """Publish these packages and no others."""
@@ -70,7 +71,7 @@ def shop(tmp_path: Path, workshop: object) -> Iterator[Shop]:
     with signer(tmp_path / "key") as key, served(tmp_path / "archive") as server:
         site.settings["BASEFORGE_MIRRORS"] = json.dumps(dict.fromkeys(own_addresses(SUITE), server.address))
         site.settings["BASEFORGE_KEYRINGS"] = json.dumps({"debian": str(key.keyring)})
-        shop = Shop(site, Archive(tmp_path / "archive", key))
+        shop = Shop(site, Archive(tmp_path / "archive", key), server)
         shop.offer(tool="1", other="1")
         yield shop
     site.remove_images()
@@ -109,7 +110,9 @@ def test_only_images_with_a_changed_package_and_their_children_are_built(shop: S
     }
     assert "tool 1 → 3" in site.run("nightly", "--dry-run").stdout
 
+    shop.server.asked.clear()
     third = site.run("nightly", "--json")
+    assert [path for path, _ in shop.server.asked if path.endswith("InRelease")] == [f"/dists/{SUITE}/InRelease"]
     assert statuses(third) == {"tool": "published", "app": "published", "other": "unchanged"}, third.stderr
     found = images(third)
     assert (found["tool"]["reason"], found["app"]["reason"]) == ("tool 1 → 3", "base image changed: tool")
@@ -117,6 +120,10 @@ def test_only_images_with_a_changed_package_and_their_children_are_built(shop: S
         {"name": "tool", "old": "1", "new": "3", "cves": ["CVE-2026-2000", "CVE-2026-3000"]}
     ]
     assert "base image changed: tool" in third.stderr
+    pages = site.api.ask(
+        "POST", "artifacts/filter", {"artifacts": {"key": {"any_": ["nightly"]}}, "sort": "CREATED_DESC"}
+    )
+    assert (pages[0]["type"], "| app | published |" in pages[0]["data"]) == ("markdown", True)
     nights = shop.nights()
     assert [night["number"] for night in nights] == [3, 2, 1]
     assert [night["images"] for night in nights] == [each.json["images"] for each in (third, second, first)]

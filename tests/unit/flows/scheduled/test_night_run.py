@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,14 @@ from flows.config.options import BuildOptions
 from flows.night import history
 from flows.night.document import Night
 from flows.publish.record import Record
-from flows.runtime.context import Context, open_build
+from flows.runtime.context import BuildContext, Context, open_build
 from flows.scheduled.night_run import attempt_image, end_night, forget_failures
 from flows.scheduled.planning import dry_run, open_night
 from flows.store.errors import store_unreachable
 from flows.unchanged import failed
 from rootfs.apt.errors import ArchiveUnreachable
-from rootfs.errors import BaseforgeError, BuildError
+from rootfs.errors import BaseforgeError, BuildError, InputError
+from rootfs.system.errors import DiskFull
 from tests.support.contexts import context
 
 GOOD = "kind: scratch\nfiles: [{path: /motd, content: hello}]\n"
@@ -161,6 +164,47 @@ def test_a_missing_base_image_fails_the_image_that_names_it(site: Site) -> None:
     assert "there is no recipe 'lows'" in plan["app"][1]
     assert "Did you mean 'low'?" in plan["app"][1]
     assert plan["low"][0] == "build"
+
+
+SAME_NAME = {
+    "two endings": ("recipes/low.yml", GOOD),
+    "two folders": ("more/low.yaml", GOOD),
+    "an image for debugging": ("recipes/low-debug.yaml", GOOD),
+}
+
+
+@pytest.mark.parametrize("case", SAME_NAME)
+def test_two_recipes_of_one_name_are_refused_with_their_files(site: Site, case: str) -> None:
+    path, text = SAME_NAME[case]
+    (site.folder / "more").mkdir()
+    (site.folder / path).write_text(text)
+    site.recipe("low", f"{GOOD}debug: true\nsuite: trixie\n" if "debug" in path else GOOD)
+    ctx = context(site.folder, recipes=(site.recipes, site.folder / "more"))
+    with pytest.raises(InputError) as refused:
+        dry_run(ctx, (), BuildOptions())
+    assert {str(site.recipes / "low.yaml"), str(site.folder / path)} == set(
+        re.findall(r"\S+\.ya?ml", str(refused.value))
+    )
+
+
+def test_an_offline_night_counts_no_failure(site: Site) -> None:
+    for _ in range(4):
+        site.night(offline=True)
+    assert site.tried == ["low", "other"]
+
+
+def test_a_night_whose_logs_cannot_be_written_says_so_for_each_image(site: Site) -> None:
+    def full(*_: object) -> AbstractContextManager[BuildContext]:
+        raise DiskFull("/var")
+
+    ctx = site.context()
+    night = open_night(ctx, (), BuildOptions(), full)
+    assert {each.image: each.action for each in night.plan.images} == {
+        "low": "failed",
+        "app": "held",
+        "other": "failed",
+    }
+    assert all(each.transient for each in end_night(ctx, night).images if each.status == "failed")
 
 
 def test_a_dry_run_writes_nothing(site: Site) -> None:
