@@ -35,6 +35,7 @@ from flows.tasks import (
 from rootfs.lock.lock import Lock
 from rootfs.process import host
 from rootfs.recipe.base import Recipe
+from rootfs.recipe.scratch import ALL_LINKED
 
 
 @dataclass(frozen=True)
@@ -142,10 +143,14 @@ def make_layer(
         return pack_layer(ctx, inputs, members, folder, running, foundation=foundation), foundation
 
 
+LOOK_AROUND = ("ls", "/")  # in an image for debugging whose only own check prints nothing
+
+
 def example(recipe: Recipe) -> tuple[str, ...] | None:
     """A command that shows that the image runs: that of a check, or its own (empty); None if it has nothing to run."""
     runs = (check.run for check in recipe.smoke if not check.brings)
-    return next(runs, () if recipe.image.cmd or recipe.image.entrypoint else None)
+    run = next(runs, () if recipe.image.cmd or recipe.image.entrypoint else None)
+    return LOOK_AROUND if run and run[-1] == ALL_LINKED else run
 
 
 def describe(

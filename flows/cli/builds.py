@@ -17,6 +17,7 @@ from flows.publish.errors import no_image
 from flows.runtime.context import store_of
 from rootfs.errors import InputError, nearest
 from rootfs.system.output_path import check_output_path
+from rootfs.system.text import format_size
 
 
 def list_(recipes: Recipes = None, as_json: Json = False) -> None:
@@ -65,7 +66,9 @@ def export(
         )
     part = digests[platform] if platform else record.own.manifest_digest
     write(store, part, file, reference=f"{record.image}:{record.build}", index="" if platform else record.index)
-    typer.echo(f"{file}: {record.image}@{record.build}", err=True)
+    contents = ": each layer twice, compressed and, for `docker load` of old engines, as a tar"
+    explained = contents if file.name.endswith(".oci.tar") else ""
+    typer.echo(f"{file}: {record.image}@{record.build} ({format_size(file.stat().st_size)}{explained})", err=True)
 
 
 def latency(

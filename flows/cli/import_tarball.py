@@ -26,8 +26,10 @@ from rootfs.errors import InputError
 from rootfs.packages.errors import another_archive, no_archive
 from rootfs.packages.tarball_source import DownloadRequest, download_file
 from rootfs.recipe.base_images import recipe_file
+from rootfs.recipe.recipe import find_recipe
 from rootfs.recipe.sections import MAX_TARBALL_BYTES, MAX_TARBALL_MEMBERS, TARBALL_NAME, is_address
 from rootfs.recipe.tarball import TarballRecipe
+from rootfs.recipe.yaml import load_yaml
 from rootfs.tarball.errors import TarballRefused
 
 STREAM = "-"
@@ -91,8 +93,31 @@ def import_(  # noqa: PLR0913, PLR0917 - each is an option
     ):
         from flows.build import attempt
 
-        if status := output.builds([attempt(ctx, name, options)], settings, ctx.progress, as_json):
+        record = attempt(ctx, name, options)
+        reason = with_options(record.reason, find_recipe(name, *settings_with_recipe.recipes))
+        record = record.model_copy(update={"reason": reason})
+        if status := output.builds([record], settings, ctx.progress, as_json):
             raise typer.Exit(status)
+
+
+# The option that each key of the recipe of an import comes from.
+OPTIONS = {
+    "source": "FILE",
+    "archive": "--image",
+    "image": "--cmd",
+    "platforms": "--platform",
+    "private_keys": "--private-key",
+}
+
+
+def with_options(text: str, file: Path) -> str:
+    """A text with the options of `import` instead of places in its recipe, which is a file that nobody has written."""
+    document = load_yaml(file)
+    for loc, place in sorted(document.places.items(), key=lambda each: -len(each[1])):
+        if loc and place in text:
+            key = str(loc[0])
+            text = text.replace(place, OPTIONS.get(key, f"--{key.replace('_', '-')}"))
+    return text.replace(f"{file}:1:1", "import")
 
 
 def _allowed_key(text: str) -> dict[str, str]:

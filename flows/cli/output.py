@@ -133,6 +133,8 @@ def _listing(records: Sequence[Record]) -> None:
     for row in shown:
         table.add_row(*row.values())
     show(table)
+    if hidden := [title for title in COLUMNS if title not in titles]:
+        say(f"Too narrow for {', '.join(hidden)}: `baseforge list --json`", err=True)
 
 
 def _unless_damaged(cell: Callable[[Record], str], instead: str = "") -> Callable[[Record], str]:
@@ -211,6 +213,8 @@ def _text(name: str, value: Any) -> str:  # noqa: ANN401
         return "\n".join(disagreement(value))
     if isinstance(value, dict):
         return ", ".join(f"{key} {item}" for key, item in value.items() if item not in ("", None))
+    if name == "bases":
+        value = [f"{each['image']}@{each['build']}" for each in value]
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

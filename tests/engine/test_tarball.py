@@ -126,6 +126,13 @@ def test_what_an_engine_saves_is_imported_by_its_layers_when_asked(site, busybox
     assert imported(site, "below", "-", "--strip", "1", *SMOKE, stdin=below.stdout).status == 0
 
 
+def test_what_an_option_says_wrongly_is_shown_with_the_option(site, busybox):
+    done = imported(site, "odd", "-", "--cmd", "nosuchprog", stdin=tar(busybox))
+    assert done.status in (1, 2)
+    assert "--cmd: `cmd`: there is no program 'nosuchprog'" in done.json[0]["reason"]
+    assert ".yaml" not in done.stderr
+
+
 def test_a_night_leaves_imported_images_out(site):
     night = site.run("nightly", "--json")
     assert night.status == 0, night.stderr

@@ -80,7 +80,11 @@ def test_a_list_has_whole_names_and_builds_at_any_width(
 ) -> None:
     terminal(columns)
     output.listing([BUILT, BUILT.model_copy(update={"image": "trixie-slim", "size": 1})], as_json=False)
-    shown = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)
+    said = capsys.readouterr()
+    shown = re.sub(r"\x1b\[\d*m", "", said.out)
+    hidden = [title for title in output.COLUMNS if title not in shown.splitlines()[0]]
+    assert said.err == (f"Too narrow for {', '.join(hidden)}: `baseforge list --json`\n" if hidden else "")
+    assert bool(hidden) == (columns < 120)
     assert max(map(len, shown.splitlines())) <= columns
     assert [line.split()[:2] for line in shown.splitlines()[1:]] == [["noble", ID], ["trixie-slim", ID]]
     assert "…" not in shown
@@ -105,6 +109,12 @@ def test_a_build_is_shown_without_facts_that_have_no_value(capsys: pytest.Captur
     shown = capsys.readouterr().out
     assert "builder          name default, driver docker\n" in shown
     assert not re.search(r"^lock\b *$", shown, re.MULTILINE)
+
+
+def test_the_base_images_of_a_dockerfile_are_shown_with_their_builds(capsys: pytest.CaptureFixture[str]) -> None:
+    bases = [{"image": name, "build": ID, "manifest_digest": DIGEST} for name in ("noble", "static")]
+    output.one(Record.model_validate({**dict(BUILT), "bases": bases}), None, as_json=False)
+    assert re.search(rf"^bases +noble@{ID}, static@{ID}$", capsys.readouterr().out, re.MULTILINE)
 
 
 ESCAPE = "\x1b]52;c;aGk=\x07\x9b2J\x7f"
