@@ -29,9 +29,11 @@ import pytest
 
 from tests.support.factory import Factory
 from tests.support.home import own_home
+from tests.support.receivers import webhook
 from tests.support.waiting import until
 
 TINY = "kind: scratch\nfiles: [{path: /motd, content: hi}]\n"
+BROKEN = "kind: scratch\nfiles:\n  - {path: /x, from: x}\nbuild:\n  - [sh, -c, 'echo no compiler >&2; exit 9']\n"
 NIGHT = 180.0  # seconds
 OFTEN = {"PREFECT_RUNNER_POLL_FREQUENCY": "1"}  # seconds from one look for due runs to the next, usually 10
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
@@ -92,6 +94,34 @@ def served() -> Iterator[Served]:
 def test_the_scheduled_night_runs(served: Served) -> None:
     until(served.site.builds, NIGHT)
     assert {build.split("@")[0] for build in served.site.builds()} == {"tiny"}
+
+
+def test_failing_image_produces_one_message_and_its_recovery_another(served: Served) -> None:
+    """With a night each minute. Settings and recipes are read anew by each night."""
+    site, settings = served.site, served.site.folder / "baseforge.toml"
+    before = settings.read_text()
+
+    def nights() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads((site.folder / "store/nights/newest.json").read_bytes())["nights"]
+        return found
+
+    with webhook() as hook:
+        settings.write_text(f'{before}notify = ["{hook.address}"]\n')
+        site.recipe("broken", BROKEN)
+        until(lambda: hook.posts, NIGHT)
+        assert (hook.posts[0]["title"].partition(": ")[2], "no compiler" in hook.posts[0]["message"]) == (
+            "1 failed",
+            True,
+        )
+        told = nights()[0]["date"]
+        until(
+            lambda: nights()[0]["date"] > told and "broken" in (*nights()[0]["failed"], *nights()[0]["paused"]), NIGHT
+        )
+        site.recipe("broken", TINY)
+        until(lambda: len(hook.posts) > 1, NIGHT)
+        settings.write_text(before)
+    assert [post["title"].partition(": ")[2] for post in hook.posts] == ["1 failed", "1 recovered"]
+    assert nights()[0]["date"] > told
 
 
 def test_the_scheduler_makes_runs_ahead(served: Served) -> None:

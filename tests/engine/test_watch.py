@@ -51,14 +51,20 @@ def test_security_update_becomes_a_published_and_tested_image_unattended(tmp_pat
         mirrors = json.dumps(dict.fromkeys(own_addresses(), server.address))
         keyrings = json.dumps({"debian": str(key.keyring)})
         archives = {"BASEFORGE_MIRRORS": mirrors, "BASEFORGE_KEYRINGS": keyrings, "BASEFORGE_NOTIFY": hook.address}
+        archives["BASEFORGE_METRICS_FILE"] = str(figures := tmp_path / "figures.prom")
         done = site.run("build", "app", "other", env=archives)
         assert done.status == 0, done.stderr
         text = {"usr/share/doc/app/changelog.Debian": CHANGELOG}
         archive.publish(app("2", probe, **text), suite=f"{SUITE}-security", date=datetime.now(UTC))
         began = time.time()
         with site.served(env={**archives, **OFTEN, "BASEFORGE_WATCH_CRON": "* * * * *"}):
-            until(lambda: len(site.builds()) == 3, MOST)
+            until(lambda: hook.posts, MOST)
+            until(lambda: json.loads((site.folder / "store/nights/newest.json").read_bytes())["nights"], MOST)
         assert time.time() - began < PROMISED
+        [message] = hook.posts
+        assert message["title"].endswith(": 1 fixed")
+        assert "app: CVE-2026-12345\n    app 1 → 2" in message["message"]
+        assert 'baseforge_image_built_timestamp_seconds{image="app"}' in figures.read_text()
         record = site.run("show", "app", "--json").json
         assert [package["version"] for package in record["lock"]["packages"]] == ["2"]
         assert record["smoke"]["passed"] == 1
