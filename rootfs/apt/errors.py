@@ -99,7 +99,7 @@ def suite_missing(archive: str, suite: str, folder: str, *, further: bool) -> Su
             "Check `uri` and `suites` of this entry of `repositories`. For an archive without dists/: `suites: [./]`."
         )
     return SuiteError(
-        f"{archive} has no suite {suite!r}: neither InRelease nor Release is there",
+        f"{archive} has no suite {suite!r}: neither InRelease nor Release is in {folder}",
         archive=archive,
         suite=suite,
         key="suites",

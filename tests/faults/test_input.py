@@ -20,7 +20,7 @@ WRONG = {
     "not YAML": ("kind: [scratch\n", ("wrong.yaml:",)),
     "unknown suite": (
         "kind: debootstrap\nsuite: trixy\n",
-        ("no distribution has a suite 'trixy'", "Did you mean 'trixie'?"),
+        ("wrong.yaml:2:8: no distribution has a suite 'trixy'", "Did you mean 'trixie'?"),
     ),
 }
 
@@ -84,7 +84,7 @@ def test_a_suite_that_the_archive_lacks(site):
     with archives.empty() as address:
         done = site.run("build", "packages", env=archives.mirrored(address))
     complains(
-        done, 2, f"{address}/dists/trixie: ", "has no suite 'trixie': neither InRelease nor Release", "Check `suite`"
+        done, 2, "packages.yaml:2:8: ", f"neither InRelease nor Release is in {address}/dists/trixie", "Check `suite`"
     )
     assert done.stderr.count("✗ resolve") == 1
 
@@ -92,5 +92,5 @@ def test_a_suite_that_the_archive_lacks(site):
 def test_a_package_that_does_not_exist(site):
     site.recipe("packages", PACKAGES + "include: [no-such-thing]\n")
     done = site.run("build", "packages")
-    complains(done, 2, "trixie (main) has no package 'no-such-thing'", "Check the name in `include`")
+    complains(done, 2, "trixie (main) has no package 'no-such-thing'", "packages.yaml:4:11: ")
     assert done.stderr.count("✗ resolve") == 1
