@@ -21,7 +21,7 @@ from flows.builders.select import select_builder
 from flows.cli.json_output import Finding
 from flows.config.paths import data_folder
 from flows.config.settings import Settings
-from flows.night.notify import last_problems, unusable_receivers
+from flows.night.notify import COUNTED, last_problems, unusable_receivers
 from flows.orchestration import local_server
 from flows.runtime.context import store_of
 from flows.store.folder import FolderStore
@@ -283,7 +283,6 @@ def _store(settings: Settings) -> Finding:
 
 def _notifications(settings: Settings) -> Finding:
     """Whether messages about nights can be sent, and whether the last one was. A store in S3 is not asked."""
-    hint = "Correct `notify` or the file that `notify_file` names; receivers are counted in this order."
     try:
         if not (receivers := settings.receivers):
             return Finding("notifications", "nobody is told of nights: no `notify`", True, False, "")
@@ -293,7 +292,7 @@ def _notifications(settings: Settings) -> Finding:
     except BaseforgeError as problem:
         return Finding("notifications", _sentence(problem), False, True, problem.hint)
     found = "; ".join(problems) or f"{len(receivers)} receivers"
-    return Finding("notifications", found, not problems, bool(problems), hint)
+    return Finding("notifications", found, not problems, bool(problems), COUNTED)
 
 
 def _disk(work: Path) -> Finding:

@@ -18,6 +18,7 @@ from rootfs.mask import masked
 from rootfs.system.digests import canonical_digest
 
 TOLD = "nights/told.json"
+ALARMS = "Alarms"
 MAX_REASON = 12  # lines of a reason
 MAX_CVES = 20  # that are listed for an image
 VARYING = re.compile(r"\b[0-9a-f]{7,}\b|[0-9]+(\.[0-9]+)?")  # digests, ids, times and ports in a reason
@@ -75,12 +76,12 @@ def night_message(night: NightDocument, told: Told) -> Message:
         Section("Held: a base image failed", tuple(line for status, line in failed if status == "held")),
         Section("Paused", tuple(line for status, line in failed if status == "paused")),
         Section("Recovered", recovered),
-        Section("Alarms", alarms),
+        Section(ALARMS, alarms),
         Section("Fixed", fixed),
     )
     shown = tuple(section for section in sections if section.entries)
     counts = ", ".join(f"{count} {status}" for status, count in night.summary.items()) or "no images"
-    news = [f"{len(each.entries)} {each.title.partition(':')[0].lower()}" for each in shown]
+    news = [_count(each) for each in shown]
     subject = f"Baseforge, night of {night.date}: {', '.join(news) or 'nothing new'}"
     closing = f"{counts}. {night.started} to {night.ended}" + (f" on {night.host}." if night.host else ".")
     return Message(subject, shown, closing, bool(shown))
@@ -89,8 +90,8 @@ def night_message(night: NightDocument, told: Told) -> Message:
 def alarm_message(alarms: Iterable[str], told: Told) -> Message:
     """What to say about alarms that no night raised."""
     new = tuple((masked(text), "") for text in new_alarms(alarms, told))
-    count = f"{len(new)} alarm" + ("s" if len(new) > 1 else "")
-    return Message(f"Baseforge: {count}", (Section("Alarms", new),), news=bool(new))
+    section = Section(ALARMS, new)
+    return Message(f"Baseforge: {_count(section)}", (section,), news=bool(new))
 
 
 def told_after_night(night: NightDocument, told: Told) -> Told:
@@ -114,6 +115,12 @@ def new_alarms(alarms: Iterable[str], told: Told) -> list[str]:
 def causes(alarms: Iterable[str]) -> tuple[str, ...]:
     """What is remembered of alarms."""
     return tuple(sorted({_fingerprint(text) for text in alarms}))
+
+
+def _count(section: Section) -> str:
+    """How many entries a section has, in words."""
+    word = section.title.partition(":")[0].lower()
+    return f"{len(section.entries)} {'alarm' if section.title == ALARMS and len(section.entries) == 1 else word}"
 
 
 def _new(night: NightDocument, told: Told) -> Iterator[ImageNight]:

@@ -25,11 +25,12 @@ from flows.publish import documents
 from flows.publish.errors import RecordDamaged, RecordNewer
 from flows.store.errors import Conflict
 from flows.store.store import Store
-from rootfs.errors import BaseforgeError
+from rootfs.errors import BaseforgeError, InputError
 from rootfs.mask import MASK, masked
 from rootfs.system.digests import canonical_json
 
 UNKNOWN = "Apprise does not understand this address"
+COUNTED = "Correct `notify` or the file that `notify_file` names; receivers are counted in this order."
 PAUSES = (1.0, 5.0)  # seconds before the second and the third try
 LOGGERS = ("apprise", "urllib3")  # the first says why a message was not sent
 TRIES = 5  # attempts to note what was told, beside other processes
@@ -68,6 +69,12 @@ def unusable_receivers(settings: Settings) -> tuple[str, ...]:
             for number, address in enumerate(settings.receivers, 1)
             if _plugin(address) is None
         )
+
+
+def check_receivers(settings: Settings) -> None:
+    """Raises InputError for a file of receivers that cannot be read, and for addresses that nobody understands."""
+    if problems := unusable_receivers(settings):
+        raise InputError("; ".join(problems), where="notify", hint=COUNTED)
 
 
 def last_problems(store: Store) -> tuple[str, ...]:

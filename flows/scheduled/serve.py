@@ -16,6 +16,7 @@ from prefect.runner import Runner
 from flows.config.paths import SERVED, data_folder, make_data_folder, server_folder
 from flows.config.settings import Settings
 from flows.night.metrics_server import serving_metrics
+from flows.night.notify import check_receivers
 from flows.orchestration import health, listener, local_server
 from flows.orchestration.errors import not_a_prefect_server, server_ended, services_failing
 from flows.runtime.context import store_of
@@ -30,10 +31,12 @@ from rootfs.system import locks, private
 def run(settings: Settings, address: str) -> None:
     """Serve until interrupted; one flow run at a time, as a build uses the whole machine.
 
-    With `metrics_port` it also shows figures. Raises MachineError if another process serves from this data folder, as
-    two would take each other's runs; if the server's services do not work, as no night would ever happen; and if the
-    local server ends, as another program may listen where it was.
+    With `metrics_port` it also shows figures. Raises InputError for receivers of messages that cannot be used, and
+    MachineError if another process serves from this data folder, as two would take each other's runs; if the server's
+    services do not work, as no night would ever happen; and if the local server ends, as another program may listen
+    where it was.
     """
+    check_receivers(settings)
     make_data_folder()
     private.make_private_folder(server_folder())
     with locks.try_locked(server_folder() / "serve.lock") as alone:

@@ -14,7 +14,7 @@ from flows.config.settings import Settings, load
 from flows.night import notify as module
 from flows.night.document import ImageNight, NightDocument, PackageChange
 from flows.night.message import Told, night_message
-from flows.night.notify import last_problems, notify_of_alarms, notify_of_night, unusable_receivers
+from flows.night.notify import check_receivers, last_problems, notify_of_alarms, notify_of_night, unusable_receivers
 from flows.store.folder import FolderStore
 from rootfs.errors import InputError
 from tests.support.receivers import Mailbox, Webhook, smtp_server, webhook
@@ -75,7 +75,7 @@ def test_one_mail_has_everything_about_a_night(tmp_path: Path, mailbox: Mailbox)
     _, mail = mailbox.mails
     assert mail["From"].addresses[0].addr_spec == "factory@example.org"
     assert mail["To"] == "team@example.org"
-    assert mail["Subject"] == ("Baseforge, night of 2026-12-01: 1 failed, 1 held, 1 recovered, 1 alarms, 1 fixed")
+    assert mail["Subject"] == ("Baseforge, night of 2026-12-01: 1 failed, 1 held, 1 recovered, 1 alarm, 1 fixed")
     body = mail.get_body(("html",)).get_content()
     text = " ".join(re.sub(r"<[^>]+>", " ", body).split())
     for part in (
@@ -175,6 +175,8 @@ def test_address_that_apprise_does_not_understand(tmp_path: Path) -> None:
     factory = Factory(tmp_path, "nothing://token-of-mine/x")
     expected = ("receiver 1 (nothing): Apprise does not understand this address",)
     assert unusable_receivers(factory.settings) == expected
+    with pytest.raises(InputError, match="receiver 1"):
+        check_receivers(factory.settings)
     assert factory.night(FAILED) == expected
 
 
