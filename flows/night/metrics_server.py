@@ -35,7 +35,8 @@ def serving_metrics(settings: Settings, store: Store) -> Iterator[str]:
     if not settings.metrics_port:
         yield ""
         return
-    text = _Cached(lambda: render(read_figures(store, image_names(*settings.recipes)), ages=True))
+    folders = [folder.absolute() for folder in settings.recipes]  # `serve` changes its working folder
+    text = _Cached(lambda: render(read_figures(store, image_names(*folders)), ages=True))
     handler = type("Handler", (_Handler,), {"text": text, "login": read_login(settings.metrics_login)})
     try:
         server = ThreadingHTTPServer((ADDRESS, settings.metrics_port), handler)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.support.debian import POCKETS, SUITE, Archive, Deb, own_addresses, served, signer
 from tests.support.factory import Factory
@@ -56,11 +59,17 @@ def test_security_update_becomes_a_published_and_tested_image_unattended(tmp_pat
         assert done.status == 0, done.stderr
         text = {"usr/share/doc/app/changelog.Debian": CHANGELOG}
         archive.publish(app("2", probe, **text), suite=f"{SUITE}-security", date=datetime.now(UTC))
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        often = {**OFTEN, "BASEFORGE_WATCH_CRON": "* * * * *", "BASEFORGE_METRICS_PORT": str(port)}
         began = time.time()
-        with site.served(env={**archives, **OFTEN, "BASEFORGE_WATCH_CRON": "* * * * *"}):
+        with site.served(env={**archives, **often}):
             until(lambda: hook.posts, MOST)
+            text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
             until(lambda: json.loads((site.folder / "store/nights/newest.json").read_bytes())["nights"], MOST)
         assert time.time() - began < PROMISED
+        ages = {each.name: each.samples for each in text_string_to_metric_families(text)}
+        assert {each.labels["image"] for each in ages["baseforge_image_build_age_seconds"]} == {"app", "other"}
         [message] = hook.posts
         assert message["title"].endswith(": 1 fixed")
         assert "app: CVE-2026-12345\n    app 1 → 2" in message["message"]
