@@ -262,6 +262,9 @@ def test_an_image_for_debugging_has_a_shell_for_its_user(runtimes):
         "-c",
         "id -un; pwd; which ls; ls -ld /busybox/busybox /run/lock /var/lock/. | cut -c 1-10",
     ]
+    shown = record(runtimes, "base-debug")["example"]
+    done = subprocess.run([*command[:5], *shown], capture_output=True, text=True, check=True)
+    assert "busybox\n" in done.stdout
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "nonroot\n/home/nonroot\n/busybox/ls\n-rwxr-xr-x\ndrwxrwxrwt\ndrwxrwxrwt\n"
 

@@ -31,6 +31,31 @@ def test_a_wrong_recipe_is_reported(site, recipe, words):
     complains(site.run("build", "wrong"), 2, *words)
 
 
+LATE = {
+    "an owner without an account": (
+        "kind: scratch\nfiles: [{path: /x, content: x, owner: 'app:app'}]\n",
+        2,
+        ("late.yaml:2:39: /x: the image has no user 'app'",),
+    ),
+    "a tool that no package has": (
+        "kind: scratch\ntools: [dpkg, no-such]\nbuild: [[no-such]]\nfiles: [{path: /x, from: x}]\n",
+        3,
+        ("late.yaml:2:15: not installed: no-such", "apt knows no package 'no-such'", "is in none of /usr/local/sbin:"),
+    ),
+    "a program that is not there": (
+        "kind: scratch\nbuild: [['true'], [no-such]]\nfiles: [{path: /x, from: x}]\n",
+        3,
+        ("late.yaml:2:20: no-such is not installed in /usr/local/sbin:",),
+    ),
+}
+
+
+@pytest.mark.parametrize(("recipe", "status", "words"), LATE.values(), ids=LATE)
+def test_what_is_found_late_has_its_place_in_the_recipe(site, recipe, status, words):
+    site.recipe("late", recipe)
+    complains(site.run("build", "late"), status, *words)
+
+
 def test_an_unknown_recipe(site):
     complains(site.run("build", "tinny"), 2, "there is no recipe 'tinny'", "Did you mean 'tiny'?")
 

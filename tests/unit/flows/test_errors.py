@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from flows.builders.errors import BuilderFailed, EngineRefused, engine_unreachable
 from flows.publish.errors import RegistryDenied, registry_unreachable
 from flows.store.errors import store_unreachable
 from rootfs.apt.errors import ArchiveUnreachable, PackageMissing, older_release
-from rootfs.errors import BaseforgeError, BuildError, InputError, RecipeInvalid, error_from, nearest
+from rootfs.errors import BaseforgeError, BuildError, InputError, RecipeInvalid, RecipeValue, error_from, nearest
 from rootfs.process.errors import ProgramFailed, ProgramMissing
 from rootfs.system.errors import DiskFull
 
@@ -61,3 +63,9 @@ def test_an_error_of_the_recipe_or_the_image_does_not_pass(error: BaseforgeError
 )
 def test_only_a_word_that_is_near_is_proposed(word: str, known: tuple[str, ...], meant: str) -> None:
     assert nearest(word, known) == (f"Did you mean {meant!r}?" if meant else "")
+
+
+def test_an_error_of_another_process_is_still_about_a_value_of_the_recipe() -> None:
+    about = RecipeValue("/srv/x", ("files",), beside="owner")
+    again = error_from(json.loads(json.dumps(InputError("no such user", about=about).as_dict())))
+    assert (again.about, again.status) == (about, 2)
