@@ -144,6 +144,7 @@ def test_an_export_has_all_platforms_or_one(site: Factory, built: dict[str, Any]
     for words in (("all.oci.tar",), ("one.oci.tar", "--platform", FOREIGN), ("one.tar", "--platform", FOREIGN)):
         done = site.run("export", "plain", str(tmp_path / words[0]), *words[1:])
         assert done.status == 0, done.stderr
+        assert ("each layer twice" in done.stderr) == words[0].endswith(".oci.tar")
     both = skopeo("--raw", f"oci-archive:{tmp_path / 'all.oci.tar'}")
     assert [each["digest"] for each in both["manifests"]] == [
         part["manifest_digest"] for part in built["plain"]["parts"]
