@@ -34,3 +34,14 @@ def test_verify_reproduces_each_recipe_of_the_shelf(site, image):
     done = site.run("verify", image, "--json")
     assert (done.status, done.json["status"]) == (0, "reproduced"), done.stderr
     assert site.leftovers() == []
+
+
+def test_a_second_night_over_the_shelf_publishes_nothing_and_needs_no_prefect(site):
+    only = [word for path in sorted(site.recipes.glob("*.yaml")) for word in ("--only", path.stem)]
+    site.run("nightly", *only)  # an archive may have changed since the images were built
+    builds = site.builds()
+    night = site.run("nightly", *only, "--json", env={"PYTHONPROFILEIMPORTTIME": "1"})
+    assert (night.status, set(night.json["summary"])) == (0, {"unchanged"}), night.stderr
+    assert len(night.json["images"]) >= len(BUILT)
+    assert " prefect" not in night.stderr
+    assert site.builds() == builds
