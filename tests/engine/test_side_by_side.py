@@ -68,6 +68,7 @@ def test_an_image_begins_when_its_base_images_have_ended(site: Factory) -> None:
     assert base < above
 
 
+@pytest.mark.usefixtures("workshop")
 def test_a_failure_stops_only_the_images_that_build_on_it(site: Factory) -> None:
     site.recipe(
         "upper", "kind: dockerfile\ncontexts: {base: wrong}\n", Dockerfile="FROM base\nCOPY new /new\n", new="x"
