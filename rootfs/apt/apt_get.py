@@ -120,7 +120,8 @@ def simulate_apt(root: AptRoot, recipe: AptRequest, arguments: tuple[str, ...]) 
     """What apt-get prints for these arguments, without doing it. Raises PackageMissing, PackagesConflict."""
     result = root.run("apt-get", "-q", "--print-uris", *arguments, check=False)
     if missing := re.search(r"^E: (?:Unable to locate|Can't select .* from) package '?([^\s']+)", result.stderr, re.M):
-        raise PackageMissing(missing[1], recipe.suite, recipe.components)
+        known = root.run("apt-cache", "pkgnames", check=False).stdout.split()
+        raise PackageMissing(missing[1], recipe.suite, recipe.components, known)
     if result.status:
         raise PackagesConflict(_explanation(result.stdout + result.stderr))
     return result

@@ -69,10 +69,10 @@ def unknown_suite(suite: str, known: Iterable[str], meant: str = "") -> InputErr
 class PackageMissing(InputError):
     """The archive has no such package."""
 
-    def __init__(self, package: str, suite: str, components: Iterable[str]) -> None:
+    def __init__(self, package: str, suite: str, components: Iterable[str], known: Iterable[str] = ()) -> None:
         super().__init__(
             f"{suite} ({', '.join(components)}) has no package {package!r}",
-            hint="Check the name, or add the component that has it to `components`.",
+            hint=nearest(package, known) or "Check the name, or add the component that has it to `components`.",
             about=RecipeValue(package, ("include", "packages", "libraries", "exclude")),
         )
 

@@ -17,10 +17,11 @@ from io import BytesIO
 from rootfs.checks.varying import database_of, varying_state
 from rootfs.tree.errors import BadTree
 from rootfs.tree.key_formats import DecompressionBudget, find_private_key
-from rootfs.tree.member import Member, Members, close_copy, read_whole, seekable
+from rootfs.tree.member import Member, Members, close_copy, peek, read_whole, seekable
 from rootfs.tree.normalize import is_bytecode
 
 LARGEST = 1 << 20  # bytes of a file that is looked at whole; in larger ones only private keys are looked for
+HEAD = 64  # bytes that tell whether it is bytecode
 LARGEST_LIST = 16 << 20  # bytes of a list of packages: ten times that of a full desktop
 LARGEST_LISTS = 64 << 20  # bytes of all lists of packages: several times those of a full desktop
 INFO = "var/lib/dpkg/"
@@ -140,6 +141,8 @@ class BuildState:
         """Look for private keys alone. The content is read, and rewound."""
         content = member.content
         assert content is not None  # noqa: S101 - a regular file
+        if _is_derived(member.path, peek(member, HEAD)):
+            return member
         if what := find_private_key(member.path, content, self._budget):
             content.seek(0)
             self._keys.append(_candidate(member.path, what, iter(partial(content.read, LARGEST), b"")))

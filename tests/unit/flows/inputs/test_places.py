@@ -60,6 +60,7 @@ def refusal(tmp_path: Path, archive: dict[str, object], monkeypatch: pytest.Monk
         (f"{DEBIAN}components: [main, contrib]\n", "r.yaml:4:20", "trixie has no component 'contrib'"),
         (f"{DEBIAN}apt_sources: {{components: [mian]}}\n", "r.yaml:4:28", "Did you mean 'main'?"),
         (f"{DEBIAN}include: [apt, no-such]\n", "r.yaml:4:16", "no package 'no-such'"),
+        (f"{DEBIAN}include: [tzdta]\n", "r.yaml:4:11", "Did you mean 'tzdata'?"),
         ("kind: scratch\nsuite: trixie\npockets: []\npackages: [no-such]\n", "r.yaml:4:12", "no package 'no-such'"),
         (f"{SCRATCH}tools: [dpkg, no-such]\n", "r.yaml:3:15", "apt knows no package 'no-such'"),
         (f"{DEBIAN}timezone: Europe/Berlin\n", "r.yaml:4:11", "add it to `include`"),
