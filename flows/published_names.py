@@ -84,6 +84,8 @@ def _in_registry(ctx: Context, record: Record) -> Iterator[str]:
 
 
 def _in_engine(ctx: Context, record: Record) -> Iterator[str]:
+    if ctx.settings.work_pool:  # one machine of many: an image is in the engine of the one that built it
+        return
     for part in record.parts or (record,):
         name = ctx.settings.local_reference(record.image, part.platforms[0])
         found = ctx.engine().inspect(name)
@@ -206,7 +208,9 @@ def _name(ctx: Context, record: Record, tags: list[str]) -> None:
 def _name_in_engine(ctx: Context, record: Record) -> None:
     engine = ctx.engine()
     for part in record.parts or (record,):
-        image_import.tag(engine, engine.image_id(part), ctx.settings.local_reference(record.image, part.platforms[0]))
+        if not ctx.settings.work_pool or engine.inspect(engine.image_id(part)):
+            name = ctx.settings.local_reference(record.image, part.platforms[0])
+            image_import.tag(engine, engine.image_id(part), name)
 
 
 def _give_way(ctx: Context, image: str) -> None:
@@ -233,7 +237,7 @@ def load_missing(ctx: Context, record: Record) -> None:
         if where and registry.digest_at(_pushed(ctx, record), where) is None:
             registry.push(layouts.whole, where, log=ctx.log)
         for number, part in enumerate(record.parts or (record,)):
-            if engine.inspect(engine.image_id(part)) is None:
+            if not ctx.settings.work_pool and engine.inspect(engine.image_id(part)) is None:
                 note_image(folder, engine.image_id(part))
                 image_import.import_image(layouts.images[number], EngineBuilder(engine, context_name()))
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from flows.cli import builder as commands
-from flows.cli import builds, import_tarball, night_output, output
+from flows.cli import builds, import_tarball, night_output, output, workers
 from flows.cli.arguments import Image, Images, Json, Recipes, SomeImages, StoredBuild, recipe_names
 from flows.cli.builder_output import say
 from flows.cli.help import CommandGroup, Version
@@ -257,6 +257,10 @@ def prefect(words: typer.Context) -> None:
     local_server.connect(load().server, quiet=False)
     os.chdir(server_folder())  # Prefect takes settings from its working folder: never from one of somebody else
     replace_process([sys.executable, "-P", "-m", "prefect", *words.args], os.environ)
+
+
+for command in (workers.deploy, workers.worker):
+    app.command()(command)
 
 
 @app.command()

@@ -119,6 +119,9 @@ class Settings(NightSettings):
     builder_jobs: int = Field(
         0, ge=0, le=PARALLEL_MOST, description="how many of these use one builder at once; 0: any number"
     )
+    work_pool: str = Field(
+        "", description="the work pool whose workers build a night's images; empty: the machine of the night itself"
+    )
     server_port: int = Field(
         0,
         ge=0,

@@ -30,14 +30,14 @@ def deployments(settings: Settings) -> tuple[RunnerDeployment, ...]:
         settings.watch_cron or NEVER, timezone=settings.timezone, slug="watch", active=bool(settings.watch_cron)
     )
     return (
-        _deployment(build),
-        _deployment(nightly, schedule=night, concurrency_limit=ONE),
-        _deployment(watch, schedule=often, concurrency_limit=ONE),
-        _deployment(housekeeping, schedule=Cron("30 * * * *", slug="housekeeping")),
+        deployment_of(build),
+        deployment_of(nightly, schedule=night, concurrency_limit=ONE),
+        deployment_of(watch, schedule=often, concurrency_limit=ONE),
+        deployment_of(housekeeping, schedule=Cron("30 * * * *", slug="housekeeping")),
     )
 
 
-def _deployment(flow: Flow[..., Any], **how: Any) -> RunnerDeployment:  # noqa: ANN401 - Prefect's own arguments
+def deployment_of(flow: Flow[..., Any], **how: Any) -> RunnerDeployment:  # noqa: ANN401 - Prefect's own arguments
     """The deployment of a flow, under its own name; each machine imports the flow from the installed package."""
     made = flow.to_deployment(flow.name, tags=[TAG], entrypoint_type=EntrypointType.MODULE_PATH, **how)
     return cast(RunnerDeployment, made)  # not a coroutine: we are not in one

@@ -1,19 +1,9 @@
-"""The deployments of `serve`, and the same ones for a shared server in deploy/prefect.yaml."""
-
-from pathlib import Path
+"""The deployments that `serve` and `deploy` register."""
 
 import pytest
-from ruamel.yaml import YAML
 
 from flows.config.settings import Settings
 from flows.scheduled.deployments import deployments
-
-FILE = Path(__file__).parents[4] / "deploy/prefect.yaml"
-
-
-@pytest.fixture(scope="module")
-def written():
-    return {entry["name"]: entry for entry in YAML(typ="safe").load(FILE)["deployments"]}
 
 
 @pytest.fixture(scope="module")
@@ -21,24 +11,21 @@ def served():
     return {deployment.name: deployment for deployment in deployments(Settings(store=""))}
 
 
-def test_serve_and_prefect_yaml_have_the_same_flows(written, served):
-    assert written.keys() == served.keys() == {"build", "nightly", "watch", "housekeeping"}
-    for name, entry in written.items():
-        path, _, function = entry["entrypoint"].partition(":")
-        assert served[name].entrypoint == f"{path.removesuffix('.py').replace('/', '.')}.{function}"
-        assert served[name].tags == entry["tags"]
+def test_each_flow_is_known_by_its_module(served):
+    assert {name: each.entrypoint for name, each in served.items()} == {
+        "build": "flows.build.build",
+        "nightly": "flows.scheduled.nightly.nightly",
+        "watch": "flows.scheduled.watch.watch",
+        "housekeeping": "flows.cleanup_flow.housekeeping",
+    }
+    assert {tuple(each.tags) for each in served.values()} == {("baseforge",)}
 
 
-def test_the_night_has_one_schedule_with_a_slug_and_never_runs_twice_at_once(written, served):
-    [planned], [there] = written["nightly"]["schedules"], served["nightly"].schedules
-    assert (planned["cron"], planned["timezone"], planned["slug"]) == ("0 2 * * *", "UTC", "nightly")
+def test_the_night_has_one_schedule_with_a_slug_and_never_runs_twice_at_once(served):
+    [there] = served["nightly"].schedules
     assert (there.schedule.cron, there.schedule.timezone, there.slug) == ("0 2 * * *", "UTC", "nightly")
-    limit = written["nightly"]["concurrency_limit"]
-    options = served["nightly"].concurrency_options
-    assert (served["nightly"].concurrency_limit, options.collision_strategy) == (
-        limit["limit"],
-        limit["collision_strategy"],
-    )
+    assert served["nightly"].concurrency_limit == 1
+    assert served["nightly"].concurrency_options.collision_strategy == "CANCEL_NEW"
 
 
 def test_cron_and_zone_are_settings():
