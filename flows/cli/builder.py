@@ -13,8 +13,7 @@ import typer
 
 from flows.builders.errors import BuilderFailing, BuildxFailed, invalid_builder
 from flows.cli import builder_output, output
-from flows.cli.arguments import Json
-from flows.cli.help import CommandGroup
+from flows.cli.arguments import CommandGroup, Json
 from rootfs.errors import BuildError, InputError
 from rootfs.mask import masked_values
 from rootfs.system.errors import LockHeld

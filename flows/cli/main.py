@@ -14,9 +14,18 @@ import typer
 
 from flows.cli import builder as commands
 from flows.cli import builds, import_tarball, night_output, output, workers
-from flows.cli.arguments import Image, Images, Json, Recipes, SomeImages, StoredBuild, recipe_names
+from flows.cli.arguments import (
+    CommandGroup,
+    Image,
+    Images,
+    Json,
+    Recipes,
+    SomeImages,
+    StoredBuild,
+    Version,
+    recipe_names,
+)
 from flows.cli.builder_output import say
-from flows.cli.help import CommandGroup, Version
 from flows.cli.recipe_check import check_recipes
 from flows.config.options import BuildOptions
 from flows.config.paths import check_data_folder, known_error, server_folder

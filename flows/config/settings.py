@@ -230,8 +230,8 @@ class Settings(NightSettings):
 
     @property
     def images_at_once(self) -> int:
-        """How many images are built at once."""
-        return self.parallel or len(os.sched_getaffinity(0))
+        """How many images are built at once; by workers as many as they take, up to the most there can be."""
+        return self.parallel or (PARALLEL_MOST if self.work_pool else len(os.sched_getaffinity(0)))
 
     @property
     def places(self) -> tuple[Path, ...]:

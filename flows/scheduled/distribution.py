@@ -1,7 +1,7 @@
 """Build an image of a night on a worker of a work pool, as a flow run of its own.
 
 The night's own process starts the run when the image's base images have ended, waits, and reads from the store how the
-run ended. The run goes on if that process dies; the same night finds it again by its idempotency key.
+run ended. The run goes on if that process dies.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PAUSE = 2.0  # seconds between two looks at a run
 PATIENCE = 900.0  # seconds in which the server, or the pool's first worker, may come back
 
 
-def build_on_worker(ctx: Context, image: str, options: BuildOptions, night: str) -> None:
+def build_on_worker(ctx: Context, image: str, options: BuildOptions, night: str) -> Record:
     """Build an image on a worker of the settings' pool, and note the result. Raises what `wait` raises."""
     run = start(ctx, image, options, night)
     try:
@@ -39,7 +39,8 @@ def build_on_worker(ctx: Context, image: str, options: BuildOptions, night: str)
     except BaseException:
         cancel(run)
         raise
-    ctx.results[image] = result(ctx, image, state, night)
+    record = ctx.results[image] = result(ctx, image, state, night)
+    return record
 
 
 def require_worker(pool: str) -> None:
@@ -63,7 +64,7 @@ def no_worker(pool: str, why: str, hint: str) -> MachineError:
 
 
 def start(ctx: Context, image: str, options: BuildOptions, night: str) -> UUID:
-    """Start the image's run, or find the one that this night has started before."""
+    """Start the image's run. The night makes one: its idempotency key finds it if the server's answer was lost."""
     parameters = {
         "image": image,
         "night": night,

@@ -3,6 +3,9 @@ images that build on it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from flows.build import attempt, clean_up
 from flows.cleanup_flow import housekeeping
 from flows.config.options import BuildOptions
@@ -10,7 +13,9 @@ from flows.night.document import Night
 from flows.night.report import markdown
 from flows.orchestration import outage
 from flows.orchestration.flow import flow
+from flows.publish.record import Record
 from flows.runtime.context import Context
+from flows.scheduled.distribution import build_on_worker, require_worker
 from flows.scheduled.night_run import attempt_image, end_night
 from flows.scheduled.planning import open_night
 from flows.side_by_side import build_images
@@ -25,9 +30,13 @@ def nightly(ctx: Context, only: tuple[str, ...] = (), options: BuildOptions = Bu
     """
     _tidy(ctx)
     night = open_night(ctx, only, options)
-    build_images(
-        ctx, list(night.bases), night.options, lambda here, image, _: attempt_image(here, night, image, attempt)
-    )
+    if ctx.settings.work_pool:
+        require_worker(ctx.settings.work_pool)
+        date = f"{night.started:%Y%m%dT%H%M%SZ}"
+        build: Callable[[Context, str, BuildOptions], Record] = partial(build_on_worker, night=date)
+    else:
+        build = attempt
+    build_images(ctx, list(night.bases), night.options, lambda here, image, _: attempt_image(here, night, image, build))
     done = end_night(ctx, night)
     outage.show_markdown(markdown(done), "nightly")
     if failed := [each.image for each in done.images if each.status == "failed"]:

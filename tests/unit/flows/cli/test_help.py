@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from flows.cli.help import first_sentence
+from flows.cli.arguments import first_sentence
 from flows.cli.main import app
 
 RECIPE = "kind: scratch\nfiles: [{path: /motd, content: hello}]\n"
