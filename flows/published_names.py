@@ -122,7 +122,8 @@ def _made_with_newer_tools(ctx: BuildContext, inputs: ImageInputs) -> Record | N
         if (part := record.of(each.platform)) is None or not are_newer(part.tools, each.tools):
             return None
         platforms.append(replace(each, tools=part.tools))
-    if ImageInputs(tuple(platforms)).digest != record.input_digest:
+    found = ImageInputs(tuple(platforms)).digest
+    if found != record.input_digest or found == inputs.digest:  # with the same tools the look-up has decided
         return None
     ctx.note(f"build {record.build} was made with newer tools than this machine has")
     return record

@@ -157,6 +157,20 @@ def test_images_in_a_circle_fail_and_name_it(site: Site) -> None:
     assert plan["other"][0] == "build"
 
 
+def test_images_in_a_circle_on_a_recipe_that_is_no_yaml_are_held(site: Site) -> None:
+    site.recipe("low", "kind: [scratch\n")
+    for name, base in (("one", "two"), ("two", "one")):
+        (site.recipes / name).mkdir()
+        (site.recipes / f"{name}/Dockerfile").write_text("FROM low\n")
+        site.recipe(name, f"kind: dockerfile\ncontexts: {{low: low, other: {base}}}\n")
+    plan = site.plan()
+    assert {name: action for name, (action, _) in plan.items()} == {
+        "low": "failed",
+        **dict.fromkeys(("app", "one", "two"), "held"),
+        "other": "build",
+    }
+
+
 def test_a_missing_base_image_fails_the_image_that_names_it(site: Site) -> None:
     site.recipe("app", APP.replace("low", "lows"))
     plan = site.plan()
