@@ -31,8 +31,11 @@ class Checked:
 
 
 def check_recipes(images: Sequence[str], folders: Sequence[Path]) -> list[Checked]:
-    """Read the recipes of these images, or all of the folders. Raises InputError where two have the same name."""
-    paths = recipe_files_by_name(folders)
+    """Read the recipes of these images, or all of the folders."""
+    try:
+        paths = recipe_files_by_name(folders)
+    except InputError as error:  # two have the same name
+        return [Checked(Path(error.where).stem, None, error)]
     return [_check(name, paths.get(name), folders) for name in images or paths]
 
 

@@ -85,6 +85,14 @@ def test_an_image_without_a_recipe_is_in_the_document(run: Callable[..., Done]) 
     assert found["good"]["problems"] == []
 
 
+def test_two_recipes_of_one_image_are_in_the_document(run: Callable[..., Done], site: Path) -> None:
+    (site / "recipes/good.yml").write_text("kind: scratch\n")
+    done = run("--json")
+    [problem] = printed(done)["good"]["problems"]
+    assert done.returncode == 2
+    assert (problem["file"], problem["hint"]) == ("recipes/good.yaml", "Rename or remove one of the two files.")
+
+
 def test_the_text_says_how_many_more_mistakes_there_are(run: Callable[..., Done]) -> None:
     done = run("many")
     assert (done.returncode, done.stdout) == (2, "")
