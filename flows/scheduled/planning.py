@@ -71,7 +71,10 @@ class NightRun:
 
 def open_night(ctx: Context, only: Sequence[str], options: BuildOptions, opened: Opened = open_build) -> NightRun:
     """The night of this command: planned once, whoever asks first. Raises InputError."""
-    return ctx.opened.get("night", lambda: _plan(ctx, tuple(only), options, opened))
+    found = ctx.opened.get("night", list[NightRun])
+    if not found:  # planned without the lock of `opened`, which threads of a plan need
+        found.append(_plan(ctx, tuple(only), options, opened))
+    return found[0]
 
 
 def dry_run(ctx: Context, only: Sequence[str], options: BuildOptions) -> NightPlan:
