@@ -110,10 +110,12 @@ def make_layers(
     order = collect(ctx, inputs, recipe, folder, epoch, use_cache=use_cache)
     built, _ = with_builder(ctx, builder, lambda lease: build(ctx, recipe, order, lease))
     tars = unpack_layers(order, built, folder)
+    base = base_of(order, built)
+    named = next((each for each in inputs.bases if base and each.image == base.name), None)
     if recipe.layers == "kept":
-        return keep_layers(ctx, inputs, order, built, tars, use_cache=use_cache)
-    base = base_of(order, built) if recipe.layers == "shared" else None
-    foundation = shared_layers(base, built, tars, epoch)
+        packed, foundation = keep_layers(ctx, inputs, order, built, tars, use_cache=use_cache)
+        return packed, replace(foundation, build=named)
+    foundation = replace(shared_layers(base if recipe.layers == "shared" else None, built, tars, epoch), build=named)
     with ExitStack() as running:
         members = rooted(running.enter_context(merge_layers(tars)), epoch)
         packed = pack_layer(ctx, inputs, members, folder, running, foundation=foundation, use_cache=use_cache)

@@ -290,7 +290,7 @@ def assemble(
         epoch=packed.epoch,
         folder=layout,
         base_image=foundation.image if foundation else oci.BaseImage(),
-        annotations=annotations_of(inputs, packed.epoch),
+        annotations=annotations_of(inputs, packed.epoch, foundation.build if foundation else None),
     )
     ctx.note(image.manifest_digest)
     return image

@@ -36,10 +36,14 @@ KEPT = 64 << 20  # bytes of the cached dpkg status files of base images
 
 @dataclass(frozen=True)
 class Foundation:
-    """What an image is assembled on: the layers and settings of a base image, and the tree that they make."""
+    """What an image is assembled on: the layers and settings of a base image, and the tree that they make.
+
+    `build` is the base image's, if a recipe describes it.
+    """
 
     image: BaseImage
     stack: LayerStack
+    build: BaseImageBuild | None = None
 
 
 def base_build(ctx: Context, image: str, base: str, platform: str) -> BaseImageBuild:
@@ -114,7 +118,7 @@ def fetch_layers(store: Store, base: BaseImageBuild, folder: Path) -> Foundation
             file.writelines(uncompressed_layer(store, layer["digest"], diff_id))
         layers.append(Layer(path, layer["digest"], diff_id, layer["size"], tar.stat().st_size))
         tars.append(tar)
-    return Foundation(BaseImage(tuple(layers), config), LayerStack(tuple(tars), created(config)))
+    return Foundation(BaseImage(tuple(layers), config), LayerStack(tuple(tars), created(config)), base)
 
 
 def created(config: Mapping[str, Any]) -> int:

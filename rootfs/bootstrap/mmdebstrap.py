@@ -16,11 +16,13 @@ from rootfs.process import sandbox
 
 CHROOT_SCRIPT = "inside"  # the name that the hooks use
 HOOKS = Path(__file__).parent / "hooks"
+MERGED = "usr-is-merged"  # the package that says that /bin, /sbin and /lib are links
 
 
 def make_essential_tree(job: Job, debs: Callable[[], list[DecompressedDeb]], suite: str, epoch: int) -> None:
     """Make the tree of the essential packages. Raises BadDeb, ProgramFailed, ProgramTimedOut."""
     sandbox.write_script(job.folder / CHROOT_SCRIPT, job.tree)
+    merge = [f"--setup-hook={HOOKS / 'merge'}"] if any(each.name == MERGED for each in job.lock.packages) else []
     command: list[str | Path] = [
         "mmdebstrap",
         "--mode=root",
@@ -30,6 +32,7 @@ def make_essential_tree(job: Job, debs: Callable[[], list[DecompressedDeb]], sui
         "--dpkgopt=force-unsafe-io",
         "--skip=check/signed-by,update,cleanup/apt,chroot/mount,output/mknod,output/dev",
         f"--setup-hook={HOOKS / 'unpack'}",
+        *merge,
         f"--essential-hook={HOOKS / 'install'}",
         f"--customize-hook={HOOKS / 'clean'}",
         suite,

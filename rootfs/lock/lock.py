@@ -13,6 +13,7 @@ from rootfs.recipe.base import Recipe
 from rootfs.system.digests import canonical_digest
 
 BUILD_REVISION = 9  # raised when the same inputs give other bytes because this program changed
+BASES_REVISION = 1  # the same for images of Dockerfiles that have base images, and for no others
 
 
 class Release(BaseModel):
@@ -108,7 +109,7 @@ def input_digest(
             "tools": dict(tools),
             "revision": BUILD_REVISION,
             **({"parent": parent} if parent else {}),
-            **({"bases": dict(bases)} if bases else {}),
+            **({"bases": dict(bases), "bases_revision": BASES_REVISION} if bases else {}),
         }
     )
 

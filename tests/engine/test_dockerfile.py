@@ -153,6 +153,13 @@ def config_of(site: Factory, record: dict[str, Any]) -> dict[str, Any]:
     return dict(json.loads((site.folder / "store/blobs/sha256" / digest).read_bytes()))
 
 
+def named_base(site: Factory, record: dict[str, Any]) -> tuple[str, str] | None:
+    """The base image that the manifest's annotations name, and its digest."""
+    digest, prefix = record["manifest_digest"].removeprefix("sha256:"), "org.opencontainers.image.base"
+    said = json.loads((site.folder / "store/blobs/sha256" / digest).read_bytes())["annotations"]
+    return (said[f"{prefix}.name"], said[f"{prefix}.digest"]) if f"{prefix}.name" in said else None
+
+
 def names_in(site: Factory, image: str, tmp_path: Path) -> list[str]:
     assert site.run("export", image, str(tmp_path / "rootfs.tar")).status == 0
     told = subprocess.run(["tar", "-tf", tmp_path / "rootfs.tar"], capture_output=True, text=True, check=True)
@@ -207,6 +214,7 @@ def test_from_another_recipe_s_image_and_its_own_layers_kept(site: Factory, copy
     assert [(parent["image"], parent["manifest_digest"]) for parent in child["bases"]] == [
         ("base", base["manifest_digest"])
     ]
+    assert (named_base(site, base), named_base(site, child)) == (None, ("base", base["manifest_digest"]))
     diff_ids = config_of(site, child)["rootfs"]["diff_ids"]
     assert diff_ids[0] == base["diff_id"]
     assert len(diff_ids) == 3
@@ -222,8 +230,13 @@ def test_from_another_recipe_s_image_and_its_own_layers_kept(site: Factory, copy
 
 def test_through_the_engine_s_own_buildkit(site: Factory, copy: Path) -> None:
     recipe(site, "base", BASE, copy)
-    recipe(site, "child", CHILD, copy, "contexts: {base: base}\nsmoke: [{run: [/etc/more], stdout: hello}]\n")
-    base, child = built(site, "child", "--builder", "default")
+    recipe(site, "other", BASE.replace("ENV", "COPY copy /bin/other\nENV"), copy)
+    contexts = "contexts: {base: base, other: other}\n"
+    dockerfile = CHILD.replace("=base", "=other")
+    recipe(site, "child", dockerfile, copy, f"{contexts}smoke: [{{run: [/etc/more], stdout: hello}}]\n")
+    recipe(site, "one", dockerfile, copy, f"{contexts}layers: one\n")
+    base, _, child, one = built(site, "child", "one", "--builder", "default")
+    assert named_base(site, child) == named_base(site, one) == ("base", base["manifest_digest"])
     assert base["builder"]["driver"] == child["builder"]["driver"] == "docker"
     config = config_of(site, child)
     assert config["config"]["Labels"] == {"com.example.one": "1"}

@@ -42,7 +42,7 @@ def test_an_image_of_packages_has_the_state_of_the_archive_as_its_version(inputs
     assert found["org.opencontainers.image.version"] == "20231114T221220Z"
 
 
-def test_a_layer_names_its_base_image(inputs: Inputs) -> None:
-    found = annotations_of(replace(inputs, base=BASE), EPOCH)
+def test_an_image_names_its_base_image(inputs: Inputs) -> None:
+    found = annotations_of(inputs, EPOCH, BASE)
     assert found["org.opencontainers.image.base.name"] == "trixie-slim"
     assert found["org.opencontainers.image.base.digest"] == BASE.manifest_digest

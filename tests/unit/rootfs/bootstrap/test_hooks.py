@@ -54,3 +54,18 @@ def test_an_unreadable_package_is_an_error(unpack, gone):
     status, said = unpack(*({f"usr/lib/{number}": b"x" * 20_000} for number in range(20)), gone={gone})
     assert status
     assert f"cannot open {local_repository.POOL}/{gone}.deb" in said
+
+
+def test_a_tree_that_is_to_be_merged_has_all_programs_in_usr(tmp_path):
+    for name in ("bin/sh", "usr/bin/env", "lib/os/release", "lib64/ld.so", "usr/lib/os/more"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / "bin/bash").symlink_to("sh")
+    (tmp_path / "sbin").symlink_to("usr/sbin")
+    for _ in range(2):
+        subprocess.run([HOOKS / "merge", tmp_path], check=True)
+        assert {each.name: str(each.readlink()) for each in tmp_path.iterdir() if each.is_symlink()} == {
+            each: f"usr/{each}" for each in ("bin", "sbin", "lib", "lib64")
+        }
+        assert (tmp_path / "bin/bash").read_text() == "bin/sh"
+        assert sorted(each.name for each in (tmp_path / "lib/os").iterdir()) == ["more", "release"]

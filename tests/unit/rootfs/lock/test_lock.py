@@ -68,7 +68,7 @@ def test_digests_are_those_of_every_version_of_baseforge():
     )
     assert (
         input_digest(recipe, lock, architecture, tools, "sha256:parent", {"a": "sha256:b"})
-        == "sha256:8d3bacba8e03349238e15de3f409a3dbd87d1c355ede404a03c46ac18b50eceb"
+        == "sha256:fe831ecda6e0c0298aadcf80698d09350de1261db268bf420ae34c3b8758d443"
     )
 
 

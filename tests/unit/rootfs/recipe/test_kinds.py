@@ -37,7 +37,7 @@ DIGESTS = {
 }
 INPUTS = (
     "sha256:8ec24475654d035b6add80755f5e27a75799ad35bc6e771ff49c874cecfe715a",
-    "sha256:f8968ef781779e13b6bf668dc7f80a875b3c364f9c4404eb86c18b08eeade3d1",
+    "sha256:3d0f12e6eba0c5841cdbbbb3afdeda0b708ae6fb8dd6199798aba08062e4ab17",
 )
 
 
