@@ -9,6 +9,7 @@ import pytest
 from flows.builders.engine import Engine, connect
 from tests.support.mirror import mirror  # noqa: F401
 from tests.support.probe import build_probe
+from tests.support.services.fleet import fleet  # noqa: F401 - a fixture
 from tests.support.services.kubernetes import cluster  # noqa: F401 - fixtures, as are the next
 from tests.support.services.workshop import address, workshop  # noqa: F401
 from tests.support.shelf import shelf  # noqa: F401

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.factory import Factory
 from tests.support.probe import build_probe
+from tests.support.services.fleet import fleet  # noqa: F401 - a fixture
 
 LOCAL_NAME = "baseforge-faults"
 SETTLED = 5.0  # seconds a killed process may take to go
