@@ -14,7 +14,7 @@ from rootfs.network.addresses import canonical_address
 from rootfs.network.certificates import read_certificates
 from rootfs.recipe import yaml
 from rootfs.recipe.base import AptRequest, Packaged, Recipe
-from rootfs.recipe.base_images import base_image_problems, folders_of, listed, recipe_files, same_name
+from rootfs.recipe.base_images import base_image_problems, folders_of, listed, recipe_places, same_name
 from rootfs.recipe.kinds import KINDS, kind_of
 from rootfs.recipe.scratch import DEBUG_SUFFIX
 from rootfs.recipe.sections import Repository
@@ -25,20 +25,24 @@ from rootfs.system.source_tree import is_file, list_entries, read_recipe_file, u
 
 def find_recipe(name: str, *folders: Path) -> Path:
     """The file of the recipe that an image of this name is made by. Raises InputError with the nearest name."""
-    known = recipe_files_by_name(folders)
-    path = known.get(name) or known.get(name.removesuffix(DEBUG_SUFFIX))
-    if path is None or name not in images_of(path):
+    known = _places(folders)
+    place = known.get(name) or known.get(name.removesuffix(DEBUG_SUFFIX))
+    if place is None or name not in images_of(path := Path(place)):
         raise unknown_recipe(name, listed(folders), list(known))
     return path
 
 
 def recipe_files_by_name(folders: Sequence[Path]) -> dict[str, Path]:
     """The recipes of all folders by name. Raises InputError where images of two recipes have the same name."""
-    found = recipe_files(folders)
-    for name, path in found.items():
-        debugged = found.get(name.removesuffix(DEBUG_SUFFIX), path)
-        if debugged != path and name in images_of(debugged):
-            raise same_name(name, path, debugged)
+    return {name: Path(place) for name, place in _places(folders).items()}
+
+
+def _places(folders: Sequence[Path]) -> dict[str, str]:
+    found = recipe_places(folders)
+    for name, place in found.items():
+        debugged = found.get(name.removesuffix(DEBUG_SUFFIX), place) if name.endswith(DEBUG_SUFFIX) else place
+        if debugged != place and name in images_of(Path(debugged)):
+            raise same_name(name, Path(place), Path(debugged))
     return found
 
 
