@@ -16,7 +16,7 @@ class BuildOptions(BaseModel):
     with its tests; base images are published, as images are only built on what the store has.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")  # a misspelt word in a form is refused
 
     builder: str = ""
     engine: Literal["mmdebstrap", "debootstrap"] | None = None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.factory import Factory
+from tests.support.factory import Api, Factory
 from tests.support.services.buildkit import IMAGE
 from tests.support.services.workshop import Workshop
 
@@ -17,6 +18,7 @@ builder = "own"
 lifecycle = "ephemeral"
 options = {{ image = "{IMAGE}", network = "none" }}
 """
+SLOWEST = 120.0  # seconds until a run has ended
 BROKEN = "kind: scratch\nfiles:\n  - {path: /x, from: x}\nbuild:\n  - [sh, -c, 'echo no compiler >&2; exit 9']\n"
 
 
@@ -78,14 +80,25 @@ def test_a_person_starts_a_build_through_the_api_and_the_night_is_scheduled(site
         scheduled = {"flow_runs": {"state": {"name": {"any_": ["Scheduled"]}}}}
         nights = api.ask("POST", "flow_runs/filter", {"deployments": {"name": {"any_": ["nightly"]}}, **scheduled})
         assert {night["expected_start_time"][11:] for night in nights} == {"02:00:00Z"}
-        run = api.ask("POST", f"deployments/{deployment['id']}/create_flow_run", {"parameters": {"image": "hello"}})
-        for _ in range(300):
-            state = api.ask("GET", f"flow_runs/{run['id']}")["state"]
-            if state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
-                break
-            time.sleep(0.2)
-        assert state["type"] == "COMPLETED", state
+        order = f"deployments/{deployment['id']}/create_flow_run"
+        assert "image" in api.refuses(order, {"parameters": {"image": ["hello"]}})
+        assert "forced" in api.refuses(order, {"parameters": {"image": "hello", "options": {"forced": True}}})
+        unknown = ended(api, api.ask("POST", order, {"parameters": {"image": "helo"}}))
+        assert (unknown["type"], "hello" in unknown["message"]) == ("FAILED", True), unknown
+        run = api.ask("POST", order, {"parameters": {"image": "hello"}})
+        assert ended(api, run)["type"] == "COMPLETED"
         assert [build.split("@")[0] for build in site.builds()] == ["hello"]
         assert api.recorded(run["id"], {"pack hello/amd64", "smoke hello/amd64", "record hello"})
         artifacts = api.ask("POST", "artifacts/filter", {"artifacts": {"key": {"any_": ["build-hello"]}}})
         assert artifacts[0]["type"] == "table"
+
+
+def ended(api: Api, run: dict[str, Any]) -> dict[str, Any]:
+    """The state in which a run ends."""
+    until = time.monotonic() + SLOWEST
+    while True:
+        state: dict[str, Any] = api.ask("GET", f"flow_runs/{run['id']}")["state"]
+        if state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
+            return state
+        assert time.monotonic() < until, state
+        time.sleep(0.2)

@@ -213,6 +213,13 @@ class Api:
             time.sleep(0.2)
         return answer.json()
 
+    def refuses(self, path: str, body: object) -> str:
+        """Why the server does not take an order."""
+        user, _, password = self.login.partition(":")
+        answer = httpx.post(f"{self.pages}/api/{path}", json=body, auth=httpx.BasicAuth(user, password), timeout=30)
+        assert answer.is_client_error, answer.text
+        return answer.text
+
     def recorded(self, run_id: str, steps: set[str]) -> bool:
         """Whether the server comes to know that these steps of a flow run were completed.
 
