@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from prefect.client.schemas.objects import FlowRun, State
@@ -11,6 +12,7 @@ from flows.builder_tasks import leasing
 from flows.config.options import BuildOptions
 from flows.config.settings import load
 from flows.image.errors import LayerDamaged
+from flows.night.checking import note_checks
 from flows.night.metrics import write_metrics
 from flows.orchestration import outage
 from flows.orchestration.flow import flow
@@ -49,6 +51,7 @@ def build(ctx: Context, image: str, options: BuildOptions = BuildOptions()) -> R
         if record.status != "unchanged":
             show(record)
         if not isinstance(ctx, BuildContext):  # a run by itself, perhaps one of many on other machines
+            note_checks(replace(build_ctx, results={**ctx.results, image: record}), [image])
             write_metrics(ctx.settings, ctx.store, ctx.progress.say, pause=METRICS_PAUSE)
         return record
 

@@ -19,7 +19,7 @@ from flows.orchestration import lost_server
 from flows.orchestration.flow import flow
 from flows.runtime.context import Context
 
-FLOWS = ("build", "nightly", "watch", "verify", "housekeeping")
+FLOWS = ("build", "nightly", "watch", "verify", "freshness", "housekeeping")
 
 
 @flow(name="housekeeping", flow_run_name="housekeeping")

@@ -11,6 +11,7 @@ from flows.builders.listing import ENGINE
 from flows.config.options import BuildOptions
 from flows.config.paths import known_error
 from flows.inputs.resolve import ImageInputs
+from flows.night import checking
 from flows.orchestration.log_masking import masked_traceback
 from flows.publish.record import Record
 from flows.published_names import Existing, find_existing
@@ -33,6 +34,8 @@ def look_up(ctx: BuildContext, *, as_tasks: bool = False) -> tuple[ImageInputs, 
 
     def ask() -> tuple[ImageInputs, Existing | None]:
         inputs = resolve(ctx) if as_tasks else resolve.without_prefect(ctx)
+        if not ctx.options.offline:
+            checking.look(ctx, inputs)
         if ctx.options.forces(ctx.image):
             return inputs, None
         return inputs, find_existing(ctx, inputs) if as_tasks else find_existing.without_prefect(ctx, inputs)

@@ -10,6 +10,7 @@ import platform
 import re
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +22,7 @@ from flows.builders.select import select_builder
 from flows.cli.json_output import Finding
 from flows.config.paths import data_folder
 from flows.config.settings import Settings
+from flows.night.freshness import read_states, stale_alarms, support_alarms
 from flows.night.notify import COUNTED, last_problems, unusable_receivers
 from flows.orchestration import local_server
 from flows.runtime.context import store_of
@@ -28,6 +30,7 @@ from flows.store.folder import FolderStore
 from flows.store.open import open_store
 from rootfs.apt import credentials
 from rootfs.apt.sources import Site, known_suites
+from rootfs.apt.support import data_date
 from rootfs.bootstrap.bootstrapper import is_root
 from rootfs.errors import BaseforgeError
 from rootfs.mask import masked
@@ -45,6 +48,7 @@ MEMORY = Path("/proc/meminfo")
 SUBUIDS = Path("/etc/subuid")
 
 CAP_SYS_ADMIN = 21  # capabilities(7): may mount
+YEAR = 366  # days that the data about the end of support may be old
 DISK = 2 << 30  # bytes: a tree, its layer and its tar, with some to spare
 MEMORY_NEEDED = 512 << 20  # bytes: apt's and the compressor's, two builds at once
 
@@ -84,6 +88,8 @@ def report(settings: Settings) -> list[Finding]:
         _data(),
         _store(settings),
         _notifications(settings),
+        *_images(settings),
+        _support_data(),
         _disk(settings.work),
         _memory(),
     ]
@@ -293,6 +299,30 @@ def _notifications(settings: Settings) -> Finding:
         return Finding("notifications", _sentence(problem), False, True, problem.hint)
     found = "; ".join(problems) or f"{len(receivers)} receivers"
     return Finding("notifications", found, not problems, bool(problems), COUNTED)
+
+
+def _images(settings: Settings) -> Iterator[Finding]:
+    """Whether the images in the store are fresh and their distributions supported. A store in S3 is asked, too."""
+    try:
+        states = read_states(store_of(settings), settings.fresh_within)
+    except BaseforgeError as problem:
+        yield Finding("freshness", _sentence(problem), False, False, problem.hint)
+        return
+    stale, support = stale_alarms(states), support_alarms(states)
+    hint = "`baseforge list --stale` shows them. Does `baseforge serve` or a timer run the nights? `baseforge nightly`"
+    count = sum(state.freshness is not None for state in states)
+    found = "; ".join(stale) or f"{count} images, none stale"
+    yield Finding("freshness", found, not stale, False, f"{hint} runs one now.")
+    hint = "Build on a newer release, or acknowledge it in the recipe: `support: lts`, `elts` or `esm`."
+    yield Finding("end of support", "; ".join(support) or "no image is near it", not support, False, hint)
+
+
+def _support_data() -> Finding:
+    """Whether the data about the end of support are new enough."""
+    known = data_date()
+    age = (datetime.now(UTC).date() - known).days
+    hint = "apt-get install --only-upgrade distro-info-data, or a newer Baseforge: dates of support may have changed."
+    return Finding("support dates", f"of {known}, {age} days old", age <= YEAR, False, hint)
 
 
 def _disk(work: Path) -> Finding:

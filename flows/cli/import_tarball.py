@@ -19,6 +19,7 @@ from flows.cli.arguments import Recipes
 from flows.config.options import BuildOptions
 from flows.config.paths import cache_folder, make_data_folder
 from flows.config.settings import Settings, load
+from flows.night.checking import note_checks
 from flows.orchestration import local_server
 from flows.runtime.context import open_context, store_of
 from flows.runtime.workdir import work_folder
@@ -96,6 +97,7 @@ def import_(  # noqa: PLR0913, PLR0917 - each is an option
         record = attempt(ctx, name, options)
         reason = with_options(record.reason, find_recipe(name, *settings_with_recipe.recipes))
         record = record.model_copy(update={"reason": reason})
+        note_checks(ctx, [name], within=0)  # nothing that a night could check
         if status := output.builds([record], settings, ctx.progress, as_json):
             raise typer.Exit(status)
 

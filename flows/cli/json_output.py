@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows.night.freshness import Freshness, Support
+from flows.publish.checks import WaitingPackage
 from flows.publish.newest import Newest
 from flows.publish.record import Record
 
@@ -17,7 +19,19 @@ class Output(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class ShownBuild(Record):
+class ListedImage(Record):
+    """The record of an image's newest build, and what the last check of the image has found.
+
+    `freshness` is null for an image without a recipe, `support` if no end of support is known of its distribution.
+    `waiting` are the packages with newer versions in the archive.
+    """
+
+    freshness: Freshness | None
+    support: Support | None
+    waiting: tuple[WaitingPackage, ...]
+
+
+class ShownBuild(ListedImage):
     """A build's record, and which build `latest` is: null if the store does not say so.
 
     `installed` has the image's packages by platform, as `NAME:ARCHITECTURE` with their versions; null unless they are

@@ -31,6 +31,7 @@ from flows.config.options import BuildOptions
 from flows.config.paths import check_data_folder, known_error, server_folder
 from flows.config.settings import load, origins
 from flows.config.site_folders import VARIABLE, find_site
+from flows.night.checking import note_checks
 from flows.night.metrics import write_metrics
 from flows.orchestration import local_server, lost_server
 from flows.orchestration.log_masking import masked_traceback
@@ -116,6 +117,7 @@ def build(
 
         build_changed(ctx, ordered, options, build_others)
         forget_failures(ctx, named)
+        note_checks(ctx, ordered)
         write_metrics(settings, ctx.store, ctx.progress.say)
         _end(output.builds([ctx.results[image] for image in ordered], settings, ctx.progress, as_json))
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.cells import cell_len
 
-from flows.cli.builder_output import Table, say, show, terminal_width
+from flows.cli.builder_output import Table, say, show
 from flows.cli.json_output import CleanedRuns, Diagnosis, Finding, SettingValue, ShownBuild
 from flows.cli.recipe_check import Checked, raise_errors
 from flows.config.settings import Settings
+from flows.night.freshness import ImageState
 from flows.night.latency import Latency
 from flows.publish import stored_builds as publication
 from flows.publish.errors import no_build
@@ -102,73 +102,18 @@ def removed(run_ids: Sequence[str], as_json: bool) -> None:
     say(f"{len(run_ids)} runs had left something", err=True)
 
 
-def listing(records: Sequence[Record], as_json: bool) -> int:
-    """The newest build of each image, and the exit status: 1 where the record of one cannot be read."""
-    damaged = [record for record in records if record.status == "damaged"]
-    if as_json:
-        print_json([as_dict(record) for record in records])
-    else:
-        _listing(records)
-    for record in damaged:
-        say(f"{record.image}: {record.reason}", err=True)
-    return int(bool(damaged))
-
-
-def _listing(records: Sequence[Record]) -> None:
-    """A table as wide as the terminal allows: names and builds are whole, digests get short, then columns are left out.
-
-    Where that is no terminal, everything is shown.
-    """
-    rows = [{title: cell(record) for title, cell in COLUMNS.items()} for record in records]
-    width = terminal_width()
-    for titles, digest in LAYOUTS:
-        shown = [{title: row[title][:digest] if title == DIGEST else row[title] for title in titles} for row in rows]
-        words = ([title, *(word for row in shown for word in row[title].split(", "))] for title in titles)
-        widths = [max(map(cell_len, each)) for each in words]  # several platforms may take several lines
-        if width is None or sum(widths) + GAP * (len(widths) - 1) <= width:
-            break
-    table = Table(box=None, pad_edge=False)
-    for title in titles:
-        table.add_column(title, no_wrap=title in ("IMAGE", "BUILD"))
-    for row in shown:
-        table.add_row(*row.values())
-    show(table)
-    if hidden := [title for title in COLUMNS if title not in titles]:
-        say(f"Too narrow for {', '.join(hidden)}: `baseforge list --json`", err=True)
-
-
-def _unless_damaged(cell: Callable[[Record], str], instead: str = "") -> Callable[[Record], str]:
-    return lambda record: instead if record.status == "damaged" else cell(record)
-
-
-DIGEST = "MANIFEST DIGEST"
-COLUMNS: dict[str, Callable[[Record], str]] = {
-    "IMAGE": lambda record: record.image,
-    "BUILD": lambda record: record.build,
-    "PLATFORM": _unless_damaged(lambda record: ", ".join(record.platforms), "damaged"),
-    "PACKAGES": _unless_damaged(lambda record: str(record.packages)),
-    "SIZE": _unless_damaged(lambda record: format_size(record.size)),
-    DIGEST: _unless_damaged(lambda record: record.manifest_digest),
-}
-WHOLE, SHORT = len("sha256:") + 64, len("sha256:") + 12  # characters of a digest
-GAP = 2  # blanks between columns
-# What a terminal shows if it is wide enough, from the widest on: columns, and characters of a digest.
-LAYOUTS: tuple[tuple[tuple[str, ...], int], ...] = (
-    (tuple(COLUMNS), WHOLE),
-    (tuple(COLUMNS), SHORT),
-    (("IMAGE", "BUILD", "PLATFORM", "PACKAGES", "SIZE"), SHORT),
-    (("IMAGE", "BUILD", "PLATFORM", "SIZE"), SHORT),
-    (("IMAGE", "BUILD", "PLATFORM"), SHORT),
-    (("IMAGE", "BUILD"), SHORT),
-)
-
-
 def one(
-    record: Record, newest: Newest | None, as_json: bool, installed: dict[str, dict[str, str]] | None = None
+    record: Record,
+    newest: Newest | None,
+    as_json: bool,
+    installed: dict[str, dict[str, str]] | None = None,
+    state: ImageState | None = None,
 ) -> None:
-    """One build, line by line, and what `latest` means."""
+    """One build, line by line, what `latest` means, and whether the image is fresh."""
+    known = state or ImageState(record.image, None, None)
     if as_json:
-        print_json(ShownBuild(**dict(record), latest=newest, installed=installed).model_dump(mode="json"))
+        facts: dict[str, Any] = {"freshness": known.freshness, "support": known.support, "waiting": known.waiting}
+        print_json(ShownBuild(**dict(record), **facts, latest=newest, installed=installed).model_dump(mode="json"))
         return
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in as_dict(record).items():
@@ -179,6 +124,8 @@ def one(
         earlier = [f"build {move.build}, since {move.at}: {move.why}" for move in newest.history[:EARLIER]]
         if earlier:
             table.add_row("before", "\n".join(earlier))
+    for name, text in known.texts().items():
+        table.add_row(name, text)
     show(table)
     for platform, packages in (installed or {}).items():
         say("")

@@ -13,7 +13,14 @@ from pydantic.json_schema import GenerateJsonSchema
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 SUFFIX = ".schema.json"
-DOCUMENTS = ("record", "newest", "failures", "night", "nights")  # of a store; all other schemas are of outputs
+DOCUMENTS = (
+    "record",
+    "newest",
+    "failures",
+    "night",
+    "nights",
+    "checked",
+)  # of a store; all other schemas are of outputs
 
 
 class _DocumentSchema(GenerateJsonSchema):
@@ -34,10 +41,11 @@ def types() -> dict[str, tuple[str, Any]]:
     """What each schema describes, and its type, by the schema's name. This imports what every command needs."""
     from flows.builders.listing import ListedBuilder
     from flows.builders.usage import AllUsage, Cleared
-    from flows.cli.json_output import CheckedRecipe, CleanedRuns, Diagnosis, ShownBuild
+    from flows.cli.json_output import CheckedRecipe, CleanedRuns, Diagnosis, ListedImage, ShownBuild
     from flows.night.document import NewestNights, Night, NightDocument, NightPlan
     from flows.night.failures import Failures
     from flows.night.latency import Latency
+    from flows.publish.checks import Checks
     from flows.publish.newest import Newest
     from flows.publish.record import Record
     from flows.publish.verification import Verification
@@ -49,10 +57,11 @@ def types() -> dict[str, tuple[str, Any]]:
         "failures": ("images/NAME/failures.json in a store: how often an image failed with the same inputs", Failures),
         "night": ("nights/DATE.json in a store: what a night did", NightDocument),
         "nights": ("nights/newest.json in a store: the newest nights", NewestNights),
+        "checked": ("nights/checked.json in a store: when images were checked, and what waits", Checks),
         "build": ("baseforge build --json, and baseforge import --json", list[Record]),
         "nightly": ("baseforge nightly --json", Night),
         "nightly-plan": ("baseforge nightly --dry-run --json", NightPlan),
-        "list": ("baseforge list --json", list[Record]),
+        "list": ("baseforge list --json", list[ListedImage]),
         "show": ("baseforge show --json", ShownBuild),
         "validate": ("baseforge validate --json", list[CheckedRecipe]),
         "lock": ("baseforge lock --json: one lock, or for several platforms one each", Lock | dict[str, Lock]),

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings
 
 from flows.config.receivers import Receivers, addresses
 from rootfs.errors import nearest
+from rootfs.recipe.types import Duration
 
 EVERY = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@hourly")
 
@@ -23,6 +24,9 @@ class NightSettings(BaseSettings):
         "*/10 * * * *",
         description="when `baseforge serve` asks the archives for changes and builds the images whose packages have"
         " changed; empty: never",
+    )
+    fresh_within: Duration = Field(
+        "36h", description="the longest time between checks of an image, such as 36h or 2d; recipes may have another"
     )
     notify: Receivers = Field(
         (),

@@ -15,6 +15,7 @@ from flows.publish.record import BaseImageBuild
 from flows.runtime.context import BuildContext, Context
 from rootfs.apt.errors import PinUnused, SuiteError
 from rootfs.apt.sources import has_legacy_zones_apart
+from rootfs.apt.support import check_support
 from rootfs.errors import BaseforgeError, RecipeValue
 from rootfs.lock.lock import Lock, input_digest, tool_versions
 from rootfs.lock.requirements import check_requirements
@@ -152,6 +153,8 @@ def _resolve(ctx: Context, lineage: tuple[Recipe, ...], file: Path, architecture
     base = base_build(ctx, recipe.name, recipe.base_recipe, platform) if recipe.base_recipe else None
     request = request_of(lineage, file, folders) if recipe.adds_packages else None
     newest = Lock()
+    if origin := lineage[0].apt_request:
+        check_support(recipe.support, origin.suite)
     if request:
         installed = installed_in(ctx, recipe, base) if base else None
         newest = ctx.apt(offline=offline).lock(

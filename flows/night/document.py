@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field, computed_field
 
+from flows.publish.checks import WaitingPackage
 from flows.publish.record import FORMAT, Count, Cve, DigestOrEmpty, Format, Frozen, Record, StoreName, StoreNameOrEmpty
 
 ImageStatus = Literal["published", "moved", "unchanged", "built", "failed", "damaged", "held", "paused"]
@@ -66,7 +67,8 @@ class ImageNight(Frozen):
     `status` is that of its record, or `held` (a base image failed) or `paused` (it keeps failing with the same inputs
     and is tried again in a later night). `planned` is what the plan said, and `why` why it was to be built. `reason` is
     the same for what was built; it says why names were moved, and why an image failed, is held or is paused.
-    `changes` are the packages that differ from the build before. `transient` is set for a failure that may pass by
+    `changes` are the packages that differ from the build before, `waiting` those of the published build that have newer
+    versions in the archive. `transient` is set for a failure that may pass by
     itself, such as that of a network. `recovered` is set if the image failed or was paused in the night before.
     `seconds` is wall time.
     """
@@ -80,6 +82,7 @@ class ImageNight(Frozen):
     manifest_digest: DigestOrEmpty = ""
     seconds: float = 0.0
     changes: tuple[PackageChange, ...] = ()
+    waiting: tuple[WaitingPackage, ...] = ()
     transient: bool = False
     recovered: bool = False
 

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from pydantic import BaseModel
 
 from flows.night.document import NewestNights, NightSummary, night_key
-from flows.publish import documents, newest
+from flows.publish import checks, documents, newest
+from flows.publish.checks import Check
 from flows.publish.errors import RecordDamaged
 from flows.publish.record import Count, key_of
 from flows.store.store import Store
@@ -70,9 +71,9 @@ class Figures:
 
 def read_figures(store: Store, images: Iterable[str]) -> Figures:
     """The figures of these images. A damaged document costs only its image. Raises what the store raises."""
-    nights = _nights(store)
+    nights, checked = _nights(store), checks.read(store).images
     with ThreadPoolExecutor(ASKING) as threads:
-        found = tuple(threads.map(lambda image: _image(store, image, nights), images))
+        found = tuple(threads.map(lambda image: _image(store, image, nights, checked.get(image, Check())), images))
     whole = (night for night in nights if not night.only)
     return Figures(found, next(whole, nights[0] if nights else None), datetime.now(UTC).timestamp())
 
@@ -85,10 +86,11 @@ def _nights(store: Store) -> tuple[NightSummary, ...]:
     return found.nights if found else ()
 
 
-def _image(store: Store, image: str, nights: tuple[NightSummary, ...]) -> ImageFigures:
+def _image(store: Store, image: str, nights: tuple[NightSummary, ...], check: Check) -> ImageFigures:
     own = [night for night in nights if not night.only or image in night.only]
     status = _status(image, own[0]) if own else "ok"
-    looked = [_seconds(night.started, "%Y-%m-%dT%H:%M:%SZ") for night in own if _status(image, night) == "ok"]
+    looked = [_seconds(check.checked, "%Y-%m-%dT%H:%M:%SZ")]
+    looked += [_seconds(night.started, "%Y-%m-%dT%H:%M:%SZ") for night in own if _status(image, night) == "ok"]
     try:
         pointed = newest.read(store, image)
         build = documents.read(store, key_of(image, pointed.build), Build) if pointed else None

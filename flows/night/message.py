@@ -27,7 +27,8 @@ VARYING = re.compile(r"\b[0-9a-f]{7,}\b|[0-9]+(\.[0-9]+)?")  # digests, ids, tim
 class Told(Frozen):
     """What receivers know: the cause of each failing image, by name, and the alarms, by who raises them.
 
-    `problems` says which receivers did not take the last message, and `at` when that was (UTC).
+    `problems` says which receivers did not take the last message, and `at` when that was (UTC). `repeated` has when
+    alarms that are told every day were told last.
     """
 
     format: Format = FORMAT
@@ -35,6 +36,7 @@ class Told(Frozen):
     alarms: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     problems: tuple[str, ...] = ()
     at: str = ""
+    repeated: dict[str, str] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,12 +111,18 @@ def told_after_night(night: NightDocument, told: Told) -> Told:
 def new_alarms(alarms: Iterable[str], told: Told) -> list[str]:
     """The alarms that receivers do not know yet, whoever told them."""
     known = {cause for causes in told.alarms.values() for cause in causes}
-    return [text for text in alarms if _fingerprint(text) not in known]
+    return [text for text in alarms if _alarm_cause(text) not in known]
 
 
 def causes(alarms: Iterable[str]) -> tuple[str, ...]:
     """What is remembered of alarms."""
-    return tuple(sorted({_fingerprint(text) for text in alarms}))
+    return tuple(sorted({_alarm_cause(text) for text in alarms}))
+
+
+def _alarm_cause(text: str) -> str:
+    """What is remembered of an alarm. The name of an image or a suite before its text counts with its numbers."""
+    name, colon, rest = text.partition(": ")
+    return _fingerprint(rest, name) if colon and " " not in name else _fingerprint(text)
 
 
 def _count(section: Section) -> str:
@@ -144,9 +152,10 @@ def _cause(image: ImageNight) -> str:
     return _fingerprint(f"{status}: {image.reason}")
 
 
-def _fingerprint(text: str) -> str:
+def _fingerprint(text: str, name: str = "") -> str:
     """A digest of the first line of a text, without numbers: the same failure of another night has the same."""
-    return canonical_digest(VARYING.sub("#", text.strip().partition("\n")[0]))[7:23]
+    line = VARYING.sub("#", text.strip().partition("\n")[0])
+    return canonical_digest([name, line] if name else line)[7:23]
 
 
 def _fixed(images: Iterable[ImageNight]) -> Iterator[tuple[str, str]]:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
@@ -22,6 +22,7 @@ from flows.config.settings import Settings
 from flows.night.document import NightDocument
 from flows.night.message import TOLD, Message, Told, alarm_message, causes, night_message, told_after_night
 from flows.publish import documents
+from flows.publish.checks import time_of, time_text
 from flows.publish.errors import RecordDamaged, RecordNewer
 from flows.store.errors import Conflict
 from flows.store.store import Store
@@ -31,6 +32,7 @@ from rootfs.system.digests import canonical_json
 
 UNKNOWN = "Apprise does not understand this address"
 COUNTED = "Correct `notify` or the file that `notify_file` names; receivers are counted in this order."
+DAY = timedelta(days=1)
 PAUSES = (1.0, 5.0)  # seconds before the second and the third try
 LOGGERS = ("apprise", "urllib3")  # the first says why a message was not sent
 TRIES = 5  # attempts to note what was told, beside other processes
@@ -48,15 +50,24 @@ def notify_of_night(settings: Settings, store: Store, night: NightDocument, say:
     return _notify(settings, store, change, say, always=settings.notify_always)
 
 
-def notify_of_alarms(settings: Settings, store: Store, source: str, alarms: Sequence[str], say: Say) -> tuple[str, ...]:
+def notify_of_alarms(
+    settings: Settings, store: Store, source: str, alarms: Sequence[str], say: Say, *, daily: bool = False
+) -> tuple[str, ...]:
     """Send the alarms that are new, if any. `source` says who raises them: it has raised all that are not in `alarms`.
 
-    Returns what went wrong, which is also said.
+    With `daily` alarms that last are told again after a day. Returns what went wrong, which is also said.
     """
+    now = datetime.now(UTC)
 
     def change(told: Told) -> tuple[Message, Told]:
-        after = told.model_copy(update={"alarms": {**told.alarms, source: causes(alarms)}})
-        return alarm_message(alarms, told), after
+        last = time_of(told.repeated.get(source, "")) if daily and alarms else now
+        again = last is not None and not timedelta() <= now - last < DAY
+        message = alarm_message(alarms, told.model_copy(update={"alarms": {}}) if again else told)
+        repeated = {key: at for key, at in told.repeated.items() if key != source or alarms}
+        if again or last is None:
+            repeated[source] = time_text(now)
+        update = {"alarms": {**told.alarms, source: causes(alarms)}, "repeated": repeated}
+        return message, told.model_copy(update=update)
 
     return _notify(settings, store, change, say)
 

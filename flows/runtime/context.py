@@ -19,6 +19,7 @@ from flows.builders.select import SelectedBuilder, select_builder
 from flows.config.options import BuildOptions
 from flows.config.paths import cache_folder, check_data_folder, data_folder, enter_served_folder, make_data_folder
 from flows.config.settings import Settings, load
+from flows.publish.checks import Check
 from flows.publish.record import Record
 from flows.runtime.progress import Progress, Timeline
 from flows.store.keys import is_valid_name
@@ -62,7 +63,8 @@ class Once:
 class Context:
     """The context of one command or one night: what is opened once for all its images.
 
-    `builds` has the contexts of builds that are open, `results` how each image's build ended. `run_id` is that of the
+    `builds` has the contexts of builds that are open, `results` how each image's build ended, `checks` what was found
+    when an image was compared with the archives. `run_id` is that of the
     flow run, `builders` are those that it holds for all builds in it.
     """
 
@@ -75,6 +77,7 @@ class Context:
     timeline: Timeline = field(default_factory=Timeline)
     builds: dict[str, BuildContext] = field(default_factory=dict)
     results: dict[str, Record] = field(default_factory=dict)
+    checks: dict[str, Check] = field(default_factory=dict)
     opened: Once = field(default_factory=Once)
 
     def log(self, line: str) -> None:

@@ -14,6 +14,7 @@ from flows.build import build
 from flows.cleanup_flow import housekeeping
 from flows.config.settings import Settings
 from flows.orchestration.health import TAG
+from flows.scheduled.freshness import freshness
 from flows.scheduled.nightly import nightly
 from flows.scheduled.watch import watch
 
@@ -33,6 +34,7 @@ def deployments(settings: Settings) -> tuple[RunnerDeployment, ...]:
         deployment_of(build),
         deployment_of(nightly, schedule=night, concurrency_limit=ONE),
         deployment_of(watch, schedule=often, concurrency_limit=ONE),
+        deployment_of(freshness, schedule=Cron("15 * * * *", slug="freshness")),
         deployment_of(housekeeping, schedule=Cron("30 * * * *", slug="housekeeping")),
     )
 

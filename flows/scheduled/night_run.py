@@ -11,12 +11,14 @@ from importlib.metadata import version
 
 from flows.cleanup import clean_up
 from flows.config.options import BuildOptions
-from flows.night import failures, history
+from flows.night import failures, freshness, history
 from flows.night.changes import changes_between
+from flows.night.checking import note_checks
 from flows.night.cves import CveReader
 from flows.night.document import GOOD, ImageNight, Night, NightDocument, PackageChange
 from flows.night.metrics import write_metrics
 from flows.night.notify import notify_of_night
+from flows.publish.checks import Check, Checks
 from flows.publish.record import Record
 from flows.runtime.context import Context, open_build
 from flows.scheduled.planning import ImageState, NightRun, decide, open_night
@@ -62,6 +64,8 @@ def attempt_image(ctx: Context, night: NightRun, image: str, attempt: Attempt) -
 def end_night(ctx: Context, night: NightRun) -> Night:
     """Remember the failures, and keep the night's document in the store."""
     alarms, reader = _remember(ctx, night), CveReader(ctx.store)
+    noted = note_checks(ctx, night.bases, whole_night=not night.only)
+    alarms += _alarms(ctx, noted, night.bases)
     document = NightDocument(
         date=f"{night.started:%Y%m%dT%H%M%SZ}",
         number=night.number,
@@ -70,7 +74,7 @@ def end_night(ctx: Context, night: NightRun) -> Night:
         host=platform.node(),
         version=version("baseforge"),
         only=night.only,
-        images=tuple(_image(ctx, night, image, reader) for image in night.bases),
+        images=tuple(_image(ctx, night, image, reader, noted.images.get(image)) for image in night.bases),
         seconds=dict(ctx.timeline.seconds),
         alarms=tuple(alarms),
     )
@@ -84,6 +88,14 @@ def end_night(ctx: Context, night: NightRun) -> Night:
         document = document.model_copy(update={"alarms": (*document.alarms, alarm)})
     write_metrics(ctx.settings, ctx.store, ctx.progress.say)
     return Night(**dict(document), builds=tuple(ctx.results[image] for image in night.bases))
+
+
+def _alarms(ctx: Context, noted: Checks, images: Iterable[str]) -> list[str]:
+    """The images of the night that are stale, and whose distributions lose their support."""
+    found = freshness.night_alarms(ctx.store, ctx.settings.fresh_within, noted, images)
+    for alarm in found:
+        ctx.progress.say(f"warning: {alarm}")
+    return found
 
 
 def forget_failures(ctx: Context, images: Iterable[str]) -> None:
@@ -110,7 +122,7 @@ def _remember(ctx: Context, night: NightRun) -> list[str]:
     return problems
 
 
-def _image(ctx: Context, night: NightRun, image: str, reader: CveReader) -> ImageNight:
+def _image(ctx: Context, night: NightRun, image: str, reader: CveReader, check: Check | None) -> ImageNight:
     record, state = ctx.results[image], night.states[image]
     return ImageNight(
         image=image,
@@ -122,6 +134,7 @@ def _image(ctx: Context, night: NightRun, image: str, reader: CveReader) -> Imag
         manifest_digest=record.manifest_digest,
         seconds=round(state.seconds, 3),
         changes=_changes(ctx, state, record, reader),
+        waiting=check.waiting if check else (),
         transient=record.transient,
         recovered=record.status in GOOD and image in night.before.failing,
     )

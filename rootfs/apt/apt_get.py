@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote
@@ -244,13 +244,24 @@ def package_locations(
 ) -> dict[tuple[str, str], set[tuple[str, str]]]:
     """Where apt finds each package: pairs of archive, and suite with component, by name and version."""
     locations: dict[tuple[str, str], set[tuple[str, str]]] = {}
-    if resolved_packages:
-        shown = root.run("apt-cache", "madison", *(resolved.name for resolved in resolved_packages)).stdout
-        for line in shown.splitlines():
-            name, version, location = (part.strip() for part in line.split(" | "))
-            archive, _, suite = location.removesuffix("Packages").partition(" ")
-            locations.setdefault((name, version), set()).add((archive, suite.partition(" ")[0]))
+    for name, version, location in _versions(root, [resolved.name for resolved in resolved_packages]):
+        locations.setdefault((name, version), set()).add(location)
     return locations
+
+
+def _versions(root: AptRoot, names: Sequence[str]) -> Iterator[tuple[str, str, tuple[str, str]]]:
+    """All versions of packages: name, version, and archive, and suite with component."""
+    shown = root.run("apt-cache", "madison", *names).stdout if names else ""
+    for line in shown.splitlines():
+        name, version, location = (part.strip() for part in line.split(" | "))
+        archive, _, suite = location.removesuffix("Packages").partition(" ")
+        yield name, version, (archive, suite.partition(" ")[0])
+
+
+def versions_in(root: AptRoot, names: Sequence[str], states: Iterable[SuiteState]) -> Iterator[tuple[str, str]]:
+    """The versions of packages in some suites, by name."""
+    locations = frozenset[tuple[str, str]]().union(*(state.source.locations for state in states))
+    yield from ((name, version) for name, version, location in _versions(root, names) if location in locations)
 
 
 def to_package(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from rootfs.apt.apt_get import resolve
+from rootfs.apt.apt_get import resolve, versions_in
 from rootfs.apt.errors import NeverFetched, PackageMissing, PackagesConflict, SuiteError, archive_changing
 from rootfs.apt.file_search import packages_with_files
 from rootfs.apt.indexes import PackageIndexes, check_components, check_named_components
@@ -19,11 +19,11 @@ from rootfs.apt.release_cache import ReleaseCache
 from rootfs.apt.resolve_layer import BaseImagePackages, resolve_layer
 from rootfs.apt.root import TIMEOUT, AptRoot, sources_list
 from rootfs.apt.sources import Site, Source, suite_sources
-from rootfs.lock.lock import Lock, Package
+from rootfs.lock.lock import Lock, Package, is_newer
 from rootfs.lock.lockfile import committed_lock
 from rootfs.process.host import package_versions
 from rootfs.process.run import Log
-from rootfs.recipe.base import AptRequest
+from rootfs.recipe.base import AptRequest, pocket_suites
 from rootfs.system import atomic_file, document_format
 from rootfs.system.digests import canonical_digest
 from rootfs.system.errors import FormatNewer
@@ -106,6 +106,21 @@ class Apt:
             text = sources_list(state.source for state in states)
             root = AptRoot(self._cache / "contents", text, architecture, site=self._site)
             return packages_with_files(root, names, self._log)
+
+    def security_fixes(
+        self, recipe: AptRequest, files: Path, architecture: str, installed: Mapping[str, str]
+    ) -> frozenset[str]:
+        """The names of packages that a suite of security updates has in a newer version than the installed one.
+
+        Another suite may have the same version, or a newer one that includes the fix. Raises what `lock` raises.
+        """
+        states = self._states(self._sources(recipe, files, architecture))
+        secure = [each for each in states if _is_security(recipe, each)]
+        if not secure or not installed:
+            return frozenset()
+        with locked(self._cache / "lock", shared=True, wait=LOCK_TIMEOUT):
+            found = list(versions_in(self._indexes.root(states, architecture), sorted(installed), secure))
+        return frozenset(name for name, version in found if is_newer(version, installed[name]))
 
     def forget(self) -> None:
         """Forget the archives' states: the next lock asks for them again."""
@@ -190,6 +205,13 @@ class Apt:
                 raise NeverFetched(stale[0].source.suite)
             if stale:
                 self._indexes.update(stale, architecture, self._log, refetch=refetch)
+
+
+def _is_security(recipe: AptRequest, state: SuiteState) -> bool:
+    """Whether a suite has security updates, as its name or its label says."""
+    names = (state.source.suite, state.field("Label"))
+    pocket = state.source.suite in pocket_suites(recipe.suite, ("security",))
+    return pocket or any(name.lower().endswith("-security") for name in names)
 
 
 def _repository_sources(recipe: AptRequest, files: Path, architecture: str, site: Site) -> tuple[Source, ...]:

@@ -123,11 +123,12 @@ def tool_versions(recipe: Recipe) -> dict[str, str]:
 def are_newer(tools: Mapping[str, str], than: Mapping[str, str]) -> bool:
     """Whether these are the same tools, each in the same version or, as Debian orders versions, a newer one."""
     return tools.keys() == than.keys() and all(
-        version == than[name] or _is_newer(version, than[name]) for name, version in tools.items()
+        version == than[name] or is_newer(version, than[name]) for name, version in tools.items()
     )
 
 
-def _is_newer(version: str, than: str) -> bool:
+def is_newer(version: str, than: str) -> bool:
+    """Whether a version is newer than another one, as Debian orders them; False for what is no version."""
     try:
         return bool(compare_versions(version, than) > 0)
     except ValueError:  # of what has no version, such as a digest

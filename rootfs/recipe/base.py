@@ -102,6 +102,14 @@ class Recipe(Part):
         description="the builder to import the image through: its name, or its description; not part of the digest",
     )
 
+    fresh_within: types.Duration | None = Field(
+        default=None,
+        description="the longest time between checks, such as 36h or 2d; default: the setting of this name",
+    )
+    support: Literal["lts", "elts", "esm"] | None = Field(
+        default=None, description="the support it relies on when full support has ended; default: its base images'"
+    )
+
     @property
     def apt_request(self) -> AptRequest | None:
         """What apt is asked for by this recipe alone; None where it has no packages of its own."""

@@ -22,6 +22,8 @@ from rootfs.recipe.validation import describe_errors
 from rootfs.system.digests import canonical_digest
 from rootfs.system.source_tree import is_file, list_entries, read_recipe_file, unsupported_entries
 
+NOT_DIGESTED = {"description", "builder", "platforms", "fresh_within", "support"}
+
 
 def find_recipe(name: str, *folders: Path) -> Path:
     """The file of the recipe that an image of this name is made by. Raises InputError with the nearest name."""
@@ -112,10 +114,10 @@ def read_recipes(*folders: Path) -> list[Recipe]:
 def digest_recipe(recipe: Recipe, folder: Path) -> str:
     """`sha256:HEX` of what a recipe says, defaults included, and of the files in its `folder` (see `files_folder`).
 
-    The description and the builder do not count: a better sentence makes no other image, nor does another builder, nor
-    one for a further platform. A tarball counts in the lock. Raises RecipeInvalid for a file that cannot be read.
+    Keys that change no bytes do not count: a better sentence makes no other image, nor does another builder. A tarball
+    counts in the lock. Raises RecipeInvalid for a file that cannot be read.
     """
-    content = recipe.model_dump(mode="json", by_alias=True, exclude={"description", "builder", "platforms"})
+    content = recipe.model_dump(mode="json", by_alias=True, exclude=NOT_DIGESTED)
     archive = recipe.tarball.source if recipe.tarball else None
     files = list_entries(folder, but=archive) if recipe.digests_whole_folder or any(recipe.named_files()) else []
     return canonical_digest({"recipe": content, "files": files})

@@ -17,6 +17,7 @@ from rootfs.mask import has_credentials
 from rootfs.network.addresses import is_plain
 from rootfs.system.errors import UnknownPlatform
 from rootfs.system.platforms import PLATFORMS, architecture_of
+from rootfs.system.text import DURATION, parse_duration
 from rootfs.time_zones import is_zone, time_zones
 
 
@@ -189,6 +190,14 @@ ArchiveAddress = Annotated[
 ]
 # The snapshot archive's own form of a moment.
 Snapshot = Annotated[str, *_like(r"[0-9]{8}T[0-9]{6}Z", "a moment, such as 20261101T000000Z")]
+
+
+def _duration(value: str) -> str:
+    parse_duration(value)
+    return value
+
+
+Duration = Annotated[str, AfterValidator(_duration), Field(json_schema_extra={"pattern": f"^({DURATION})$"})]
 # What DT_SONAME and dlopen(3) have; never a path.
 Library = Annotated[str, *_like(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", "a library's name, such as libnss_dns.so.2")]
 PathGlob = Annotated[str, *_like(r"/[^\n ]*", "a pattern of paths, such as /usr/share/doc/*")]

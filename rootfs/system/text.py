@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 KEPT = "\t\n"  # layout, which is harmless
 ID_DIGITS = 10  # of the largest uid_t and gid_t, which have 32 bits
+DURATION = r"[1-9][0-9]{0,3}[hdw]"  # hours, days or weeks
+UNITS = {"h": 3600, "d": 86400, "w": 7 * 86400}  # seconds
 
 
 def printable(text: str) -> str:
@@ -55,6 +58,13 @@ def format_seconds(seconds: float) -> str:
     parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
     first = next((place for place, (count, _) in enumerate(parts) if count), len(parts) - 1)
     return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count or len(parts) == first + 1)
+
+
+def parse_duration(text: str) -> int:
+    """Seconds of a duration such as `36h`, `2d` or `1w`. Raises ValueError."""
+    if not re.fullmatch(DURATION, text):
+        raise ValueError(f"{text!r} is not a duration: write hours, days or weeks, such as 36h, 2d or 1w")
+    return int(text[:-1]) * UNITS[text[-1]]
 
 
 def _escaped(character: str) -> str:

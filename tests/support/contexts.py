@@ -28,6 +28,7 @@ def build_context(ctx: Context, image: str = "it", **options: Any) -> BuildConte
         run_id="run",
         builds=ctx.builds,
         results=ctx.results,
+        checks=ctx.checks,
         opened=ctx.opened,
         image=image,
         build="20261101T000000Z-00000000",

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from flows.builders.select import SelectedBuilder
 from flows.cli import doctor
 from flows.config.settings import Settings
 from flows.orchestration.errors import server_hangs
+from flows.publish import checks
+from flows.store.folder import FolderStore
 from rootfs.process.errors import ProgramFailed, ProgramMissing
 from rootfs.process.host import tools_missing
 from rootfs.recipe.builder import existing_builder
@@ -268,3 +271,24 @@ def test_receivers_of_messages_that_cannot_be_told(tmp_path):
         (False, True, "2026-12-01T02:00:00Z: receiver 1 (json): no route"),
         (False, True, "receiver 2 (nothing): Apprise does not understand this address"),
     ]
+
+
+def test_stale_images_and_the_end_of_support_are_found(tmp_path):
+    store = FolderStore(tmp_path / "store")
+    assert find("freshness", store=str(store.folder)).found == "0 images, none stale"
+    old = f"{datetime.now(UTC) - timedelta(days=3):%Y-%m-%dT%H:%M:%SZ}"
+    checks.note(store, {"web": checks.Check(checked=old, within=86400, suite="buster")})
+    stale, support = (find(name, store=str(store.folder)) for name in ("freshness", "end of support"))
+    assert (stale.ok, stale.found) == (False, "web: stale: last checked 3 d ago; the limit is 1 d")
+    assert "list --stale" in stale.hint
+    assert (support.ok, support.found.endswith(": web")) == (False, True)
+    assert "ended on 2022-09-10" in support.found
+
+
+def test_data_about_support_that_are_older_than_a_year_are_found(monkeypatch):
+    today = datetime.now(UTC).date()
+    for days, ok in ((300, True), (400, False)):
+        monkeypatch.setattr(doctor, "data_date", lambda days=days: today - timedelta(days=days))
+        finding = find("support dates")
+        assert (finding.ok, f"{days} days old" in finding.found) == (ok, True)
+        assert "distro-info-data" in finding.hint

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import output
+from flows.cli import builds, output
 from flows.publish.newest import Move, Newest
 from flows.publish.record import Record
 from flows.store.open import open_store
@@ -79,10 +79,10 @@ def test_a_list_has_whole_names_and_builds_at_any_width(
     columns: int, terminal: Callable[[int], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     terminal(columns)
-    output.listing([BUILT, BUILT.model_copy(update={"image": "trixie-slim", "size": 1})], as_json=False)
+    builds.listing([BUILT, BUILT.model_copy(update={"image": "trixie-slim", "size": 1})], as_json=False)
     said = capsys.readouterr()
     shown = re.sub(r"\x1b\[\d*m", "", said.out)
-    hidden = [title for title in output.COLUMNS if title not in shown.splitlines()[0]]
+    hidden = [title for title in builds.ALWAYS if title not in shown.splitlines()[0]]
     assert said.err == (f"Too narrow for {', '.join(hidden)}: `baseforge list --json`\n" if hidden else "")
     assert bool(hidden) == (columns < 120)
     assert max(map(len, shown.splitlines())) <= columns
@@ -96,7 +96,7 @@ def test_a_list_has_whole_names_and_builds_at_any_width(
 
 
 def test_tables_that_go_to_programs_have_no_trailing_blanks(capsys: pytest.CaptureFixture[str]) -> None:
-    output.listing([BUILT, record("damaged")], as_json=False)
+    builds.listing([BUILT, record("damaged")], as_json=False)
     output.one(BUILT, latest("1"), as_json=False, installed={"linux/amd64": {"a:all": "1", "longer:amd64": "2.0"}})
     shown = capsys.readouterr().out.splitlines()
     assert [line for line in shown if line != line.rstrip()] == []
@@ -130,7 +130,7 @@ def test_control_characters_of_records_and_logs_do_not_reach_the_terminal(
     hostile = record("damaged", reason=ESCAPE, distribution=ESCAPE, created=ESCAPE)
     output.log(store, "noble")
     assert capsys.readouterr().out == ("one\t1\n\\x1b]52;c;aGk=\\x07\\x9b2J\\x7f\n\ufffd\n")
-    output.listing([hostile], as_json=False)
+    builds.listing([hostile], as_json=False)
     output.one(hostile, latest("1").model_copy(update={"why": ESCAPE}), as_json=False)
     output.one(hostile, None, as_json=True)
     said = capsys.readouterr()

@@ -13,7 +13,7 @@ import typer
 
 from flows.builders.listing import BuilderNode, ListedBuilder
 from flows.builders.usage import AllUsage, Cached, Cleared, Usage
-from flows.cli import night_output, output, schemas
+from flows.cli import builds, night_output, output, schemas
 from flows.cli.json_output import Finding
 from flows.cli.main import app
 from flows.cli.recipe_check import check_recipes
@@ -94,7 +94,7 @@ OUTPUTS: dict[str, Callable[[], object]] = {
     "build": lambda: output.builds([RECORD, FAILED], load(), Progress(), as_json=True),
     "nightly": lambda: night_output.night(NIGHT, Progress(), as_json=True),
     "nightly-plan": lambda: night_output.plan(PLAN, as_json=True),
-    "list": lambda: output.listing([RECORD, FAILED], as_json=True),
+    "list": lambda: builds.listing([RECORD, FAILED], as_json=True),
     "show": lambda: output.one(RECORD, NEWEST, as_json=True),
     "show of a build with its packages": lambda: output.one(
         RECORD, NEWEST, as_json=True, installed={"linux/amd64": {"a:all": "1"}}

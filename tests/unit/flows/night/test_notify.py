@@ -6,6 +6,7 @@ import logging
 import re
 import socket
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -233,3 +234,34 @@ def test_file_of_receivers_that_others_may_read_is_refused(tmp_path: Path) -> No
     with pytest.raises(InputError, match="is no address") as refused:
         _ = Settings(notify_file=file).receivers
     assert refused.value.where == f"{file}:2"
+
+
+def test_lasting_alarm_is_told_again_after_a_day_if_it_is_to_be(
+    tmp_path: Path, hook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factory, now = Factory(tmp_path, hook.address), [datetime(2026, 12, 1, 12, tzinfo=UTC)]
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return now[0]
+
+    def hour(*alarms: str) -> int:
+        """An hour later: how many messages there are."""
+        now[0] += timedelta(hours=1)
+        notify_of_alarms(factory.settings, factory.store, "freshness", alarms, factory.said.append, daily=True)
+        return len(hook.posts)
+
+    monkeypatch.setattr(module, "datetime", Clock)
+    assert [hour("web: stale: checked 40 h ago") for _ in range(24)] == [1] * 24
+    assert [hour("web: stale: checked 64 h ago") for _ in range(24)] == [2] * 24
+    assert hour("web: stale: checked 88 h ago", "app: stale: checked 40 h ago") == 3
+    assert (hour(), hour("web: stale: checked 40 h ago"), hour("web: stale: checked 41 h ago")) == (3, 4, 4)
+
+
+def test_same_alarm_of_images_that_differ_in_a_number_is_told_of_each(tmp_path: Path, hook: Webhook) -> None:
+    factory = Factory(tmp_path, hook.address)
+    factory.alarms("web1: stale: checked 40 h ago")
+    factory.alarms("web1: stale: checked 41 h ago", "web2: stale: checked 40 h ago")
+    assert ["web2" in post["message"] for post in hook.posts] == [False, True]
+    assert "web1" not in hook.posts[1]["message"]

@@ -16,6 +16,7 @@ def test_each_flow_is_known_by_its_module(served):
         "build": "flows.build.build",
         "nightly": "flows.scheduled.nightly.nightly",
         "watch": "flows.scheduled.watch.watch",
+        "freshness": "flows.scheduled.freshness.freshness",
         "housekeeping": "flows.cleanup_flow.housekeeping",
     }
     assert {tuple(each.tags) for each in served.values()} == {("baseforge",)}
@@ -40,6 +41,6 @@ def test_cron_and_zone_are_settings():
 def test_the_watch_runs_every_ten_minutes_unless_it_is_switched_off(served):
     [schedule] = served["watch"].schedules
     assert (schedule.schedule.cron, schedule.active) == ("*/10 * * * *", True)
-    _, _, watch, _ = deployments(Settings(store="", watch_cron=""))
+    _, _, watch, *_ = deployments(Settings(store="", watch_cron=""))
     [schedule] = watch.schedules  # without one Prefect would keep that of an earlier time
     assert not schedule.active
