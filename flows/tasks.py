@@ -218,7 +218,7 @@ def check_linkage(ctx: BuildContext, inputs: Inputs, packed: PackedLayer) -> Non
     found = architectures(packed.linkage.machines)
     if found and inputs.architecture not in found:
         raise other_architecture(" or ".join(found), inputs.architecture, inputs.recipe.name)
-    linked = Rules.parse(excluded(pattern for each in inputs.lineage for pattern in each.unlinked))
+    linked = Rules.parse(excluded(pattern for each in inputs.all_recipes for pattern in each.unlinked))
     missing = [each for each in packed.linkage.missing() if linked.keeps(each.file)]
     if missing:
         ctx.progress.say(f"{inputs.label}: libraries are missing: looking for their packages in the archives' Contents")
@@ -234,7 +234,7 @@ def check_build_state(ctx: BuildContext, inputs: Inputs, packed: PackedLayer) ->
 
     Raises BuildError.
     """
-    unlisted = Rules.parse(excluded(key.path for each in inputs.lineage for key in each.private_keys))
+    unlisted = Rules.parse(excluded(key.path for each in inputs.all_recipes for key in each.private_keys))
     keys = packed.state.private_keys()
     if refused := [key for key in keys if unlisted.keeps(key.path.lstrip("/"))]:
         raise private_keys_found(inputs.recipe.name, refused)

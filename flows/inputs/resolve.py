@@ -24,6 +24,7 @@ from rootfs.packages import tarball_source
 from rootfs.process.host import native_architecture
 from rootfs.recipe.base import Recipe
 from rootfs.recipe.recipe import (
+    all_recipes_of,
     digest_recipe,
     files_folder,
     find_recipe,
@@ -64,6 +65,11 @@ class Inputs:
     def files(self) -> Path:
         """The folder of the files that the recipe names."""
         return files_folder(self.file)
+
+    @property
+    def all_recipes(self) -> tuple[Recipe, ...]:
+        """The recipes of all base images, also of a Dockerfile's, and its own. Raises RecipeInvalid, InputError."""
+        return all_recipes_of(self.recipe, self.file, self.folders)
 
     @property
     def archive(self) -> Path | None:

@@ -16,6 +16,11 @@ from rootfs.recipe.sections import SmokeCheck
 
 EMULATED = 10  # a check may take so many times as long under emulation: QEMU takes 4 to 8 times as long
 Brought = Callable[[SmokeCheck], Path | None]
+READ_ONLY = "Read-only file system"  # strerror(3) of EROFS, which programs of all languages print
+WRITABLE = (
+    "All but /dev/shm is read-only in a check: let the program write there, such as by TMPDIR=/dev/shm in a shell or "
+    "-Djava.io.tmpdir=/dev/shm for Java."
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ class SmokeResult:
             lines = [line for result in self.results if result.problems for line in result.lines()]
             raise BuildError(
                 f"{self.failed} of {len(self.results)} smoke checks failed; nothing was published",
+                hint=WRITABLE if any(READ_ONLY in line for line in lines) else "",
                 output="\n".join(lines),
             )
 

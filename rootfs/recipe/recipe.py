@@ -14,7 +14,14 @@ from rootfs.network.addresses import canonical_address
 from rootfs.network.certificates import read_certificates
 from rootfs.recipe import yaml
 from rootfs.recipe.base import AptRequest, Packaged, Recipe
-from rootfs.recipe.base_images import base_image_problems, folders_of, listed, recipe_places, same_name
+from rootfs.recipe.base_images import (
+    base_image_problems,
+    base_images_first,
+    folders_of,
+    listed,
+    recipe_places,
+    same_name,
+)
 from rootfs.recipe.kinds import KINDS, kind_of
 from rootfs.recipe.scratch import DEBUG_SUFFIX
 from rootfs.recipe.sections import Repository
@@ -132,6 +139,16 @@ def lineage_of(recipe: Recipe, file: Path, folders: Sequence[Path] = ()) -> tupl
     while base := found[0].base_recipe:
         found.insert(0, read_recipe(find_recipe(base, *folders), folders=folders))
     return tuple(found)
+
+
+def all_recipes_of(recipe: Recipe, file: Path, folders: Sequence[Path] = ()) -> tuple[Recipe, ...]:
+    """The recipes of all base images of an image, also of those that a Dockerfile has, and its own, the last.
+
+    Raises RecipeInvalid, InputError.
+    """
+    folders = folders_of(file, folders)
+    below = (each for each in base_images_first([recipe.name], *folders) if each != recipe.name)
+    return (*(read_recipe(find_recipe(each, *folders), each, folders) for each in below), recipe)
 
 
 def request_of(lineage: Sequence[Recipe], file: Path, folders: Sequence[Path] = ()) -> tuple[AptRequest, Path] | None:

@@ -97,9 +97,17 @@ def test_a_failure_shows_only_the_output_of_the_failed_check(engine: Engine, mon
         "cannot open x",
         "=> exit status 2, expected 0",
     ]
+    assert caught.value.hint == ""
     assert log[:3] == ["$ fine", "all right", "=> ok after 0.5 s"]
     assert log[3:] == caught.value.output.splitlines()
     assert pickle.loads(pickle.dumps(verdict)) == verdict
+
+
+def test_a_check_that_wanted_to_write_is_told_where_it_can(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "cannot create /tmp/x: Read-only file system\n"
+    with pytest.raises(BuildError) as caught:
+        judged(monkeypatch, engine, (SmokeCheck(run=("prog",)), ran(1, stderr=said))).require()
+    assert "TMPDIR=/dev/shm" in caught.value.hint
 
 
 def test_an_image_without_checks_passes(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

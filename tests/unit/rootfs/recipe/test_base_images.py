@@ -10,7 +10,15 @@ from rootfs.errors import InputError, RecipeInvalid
 from rootfs.recipe.base import Packaged
 from rootfs.recipe.base_images import FROM, base_images_first, base_images_of, lineage_files
 from rootfs.recipe.layer import LayerRecipe
-from rootfs.recipe.recipe import digest_recipe, files_folder, layered_request, lineage_of, read_recipe, repository_place
+from rootfs.recipe.recipe import (
+    all_recipes_of,
+    digest_recipe,
+    files_folder,
+    layered_request,
+    lineage_of,
+    read_recipe,
+    repository_place,
+)
 from rootfs.tree.filters import Rules
 
 BASE = "kind: debootstrap\nsuite: trixie\n"
@@ -69,6 +77,15 @@ def test_a_circle_is_refused_wherever_one_comes_into_it(folder):
     with pytest.raises(RecipeInvalid, match="build on itself: above is from top is from mid is from top"):
         read_recipe(path)
     assert base_images_first(["above", "top"], folder) == ["above", "top"]
+
+
+def test_all_recipes_of_an_image_are_also_those_of_a_dockerfile_s_base_images(folder):
+    (folder / "server").mkdir()
+    (folder / "server/Dockerfile").write_text("FROM top\n")
+    path = write(folder, "server", "kind: dockerfile\ncontexts: {top: top, tiny: tiny}\n")
+    assert [each.name for each in all_recipes_of(read_recipe(path), path)] == ["base", "mid", "top", "tiny", "server"]
+    tiny = folder / "tiny.yaml"
+    assert [each.name for each in all_recipes_of(read_recipe(tiny), tiny, (folder,))] == ["tiny"]
 
 
 def test_a_layer_on_a_layer(folder):
