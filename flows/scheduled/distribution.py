@@ -47,6 +47,7 @@ def require_worker(pool: str) -> None:
     """Check that a worker takes runs of this pool. Raises MachineError."""
     try:
         with get_client(sync_client=True) as client:
+            client.read_work_pool(pool)
             found = client.read_workers_for_work_pool(pool)
     except ObjectNotFound:
         raise no_worker(pool, "there is no such pool", "`baseforge deploy` makes it") from None
