@@ -96,7 +96,9 @@ def require_emulation(inputs: Inputs, engine: Engine | None) -> None:
     An image that is only unpacked and not tested needs no emulation.
     """
     if why := inputs.recipe.runs_programs:
-        host.require_emulation(inputs.recipe.name, inputs.architecture, why)
+        of = {inputs.architecture, *(package.architecture for package in inputs.lock.packages)} - {"all"}
+        for architecture in sorted(of):
+            host.require_emulation(inputs.recipe.name, architecture, why)
     elif inputs.recipe.smoke and engine and engine.local:
         host.require_emulation(inputs.recipe.name, inputs.architecture, "its smoke checks have to run")
 

@@ -216,15 +216,18 @@ def check_linkage(ctx: BuildContext, inputs: Inputs, packed: PackedLayer) -> Non
     """
     ctx.note(f"{packed.linkage.size} programs and libraries")
     found = architectures(packed.linkage.machines)
-    if found and inputs.architecture not in found:
+    if found and not {inputs.architecture, *inputs.foreign} & {*found}:
         raise other_architecture(" or ".join(found), inputs.architecture, inputs.recipe.name)
     linked = Rules.parse(excluded(pattern for each in inputs.all_recipes for pattern in each.unlinked))
     missing = [each for each in packed.linkage.missing() if linked.keeps(each.file)]
     if missing:
         ctx.progress.say(f"{inputs.label}: libraries are missing: looking for their packages in the archives' Contents")
         offer = packages_with(ctx, inputs, {each.library for each in missing})
+        of = {each.file: packed.linkage.architectures_of(each.file) for each in missing}
+        ends = {file: next((f":{name}" for name in inputs.foreign if name in names), "") for file, names in of.items()}
+        packages = {each: offer[each.name] + ends[each.file] for each in missing if each.name in offer}
         raise missing_libraries(
-            inputs.recipe.name, [(each.file, str(each), offer.get(each.name, "")) for each in missing]
+            inputs.recipe.name, [(each.file, str(each), packages.get(each, "")) for each in missing]
         )
 
 

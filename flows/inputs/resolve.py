@@ -22,7 +22,7 @@ from rootfs.lock.requirements import check_requirements
 from rootfs.lock.versions import with_versions
 from rootfs.packages import tarball_source
 from rootfs.process.host import native_architecture
-from rootfs.recipe.base import Recipe
+from rootfs.recipe.base import Recipe, foreign_architectures
 from rootfs.recipe.recipe import (
     all_recipes_of,
     digest_recipe,
@@ -75,6 +75,11 @@ class Inputs:
     def archive(self) -> Path | None:
         """The tarball among the recipe's files, which the store keeps by itself."""
         return self.files / self.recipe.tarball.source if self.recipe.tarball else None
+
+    @property
+    def foreign(self) -> tuple[str, ...]:
+        """The foreign architectures whose packages the image may have."""
+        return foreign_architectures(self.lineage, self.architecture)
 
     @property
     def container_settings(self) -> ImageSettings:

@@ -38,7 +38,10 @@ LOCKED = "http://locked"  # not a real address: its indexes are written here, ne
 
 @dataclass(frozen=True)
 class ResolvedPackage:
-    """A package that apt chose, its address and its control stanza. `auto`: it is only a dependency of others."""
+    """A package that apt chose, its address and its control stanza.
+
+    `auto`: it is only a dependency of others; `foreign`: it is of a foreign architecture.
+    """
 
     address: str
     name: str
@@ -47,11 +50,17 @@ class ResolvedPackage:
     sha256: str
     auto: bool
     stanza: str
+    foreign: bool = False
+
+    @property
+    def label(self) -> str:
+        """The name by which apt's tools list it: with its architecture if that is a foreign one."""
+        return f"{self.name}:{self.architecture}" if self.foreign else self.name
 
     @property
     def key(self) -> tuple[str, str]:
         """The name and version by which apt's tools list it."""
-        return self.name, self.version
+        return self.label, self.version
 
 
 @dataclass(frozen=True)
@@ -82,10 +91,12 @@ def resolve(
         f"-oAPT::Install-Recommends={'true' if recipe.recommends else 'false'}",
     )
     resolved_packages = list(
-        parse_answers(root, simulate_apt(root, recipe, ("install", *options, *_install_arguments(recipe))))
+        parse_answers(root, simulate_apt(root, recipe, ("install", *options, *_install_arguments(root, recipe))))
     )
     if unknown := [
-        name for name in recipe.include if not any(provides_name(resolved, name) for resolved in resolved_packages)
+        name
+        for name in recipe.included(root.architecture)
+        if not any(provides_name(resolved, name) for resolved in resolved_packages)
     ]:
         raise PackageMissing(unknown[0], recipe.suite, recipe.components)
     if unwanted := sorted(set(recipe.exclude) & {resolved.name for resolved in resolved_packages}):
@@ -96,24 +107,27 @@ def resolve(
     if additional := sorted(set(without_dependencies) - missing - chosen):
         resolved_packages += parse_answers(root, simulate_apt(root, recipe, ("download", *options, *additional)))
     locations = package_locations(root, resolved_packages)
-    dependencies = _dependencies(recipe, resolved_packages)
+    dependencies = _dependencies(recipe.included(root.architecture), recipe.variant, resolved_packages)
     packages = [
-        to_package(replace(resolved, auto=resolved.auto or resolved.name in dependencies), stages, locations, states)
+        to_package(replace(resolved, auto=resolved.auto or resolved.label in dependencies), stages, locations, states)
         for resolved in resolved_packages
     ]
     return sorted(packages, key=lambda package: (package.name, package.architecture))
 
 
-def _install_arguments(recipe: AptRequest) -> tuple[str, ...]:
-    """What apt has to install and leave out. Essential packages and priorities are those of the recipe's suite."""
-    suite = recipe.suite.replace(".", "[.]")
+def _install_arguments(root: AptRoot, recipe: AptRequest) -> tuple[str, ...]:
+    """What apt has to install and leave out. Essential packages and priorities are those of the recipe's suite, and of
+    the native architecture.
+    """
+    suite, include = recipe.suite.replace(".", "[.]"), recipe.included(root.architecture)
     if recipe.variant == "none":
-        return recipe.include
+        return include
     kinds = ["?essential", *(f"?priority({name})" for name in PRIORITIES.get(recipe.variant, ()))]
     conditions = [f"?or(?archive(^{suite}$),?codename(^{suite}$))", f"?or({','.join(kinds)})"]
     conditions += [f"?not(?exact-name({name}))" for name in recipe.exclude]
+    conditions += [f"?not(?architecture({name}))" for name in root.architectures[1:]]
     named = (name for name in NAMED.get(recipe.variant, ("apt",)) if name not in recipe.exclude)
-    return f"?narrow({','.join(conditions)})", *named, *recipe.include, *(f"{name}-" for name in recipe.exclude)
+    return f"?narrow({','.join(conditions)})", *named, *include, *(f"{name}-" for name in recipe.exclude)
 
 
 def simulate_apt(root: AptRoot, recipe: AptRequest, arguments: tuple[str, ...]) -> Outcome:
@@ -133,34 +147,53 @@ def parse_answers(root: AptRoot, result: Outcome) -> Iterator[ResolvedPackage]:
         raise InvalidRelease(unsummed[0].split("'")[1], "its indexes have no sha256 of this file")
     found = [(unquote(uri), name, unquote(version), *rest) for uri, name, version, *rest in URI.findall(result.stdout)]
     auto = {name for block in DEPENDENCIES.findall(result.stdout) for name in block.split()}
-    shown = _stanzas(root, [f"{name}={version}" for _, name, version, _, _ in found])
-    for uri, name, version, architecture, sha256 in found:
-        yield ResolvedPackage(uri, name, version, architecture, sha256, name in auto, shown[name, version, sha256])
+    labels = [f"{name}:{word}" if word in root.architectures[1:] else name for _, name, _, word, _ in found]
+    shown = _stanzas(root, [f"{label}={version}" for label, (_, _, version, _, _) in zip(labels, found, strict=True)])
+    for label, (uri, name, version, architecture, sha256) in zip(labels, found, strict=True):
+        stanza = shown[name, version, sha256]
+        yield ResolvedPackage(uri, name, version, architecture, sha256, label in auto, stanza, label != name)
 
 
 def provides_name(resolved: ResolvedPackage, name: str) -> bool:
-    """Whether a package has or provides this name. apt takes a name that it does not know as a pattern."""
+    """Whether a package has or provides this name, perhaps with a foreign architecture.
+
+    apt takes a name that it does not know as a pattern.
+    """
+    name, _, architecture = name.partition(":")
+    if architecture and architecture != resolved.architecture:
+        return False
     provided = Debian822.from_string(resolved.stanza).get("provides", "")
     return name in (resolved.name, *(each.split()[0] for each in provided.split(",") if each.strip()))
 
 
-def _dependencies(recipe: AptRequest, resolved_packages: Sequence[ResolvedPackage]) -> set[str]:
+def _dependencies(include: Sequence[str], variant: str, resolved_packages: Sequence[ResolvedPackage]) -> set[str]:
     """The packages that others depend on, and that are neither essential nor named.
 
     apt itself counts packages as named that the variant has because of their priority, which on Ubuntu many libraries
     have. Those of them that no other package needs stay named, so that `autoremove` removes nothing.
     """
-    stanzas = {resolved.name: Debian822.from_string(resolved.stanza) for resolved in resolved_packages}
-    providers: dict[str, set[str]] = {name: {name} for name in stanzas}
+    stanzas = {resolved.label: Debian822.from_string(resolved.stanza) for resolved in resolved_packages}
+    architectures = {each.label: each.architecture if each.foreign else "" for each in resolved_packages}
+    providers: dict[str, set[str]] = {}
     for name, fields in stanzas.items():
-        for provided in _names(fields.get("provides", "")):
+        for provided in (name.partition(":")[0], *_names(fields.get("provides", ""))):
             providers.setdefault(provided, set()).add(name)
+
+    def found_for(name: str, word: str) -> set[str]:
+        """What a package finds under a name: packages of its own architecture, else of another."""
+        every = providers.get(word, set())
+        return {each for each in every if architectures[each] == architectures[name]} or every
+
     needs = {
-        name: {each for word in _relations(fields) for each in providers.get(word, ())} - {name}
+        name: {each for word in _relations(fields) for each in found_for(name, word)} - {name}
         for name, fields in stanzas.items()
     }
-    named = {*recipe.include, *NAMED.get(recipe.variant, ("apt",))}
-    kept = {name for name, fields in stanzas.items() if name in named or fields.get("essential") == "yes"}
+    named = {*include, *NAMED.get(variant, ("apt",))}
+    kept = {
+        name
+        for name, fields in stanzas.items()
+        if name in named or (fields.get("essential") == "yes" and ":" not in name)
+    }
     found = _reached(kept, needs)
     left = needs.keys() - found
     tops = left - {each for name in left for each in needs[name]}
@@ -221,10 +254,10 @@ def _essential(root: AptRoot, recipe: AptRequest, resolved_packages: list[Resolv
     architecture = root.architecture
     sources = f"Types: deb\nURIs: {LOCKED}\nSuites: {recipe.suite}\nComponents: main\nTrusted: yes\n"
     with tempfile.TemporaryDirectory(prefix="baseforge-") as folder:
-        locked = AptRoot(Path(folder), sources, architecture)
+        locked = AptRoot(Path(folder), sources, (architecture,))
         start = locked.lists / index_file_name(f"{LOCKED}/dists/{recipe.suite}")
         Path(f"{start}_Release").write_text(f"Suite: {recipe.suite}\nCodename: {recipe.suite}\n")
-        stanzas = "\n\n".join(resolved.stanza for resolved in resolved_packages)
+        stanzas = "\n\n".join(resolved.stanza for resolved in resolved_packages if not resolved.foreign)
         Path(f"{start}_main_binary-{architecture}_Packages").write_text(f"{stanzas}\n")
         result = locked.run("apt-get", "install", "-q", "--print-uris", "--no-install-recommends", "?essential")
     return {name for _, name, *_ in URI.findall(result.stdout)}
@@ -233,7 +266,7 @@ def _essential(root: AptRoot, recipe: AptRequest, resolved_packages: list[Resolv
 def _base(resolved_packages: list[ResolvedPackage], variant_packages: Sequence[Package] | None) -> set[str]:
     """The names of the variant's packages; empty if the resolved packages do not contain all of them."""
     if variant_packages is None:
-        return {resolved.name for resolved in resolved_packages}
+        return {resolved.name for resolved in resolved_packages if not resolved.foreign}
     locked = {(resolved.name, resolved.version, resolved.sha256) for resolved in resolved_packages}
     found = {(package.name, package.version, package.sha256) for package in variant_packages}
     return {name for name, _, _ in found} if found <= locked else set()
@@ -244,7 +277,7 @@ def package_locations(
 ) -> dict[tuple[str, str], set[tuple[str, str]]]:
     """Where apt finds each package: pairs of archive, and suite with component, by name and version."""
     locations: dict[tuple[str, str], set[tuple[str, str]]] = {}
-    for name, version, location in _versions(root, [resolved.name for resolved in resolved_packages]):
+    for name, version, location in _versions(root, [resolved.label for resolved in resolved_packages]):
         locations.setdefault((name, version), set()).add(location)
     return locations
 
@@ -283,8 +316,8 @@ def to_package(
         archive=source.snapshot or source.address,
         suite=source.suite,
         path=posixpath.normpath(fields["filename"]),  # archives without dists/ have ./ at its beginning
-        essential=resolved.name in stages.essential,
-        base=resolved.name in stages.base,
+        essential=resolved.label in stages.essential,
+        base=resolved.label in stages.base,
         auto=resolved.auto,
     )
 

@@ -39,28 +39,30 @@ class PackageIndexes:
         self.folder, self._site = folder, site
         self._sums: dict[Path, tuple[tuple[int, int, int], str]] = {}
 
-    def root(self, states: tuple[SuiteState, ...], architecture: str) -> AptRoot:
+    def root(self, states: tuple[SuiteState, ...], architectures: tuple[str, ...]) -> AptRoot:
         """A private apt with just these suites."""
         text = sources_list(state.source for state in states)
-        folder = self.folder / "roots" / canonical_digest([text, architecture])[7:23]
-        root = AptRoot(folder, text, architecture, self.folder / "lists", site=self._site)
+        folder = self.folder / "roots" / canonical_digest([text, *architectures])[7:23]
+        root = AptRoot(folder, text, architectures, self.folder / "lists", site=self._site)
         (folder / USED).touch()  # not a file of apt's own: apt would rebuild its cache
         return root
 
-    def stale(self, states: Iterable[SuiteState], architecture: str) -> tuple[SuiteState, ...]:
+    def stale(self, states: Iterable[SuiteState], architectures: tuple[str, ...]) -> tuple[SuiteState, ...]:
         """The suites whose indexes are not exactly those that their Release files name."""
-        return tuple(state for state in states if not self._fresh(state, architecture))
+        return tuple(state for state in states if not self._fresh(state, architectures))
 
-    def update(self, states: tuple[SuiteState, ...], architecture: str, log: Log, *, refetch: bool) -> None:
+    def update(
+        self, states: tuple[SuiteState, ...], architectures: tuple[str, ...], log: Log, *, refetch: bool
+    ) -> None:
         """Fetch the indexes of these suites; with `refetch` also those that seem unchanged.
 
         Raises NetworkFailure and ArchiveUnreachable (try again), AccessDenied.
         """
         for state in states:
-            for file in self._files(state, architecture) if refetch else self._outdated(state, architecture):
+            for file in self._files(state, architectures) if refetch else self._outdated(state, architectures):
                 file.unlink(missing_ok=True)
-        root = self.root(states, architecture)
-        seconds = GRACE + sum(_size(state, architecture) for state in states) / MIN_RATE
+        root = self.root(states, architectures)
+        seconds = GRACE + sum(_size(state, architectures) for state in states) / MIN_RATE
         try:
             result = root.run("apt-get", "update", "-q", check=False, log=log, timeout=seconds)
         except ProgramTimedOut as error:
@@ -70,22 +72,22 @@ class PackageIndexes:
             raise _error_of(result.status, result.stderr, states)
         prune(self.folder / "roots", max_entries=MAX_ROOTS, used=lambda root: last_used(root / USED))
 
-    def _fresh(self, state: SuiteState, architecture: str) -> bool:
+    def _fresh(self, state: SuiteState, architectures: tuple[str, ...]) -> bool:
         releases = (self._sum(self._file(state, name)) for name in ("InRelease", "Release"))
-        return state.release.sha256 in releases and not any(self._outdated(state, architecture))
+        return state.release.sha256 in releases and not any(self._outdated(state, architectures))
 
-    def _outdated(self, state: SuiteState, architecture: str) -> Iterator[Path]:
+    def _outdated(self, state: SuiteState, architectures: tuple[str, ...]) -> Iterator[Path]:
         """The indexes that are damaged, missing, or of another state of the suite."""
-        for path in state.source.index_paths(architecture):
+        for path in state.source.index_paths(architectures):
             file, entry = self._file(state, path), state.index(path)
             empty = entry[1] == 0 if entry else not has_index(state, path)
             found = self._sum(file)
             if (found != entry[0]) if found and entry else (not found and not is_for_all(path) and not empty):
                 yield file
 
-    def _files(self, state: SuiteState, architecture: str) -> Iterator[Path]:
+    def _files(self, state: SuiteState, architectures: tuple[str, ...]) -> Iterator[Path]:
         """All of apt's files of a suite, not those of suites whose names begin the same."""
-        for path in ("InRelease", "Release", "Release.gpg", *state.source.index_paths(architecture)):
+        for path in ("InRelease", "Release", "Release.gpg", *state.source.index_paths(architectures)):
             yield self._file(state, path)
 
     def _file(self, state: SuiteState, path: str) -> Path:
@@ -104,10 +106,10 @@ class PackageIndexes:
         return known[1]
 
 
-def _size(state: SuiteState, architecture: str) -> int:
+def _size(state: SuiteState, architectures: tuple[str, ...]) -> int:
     """The size in bytes of a suite's indexes as they are fetched, compressed if the archive has them so."""
     total = 0
-    for path in state.source.index_paths(architecture):
+    for path in state.source.index_paths(architectures):
         found = [state.index(f"{path}{ending}") for ending in COMPRESSIONS]
         plain, *compressed = [entry[1] if entry else 0 for entry in found]
         total += max(compressed) or plain
@@ -137,8 +139,17 @@ def _component_names(state: SuiteState) -> list[str]:
     return [name.rpartition("/")[2] for name in state.field("Components").split()]
 
 
-def check_components(state: SuiteState, architecture: str) -> None:
-    """Raises InputError when a suite has no packages of a component for the architecture."""
+def check_components(state: SuiteState, architectures: tuple[str, ...]) -> None:
+    """Raises InputError when a suite has no packages of a component for an architecture.
+
+    A further archive need not have packages for the foreign ones.
+    """
+    used = state.source.used_for(architectures)
+    for architecture in used[:1] if state.source.further else used:
+        _check_components(state, architecture)
+
+
+def _check_components(state: SuiteState, architecture: str) -> None:
     source = state.source
     if source.flat:
         if not has_index(state, "Packages"):

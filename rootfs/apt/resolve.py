@@ -18,7 +18,7 @@ from rootfs.apt.release import SuiteState
 from rootfs.apt.release_cache import ReleaseCache
 from rootfs.apt.resolve_layer import BaseImagePackages, resolve_layer
 from rootfs.apt.root import TIMEOUT, AptRoot, sources_list
-from rootfs.apt.sources import Site, Source, suite_sources
+from rootfs.apt.sources import Site, Source, suite_sources_for
 from rootfs.lock.lock import Lock, Package, is_newer
 from rootfs.lock.lockfile import committed_lock
 from rootfs.process.host import package_versions
@@ -74,16 +74,17 @@ class Apt:
         """
         if recipe.lock is not None:
             return committed_lock(recipe, files / recipe.lock, architecture)
-        requested = self._sources(recipe, files, architecture)
+        architectures = recipe.architectures(architecture)
+        requested = self._sources(recipe, files, architectures)
         for attempt in range(TRIES):
             states = self._states(requested)
             for state in states:
                 if state.source.suite not in recipe.pocket_suites:
-                    check_components(state, architecture)
+                    check_components(state, architectures)
                 if state.source.suite == recipe.suite and not state.source.further:
                     check_named_components(state, recipe.named_components)
             if lock := self._resolve(
-                recipe, states, architecture, base_image, (without_dependencies, optional), refetch=attempt > 0
+                recipe, states, architectures, base_image, (without_dependencies, optional), refetch=attempt > 0
             ):
                 return lock
             self._releases.forget()
@@ -94,7 +95,7 @@ class Apt:
 
         Only Release files are asked for, and one that has not changed is not sent again. Raises as `lock` does.
         """
-        states = self._states(self._sources(recipe, files, architecture))
+        states = self._states(self._sources(recipe, files, recipe.architectures(architecture)))
         return {f"{state.source.folder} {state.source.suite}": state.release.sha256 for state in states}
 
     def packages_with(self, recipe: AptRequest, files: Path, architecture: str, names: Iterable[str]) -> dict[str, str]:
@@ -102,9 +103,9 @@ class Apt:
         if self._offline:
             return {}
         with locked(self._cache / "contents.lock", wait=LOCK_TIMEOUT):
-            states = self._states(self._sources(recipe, files, architecture))
+            states = self._states(self._sources(recipe, files, recipe.architectures(architecture)))
             text = sources_list(state.source for state in states)
-            root = AptRoot(self._cache / "contents", text, architecture, site=self._site)
+            root = AptRoot(self._cache / "contents", text, recipe.architectures(architecture), site=self._site)
             return packages_with_files(root, names, self._log)
 
     def security_fixes(
@@ -114,12 +115,14 @@ class Apt:
 
         Another suite may have the same version, or a newer one that includes the fix. Raises what `lock` raises.
         """
-        states = self._states(self._sources(recipe, files, architecture))
+        states = self._states(self._sources(recipe, files, recipe.architectures(architecture)))
         secure = [each for each in states if _is_security(recipe, each)]
         if not secure or not installed:
             return frozenset()
         with locked(self._cache / "lock", shared=True, wait=LOCK_TIMEOUT):
-            found = list(versions_in(self._indexes.root(states, architecture), sorted(installed), secure))
+            found = list(
+                versions_in(self._indexes.root(states, recipe.architectures(architecture)), sorted(installed), secure)
+            )
         return frozenset(name for name, version in found if is_newer(version, installed[name]))
 
     def forget(self) -> None:
@@ -136,11 +139,11 @@ class Apt:
                 raise
             return self._releases.states(tuple(_moved_source(source, self._site) for source in requested))
 
-    def _sources(self, recipe: AptRequest, files: Path, architecture: str) -> tuple[Source, ...]:
+    def _sources(self, recipe: AptRequest, files: Path, architectures: tuple[str, ...]) -> tuple[Source, ...]:
         """The suites that a recipe takes packages from, those of its own distribution first."""
         cache = self._cache / "addresses"
-        own = suite_sources(recipe.suite, recipe.pockets, recipe.components, architecture, self._site, cache)
-        requested = own + _repository_sources(recipe, files, architecture, self._site)
+        own = suite_sources_for(recipe.suite, recipe.pockets, recipe.components, architectures, self._site, cache)
+        requested = own + _repository_sources(recipe, files, architectures, self._site)
         if recipe.snapshot is None:
             return requested
         return tuple(_snapshot_source(source, recipe.snapshot, self._site) for source in requested)
@@ -149,7 +152,7 @@ class Apt:
         self,
         recipe: AptRequest,
         states: tuple[SuiteState, ...],
-        architecture: str,
+        architectures: tuple[str, ...],
         base_image: BaseImagePackages | None,
         standalone: tuple[tuple[str, ...], tuple[str, ...]],
         *,
@@ -159,15 +162,15 @@ class Apt:
 
         `standalone` are the packages without their dependencies, and those of them that are optional.
         """
-        cache = _LockCache(self._cache / "locks", (recipe, *standalone), states, architecture, base_image)
+        cache = _LockCache(self._cache / "locks", (recipe, *standalone), states, architectures, base_image)
         if known := cache.read():
             return known
-        self._update(states, architecture, refetch=refetch)
-        variant_packages = None if base_image else self._variant_packages(recipe, states, architecture)
+        self._update(states, architectures, refetch=refetch)
+        variant_packages = None if base_image else self._variant_packages(recipe, states, architectures)
         with locked(self._cache / "lock", shared=True, wait=LOCK_TIMEOUT):
-            if self._indexes.stale(states, architecture):
+            if self._indexes.stale(states, architectures):
                 return None
-            root = self._indexes.root(states, architecture)
+            root = self._indexes.root(states, architectures)
             if variant_packages is None:  # else the recipe without its `include` has been resolved, with the same pins
                 check_pins(root, recipe, states)
             if base_image:
@@ -179,7 +182,7 @@ class Apt:
         return lock
 
     def _variant_packages(
-        self, recipe: AptRequest, states: tuple[SuiteState, ...], architecture: str
+        self, recipe: AptRequest, states: tuple[SuiteState, ...], architectures: tuple[str, ...]
     ) -> tuple[Package, ...] | None:
         """The packages of the recipe without its `include`, which many recipes share: that saves runs of apt.
 
@@ -189,22 +192,22 @@ class Apt:
             return None
         bare_recipe = recipe.model_copy(update={"include": ()})
         try:
-            lock = self._resolve(bare_recipe, states, architecture, None, ((), ()), refetch=False)
+            lock = self._resolve(bare_recipe, states, architectures, None, ((), ()), refetch=False)
         except (PackageMissing, PackagesConflict):
             return ()
         return lock.packages if lock else ()
 
-    def _update(self, states: tuple[SuiteState, ...], architecture: str, *, refetch: bool) -> None:
+    def _update(self, states: tuple[SuiteState, ...], architectures: tuple[str, ...], *, refetch: bool) -> None:
         """Fetch the indexes that do not belong to these states, under an exclusive lock if there are any."""
         with locked(self._cache / "lock", shared=True, wait=LOCK_TIMEOUT):
-            if not self._indexes.stale(states, architecture):
+            if not self._indexes.stale(states, architectures):
                 return
         with locked(self._cache / "lock", wait=LOCK_TIMEOUT):
-            stale = self._indexes.stale(states, architecture)
+            stale = self._indexes.stale(states, architectures)
             if stale and self._offline:
                 raise NeverFetched(stale[0].source.suite)
             if stale:
-                self._indexes.update(stale, architecture, self._log, refetch=refetch)
+                self._indexes.update(stale, architectures, self._log, refetch=refetch)
 
 
 def _is_security(recipe: AptRequest, state: SuiteState) -> bool:
@@ -214,8 +217,10 @@ def _is_security(recipe: AptRequest, state: SuiteState) -> bool:
     return pocket or any(name.lower().endswith("-security") for name in names)
 
 
-def _repository_sources(recipe: AptRequest, files: Path, architecture: str, site: Site) -> tuple[Source, ...]:
-    """The suites of the recipe's additional repositories that are for this architecture."""
+def _repository_sources(
+    recipe: AptRequest, files: Path, architectures: tuple[str, ...], site: Site
+) -> tuple[Source, ...]:
+    """The suites of the recipe's additional repositories that are for one of these architectures."""
     return tuple(
         Source(
             address=(address := each.uri.rstrip("/")),
@@ -226,10 +231,11 @@ def _repository_sources(recipe: AptRequest, files: Path, architecture: str, site
             priority=each.priority,
             further=True,
             release=each.release or "",
+            architectures=() if used == architectures else used,
         )
         for each in recipe.repositories
         for suite in each.suites
-        if each.is_for(architecture)
+        if (used := tuple(name for name in architectures if each.is_for(name)))
     )
 
 
@@ -251,13 +257,13 @@ class _LockCache:
         folder: Path,
         requested: tuple[AptRequest, *tuple[tuple[str, ...], ...]],
         states: tuple[SuiteState, ...],
-        architecture: str,
+        architectures: tuple[str, ...],
         base_image: BaseImagePackages | None,
     ) -> None:
         request = [requested[0].model_dump(mode="json", include=set(PACKAGE_KEYS)), *requested[1:]]
         addresses = [[state.source.address, state.source.mirror, state.source.suite] for state in states]
         base_names = [base_image.parent] if base_image else []
-        self._file = folder / f"{canonical_digest([request, addresses, architecture, *base_names])[7:]}.json"
+        self._file = folder / f"{canonical_digest([request, addresses, *architectures, *base_names])[7:]}.json"
         releases = [state.release.sha256 for state in states]
         self._key = canonical_digest(
             [releases, package_versions(("apt",)), REVISION, *([base_image.digest] if base_image else [])]

@@ -37,7 +37,7 @@ Dir::Etc "{root}/etc/";
 Dir::Log "{root}/";
 #clear APT::Architectures;
 APT::Architecture "{architecture}";
-APT::Architectures {{ "{architecture}"; }};
+APT::Architectures {{ {architectures} }};
 APT::Sandbox::User "{user}";
 APT::Update::Error-Mode "any";
 APT::Get::List-Cleanup "false";
@@ -61,21 +61,29 @@ Debug::NoLocking "true";
 class AptRoot:
     """apt for one set of sources, in `folder`. It can share the folder of indexes (`lists`) with others.
 
-    With a site, it gets the site's credentials for archives; else none.
+    `architectures` are the native one and then the foreign ones. With a site, it gets the site's credentials for
+    archives; else none.
     """
 
     def __init__(
-        self, folder: Path, sources: str, architecture: str, lists: Path | None = None, *, site: Site | None = None
+        self,
+        folder: Path,
+        sources: str,
+        architectures: tuple[str, ...],
+        lists: Path | None = None,
+        *,
+        site: Site | None = None,
     ) -> None:
         self._site, site = site, site or Site()
-        self.folder, self.lists, self.architecture = folder, lists or folder / "lists", architecture
+        self.folder, self.lists, self.architectures = folder, lists or folder / "lists", architectures
         with disk_full(folder):
             for name in (*FOLDERS, self.lists / "partial"):
                 (folder / name).mkdir(parents=True, exist_ok=True)
         configuration = CONFIGURATION.format(
             root=folder,
             lists=self.lists,
-            architecture=architecture,
+            architecture=self.architecture,
+            architectures=" ".join(f'"{each}";' for each in architectures),
             user=_fetch_user(self.lists, authorities := site.authorities.file()),
             authorities=authorities,
         )
@@ -83,6 +91,11 @@ class AptRoot:
         for file, text in texts.items():
             if not (path := folder / file).is_file() or path.read_text() != text:
                 atomic_file.write_file(path, text.encode())
+
+    @property
+    def architecture(self) -> str:
+        """The native architecture."""
+        return self.architectures[0]
 
     def run(self, *argv: str, check: bool = True, log: Log | None = None, timeout: float = TIMEOUT) -> Outcome:
         """Run a program of apt on this root.
@@ -134,7 +147,8 @@ def sources_list(sources: Iterable[Source]) -> str:
 def _stanza(source: Source) -> str:
     key = "\n".join(f" {line or '.'}" for line in armored_keys(source.keyring).splitlines())
     components = f"Components: {' '.join(source.components)}\n" if source.components else ""
-    return f"Types: deb\nURIs: {source.mirror}\nSuites: {source.suite}\n{components}Signed-By:\n{key}\n"
+    limit = f"Architectures: {' '.join(source.architectures)}\n" if source.architectures else ""
+    return f"Types: deb\nURIs: {source.mirror}\nSuites: {source.suite}\n{components}{limit}Signed-By:\n{key}\n"
 
 
 def index_file_name(address: str) -> str:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import csv
 import functools
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -96,7 +96,8 @@ class Source:
     `snapshot` is the address of a snapshot, empty for the newest state; the age and expiry of a snapshot are not
     checked. `priority` is the pin priority of all packages of the suite. `further`: the recipe names it under
     `repositories`; `release` is then the name in its Release file where it is not the suite's. `ended` is the address
-    that a suite moves to when its support has ended; there its expiry is not checked.
+    that a suite moves to when its support has ended; there its expiry is not checked. `architectures` limits those that
+    it is used for, empty for all of the image.
     """
 
     address: str
@@ -109,6 +110,7 @@ class Source:
     further: bool = False
     release: str = ""
     ended: str = ""
+    architectures: tuple[str, ...] = ()
 
     @property
     def flat(self) -> bool:
@@ -120,13 +122,16 @@ class Source:
         """The address of the suite's Release file and indexes, as apt composes it."""
         return f"{self.mirror}/{self.suite}".rstrip("/") if self.flat else f"{self.mirror}/dists/{self.suite}"
 
-    def index_paths(self, architecture: str) -> tuple[str, ...]:
-        """The paths of its package indexes below `folder`: those for the architecture, and for all architectures."""
+    def index_paths(self, architectures: Sequence[str]) -> tuple[str, ...]:
+        """The paths of its package indexes below `folder`: those for the architectures, and for all architectures."""
         if self.flat:
             return ("Packages",)
-        return tuple(
-            f"{component}/binary-{each}/Packages" for component in self.components for each in (architecture, "all")
-        )
+        names = (*self.used_for(architectures), "all")
+        return tuple(f"{component}/binary-{each}/Packages" for component in self.components for each in names)
+
+    def used_for(self, architectures: Sequence[str]) -> tuple[str, ...]:
+        """Those of an image's architectures that it is used for."""
+        return tuple(each for each in architectures if each in (self.architectures or architectures))
 
     @property
     def locations(self) -> frozenset[tuple[str, str]]:
@@ -225,6 +230,24 @@ def suite_sources(
                 regular = ended  # a site that has a mirror of this one only
             found.append(Source(regular, site.mirror(regular), name, components, keyring, ended=ended))
     return tuple(found)
+
+
+def suite_sources_for(
+    suite: str,
+    pockets: tuple[str, ...],
+    components: tuple[str, ...],
+    architectures: tuple[str, ...],
+    site: Site,
+    cache: Path | None = None,
+) -> tuple[Source, ...]:
+    """The sources for several architectures, which may have archives of their own. Raises as `suite_sources` does."""
+    used: dict[Source, tuple[str, ...]] = {}
+    for architecture in architectures:
+        for source in suite_sources(suite, pockets, components, architecture, site, cache):
+            used[source] = (*used.get(source, ()), architecture)
+    return tuple(
+        source if names == architectures else replace(source, architectures=names) for source, names in used.items()
+    )
 
 
 def _addresses(address: str, suite: str, architecture: str, *, security: bool) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from rootfs.bootstrap.bootstrapper import Job
 from rootfs.install.plan import Deb, NewEntry, NewGroup, NewUser, Plan
 from rootfs.lock.lock import Package
 from rootfs.network.certificates import Certificate, read_certificates
-from rootfs.recipe.base import Packaged
+from rootfs.recipe.base import Packaged, foreign_architectures
 from rootfs.recipe.sections import FileEntry
 from rootfs.recipe.types import BUILT_IN_LOCALES
 
@@ -48,6 +48,7 @@ def make_plan(
         debs=job.decompressed,
         files=job.files,
         architecture=job.architecture,
+        foreign=foreign_architectures((*job.base_recipes, recipe), job.architecture),
         epoch=job.epoch,
         packages=tuple(map(_deb, job.lock.packages)),
         settings=dict(settings),
@@ -59,7 +60,7 @@ def make_plan(
         generate_locale=recipe.locale is not None and recipe.locale not in BUILT_IN_LOCALES,
         timezone=recipe.timezone,
         remove_package_manager=recipe.package_manager == "remove",
-        include=recipe.include,
+        include=recipe.included(job.architecture),
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from tarfile import LNKTYPE, SYMTYPE
 
 from rootfs.elf import reader
-from rootfs.elf.machine import Machine
+from rootfs.elf.machine import ARCHITECTURES, Machine
 from rootfs.elf.reader import BrokenElf, Elf
 from rootfs.system.text import printable
 from rootfs.tree.errors import BadTree
@@ -85,6 +85,10 @@ class LinkageCheck:
     def machines(self) -> Counter[Machine]:
         """The number of programs and libraries for each machine."""
         return Counter(each.kind for each in self._elves.values())
+
+    def architectures_of(self, path: str) -> tuple[str, ...]:
+        """The architectures that a program or library is for; empty where that is unknown."""
+        return ARCHITECTURES.get(self._elves[path].kind, ()) if path in self._elves else ()
 
     def missing(self) -> list[Missing]:
         """The missing libraries, by file."""

@@ -32,6 +32,7 @@ def make_tree(plan: Plan) -> None:
         _add_base(plan)
     for path, text in plan.settings.items():
         chroot_files.write_file(plan.tree, path, text)
+    dpkg.add_architectures(plan)
     dpkg.install_packages(plan, plan.other_packages, plan.epoch)
     dpkg.mark_automatic(plan)
     chroot_files.empty_folder(plan.debs)  # they may use as much memory as the tree

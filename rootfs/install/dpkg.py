@@ -79,7 +79,7 @@ def run_apt(plan: Plan, *words: str | Path, epoch: int | None = None) -> None:
     for name in ("lists/partial", "archives/partial", "log"):
         (state / name).mkdir(parents=True, exist_ok=True)
     sealed = state / "apt.conf"
-    sealed.write_text(APT_CONFIG)
+    sealed.write_text(APT_CONFIG + _architectures(plan))
     dpkg = state / "dpkg"
     dpkg.write_text(
         DPKG_WRAPPER.format(debs=shlex.quote(str(plan.tree / DEBS)), inside=shlex.join(enter_tree_command(plan.tree)))
@@ -98,6 +98,18 @@ def run_apt(plan: Plan, *words: str | Path, epoch: int | None = None) -> None:
     options = [f"--option={name}={value}" for name, value in {**APT_OPTIONS, **own}.items()]
     environment = {"APT_CONFIG": str(sealed), "SOURCE_DATE_EPOCH": str(epoch or plan.epoch)}
     _run(plan, ["apt-get", "--yes", "--quiet", *options, *words], environment)
+
+
+def _architectures(plan: Plan) -> str:
+    """apt's configuration of the architectures of a tree that has several."""
+    words = "".join(f' "{each}";' for each in (plan.architecture, *plan.foreign))
+    return f"APT::Architectures {{{words} }};\n" if plan.foreign else ""
+
+
+def add_architectures(plan: Plan) -> None:
+    """Let dpkg in the tree install packages of the foreign architectures. Raises ProgramFailed."""
+    for each in plan.foreign:
+        run_dpkg(plan, "--add-architecture", each)
 
 
 def run_dpkg(plan: Plan, *words: str) -> None:
@@ -150,9 +162,9 @@ def installed_packages(tree: Path) -> set[tuple[str, str, str]]:
 
 def check_installed(plan: Plan) -> None:
     """Check that exactly the packages of the lock, and those of a base image, are installed. Raises BuildError."""
-    names = {each.name for each in plan.packages}
+    names = {_label(plan, each.name, each.architecture) for each in plan.packages}
     expected = {(each.name, each.version, each.architecture) for each in plan.packages}
-    expected |= {(name, version, word) for name, version, word in plan.present if name not in names}
+    expected |= {each for each in plan.present if _label(plan, each[0], each[2]) not in names}
     found = installed_packages(plan.tree)
     if expected != found:
         raise differs_from_lock(*(sorted(map("_".join, some)) for some in (expected - found, found - expected)))
@@ -169,7 +181,13 @@ def mark_automatic(plan: Plan) -> None:
 
 
 def _is_included(plan: Plan, stanza: str) -> bool:
-    return stanza.partition("\n")[0].removeprefix("Package: ") in plan.include
+    fields = dict(re.findall(r"^(Package|Architecture): (.*)$", stanza, re.MULTILINE))
+    return _label(plan, fields.get("Package", ""), fields.get("Architecture", "")) in plan.include
+
+
+def _label(plan: Plan, name: str, architecture: str) -> str:
+    """A package's name, with its architecture if that is a foreign one."""
+    return f"{name}:{architecture}" if architecture in plan.foreign else name
 
 
 def _stanza(package: Deb) -> str:

@@ -67,7 +67,8 @@ class Plan:
     are in `present` (name, version, architecture), not in `packages`. `save_to` names the tars to save the trees of
     `essential` and `base` packages to. `epoch` is the lock's, `start_epoch` and `base_epoch` those of the packages, in
     seconds since 1970. `settings` are files of apt and dpkg, by path; `include` are the packages that the recipe
-    names. `generate_locale`: the C library does not have the locale itself.
+    names. `generate_locale`: the C library does not have the locale itself. dpkg and apt in it know the `foreign`
+    architectures.
     """
 
     tree: Path
@@ -92,6 +93,7 @@ class Plan:
     timezone: str | None = None
     remove_package_manager: bool = False
     layered: bool = False
+    foreign: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
     present: tuple[tuple[str, str, str], ...] = ()
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -99,7 +100,7 @@ def _releases(old: Lock, new: Lock) -> Iterator[Change]:
 
 
 def _packages(old: Lock, new: Lock) -> Iterator[Change]:
-    before, after = ({each.name: each for each in lock.packages} for lock in (old, new))
+    before, after = (_by_name(lock.packages) for lock in (old, new))
     for name in sorted(before.keys() | after.keys()):
         was, now = before.get(name), after.get(name)
         if was is None or now is None:
@@ -107,6 +108,12 @@ def _packages(old: Lock, new: Lock) -> Iterator[Change]:
             yield Change(kind, name, was.version if was else "", now.version if now else "")
         elif (was.version, was.sha256) != (now.version, now.sha256):
             yield Change(_kind(was, now), name, was.version, now.version if now.version != was.version else "")
+
+
+def _by_name(packages: Sequence[Package]) -> dict[str, Package]:
+    """Packages by name; those of several architectures by name and architecture."""
+    counts = Counter(each.name for each in packages)
+    return {each.name if counts[each.name] == 1 else f"{each.name}:{each.architecture}": each for each in packages}
 
 
 def _kind(was: Package, now: Package) -> str:
@@ -189,7 +196,7 @@ def committed_lock(recipe: AptRequest, path: Path, architecture: str) -> Lock:
     suites = {release.suite for release in lock.releases}
     if recipe.suite not in suites or not suites <= known:
         raise wrong_lock(path, f"it is of {', '.join(sorted(suites))}, the recipe of {', '.join(sorted(known))}")
-    if others := {package.architecture for package in lock.packages} - {architecture, "all"}:
+    if others := {package.architecture for package in lock.packages} - {*recipe.architectures(architecture), "all"}:
         raise wrong_lock(path, f"it is for {', '.join(sorted(others))}, and {architecture} is built")
     return lock
 

@@ -18,6 +18,7 @@ from rootfs.recipe.sections import (
     ImageSettings,
     Key,
     MaybeRepeatable,
+    PackageSelection,
     Part,
     PathRules,
     Pin,
@@ -249,18 +250,6 @@ class DistributionArchives(FurtherArchives):
         return self
 
 
-class PackageSelection(Part):
-    """Packages to install and packages to exclude."""
-
-    include: Annotated[tuple[types.PackageName, ...], *types.Distinct] = Field(
-        default=(), description="additional packages"
-    )
-    exclude: Annotated[tuple[types.PackageName, ...], *types.Distinct] = Field(
-        default=(), description="packages that must not be installed, neither as dependencies nor by the variant"
-    )
-    recommends: bool = Field(default=False, description="whether to install recommended packages")
-
-
 class AptRequest(PackageSelection, DistributionArchives):
     """What apt is asked for. The variant `none` has only the included packages."""
 
@@ -302,6 +291,13 @@ class ImageContents(Part):
     timezone: types.Timezone | None = Field(
         default=None, description="the time zone, such as Europe/Berlin, which needs the package `tzdata`; default: UTC"
     )
+
+
+def foreign_architectures(lineage: Iterable[Recipe], native: str) -> tuple[str, ...]:
+    """The foreign architectures of an image, by its recipe and those of its base images."""
+    added = (each.added_packages for each in lineage)
+    names = dict.fromkeys(name for each in added if each for name in each.architectures(native))
+    return tuple(name for name in names if name != native)
 
 
 class Packaged(ImageContents, AddedPackages, Recipe):

@@ -13,7 +13,7 @@ from rootfs.errors import InputError, RecipeInvalid, RecipeValue, nearest
 from rootfs.network.addresses import canonical_address
 from rootfs.network.certificates import read_certificates
 from rootfs.recipe import yaml
-from rootfs.recipe.base import AptRequest, Packaged, Recipe
+from rootfs.recipe.base import AptRequest, Packaged, Recipe, foreign_architectures
 from rootfs.recipe.base_images import (
     base_image_problems,
     base_images_first,
@@ -185,6 +185,7 @@ def layered_request(lineage: Sequence[Recipe], places: Mapping[str, str] | None 
             "include": last.include,
             "exclude": tuple(name for name in excluded if name in last.exclude or name not in last.include),
             "recommends": last.recommends,
+            "foreign_architectures": foreign_architectures(lineage, ""),
             "components": tuple(dict.fromkeys((*origin.components, *further))),
             "repositories": tuple(
                 _with_folder(places.get(owner, owner), one) for owner, each in requests for one in each.repositories

@@ -200,6 +200,35 @@ class Repository(Part):
         return not self.architectures or architecture in self.architectures
 
 
+class PackageSelection(Part):
+    """Packages to install and packages to exclude."""
+
+    include: Annotated[tuple[types.QualifiedPackageName, ...], *types.Distinct] = Field(
+        default=(),
+        description="additional packages; NAME:ARCHITECTURE, such as libc6:i386, for one of another architecture",
+    )
+    exclude: Annotated[tuple[types.PackageName, ...], *types.Distinct] = Field(
+        default=(), description="packages that must not be installed, neither as dependencies nor by the variant"
+    )
+    recommends: bool = Field(default=False, description="whether to install recommended packages")
+    # The digests of recipes that do not set it are those of before there was this key.
+    foreign_architectures: Annotated[tuple[types.Architecture, ...], *types.Distinct] = Field(
+        default=(),
+        exclude_if=lambda value: not value,
+        description="further architectures that dpkg and apt in the image install packages of, such as i386 on amd64"
+        " (dpkg --add-architecture); those that `include` names are added by themselves",
+    )
+
+    def architectures(self, native: str) -> tuple[str, ...]:
+        """The architectures of the image: its own, and then the foreign ones."""
+        named = (name.partition(":")[2] for name in self.include)
+        return tuple(dict.fromkeys((native, *self.foreign_architectures, *filter(None, named))))
+
+    def included(self, native: str) -> tuple[str, ...]:
+        """The packages of `include`, those of the image's own architecture without it, as apt and dpkg write them."""
+        return tuple(dict.fromkeys(name.removesuffix(f":{native}") for name in self.include))
+
+
 class AptSources(Part):
     """What apt in the image may install later, from the distribution's own archive.
 

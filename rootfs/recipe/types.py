@@ -68,9 +68,18 @@ def _own_architecture(value: str) -> str:
     name, colon, architecture = value.partition(":")
     if colon and architecture in (*PLATFORMS, "all", "any", "native"):
         raise ValueError(
-            f"{value!r} names an architecture: images have only packages of their platform's own. Write {name!r};"
-            " for 32-bit programs on amd64 there are packages such as libc6-i386 and lib32stdc++6"
+            f"{value!r} names an architecture, which only `include` of a debootstrap or layer recipe may:"
+            f" write {name!r}"
         )
+    return value
+
+
+def _any_architecture(value: str) -> str:
+    """A package's name, perhaps with a colon and an architecture."""
+    _, colon, architecture = value.partition(":")
+    if colon and architecture not in PLATFORMS:
+        hint = nearest(architecture, PLATFORMS) or f"Known are {', '.join(PLATFORMS)}."
+        raise ValueError(f"{value!r}: {architecture!r} is not an architecture of Debian. {hint}")
     return value
 
 
@@ -93,6 +102,12 @@ RepositoryName = Annotated[
 # Debian Policy 5.6.1.
 PackageName = Annotated[
     str, AfterValidator(_own_architecture), *_like(r"[a-z0-9][a-z0-9+.-]+", "a Debian package name")
+]
+# dpkg(1): NAME, or NAME:ARCHITECTURE.
+QualifiedPackageName = Annotated[
+    str,
+    *_like(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9]+)?", "a Debian package name, such as libc6 or libc6:i386"),
+    AfterValidator(_any_architecture),
 ]
 # As in Release files; never a space, a slash or a leading dash, since they become words of commands and of sources.
 Suite = Annotated[str, *_like(r"[a-z0-9][a-z0-9.-]*", "a suite's name")]

@@ -142,6 +142,7 @@ class Archive:
     signer: Signer
     architecture: str = "amd64"
     sums: str = "sha256"  # what the indexes have of each deb
+    foreign: tuple[str, ...] = ()  # further architectures: their debs are in indexes of their own
 
     def publish(
         self,
@@ -156,9 +157,11 @@ class Archive:
         """Put these packages, and no others, into a component of a suite. An hour old and valid for a day, if no more
         is said; `fields` replace those of the Release file.
         """
-        index = self.folder / "dists" / suite / component / f"binary-{self.architecture}/Packages"
-        index.parent.mkdir(parents=True, exist_ok=True)
-        index.write_text("\n".join(map(self._stanza, debs)))
+        for architecture in (self.architecture, *self.foreign):
+            index = self.folder / "dists" / suite / component / f"binary-{architecture}/Packages"
+            index.parent.mkdir(parents=True, exist_ok=True)
+            others = {self.architecture, *self.foreign} - {architecture}
+            index.write_text("\n".join(self._stanza(deb) for deb in debs if deb.architecture not in others))
         (self.folder / "dists" / suite / "InRelease").write_bytes(
             (signer or self.signer).sign(self._release(suite, date, until, fields))
         )
@@ -197,7 +200,7 @@ class Archive:
             "Codename": suite,
             "Date": _written(date or now - HOUR),
             "Valid-Until": _written(until or now + 24 * HOUR),
-            "Architectures": self.architecture,
+            "Architectures": " ".join((self.architecture, *self.foreign)),
             "Components": " ".join(sorted({path.parts[-3] for path in indexes})),
             **{name.replace("_", "-"): value for name, value in fields.items()},
         }

@@ -22,6 +22,7 @@ from rootfs.process.host import native_architecture
 from rootfs.system.errors import DiskFull
 from rootfs.tree.filters import Rules, filtered
 from tests.engine.rootfs.trees import Site, as_nobody, recipe_of
+from tests.support.debian import Deb, made
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +73,41 @@ def test_the_installed_packages_are_those_of_the_lock(site, work, engine):
         assert {line.split()[1] for line in marks.splitlines() if line.startswith("Package")} == auto
         paths = {member.path for member in members}  # last, as a tree that has been read goes
         assert {"usr/bin/apt", "etc/apt/apt.conf.d/docker-clean", "usr/sbin/policy-rc.d"} <= paths
+
+
+@pytest.mark.parametrize("engine", ["mmdebstrap", "debootstrap"])
+def test_packages_of_a_foreign_architecture_are_installed_beside_the_others(site, work, engine):
+    foreign = "armhf" if native_architecture() == "arm64" else "i386"
+    fields = {"Multi-Arch": "same"}
+    debs = [
+        Deb("tool", architecture=each, fields=fields, files={f"usr/lib/{each}/tool": each})
+        for each in (native_architecture(), foreign)
+    ]
+    packages = [_added(site, deb) for deb in debs]
+    lock = site.lock.model_copy(update={"packages": (*site.lock.packages, *packages)})
+    include = ["netbase", "tool", f"tool:{foreign}"]
+    with site.tree(work, engine=engine, lock=lock, include=include) as members:
+        assert queried(work / "tree") == locked(lock)
+        assert (work / "tree/var/lib/dpkg/arch").read_text().split() == [native_architecture(), foreign]
+        assert {f"usr/lib/{deb.architecture}/tool" for deb in debs} <= {member.path for member in members}
+
+
+def _added(site: Site, deb: Deb) -> Package:
+    """A package that is made for the test, among the debs of the site."""
+    content = made(deb)
+    package = Package(
+        name=deb.name,
+        version=deb.version,
+        architecture=deb.architecture,
+        sha256=hashlib.sha256(content).hexdigest(),
+        size=len(content),
+        source=deb.name,
+        archive="http://example.org",
+        suite="trixie",
+        path=deb.path,
+    )
+    (site.debs / package.file_name).write_bytes(content)
+    return package
 
 
 def test_cached_trees_give_the_same_image_and_damaged_ones_are_made_again(site, work):

@@ -228,7 +228,7 @@ def test_apt_sends_a_password_only_below_the_path_that_it_is_for(mirror, tmp_pat
     file.chmod(0o600)
     folders = ("debian", "debian-security", "debian/below")
     sources = "".join(f"deb [trusted=yes] {mirror.address}/{name} ./\n" for name in folders)
-    root = AptRoot(tmp_path / "root", "", "amd64", site=Site(auth=file))
+    root = AptRoot(tmp_path / "root", "", ("amd64",), site=Site(auth=file))
     (tmp_path / "root/etc/sources.list.d/it.list").write_text(sources)
     root.run("apt-get", "update", check=False)
     told = {path.partition("/./")[0]: "Authorization" in headers for path, headers in mirror.asked}
@@ -598,7 +598,7 @@ SETS = ((), ("trust",))
 
 
 def test_nothing_of_the_machines_own_apt_is_used(tmp_path):
-    root = AptRoot(tmp_path / "root", "", "amd64")
+    root = AptRoot(tmp_path / "root", "", ("amd64",))
     folders = [line for line in root.run("apt-config", "dump").stdout.splitlines() if line.startswith("Dir")]
     shown = root.run("apt-config", "shell", "A", "Dir::Etc::main/f", "B", "Dir::State::lists/d", "C", "Dir::Cache/d")
     assert folders
