@@ -9,6 +9,7 @@ import shlex
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from prefect.exceptions import TerminationSignal
 from prefect.runner import Runner
@@ -22,6 +23,7 @@ from flows.orchestration.errors import not_a_prefect_server, server_ended, servi
 from flows.runtime.context import store_of
 from flows.runtime.progress import Progress
 from flows.scheduled.deployments import deployments
+from flows.scheduled.freshness import freshness
 from rootfs.errors import MachineError
 from rootfs.mask import masked
 from rootfs.recipe.recipe import image_names
@@ -29,7 +31,7 @@ from rootfs.system import locks, private
 
 
 def run(settings: Settings, address: str) -> None:
-    """Serve until interrupted; one flow run at a time, as a build uses the whole machine.
+    """Serve until interrupted; one flow run at a time, as a build uses the whole machine, and the alarm beside it.
 
     With `metrics_port` it also shows figures. Raises InputError for receivers of messages that cannot be used, and
     MachineError if another process serves from this data folder, as two would take each other's runs; if the server's
@@ -76,10 +78,10 @@ def _run(settings: Settings, address: str) -> None:
 def _until_failing(settings: Settings, address: str, order: str, watched: local_server.Watched | None) -> str:
     """Serve, and show a person how to use it; `watched` is the local server. Returns what is wrong."""
     show = Progress().say
-    runner = _runner()
+    runner, alarms = _runner(), _runner()
     try:
         for deployment in deployments(settings):
-            runner.add_deployment(deployment)
+            (alarms if deployment.name == freshness.name else runner).add_deployment(deployment)
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # of Prefect's client, which trusts answers
         raise not_a_prefect_server(address, "its answer is not one of Prefect's API") from error
     show(f"pages: {masked(address).removesuffix('/api')}")
@@ -95,7 +97,7 @@ def _until_failing(settings: Settings, address: str, order: str, watched: local_
     show(f"nightly: {settings.nightly_cron} ({settings.timezone}){due}")
     if settings.watch_cron:
         show(f"watch: {settings.watch_cron} ({settings.timezone})")
-    return asyncio.run(_serve(runner, watched))
+    return asyncio.run(_serve(runner, alarms, watched))
 
 
 def _runner() -> Runner:
@@ -108,12 +110,16 @@ def _runner() -> Runner:
         tempfile.tempdir = before
 
 
-async def _serve(runner: Runner, watched: local_server.Watched | None) -> str:
-    """Run what is due until the server's services fail, or its process or the runner ends; returns what is wrong."""
-    serving = asyncio.create_task(runner.start())
+async def _serve(runner: Runner, alarms: Runner, watched: local_server.Watched | None) -> str:
+    """Run what is due until the server's services fail, or its process or a runner ends; returns what is wrong.
+
+    A night that hangs must not keep back the alarm that no night ends, so `alarms` is a runner of its own. It begins
+    first: the runner that begins last handles SIGTERM.
+    """
+    serving = asyncio.gather(alarms.start(), runner.start())
     watching = asyncio.create_task(health.until_failing(runner.has_slots_available))
     ending = asyncio.create_task(_end_of(watched))
-    tasks = {serving, watching, ending}
+    tasks: set[asyncio.Future[Any]] = {serving, watching, ending}
     ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks - ended:
         task.cancel()

@@ -19,6 +19,7 @@ from tests.support.waiting import until
 SUITE = "bookworm"
 BASE = f"kind: scratch\nsuite: {SUITE}\npackages: [app, other]\n"
 CHILD = "kind: dockerfile\ncontexts: {base: app}\n"
+OFTEN = {"PREFECT_RUNNER_POLL_FREQUENCY": "1"}  # seconds from one look for due runs to the next, usually 10
 FAILING = f"{BASE}build: [['false']]\n"
 
 
@@ -111,18 +112,24 @@ def test_unchanged_build_is_a_check_and_an_offline_one_is_not(shop: Shop) -> Non
     assert [image["support"]["kind"] for image in site.run("list", "--json").json] == ["lts", "lts"]
 
 
-def test_alarm_comes_by_its_own_flow_when_no_night_runs(shop: Shop) -> None:
+def test_alarm_comes_by_its_own_flow_while_another_one_hangs(shop: Shop) -> None:
     site = shop.site
     assert site.run("build", "app").status == 0
     assert site.run("list", "--stale", "--json").json == []
     document = site.folder / "store/nights/checked.json"
     document.write_text(document.read_text().replace(f'"within":{36 * 3600}', '"within":1'))
-    done = site.run("list", "--stale", "--json")
-    assert (done.status, [image["image"] for image in done.json]) == (1, ["app"])
-    with site.served():
+    until(lambda: site.run("list", "--stale").status == 1, 30)
+    assert [image["image"] for image in site.run("list", "--stale", "--json").json] == ["app"]
+    site.recipe("slow", "kind: scratch\nfiles: [{path: /x, content: x}]\nbuild: [[sleep, '25']]\n")
+    with site.served(env=OFTEN):
+        night = site.run("prefect", "deployment", "run", "build/build", "--param", "image=slow")
+        assert night.status == 0, night.stderr
+        until(lambda: site.runs.is_dir() and any(site.runs.iterdir()), 60)
         asked = site.run("prefect", "deployment", "run", "freshness/freshness", "--watch")
         assert asked.status == 0, asked.stderr
         until(lambda: len(shop.hook.posts) == 2, 30)
+        assert not (site.folder / "store/images/slow").exists(), "the alarm has waited for the build"
+        until((site.folder / "store/images/slow/newest.json").exists, 60)
     stale, support = (post["message"] for post in shop.hook.posts)
     assert "app: stale: last checked " in stale
     assert "bookworm: full support of Debian 12 (bookworm) ended on 2026-07-11" in support
