@@ -43,9 +43,15 @@ class CveReader:
 
 
 def _packages(store: Store, part: Record) -> dict[str, Package]:
-    """The packages of an image for one platform by name: those of its lock, and those of its base images."""
+    """The packages of an image for one platform: those of its lock, and those of its base images.
+
+    The keys are names, and names with architectures.
+    """
     return {
-        package.name: package for record in reversed(list(_lineage(store, part))) for package in record.lock.packages
+        name: package
+        for record in reversed(list(_lineage(store, part)))
+        for package in record.lock.packages
+        for name in (package.name, f"{package.name}:{package.architecture}")
     }
 
 

@@ -294,7 +294,9 @@ def _versions(root: AptRoot, names: Sequence[str]) -> Iterator[tuple[str, str, t
 def versions_in(root: AptRoot, names: Sequence[str], states: Iterable[SuiteState]) -> Iterator[tuple[str, str]]:
     """The versions of packages in some suites, by name."""
     locations = frozenset[tuple[str, str]]().union(*(state.source.locations for state in states))
-    yield from ((name, version) for name, version, location in _versions(root, names) if location in locations)
+    for name, version, location in _versions(root, names):
+        if location in locations:
+            yield name.partition(":")[0], version  # a package that only a foreign architecture has is named with it
 
 
 def to_package(

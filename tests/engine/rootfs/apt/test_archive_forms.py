@@ -177,6 +177,19 @@ def test_a_suite_without_support_is_taken_from_where_it_moved(tmp_path, key):
     ]
 
 
+def test_an_ubuntu_release_without_support_is_taken_from_old_releases(tmp_path, key):
+    for suite in ("kinetic", "kinetic-updates", "kinetic-security"):
+        until = datetime(2023, 8, 1, tzinfo=UTC)
+        Archive(tmp_path / "www/old", key).publish(*(SHELF if suite == "kinetic" else ()), suite=suite, until=until)
+    gone = dict.fromkeys(("http://archive.ubuntu.com/ubuntu", "http://security.ubuntu.com/ubuntu"), "/gone")
+    old = "http://old-releases.ubuntu.com/ubuntu"
+    with served(tmp_path / "www") as server:
+        mirrors = {address: server.address + path for address, path in {**gone, old: "/old"}.items()}
+        found = suite_lock("kinetic", Site(mirrors, {"ubuntu": key.keyring}), tmp_path, offline=False)
+    assert [each.address for each in found.releases] == [old] * 3
+    assert {each.archive for each in found.packages} == {old}
+
+
 def test_a_suite_without_support_is_taken_from_its_own_archive_while_it_is_there(tmp_path, key):
     for suite in ("focal", "focal-updates", "focal-security"):
         Archive(tmp_path / "www", key).publish(*(SHELF if suite == "focal" else ()), suite=suite)

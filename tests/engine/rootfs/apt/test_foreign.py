@@ -43,6 +43,15 @@ def test_packages_of_a_foreign_architecture_are_locked_beside_the_image_s_own(bo
     assert {each for each in lock.packages if each.architecture != "i386"} == set(own.packages)
 
 
+def test_fixes_are_found_of_packages_that_only_a_foreign_architecture_has(both):
+    archive = replace(both.archive, foreign=("i386",))
+    archive.publish(replace(WINE, version="2"), suite=f"{SUITE}-security")
+    asked = recipe(include=("wine32:i386",), pockets=("security",))
+    both.apt().lock(asked, both.files, "amd64")
+    installed = {"wine32": "1", "libc6": "2"}
+    assert both.apt().security_fixes(asked, both.files, "amd64", installed) == {"wine32"}
+
+
 def test_an_architecture_that_is_only_named_adds_no_package(both):
     assert both.lock(foreign_architectures=("i386",)).packages == both.lock().packages
 
