@@ -112,7 +112,7 @@ class ServiceUnreachable(NetworkFailure, MachineError):
 
 # How alike two words are, as difflib measures it, where one can be a typing error of the other. Words that are less
 # alike only confuse.
-SIMILAR = 0.65
+SIMILAR = 0.7
 SHORTEST_START = 3  # letters of a word that is the beginning of another
 
 

@@ -29,7 +29,7 @@ from flows.cli.builder_output import say
 from flows.cli.recipe_check import check_recipes
 from flows.config.options import BuildOptions
 from flows.config.paths import check_data_folder, known_error, server_folder
-from flows.config.settings import load, origins
+from flows.config.settings import load, misspelt_variables, origins
 from flows.config.site_folders import VARIABLE, find_site
 from flows.night.checking import note_checks
 from flows.night.metrics import write_metrics
@@ -143,7 +143,7 @@ def nightly(
     image_names(*settings.recipes, only=chosen)  # raises before work begins
     with open_context(settings) as ctx, local_server.connected_on_demand(settings.server) as connect:
         if dry_run:
-            night_output.plan(planning.dry_run(ctx, chosen, options), as_json)
+            _end(night_output.plan(planning.dry_run(ctx, chosen, options), as_json))
             return
 
         def run_flow() -> Night:
@@ -329,6 +329,8 @@ def _run(words: list[str], debug: bool) -> int:
     if strange := [printable(word) for word in words if not is_unicode(word)]:
         say(f"baseforge: the argument {strange[0]} is not UTF-8 text: write it in UTF-8", err=True)
         return 2
+    for warning in misspelt_variables():
+        say(f"baseforge: warning: {warning}", err=True)
     try:
         app(words, prog_name="baseforge")
     except SystemExit as end:

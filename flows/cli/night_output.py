@@ -9,15 +9,17 @@ from flows.night.report import in_words, row
 from flows.runtime.progress import Progress
 
 
-def plan(found: NightPlan, as_json: bool) -> None:
-    """What a night would do, image by image."""
+def plan(found: NightPlan, as_json: bool) -> int:
+    """What a night would do, image by image, and the exit status: 1 if an image would fail."""
+    status = int("failed" in found.summary)
     if as_json:
         print_json(found.model_dump(mode="json"))
-        return
+        return status
     table = Table("IMAGE", "PLAN", "REASON", box=None, pad_edge=False)
     for each in found.images:
         table.add_row(each.image, each.action, each.reason)
     show(table)
+    return status
 
 
 def night(done: Night, progress: Progress, as_json: bool) -> int:

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -158,6 +159,8 @@ def _text(name: str, value: Any) -> str:  # noqa: ANN401
         return "\n".join(lines) or value["tarball"]
     if name == "versions":
         return "\n".join(disagreement(value))
+    if name == "times":
+        value = {what: f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}" for what, at in value.items() if at}
     if isinstance(value, dict):
         return ", ".join(f"{key} {item}" for key, item in value.items() if item not in ("", None))
     if name == "bases":

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, ByteSize, Field, ValidationError, field_val
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from flows.config.night_settings import NightSettings
-from flows.config.paths import cache_folder, data_folder, may_be_folder
+from flows.config.paths import SERVED, cache_folder, data_folder, may_be_folder
 from flows.config.site_folders import SHELF, SiteFolders, existing_folders, find_site, placed, split_folders
 from flows.config.toml_position import position
 from rootfs.apt.sources import Site
@@ -34,6 +34,8 @@ from rootfs.system.text import is_unicode
 REGISTRY = re.compile(r"(?:[a-zA-Z0-9.-]+|\[[0-9a-fA-F:]+\])(?::\d+)?(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*/?")
 MEMORY_LEAST = 64 << 20  # bytes: dpkg alone needs half of it
 BYTES_MOST, SECONDS_MOST = 1 << 60, 30 * 86400
+# Variables of ours that are no settings.
+OTHER_VARIABLES = {"BASEFORGE_HOME", "BASEFORGE_CACHE", SERVED}
 PARALLEL_MOST = 64
 PROCESSES_MOST = 1 << 22  # as many as the kernel can have (PID_MAX_LIMIT)
 Address = Annotated[str, AfterValidator(types.without_credentials)]
@@ -288,6 +290,19 @@ def _check_environment() -> None:
             where="BASEFORGE_HOME" if os.environ.get("BASEFORGE_HOME") else "",
             hint="Let BASEFORGE_HOME name a folder, or a place where one can be made.",
         )
+
+
+def misspelt_variables() -> tuple[str, ...]:
+    """What to say about variables that look like a setting and are none. Others may have names that begin alike."""
+    known = {f"BASEFORGE_{name.upper()}" for name in Settings.model_fields} | OTHER_VARIABLES
+    ours = (name for name in os.environ if name.startswith("BASEFORGE_") and name not in known)
+    return tuple(f"{name} is no setting. {hint}" for name in sorted(ours) if (hint := _nearest_variable(name, known)))
+
+
+def _nearest_variable(name: str, known: set[str]) -> str:
+    """`Did you mean …?`, judged without the beginning that all have."""
+    hint = nearest(name.removeprefix("BASEFORGE_"), [each.removeprefix("BASEFORGE_") for each in known])
+    return hint.replace("'", "'BASEFORGE_", 1)
 
 
 def _read(file: Path) -> dict[str, Any]:

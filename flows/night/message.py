@@ -18,6 +18,7 @@ from rootfs.mask import masked
 from rootfs.system.digests import canonical_digest
 
 TOLD = "nights/told.json"
+FAILED, HELD, PAUSED, RECOVERED = "Failed", "Held: a base image failed", "Paused", "Recovered"  # titles of sections
 ALARMS = "Alarms"
 MAX_REASON = 12  # lines of a reason
 MAX_CVES = 20  # that are listed for an image
@@ -57,6 +58,14 @@ class Message:
     news: bool = field(default=True)
 
     @property
+    def kind(self) -> str:
+        """What receivers sort and colour by: failure, warning, success or info, as Apprise has them."""
+        titles = {section.title for section in self.sections}
+        if titles & {FAILED, HELD, PAUSED}:
+            return "failure"
+        return "warning" if ALARMS in titles else "success" if RECOVERED in titles else "info"
+
+    @property
     def text(self) -> str:
         """The message as plain text."""
         return "\n\n".join([*map(_text_section, self.sections), *filter(None, [self.closing])]) + "\n"
@@ -74,10 +83,10 @@ def night_message(night: NightDocument, told: Told) -> Message:
     alarms = tuple((masked(text), "") for text in new_alarms(night.alarms, told))
     fixed = tuple(_fixed(night.images))
     sections = (
-        Section("Failed", tuple(line for status, line in failed if status not in ("held", "paused"))),
-        Section("Held: a base image failed", tuple(line for status, line in failed if status == "held")),
-        Section("Paused", tuple(line for status, line in failed if status == "paused")),
-        Section("Recovered", recovered),
+        Section(FAILED, tuple(line for status, line in failed if status not in ("held", "paused"))),
+        Section(HELD, tuple(line for status, line in failed if status == "held")),
+        Section(PAUSED, tuple(line for status, line in failed if status == "paused")),
+        Section(RECOVERED, recovered),
         Section(ALARMS, alarms),
         Section("Fixed", fixed),
     )

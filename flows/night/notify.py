@@ -182,7 +182,7 @@ def _sent(plugin: Any, message: Message) -> bool:  # noqa: ANN401 - Apprise has 
     sender.add(plugin)
     form = apprise.NotifyFormat.MARKDOWN if rich else apprise.NotifyFormat.TEXT
     body = message.markdown if rich else message.text
-    return bool(sender.notify(body, title=message.subject, body_format=form))
+    return bool(sender.notify(body, title=message.subject, body_format=form, notify_type=message.kind))
 
 
 def _plugin(address: str) -> Any:  # noqa: ANN401 - Apprise has no types

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.config import settings
-from flows.config.settings import load, origins
+from flows.config.settings import load, misspelt_variables, origins
 from flows.config.site_folders import SHELF, find_site
 from rootfs.errors import InputError
 from rootfs.recipe.builder import BuilderPlan
@@ -456,3 +456,9 @@ def test_a_limit_that_the_machine_cannot_set_is_refused(monkeypatch, name, value
     monkeypatch.setenv(f"BASEFORGE_{name}", value)
     with pytest.raises(InputError, match=rf"BASEFORGE_{name}.*less than or equal to"):
         load()
+
+
+def test_a_misspelt_variable_is_named_and_one_of_somebody_else_is_not(monkeypatch):
+    for name in ("BASEFORGE_NOTIFI", "BASEFORGE_HOME", "BASEFORGE_PORT", "BASEFORGE_STORE"):
+        monkeypatch.setenv(name, "x")
+    assert misspelt_variables() == ("BASEFORGE_NOTIFI is no setting. Did you mean 'BASEFORGE_NOTIFY'?",)

@@ -122,6 +122,7 @@ def test_failure_is_told_once_and_its_recovery_is_a_message(tmp_path: Path, hook
     factory.night(FAILED)
     titles = [post["title"].partition(": ")[2] for post in hook.posts]
     assert titles == ["1 failed", "1 failed", "1 recovered", "1 failed"]
+    assert [post["type"] for post in hook.posts] == ["failure", "failure", "success", "failure"]
 
 
 def test_alarm_is_told_once_by_whoever_raises_it(tmp_path: Path, hook: Webhook) -> None:
@@ -129,7 +130,7 @@ def test_alarm_is_told_once_by_whoever_raises_it(tmp_path: Path, hook: Webhook) 
     factory.alarms("noble is stale: checked 37 h ago")
     factory.alarms("noble is stale: checked 38 h ago")
     factory.night(good("noble"), alarms=("noble is stale: checked 38 h ago",))
-    assert [post["title"] for post in hook.posts] == ["Baseforge: 1 alarm"]
+    assert [(post["title"], post["type"]) for post in hook.posts] == [("Baseforge: 1 alarm", "warning")]
     factory.alarms()
     factory.night(good("noble"))
     factory.alarms("noble is stale: checked 37 h ago")
