@@ -155,6 +155,7 @@ def make_tree(
         base_image=foundation.stack if foundation else None,
         base_recipes=inputs.lineage[:-1],
         limits=ctx.settings.limits,
+        toolchains=ctx.settings.toolchains,
     )
     with program_disk_full(job.folder), ExitStack() as bootstrapping:
         members = iter(bootstrapping.enter_context(open_tree(job)))

@@ -155,7 +155,7 @@ def recall(ctx: BuildContext, record: Record, folder: Path) -> Inputs:
         architecture=architecture_of(record.platforms[0]),
         newest=record.lock,
         lock=record.lock,
-        tools=tool_versions(recipe),
+        tools=tool_versions(recipe, ctx.settings.toolchains),
         recipe_digest=digest_recipe(recipe, files_folder(file)),
         lineage=lineage_of(recipe, file),
         base=record.parent,

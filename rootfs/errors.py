@@ -112,17 +112,17 @@ class ServiceUnreachable(NetworkFailure, MachineError):
 
 # How alike two words are, as difflib measures it, where one can be a typing error of the other. Words that are less
 # alike only confuse.
-SIMILAR = 0.7
+SIMILAR, AMONG_MANY = 0.65, 0.8
 SHORTEST_START = 3  # letters of a word that is the beginning of another
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def nearest(word: str, known: Iterable[str], similar: float = SIMILAR) -> str:
     """`Did you mean …?` with the nearest known word, whatever its case, or an empty string when none is near.
 
-    Near are typing errors, and the beginning of a longer name.
+    Near are typing errors, and the beginning of a longer name. Among thousands of names only a very `similar` one is.
     """
     by_lower, word = {name.lower(): name for name in known}, word.lower()
-    close = difflib.get_close_matches(word, by_lower, n=1, cutoff=SIMILAR)
+    close = difflib.get_close_matches(word, by_lower, n=1, cutoff=similar)
     longer = (name for name in by_lower if len(word) >= SHORTEST_START and name.startswith(word))
     match = close[0] if close else min(longer, key=len, default="")
     return f"Did you mean {by_lower[match]!r}?" if match else ""

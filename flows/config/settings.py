@@ -27,6 +27,7 @@ from rootfs.process.host import native_architecture
 from rootfs.process.sandbox import DISK, PROCESSES, SECONDS, Limits, default_memory
 from rootfs.recipe import types
 from rootfs.recipe.builder import BuilderPlan
+from rootfs.system import private
 from rootfs.system.platforms import platform_name
 from rootfs.system.text import is_unicode
 
@@ -115,6 +116,9 @@ class Settings(NightSettings):
     ssh: dict[types.SecretId, Path] = Field(
         {}, description="id = private key, or socket of an agent, that Dockerfiles may use; default: SSH_AUTH_SOCK"
     )
+    toolchains: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (), description="folders with tools in `bin` for `tools` of recipes, such as /usr/local/go"
+    )
     parallel: int = Field(
         0, ge=0, le=PARALLEL_MOST, description="how many images are built at once; 0: as many as there are processors"
     )
@@ -138,6 +142,24 @@ class Settings(NightSettings):
     @classmethod
     def _several(cls, value: object) -> object:
         return split_folders(value) if isinstance(value, str) else value
+
+    @field_validator("toolchains", mode="before")
+    @classmethod
+    def _several_toolchains(cls, value: object) -> object:
+        return split_folders(value) if isinstance(value, str) else value
+
+    @field_validator("toolchains")
+    @classmethod
+    def _trusted_toolchains(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        """Their programs make images: nobody else may change them."""
+        for folder in value:
+            if not folder.is_absolute() or not (folder / "bin").is_dir():
+                raise ValueError(f"{str(folder)!r} is not the absolute path of a folder that has a folder `bin`")
+            for path in (folder, folder / "bin"):
+                status = path.stat()
+                if not private.is_trusted(status.st_uid) or status.st_mode & 0o022:
+                    raise ValueError(f"others than you and root can change {str(path)!r}")
+        return value
 
     @field_validator("store")
     @classmethod

@@ -186,7 +186,7 @@ def _resolve(ctx: Context, lineage: tuple[Recipe, ...], file: Path, architecture
         architecture=architecture,
         newest=newest,
         lock=newest if not request or request[0].lock else settled(ctx, newest, recipe.name, platform),
-        tools=tool_versions(recipe),
+        tools=tool_versions(recipe, ctx.settings.toolchains),
         recipe_digest=digest_recipe(recipe, files_folder(file)),
         lineage=lineage,
         folders=folders,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from rootfs.errors import PUT_CREDENTIALS, BuildError, InputError, NetworkFailure, RecipeValue, nearest
+from rootfs.errors import AMONG_MANY, PUT_CREDENTIALS, BuildError, InputError, NetworkFailure, RecipeValue, nearest
 from rootfs.network.authorities import NOT_TRUSTED, is_untrusted
 
 
@@ -72,7 +72,8 @@ class PackageMissing(InputError):
     def __init__(self, package: str, suite: str, components: Iterable[str], known: Iterable[str] = ()) -> None:
         super().__init__(
             f"{suite} ({', '.join(components)}) has no package {package!r}",
-            hint=nearest(package, known) or "Check the name, or add the component that has it to `components`.",
+            hint=nearest(package, known, AMONG_MANY)
+            or "Check the name, or add the component that has it to `components`.",
             about=RecipeValue(package, ("include", "packages", "libraries", "exclude")),
         )
 

@@ -11,7 +11,7 @@ from rootfs.apt.errors import PinUnused
 from rootfs.apt.release import SuiteState
 from rootfs.apt.root import AptRoot
 from rootfs.apt.sources import Source
-from rootfs.errors import nearest
+from rootfs.errors import AMONG_MANY, nearest
 from rootfs.recipe.base import AptRequest
 from rootfs.recipe.sections import Pin
 
@@ -60,7 +60,7 @@ def _reason(root: AptRoot, pin: Pin, word: str, states: Sequence[SuiteState]) ->
     suites = ", ".join(dict.fromkeys(state.source.suite for state in states))
     known = root.run("apt-cache", "pkgnames").stdout.split()
     if word != ALL_PACKAGES and not _matches(word, known):
-        return f"the pin of {word!r} has no effect: {suites} have no such package", nearest(word, known)
+        return f"the pin of {word!r} has no effect: {suites} have no such package", nearest(word, known, AMONG_MANY)
     kind, _, rule = pin.pin.partition(" ")
     if kind == "version" and word == ALL_PACKAGES:
         return "the pin of all packages by version has no effect", "Name packages, or pin `*` by release or origin."

@@ -27,6 +27,7 @@ class Job:
     `debs` holds every deb of the lock under its `file_name`, or the tarball, verified. `cache` is the folder of
     caches; without one nothing is cached. A layer's tree starts from the tree of `base_image`, which was made of
     `base_recipes`, the lowest first. `limits` hold for the recipe's commands, and for packages and scripts of the tree.
+    `toolchains` are folders with tools in `bin` that recipes may name.
     """
 
     recipe: Recipe
@@ -40,6 +41,7 @@ class Job:
     base_image: LayerStack | None = None
     base_recipes: tuple[Recipe, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    toolchains: tuple[Path, ...] = ()
 
     @property
     def epoch(self) -> int:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import zstandard
 from debian_inspector.version import compare_versions
 from pydantic import BaseModel, ConfigDict, Field
 
-from rootfs.process.host import package_versions
+from rootfs.process.host import package_versions, toolchain_programs
 from rootfs.recipe.base import Recipe
-from rootfs.system.digests import canonical_digest
+from rootfs.system.digests import canonical_digest, sha256_of_file
 
 BUILD_REVISION = 9  # raised when the same inputs give other bytes because this program changed
 BASES_REVISION = 1  # the same for images of Dockerfiles that have base images, and for no others
@@ -114,10 +115,16 @@ def input_digest(
     )
 
 
-def tool_versions(recipe: Recipe) -> dict[str, str]:
-    """The versions of the programs that make this recipe's image. Raises MachineError."""
+def tool_versions(recipe: Recipe, toolchains: Sequence[Path] = ()) -> dict[str, str]:
+    """The versions of the programs that make this recipe's image; of a toolchain's program, its digest.
+
+    Raises MachineError.
+    """
     compressor = ".".join(map(str, zstandard.ZSTD_VERSION))
-    return {**package_versions(recipe.host_tools), "zstd": compressor}
+    own = toolchain_programs(recipe.host_tools, toolchains)
+    packages = tuple(name for name in recipe.host_tools if name not in own)
+    digests = {name: f"sha256:{sha256_of_file(program)}" for name, program in own.items()}
+    return {**package_versions(packages), **digests, "zstd": compressor}
 
 
 def are_newer(tools: Mapping[str, str], than: Mapping[str, str]) -> bool:

@@ -6,7 +6,7 @@ The kernel runs programs of other machines by itself or through QEMU (binfmt_mis
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -78,6 +78,20 @@ def _unknown(packages: Sequence[str]) -> list[str]:
     return [package for package in packages if package not in known]
 
 
+def toolchain_programs(names: Iterable[str], toolchains: Iterable[Path]) -> dict[str, Path]:
+    """The programs of toolchains that tools of these names are, unless packages of the names are installed.
+
+    A toolchain is a folder with a `bin`.
+    """
+    folders, wanted = list(toolchains), list(names)
+    if not folders or not wanted:
+        return {}
+    installed = _installed(DPKG_STATUS.stat().st_mtime_ns if DPKG_STATUS.is_file() else 0)
+    path = ":".join(str(folder / "bin") for folder in folders)
+    found = {name: shutil.which(name, path=path) for name in wanted if name not in installed}
+    return {name: Path(program) for name, program in found.items() if program}
+
+
 def tools_missing(packages: Sequence[str], unknown: Collection[str] = ()) -> MachineError:
     """Packages of this machine that a recipe is built with are not installed. apt does not know those in `unknown`."""
     installable = [package for package in packages if package not in unknown]
@@ -90,4 +104,7 @@ def tools_missing(packages: Sequence[str], unknown: Collection[str] = ()) -> Mac
 def _about_unknown(package: str) -> str:
     program = shutil.which(package, path=SYSTEM_PATH)
     there = f"is {program}, of no package of this name" if program else f"is in none of {SYSTEM_PATH}"
-    return f"apt knows no package {package!r}, which is what `tools` names; a program {package!r} {there}."
+    return (
+        f"apt knows no package {package!r}, and no folder of the setting `toolchains` has a program bin/{package};"
+        f" a program {package!r} {there}."
+    )

@@ -27,6 +27,7 @@ import re
 import secrets
 import shlex
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -151,12 +152,20 @@ class Sandbox:
         return ["choom", "--adjust=1000", "--", "prlimit", f"--data={memory}", f"--nproc={processes}", "--"]
 
 
-def for_commands(folder: Path, limits: Limits) -> Sandbox:
-    """For `build:` commands: the toolchain, read-only, and `folder` as FOLDER, their working directory.
+def for_commands(folder: Path, limits: Limits, readable: tuple[Path, ...] = ()) -> Sandbox:
+    """For `build:` commands: the toolchain and the paths `readable`, read-only, and `folder` as FOLDER, where they run.
 
     Root's are processes of the sandbox's `user`, so the folder has to be that user's.
     """
-    return Sandbox((*_toolchain(), "--bind", str(folder), FOLDER, "--chdir", FOLDER), limits, user=_unused_id())
+    exposed = [word for path in readable for word in (*_parents(path), "--ro-bind", str(path), str(path))]
+    view = (*_toolchain(), *exposed, "--bind", str(folder), FOLDER, "--chdir", FOLDER)
+    return Sandbox(view, limits, user=_unused_id())
+
+
+def _parents(path: Path) -> Iterator[str]:
+    """Folders that lead to a path, which every user can enter; bubblewrap's own are root's alone."""
+    for parent in reversed(path.parents[:-1]):
+        yield from ("--perms", "0755", "--dir", str(parent))
 
 
 def for_trees(

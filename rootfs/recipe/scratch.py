@@ -99,7 +99,8 @@ class ScratchRecipe(ImageContents, DistributionArchives, Recipe):
     )
     tools: Annotated[tuple[types.PackageName, ...], *types.Distinct] = Field(
         default=(),
-        description="Debian packages of this machine that `build` needs; their versions are part of the input digest",
+        description="what `build` needs of this machine: Debian packages, or programs of the setting `toolchains`; "
+        "their versions or digests are part of the input digest",
     )
     suite: types.Suite | None = Field(default=None, description="where packages come from: noble, trixie, …")
     packages: Annotated[tuple[types.PackageName, ...], *types.Distinct] = Field(

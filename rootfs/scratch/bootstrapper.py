@@ -17,7 +17,8 @@ from rootfs.bootstrap.settings_check import check_settings
 from rootfs.errors import BuildError
 from rootfs.lock.lock import Package
 from rootfs.network.certificates import read_certificates
-from rootfs.process.run import run
+from rootfs.process.host import toolchain_programs
+from rootfs.process.run import SYSTEM_PATH, run
 from rootfs.process.sandbox import FOLDER, NOBODY, for_commands
 from rootfs.recipe.base import Filters
 from rootfs.recipe.scratch import Ingredient, ScratchRecipe
@@ -90,10 +91,12 @@ def _run_build(job: Job, recipe: ScratchRecipe) -> Path:
         shutil.copytree(job.files, folder, symlinks=True)
     else:
         folder.mkdir()
-    view = for_commands(folder, job.limits)
+    programs = toolchain_programs(recipe.tools, job.toolchains)
+    view = for_commands(folder, job.limits, tuple(sorted({program.parent.parent for program in programs.values()})))
     if recipe.build and is_root():
         run(["chown", "--recursive", "--no-dereference", f"{view.user}:{NOBODY}", folder])
     environment = {**job.environment, **_target_environment(job.architecture), "HOME": FOLDER, "TMPDIR": "/tmp"}  # noqa: S108
+    environment["PATH"] = ":".join([SYSTEM_PATH, *sorted({str(program.parent) for program in programs.values()})])
     for command in recipe.build:
         run(command, env=environment, contained=view, timeout=job.limits.seconds, log=job.log)
     return folder
