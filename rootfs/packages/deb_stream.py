@@ -21,8 +21,8 @@ def control_fields(deb: Readable, name: str) -> Mapping[str, str]:
         if member.path == "control" and member.content:
             try:
                 return dict(Debian822.from_string(member.content.read(MAX_CONTROL).decode()))
-            except UnicodeDecodeError as error:
-                raise BadDeb(name, f"its control file is not UTF-8: {error}") from error
+            except BROKEN as error:
+                raise BadDeb(name, f"its control file: {error}") from error
     raise BadDeb(name, "it has no control file")
 
 

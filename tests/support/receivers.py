@@ -16,6 +16,8 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP
 
+from tests.support.services.tls import Identity
+
 
 class Mailbox:
     """An SMTP server's mails."""
@@ -61,8 +63,8 @@ class Webhook:
 
 
 @contextlib.contextmanager
-def webhook() -> Iterator[Webhook]:
-    """A webhook whose `address` is one of Apprise, with a token in its path."""
+def webhook(tls: Identity | None = None) -> Iterator[Webhook]:
+    """A webhook over http or https whose `address` is one of Apprise, with a token in its path."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -79,7 +81,9 @@ def webhook() -> Iterator[Webhook]:
             """Not on the test's terminal."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        hook = Webhook(f"json://user:pa55word@127.0.0.1:{server.server_port}/s3cret-token")
+        if tls:
+            server.socket = tls.context().wrap_socket(server.socket, server_side=True)
+        hook = Webhook(f"json{'s' if tls else ''}://user:pa55word@127.0.0.1:{server.server_port}/s3cret-token")
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import socket
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from flows.night.notify import check_receivers, last_problems, notify_of_alarms,
 from flows.store.folder import FolderStore
 from rootfs.errors import InputError
 from tests.support.receivers import Mailbox, Webhook, smtp_server, webhook
+from tests.support.services.tls import identity
 
 # Apprise looks for optional modules, and one of Python's own is deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
@@ -160,6 +162,19 @@ def test_receiver_that_is_down_is_named_without_its_address(
     shown = problem + caplog.text + (tmp_path / "nights/told.json").read_text()
     assert "pa55word" not in shown
     assert "s3cret" not in shown
+
+
+def test_receiver_whose_certificate_is_of_the_sites_own_authority(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BASEFORGE_HOME", str(tmp_path / "home"))
+    tls, environment = identity(tmp_path / "tls"), dict(os.environ)
+    with webhook(tls) as hook:
+        (refused,) = Factory(tmp_path / "store", hook.address).night(FAILED)
+        assert Factory(tmp_path / "store", hook.address, ca_bundle=tls.certificate).night(FAILED) == ()
+    assert refused.startswith("receiver 1 (jsons): ")
+    assert len(hook.posts) == 1
+    assert dict(os.environ) == environment
 
 
 def test_what_nobody_could_be_told_is_told_the_next_night(tmp_path: Path, hook: Webhook) -> None:

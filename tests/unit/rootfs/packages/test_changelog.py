@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
+from random import Random
+from typing import BinaryIO
 
 import pytest
 
@@ -194,6 +198,30 @@ def test_deb_that_is_missing_or_cannot_be_read(pool: Pool) -> None:
     for data in (b"no deb", a_deb()[:300], a_deb(".gz", files=packed(text()))[:-40]):
         pool.store.put_blob(io.BytesIO(data))
         assert pool.versions(old, package("openssl", "2", sha256=hashlib.sha256(data).hexdigest())) == []
+
+
+@pytest.mark.parametrize("ending", ["", ".gz", ".xz", ".zst"])
+def test_damaged_debs_never_cost_more_than_their_entries(ending: str) -> None:
+    """A build asks for the entries before it writes its record."""
+    whole, random = a_deb(ending, files=packed(text())), Random(26)
+    for _ in range(300):
+        data = bytearray(whole)
+        for _ in range(random.randint(1, 5)):
+            place = random.randrange(len(data))
+            data[place : place + random.choice((0, 1, 1, 1000))] = random.randbytes(random.choice((0, 1, 1, 5)))
+            data = data or bytearray(b"!")
+        changes(Damaged(bytes(data)), package("openssl", "1"), package("openssl", "9", sha256="1" * 64))
+
+
+class Damaged:
+    """A store whose every blob is this one."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    @contextlib.contextmanager
+    def open_blob(self, digest: str) -> Iterator[BinaryIO]:
+        yield io.BytesIO(self.data)
 
 
 def test_cve_numbers_as_people_write_them() -> None:
