@@ -124,10 +124,6 @@ def _change(store: Store, image: str, after: Callable[[Failures], Failures]) -> 
         if now == before:  # also where there is nothing to forget
             return
         data = canonical_json(now.model_dump(mode="json")) + b"\n"
-        with contextlib.suppress(Conflict):
-            if document:
-                store.replace_document(key, data, document.version)
-            else:
-                store.create_document(key, data)
+        if documents.write(store, key, data, document):
             return
     raise Conflict(store.address, key)

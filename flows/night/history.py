@@ -44,11 +44,7 @@ def keep_night(store: Store, night: NightDocument) -> NightDocument:
             with contextlib.suppress(RecordDamaged):
                 before = documents.parse(store.address, KEY, document.data, NewestNights)
         data = canonical_json(_after(before, kept).model_dump(mode="json")) + b"\n"
-        with contextlib.suppress(Conflict):
-            if document:
-                store.replace_document(KEY, data, document.version)
-            else:
-                store.create_document(KEY, data)
+        if documents.write(store, KEY, data, document):
             return kept
     raise Conflict(store.address, KEY)
 

@@ -146,11 +146,7 @@ def _remember(store: Store, change: Callable[[Told], Told]) -> None:
         if document and after == before:
             return
         data = canonical_json(after.model_dump(mode="json")) + b"\n"
-        with contextlib.suppress(Conflict):
-            if document:
-                store.replace_document(TOLD, data, document.version)
-            else:
-                store.create_document(TOLD, data)
+        if documents.write(store, TOLD, data, document):
             return
     raise Conflict(store.address, TOLD)
 

@@ -6,7 +6,6 @@ packages from that suite are resolved, and those whose locks have changed are bu
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +18,6 @@ from flows.publish import documents, stored_builds
 from flows.publish.errors import RecordDamaged, RecordNewer
 from flows.publish.record import FORMAT, Format, Frozen, StoreName
 from flows.runtime.context import Context
-from flows.store.errors import Conflict
 from flows.store.store import Store
 from rootfs.errors import BaseforgeError
 from rootfs.recipe.base_images import base_images_by_image
@@ -72,12 +70,7 @@ def read_watched(store: Store) -> Watched:
 def keep_watched(store: Store, after: Watched) -> None:
     """Remember what was found. If another process does so at this moment, that counts."""
     data = canonical_json(after.model_dump(mode="json")) + b"\n"
-    document = store.read_document(KEY)
-    with contextlib.suppress(Conflict):
-        if document:
-            store.replace_document(KEY, data, document.version)
-        else:
-            store.create_document(KEY, data)
+    documents.write(store, KEY, data, store.read_document(KEY))
 
 
 def look(ctx: Context) -> Look:

@@ -32,15 +32,8 @@ def write(store: Store, night: str, record: Record) -> None:
     key = attempt_key(record.image)
     data = canonical_json(Attempt(night=night, record=record).model_dump(mode="json")) + b"\n"
     for _ in range(TRIES):
-        before = store.read_document(key)
-        try:
-            if before:
-                store.replace_document(key, data, before.version)
-            else:
-                store.create_document(key, data)
-        except Conflict:
-            continue
-        return
+        if documents.write(store, key, data, store.read_document(key)):
+            return
     raise Conflict(store.address, key)
 
 

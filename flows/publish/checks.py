@@ -96,14 +96,8 @@ def note(store: Store, news: Mapping[str, Check], *, all_images: Collection[str]
         if document and not all_images and _only_repeats(before, after, now):
             return before
         data = canonical_json(after.model_dump(mode="json", exclude_defaults=True) | {"format": FORMAT}) + b"\n"
-        try:
-            if document:
-                store.replace_document(KEY, data, document.version)
-            else:
-                store.create_document(KEY, data)
-        except Conflict:
-            continue
-        return after
+        if documents.write(store, KEY, data, document):
+            return after
     raise Conflict(store.address, KEY)
 
 

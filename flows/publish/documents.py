@@ -10,7 +10,8 @@ from pydantic import BaseModel, ValidationError
 
 from flows.publish.errors import RecordDamaged, RecordNewer
 from flows.publish.record import FORMAT
-from flows.store.store import Store
+from flows.store.errors import Conflict
+from flows.store.store import Store, StoredDocument
 from rootfs.system import document_format
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -34,6 +35,18 @@ def parse(address: str, key: str, data: bytes, model: type[Model]) -> Model:
     except ValidationError as error:
         refuse_newer(address, key, data)
         raise RecordDamaged(address, key, _first(error)) from error
+
+
+def write(store: Store, key: str, data: bytes, before: StoredDocument | None) -> bool:
+    """Write a document unless it has changed since it was read as `before`; returns whether it was written."""
+    try:
+        if before:
+            store.replace_document(key, data, before.version)
+        else:
+            store.create_document(key, data)
+    except Conflict:
+        return False
+    return True
 
 
 def refuse_newer(address: str, key: str, data: bytes) -> None:

@@ -96,14 +96,7 @@ def _after(before: Newest | None, build: str, why: str, least: int) -> Newest:
 def _written(store: Store, image: str, now: Newest, before: StoredDocument | None) -> bool:
     """Write the document unless it has changed since it was read; returns whether it was written."""
     data = canonical_json(now.model_dump(mode="json")) + b"\n"
-    try:
-        if before:
-            store.replace_document(newest_key(image), data, before.version)
-        else:
-            store.create_document(newest_key(image), data)
-    except Conflict:
-        return False
-    return True
+    return documents.write(store, newest_key(image), data, before)
 
 
 def _parsed(store: Store, document: StoredDocument, image: str) -> Newest | None:
