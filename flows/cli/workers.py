@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,7 +19,9 @@ from flows.orchestration import local_server
 from rootfs.errors import InputError
 from rootfs.process.run import replace_process
 
-HEARTBEAT = "30"  # seconds; the server counts a run as lost that is silent for three times as long
+# So often a run tells the server that it is alive, the least that Prefect takes. One that is silent for three times as
+# long counts as lost.
+HEARTBEAT = timedelta(seconds=30)
 
 
 def deploy(
@@ -38,7 +41,7 @@ def deploy(
     with local_server.connected(settings.server):
         from flows.scheduled.work_pool import deploy as make
 
-        for name in make(settings, kind, image):
+        for name in make(settings, kind, image, HEARTBEAT):
             typer.echo(name)
 
 
@@ -54,7 +57,7 @@ def worker(
         os.environ[VARIABLE] = os.pathsep.join(map(str, recipes))
     local_server.connect(settings.server, quiet=False)
     os.environ[SERVED] = str(Path.cwd())
-    os.environ["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] = HEARTBEAT
+    os.environ["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] = f"{HEARTBEAT.total_seconds():.0f}"
     os.chdir(server_folder())  # Prefect takes settings from its working folder: never from one of somebody else
     words = ["worker", "start", "--pool", settings.work_pool, "--type", "process", "--limit", str(limit)]
     words += ["--name", name] if name else []

@@ -175,7 +175,7 @@ def _installed(store: Store, part: Record) -> dict[str, str]:
     if packages:
         return {name.partition(":")[0]: version for name, version in packages.items()}
     installed: dict[str, str] = {}
-    for base in (*([part.parent] if part.parent else []), *part.bases):
+    for base in part.base_builds:
         if record := documents.read(store, key_of(base.image, base.build), Record):
             installed |= _installed(store, record.of(part.platforms[0]) or record.own)
     return installed | {package.name: package.version for package in part.lock.packages}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from flows.night.document import PackageChange
@@ -71,7 +71,4 @@ def _lineage(store: Store, part: Record) -> Iterator[Record]:
 
 
 def _bases(record: Record) -> list[str]:
-    named: Iterable[tuple[str, str]] = (
-        (each.image, each.build) for each in (*([record.parent] if record.parent else []), *record.bases)
-    )
-    return [key_of(*each) for each in named]
+    return [key_of(each.image, each.build) for each in record.base_builds]

@@ -115,11 +115,7 @@ def _change(store: Store, image: str, after: Callable[[Failures], Failures]) -> 
     key = failures_key(image)
     for _ in range(TRIES):
         document = store.read_document(key)
-        before = Failures()
-        if document:
-            documents.refuse_newer(store.address, key, document.data)
-            with contextlib.suppress(RecordDamaged):
-                before = documents.parse(store.address, key, document.data, Failures)
+        before = documents.parse_if_valid(store, key, document, Failures) or Failures()
         now = after(before)
         if now == before:  # also where there is nothing to forget
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,13 +11,12 @@ from pydantic import BaseModel
 
 from flows.night.document import NewestNights, NightSummary, night_key
 from flows.publish import checks, documents, newest
-from flows.publish.checks import Check
+from flows.publish.checks import Check, build_time, time_of
 from flows.publish.errors import RecordDamaged
 from flows.publish.record import Count, key_of
 from flows.store.store import Store
 
 ASKING = 16  # threads: each request to a store in S3 takes milliseconds
-BUILD_TIME = re.compile(r"\d{8}T\d{6}Z")
 
 
 class Build(BaseModel):
@@ -36,7 +34,7 @@ class Build(BaseModel):
     @property
     def built(self) -> float | None:
         """When it was built, in seconds since 1970, as its id says."""
-        return _seconds(self.build[:16], "%Y%m%dT%H%M%SZ") if BUILD_TIME.match(self.build) else None
+        return _seconds(build_time(self.build))
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class Figures:
         """When the last night started and ended."""
         if self.night is None:
             return None
-        started, ended = (_seconds(text, "%Y-%m-%dT%H:%M:%SZ") for text in (self.night.started, self.night.ended))
+        started, ended = (_seconds(time_of(text)) for text in (self.night.started, self.night.ended))
         return (started, ended) if started is not None and ended is not None else None
 
 
@@ -89,8 +87,8 @@ def _nights(store: Store) -> tuple[NightSummary, ...]:
 def _image(store: Store, image: str, nights: tuple[NightSummary, ...], check: Check) -> ImageFigures:
     own = [night for night in nights if not night.only or image in night.only]
     status = _status(image, own[0]) if own else "ok"
-    looked = [_seconds(check.checked, "%Y-%m-%dT%H:%M:%SZ")]
-    looked += [_seconds(night.started, "%Y-%m-%dT%H:%M:%SZ") for night in own if _status(image, night) == "ok"]
+    looked = [_seconds(time_of(check.checked))]
+    looked += [_seconds(time_of(night.started)) for night in own if _status(image, night) == "ok"]
     try:
         pointed = newest.read(store, image)
         build = documents.read(store, key_of(image, pointed.build), Build) if pointed else None
@@ -104,8 +102,5 @@ def _status(image: str, night: NightSummary) -> str:
     return next((word for word in ("failed", "held", "paused") if image in getattr(night, word)), "ok")
 
 
-def _seconds(text: str, form: str) -> float | None:
-    try:
-        return datetime.strptime(text, form).replace(tzinfo=UTC).timestamp()
-    except ValueError:
-        return None
+def _seconds(moment: datetime | None) -> float | None:
+    return moment.timestamp() if moment else None

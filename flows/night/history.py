@@ -38,11 +38,7 @@ def keep_night(store: Store, night: NightDocument) -> NightDocument:
     kept = _create(store, night)
     for _ in range(TRIES):
         document = store.read_document(KEY)
-        before = NewestNights()
-        if document:
-            documents.refuse_newer(store.address, KEY, document.data)
-            with contextlib.suppress(RecordDamaged):
-                before = documents.parse(store.address, KEY, document.data, NewestNights)
+        before = documents.parse_if_valid(store, KEY, document, NewestNights) or NewestNights()
         data = canonical_json(_after(before, kept).model_dump(mode="json")) + b"\n"
         if documents.write(store, KEY, data, document):
             return kept

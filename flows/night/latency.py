@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flows.publish import documents, stored_builds
 from flows.publish.errors import RecordDamaged
-from flows.publish.record import BaseImageBuild, Record, StoreName, Times, key_of
+from flows.publish.record import Record, StoreName, Times, key_of
 from flows.store.store import Store
 from rootfs.lock.lock import Lock, Package
 from rootfs.packages import changelog
@@ -139,14 +139,10 @@ def _archive_time(store: Store, record: Record, before: Record | None) -> float:
 
 def _newer_bases(store: Store, part: Record, earlier: Record) -> Iterator[TimedBuild]:
     """The base images that are other builds than before: what they waited for, this image did too."""
-    known = {(each.image, each.build) for each in _bases(earlier)}
-    for base in _bases(part):
+    known = {(each.image, each.build) for each in earlier.base_builds}
+    for base in part.base_builds:
         if (base.image, base.build) not in known and (found := _timed(store, key_of(base.image, base.build))):
             yield found
-
-
-def _bases(record: Record) -> list[BaseImageBuild]:
-    return [*([record.parent] if record.parent else []), *record.bases]
 
 
 def _newer(old: Lock, new: Lock) -> Iterator[tuple[Package, Package]]:

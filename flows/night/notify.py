@@ -23,9 +23,8 @@ from flows.night.document import NightDocument
 from flows.night.message import TOLD, Message, Told, alarm_message, causes, night_message, told_after_night
 from flows.publish import documents
 from flows.publish.checks import time_of, time_text
-from flows.publish.errors import RecordDamaged, RecordNewer
 from flows.store.errors import Conflict
-from flows.store.store import Store
+from flows.store.store import Store, StoredDocument
 from rootfs.errors import BaseforgeError, InputError
 from rootfs.mask import MASK, masked
 from rootfs.system.digests import canonical_json
@@ -129,19 +128,18 @@ def _notify(
 
 def _told(store: Store) -> Told:
     """What was told before. A damaged document counts as none. Raises RecordNewer."""
-    try:
-        return documents.read(store, TOLD, Told) or Told()
-    except RecordNewer:
-        raise
-    except RecordDamaged:
-        return Told()
+    return _parsed(store, store.read_document(TOLD))
+
+
+def _parsed(store: Store, document: StoredDocument | None) -> Told:
+    return documents.parse_if_valid(store, TOLD, document, Told) or Told()
 
 
 def _remember(store: Store, change: Callable[[Told], Told]) -> None:
     """Write what was told. Raises Conflict if other processes keep changing it."""
     for _ in range(TRIES):
         document = store.read_document(TOLD)
-        before = _told(store)
+        before = _parsed(store, document)
         after = change(before)
         if document and after == before:
             return

@@ -15,7 +15,6 @@ from pydantic import Field
 from flows.config.options import BuildOptions
 from flows.inputs.resolve import architectures, resolve_platform
 from flows.publish import documents, stored_builds
-from flows.publish.errors import RecordDamaged, RecordNewer
 from flows.publish.record import FORMAT, Format, Frozen, StoreName
 from flows.runtime.context import Context
 from flows.store.store import Store
@@ -59,12 +58,7 @@ class Changes:
 
 def read_watched(store: Store) -> Watched:
     """What was found the last time; nothing if that was never or cannot be read. Raises RecordNewer."""
-    try:
-        return documents.read(store, KEY, Watched) or Watched()
-    except RecordNewer:
-        raise
-    except RecordDamaged:
-        return Watched()
+    return documents.parse_if_valid(store, KEY, store.read_document(KEY), Watched) or Watched()
 
 
 def keep_watched(store: Store, after: Watched) -> None:

@@ -12,10 +12,9 @@ from datetime import UTC, datetime, timedelta
 from pydantic import Field
 
 from flows.publish import documents
-from flows.publish.errors import RecordDamaged, RecordNewer
 from flows.publish.record import FORMAT, Count, Format, Frozen, StoreName, StoreNameOrEmpty
 from flows.store.errors import Conflict
-from flows.store.store import Store
+from flows.store.store import Store, StoredDocument
 from rootfs.system.digests import canonical_json
 
 KEY = "nights/checked.json"
@@ -78,8 +77,7 @@ class Checks(Frozen):
 
 def read(store: Store) -> Checks:
     """The checks of all images; none if there were none, or if the document is damaged. Raises RecordNewer."""
-    document = store.read_document(KEY)
-    return _parsed(store, document.data) if document else Checks()
+    return _parsed(store, store.read_document(KEY))
 
 
 def note(store: Store, news: Mapping[str, Check], *, all_images: Collection[str] = ()) -> Checks:
@@ -91,7 +89,7 @@ def note(store: Store, news: Mapping[str, Check], *, all_images: Collection[str]
     now = datetime.now(UTC)
     for _ in range(TRIES):
         document = store.read_document(KEY)
-        before = _parsed(store, document.data) if document else Checks()
+        before = _parsed(store, document)
         after = _after(before, news, all_images, now)
         if document and not all_images and _only_repeats(before, after, now):
             return before
@@ -161,10 +159,5 @@ def _only_repeats(before: Checks, after: Checks, now: datetime) -> bool:
     return True
 
 
-def _parsed(store: Store, data: bytes) -> Checks:
-    try:
-        return documents.parse(store.address, KEY, data, Checks)
-    except RecordNewer:
-        raise
-    except RecordDamaged:
-        return Checks()
+def _parsed(store: Store, document: StoredDocument | None) -> Checks:
+    return documents.parse_if_valid(store, KEY, document, Checks) or Checks()

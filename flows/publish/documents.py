@@ -37,6 +37,16 @@ def parse(address: str, key: str, data: bytes, model: type[Model]) -> Model:
         raise RecordDamaged(address, key, _first(error)) from error
 
 
+def parse_if_valid(store: Store, key: str, document: StoredDocument | None, model: type[Model]) -> Model | None:
+    """The content of a document that may be replaced; None also if it is damaged. Raises RecordNewer."""
+    try:
+        return parse(store.address, key, document.data, model) if document else None
+    except RecordNewer:
+        raise
+    except RecordDamaged:
+        return None
+
+
 def write(store: Store, key: str, data: bytes, before: StoredDocument | None) -> bool:
     """Write a document unless it has changed since it was read as `before`; returns whether it was written."""
     try:

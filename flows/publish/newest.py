@@ -9,7 +9,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from flows.publish import documents
-from flows.publish.errors import RecordDamaged, RecordNewer
 from flows.publish.record import FORMAT, Count, Format, Frozen, StoreName
 from flows.store.errors import Conflict
 from flows.store.store import Store, StoredDocument
@@ -47,8 +46,7 @@ def read(store: Store, image: str) -> Newest | None:
 
 def read_if_valid(store: Store, image: str) -> Newest | None:
     """Which build is `latest`; None also for a damaged document, which the next move replaces. Raises RecordNewer."""
-    document = store.read_document(newest_key(image))
-    return _parsed(store, document, image) if document else None
+    return _parsed(store, store.read_document(newest_key(image)), image)
 
 
 def move_latest(store: Store, image: str, build: str, why: str, *, least: int = 0) -> Newest:
@@ -58,7 +56,7 @@ def move_latest(store: Store, image: str, build: str, why: str, *, least: int = 
     """
     for _ in range(TRIES):
         document = store.read_document(newest_key(image))
-        before = _parsed(store, document, image) if document else None
+        before = _parsed(store, document, image)
         if before and before.build == build:
             return before
         now = _after(before, build, why, least)
@@ -71,7 +69,7 @@ def mark_named(store: Store, image: str, build: str) -> bool:
     """Note that the tags in registry and engine have followed; returns whether this build is still `latest`."""
     for _ in range(TRIES):
         document = store.read_document(newest_key(image))
-        before = _parsed(store, document, image) if document else None
+        before = _parsed(store, document, image)
         if before is None or before.build != build:
             return False
         if before.named or _written(store, image, before.model_copy(update={"named": True}), document):
@@ -99,10 +97,5 @@ def _written(store: Store, image: str, now: Newest, before: StoredDocument | Non
     return documents.write(store, newest_key(image), data, before)
 
 
-def _parsed(store: Store, document: StoredDocument, image: str) -> Newest | None:
-    try:
-        return documents.parse(store.address, newest_key(image), document.data, Newest)
-    except RecordNewer:
-        raise
-    except RecordDamaged:
-        return None
+def _parsed(store: Store, document: StoredDocument | None, image: str) -> Newest | None:
+    return documents.parse_if_valid(store, newest_key(image), document, Newest)

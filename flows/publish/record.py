@@ -154,6 +154,11 @@ class Record(Frozen):
         return self.manifest_digest if self.parts else ""
 
     @property
+    def base_builds(self) -> tuple[BaseImageBuild, ...]:
+        """The builds that it was built on: a layer's base image, or those of a Dockerfile."""
+        return (*([self.parent] if self.parent else []), *self.bases)
+
+    @property
     def own(self) -> Record:
         """The build for this machine's platform, or else the first one."""
         return self.of(platform_name(native_architecture())) or (self.parts or (self,))[0]

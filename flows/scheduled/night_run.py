@@ -67,7 +67,7 @@ def end_night(ctx: Context, night: NightRun) -> Night:
     noted = note_checks(ctx, night.bases, whole_night=not night.only)
     alarms += _alarms(ctx, noted, night.bases)
     document = NightDocument(
-        date=f"{night.started:%Y%m%dT%H%M%SZ}",
+        date=night.date,
         number=night.number,
         started=f"{night.started:%Y-%m-%dT%H:%M:%SZ}",
         ended=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",

@@ -32,8 +32,7 @@ def nightly(ctx: Context, only: tuple[str, ...] = (), options: BuildOptions = Bu
     night = open_night(ctx, only, options)
     if ctx.settings.work_pool:
         require_worker(ctx.settings.work_pool)
-        date = f"{night.started:%Y%m%dT%H%M%SZ}"
-        build: Callable[[Context, str, BuildOptions], Record] = partial(build_on_worker, night=date)
+        build: Callable[[Context, str, BuildOptions], Record] = partial(build_on_worker, night=night.date)
     else:
         build = attempt
     build_images(ctx, list(night.bases), night.options, lambda here, image, _: attempt_image(here, night, image, build))

@@ -60,6 +60,11 @@ class NightRun:
     states: dict[str, ImageState] = field(default_factory=dict)
 
     @property
+    def date(self) -> str:
+        """The name of this night: when it started."""
+        return f"{self.started:%Y%m%dT%H%M%SZ}"
+
+    @property
     def number(self) -> int:
         """The number of this night. Only a night over all recipes counts."""
         return self.before.number + (0 if self.only else 1)

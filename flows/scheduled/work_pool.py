@@ -20,22 +20,21 @@ from flows.scheduled.deployments import deployment_of, deployments
 from flows.scheduled.image import build_image
 from rootfs.errors import InputError
 
-KINDS = ("process", "docker", "kubernetes")
-HEARTBEAT = timedelta(seconds=30)  # the least that Prefect takes: so often a run tells the server that it is alive
 LOST = "Baseforge: runs whose worker is lost"
 EVENT = "prefect.flow-run."
 ENDS = ("Completed", "Failed", "Cancelled", "Crashed")
 
 
-def deploy(settings: Settings, kind: str, image: str) -> tuple[str, ...]:
+def deploy(settings: Settings, kind: str, image: str, heartbeat: timedelta) -> tuple[str, ...]:
     """Make the work pool of the settings, if it is not there, and all deployments on it; returns their names.
 
-    Workers of the kinds `docker` and `kubernetes` run each build in a container of this `image`. Raises InputError.
+    Workers of the kinds `docker` and `kubernetes` run each build in a container of this `image`. After each `heartbeat`
+    a run tells the server that it is alive. Raises InputError.
     """
     pool = settings.work_pool
     with get_client(sync_client=True) as client:
         _make_pool(client, pool, kind)
-        _notice_lost_runs(client)
+        _notice_lost_runs(client, heartbeat)
     made = (*deployments(settings), deployment_of(build_image))
     for each in made:
         each.version = version("baseforge")
@@ -61,7 +60,7 @@ def _make_pool(client: SyncPrefectClient, pool: str, kind: str) -> None:
             )
 
 
-def _notice_lost_runs(client: SyncPrefectClient) -> None:
+def _notice_lost_runs(client: SyncPrefectClient, heartbeat: timedelta) -> None:
     """Have the server mark a run as crashed that has sent no heartbeat for three times the usual pause.
 
     By itself it shows the runs of a machine that is gone as running for ever.
@@ -73,7 +72,7 @@ def _notice_lost_runs(client: SyncPrefectClient) -> None:
         for_each={"prefect.resource.id"},
         posture=Posture.Proactive,
         threshold=1,
-        within=3 * HEARTBEAT,
+        within=3 * heartbeat,
     )
     message = "its worker has sent no heartbeat: it is lost"
     action = ChangeFlowRunState(name="Crashed", state=StateType.CRASHED, message=message, force=False)
